@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Every byte that crosses the link, and every limit of it. docs/wire-format.md is this file in prose; change both.
+ * Ethernet / IPv4 / UDP / ESP (RFC 4303, AES-256-GCM RFC 4106, ESN) / transport header / frames. Little-endian inside
+ * ESP; the outer headers as their RFCs say. ESP's next header is 253 (RFC 3692).
+ */
+#ifndef HG_TRANSPORT_WIRE_H
+#define HG_TRANSPORT_WIRE_H
+
+#include "dataplane/wal/format.h"
+#include "drivers/platform/platform.h"
+
+/* ---- limits -------------------------------------------------------------------------------------------------- */
+#define HG_WIRE_UDP_PORT_HANDSHAKE  47000u
+#define HG_WIRE_UDP_PORT_DATA       47001u /* + receiving worker */
+#define HG_WIRE_ESP_NEXT_HEADER     253u
+#define HG_WIRE_UNIT_BYTES          64u /* fragments start at multiples of it and end at one or at the batch's end */
+#define HG_WIRE_ACK_RANGES_MAX      32u
+#define HG_WIRE_ALIASES_MAX         1024u /* per lane */
+#define HG_WIRE_CONTROL_BYTES_MAX   256u  /* a control frame, type byte included */
+#define HG_WIRE_WORKERS_MAX         64u
+#define HG_WIRE_OUTER_BYTES         (14u + 20u + 8u)           /* Ethernet, IPv4, UDP */
+#define HG_WIRE_ESP_BYTES           (8u + 8u)                  /* SPI, SN, IV */
+#define HG_WIRE_ESP_TRAILER_BYTES   (2u + 16u)                 /* pad length, next header, ICV; padding besides */
+/* Inner bytes (transport header and frames) of a packet of an IPv4 link of this MTU, so that no padding is needed. */
+#define HG_WIRE_INNER_BYTES(mtu) ((((mtu) - 20u - 8u - HG_WIRE_ESP_BYTES - 16u) & ~3u) - 2u)
+
+/* ---- transport header: first in every packet ------------------------------------------------------------------- */
+#define HG_WIRE_VERSION 1u
+
+struct hg_wire_header {
+    uint8_t version;
+    uint8_t flags; /* 0 */
+    uint8_t worker_sending;
+    uint8_t worker_receiving;
+    uint32_t time_us;   /* sender's monotonic clock, wraps: one-way delay variation */
+    uint32_t fec_group; /* with fec_k == 0: not in a group */
+    uint8_t fec_index;
+    uint8_t fec_k;
+    uint8_t fec_m;
+    uint8_t fec_depth;
+    uint32_t key_generation; /* of the SA pair; acks name packet numbers of one generation */
+    uint16_t frames_bytes;   /* that follow; the rest is padding */
+    uint16_t reserved;
+};
+static_assert(sizeof(struct hg_wire_header) == 24, "transport header");
+static_assert(HG_WIRE_INNER_BYTES(1500u) == 1438, "1414 bytes of frames in a 1500 byte MTU");
+
+/* ---- frames ----------------------------------------------------------------------------------------------------- */
+enum hg_wire_type {
+    HG_WIRE_PADDING = 0, /* one byte */
+    HG_WIRE_PING = 1,    /* one byte; ack-eliciting */
+    HG_WIRE_DATA = 2,
+    HG_WIRE_ACK = 3, /* not ack-eliciting */
+    /* Control frames: {type u8, reserved u8, bytes u16 of the whole frame} then a body. Delivered at least once, in
+     * any order, by retransmission; so their handlers are idempotent. */
+    HG_WIRE_CONTROL_FIRST = 16,
+    HG_WIRE_STREAM_OPEN = 16,
+    HG_WIRE_STREAM_ANSWER = 17,
+    HG_WIRE_STREAM_DURABLE = 18,
+    HG_WIRE_STREAM_CLOSE = 19,
+    HG_WIRE_CONTROL_LAST = 31,
+    /* 32.. reserved: SEAL, GRANT, VOTE, 2PC, FEC parity, MTU probe, key exchange */
+};
+
+/* Followed by `bytes` bytes of the batch (alias, lsn_first) from `offset` on. Ack-eliciting. */
+struct hg_wire_data {
+    uint8_t type;
+    uint8_t flags; /* 0 */
+    uint16_t bytes;
+    uint32_t alias;
+    uint64_t lsn_first;
+    uint32_t offset;
+    uint32_t batch_bytes; /* the whole sealed batch */
+};
+static_assert(sizeof(struct hg_wire_data) == 24, "data frame");
+
+/* Followed by range_count - 1 struct hg_wire_ack_range, most recent first. */
+struct hg_wire_ack {
+    uint8_t type;
+    uint8_t range_count; /* 1..HG_WIRE_ACK_RANGES_MAX */
+    uint16_t delay_8us;
+    uint32_t first_count; /* packets acknowledged from `largest` down, >= 1 */
+    uint64_t largest;
+    uint64_t credit_bytes; /* absolute: batch bytes that may have been admitted since the SA pair began */
+    uint32_t ecn_ce;       /* counts; 0 until ECN is read */
+    uint32_t ecn_ect;
+};
+static_assert(sizeof(struct hg_wire_ack) == 32, "ack frame");
+
+struct hg_wire_ack_range {
+    uint32_t gap;   /* packets missing below the range before, >= 1 */
+    uint32_t count; /* packets acknowledged below that, >= 1 */
+};
+
+struct hg_wire_control { /* opens every control frame */
+    uint8_t type;
+    uint8_t reserved;
+    uint16_t bytes; /* whole frame, multiple of 4 */
+    uint32_t alias;
+};
+
+/* Origin -> receiver: I call this stream `alias` on this lane; where do you stand? */
+struct hg_wire_stream_open {
+    struct hg_wire_control control;
+    uint64_t stream;
+    uint32_t incarnation;
+    uint32_t group;
+    uint64_t epoch;
+    uint64_t lsn_oldest; /* that the origin still has */
+    uint64_t lsn_durable;
+    uint64_t system_identifier;
+    uint16_t kind; /* enum hg_stream_kind */
+    uint16_t region;
+    uint32_t lsn_unit_bytes;
+    char name[HG_NAME_BYTES];
+};
+static_assert(sizeof(struct hg_wire_stream_open) == 96, "stream open");
+
+enum hg_wire_status {
+    HG_WIRE_OK = 0,
+    HG_WIRE_REFUSED_UNKNOWN = 1,    /* the receiver is not configured to take this stream */
+    HG_WIRE_REFUSED_SYSTEM = 2,     /* another PostgreSQL cluster */
+    HG_WIRE_REFUSED_EPOCH = 3,      /* older than what was promised */
+    HG_WIRE_REFUSED_INCARNATION = 4, /* a timeline switch: a later version of this software takes it */
+    HG_WIRE_REFUSED_LIMIT = 5,      /* too many streams */
+};
+
+struct hg_wire_stream_answer {
+    struct hg_wire_control control;
+    uint16_t status; /* enum hg_wire_status */
+    uint16_t worker; /* that owns the stream: data goes on the lane that ends there */
+    uint32_t incarnation;
+    uint64_t lsn_durable; /* exclusive end of what the receiver has; 0 = nothing */
+    uint64_t epoch;
+    uint8_t chain[16]; /* of the batch that ends there */
+};
+static_assert(sizeof(struct hg_wire_stream_answer) == 48, "stream answer");
+
+/* Receiver -> origin: everything below lsn_durable is on my device. The newest one wins. */
+struct hg_wire_stream_durable {
+    struct hg_wire_control control;
+    uint64_t lsn_durable;
+};
+static_assert(sizeof(struct hg_wire_stream_durable) == 16, "stream durable");
+
+struct hg_wire_stream_close {
+    struct hg_wire_control control;
+    uint32_t reason; /* enum hg_wire_status */
+    uint32_t reserved;
+};
+static_assert(sizeof(struct hg_wire_stream_close) == 16, "stream close");
+
+#endif

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What control plane and dataplane tell each other: two full-state pages and the cells of the control ring. Plain
+ * data, fixed sizes, copied before it is validated. The control plane writes what is wanted (config), the dataplane
+ * what is (status). Everything is idempotent by generation. Shared by both sides and by nothing else.
+ */
+#ifndef HG_IPC_CONTROL_STATE_H
+#define HG_IPC_CONTROL_STATE_H
+
+#include "drivers/platform/platform.h"
+
+#define HG_CONTROL_ABI          1u
+#define HG_CONTROL_NAME_BYTES   32
+#define HG_CONTROL_PATH_BYTES   256
+#define HG_CONTROL_TEXT_BYTES   192
+#define HG_CONTROL_PORTS_MAX    8
+#define HG_CONTROL_PEERS_MAX    32
+#define HG_CONTROL_STREAMS_MAX  256 /* configured by command file; the log's own limit is higher */
+#define HG_CONTROL_LOGS_MAX     4
+#define HG_CONTROL_CLIENTS_MAX  64
+#define HG_CONTROL_CONSUMERS_MAX 32
+#define HG_CONTROL_DROPS_MAX    128
+
+/* ---- wanted ------------------------------------------------------------------------------------------------------ */
+struct hg_config_node {
+    char name[HG_CONTROL_NAME_BYTES];
+    uint64_t cluster;
+    uint64_t node; /* unique in the cluster, > 0 */
+    uint16_t region;
+    uint16_t reserved[3];
+};
+
+struct hg_config_port {
+    char name[HG_CONTROL_NAME_BYTES];
+    char devargs[HG_CONTROL_PATH_BYTES]; /* DPDK: "net_memif0,role=client,socket=...,id=0,bsize=2048,rsize=10" */
+    uint8_t mac[6];
+    uint16_t mtu_bytes;
+    uint32_t address; /* IPv4, network order */
+    uint32_t prefix_bits;
+};
+
+struct hg_config_peer {
+    char name[HG_CONTROL_NAME_BYTES];
+    char port[HG_CONTROL_NAME_BYTES];
+    uint64_t node;
+    uint16_t region;
+    uint8_t mac[6];
+    uint32_t address; /* IPv4, network order */
+    uint32_t reserved;
+    char psk_path[HG_CONTROL_PATH_BYTES]; /* 0600 file of 64 hex digits; read by the dataplane */
+    uint64_t rate_bytes_per_s;            /* fixed rate towards it */
+    uint64_t receive_bytes_max;           /* credit given to it; 0 = default */
+};
+
+struct hg_config_log {
+    uint32_t id;
+    uint32_t reserved;
+    char path[HG_CONTROL_PATH_BYTES];
+    uint64_t arena_bytes; /* 0 = default */
+};
+
+struct hg_config_stream {
+    char name[HG_CONTROL_NAME_BYTES];
+    uint64_t stream;
+    uint16_t kind;   /* enum hg_stream_kind */
+    uint16_t region; /* of origin */
+    uint32_t group;
+    uint64_t epoch;  /* 1 until there is a metastore */
+    uint64_t peers_mask; /* bit i = config peer i gets it (when we are the origin) */
+    uint32_t compression; /* enum hg_codec */
+    uint32_t reserved;
+};
+
+struct hg_config_consumer { /* registered: holds segments back until it has passed them */
+    char name[HG_CONTROL_NAME_BYTES];
+    char stream[HG_CONTROL_NAME_BYTES];
+};
+
+struct hg_control_config {
+    struct hg_config_node node;
+    uint32_t port_count, peer_count, log_count, stream_count, consumer_count, reserved;
+    struct hg_config_port ports[HG_CONTROL_PORTS_MAX];
+    struct hg_config_peer peers[HG_CONTROL_PEERS_MAX];
+    struct hg_config_log logs[HG_CONTROL_LOGS_MAX];
+    struct hg_config_stream streams[HG_CONTROL_STREAMS_MAX];
+    struct hg_config_consumer consumers[HG_CONTROL_CONSUMERS_MAX];
+};
+
+/* ---- is ---------------------------------------------------------------------------------------------------------- */
+struct hg_status_port {
+    char name[HG_CONTROL_NAME_BYTES];
+    char driver[HG_CONTROL_NAME_BYTES];
+    uint8_t mac[6];
+    uint8_t link_up;
+    uint8_t opened;
+    uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes, rx_missed, tx_dropped, reconnects;
+    char problem[HG_CONTROL_TEXT_BYTES]; /* why it is not open; empty = fine */
+};
+
+enum hg_peer_state { HG_PEER_DOWN, HG_PEER_HANDSHAKE, HG_PEER_UP };
+
+struct hg_status_peer {
+    char name[HG_CONTROL_NAME_BYTES];
+    uint32_t state; /* enum hg_peer_state */
+    uint32_t key_generation;
+    uint64_t since_realtime_ns; /* of the state */
+    uint64_t boot;
+    uint64_t srtt_ns, rttvar_ns, rtt_min_ns;
+    uint64_t rate_bytes_per_s;
+    uint64_t bytes_in_flight, credit_bytes_left;
+    uint64_t data_bytes_sent, data_bytes_resent, data_bytes_received;
+    uint64_t packets_sent, packets_received, packets_lost;
+    uint64_t handshakes;
+    char problem[HG_CONTROL_TEXT_BYTES];
+};
+
+struct hg_status_stream_peer {
+    uint32_t peer; /* index in the status peers */
+    uint32_t state; /* 0 closed 1 opening 2 streaming 3 refused 4 diverged 5 gap */
+    uint64_t lsn_sent, lsn_durable;
+    uint64_t lag_bytes;   /* of LSN span not durable there */
+    uint64_t lag_ns;      /* age of the oldest frame not durable there; 0 = none */
+};
+
+#define HG_STATUS_STREAM_PEERS_MAX 4
+struct hg_status_stream {
+    char name[HG_CONTROL_NAME_BYTES];
+    uint64_t stream;
+    uint16_t kind, region;
+    uint32_t incarnation;
+    uint64_t epoch;
+    uint64_t system_identifier;
+    uint64_t lsn_oldest, lsn_end, lsn_durable;
+    uint64_t frames, batches, raw_bytes, stored_bytes; /* since the process began: in or appended */
+    uint32_t peer_count, clients;
+    struct hg_status_stream_peer peers[HG_STATUS_STREAM_PEERS_MAX];
+};
+
+struct hg_status_log {
+    uint32_t id, state; /* enum hg_log_state */
+    uint32_t segments_free, segment_count;
+    uint64_t size_bytes, segment_bytes;
+    uint64_t next_sequence, durable_sequence, tail_sequence;
+    uint64_t writes, flushes, batches, payload_bytes, written_bytes, reads, read_bytes;
+    uint64_t flush_ns_last, flush_ns_max;
+    uint32_t restarts, recovery_percent;
+    uint32_t registered; /* buffers registered with io_uring */
+    uint32_t pressure;   /* enum hg_log_pressure */
+    char path[HG_CONTROL_PATH_BYTES];
+    char message[HG_CONTROL_TEXT_BYTES];
+};
+
+struct hg_status_client {
+    char name[HG_CONTROL_NAME_BYTES];
+    uint32_t pid, uid;
+    uint32_t streams, reserved;
+    uint64_t append_bytes, deliver_bytes;
+};
+
+struct hg_status_consumer {
+    char name[HG_CONTROL_NAME_BYTES];
+    char stream[HG_CONTROL_NAME_BYTES];
+    uint64_t lsn;
+    uint32_t attached, reserved;
+};
+
+struct hg_status_drop { /* every drop and refusal by name; only those that exist, zero or not */
+    char where[HG_CONTROL_NAME_BYTES]; /* "lane b", "port wan0", "client helio-postgres" */
+    char name[HG_CONTROL_NAME_BYTES];  /* "drop_duplicate" */
+    uint64_t count;
+};
+
+struct hg_control_status {
+    uint64_t boot;
+    uint64_t realtime_ns; /* when this page was made */
+    uint64_t config_generation_applied;
+    uint64_t turns, turns_idle;
+    uint32_t pid;
+    uint32_t port_count, peer_count, log_count, stream_count, client_count, consumer_count, drop_count;
+    struct hg_status_port ports[HG_CONTROL_PORTS_MAX];
+    struct hg_status_peer peers[HG_CONTROL_PEERS_MAX];
+    struct hg_status_log logs[HG_CONTROL_LOGS_MAX];
+    struct hg_status_stream streams[HG_CONTROL_STREAMS_MAX];
+    struct hg_status_client clients[HG_CONTROL_CLIENTS_MAX];
+    struct hg_status_consumer consumers[HG_CONTROL_CONSUMERS_MAX];
+    struct hg_status_drop drops[HG_CONTROL_DROPS_MAX];
+};
+
+/* ---- cells of the ring ------------------------------------------------------------------------------------------- */
+enum hg_control_type {
+    HG_CONTROL_HELLO = 1,  /* either way, first after attaching: {abi, boot} */
+    HG_CONTROL_APPLY = 2,  /* -> dataplane: config page of this generation is complete, apply it */
+    HG_CONTROL_RESULT = 3, /* -> control plane: of an APPLY or COMMAND: code and sentence */
+    HG_CONTROL_EVENT = 4,  /* -> control plane: something happened */
+    HG_CONTROL_COMMAND = 5, /* -> dataplane: an action that is not state: remove a consumer, stop */
+};
+
+enum hg_control_command { HG_COMMAND_CONSUMER_REMOVE = 1, HG_COMMAND_STOP = 2 };
+
+enum hg_control_severity { HG_SEVERITY_INFO, HG_SEVERITY_WARNING, HG_SEVERITY_ERROR, HG_SEVERITY_CRITICAL };
+
+/* Payload of a cell (the ring adds sequence, generation, request id and CRC). */
+struct hg_control_message {
+    uint32_t type;     /* enum hg_control_type */
+    uint32_t command;  /* enum hg_control_command, or the event's severity */
+    uint64_t generation; /* APPLY/RESULT: of the config page */
+    int32_t code;      /* RESULT: 0 or -errno */
+    uint32_t reserved;
+    char name[HG_CONTROL_NAME_BYTES];  /* what it is about; event: its stable name, "peer_up" */
+    char text[HG_CONTROL_TEXT_BYTES];  /* what happened and what to do */
+};
+static_assert(sizeof(struct hg_control_message) == 248, "a cell of the control ring holds it");
+
+#endif
