@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ESP in UDP: RFC 4303 with extended sequence numbers, AES-256-GCM as RFC 4106 (16 octet ICV, 8 octet explicit IV =
- * the 64-bit sequence number, AAD = SPI || ESN). Out of place: the cipher's pass is the copy into the packet. An SA is
- * one direction, owned by one worker.
+ * ESP in UDP: RFC 4303 with extended sequence numbers, AES-256-GCM as RFC 4106 (16 octet ICV, 8 octet
+ * explicit IV = the 64-bit sequence number, AAD = SPI || ESN). Out of place: the cipher's pass is the copy
+ * into the packet. An SA is one direction, owned by one worker.
  */
 #ifndef HG_SECURITY_ESP_H
 #define HG_SECURITY_ESP_H
@@ -10,25 +10,25 @@
 #include "drivers/platform/platform.h"
 #include <sys/uio.h>
 
-#define HG_ESP_KEY_BYTES         32
-#define HG_ESP_SALT_BYTES        4
-#define HG_ESP_HEADER_BYTES      16 /* SPI, low sequence number, IV */
-#define HG_ESP_ICV_BYTES         16
-#define HG_ESP_OVERHEAD_BYTES    (HG_ESP_HEADER_BYTES + 3 + 2 + HG_ESP_ICV_BYTES) /* at most: padding 0..3 */
-#define HG_ESP_REPLAY_PACKETS    8192
-#define HG_ESP_PACKETS_SOFT_MAX  (UINT64_C(1) << 27) /* ask for new keys */
-#define HG_ESP_PACKETS_HARD_MAX  (UINT64_C(1) << 28) /* refuse to seal: RFC 9001 6.6 */
-#define HG_ESP_BYTES_SOFT_MAX    (UINT64_C(1) << 37)
-#define HG_ESP_BYTES_HARD_MAX    (UINT64_C(1) << 38)
-#define HG_ESP_FAILURES_MAX      (UINT64_C(1) << 36) /* failed opens under one key */
+#define HG_ESP_KEY_BYTES        32
+#define HG_ESP_SALT_BYTES       4
+#define HG_ESP_HEADER_BYTES     16 /* SPI, low sequence number, IV */
+#define HG_ESP_ICV_BYTES        16
+#define HG_ESP_OVERHEAD_BYTES   (HG_ESP_HEADER_BYTES + 3 + 2 + HG_ESP_ICV_BYTES) /* at most: padding 0..3 */
+#define HG_ESP_REPLAY_PACKETS   8192
+#define HG_ESP_PACKETS_SOFT_MAX (UINT64_C(1) << 27) /* ask for new keys */
+#define HG_ESP_PACKETS_HARD_MAX (UINT64_C(1) << 28) /* refuse to seal: RFC 9001 6.6 */
+#define HG_ESP_BYTES_SOFT_MAX   (UINT64_C(1) << 37)
+#define HG_ESP_BYTES_HARD_MAX   (UINT64_C(1) << 38)
+#define HG_ESP_FAILURES_MAX     (UINT64_C(1) << 36) /* failed opens under one key */
 
-#define HG_ESP_REASONS(X)                                                                                              \
-    X(OK, "fine")                                                                                                      \
-    X(SHORT, "shorter than an ESP packet")                                                                             \
-    X(SPI, "of an unknown SPI")                                                                                        \
-    X(REPLAY, "seen before or older than the replay window")                                                           \
-    X(ICV, "that fail authentication")                                                                                 \
-    X(TRAILER, "whose padding or next header is wrong")                                                                \
+#define HG_ESP_REASONS(X)                                                                                    \
+    X(OK, "fine")                                                                                            \
+    X(SHORT, "shorter than an ESP packet")                                                                   \
+    X(SPI, "of an unknown SPI")                                                                              \
+    X(REPLAY, "seen before or older than the replay window")                                                 \
+    X(ICV, "that fail authentication")                                                                       \
+    X(TRAILER, "whose padding or next header is wrong")                                                      \
     X(EXHAUSTED, "refused because the key is used up")
 enum hg_esp_reason {
 #define HG_X(name, text) HG_ESP_##name,
@@ -48,15 +48,15 @@ uint32_t hg_esp_sa_spi(const struct hg_esp_sa *sa);
 
 /* Sending: the packet number (= ESN) that the next seal will use, from 1. */
 uint64_t hg_esp_next_number(const struct hg_esp_sa *sa);
-/* Encrypts the pieces, in order, into `esp` (at the SPI) and uses up one number, whatever comes of it. Returns the ESP
- * bytes written, or 0 when the key is used up or esp_bytes_max is too small. */
+/* Encrypts the pieces, in order, into `esp` (at the SPI) and uses up one number, whatever comes of it.
+ * Returns the ESP bytes written, or 0 when the key is used up or esp_bytes_max is too small. */
 uint32_t hg_esp_seal(struct hg_esp_sa *sa, const struct iovec *pieces, uint32_t piece_count, uint8_t *esp,
                      uint32_t esp_bytes_max);
 bool hg_esp_wants_rekey(const struct hg_esp_sa *sa);
 
-/* Receiving: checks replay, authenticates in constant time, decrypts into `inner` (esp_bytes long at least), strips the
- * trailer, marks the number as seen. *inner_bytes and *packet_number are set on HG_ESP_OK only; on failure `inner`
- * holds nothing of the plaintext. */
+/* Receiving: checks replay, authenticates in constant time, decrypts into `inner` (esp_bytes long at least),
+ * strips the trailer, marks the number as seen. *inner_bytes and *packet_number are set on HG_ESP_OK only; on
+ * failure `inner` holds nothing of the plaintext. */
 enum hg_esp_reason hg_esp_open(struct hg_esp_sa *sa, const uint8_t *esp, uint32_t esp_bytes, uint8_t *inner,
                                uint32_t *inner_bytes, uint64_t *packet_number);
 

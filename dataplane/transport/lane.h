@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A lane: one (sending worker, peer, receiving worker) connection, both directions of it, as a pure state machine over
- * plaintext packets. It fragments sealed batches, acknowledges packets, detects loss (RFC 9002), sends lost data again
- * under new packet numbers, paces, keeps credit, reassembles, and carries control frames reliably. It knows nothing of
- * sockets, keys, disks or the meaning of streams: the owner seals and opens packets (dataplane/security), and answers
- * through hg_lane_ops. Made anew for every SA pair. Only the owning worker calls it; nothing is allocated after init.
+ * A lane: one (sending worker, peer, receiving worker) connection, both directions of it, as a pure state
+ * machine over plaintext packets. It fragments sealed batches, acknowledges packets, detects loss (RFC 9002),
+ * sends lost data again under new packet numbers, paces, keeps credit, reassembles, and carries control
+ * frames reliably. It knows nothing of sockets, keys, disks or the meaning of streams: the owner seals and
+ * opens packets (dataplane/security), and answers through hg_lane_ops. Made anew for every SA pair. Only the
+ * owning worker calls it; nothing is allocated after init.
  *
- * One turn of the owner:  receive each packet -> ... -> while ((n = hg_lane_build(...)) > 0) seal and transmit.
+ * One turn of the owner:  receive each packet -> ... -> while ((n = hg_lane_build(...)) > 0) seal and
+ * transmit.
  */
 #ifndef HG_TRANSPORT_LANE_H
 #define HG_TRANSPORT_LANE_H
@@ -27,15 +29,16 @@ struct hg_lane_batch {
 };
 
 struct hg_lane_ops {
-    /* The next batch to send, in LSN order for each alias. False: nothing (now). Never called beyond credit. */
+    /* The next batch to send, in LSN order for each alias. False: nothing (now). Never called beyond credit.
+     */
     bool (*batch_next)(void *ctx, struct hg_lane_batch *batch);
-    /* The bytes of a batch that batch_next gave before. NULL: being read from disk; asked again at the next build.
-     * The pointer is used at once (the packet is sealed before the owner's next log turn). */
+    /* The bytes of a batch that batch_next gave before. NULL: being read from disk; asked again at the next
+     * build. The pointer is used at once (the packet is sealed before the owner's next log turn). */
     const uint8_t *(*batch_bytes)(void *ctx, const struct hg_lane_batch *batch);
     /* Every byte of it was acknowledged as received (which is not durable). */
     void (*batch_acked)(void *ctx, const struct hg_lane_batch *batch);
-    /* Receiving side: the next batch of `alias` in LSN order, reassembled. 0 = taken; -EAGAIN = no room in the log,
-     * offered again by hg_lane_offer; other negative = refused: the lane stops taking the alias. */
+    /* Receiving side: the next batch of `alias` in LSN order, reassembled. 0 = taken; -EAGAIN = no room in
+     * the log, offered again by hg_lane_offer; other negative = refused: the lane stops taking the alias. */
     int (*batch_received)(void *ctx, uint32_t alias, const uint8_t *batch, uint32_t bytes);
     /* A control frame (struct hg_wire_control at its start), complete, in any order, possibly twice. */
     void (*control_received)(void *ctx, const struct hg_wire_control *frame);
@@ -49,37 +52,38 @@ struct hg_lane_config {
     uint8_t worker_sending;
     uint8_t worker_receiving;
     uint32_t key_generation;
-    uint32_t mtu_bytes;             /* of the IP link */
-    uint64_t rate_bytes_per_s;      /* fixed rate of this side, counted in IP packet bytes; 0 = unpaced */
-    uint64_t receive_bytes_max;     /* reassembly memory = credit given to the other side */
-    uint32_t packets_in_flight_max; /* power of two, <= HG_LANE_LIMIT_PACKETS_IN_FLIGHT; the sent ring's size */
+    uint32_t mtu_bytes;         /* of the IP link */
+    uint64_t rate_bytes_per_s;  /* fixed rate of this side, counted in IP packet bytes; 0 = unpaced */
+    uint64_t receive_bytes_max; /* reassembly memory = credit given to the other side */
+    uint32_t
+        packets_in_flight_max; /* power of two, <= HG_LANE_LIMIT_PACKETS_IN_FLIGHT; the sent ring's size */
 };
 
 /* One counter a reason; `show drops` prints the texts. */
-#define HG_LANE_COUNTERS(X)                                                                                            \
-    X(packets_sent, "packets sent")                                                                                    \
-    X(packets_received, "packets received")                                                                            \
-    X(packets_lost, "packets declared lost")                                                                           \
-    X(packets_spurious, "packets declared lost that were acknowledged later")                                          \
-    X(data_bytes_sent, "batch bytes sent for the first time")                                                          \
-    X(data_bytes_resent, "batch bytes sent again")                                                                     \
-    X(data_bytes_received, "batch bytes received")                                                                     \
-    X(data_bytes_duplicate, "batch bytes received that were there already")                                            \
-    X(batches_sent, "batches sent whole")                                                                              \
-    X(batches_received, "batches reassembled")                                                                         \
-    X(acks_sent, "acks sent")                                                                                          \
-    X(acks_received, "acks received")                                                                                  \
-    X(probes_sent, "probe timeouts fired")                                                                             \
-    X(credit_stalls, "times sending waited for credit")                                                                \
-    X(read_stalls, "times sending waited for a read from the log")                                                     \
-    X(drop_version, "packets of an unknown transport version")                                                         \
-    X(drop_malformed, "packets with a frame that does not parse")                                                      \
-    X(drop_generation, "packets of another key generation")                                                            \
-    X(drop_duplicate, "packets received twice")                                                                        \
-    X(drop_alias, "data of an alias that is not open")                                                                 \
-    X(drop_credit, "data beyond the credit given")                                                                     \
-    X(drop_mismatch, "data that contradicts what is known of its batch")                                               \
-    X(drop_ack, "acks of packets never sent")                                                                          \
+#define HG_LANE_COUNTERS(X)                                                                                  \
+    X(packets_sent, "packets sent")                                                                          \
+    X(packets_received, "packets received")                                                                  \
+    X(packets_lost, "packets declared lost")                                                                 \
+    X(packets_spurious, "packets declared lost that were acknowledged later")                                \
+    X(data_bytes_sent, "batch bytes sent for the first time")                                                \
+    X(data_bytes_resent, "batch bytes sent again")                                                           \
+    X(data_bytes_received, "batch bytes received")                                                           \
+    X(data_bytes_duplicate, "batch bytes received that were there already")                                  \
+    X(batches_sent, "batches sent whole")                                                                    \
+    X(batches_received, "batches reassembled")                                                               \
+    X(acks_sent, "acks sent")                                                                                \
+    X(acks_received, "acks received")                                                                        \
+    X(probes_sent, "probe timeouts fired")                                                                   \
+    X(credit_stalls, "times sending waited for credit")                                                      \
+    X(read_stalls, "times sending waited for a read from the log")                                           \
+    X(drop_version, "packets of an unknown transport version")                                               \
+    X(drop_malformed, "packets with a frame that does not parse")                                            \
+    X(drop_generation, "packets of another key generation")                                                  \
+    X(drop_duplicate, "packets received twice")                                                              \
+    X(drop_alias, "data of an alias that is not open")                                                       \
+    X(drop_credit, "data beyond the credit given")                                                           \
+    X(drop_mismatch, "data that contradicts what is known of its batch")                                     \
+    X(drop_ack, "acks of packets never sent")                                                                \
     X(drop_control, "control frames of an unknown type or size")
 
 struct hg_lane_stats {
@@ -93,7 +97,8 @@ struct hg_lane_stats {
     uint64_t credit_bytes_left; /* that we may still send */
 };
 
-/* A packet to seal: pieces in order make the inner packet. Pieces live until the next hg_lane_build or _receive. */
+/* A packet to seal: pieces in order make the inner packet. Pieces live until the next hg_lane_build or
+ * _receive. */
 #define HG_LANE_PIECES_MAX 32
 struct hg_lane_packet {
     struct iovec pieces[HG_LANE_PIECES_MAX];
@@ -109,15 +114,17 @@ struct hg_lane *hg_lane_init(void *memory, const struct hg_lane_config *config, 
 void hg_lane_receive(struct hg_lane *lane, const uint8_t *inner, uint32_t bytes, uint64_t packet_number,
                      uint64_t now_ns);
 
-/* Builds the next packet under `packet_number` (strictly rising over calls that return > 0). Returns its inner bytes,
- * or 0: nothing to send, paced, out of credit, or waiting for a read. */
-uint32_t hg_lane_build(struct hg_lane *lane, uint64_t packet_number, uint64_t now_ns, struct hg_lane_packet *packet);
+/* Builds the next packet under `packet_number` (strictly rising over calls that return > 0). Returns its
+ * inner bytes, or 0: nothing to send, paced, out of credit, or waiting for a read. */
+uint32_t hg_lane_build(struct hg_lane *lane, uint64_t packet_number, uint64_t now_ns,
+                       struct hg_lane_packet *packet);
 
 /* Next time hg_lane_build may have something without any event in between. */
 uint64_t hg_lane_deadline_ns(const struct hg_lane *lane);
 
-/* Queues a control frame for reliable delivery; it is copied. One of the same type and alias that is still waiting or
- * in flight is replaced (the newest wins). Returns 0, -ENOSPC when the table is full, -EINVAL for its size. */
+/* Queues a control frame for reliable delivery; it is copied. One of the same type and alias that is still
+ * waiting or in flight is replaced (the newest wins). Returns 0, -ENOSPC when the table is full, -EINVAL for
+ * its size. */
 int hg_lane_control_send(struct hg_lane *lane, const struct hg_wire_control *frame);
 
 /* Receiving side: data of `alias` is taken from lsn_next on (the exclusive end of what the log has). */

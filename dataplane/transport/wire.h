@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Every byte that crosses the link, and every limit of it. docs/wire-format.md is this file in prose; change both.
- * Ethernet / IPv4 / UDP / ESP (RFC 4303, AES-256-GCM RFC 4106, ESN) / transport header / frames. Little-endian inside
- * ESP; the outer headers as their RFCs say. ESP's next header is 253 (RFC 3692).
+ * Every byte that crosses the link, and every limit of it. docs/wire-format.md is this file in prose; change
+ * both. Ethernet / IPv4 / UDP / ESP (RFC 4303, AES-256-GCM RFC 4106, ESN) / transport header / frames.
+ * Little-endian inside ESP; the outer headers as their RFCs say. ESP's next header is 253 (RFC 3692).
  */
 #ifndef HG_TRANSPORT_WIRE_H
 #define HG_TRANSPORT_WIRE_H
@@ -10,22 +10,25 @@
 #include "dataplane/wal/format.h"
 #include "drivers/platform/platform.h"
 
-/* ---- limits -------------------------------------------------------------------------------------------------- */
-#define HG_WIRE_UDP_PORT_HANDSHAKE  47000u
-#define HG_WIRE_UDP_PORT_DATA       47001u /* + receiving worker */
-#define HG_WIRE_ESP_NEXT_HEADER     253u
-#define HG_WIRE_UNIT_BYTES          64u /* fragments start at multiples of it and end at one or at the batch's end */
-#define HG_WIRE_ACK_RANGES_MAX      32u
-#define HG_WIRE_ALIASES_MAX         1024u /* per lane */
-#define HG_WIRE_CONTROL_BYTES_MAX   256u  /* a control frame, type byte included */
-#define HG_WIRE_WORKERS_MAX         64u
-#define HG_WIRE_OUTER_BYTES         (14u + 20u + 8u)           /* Ethernet, IPv4, UDP */
-#define HG_WIRE_ESP_BYTES           (8u + 8u)                  /* SPI, SN, IV */
-#define HG_WIRE_ESP_TRAILER_BYTES   (2u + 16u)                 /* pad length, next header, ICV; padding besides */
-/* Inner bytes (transport header and frames) of a packet of an IPv4 link of this MTU, so that no padding is needed. */
-#define HG_WIRE_INNER_BYTES(mtu) ((((mtu) - 20u - 8u - HG_WIRE_ESP_BYTES - 16u) & ~3u) - 2u)
+/* ---- limits
+ * -------------------------------------------------------------------------------------------------- */
+#define HG_WIRE_UDP_PORT_HANDSHAKE 47000u
+#define HG_WIRE_UDP_PORT_DATA      47001u /* + receiving worker */
+#define HG_WIRE_ESP_NEXT_HEADER    253u
+#define HG_WIRE_UNIT_BYTES         64u /* fragments start at multiples of it and end at one or at the batch's end */
+#define HG_WIRE_ACK_RANGES_MAX     32u
+#define HG_WIRE_ALIASES_MAX        1024u /* per lane */
+#define HG_WIRE_CONTROL_BYTES_MAX  256u  /* a control frame, type byte included */
+#define HG_WIRE_WORKERS_MAX        64u
+#define HG_WIRE_OUTER_BYTES        (14u + 20u + 8u) /* Ethernet, IPv4, UDP */
+#define HG_WIRE_ESP_BYTES          (8u + 8u)        /* SPI, SN, IV */
+#define HG_WIRE_ESP_TRAILER_BYTES  (2u + 16u)       /* pad length, next header, ICV; padding besides */
+/* Inner bytes (transport header and frames) of a packet of an IPv4 link of this MTU, so that no padding is
+ * needed. */
+#define HG_WIRE_INNER_BYTES(mtu) ((((mtu)-20u - 8u - HG_WIRE_ESP_BYTES - 16u) & ~3u) - 2u)
 
-/* ---- transport header: first in every packet ------------------------------------------------------------------- */
+/* ---- transport header: first in every packet
+ * ------------------------------------------------------------------- */
 #define HG_WIRE_VERSION 1u
 
 struct hg_wire_header {
@@ -46,14 +49,15 @@ struct hg_wire_header {
 static_assert(sizeof(struct hg_wire_header) == 24, "transport header");
 static_assert(HG_WIRE_INNER_BYTES(1500u) == 1438, "1414 bytes of frames in a 1500 byte MTU");
 
-/* ---- frames ----------------------------------------------------------------------------------------------------- */
+/* ---- frames
+ * ----------------------------------------------------------------------------------------------------- */
 enum hg_wire_type {
     HG_WIRE_PADDING = 0, /* one byte */
     HG_WIRE_PING = 1,    /* one byte; ack-eliciting */
     HG_WIRE_DATA = 2,
     HG_WIRE_ACK = 3, /* not ack-eliciting */
-    /* Control frames: {type u8, reserved u8, bytes u16 of the whole frame} then a body. Delivered at least once, in
-     * any order, by retransmission; so their handlers are idempotent. */
+    /* Control frames: {type u8, reserved u8, bytes u16 of the whole frame} then a body. Delivered at least
+     * once, in any order, by retransmission; so their handlers are idempotent. */
     HG_WIRE_CONTROL_FIRST = 16,
     HG_WIRE_STREAM_OPEN = 16,
     HG_WIRE_STREAM_ANSWER = 17,
@@ -119,11 +123,11 @@ static_assert(sizeof(struct hg_wire_stream_open) == 96, "stream open");
 
 enum hg_wire_status {
     HG_WIRE_OK = 0,
-    HG_WIRE_REFUSED_UNKNOWN = 1,    /* the receiver is not configured to take this stream */
-    HG_WIRE_REFUSED_SYSTEM = 2,     /* another PostgreSQL cluster */
-    HG_WIRE_REFUSED_EPOCH = 3,      /* older than what was promised */
+    HG_WIRE_REFUSED_UNKNOWN = 1,     /* the receiver is not configured to take this stream */
+    HG_WIRE_REFUSED_SYSTEM = 2,      /* another PostgreSQL cluster */
+    HG_WIRE_REFUSED_EPOCH = 3,       /* older than what was promised */
     HG_WIRE_REFUSED_INCARNATION = 4, /* a timeline switch: a later version of this software takes it */
-    HG_WIRE_REFUSED_LIMIT = 5,      /* too many streams */
+    HG_WIRE_REFUSED_LIMIT = 5,       /* too many streams */
 };
 
 struct hg_wire_stream_answer {

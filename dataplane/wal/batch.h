@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Frames and batches: building, sealing, verifying, walking. Pure; no state but the builder's. One thread at a time.
+ * Frames and batches: building, sealing, verifying, walking. Pure; no state but the builder's. One thread at
+ * a time.
  */
 #ifndef HG_WAL_BATCH_H
 #define HG_WAL_BATCH_H
@@ -45,36 +46,39 @@ struct hg_batch_origin {
     uint16_t kind; /* enum hg_stream_kind */
     uint64_t epoch;
     uint32_t log_restarts;
-    uint8_t flags;             /* enum hg_batch_flags */
-    uint8_t codec;             /* HG_CODEC_LZ4 tries LZ4 and falls back to raw; HG_CODEC_NONE doesn't try */
+    uint8_t flags; /* enum hg_batch_flags */
+    uint8_t codec; /* HG_CODEC_LZ4 tries LZ4 and falls back to raw; HG_CODEC_NONE doesn't try */
     uint8_t chain_previous[16];
 };
 
 void hg_batch_builder_init(struct hg_batch_builder *builder, void *raw, uint32_t raw_bytes_max);
 
-/* Appends a frame. Returns 0; -ENOSPC when the batch is full (seal it, add again); -EINVAL when lsn is not the end of
- * the frame before, span is 0, a size exceeds its limit or hlc is below hlc_base or too far above it: nothing added. */
+/* Appends a frame. Returns 0; -ENOSPC when the batch is full (seal it, add again); -EINVAL when lsn is not
+ * the end of the frame before, span is 0, a size exceeds its limit or hlc is below hlc_base or too far above
+ * it: nothing added. */
 int hg_batch_builder_add(struct hg_batch_builder *builder, const struct hg_frame *frame);
 
 /* Bytes that seal may need at most: header + vector + raw (LZ4 output never exceeds it) + padding. */
 uint32_t hg_batch_sealed_bytes_max(const struct hg_batch_builder *builder, uint32_t vector_bytes);
 
-/* Seals into `out` (16-byte aligned, out_bytes >= sealed_bytes_max) and resets the builder. Returns the sealed bytes,
- * a multiple of 16. The chain of the new batch is in its header. `lz4_state` is LZ4_sizeofState() bytes of scratch. */
-uint32_t hg_batch_seal(struct hg_batch_builder *builder, const struct hg_batch_origin *origin, const void *vector,
-                       uint32_t vector_bytes, void *out, uint32_t out_bytes, void *lz4_state);
+/* Seals into `out` (16-byte aligned, out_bytes >= sealed_bytes_max) and resets the builder. Returns the
+ * sealed bytes, a multiple of 16. The chain of the new batch is in its header. `lz4_state` is
+ * LZ4_sizeofState() bytes of scratch. */
+uint32_t hg_batch_seal(struct hg_batch_builder *builder, const struct hg_batch_origin *origin,
+                       const void *vector, uint32_t vector_bytes, void *out, uint32_t out_bytes,
+                       void *lz4_state);
 
 /* Why a batch is refused; every reason has its own counter. */
-#define HG_BATCH_REASONS(X)                                                                                            \
-    X(OK, "fine")                                                                                                      \
-    X(SHORT, "shorter than its header says")                                                                           \
-    X(MAGIC, "not a batch")                                                                                            \
-    X(VERSION, "a batch version this build does not know")                                                             \
-    X(HEADER_CRC, "header CRC32C does not match")                                                                      \
-    X(LIMITS, "a size, count or LSN in the header is out of its limits")                                               \
-    X(DIGEST, "payload digest does not match")                                                                         \
-    X(CHAIN, "chain hash does not match the header")                                                                   \
-    X(CODEC, "payload does not decompress to its raw size")                                                            \
+#define HG_BATCH_REASONS(X)                                                                                  \
+    X(OK, "fine")                                                                                            \
+    X(SHORT, "shorter than its header says")                                                                 \
+    X(MAGIC, "not a batch")                                                                                  \
+    X(VERSION, "a batch version this build does not know")                                                   \
+    X(HEADER_CRC, "header CRC32C does not match")                                                            \
+    X(LIMITS, "a size, count or LSN in the header is out of its limits")                                     \
+    X(DIGEST, "payload digest does not match")                                                               \
+    X(CHAIN, "chain hash does not match the header")                                                         \
+    X(CODEC, "payload does not decompress to its raw size")                                                  \
     X(FRAMES, "frames do not add up to the header")
 enum hg_batch_reason {
 #define HG_X(name, text) HG_BATCH_REASON_##name,
@@ -83,8 +87,8 @@ enum hg_batch_reason {
 };
 const char *hg_batch_reason_text(enum hg_batch_reason reason);
 
-/* Total bytes of the batch that starts at `header`, padding included, or 0 when the header's sizes are out of limits.
- * Reads the header only; trusts nothing. */
+/* Total bytes of the batch that starts at `header`, padding included, or 0 when the header's sizes are out of
+ * limits. Reads the header only; trusts nothing. */
 uint32_t hg_batch_bytes(const struct hg_batch_header *header);
 
 /* Header only: magic, version, CRC, limits, and that it lies within bytes_max. */
@@ -93,13 +97,13 @@ enum hg_batch_reason hg_batch_check_header(const void *batch, uint64_t bytes_max
 /* Everything but the frames: header, digest, chain. What a receiver does before it appends. */
 enum hg_batch_reason hg_batch_verify(const void *batch, uint64_t bytes_max);
 
-/* Decompresses (when needed) into `raw` (raw_bytes_max bytes) and sets *frames / *frames_bytes, which point into the
- * batch itself when it is stored raw. The batch must have passed hg_batch_check_header. */
-enum hg_batch_reason hg_batch_open(const void *batch, void *raw, uint32_t raw_bytes_max, const uint8_t **frames,
-                                   uint32_t *frames_bytes);
+/* Decompresses (when needed) into `raw` (raw_bytes_max bytes) and sets *frames / *frames_bytes, which point
+ * into the batch itself when it is stored raw. The batch must have passed hg_batch_check_header. */
+enum hg_batch_reason hg_batch_open(const void *batch, void *raw, uint32_t raw_bytes_max,
+                                   const uint8_t **frames, uint32_t *frames_bytes);
 
-/* Decodes the frame at `frames + *offset`, checks its limits and CRC, and advances *offset. Returns 1; 0 at the end;
- * -EBADMSG. Pointers in `frame` point into `frames`. */
+/* Decodes the frame at `frames + *offset`, checks its limits and CRC, and advances *offset. Returns 1; 0 at
+ * the end; -EBADMSG. Pointers in `frame` point into `frames`. */
 int hg_frame_next(const uint8_t *frames, uint32_t frames_bytes, uint64_t hlc_base, uint32_t *offset,
                   struct hg_frame *frame);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Every byte that is persisted, and every limit of it. docs/disk-format.md is this file in prose; change both.
- * A batch (header, vector delta, payload) is global: the same bytes are on the wire, in every log and in subscribers'
- * hands. Everything else here is local to one log. All integers are little-endian.
+ * Every byte that is persisted, and every limit of it. docs/disk-format.md is this file in prose; change
+ * both. A batch (header, vector delta, payload) is global: the same bytes are on the wire, in every log and
+ * in subscribers' hands. Everything else here is local to one log. All integers are little-endian.
  */
 #ifndef HG_WAL_FORMAT_H
 #define HG_WAL_FORMAT_H
@@ -10,7 +10,8 @@
 #include "drivers/disk/disk.h"
 #include "drivers/platform/platform.h"
 
-/* ---- limits -------------------------------------------------------------------------------------------------- */
+/* ---- limits
+ * -------------------------------------------------------------------------------------------------- */
 #define HG_FRAME_DATA_BYTES_MAX   (1u << 20) /* more goes in continuation frames */
 #define HG_FRAME_KEY_BYTES_MAX    4096u
 #define HG_FRAME_ALIGN_BYTES      8u
@@ -18,11 +19,12 @@
 #define HG_BATCH_RAW_BYTES_MAX    (256u << 10) /* unless it is one single frame */
 #define HG_BATCH_RAW_BYTES_AIM    (64u << 10)  /* sealed at this size under load */
 #define HG_BATCH_FRAMES_MAX       10000u
-#define HG_BATCH_VECTOR_BYTES_MAX 512u         /* 32 regions x 16 bytes */
-#define HG_FRAME_BYTES_MAX                                                                                             \
-    (sizeof(struct hg_frame_header) + sizeof(struct hg_frame_client) + HG_FRAME_KEY_BYTES_MAX + HG_FRAME_DATA_BYTES_MAX)
+#define HG_BATCH_VECTOR_BYTES_MAX 512u /* 32 regions x 16 bytes */
+#define HG_FRAME_BYTES_MAX                                                                                   \
+    (sizeof(struct hg_frame_header) + sizeof(struct hg_frame_client) + HG_FRAME_KEY_BYTES_MAX +              \
+     HG_FRAME_DATA_BYTES_MAX)
 /* Largest sealed batch: one frame of the largest size, stored raw. */
-#define HG_BATCH_BYTES_MAX                                                                                             \
+#define HG_BATCH_BYTES_MAX                                                                                   \
     (sizeof(struct hg_batch_header) + HG_BATCH_VECTOR_BYTES_MAX + HG_FRAME_BYTES_MAX + HG_BATCH_ALIGN_BYTES)
 #define HG_LOG_BLOCK_BYTES             ((uint32_t)HG_DISK_BLOCK_BYTES)
 #define HG_LOG_WRITE_PAYLOAD_BYTES_MAX (2u << 20)
@@ -37,7 +39,8 @@
 #define HG_REGIONS_MAX                 32u
 #define HG_NAME_BYTES                  32u /* names of streams, peers, ports, consumers; NUL-terminated inside */
 
-/* ---- frame: one WAL entry -------------------------------------------------------------------------------------- */
+/* ---- frame: one WAL entry
+ * -------------------------------------------------------------------------------------- */
 enum hg_op {
     HG_OP_INSERT = 1,
     HG_OP_UPDATE = 2,
@@ -65,8 +68,8 @@ struct hg_frame_header {
     uint32_t hlc_delta; /* added to the batch's hlc_base */
     uint32_t table_id;  /* table or keyspace; 0 = none */
     uint16_t key_bytes;
-    uint8_t op;    /* enum hg_op */
-    uint8_t flags; /* enum hg_frame_flags */
+    uint8_t op;      /* enum hg_op */
+    uint8_t flags;   /* enum hg_frame_flags */
     uint32_t crc32c; /* of the header with this field zero, client part, key and data */
 };
 static_assert(sizeof(struct hg_frame_header) == 40, "frame header");
@@ -79,7 +82,8 @@ struct hg_frame_client {
 };
 static_assert(sizeof(struct hg_frame_header) + sizeof(struct hg_frame_client) <= 64, "A1: at most 64 bytes");
 
-/* ---- batch: the sealed unit ------------------------------------------------------------------------------------ */
+/* ---- batch: the sealed unit
+ * ------------------------------------------------------------------------------------ */
 #define HG_BATCH_MAGIC   0x42474c48u /* "HLGB" */
 #define HG_BATCH_VERSION 1u
 
@@ -114,7 +118,7 @@ struct hg_batch_header {
     uint8_t tag[16];            /* AEAD tag of encryption at rest; zero without */
     uint8_t payload_digest[16]; /* XXH3-128, canonical form, over vector delta and payload */
     uint8_t chain_previous[16];
-    uint8_t chain[16]; /* first 16 bytes of SHA-256 over this header with chain and crc32c zero */
+    uint8_t chain[16];     /* first 16 bytes of SHA-256 over this header with chain and crc32c zero */
     uint32_t log_restarts; /* of the origin's log: the nonce of encryption at rest */
     uint8_t reserved[32];  /* zero */
     uint32_t crc32c;       /* of the 188 bytes before it */
@@ -133,10 +137,11 @@ enum hg_stream_kind {
     HG_STREAM_POSTGRES_PHYSICAL = 3,
 };
 
-/* ---- log: superblocks, header ring, segments of log writes ------------------------------------------------------- */
+/* ---- log: superblocks, header ring, segments of log writes
+ * ------------------------------------------------------- */
 /* File: 4 superblock blocks | 256 ring blocks | segment 0 | segment 1 | ... */
-#define HG_LOG_RING_OFFSET     (HG_LOG_SUPERBLOCK_COPIES * HG_DISK_BLOCK_BYTES)
-#define HG_LOG_SEGMENTS_OFFSET (HG_LOG_RING_OFFSET + HG_LOG_RING_BLOCKS * HG_DISK_BLOCK_BYTES)
+#define HG_LOG_RING_OFFSET      (HG_LOG_SUPERBLOCK_COPIES * HG_DISK_BLOCK_BYTES)
+#define HG_LOG_SEGMENTS_OFFSET  (HG_LOG_RING_OFFSET + HG_LOG_RING_BLOCKS * HG_DISK_BLOCK_BYTES)
 
 #define HG_LOG_SUPERBLOCK_MAGIC 0x53474c48u /* "HLGS" */
 #define HG_LOG_WRITE_MAGIC      0x57474c48u /* "HLGW" */
@@ -154,10 +159,10 @@ struct hg_log_superblock {
     uint32_t segment_count;
     uint32_t write_payload_bytes_max; /* <= HG_LOG_WRITE_PAYLOAD_BYTES_MAX; smaller in simulation */
     uint32_t log_id;
-    uint32_t restarts;             /* raised at every recovery: the incarnation of the log */
-    uint64_t tail_segment;         /* absolute number of the oldest segment in use; place = number mod count */
-    uint64_t tail_sequence;        /* sequence of its first write */
-    uint64_t hlc_ceiling;          /* no stamp was ever given above it */
+    uint32_t restarts;      /* raised at every recovery: the incarnation of the log */
+    uint64_t tail_segment;  /* absolute number of the oldest segment in use; place = number mod count */
+    uint64_t tail_sequence; /* sequence of its first write */
+    uint64_t hlc_ceiling;   /* no stamp was ever given above it */
     uint64_t epoch_promised[HG_GROUPS_MAX]; /* reserved for seals; 0 */
     uint8_t reserved[4096 - 104 - 8 * HG_GROUPS_MAX - 4];
     uint32_t crc32c; /* of the 4092 bytes before it */
@@ -182,17 +187,20 @@ struct hg_log_write_header {
     uint32_t block_count;      /* payload blocks */
     uint64_t hlc_ceiling;
     uint8_t reserved[4096 - 80 - 4 * HG_LOG_WRITE_BLOCKS_MAX - 4];
-    uint32_t block_crc32c[HG_LOG_WRITE_BLOCKS_MAX]; /* seeded with (log uuid, sequence), zero beyond block_count */
-    uint32_t crc32c;                                /* of the 4092 bytes before it */
+    uint32_t
+        block_crc32c[HG_LOG_WRITE_BLOCKS_MAX]; /* seeded with (log uuid, sequence), zero beyond block_count */
+    uint32_t crc32c;                           /* of the 4092 bytes before it */
 };
 static_assert(sizeof(struct hg_log_write_header) == HG_DISK_BLOCK_BYTES, "log write header");
 static_assert(offsetof(struct hg_log_write_header, sequence) == 32, "log write header");
 static_assert(offsetof(struct hg_log_write_header, hlc_ceiling) == 72, "log write header");
 
-/* ---- node-local records: payload of a batch with stream 0 and HG_BATCH_LOCAL -------------------------------------- */
+/* ---- node-local records: payload of a batch with stream 0 and HG_BATCH_LOCAL
+ * -------------------------------------- */
 enum hg_local_record_type {
-    HG_LOCAL_STREAM = 1,          /* a stream as it stood: written for each at every segment's start, and when opened */
-    HG_LOCAL_CONSUMER = 2,        /* a registered consumer and its position */
+    HG_LOCAL_STREAM =
+        1, /* a stream as it stood: written for each at every segment's start, and when opened */
+    HG_LOCAL_CONSUMER = 2, /* a registered consumer and its position */
     HG_LOCAL_CONSUMER_REMOVED = 3,
 };
 
@@ -208,7 +216,8 @@ struct hg_local_record { /* one fixed size for all types, so that the table is a
     uint64_t system_identifier; /* physical stream: of its PostgreSQL cluster, 0 = not yet known */
     uint8_t chain[16];          /* stream: of its last batch */
     char name[HG_NAME_BYTES];   /* of the stream or the consumer */
-    uint32_t lsn_unit_bytes;    /* stream: segment size in bytes of a physical stream (wal_segment_size), else 0 */
+    uint32_t
+        lsn_unit_bytes; /* stream: segment size in bytes of a physical stream (wal_segment_size), else 0 */
     uint8_t reserved[28];
 };
 static_assert(sizeof(struct hg_local_record) == 128, "local record");

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Where in the log a stream's LSN is: a sparse, bounded map LSN -> write sequence of one stream. Looking up gives a
- * write at or before the one wanted; the reader walks on from there. Rebuilt at recovery. Owning worker only.
+ * Where in the log a stream's LSN is: a sparse, bounded map LSN -> write sequence of one stream. Looking up
+ * gives a write at or before the one wanted; the reader walks on from there. Rebuilt at recovery. Owning
+ * worker only.
  */
 #ifndef HG_WAL_INDEX_H
 #define HG_WAL_INDEX_H
@@ -25,10 +26,11 @@ struct hg_index {
 void hg_index_init(struct hg_index *index);
 /* Batches must come in LSN order. */
 void hg_index_add(struct hg_index *index, uint64_t lsn_first, uint64_t sequence);
-/* Forgets writes below `sequence`, but keeps the newest entry at or below it, raised to `sequence`, so that a look-up
- * still starts at the tail. */
+/* Forgets writes below `sequence`, but keeps the newest entry at or below it, raised to `sequence`, so that a
+ * look-up still starts at the tail. */
 void hg_index_trim(struct hg_index *index, uint64_t sequence);
-/* The newest known write whose first LSN is <= lsn. 0 = the stream has nothing that old (or nothing at all). */
+/* The newest known write whose first LSN is <= lsn. 0 = the stream has nothing that old (or nothing at all).
+ */
 uint64_t hg_index_find(const struct hg_index *index, uint64_t lsn);
 
 #endif

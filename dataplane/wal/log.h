@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The segment log of one worker: log writes, group commit, the durable prefix, recovery, segment reuse, reads.
- * docs/disk-format.md has the bytes, architecture 6 the reasons. A pure core over hg_disk: nothing blocks, everything
- * advances in hg_log_turn(). Only the owning worker calls it.
+ * The segment log of one worker: log writes, group commit, the durable prefix, recovery, segment reuse,
+ * reads. docs/disk-format.md has the bytes, architecture 6 the reasons. A pure core over hg_disk: nothing
+ * blocks, everything advances in hg_log_turn(). Only the owning worker calls it.
  *
- * Life: hg_log_open -> RECOVERING (turns) -> READY -> (I/O error) FAILED, for ever: the process must exit, and the
- * next one reads the disk anew.
+ * Life: hg_log_open -> RECOVERING (turns) -> READY -> (I/O error) FAILED, for ever: the process must exit,
+ * and the next one reads the disk anew.
  */
 #ifndef HG_WAL_LOG_H
 #define HG_WAL_LOG_H
@@ -24,9 +24,11 @@ enum hg_log_pressure {
 };
 
 struct hg_log_ops {
-    /* Fills the table that opens every segment: streams and consumers as they stand. Returns how many (<= max). */
+    /* Fills the table that opens every segment: streams and consumers as they stand. Returns how many (<=
+     * max). */
     uint32_t (*checkpoint)(void *ctx, struct hg_local_record *records, uint32_t max);
-    /* During recovery, in log order: local records, then every batch of a global stream with its write's sequence. */
+    /* During recovery, in log order: local records, then every batch of a global stream with its write's
+     * sequence. */
     void (*recovered_record)(void *ctx, const struct hg_local_record *record);
     void (*recovered_batch)(void *ctx, uint64_t sequence, const struct hg_batch_header *header);
     /* The tail moved: writes below `sequence` are gone. */
@@ -74,39 +76,44 @@ uint64_t hg_log_arena_bytes_min(uint32_t write_payload_bytes_max);
 /* Bytes of a file of this geometry. */
 uint64_t hg_log_file_bytes(const struct hg_log_geometry *geometry);
 
-/* Writes superblocks and an empty log onto a zeroed disk of the right size; polls until durable (blocks in production:
- * tools and housekeeping only). Returns 0 or -errno; -EINVAL for a bad geometry. */
+/* Writes superblocks and an empty log onto a zeroed disk of the right size; polls until durable (blocks in
+ * production: tools and housekeeping only). Returns 0 or -errno; -EINVAL for a bad geometry. */
 int hg_log_format(struct hg_disk *disk, const struct hg_log_geometry *geometry);
 
 /* Starts recovery. Allocates; never after this. Returns NULL only when the arena is too small. */
 struct hg_log *hg_log_open(const struct hg_log_config *config);
-void hg_log_close(struct hg_log *log); /* waits for nothing: in-flight buffers must have completed, or the disk be dead */
+void hg_log_close(
+    struct hg_log *log); /* waits for nothing: in-flight buffers must have completed, or the disk be dead */
 
-/* Reaps completions, advances recovery, submits closed writes, flushes, ring copies and reads. Returns true when it
- * did anything. *deadline_ns gets the time by which it must be called again without an event (HG_TIME_NEVER = none). */
+/* Reaps completions, advances recovery, submits closed writes, flushes, ring copies and reads. Returns true
+ * when it did anything. *deadline_ns gets the time by which it must be called again without an event
+ * (HG_TIME_NEVER = none). */
 bool hg_log_turn(struct hg_log *log, uint64_t now_ns, uint64_t *deadline_ns);
 
 enum hg_log_state hg_log_state(const struct hg_log *log);
-/* A sentence for the operator when FAILED ("write of sequence 17 at ...: Input/output error; restart reads the disk
- * anew"), or about what recovery found. Static in the log. */
+/* A sentence for the operator when FAILED ("write of sequence 17 at ...: Input/output error; restart reads
+ * the disk anew"), or about what recovery found. Static in the log. */
 const char *hg_log_message(const struct hg_log *log);
-bool hg_log_is_corrupt(const struct hg_log *log); /* FAILED because a durable write is corrupt: never truncated */
+bool hg_log_is_corrupt(
+    const struct hg_log *log); /* FAILED because a durable write is corrupt: never truncated */
 /* 0..100 while RECOVERING. */
 uint32_t hg_log_recovery_percent(const struct hg_log *log);
 
-/* ---- appending ---------------------------------------------------------------------------------------------- */
-/* Room for one sealed batch of up to `bytes` in the open write, 16-byte aligned, opening a write when there is none.
- * NULL: would block (see pressure). The pointer is valid until the next call of reserve, commit or turn. */
+/* ---- appending
+ * ---------------------------------------------------------------------------------------------- */
+/* Room for one sealed batch of up to `bytes` in the open write, 16-byte aligned, opening a write when there
+ * is none. NULL: would block (see pressure). The pointer is valid until the next call of reserve, commit or
+ * turn. */
 void *hg_log_reserve(struct hg_log *log, uint32_t bytes, enum hg_log_pressure *pressure);
-/* The first `bytes` (multiple of 16) of the reservation are a batch: it belongs to the write whose sequence is
- * returned. It is durable once hg_log_durable_sequence() reaches that. */
+/* The first `bytes` (multiple of 16) of the reservation are a batch: it belongs to the write whose sequence
+ * is returned. It is durable once hg_log_durable_sequence() reaches that. */
 uint64_t hg_log_commit(struct hg_log *log, uint32_t bytes);
-/* True when the worker should close the open write now rather than gather more: something is in it and a write slot
- * is free. */
+/* True when the worker should close the open write now rather than gather more: something is in it and a
+ * write slot is free. */
 bool hg_log_wants_close(const struct hg_log *log);
 void hg_log_close_write(struct hg_log *log);
-/* Appends local records as a batch of their own. Returns its write's sequence, or 0 for would block. Local records may
- * use the segments that producers may not. */
+/* Appends local records as a batch of their own. Returns its write's sequence, or 0 for would block. Local
+ * records may use the segments that producers may not. */
 uint64_t hg_log_append_records(struct hg_log *log, const struct hg_local_record *records, uint32_t count);
 
 /* Every write up to and including this one is on the device, flushed. 0 = none. */
@@ -119,17 +126,20 @@ uint32_t hg_log_restarts(const struct hg_log *log);
 void hg_log_hlc_ceiling_set(struct hg_log *log, uint64_t ceiling);
 uint64_t hg_log_hlc_ceiling(const struct hg_log *log); /* after recovery: the largest found */
 
-/* ---- retention ---------------------------------------------------------------------------------------------- */
+/* ---- retention
+ * ---------------------------------------------------------------------------------------------- */
 /* Oldest write kept. */
 uint64_t hg_log_tail_sequence(const struct hg_log *log);
-/* Nobody needs writes below `sequence` any more. Their segments are reused lazily, when less than a quarter is free. */
+/* Nobody needs writes below `sequence` any more. Their segments are reused lazily, when less than a quarter
+ * is free. */
 void hg_log_release(struct hg_log *log, uint64_t sequence);
 
-/* ---- reading ------------------------------------------------------------------------------------------------ */
-/* The verified payload of durable write `sequence`: from memory while it is there, else from a read slot. Returns 1
- * with *payload and *payload_bytes valid until the next hg_log_turn; 0 = being read, or all slots busy: ask again
- * after a turn; -ERANGE = not durable yet; -ENOENT = below the tail (a gap: say so, never skip); -EBADMSG = corrupt
- * on disk (counted; the log stays up). */
+/* ---- reading
+ * ------------------------------------------------------------------------------------------------ */
+/* The verified payload of durable write `sequence`: from memory while it is there, else from a read slot.
+ * Returns 1 with *payload and *payload_bytes valid until the next hg_log_turn; 0 = being read, or all slots
+ * busy: ask again after a turn; -ERANGE = not durable yet; -ENOENT = below the tail (a gap: say so, never
+ * skip); -EBADMSG = corrupt on disk (counted; the log stays up). */
 int hg_log_at(struct hg_log *log, uint64_t sequence, const uint8_t **payload, uint32_t *payload_bytes);
 /* Starts reads of up to `count` writes from `sequence` on, those that are not in memory, as slots allow. */
 void hg_log_prefetch(struct hg_log *log, uint64_t sequence, uint32_t count);

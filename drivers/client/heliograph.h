@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * libheliograph: how a program appends to a stream and reads streams, over shared memory with the dataplane of its
- * own node. No DPDK needed.
+ * libheliograph: how a program appends to a stream and reads streams, over shared memory with the dataplane
+ * of its own node. No DPDK needed.
  *
- * Threads: a client and its streams belong to one thread at a time. Every call that may wait takes a deadline in
- * CLOCK_MONOTONIC nanoseconds (0 = don't wait, HG_FOREVER = wait). Every call returns 0 (or a count) or one negative
- * HG_E_ code; hg_client_error() has the sentence for a person. If the dataplane dies, calls return HG_E_CLOSED once;
- * the client re-attaches by itself inside the next waiting call, and hg_stream_durable_end() then says where to go on
- * appending from: what was appended beyond it must be appended again.
+ * Threads: a client and its streams belong to one thread at a time. Every call that may wait takes a deadline
+ * in CLOCK_MONOTONIC nanoseconds (0 = don't wait, HG_FOREVER = wait). Every call returns 0 (or a count) or
+ * one negative HG_E_ code; hg_client_error() has the sentence for a person. If the dataplane dies, calls
+ * return HG_E_CLOSED once; the client re-attaches by itself inside the next waiting call, and
+ * hg_stream_durable_end() then says where to go on appending from: what was appended beyond it must be
+ * appended again.
  *
  * Positions are LSNs, always an exclusive end. An acknowledgement is a position, never a message.
  */
@@ -22,53 +23,58 @@
 
 enum hg_error {
     HG_E_OK = 0,
-    HG_E_CLOSED = -1,      /* no dataplane: it died or was stopped; re-attaching */
-    HG_E_NOT_READY = -2,   /* the dataplane is recovering its log, or the stream has not been configured yet */
-    HG_E_NOT_LEADER = -3,  /* this region is not the stream's origin */
-    HG_E_TIMEOUT = -4,     /* the deadline passed */
+    HG_E_CLOSED = -1,     /* no dataplane: it died or was stopped; re-attaching */
+    HG_E_NOT_READY = -2,  /* the dataplane is recovering its log, or the stream has not been configured yet */
+    HG_E_NOT_LEADER = -3, /* this region is not the stream's origin */
+    HG_E_TIMEOUT = -4,    /* the deadline passed */
     HG_E_WOULD_BLOCK = -5, /* the ring or the log is full: a peer or consumer is behind */
     HG_E_READ_ONLY = -6,   /* not writable now; hg_stream_status says why */
-    HG_E_GAP = -7,         /* the LSN asked for is older than what the log keeps, or an append leaves a hole */
-    HG_E_OVERLAP = -8,     /* an append begins before the stream's end */
-    HG_E_INVALID = -9,     /* an argument is out of its limits */
-    HG_E_UNKNOWN = -10,    /* no stream of this name */
-    HG_E_SYSTEM = -11,     /* another PostgreSQL cluster than this stream belongs to */
-    HG_E_CORRUPT = -12,    /* bytes that fail their checks; never delivered */
-    HG_E_PROTOCOL = -13,   /* the other side does not speak this version */
+    HG_E_GAP = -7,       /* the LSN asked for is older than what the log keeps, or an append leaves a hole */
+    HG_E_OVERLAP = -8,   /* an append begins before the stream's end */
+    HG_E_INVALID = -9,   /* an argument is out of its limits */
+    HG_E_UNKNOWN = -10,  /* no stream of this name */
+    HG_E_SYSTEM = -11,   /* another PostgreSQL cluster than this stream belongs to */
+    HG_E_CORRUPT = -12,  /* bytes that fail their checks; never delivered */
+    HG_E_PROTOCOL = -13, /* the other side does not speak this version */
 };
 const char *hg_error_name(int code); /* "gap" */
 
 struct hg_client;
 struct hg_stream;
 
-/* `run_dir` is the dataplane's --run directory. `name` says who we are in `helioctl show clients` (< 32 bytes).
- * Returns NULL only when out of memory: an absent dataplane shows in the first call that needs it. */
+/* `run_dir` is the dataplane's --run directory. `name` says who we are in `helioctl show clients` (< 32
+ * bytes). Returns NULL only when out of memory: an absent dataplane shows in the first call that needs it. */
 struct hg_client *hg_client_open(const char *run_dir, const char *name);
 void hg_client_close(struct hg_client *client);
 /* The last error of this client as a sentence: what happened, to what, what to do. */
 const char *hg_client_error(const struct hg_client *client);
-/* Descriptor to poll for POLLIN in the caller's own loop: readable when positions moved or batches arrived while the
- * client slept (hg_client_sleep). -1 when not attached. */
+/* Descriptor to poll for POLLIN in the caller's own loop: readable when positions moved or batches arrived
+ * while the client slept (hg_client_sleep). -1 when not attached. */
 int hg_client_fd(const struct hg_client *client);
-/* Says that the caller goes to sleep on hg_client_fd. Returns false when there is news already: don't sleep. */
+/* Says that the caller goes to sleep on hg_client_fd. Returns false when there is news already: don't sleep.
+ */
 bool hg_client_sleep(struct hg_client *client);
-/* Clears the descriptor after waking. Cheap; reconnects when the dataplane was gone (deadline as everywhere). */
+/* Clears the descriptor after waking. Cheap; reconnects when the dataplane was gone (deadline as everywhere).
+ */
 int hg_client_wake(struct hg_client *client, uint64_t deadline_ns);
 
-/* ---- attaching ---------------------------------------------------------------------------------------------- */
+/* ---- attaching
+ * ---------------------------------------------------------------------------------------------- */
 struct hg_stream_options {
-    bool append;                /* we are its one producer */
-    bool subscribe;             /* we read it */
-    uint64_t lsn_from;          /* subscribe: deliver frames whose end is above this; 0 = from the consumer's saved
-                                   position, or the oldest kept when it has none */
-    const char *consumer;       /* subscribe: a registered name, whose position the log keeps and honours; NULL = none */
+    bool append;       /* we are its one producer */
+    bool subscribe;    /* we read it */
+    uint64_t lsn_from; /* subscribe: deliver frames whose end is above this; 0 = from the consumer's saved
+                          position, or the oldest kept when it has none */
+    const char
+        *consumer; /* subscribe: a registered name, whose position the log keeps and honours; NULL = none */
     uint64_t system_identifier; /* physical: of the PostgreSQL cluster; 0 = don't care */
     uint32_t lsn_unit_bytes;    /* physical: wal_segment_size, 0 = don't care */
     uint32_t incarnation;       /* physical: timeline; else 1; 0 = whatever it is */
     uint32_t append_ring_bytes; /* 0 = 16 MiB */
 };
 
-/* Attaches a stream by its configured name. Waits until the dataplane is there, has recovered, and knows the stream. */
+/* Attaches a stream by its configured name. Waits until the dataplane is there, has recovered, and knows the
+ * stream. */
 int hg_stream_attach(struct hg_client *client, const char *name, const struct hg_stream_options *options,
                      struct hg_stream **stream, uint64_t deadline_ns);
 void hg_stream_detach(struct hg_stream *stream);
@@ -76,54 +82,58 @@ void hg_stream_detach(struct hg_stream *stream);
 struct hg_stream_status {
     uint64_t stream;
     uint32_t incarnation;
-    uint32_t kind;              /* 1 key/value, 2 PostgreSQL logical, 3 PostgreSQL physical */
+    uint32_t kind; /* 1 key/value, 2 PostgreSQL logical, 3 PostgreSQL physical */
     uint64_t epoch;
     uint64_t system_identifier; /* 0 = the stream is still empty and belongs to nobody */
     uint32_t lsn_unit_bytes;
-    uint64_t lsn_oldest;        /* that can still be read; 0 = empty */
-    uint64_t lsn_consumed;      /* taken from our append ring */
-    uint64_t lsn_durable;       /* on the local device */
-    uint64_t lsn_committed;     /* in the region's quorum */
+    uint64_t lsn_oldest;             /* that can still be read; 0 = empty */
+    uint64_t lsn_consumed;           /* taken from our append ring */
+    uint64_t lsn_durable;            /* on the local device */
+    uint64_t lsn_committed;          /* in the region's quorum */
     uint64_t lsn_durable_region[32]; /* by region number; 0 = unknown */
     bool writable;
-    const char *writable_why;   /* when not */
+    const char *writable_why; /* when not */
 };
 int hg_stream_status_get(struct hg_stream *stream, struct hg_stream_status *status);
 /* lsn_durable of the status alone: the hot path of acknowledging. */
 uint64_t hg_stream_durable_end(struct hg_stream *stream);
 
-/* ---- appending ---------------------------------------------------------------------------------------------- */
+/* ---- appending
+ * ---------------------------------------------------------------------------------------------- */
 struct hg_entry {
-    uint64_t lsn;            /* key/value, logical: 0 = the next; physical: WAL position of the first byte */
-    uint32_t span;           /* key/value, logical: 1; physical: bytes of WAL */
-    uint8_t op;              /* 1 insert 2 update 3 delete 4 commit 5 abort 6 schema 7 opaque */
-    bool continues;          /* more of this entry follows in the next one */
-    uint16_t key_bytes;      /* <= 4096 */
-    uint32_t data_bytes;     /* <= 1 MiB */
+    uint64_t lsn;        /* key/value, logical: 0 = the next; physical: WAL position of the first byte */
+    uint32_t span;       /* key/value, logical: 1; physical: bytes of WAL */
+    uint8_t op;          /* 1 insert 2 update 3 delete 4 commit 5 abort 6 schema 7 opaque */
+    bool continues;      /* more of this entry follows in the next one */
+    uint16_t key_bytes;  /* <= 4096 */
+    uint32_t data_bytes; /* <= 1 MiB */
     uint32_t table_id;
     uint64_t transaction_id;
-    uint64_t hlc;            /* highest stamp seen; read: its stamp */
-    uint64_t client_id;      /* with client_sequence: exactly-once retries; 0 = none */
+    uint64_t hlc;       /* highest stamp seen; read: its stamp */
+    uint64_t client_id; /* with client_sequence: exactly-once retries; 0 = none */
     uint64_t client_sequence;
     const void *key;
-    const void *data;        /* read: valid until the next hg_stream_read or hg_stream_release */
+    const void *data; /* read: valid until the next hg_stream_read or hg_stream_release */
 };
 
-/* Copies the entries into the append ring, all or as many as fit until the deadline. Returns how many were taken (may
- * be less than count only on HG_E_TIMEOUT/WOULD_BLOCK with some taken) or a negative code when none was. Taken is not
- * durable: wait, or watch hg_stream_durable_end(). */
-int hg_stream_append(struct hg_stream *stream, const struct hg_entry *entries, uint32_t count, uint64_t deadline_ns);
+/* Copies the entries into the append ring, all or as many as fit until the deadline. Returns how many were
+ * taken (may be less than count only on HG_E_TIMEOUT/WOULD_BLOCK with some taken) or a negative code when
+ * none was. Taken is not durable: wait, or watch hg_stream_durable_end(). */
+int hg_stream_append(struct hg_stream *stream, const struct hg_entry *entries, uint32_t count,
+                     uint64_t deadline_ns);
 
 enum hg_where { HG_WHERE_CONSUMED, HG_WHERE_DURABLE, HG_WHERE_COMMITTED, HG_WHERE_REGION };
 /* Waits until the position reaches lsn there (`region` only with HG_WHERE_REGION). */
-int hg_stream_wait(struct hg_stream *stream, enum hg_where where, uint32_t region, uint64_t lsn, uint64_t deadline_ns);
+int hg_stream_wait(struct hg_stream *stream, enum hg_where where, uint32_t region, uint64_t lsn,
+                   uint64_t deadline_ns);
 
-/* ---- reading ------------------------------------------------------------------------------------------------ */
-/* The next entry, in LSN order, durable where we are and committed in its region. Returns 1 with an entry, or a
- * negative code (TIMEOUT/WOULD_BLOCK: nothing yet). The library verifies and decompresses. */
+/* ---- reading
+ * ------------------------------------------------------------------------------------------------ */
+/* The next entry, in LSN order, durable where we are and committed in its region. Returns 1 with an entry, or
+ * a negative code (TIMEOUT/WOULD_BLOCK: nothing yet). The library verifies and decompresses. */
 int hg_stream_read(struct hg_stream *stream, struct hg_entry *entry, uint64_t deadline_ns);
-/* A registered consumer says how far it is done for good (its own files are synced). The log may forget what is
- * below. Idempotent, cheap, never waits. */
+/* A registered consumer says how far it is done for good (its own files are synced). The log may forget what
+ * is below. Idempotent, cheap, never waits. */
 int hg_stream_acknowledge(struct hg_stream *stream, uint64_t lsn);
 
 #endif

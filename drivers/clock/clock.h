@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The clock driver interface: what a core may know of time and chance. Cores take `now_ns` as an argument; only a
- * worker's duty cycle reads the clock, once a turn. Shells: clock_tsc.c (production), the simulator (virtual).
+ * The clock driver interface: what a core may know of time and chance. Cores take `now_ns` as an argument;
+ * only a worker's duty cycle reads the clock, once a turn. Shells: clock_tsc.c (production), the simulator
+ * (virtual).
  */
 #ifndef HG_CLOCK_H
 #define HG_CLOCK_H
@@ -11,14 +12,15 @@
 struct hg_clock {
     /* Monotonic nanoseconds from an arbitrary origin; never goes back within a process. */
     uint64_t (*now_ns)(struct hg_clock *clock);
-    /* CLOCK_REALTIME nanoseconds since 1970; may jump either way. Costs a call: at most once a millisecond. */
+    /* CLOCK_REALTIME nanoseconds since 1970; may jump either way. Costs a call: at most once a millisecond.
+     */
     uint64_t (*realtime_ns)(struct hg_clock *clock);
     /* 64 unpredictable bits in production (getrandom), seeded in simulation. Never on the hot path. */
     uint64_t (*random_u64)(struct hg_clock *clock);
 };
 
-/* The production clock: CLOCK_MONOTONIC through the vDSO, which is the TSC scaled by the kernel. Static storage;
- * any thread may read it. */
+/* The production clock: CLOCK_MONOTONIC through the vDSO, which is the TSC scaled by the kernel. Static
+ * storage; any thread may read it. */
 struct hg_clock *hg_clock_tsc(void);
 
 #endif

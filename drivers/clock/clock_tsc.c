@@ -13,7 +13,8 @@ static uint64_t clock_read_ns(clockid_t id)
     return (uint64_t)ts.tv_sec * HG_NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
-/* The vDSO reads the TSC and scales it with the kernel's own calibration: 20 ns, once a turn, and no drift of ours. */
+/* The vDSO reads the TSC and scales it with the kernel's own calibration: 20 ns, once a turn, and no drift of
+ * ours. */
 static uint64_t clock_tsc_now_ns(struct hg_clock *clock)
 {
     (void)clock;

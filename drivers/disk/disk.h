@@ -6,11 +6,11 @@
  * Contract that both shells keep and cores rely on:
  *  - Offsets, sizes and buffer addresses are multiples of HG_DISK_BLOCK_BYTES.
  *  - A buffer belongs to the disk from submission to its completion.
- *  - Operations complete in any order. A flush covers exactly the writes whose completions had been *reaped* by
- *    poll() before the flush was submitted.
+ *  - Operations complete in any order. A flush covers exactly the writes whose completions had been *reaped*
+ * by poll() before the flush was submitted.
  *  - No more than `depth` operations are in flight; submit returns false (nothing happened) beyond that.
- *  - An error is a negative errno in `result`; a short transfer is reported as the bytes done, never retried here.
- * Only the worker that owns the disk calls it.
+ *  - An error is a negative errno in `result`; a short transfer is reported as the bytes done, never retried
+ * here. Only the worker that owns the disk calls it.
  */
 #ifndef HG_DISK_H
 #define HG_DISK_H
@@ -22,9 +22,9 @@
 enum hg_disk_op { HG_DISK_WRITE, HG_DISK_READ, HG_DISK_FLUSH };
 
 struct hg_disk_completion {
-    uint64_t tag;     /* as given at submission */
-    int32_t result;   /* bytes done, 0 for a flush, or -errno */
-    uint32_t op;      /* enum hg_disk_op */
+    uint64_t tag;   /* as given at submission */
+    int32_t result; /* bytes done, 0 for a flush, or -errno */
+    uint32_t op;    /* enum hg_disk_op */
 };
 
 struct hg_disk {
@@ -40,18 +40,19 @@ struct hg_disk {
 };
 
 /* Opens an existing file or device with O_DIRECT. `error` gets a sentence that names the path and the remedy.
- * Returns NULL on error. The opening thread becomes the owner. Buffers inside [arena, arena + arena_bytes) are
- * registered with io_uring where the memlock limit allows (arena may be NULL); `registered` says whether they were. */
+ * Returns NULL on error. The opening thread becomes the owner. Buffers inside [arena, arena + arena_bytes)
+ * are registered with io_uring where the memlock limit allows (arena may be NULL); `registered` says whether
+ * they were. */
 struct hg_disk *hg_disk_uring_open(const char *path, void *arena, uint64_t arena_bytes, uint32_t depth,
                                    bool *registered, char *error, size_t error_bytes);
 
 /* The ring's file descriptor: poll()able for completions, so that an idle worker can sleep on it. */
 int hg_disk_uring_fd(struct hg_disk *disk);
 
-/* Creates `path` of exactly `bytes`, writes zeros through to the device, syncs file and directory, so that no append
- * ever meets ENOSPC or an unwritten extent. Fails with -EEXIST when the path exists. `progress` (may be NULL) is
- * called with the bytes done. Blocks: for tools and housekeeping, never a worker. */
-int hg_disk_file_create(const char *path, uint64_t bytes, void (*progress)(void *arg, uint64_t bytes_done), void *arg,
-                        char *error, size_t error_bytes);
+/* Creates `path` of exactly `bytes`, writes zeros through to the device, syncs file and directory, so that no
+ * append ever meets ENOSPC or an unwritten extent. Fails with -EEXIST when the path exists. `progress` (may
+ * be NULL) is called with the bytes done. Blocks: for tools and housekeeping, never a worker. */
+int hg_disk_file_create(const char *path, uint64_t bytes, void (*progress)(void *arg, uint64_t bytes_done),
+                        void *arg, char *error, size_t error_bytes);
 
 #endif

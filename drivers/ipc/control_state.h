@@ -1,27 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What control plane and dataplane tell each other: two full-state pages and the cells of the control ring. Plain
- * data, fixed sizes, copied before it is validated. The control plane writes what is wanted (config), the dataplane
- * what is (status). Everything is idempotent by generation. Shared by both sides and by nothing else.
+ * What control plane and dataplane tell each other: two full-state pages and the cells of the control ring.
+ * Plain data, fixed sizes, copied before it is validated. The control plane writes what is wanted (config),
+ * the dataplane what is (status). Everything is idempotent by generation. Shared by both sides and by nothing
+ * else.
  */
 #ifndef HG_IPC_CONTROL_STATE_H
 #define HG_IPC_CONTROL_STATE_H
 
 #include "drivers/platform/platform.h"
 
-#define HG_CONTROL_ABI          1u
-#define HG_CONTROL_NAME_BYTES   32
-#define HG_CONTROL_PATH_BYTES   256
-#define HG_CONTROL_TEXT_BYTES   192
-#define HG_CONTROL_PORTS_MAX    8
-#define HG_CONTROL_PEERS_MAX    32
-#define HG_CONTROL_STREAMS_MAX  256 /* configured by command file; the log's own limit is higher */
-#define HG_CONTROL_LOGS_MAX     4
-#define HG_CONTROL_CLIENTS_MAX  64
+#define HG_CONTROL_ABI           1u
+#define HG_CONTROL_NAME_BYTES    32
+#define HG_CONTROL_PATH_BYTES    256
+#define HG_CONTROL_TEXT_BYTES    192
+#define HG_CONTROL_PORTS_MAX     8
+#define HG_CONTROL_PEERS_MAX     32
+#define HG_CONTROL_STREAMS_MAX   256 /* configured by command file; the log's own limit is higher */
+#define HG_CONTROL_LOGS_MAX      4
+#define HG_CONTROL_CLIENTS_MAX   64
 #define HG_CONTROL_CONSUMERS_MAX 32
-#define HG_CONTROL_DROPS_MAX    128
+#define HG_CONTROL_DROPS_MAX     128
 
-/* ---- wanted ------------------------------------------------------------------------------------------------------ */
+/* ---- wanted
+ * ------------------------------------------------------------------------------------------------------ */
 struct hg_config_node {
     char name[HG_CONTROL_NAME_BYTES];
     uint64_t cluster;
@@ -32,7 +34,8 @@ struct hg_config_node {
 
 struct hg_config_port {
     char name[HG_CONTROL_NAME_BYTES];
-    char devargs[HG_CONTROL_PATH_BYTES]; /* DPDK: "net_memif0,role=client,socket=...,id=0,bsize=2048,rsize=10" */
+    char devargs[HG_CONTROL_PATH_BYTES]; /* DPDK: "net_memif0,role=client,socket=...,id=0,bsize=2048,rsize=10"
+                                          */
     uint8_t mac[6];
     uint16_t mtu_bytes;
     uint32_t address; /* IPv4, network order */
@@ -65,8 +68,8 @@ struct hg_config_stream {
     uint16_t kind;   /* enum hg_stream_kind */
     uint16_t region; /* of origin */
     uint32_t group;
-    uint64_t epoch;  /* 1 until there is a metastore */
-    uint64_t peers_mask; /* bit i = config peer i gets it (when we are the origin) */
+    uint64_t epoch;       /* 1 until there is a metastore */
+    uint64_t peers_mask;  /* bit i = config peer i gets it (when we are the origin) */
     uint32_t compression; /* enum hg_codec */
     uint32_t reserved;
 };
@@ -86,7 +89,9 @@ struct hg_control_config {
     struct hg_config_consumer consumers[HG_CONTROL_CONSUMERS_MAX];
 };
 
-/* ---- is ---------------------------------------------------------------------------------------------------------- */
+/* ---- is
+ * ----------------------------------------------------------------------------------------------------------
+ */
 struct hg_status_port {
     char name[HG_CONTROL_NAME_BYTES];
     char driver[HG_CONTROL_NAME_BYTES];
@@ -115,11 +120,11 @@ struct hg_status_peer {
 };
 
 struct hg_status_stream_peer {
-    uint32_t peer; /* index in the status peers */
+    uint32_t peer;  /* index in the status peers */
     uint32_t state; /* 0 closed 1 opening 2 streaming 3 refused 4 diverged 5 gap */
     uint64_t lsn_sent, lsn_durable;
-    uint64_t lag_bytes;   /* of LSN span not durable there */
-    uint64_t lag_ns;      /* age of the oldest frame not durable there; 0 = none */
+    uint64_t lag_bytes; /* of LSN span not durable there */
+    uint64_t lag_ns;    /* age of the oldest frame not durable there; 0 = none */
 };
 
 #define HG_STATUS_STREAM_PEERS_MAX 4
@@ -186,12 +191,13 @@ struct hg_control_status {
     struct hg_status_drop drops[HG_CONTROL_DROPS_MAX];
 };
 
-/* ---- cells of the ring ------------------------------------------------------------------------------------------- */
+/* ---- cells of the ring
+ * ------------------------------------------------------------------------------------------- */
 enum hg_control_type {
-    HG_CONTROL_HELLO = 1,  /* either way, first after attaching: {abi, boot} */
-    HG_CONTROL_APPLY = 2,  /* -> dataplane: config page of this generation is complete, apply it */
-    HG_CONTROL_RESULT = 3, /* -> control plane: of an APPLY or COMMAND: code and sentence */
-    HG_CONTROL_EVENT = 4,  /* -> control plane: something happened */
+    HG_CONTROL_HELLO = 1,   /* either way, first after attaching: {abi, boot} */
+    HG_CONTROL_APPLY = 2,   /* -> dataplane: config page of this generation is complete, apply it */
+    HG_CONTROL_RESULT = 3,  /* -> control plane: of an APPLY or COMMAND: code and sentence */
+    HG_CONTROL_EVENT = 4,   /* -> control plane: something happened */
     HG_CONTROL_COMMAND = 5, /* -> dataplane: an action that is not state: remove a consumer, stop */
 };
 
@@ -201,13 +207,13 @@ enum hg_control_severity { HG_SEVERITY_INFO, HG_SEVERITY_WARNING, HG_SEVERITY_ER
 
 /* Payload of a cell (the ring adds sequence, generation, request id and CRC). */
 struct hg_control_message {
-    uint32_t type;     /* enum hg_control_type */
-    uint32_t command;  /* enum hg_control_command, or the event's severity */
+    uint32_t type;       /* enum hg_control_type */
+    uint32_t command;    /* enum hg_control_command, or the event's severity */
     uint64_t generation; /* APPLY/RESULT: of the config page */
-    int32_t code;      /* RESULT: 0 or -errno */
+    int32_t code;        /* RESULT: 0 or -errno */
     uint32_t reserved;
-    char name[HG_CONTROL_NAME_BYTES];  /* what it is about; event: its stable name, "peer_up" */
-    char text[HG_CONTROL_TEXT_BYTES];  /* what happened and what to do */
+    char name[HG_CONTROL_NAME_BYTES]; /* what it is about; event: its stable name, "peer_up" */
+    char text[HG_CONTROL_TEXT_BYTES]; /* what happened and what to do */
 };
 static_assert(sizeof(struct hg_control_message) == 248, "a cell of the control ring holds it");
 
