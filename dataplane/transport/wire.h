@@ -10,8 +10,7 @@
 #include "dataplane/wal/format.h"
 #include "drivers/platform/platform.h"
 
-/* ---- limits
- * -------------------------------------------------------------------------------------------------- */
+/* ---- limits ---- */
 #define HG_WIRE_UDP_PORT_HANDSHAKE 47000u
 #define HG_WIRE_UDP_PORT_DATA      47001u /* + receiving worker */
 #define HG_WIRE_ESP_NEXT_HEADER    253u
@@ -27,8 +26,7 @@
  * needed. */
 #define HG_WIRE_INNER_BYTES(mtu) ((((mtu)-20u - 8u - HG_WIRE_ESP_BYTES - 16u) & ~3u) - 2u)
 
-/* ---- transport header: first in every packet
- * ------------------------------------------------------------------- */
+/* ---- transport header: first in every packet ---- */
 #define HG_WIRE_VERSION 1u
 
 struct hg_wire_header {
@@ -49,8 +47,7 @@ struct hg_wire_header {
 static_assert(sizeof(struct hg_wire_header) == 24, "transport header");
 static_assert(HG_WIRE_INNER_BYTES(1500u) == 1438, "1414 bytes of frames in a 1500 byte MTU");
 
-/* ---- frames
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- frames ---- */
 enum hg_wire_type {
     HG_WIRE_PADDING = 0, /* one byte */
     HG_WIRE_PING = 1,    /* one byte; ack-eliciting */

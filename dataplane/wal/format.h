@@ -10,8 +10,7 @@
 #include "drivers/disk/disk.h"
 #include "drivers/platform/platform.h"
 
-/* ---- limits
- * -------------------------------------------------------------------------------------------------- */
+/* ---- limits ---- */
 #define HG_FRAME_DATA_BYTES_MAX   (1u << 20) /* more goes in continuation frames */
 #define HG_FRAME_KEY_BYTES_MAX    4096u
 #define HG_FRAME_ALIGN_BYTES      8u
@@ -39,8 +38,7 @@
 #define HG_REGIONS_MAX                 32u
 #define HG_NAME_BYTES                  32u /* names of streams, peers, ports, consumers; NUL-terminated inside */
 
-/* ---- frame: one WAL entry
- * -------------------------------------------------------------------------------------- */
+/* ---- frame: one WAL entry ---- */
 enum hg_op {
     HG_OP_INSERT = 1,
     HG_OP_UPDATE = 2,
@@ -82,8 +80,7 @@ struct hg_frame_client {
 };
 static_assert(sizeof(struct hg_frame_header) + sizeof(struct hg_frame_client) <= 64, "A1: at most 64 bytes");
 
-/* ---- batch: the sealed unit
- * ------------------------------------------------------------------------------------ */
+/* ---- batch: the sealed unit ---- */
 #define HG_BATCH_MAGIC   0x42474c48u /* "HLGB" */
 #define HG_BATCH_VERSION 1u
 
@@ -137,8 +134,7 @@ enum hg_stream_kind {
     HG_STREAM_POSTGRES_PHYSICAL = 3,
 };
 
-/* ---- log: superblocks, header ring, segments of log writes
- * ------------------------------------------------------- */
+/* ---- log: superblocks, header ring, segments of log writes ---- */
 /* File: 4 superblock blocks | 256 ring blocks | segment 0 | segment 1 | ... */
 #define HG_LOG_RING_OFFSET      (HG_LOG_SUPERBLOCK_COPIES * HG_DISK_BLOCK_BYTES)
 #define HG_LOG_SEGMENTS_OFFSET  (HG_LOG_RING_OFFSET + HG_LOG_RING_BLOCKS * HG_DISK_BLOCK_BYTES)
@@ -195,8 +191,7 @@ static_assert(sizeof(struct hg_log_write_header) == HG_DISK_BLOCK_BYTES, "log wr
 static_assert(offsetof(struct hg_log_write_header, sequence) == 32, "log write header");
 static_assert(offsetof(struct hg_log_write_header, hlc_ceiling) == 72, "log write header");
 
-/* ---- node-local records: payload of a batch with stream 0 and HG_BATCH_LOCAL
- * -------------------------------------- */
+/* ---- node-local records: payload of a batch with stream 0 and HG_BATCH_LOCAL ---- */
 enum hg_local_record_type {
     HG_LOCAL_STREAM =
         1, /* a stream as it stood: written for each at every segment's start, and when opened */

@@ -99,8 +99,7 @@ bool hg_log_is_corrupt(
 /* 0..100 while RECOVERING. */
 uint32_t hg_log_recovery_percent(const struct hg_log *log);
 
-/* ---- appending
- * ---------------------------------------------------------------------------------------------- */
+/* ---- appending ---- */
 /* Room for one sealed batch of up to `bytes` in the open write, 16-byte aligned, opening a write when there
  * is none. NULL: would block (see pressure). The pointer is valid until the next call of reserve, commit or
  * turn. */
@@ -126,16 +125,14 @@ uint32_t hg_log_restarts(const struct hg_log *log);
 void hg_log_hlc_ceiling_set(struct hg_log *log, uint64_t ceiling);
 uint64_t hg_log_hlc_ceiling(const struct hg_log *log); /* after recovery: the largest found */
 
-/* ---- retention
- * ---------------------------------------------------------------------------------------------- */
+/* ---- retention ---- */
 /* Oldest write kept. */
 uint64_t hg_log_tail_sequence(const struct hg_log *log);
 /* Nobody needs writes below `sequence` any more. Their segments are reused lazily, when less than a quarter
  * is free. */
 void hg_log_release(struct hg_log *log, uint64_t sequence);
 
-/* ---- reading
- * ------------------------------------------------------------------------------------------------ */
+/* ---- reading ---- */
 /* The verified payload of durable write `sequence`: from memory while it is there, else from a read slot.
  * Returns 1 with *payload and *payload_bytes valid until the next hg_log_turn; 0 = being read, or all slots
  * busy: ask again after a turn; -ERANGE = not durable yet; -ENOENT = below the tail (a gap: say so, never

@@ -58,8 +58,7 @@ bool hg_client_sleep(struct hg_client *client);
  */
 int hg_client_wake(struct hg_client *client, uint64_t deadline_ns);
 
-/* ---- attaching
- * ---------------------------------------------------------------------------------------------- */
+/* ---- attaching ---- */
 struct hg_stream_options {
     bool append;       /* we are its one producer */
     bool subscribe;    /* we read it */
@@ -98,8 +97,7 @@ int hg_stream_status_get(struct hg_stream *stream, struct hg_stream_status *stat
 /* lsn_durable of the status alone: the hot path of acknowledging. */
 uint64_t hg_stream_durable_end(struct hg_stream *stream);
 
-/* ---- appending
- * ---------------------------------------------------------------------------------------------- */
+/* ---- appending ---- */
 struct hg_entry {
     uint64_t lsn;        /* key/value, logical: 0 = the next; physical: WAL position of the first byte */
     uint32_t span;       /* key/value, logical: 1; physical: bytes of WAL */
@@ -127,8 +125,7 @@ enum hg_where { HG_WHERE_CONSUMED, HG_WHERE_DURABLE, HG_WHERE_COMMITTED, HG_WHER
 int hg_stream_wait(struct hg_stream *stream, enum hg_where where, uint32_t region, uint64_t lsn,
                    uint64_t deadline_ns);
 
-/* ---- reading
- * ------------------------------------------------------------------------------------------------ */
+/* ---- reading ---- */
 /* The next entry, in LSN order, durable where we are and committed in its region. Returns 1 with an entry, or
  * a negative code (TIMEOUT/WOULD_BLOCK: nothing yet). The library verifies and decompresses. */
 int hg_stream_read(struct hg_stream *stream, struct hg_entry *entry, uint64_t deadline_ns);

@@ -22,8 +22,7 @@
 #define HG_CONTROL_CONSUMERS_MAX 32
 #define HG_CONTROL_DROPS_MAX     128
 
-/* ---- wanted
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- wanted ---- */
 struct hg_config_node {
     char name[HG_CONTROL_NAME_BYTES];
     uint64_t cluster;
@@ -89,9 +88,7 @@ struct hg_control_config {
     struct hg_config_consumer consumers[HG_CONTROL_CONSUMERS_MAX];
 };
 
-/* ---- is
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- is ---- */
 struct hg_status_port {
     char name[HG_CONTROL_NAME_BYTES];
     char driver[HG_CONTROL_NAME_BYTES];
@@ -191,8 +188,7 @@ struct hg_control_status {
     struct hg_status_drop drops[HG_CONTROL_DROPS_MAX];
 };
 
-/* ---- cells of the ring
- * ------------------------------------------------------------------------------------------- */
+/* ---- cells of the ring ---- */
 enum hg_control_type {
     HG_CONTROL_HELLO = 1,   /* either way, first after attaching: {abi, boot} */
     HG_CONTROL_APPLY = 2,   /* -> dataplane: config page of this generation is complete, apply it */
