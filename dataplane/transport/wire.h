@@ -108,7 +108,7 @@ struct hg_wire_stream_open {
     uint32_t incarnation;
     uint32_t group;
     uint64_t epoch;
-    uint64_t lsn_oldest; /* that the origin still has */
+    uint64_t lsn_begin; /* first LSN the stream ever had */
     uint64_t lsn_durable;
     uint64_t system_identifier;
     uint16_t kind; /* enum hg_stream_kind */

@@ -213,7 +213,9 @@ struct hg_local_record { /* one fixed size for all types, so that the table is a
     char name[HG_NAME_BYTES];   /* of the stream or the consumer */
     uint32_t
         lsn_unit_bytes; /* stream: segment size in bytes of a physical stream (wal_segment_size), else 0 */
-    uint8_t reserved[28];
+    uint32_t reserved;
+    uint64_t lsn_begin; /* stream: first LSN it ever had */
+    uint8_t reserved2[16];
 };
 static_assert(sizeof(struct hg_local_record) == 128, "local record");
 static_assert((HG_STREAMS_MAX + HG_LOG_CONSUMERS_MAX) * sizeof(struct hg_local_record) +
