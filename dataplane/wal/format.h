@@ -36,7 +36,7 @@
 #define HG_STREAMS_MAX                 16000u
 #define HG_GROUPS_MAX                  64u
 #define HG_REGIONS_MAX                 32u
-#define HG_NAME_BYTES                  32u /* names of streams, peers, ports, consumers; NUL-terminated inside */
+#define HG_NAME_BYTES                  32u /* of streams, peers, ports, consumers; NUL-terminated inside */
 
 /* ---- frame: one WAL entry ---- */
 enum hg_op {
