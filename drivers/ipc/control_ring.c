@@ -467,7 +467,12 @@ static uint64_t page_write(struct hg_control_ring *ring, const void *body, size_
 
     if (header_check(ring) < 0)
         return 0;
-    hg_assert(ring->page_sequence % 2 == 0 && ring->page_generation < PAGE_GENERATION_MAX);
+    hg_assert(ring->page_sequence % 2 == 0);
+    if (ring->page_generation + 1 >=
+        PAGE_GENERATION_MAX) { /* taken from the region at open: not to be trusted */
+        (void)poison(ring, HG_CONTROL_RING_poison_generation);
+        return 0;
+    }
     ring->page_generation++;
     store(&page->sequence, ring->page_sequence + 1);
     __atomic_thread_fence(__ATOMIC_RELEASE); /* the odd sequence is seen before any new word of the body */
