@@ -3,7 +3,7 @@
  * The control ring as descriptors: create, attach, doorbells, and descriptors that are not what they should
  * be.
  */
-#include "drivers/ipc/control_ring.h"
+#include "drivers/ipc/control_socket.h"
 
 #include <CUnit/Basic.h>
 #include <CUnit/CUnit.h>
@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static void duplicate(const struct hg_control_ring *ring, int fds[HG_CONTROL_RING_FDS])
@@ -76,10 +77,54 @@ static void test_hostile_descriptors(void)
     CU_ASSERT_EQUAL(hg_control_ring_attach(&control, fds), -EPROTO);
 }
 
+/* Both ends of the hand-over, over a socket pair as an accepted connection would be. */
+static void test_socket(void)
+{
+    struct hg_control_ring dataplane, control;
+    struct hg_control_socket_message hello = {.magic = HG_CONTROL_SOCKET_MAGIC,
+                                              .type = HG_CONTROL_SOCKET_HELLO,
+                                              .bytes = sizeof(hello),
+                                              .abi = HG_CONTROL_ABI};
+    int pair[2], fds[HG_CONTROL_RING_FDS];
+    char text[HG_CONTROL_TEXT_BYTES];
+
+    CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+    CU_ASSERT_EQUAL_FATAL(hg_control_ring_create(&dataplane, 8, 43), 0);
+    CU_ASSERT_EQUAL(hg_control_socket_peek(pair[1]), -EAGAIN);
+    CU_ASSERT_EQUAL(write(pair[0], "clientHELLO", 11), 11);
+    CU_ASSERT_EQUAL(hg_control_socket_peek(pair[1]), 0);
+    CU_ASSERT_EQUAL(hg_control_socket_answer(pair[1], &dataplane, ""), -EPROTO);
+    CU_ASSERT_EQUAL(hg_control_socket_receive(pair[0], fds, text), 0);
+    CU_ASSERT_EQUAL(hg_control_socket_receive(pair[0], fds, text), -EAGAIN);
+    CU_ASSERT_EQUAL(write(pair[0], &hello, sizeof(hello)), sizeof(hello));
+    CU_ASSERT_EQUAL(hg_control_socket_peek(pair[1]), 1);
+    CU_ASSERT_EQUAL(hg_control_socket_answer(pair[1], NULL, "taken"), -EBUSY);
+    CU_ASSERT_EQUAL(hg_control_socket_receive(pair[0], fds, text), 0);
+    CU_ASSERT_STRING_EQUAL(text, "taken");
+    CU_ASSERT_EQUAL(write(pair[0], &hello, sizeof(hello)), sizeof(hello));
+    CU_ASSERT_EQUAL(hg_control_socket_answer(pair[1], &dataplane, ""), 0);
+    CU_ASSERT_EQUAL(hg_control_socket_receive(pair[0], fds, text), 1);
+    CU_ASSERT_EQUAL(hg_control_ring_attach(&control, fds), 0);
+    CU_ASSERT_EQUAL(control.boot, 43);
+    hello.abi++;
+    CU_ASSERT_EQUAL(write(pair[0], &hello, sizeof(hello)), sizeof(hello));
+    CU_ASSERT_EQUAL(hg_control_socket_answer(pair[1], &dataplane, ""), -EPROTO);
+    CU_ASSERT_EQUAL(hg_control_socket_receive(pair[0], fds, text), 0);
+    CU_ASSERT_EQUAL(write(pair[1], "x", 1), 1);
+    CU_ASSERT_EQUAL(hg_control_socket_receive(pair[0], fds, text), -EPROTO);
+    close(pair[0]);
+    CU_ASSERT_EQUAL(hg_control_socket_peek(pair[1]), -ECONNRESET);
+    close(pair[1]);
+    CU_ASSERT_EQUAL(hg_control_socket_connect("/nowhere/dataplane.sock"), -ENOENT);
+    hg_control_ring_close(&control);
+    hg_control_ring_close(&dataplane);
+}
+
 int main(void)
 {
     CU_TestInfo tests[] = {{"create and attach", test_create_attach},
                            {"hostile descriptors", test_hostile_descriptors},
+                           {"socket", test_socket},
                            CU_TEST_INFO_NULL};
     CU_SuiteInfo suites[] = {{"control_region", NULL, NULL, NULL, NULL, tests}, CU_SUITE_INFO_NULL};
     unsigned failures;
