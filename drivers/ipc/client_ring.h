@@ -47,10 +47,10 @@
 #define HG_CLIENT_RING_BYTES_MAX        (UINT64_C(4) << 30)
 #define HG_CLIENT_APPEND_ALIGN_BYTES    8u
 #define HG_CLIENT_DELIVER_ALIGN_BYTES   16u
-#define HG_CLIENT_KEY_BYTES_MAX         4096u      /* = HG_FRAME_KEY_BYTES_MAX */
-#define HG_CLIENT_DATA_BYTES_MAX        (1u << 20) /* = HG_FRAME_DATA_BYTES_MAX */
-#define HG_CLIENT_BATCH_BYTES_MAX       (2u << 20) /* >= HG_BATCH_BYTES_MAX */
-#define HG_CLIENT_OP_MAX                8u         /* = HG_OP_INCARNATION; the rest is the dataplane's own */
+#define HG_CLIENT_KEY_BYTES_MAX         4096u         /* = HG_FRAME_KEY_BYTES_MAX */
+#define HG_CLIENT_DATA_BYTES_MAX        (1u << 20)    /* = HG_FRAME_DATA_BYTES_MAX */
+#define HG_CLIENT_BATCH_BYTES_MAX       (1088u << 10) /* >= HG_BATCH_BYTES_MAX */
+#define HG_CLIENT_OP_MAX                8u /* = HG_OP_INCARNATION; the rest is the dataplane's own */
 
 /* ---- what lies in the append ring
  * ----------------------------------------------------------------------------- */
@@ -91,9 +91,9 @@ enum hg_deliver_type {
     HG_DELIVER_CLOSED = 5,         /* the stream was taken away from the client: both of the above */
 };
 
-/* Followed by payload_bytes (a batch), then padding to 16. */
+/* Followed by payload_bytes (a batch), then padding to 32. */
 struct hg_deliver_record {
-    uint32_t bytes; /* of the whole record, a multiple of 16 */
+    uint32_t bytes; /* of the whole record, a multiple of 32 */
     uint8_t type;   /* enum hg_deliver_type */
     uint8_t slot;
     uint16_t attachment;
@@ -222,6 +222,10 @@ const char *hg_client_fault_name(uint32_t fault);
  * sizes. */
 uint64_t hg_client_memory_bytes(uint64_t append_bytes, uint64_t deliver_bytes);
 
+/* Fills the head of a memory with these rings, but for boot and generation. Any thread. */
+void hg_client_memory_layout(struct hg_client_memory_head *head, uint64_t append_bytes,
+                             uint64_t deliver_bytes);
+
 /* ---- the dataplane's side
  * --------------------------------------------------------------------------------------- */
 /* Private; the fields are for the tests. Embed it; create or init fills it. */
@@ -250,6 +254,7 @@ struct hg_client_ring {
     uint64_t position_changes;
     uint16_t attachments[HG_CLIENT_SLOTS];
     uint64_t changes_seen;
+    uint64_t append_tail_seen;
     uint64_t sleep;
     uint64_t rung;  /* the client's sleep word when we last rang */
     uint32_t fault; /* enum hg_client_fault */
@@ -327,8 +332,10 @@ struct hg_client_view {
     uint64_t append_published; /* visible to the worker */
     uint64_t append_head;      /* validated copy */
     uint64_t deliver_head;
-    uint64_t deliver_tail;   /* validated copy */
-    uint64_t deliver_peeked; /* bytes of the record peeked; 0 = none */
+    uint64_t deliver_tail;        /* validated copy */
+    uint64_t deliver_peeked;      /* bytes of the record peeked; 0 = none */
+    uint32_t deliver_peeked_slot; /* that it counts against; HG_CLIENT_SLOTS = none */
+    uint64_t delivered_bytes[HG_CLIENT_SLOTS];
     uint64_t released_bytes[HG_CLIENT_SLOTS];
     uint64_t changes;
     uint64_t position_changes_seen;
@@ -376,7 +383,9 @@ bool hg_client_view_closed(const struct hg_client_view *view);
 bool hg_client_view_doorbell_needed(
     struct hg_client_view *view); /* the worker sleeps and there is news for it */
 void hg_client_view_sleep_set(struct hg_client_view *view, bool sleeping);
-/* Whether the worker stored something since the last call that returned true. After sleep_set(true). */
+/* Says that the caller is about to look at everything: what is there now is no news any more. */
+void hg_client_view_seen(struct hg_client_view *view);
+/* Whether the worker stored something since view_seen. After sleep_set(true). */
 bool hg_client_view_pending(struct hg_client_view *view);
 
 #endif
