@@ -24,7 +24,7 @@
 
 #define HG_ESP_REASONS(X)                                                                                    \
     X(OK, "fine")                                                                                            \
-    X(SHORT, "shorter than an ESP packet")                                                                   \
+    X(SHORT, "shorter than an ESP packet or not of whole 4-byte words")                                      \
     X(SPI, "of an unknown SPI")                                                                              \
     X(REPLAY, "seen before or older than the replay window")                                                 \
     X(ICV, "that fail authentication")                                                                       \
@@ -38,9 +38,14 @@ enum hg_esp_reason {
 };
 const char *hg_esp_reason_text(enum hg_esp_reason reason);
 
-/* Process-wide IPsec-MB manager: read-only after the first call. */
+/* Starts the process-wide cipher; any thread, any number of times, after the first it only reads. Call it
+ * before the first hg_esp_sa_init, which asserts that it worked. -ENOTSUP with a text for people in `error`.
+ */
+int hg_esp_start(char *error, size_t error_bytes);
+
 struct hg_esp_sa;
 uint64_t hg_esp_sa_bytes(void); /* 64-byte aligned memory for one SA */
+/* The same for either direction; key and salt are copied, the caller wipes its own. spi > 255 (RFC 4303). */
 struct hg_esp_sa *hg_esp_sa_init(void *memory, uint32_t spi, const uint8_t key[HG_ESP_KEY_BYTES],
                                  const uint8_t salt[HG_ESP_SALT_BYTES]);
 void hg_esp_sa_wipe(struct hg_esp_sa *sa);
@@ -52,6 +57,7 @@ uint64_t hg_esp_next_number(const struct hg_esp_sa *sa);
  * Returns the ESP bytes written, or 0 when the key is used up or esp_bytes_max is too small. */
 uint32_t hg_esp_seal(struct hg_esp_sa *sa, const struct iovec *pieces, uint32_t piece_count, uint8_t *esp,
                      uint32_t esp_bytes_max);
+/* True from the soft limits on, of packets and bytes sealed or of failed opens: see hg_handshake_restart. */
 bool hg_esp_wants_rekey(const struct hg_esp_sa *sa);
 
 /* Receiving: checks replay, authenticates in constant time, decrypts into `inner` (esp_bytes long at least),

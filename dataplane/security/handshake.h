@@ -5,28 +5,48 @@
  * HKDF-SHA256(pre-shared key, both nonces, both boot ids, direction, lane), so no key is ever used by two
  * boots. The receiver of a lane allocates its SPI. Pure state machine; runs on the housekeeping thread (in
  * the simulator, on the node).
+ *
+ * The initiator is established by a valid REPLY, the responder by a valid CONFIRM, which proves by the echo
+ * of its nonce that the HELLO was no replay; until then neither an SA nor an exchange of its own is given up.
+ * Both sides may begin at once: the lower node id ignores a HELLO while its own is unanswered, the higher one
+ * answers. Of two exchanges that complete all the same, both sides end with the one of the higher generation,
+ * and no two have the same. docs/wire-security.md has the state table.
  */
 #ifndef HG_SECURITY_HANDSHAKE_H
 #define HG_SECURITY_HANDSHAKE_H
 
 #include "dataplane/security/esp.h"
+#include "dataplane/security/handshake_wire.h"
 
-#define HG_HANDSHAKE_BYTES_MAX    256
-#define HG_HANDSHAKE_PSK_BYTES    32
-#define HG_HANDSHAKE_RETRY_NS     (250 * HG_NS_PER_MS) /* doubling to */
-#define HG_HANDSHAKE_RETRY_NS_MAX (2 * HG_NS_PER_S)
-#define HG_HANDSHAKE_HELLO_GAP_NS (100 * HG_NS_PER_MS) /* at most one HELLO prompted by an unknown SPI */
+#define HG_HANDSHAKE_BYTES_MAX        256
+#define HG_HANDSHAKE_PSK_BYTES        32
+#define HG_HANDSHAKE_RETRY_NS         (250 * HG_NS_PER_MS) /* doubling to */
+#define HG_HANDSHAKE_RETRY_NS_MAX     (2 * HG_NS_PER_S)
+#define HG_HANDSHAKE_HELLO_GAP_NS     (100 * HG_NS_PER_MS) /* at most one HELLO prompted by an unknown SPI */
+#define HG_HANDSHAKE_HELLO_GAP_NS_MAX (5 * HG_NS_PER_S) /* the gap doubles up to this while prompts go on */
+#define HG_HANDSHAKE_PENDING_NS       (5 * HG_NS_PER_S) /* a REPLY waits this long for its CONFIRM */
+#define HG_HANDSHAKE_YIELD_NS         (1 * HG_NS_PER_S) /* our own HELLO waits for an exchange we answered */
+#define HG_HANDSHAKE_OVERTAKE_NS      (500 * HG_NS_PER_MS) /* data may come this long before its CONFIRM */
+#define HG_HANDSHAKE_CONFIRM_REPEATS  4                    /* unasked, 250 ms apart and doubling */
+#define HG_HANDSHAKE_ANSWER_GAP_NS    (50 * HG_NS_PER_MS)  /* between answers to a peer, after a burst of */
+#define HG_HANDSHAKE_ANSWER_BURST     8
+#define HG_HANDSHAKE_GENERATION_MAX   (UINT32_C(1) << 31)
 
 #define HG_HANDSHAKE_COUNTERS(X)                                                                             \
     X(hellos_sent, "handshakes begun")                                                                       \
     X(established, "handshakes completed")                                                                   \
+    X(repeats_sent, "handshake messages sent again")                                                         \
+    X(repeats_received, "handshake messages that came again")                                                \
+    X(expired, "handshakes we answered that the peer did not confirm")                                       \
     X(drop_malformed, "handshake messages that do not parse")                                                \
     X(drop_cluster, "handshake messages of another cluster")                                                 \
     X(drop_node, "handshake messages of another node than this address should be")                           \
     X(drop_mac,                                                                                              \
       "handshake messages whose MAC does not match: is the pre-shared key the same on both sides?")          \
     X(drop_stale, "handshake messages of an exchange that is over")                                          \
-    X(drop_rate, "handshake messages beyond the rate limit")
+    X(drop_collision, "handshakes the peer began while ours is under way")                                   \
+    X(drop_rate, "handshake messages beyond the rate limit")                                                 \
+    X(drop_crypto, "handshake messages the crypto library could not process")
 struct hg_handshake_counters {
 #define HG_X(name, text) uint64_t name;
     HG_HANDSHAKE_COUNTERS(HG_X)
@@ -37,15 +57,17 @@ struct hg_handshake_config {
     uint64_t cluster;
     uint64_t node_local; /* ids from the command file; unequal */
     uint64_t node_remote;
-    uint64_t boot_local; /* random, new at every start of the process */
-    uint8_t workers_local;
+    uint64_t boot_local;   /* random, new at every start of the process */
+    uint8_t workers_local; /* 1..HG_WIRE_WORKERS_MAX */
+    uint8_t
+        spi_top; /* upper 8 bits of every SPI we choose, so that peers' never collide; 0: from all 32 bits */
     uint8_t psk[HG_HANDSHAKE_PSK_BYTES];
 };
 
 /* What an exchange yields: one SA pair (lane 0,0; further lanes derive from the same master). */
 struct hg_handshake_keys {
     uint64_t boot_remote;
-    uint32_t generation; /* of the SA pair: the same on both sides */
+    uint32_t generation; /* of the SA pair: the same on both sides, > 0, rising */
     uint8_t workers_remote;
     uint32_t spi_tx; /* chosen by the remote side */
     uint32_t spi_rx; /* chosen by us */
@@ -55,31 +77,46 @@ struct hg_handshake_keys {
     uint8_t salt_rx[HG_ESP_SALT_BYTES];
 };
 
+/* The members below are private to handshake.c, but for `counters`. */
 struct hg_handshake {
     struct hg_handshake_config config;
     struct hg_handshake_counters counters;
-    uint32_t state; /* enum in handshake.c */
-    uint32_t spi_rx_next;
-    uint64_t deadline_ns;
-    uint64_t retry_ns;
+    uint8_t mac_key[HG_MAC_BYTES];
+    uint32_t spi_next;   /* 0: none chosen yet */
+    uint32_t generation; /* of the SA pair in use; 0: none */
+
+    bool hello_pending; /* we are the initiator and wait for REPLY */
+    bool hello_yielded; /* since it was last sent */
+    uint64_t hello_due_ns;
     uint64_t hello_last_ns;
-    uint64_t boot_remote;
-    uint64_t node_remote;
-    uint32_t spi_local;
-    uint32_t spi_remote;
-    uint32_t generation;
-    uint8_t workers_remote;
-    uint8_t nonce_local[32];
-    uint8_t nonce_remote[32];
-    uint8_t transcript[2 * HG_HANDSHAKE_BYTES_MAX];
-    uint32_t transcript_bytes;
-    uint8_t message[HG_HANDSHAKE_BYTES_MAX]; /* the last one sent, for retries */
-    uint32_t message_bytes;
+    uint64_t retry_ns;
+    uint64_t restart_last_ns;
+    uint64_t restart_gap_ns;
+    struct hg_handshake_message hello;
+
+    bool answer_pending; /* we are the responder and wait for CONFIRM */
+    uint64_t answer_begun_ns;
+    uint64_t answer_deadline_ns;
+    struct hg_handshake_message answer_hello;
+    struct hg_handshake_message answer_reply;
+
+    bool done_initiator; /* the SA pair in use began with our HELLO: done_reply and done_confirm are of it */
+    bool done_responder; /* or with theirs: done_reply is ours */
+    uint32_t confirm_repeats_left;
+    uint64_t confirm_due_ns;
+    uint64_t confirm_retry_ns;
+    uint64_t established_ns;
+    struct hg_handshake_message done_reply;
+    struct hg_handshake_message done_confirm;
+
+    uint64_t reply_bucket_ns; /* rate limits: when the next one is due in the long run */
+    uint64_t confirm_bucket_ns;
 };
 
-/* `random64` gives unpredictable bits (struct hg_clock's); called at start and per exchange only. */
+/* `random64` gives unpredictable bits (struct hg_clock's); called per exchange only. */
 typedef uint64_t (*hg_handshake_random)(void *ctx);
 
+/* The first tick sends HELLO. */
 void hg_handshake_init(struct hg_handshake *hs, const struct hg_handshake_config *config, uint64_t now_ns);
 void hg_handshake_wipe(struct hg_handshake *hs);
 
@@ -90,15 +127,20 @@ enum hg_handshake_event {
         2, /* bit: keys are set; the old SA pair stays until a packet opens under the new */
 };
 
-/* Each returns a set of hg_handshake_event bits. `out` has HG_HANDSHAKE_BYTES_MAX bytes. */
+/* Each returns a set of hg_handshake_event bits. `out` has HG_HANDSHAKE_BYTES_MAX bytes. The caller wipes
+ * *keys. */
 int hg_handshake_receive(struct hg_handshake *hs, const uint8_t *message, uint32_t bytes, uint64_t now_ns,
                          hg_handshake_random random64, void *random_ctx, uint8_t *out, uint32_t *out_bytes,
                          struct hg_handshake_keys *keys);
-/* Timers: begins, retries. */
+/* Timers: begins, retries. Gives one message a call: call it while hg_handshake_deadline_ns is not after
+ * now_ns. */
 int hg_handshake_tick(struct hg_handshake *hs, uint64_t now_ns, hg_handshake_random random64,
                       void *random_ctx, uint8_t *out, uint32_t *out_bytes);
-/* A packet of an unknown SPI came from this peer, or the key is nearly used up: begin anew, rate limited. */
+/* A packet of an unknown SPI came from this peer, or the key is nearly used up: begin anew, rate limited.
+ * Call it as often as that happens; it only moves the next deadline. */
 void hg_handshake_restart(struct hg_handshake *hs, uint64_t now_ns);
-uint64_t hg_handshake_deadline_ns(const struct hg_handshake *hs);
+uint64_t hg_handshake_deadline_ns(const struct hg_handshake *hs); /* HG_TIME_NEVER: none */
+bool hg_handshake_established(const struct hg_handshake *hs);
+const char *hg_handshake_state_text(const struct hg_handshake *hs); /* for people: "waiting for ..." */
 
 #endif
