@@ -2,6 +2,10 @@
  *
  * Frames and batches: building, sealing, verifying, walking. Pure; no state but the builder's. One thread at
  * a time.
+ *
+ * A batch with HG_BATCH_LOCAL carries struct hg_local_record instead of frames (frame_count of them), has
+ * stream 0 and may be as large as a log write. It never leaves its log: whoever takes batches from outside
+ * must refuse the flag.
  */
 #ifndef HG_WAL_BATCH_H
 #define HG_WAL_BATCH_H
@@ -53,20 +57,27 @@ struct hg_batch_origin {
 
 void hg_batch_builder_init(struct hg_batch_builder *builder, void *raw, uint32_t raw_bytes_max);
 
-/* Appends a frame. Returns 0; -ENOSPC when the batch is full (seal it, add again); -EINVAL when lsn is not
- * the end of the frame before, span is 0, a size exceeds its limit or hlc is below hlc_base or too far above
- * it: nothing added. */
+/* Appends a frame. Returns 0; -ENOSPC when the batch is full or the frame's hlc is too far above hlc_base for
+ * one batch (65.5 s): seal it, add again; -EINVAL when lsn is not the end of the frame before, span or op is
+ * 0, lsn + span overflows, a size exceeds its limit, flags has anything but HG_FRAME_CONTINUES or hlc is
+ * below hlc_base: nothing is added. */
 int hg_batch_builder_add(struct hg_batch_builder *builder, const struct hg_frame *frame);
 
 /* Bytes that seal may need at most: header + vector + raw (LZ4 output never exceeds it) + padding. */
 uint32_t hg_batch_sealed_bytes_max(const struct hg_batch_builder *builder, uint32_t vector_bytes);
 
-/* Seals into `out` (16-byte aligned, out_bytes >= sealed_bytes_max) and resets the builder. Returns the
+/* vector_bytes is a multiple of 8, at most HG_BATCH_VECTOR_BYTES_MAX, so that frames stored raw stay aligned.
+ * Seals into `out` (16-byte aligned, out_bytes >= sealed_bytes_max) and resets the builder. Returns the
  * sealed bytes, a multiple of 16. The chain of the new batch is in its header. `lz4_state` is
  * LZ4_sizeofState() bytes of scratch. */
 uint32_t hg_batch_seal(struct hg_batch_builder *builder, const struct hg_batch_origin *origin,
                        const void *vector, uint32_t vector_bytes, void *out, uint32_t out_bytes,
                        void *lz4_state);
+
+/* Seals `count` local records that lie at out + sizeof(struct hg_batch_header) already. Returns the sealed
+ * bytes. */
+uint32_t hg_batch_seal_records(const struct hg_batch_origin *origin, uint32_t count, void *out,
+                               uint32_t out_bytes);
 
 /* Why a batch is refused; every reason has its own counter. */
 #define HG_BATCH_REASONS(X)                                                                                  \
@@ -106,5 +117,9 @@ enum hg_batch_reason hg_batch_open(const void *batch, void *raw, uint32_t raw_by
  * the end; -EBADMSG. Pointers in `frame` point into `frames`. */
 int hg_frame_next(const uint8_t *frames, uint32_t frames_bytes, uint64_t hlc_base, uint32_t *offset,
                   struct hg_frame *frame);
+
+/* Walks all frames of an opened batch against its header: CRCs, count, LSNs without gap or overlap. What a
+ * reader does that does not trust the sealer. Not for local batches. */
+enum hg_batch_reason hg_batch_check_frames(const void *batch, const uint8_t *frames, uint32_t frames_bytes);
 
 #endif

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Creating a log's file: all its blocks allocated, written with zeros and synced, once, before anybody
+ * appends.
+ */
+#include "drivers/disk/disk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define WRITE_BYTES (4u << 20)
+
+static int folder_path(const char *path, char *folder, size_t folder_bytes)
+{
+    const char *slash = strrchr(path, '/');
+    int bytes = slash == NULL   ? snprintf(folder, folder_bytes, ".")
+                : slash == path ? snprintf(folder, folder_bytes, "/")
+                                : snprintf(folder, folder_bytes, "%.*s", (int)(slash - path), path);
+    return bytes < 0 || (size_t)bytes >= folder_bytes ? -ENAMETOOLONG : 0;
+}
+
+static int space_check(const char *folder, uint64_t bytes, char *error, size_t error_bytes)
+{
+    struct statvfs status;
+    if (statvfs(folder, &status) != 0) {
+        int result = -errno;
+        snprintf(error, error_bytes, "cannot look at the folder %s: %s", folder, strerror(-result));
+        return result;
+    }
+    uint64_t free_bytes = (uint64_t)status.f_bavail * status.f_frsize;
+    if (free_bytes >= bytes)
+        return 0;
+    snprintf(error, error_bytes,
+             "the file system of %s has %llu MiB free, the log needs %llu MiB: free some or make "
+             "the log smaller",
+             folder, (unsigned long long)(free_bytes >> 20), (unsigned long long)(bytes >> 20));
+    return -ENOSPC;
+}
+
+static int zeros_write(int fd, uint64_t bytes, void (*progress)(void *arg, uint64_t bytes_done), void *arg)
+{
+    void *zeros = mmap(NULL, WRITE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (zeros == MAP_FAILED)
+        return -errno;
+    int result = 0;
+    for (uint64_t done = 0; done < bytes && result == 0;) {
+        ssize_t written = pwrite(fd, zeros, hg_min_u64(WRITE_BYTES, bytes - done), (off_t)done);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written <= 0) {
+            result = written < 0 ? -errno : -EIO;
+            break;
+        }
+        done += (uint64_t)written;
+        if (progress != NULL)
+            progress(arg, done);
+    }
+    munmap(zeros, WRITE_BYTES);
+    return result;
+}
+
+static int folder_sync(const char *folder)
+{
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    int result = fsync(fd) == 0 ? 0 : -errno;
+    close(fd);
+    return result;
+}
+
+int hg_disk_file_create(const char *path, uint64_t bytes, void (*progress)(void *arg, uint64_t bytes_done),
+                        void *arg, char *error, size_t error_bytes)
+{
+    char folder[PATH_MAX];
+    hg_assert(bytes > 0 && bytes % HG_DISK_BLOCK_BYTES == 0);
+    int result = folder_path(path, folder, sizeof(folder));
+    if (result != 0) {
+        snprintf(error, error_bytes, "the path of the log is too long");
+        return result;
+    }
+    result = space_check(folder, bytes, error, error_bytes);
+    if (result != 0)
+        return result;
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_DIRECT | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        result = -errno;
+        if (result == -EINVAL)
+            unlink(path);
+        snprintf(error, error_bytes, "cannot create the log %s: %s%s", path, strerror(-result),
+                 result == -EEXIST
+                     ? "; it is left as it is: choose another path, or remove it if nobody needs it"
+                 : result == -EINVAL ? "; its file system has no O_DIRECT (tmpfs?): choose another one"
+                                     : "");
+        return result;
+    }
+    /* Allocated first, so that the blocks lie together and ENOSPC comes before the long wait. */
+    result = fallocate(fd, 0, 0, (off_t)bytes) == 0 || errno == EOPNOTSUPP ? 0 : -errno;
+    if (result == 0)
+        result = zeros_write(fd, bytes, progress, arg);
+    if (result == 0 && fsync(fd) != 0)
+        result = -errno;
+    if (close(fd) != 0 && result == 0)
+        result = -errno;
+    if (result == 0)
+        result = folder_sync(folder);
+    if (result != 0) {
+        unlink(path);
+        snprintf(error, error_bytes, "cannot write the log %s: %s; the unfinished file is removed", path,
+                 strerror(-result));
+    }
+    return result;
+}

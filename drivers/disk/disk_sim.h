@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A simulated disk: memory, virtual time, one seed, faults on demand. The caller owns time: operations
+ * complete in poll() once hg_disk_sim_time_set() has passed their completion time, those due together in an
+ * order that the seed shuffles. Before the first hg_disk_sim_time_set the disk is instantaneous, so that
+ * blocking tools (hg_log_format) work on it.
+ *
+ * What a crash does: every 512-byte sector written and not covered by a flush is by itself old, new, torn (a
+ * prefix new, the rest old) or zero; operations in flight either vanish or land partly; then the disk is idle
+ * and can be used again. The device also checks its callers: a buffer changed between submission and
+ * completion is an assertion.
+ */
+#ifndef HG_DISK_SIM_H
+#define HG_DISK_SIM_H
+
+#include "drivers/disk/disk.h"
+
+#define HG_DISK_SIM_SECTOR_BYTES 512u
+
+struct hg_disk_sim_config {
+    uint64_t size_bytes; /* multiple of HG_DISK_BLOCK_BYTES; memory is taken as it is touched, twice */
+    uint32_t depth;      /* operations in flight, 1..1024 */
+    uint64_t seed;
+    /* Completion time of an operation: uniform in [min, max] after its submission. */
+    uint64_t write_ns_min, write_ns_max;
+    uint64_t read_ns_min, read_ns_max;
+    uint64_t flush_ns_min, flush_ns_max;
+};
+
+struct hg_disk_sim_stats {
+    uint64_t writes;
+    uint64_t reads;
+    uint64_t flushes;
+    uint64_t crashes;
+};
+
+/* A zeroed disk, or NULL when there is no memory. Close it with disk->close(disk). */
+struct hg_disk *hg_disk_sim_create(const struct hg_disk_sim_config *config);
+
+/* Virtual time; must not go back. */
+void hg_disk_sim_time_set(struct hg_disk *disk, uint64_t now_ns);
+/* When the next operation completes; HG_TIME_NEVER when none is in flight. */
+uint64_t hg_disk_sim_next_ns(const struct hg_disk *disk);
+
+/* Power loss. The caller's buffers are not touched and may be gone already. */
+void hg_disk_sim_crash(struct hg_disk *disk);
+/* The process died, the power stayed: what was handed over completes, nobody hears of it. */
+void hg_disk_sim_kill(struct hg_disk *disk);
+/* A copy of everything: content, cache, generator; only an idle disk (nothing in flight) can be cloned. */
+struct hg_disk *hg_disk_sim_clone(const struct hg_disk *disk);
+
+/* ---- faults; `nth` counts from now, 1 = the next submitted operation of the kind
+ * ---------------------------------- */
+/* It fails with -error. A failed write has written some of its sectors; after a failed flush later ones
+ * succeed, but the data it should have made durable may be gone at the next crash, as with real kernels. */
+void hg_disk_sim_fail(struct hg_disk *disk, enum hg_disk_op op, uint64_t nth, int error);
+/* Every operation of the kind from now on fails with -error; 0 = stop that. */
+void hg_disk_sim_fail_all(struct hg_disk *disk, enum hg_disk_op op, int error);
+/* It writes only the first `bytes` and says so. */
+void hg_disk_sim_short_write(struct hg_disk *disk, uint64_t nth, uint32_t bytes);
+/* It is acknowledged and never done. */
+void hg_disk_sim_lose_write(struct hg_disk *disk, uint64_t nth);
+/* Bit rot, at rest. */
+void hg_disk_sim_flip_bit(struct hg_disk *disk, uint64_t offset, uint32_t bit);
+
+/* The content as a read would see it; writes through it are at once durable (call hg_disk_sim_settle after).
+ */
+uint8_t *hg_disk_sim_bytes(struct hg_disk *disk);
+/* Makes all content durable, as a flush of everything would. */
+void hg_disk_sim_settle(struct hg_disk *disk);
+
+void hg_disk_sim_stats_get(const struct hg_disk *disk, struct hg_disk_sim_stats *stats);
+
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dataplane/wal/index.h"
+
+#include <CUnit/Basic.h>
+
+static struct hg_index index_;
+
+static void test_empty(void)
+{
+    hg_index_init(&index_);
+    CU_ASSERT_EQUAL(hg_index_find(&index_, 5), 0);
+    hg_index_trim(&index_, 100);
+    CU_ASSERT_EQUAL(hg_index_find(&index_, UINT64_MAX), 0);
+}
+
+/* Write n carries LSNs 10n .. 10n+9. The answer is never after the write wanted, and within a stride of it.
+ */
+static void test_find(void)
+{
+    hg_index_init(&index_);
+    for (uint64_t n = 1; n <= 100000; n++)
+        hg_index_add(&index_, 10 * n, n);
+    CU_ASSERT(index_.count <= HG_INDEX_ENTRIES_MAX);
+    for (uint64_t lsn = 10; lsn < 1000010; lsn += 7) {
+        uint64_t wanted = lsn / 10, found = hg_index_find(&index_, lsn);
+        CU_ASSERT_FATAL(found <= wanted && found > 0 && wanted - found <= 2 * index_.stride);
+    }
+    CU_ASSERT_EQUAL(hg_index_find(&index_, 9), 0);
+    CU_ASSERT(index_.stride <= 2 * 100000 / (HG_INDEX_ENTRIES_MAX / 2));
+}
+
+static void test_trim(void)
+{
+    hg_index_init(&index_);
+    for (uint64_t n = 1; n <= 20; n++)
+        hg_index_add(&index_, 10 * n, 3 * n);
+    hg_index_trim(&index_, 31); /* between the entries 30 and 33 */
+    CU_ASSERT_EQUAL(index_.entries[0].sequence, 31);
+    CU_ASSERT_EQUAL(hg_index_find(&index_, 100), 31);
+    CU_ASSERT_EQUAL(hg_index_find(&index_, 110), 33);
+    hg_index_trim(&index_, 33);
+    CU_ASSERT_EQUAL(index_.entries[0].sequence, 33);
+    CU_ASSERT_EQUAL(hg_index_find(&index_, 105), 0);
+    hg_index_trim(&index_, 1000);
+    CU_ASSERT_EQUAL(index_.count, 1);
+    CU_ASSERT_EQUAL(hg_index_find(&index_, 9999), 1000);
+    hg_index_trim(&index_, 5); /* going back changes nothing */
+    CU_ASSERT_EQUAL(index_.entries[0].sequence, 1000);
+    hg_index_add(&index_, 999999, 1001);
+    CU_ASSERT_EQUAL(hg_index_find(&index_, 999999), 1001);
+}
+
+static void test_same_write(void)
+{
+    hg_index_init(&index_);
+    hg_index_add(&index_, 10, 1);
+    hg_index_add(&index_, 20, 1);
+    hg_index_add(&index_, 30, 1);
+    CU_ASSERT_EQUAL(index_.count, 1);
+    CU_ASSERT_EQUAL(hg_index_find(&index_, 35), 1);
+}
+
+static void test_stride_recovers(void)
+{
+    hg_index_init(&index_);
+    uint64_t n = 1;
+    for (; n <= 100000; n++)
+        hg_index_add(&index_, n, n);
+    uint64_t stride = index_.stride;
+    for (; n <= 200000; n++) {
+        hg_index_add(&index_, n, n);
+        hg_index_trim(&index_, n - 10);
+    }
+    CU_ASSERT(stride > 1000 && index_.stride < 32);
+}
+
+int main(void)
+{
+    CU_initialize_registry();
+    CU_pSuite suite = CU_add_suite("index", NULL, NULL);
+    CU_add_test(suite, "empty", test_empty);
+    CU_add_test(suite, "find", test_find);
+    CU_add_test(suite, "trim", test_trim);
+    CU_add_test(suite, "several batches in a write", test_same_write);
+    CU_add_test(suite, "stride recovers", test_stride_recovers);
+    CU_basic_run_tests();
+    unsigned failures = CU_get_number_of_failures();
+    CU_cleanup_registry();
+    return failures != 0;
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "drivers/disk/disk.h"
+
+#include <CUnit/Basic.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define BLOCK      HG_DISK_BLOCK_BYTES
+#define FILE_BYTES (6u << 20)
+
+static char folder[] = "disk-uring-test-XXXXXX";
+static char path[64];
+static char error[512];
+static uint8_t arena[64 * BLOCK] __attribute__((aligned(BLOCK)));
+static uint64_t progress_last;
+
+static void progress(void *arg, uint64_t bytes_done)
+{
+    CU_ASSERT(bytes_done > progress_last && arg == error);
+    progress_last = bytes_done;
+}
+
+static void test_create(void)
+{
+    struct stat status;
+    CU_ASSERT_EQUAL_FATAL(hg_disk_file_create(path, FILE_BYTES, progress, error, error, sizeof(error)), 0);
+    CU_ASSERT_EQUAL(progress_last, FILE_BYTES);
+    CU_ASSERT_EQUAL(stat(path, &status), 0);
+    CU_ASSERT_EQUAL(status.st_size, FILE_BYTES);
+    CU_ASSERT((uint64_t)status.st_blocks * 512 >= FILE_BYTES);
+    CU_ASSERT_EQUAL(hg_disk_file_create(path, FILE_BYTES, NULL, NULL, error, sizeof(error)), -EEXIST);
+    CU_ASSERT_PTR_NOT_NULL(strstr(error, path));
+    CU_ASSERT_EQUAL(hg_disk_file_create("no-such-folder/x", BLOCK, NULL, NULL, error, sizeof(error)),
+                    -ENOENT);
+    CU_ASSERT_EQUAL(hg_disk_file_create("huge", UINT64_C(1) << 60, NULL, NULL, error, sizeof(error)),
+                    -ENOSPC);
+    CU_ASSERT_PTR_NOT_NULL(strstr(error, "MiB"));
+}
+
+static void test_open_errors(void)
+{
+    CU_ASSERT_PTR_NULL(hg_disk_uring_open("missing", NULL, 0, 8, NULL, error, sizeof(error)));
+    CU_ASSERT_PTR_NOT_NULL(strstr(error, "missing"));
+    CU_ASSERT_PTR_NULL(hg_disk_uring_open("/dev/null", NULL, 0, 8, NULL, error, sizeof(error)));
+    CU_ASSERT_PTR_NOT_NULL(strstr(error, "/dev/null"));
+}
+
+/* Waits on the ring's descriptor as a sleeping worker does. */
+static struct hg_disk_completion one(struct hg_disk *disk)
+{
+    struct hg_disk_completion completion = {.result = -ETIMEDOUT};
+    for (int i = 0; i < 1000; i++) {
+        if (disk->poll(disk, &completion, 1) == 1)
+            return completion;
+        struct pollfd wait = {.fd = hg_disk_uring_fd(disk), .events = POLLIN};
+        poll(&wait, 1, 10);
+    }
+    return completion;
+}
+
+static void round_trip(void *registered_arena, uint64_t registered_bytes)
+{
+    bool registered = false;
+    struct hg_disk *disk =
+        hg_disk_uring_open(path, registered_arena, registered_bytes, 8, &registered, error, sizeof(error));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(disk);
+    CU_ASSERT(registered_arena != NULL || !registered);
+    CU_ASSERT_EQUAL(disk->size_bytes, FILE_BYTES);
+    for (uint32_t i = 0; i < 8; i++) {
+        memset(arena + i * BLOCK, (int)i + 1, BLOCK);
+        CU_ASSERT_TRUE(disk->write(disk, 100 + i, arena + i * BLOCK, BLOCK, (uint64_t)i * 2 * BLOCK));
+    }
+    CU_ASSERT_FALSE(disk->write(disk, 1, arena, BLOCK, 0)); /* depth */
+    uint32_t seen = 0;
+    for (int i = 0; i < 8; i++) {
+        struct hg_disk_completion completion = one(disk);
+        CU_ASSERT(completion.result == BLOCK && completion.op == HG_DISK_WRITE);
+        seen |= 1u << (completion.tag - 100);
+    }
+    CU_ASSERT_EQUAL(seen, 0xff);
+    CU_ASSERT_TRUE(disk->flush(disk, 7));
+    struct hg_disk_completion completion = one(disk);
+    CU_ASSERT(completion.result == 0 && completion.op == HG_DISK_FLUSH && completion.tag == 7);
+    CU_ASSERT_TRUE(disk->read(disk, 9, arena + 32 * BLOCK, 16 * BLOCK, 0));
+    completion = one(disk);
+    CU_ASSERT(completion.result == 16 * BLOCK && completion.op == HG_DISK_READ && completion.tag == 9);
+    for (uint32_t i = 0; i < 8; i++)
+        CU_ASSERT_EQUAL(memcmp(arena + (32 + 2 * i) * BLOCK, arena + i * BLOCK, BLOCK), 0);
+    CU_ASSERT_EQUAL(disk->poll(disk, &completion, 1), 0);
+    disk->close(disk);
+}
+
+static void test_round_trip(void)
+{
+    round_trip(NULL, 0);
+    round_trip(arena, sizeof(arena));
+}
+
+int main(void)
+{
+    if (mkdtemp(folder) == NULL)
+        return 1;
+    snprintf(path, sizeof(path), "%s/log", folder);
+    int result = hg_disk_file_create(path, BLOCK, NULL, NULL, error, sizeof(error));
+    unlink(path);
+    if (result == -EINVAL) {
+        fprintf(stderr, "skipped: %s\n", error);
+        rmdir(folder);
+        return 77;
+    }
+    CU_initialize_registry();
+    CU_pSuite suite = CU_add_suite("disk_uring", NULL, NULL);
+    CU_add_test(suite, "create", test_create);
+    CU_add_test(suite, "open errors", test_open_errors);
+    CU_add_test(suite, "round trip", test_round_trip);
+    CU_basic_run_tests();
+    unsigned failures = CU_get_number_of_failures();
+    CU_cleanup_registry();
+    unlink(path);
+    rmdir(folder);
+    return failures != 0;
+}
