@@ -397,7 +397,11 @@ void hg_client_ring_position_set(struct hg_client_ring *ring, uint32_t slot,
 uint64_t hg_client_ring_acknowledged(struct hg_client_ring *ring, uint32_t slot)
 {
     hg_assert(slot < HG_CLIENT_SLOTS);
-    return atomic_load_explicit(&ring->client->slots[slot].lsn_acknowledged, memory_order_acquire);
+    const struct hg_client_memory_slot *theirs = &ring->client->slots[slot];
+    /* The word of an earlier attachment speaks of another stream. */
+    if (atomic_load_explicit(&theirs->attachment, memory_order_acquire) != ring->attachments[slot])
+        return 0;
+    return atomic_load_explicit(&theirs->lsn_acknowledged, memory_order_acquire);
 }
 
 bool hg_client_ring_doorbell_needed(struct hg_client_ring *ring)

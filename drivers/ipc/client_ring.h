@@ -46,7 +46,7 @@
 #define HG_CLIENT_RING_BYTES_MIN        4096u
 #define HG_CLIENT_RING_BYTES_MAX        (UINT64_C(4) << 30)
 #define HG_CLIENT_APPEND_ALIGN_BYTES    8u
-#define HG_CLIENT_DELIVER_ALIGN_BYTES   16u
+#define HG_CLIENT_DELIVER_ALIGN_BYTES   32u
 #define HG_CLIENT_KEY_BYTES_MAX         4096u         /* = HG_FRAME_KEY_BYTES_MAX */
 #define HG_CLIENT_DATA_BYTES_MAX        (1u << 20)    /* = HG_FRAME_DATA_BYTES_MAX */
 #define HG_CLIENT_BATCH_BYTES_MAX       (1088u << 10) /* >= HG_BATCH_BYTES_MAX */
@@ -102,7 +102,8 @@ struct hg_deliver_record {
     uint64_t lsn; /* of the types 3..5: where; GAP: the oldest that can be read */
     uint64_t reserved;
 };
-static_assert(sizeof(struct hg_deliver_record) == 32, "deliver record");
+static_assert(sizeof(struct hg_deliver_record) == HG_CLIENT_DELIVER_ALIGN_BYTES,
+              "a header never crosses the end");
 
 /* ---- positions
  * ------------------------------------------------------------------------------------------------ */
@@ -181,8 +182,10 @@ struct hg_client_memory_dataplane { /* written by the dataplane only */
 static_assert(sizeof(struct hg_client_memory_dataplane) == HG_CLIENT_PAGE_BYTES, "dataplane page");
 
 struct hg_client_memory_slot {
+    _Atomic uint64_t attachment; /* that lsn_acknowledged speaks of */
     _Atomic uint64_t lsn_acknowledged;
     _Atomic uint64_t released_bytes; /* of deliver records of this slot, since creation */
+    uint64_t reserved;
 };
 
 struct hg_client_memory_client { /* written by the client only */
@@ -191,7 +194,7 @@ struct hg_client_memory_client { /* written by the client only */
     _Atomic uint64_t sleep HG_CACHE_ALIGNED;
     _Atomic uint64_t changes HG_CACHE_ALIGNED; /* counts acknowledgements and releases */
     struct hg_client_memory_slot slots[HG_CLIENT_SLOTS] HG_CACHE_ALIGNED;
-    uint8_t reserved[HG_CLIENT_PAGE_BYTES - 4 * HG_CACHE_LINE_BYTES - 16 * HG_CLIENT_SLOTS];
+    uint8_t reserved[HG_CLIENT_PAGE_BYTES - 4 * HG_CACHE_LINE_BYTES - 32 * HG_CLIENT_SLOTS];
 };
 static_assert(sizeof(struct hg_client_memory_client) == HG_CLIENT_PAGE_BYTES, "client page");
 static_assert(offsetof(struct hg_client_memory_client, slots) == 4 * HG_CACHE_LINE_BYTES, "client page");
@@ -305,7 +308,8 @@ uint64_t hg_client_ring_deliver_outstanding(struct hg_client_ring *ring, uint32_
 /* Publishes a slot's position (`attachment` is filled in). */
 void hg_client_ring_position_set(struct hg_client_ring *ring, uint32_t slot,
                                  const struct hg_client_position *position);
-/* How far the client says it is done; unchecked: compare with what was delivered. 0 = never said. */
+/* How far the slot's present attachment says it is done; unchecked: compare with what was delivered. 0 =
+ * never said. */
 uint64_t hg_client_ring_acknowledged(struct hg_client_ring *ring, uint32_t slot);
 
 /* True when the client sleeps and something was stored for it since: write its eventfd. Once a turn, after
@@ -372,12 +376,16 @@ void hg_client_view_deliver_consume(struct hg_client_view *view);
  */
 void hg_client_view_release(struct hg_client_view *view, uint32_t slot, uint64_t record_bytes);
 
+/* After an ANSWER: the slot is ours under this attachment, nothing of it is acknowledged. */
+void hg_client_view_slot_attach(struct hg_client_view *view, uint32_t slot, uint16_t attachment);
 void hg_client_view_acknowledge(struct hg_client_view *view, uint32_t slot, uint64_t lsn);
 /* A consistent copy. Returns false when the writer was in the middle of it for too long (it died there). */
 bool hg_client_view_position_get(const struct hg_client_view *view, uint32_t slot,
                                  struct hg_client_position *position);
 /* lsn_durable alone, one load. */
 uint64_t hg_client_view_durable(const struct hg_client_view *view, uint32_t slot);
+/* `writable` and `writable_why` alone, one load. */
+bool hg_client_view_writable(const struct hg_client_view *view, uint32_t slot, uint32_t *why);
 bool hg_client_view_closed(const struct hg_client_view *view);
 
 bool hg_client_view_doorbell_needed(

@@ -261,6 +261,15 @@ void hg_client_view_release(struct hg_client_view *view, uint32_t slot, uint64_t
 
 /* ---- positions and doorbells
  * ------------------------------------------------------------------------------------ */
+void hg_client_view_slot_attach(struct hg_client_view *view, uint32_t slot, uint16_t attachment)
+{
+    hg_assert(slot < HG_CLIENT_SLOTS);
+    struct hg_client_memory_slot *own = &view->own->slots[slot];
+    atomic_store_explicit(&own->lsn_acknowledged, 0, memory_order_relaxed);
+    /* Release: who sees this attachment doesn't see what an earlier one acknowledged. */
+    atomic_store_explicit(&own->attachment, attachment, memory_order_release);
+}
+
 void hg_client_view_acknowledge(struct hg_client_view *view, uint32_t slot, uint64_t lsn)
 {
     hg_assert(slot < HG_CLIENT_SLOTS);
@@ -293,6 +302,19 @@ uint64_t hg_client_view_durable(const struct hg_client_view *view, uint32_t slot
     hg_assert(slot < HG_CLIENT_SLOTS);
     size_t word = offsetof(struct hg_client_position, lsn_durable) / sizeof(uint64_t);
     return atomic_load_explicit(&view->positions[slot].words[word], memory_order_acquire);
+}
+
+bool hg_client_view_writable(const struct hg_client_view *view, uint32_t slot, uint32_t *why)
+{
+    hg_assert(slot < HG_CLIENT_SLOTS);
+    size_t offset = offsetof(struct hg_client_position, writable);
+    static_assert(offsetof(struct hg_client_position, writable) % 8 == 0, "both in one word");
+    static_assert(offsetof(struct hg_client_position, writable_why) ==
+                      offsetof(struct hg_client_position, writable) + 4,
+                  "both in one word");
+    uint64_t word = atomic_load_explicit(&view->positions[slot].words[offset / 8], memory_order_acquire);
+    *why = (uint32_t)(word >> 32);
+    return (uint32_t)word != 0;
 }
 
 bool hg_client_view_closed(const struct hg_client_view *view)
