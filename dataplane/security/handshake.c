@@ -200,10 +200,6 @@ static bool message_parse(struct hg_handshake *hs, const uint8_t *from, uint32_t
                 memcmp(message->reserved, zeros, sizeof(message->reserved)) == 0;
     if (good && message->type == HG_HANDSHAKE_HELLO)
         good = memcmp(message->nonce_echo, zeros, sizeof(zeros)) == 0;
-    if (good) {
-        bool initiator_local = message->type == HG_HANDSHAKE_REPLY;
-        good = generation_valid(message->generation, initiator_local == local_is_lower(hs));
-    }
     if (!good) {
         hs->counters.drop_malformed++;
         return false;
@@ -216,6 +212,11 @@ static bool message_parse(struct hg_handshake *hs, const uint8_t *from, uint32_t
         hs->counters.drop_node++;
         return false;
     }
+    bool initiator_local = message->type == HG_HANDSHAKE_REPLY;
+    if (!generation_valid(message->generation, initiator_local == local_is_lower(hs))) {
+        hs->counters.drop_malformed++;
+        return false;
+    }
     return true;
 }
 
@@ -224,6 +225,8 @@ static void exchange_finish(struct hg_handshake *hs, const struct hg_handshake_m
                             uint64_t now_ns)
 {
     hg_assert(reply->generation > hs->generation);
+    hs->spi_rx_before = hs->spi_rx;
+    hs->spi_rx = initiator ? hs->hello.spi : reply->spi;
     hs->generation = reply->generation;
     hs->established_ns = now_ns;
     hs->done_initiator = initiator;
@@ -493,6 +496,13 @@ void hg_handshake_restart(struct hg_handshake *hs, uint64_t now_ns)
     if (hs->answer_pending)
         due_ns = hg_max_u64(due_ns, hs->answer_begun_ns + HG_HANDSHAKE_OVERTAKE_NS);
     hs->hello_due_ns = due_ns;
+}
+
+void hg_handshake_spi_unknown(struct hg_handshake *hs, uint32_t spi, uint64_t now_ns)
+{
+    if (spi == hs->spi_rx_before && now_ns < hs->established_ns + HG_HANDSHAKE_LATE_NS)
+        return;
+    hg_handshake_restart(hs, now_ns);
 }
 
 uint64_t hg_handshake_deadline_ns(const struct hg_handshake *hs)

@@ -27,6 +27,7 @@
 #define HG_HANDSHAKE_PENDING_NS       (5 * HG_NS_PER_S) /* a REPLY waits this long for its CONFIRM */
 #define HG_HANDSHAKE_YIELD_NS         (1 * HG_NS_PER_S) /* our own HELLO waits for an exchange we answered */
 #define HG_HANDSHAKE_OVERTAKE_NS      (500 * HG_NS_PER_MS) /* data may come this long before its CONFIRM */
+#define HG_HANDSHAKE_LATE_NS          (2 * HG_NS_PER_S)    /* data of the pair before may come this late */
 #define HG_HANDSHAKE_CONFIRM_REPEATS  4                    /* unasked, 250 ms apart and doubling */
 #define HG_HANDSHAKE_ANSWER_GAP_NS    (50 * HG_NS_PER_MS)  /* between answers to a peer, after a burst of */
 #define HG_HANDSHAKE_ANSWER_BURST     8
@@ -84,6 +85,8 @@ struct hg_handshake {
     uint8_t mac_key[HG_MAC_BYTES];
     uint32_t spi_next;   /* 0: none chosen yet */
     uint32_t generation; /* of the SA pair in use; 0: none */
+    uint32_t spi_rx;     /* of the SA pair in use */
+    uint32_t spi_rx_before;
 
     bool hello_pending; /* we are the initiator and wait for REPLY */
     bool hello_yielded; /* since it was last sent */
@@ -136,9 +139,12 @@ int hg_handshake_receive(struct hg_handshake *hs, const uint8_t *message, uint32
  * now_ns. */
 int hg_handshake_tick(struct hg_handshake *hs, uint64_t now_ns, hg_handshake_random random64,
                       void *random_ctx, uint8_t *out, uint32_t *out_bytes);
-/* A packet of an unknown SPI came from this peer, or the key is nearly used up: begin anew, rate limited.
- * Call it as often as that happens; it only moves the next deadline. */
+/* The key is nearly used up, or the peer seems to have forgotten us: begin anew, rate limited. Call it as
+ * often as that happens; it only moves the next deadline. */
 void hg_handshake_restart(struct hg_handshake *hs, uint64_t now_ns);
+/* A packet came from this peer's address under an SPI of no SA that we hold: restarts, unless it is but a
+ * late packet of the SA pair before this one. */
+void hg_handshake_spi_unknown(struct hg_handshake *hs, uint32_t spi, uint64_t now_ns);
 uint64_t hg_handshake_deadline_ns(const struct hg_handshake *hs); /* HG_TIME_NEVER: none */
 bool hg_handshake_established(const struct hg_handshake *hs);
 const char *hg_handshake_state_text(const struct hg_handshake *hs); /* for people: "waiting for ..." */
