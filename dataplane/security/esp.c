@@ -4,7 +4,6 @@
 #include "dataplane/transport/wire.h"
 #include <errno.h>
 #include <openssl/crypto.h>
-#include <pthread.h>
 #include <stdio.h>
 
 #define IV_BYTES          8u
@@ -23,41 +22,45 @@ static_assert(HG_ESP_OVERHEAD_BYTES == HG_ESP_HEADER_BYTES + TRAILER_BYTES_MAX +
               "overhead");
 static_assert(offsetof(struct hg_esp_sa, key) == 0, "IPsec-MB wants its key aligned");
 
-static pthread_once_t cipher_once = PTHREAD_ONCE_INIT;
-static IMB_MGR *cipher; /* only its function pointers are used, so threads share it */
-static int cipher_error;
+/* Made once and never freed; only its function pointers are used, so threads share it. */
+static IMB_MGR *cipher;
 
-static void cipher_start(void)
+/* A manager that passed its own tests, or NULL and why in *reason. */
+static IMB_MGR *cipher_make(int *reason)
 {
     IMB_MGR *mgr = alloc_mb_mgr(0);
     if (mgr == NULL) {
-        cipher_error = imb_get_errno(NULL);
-        return;
+        *reason = imb_get_errno(NULL);
+        return NULL;
     }
     init_mb_mgr_auto(mgr, NULL);
-    cipher_error = imb_get_errno(mgr);
+    *reason = imb_get_errno(mgr);
     bool tested = (mgr->features & IMB_FEATURE_SELF_TEST) != 0;
-    if (cipher_error == 0 && tested && (mgr->features & IMB_FEATURE_SELF_TEST_PASS) == 0)
-        cipher_error = IMB_ERR_SELFTEST;
-    if (cipher_error != 0) {
-        free_mb_mgr(mgr);
-        return;
-    }
-    cipher = mgr;
+    if (*reason == 0 && tested && (mgr->features & IMB_FEATURE_SELF_TEST_PASS) == 0)
+        *reason = IMB_ERR_SELFTEST;
+    if (*reason == 0)
+        return mgr;
+    free_mb_mgr(mgr);
+    return NULL;
 }
 
 int hg_esp_start(char *error, size_t error_bytes)
 {
-    int rc = pthread_once(&cipher_once, cipher_start);
-    hg_assert(rc == 0);
-    if (cipher != NULL)
+    if (__atomic_load_n(&cipher, __ATOMIC_ACQUIRE) != NULL)
         return 0;
-    snprintf(
-        error, error_bytes,
-        "IPsec-MB, which does the link's AES-GCM, cannot start: %s; check the libipsec-mb1 package and that "
-        "this CPU has AES-NI and PCLMULQDQ",
-        imb_get_strerror(cipher_error));
-    return -ENOTSUP;
+    int reason = 0;
+    IMB_MGR *made = cipher_make(&reason), *none = NULL;
+    if (made == NULL) {
+        snprintf(error, error_bytes,
+                 "IPsec-MB, which does the link's AES-GCM, cannot start: %s; check the libipsec-mb1 package "
+                 "and that "
+                 "this CPU has AES-NI and PCLMULQDQ",
+                 imb_get_strerror(reason));
+        return -ENOTSUP;
+    }
+    if (!__atomic_compare_exchange_n(&cipher, &none, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        free_mb_mgr(made); /* another thread was first */
+    return 0;
 }
 
 const char *hg_esp_reason_text(enum hg_esp_reason reason)

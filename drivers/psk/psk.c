@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "dataplane/security/psk.h"
+#include "drivers/psk/psk.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/crypto.h>

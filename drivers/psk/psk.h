@@ -3,8 +3,8 @@
  * The file of a peer's pre-shared key: 64 hexadecimal digits (32 random bytes), at most a newline after them,
  * readable by its owner only. Made with: (umask 077; openssl rand -hex 32 > FILE)
  */
-#ifndef HG_SECURITY_PSK_H
-#define HG_SECURITY_PSK_H
+#ifndef HG_PSK_H
+#define HG_PSK_H
 
 #include "drivers/platform/platform.h"
 
