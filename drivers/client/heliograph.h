@@ -111,7 +111,7 @@ struct hg_entry {
     uint64_t client_id; /* with client_sequence: exactly-once retries; 0 = none */
     uint64_t client_sequence;
     const void *key;
-    const void *data; /* read: valid until the next hg_stream_read or hg_stream_release */
+    const void *data; /* read: valid until the next hg_stream_read or hg_stream_detach */
 };
 
 /* Copies the entries into the append ring, all or as many as fit until the deadline. Returns how many were
@@ -119,6 +119,11 @@ struct hg_entry {
  * none was. Taken is not durable: wait, or watch hg_stream_durable_end(). */
 int hg_stream_append(struct hg_stream *stream, const struct hg_entry *entries, uint32_t count,
                      uint64_t deadline_ns);
+
+/* Exclusive end of what append has taken: what to wait for. 0 = a physical stream that is still empty. After
+ * an error of append (or HG_E_CLOSED) it says where the next entry must begin only once the stream is
+ * attached again. */
+uint64_t hg_stream_append_end(const struct hg_stream *stream);
 
 enum hg_where { HG_WHERE_CONSUMED, HG_WHERE_DURABLE, HG_WHERE_COMMITTED, HG_WHERE_REGION };
 /* Waits until the position reaches lsn there (`region` only with HG_WHERE_REGION). */
