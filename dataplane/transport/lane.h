@@ -29,13 +29,13 @@ struct hg_lane_batch {
 };
 
 struct hg_lane_ops {
-    /* The next batch to send, in LSN order for each alias. False: nothing (now). Never called beyond credit.
-     */
+    /* The next batch to send, in LSN order for each alias. False: nothing (now). Called only while some
+     * credit is left; a batch that is larger than what is left waits in the lane. */
     bool (*batch_next)(void *ctx, struct hg_lane_batch *batch);
     /* The bytes of a batch that batch_next gave before. NULL: being read from disk; asked again at the next
      * build. The pointer is used at once (the packet is sealed before the owner's next log turn). */
     const uint8_t *(*batch_bytes)(void *ctx, const struct hg_lane_batch *batch);
-    /* Every byte of it was acknowledged as received (which is not durable). */
+    /* Every byte of it was acknowledged as received (which is not durable). In no particular order. */
     void (*batch_acked)(void *ctx, const struct hg_lane_batch *batch);
     /* Receiving side: the next batch of `alias` in LSN order, reassembled. 0 = taken; -EAGAIN = no room in
      * the log, offered again by hg_lane_offer; other negative = refused: the lane stops taking the alias. */
@@ -45,16 +45,19 @@ struct hg_lane_ops {
 };
 
 #define HG_LANE_LIMIT_PACKETS_IN_FLIGHT (1u << 16)
+#define HG_LANE_PACKETS_IN_FLIGHT_MIN   64u
+#define HG_LANE_RECEIVE_BYTES_MIN       hg_align_up(2 * HG_BATCH_BYTES_MAX, HG_WIRE_BLOCK_BYTES)
 
 struct hg_lane_config {
     const struct hg_lane_ops *ops;
     void *ctx;
-    uint8_t worker_sending;
-    uint8_t worker_receiving;
+    uint8_t worker_sending;   /* ours */
+    uint8_t worker_receiving; /* the peer's; the peer's lane has them the other way round */
     uint32_t key_generation;
-    uint32_t mtu_bytes;         /* of the IP link */
-    uint64_t rate_bytes_per_s;  /* fixed rate of this side, counted in IP packet bytes; 0 = unpaced */
-    uint64_t receive_bytes_max; /* reassembly memory = credit given to the other side */
+    uint32_t mtu_bytes;        /* of the IP link */
+    uint64_t rate_bytes_per_s; /* fixed rate of this side, counted in IP packet bytes; 0 = unpaced */
+    uint64_t
+        receive_bytes_max; /* reassembly memory = credit given; less than the least is taken as the least */
     uint32_t
         packets_in_flight_max; /* power of two, <= HG_LANE_LIMIT_PACKETS_IN_FLIGHT; the sent ring's size */
 };
@@ -79,12 +82,14 @@ struct hg_lane_config {
     X(drop_version, "packets of an unknown transport version")                                               \
     X(drop_malformed, "packets with a frame that does not parse")                                            \
     X(drop_generation, "packets of another key generation")                                                  \
+    X(drop_worker, "packets of a lane between other workers")                                                \
     X(drop_duplicate, "packets received twice")                                                              \
     X(drop_alias, "data of an alias that is not open")                                                       \
     X(drop_credit, "data beyond the credit given")                                                           \
     X(drop_mismatch, "data that contradicts what is known of its batch")                                     \
     X(drop_ack, "acks of packets never sent")                                                                \
-    X(drop_control, "control frames of an unknown type or size")
+    X(drop_control, "control frames of an unknown type or size")                                             \
+    X(refused, "aliases closed because the owner refused a batch")
 
 struct hg_lane_stats {
 #define HG_X(name, text) uint64_t name;
@@ -127,9 +132,16 @@ uint64_t hg_lane_deadline_ns(const struct hg_lane *lane);
  * its size. */
 int hg_lane_control_send(struct hg_lane *lane, const struct hg_wire_control *frame);
 
-/* Receiving side: data of `alias` is taken from lsn_next on (the exclusive end of what the log has). */
+/* Receiving side: data of `alias` is taken from lsn_next on (the exclusive end of what the log has). Open
+ * already: goes on from lsn_next, keeping what of it is there. Returns 0, or -ENOSPC when HG_WIRE_ALIASES_MAX
+ * are open. Safe to call from the ops, as is every function here but receive, build and offer. */
 int hg_lane_alias_open(struct hg_lane *lane, uint32_t alias, uint64_t lsn_next);
 void hg_lane_alias_close(struct hg_lane *lane, uint32_t alias);
+
+/* Sending side: stops sending the batches of `alias` that batch_next gave: their bytes are asked for no more
+ * and batch_acked isn't called for them. Send a STREAM_CLOSE too, so that the other side frees what it has of
+ * them. */
+void hg_lane_alias_forget(struct hg_lane *lane, uint32_t alias);
 
 /* Offers batches again that batch_received had answered with -EAGAIN. */
 void hg_lane_offer(struct hg_lane *lane);

@@ -15,6 +15,7 @@
 #define HG_WIRE_UDP_PORT_DATA      47001u /* + receiving worker */
 #define HG_WIRE_ESP_NEXT_HEADER    253u
 #define HG_WIRE_UNIT_BYTES         64u /* fragments start at its multiples, end there or at the batch's end */
+#define HG_WIRE_BLOCK_BYTES        1024u /* receive memory is given and counted in these */
 #define HG_WIRE_ACK_RANGES_MAX     32u
 #define HG_WIRE_ALIASES_MAX        1024u /* per lane */
 #define HG_WIRE_CONTROL_BYTES_MAX  256u  /* a control frame, type byte included */
@@ -22,6 +23,8 @@
 #define HG_WIRE_OUTER_BYTES        (14u + 20u + 8u) /* Ethernet, IPv4, UDP */
 #define HG_WIRE_ESP_BYTES          (8u + 8u)        /* SPI, SN, IV */
 #define HG_WIRE_ESP_TRAILER_BYTES  (2u + 16u)       /* pad length, next header, ICV; padding besides */
+/* What a batch uses of the credit. */
+#define HG_WIRE_CREDIT_BYTES(batch_bytes) hg_align_up((batch_bytes), HG_WIRE_BLOCK_BYTES)
 /* Inner bytes (transport header and frames) of a packet of an IPv4 link of this MTU, so that no padding is
  * needed. */
 #define HG_WIRE_INNER_BYTES(mtu) ((((mtu)-20u - 8u - HG_WIRE_ESP_BYTES - 16u) & ~3u) - 2u)
@@ -83,8 +86,11 @@ struct hg_wire_ack {
     uint16_t delay_8us;
     uint32_t first_count; /* packets acknowledged from `largest` down, >= 1 */
     uint64_t largest;
-    uint64_t credit_bytes; /* absolute: batch bytes that may have been admitted since the SA pair began */
-    uint32_t ecn_ce;       /* counts; 0 until ECN is read */
+    /* HG_WIRE_CREDIT_BYTES of the batches that the other side may have admitted and not yet seen wholly
+     * acknowledged: the receive memory less the whole batches that wait in it. A state, not a sum: it can't
+     * leak. The ack in the packet with the largest number counts. */
+    uint64_t credit_bytes;
+    uint32_t ecn_ce; /* counts; 0 until ECN is read */
     uint32_t ecn_ect;
 };
 static_assert(sizeof(struct hg_wire_ack) == 32, "ack frame");

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dataplane/transport/ack.h"
+#include "dataplane/transport/bits.h"
+
+#define WINDOW_MASK (HG_ACK_WINDOW_PACKETS - 1)
+
+void hg_ack_init(struct hg_ack *ack)
+{
+    memset(ack, 0, sizeof(*ack));
+    ack->deadline_ns = HG_TIME_NEVER;
+}
+
+bool hg_ack_seen(const struct hg_ack *ack, uint64_t number)
+{
+    if (number == 0) {
+        return true;
+    }
+    if (number > ack->largest) {
+        return false;
+    }
+    if (ack->largest - number >= HG_ACK_WINDOW_PACKETS) {
+        return true;
+    }
+    return hg_bits_get(ack->bits, (uint32_t)(number & WINDOW_MASK));
+}
+
+/* Forgets what the places of (largest, number] held one window ago. */
+static void ack_slide(struct hg_ack *ack, uint64_t number)
+{
+    uint64_t skipped = number - ack->largest;
+    if (skipped >= HG_ACK_WINDOW_PACKETS) {
+        memset(ack->bits, 0, sizeof(ack->bits));
+        return;
+    }
+    uint32_t first = (uint32_t)((ack->largest + 1) & WINDOW_MASK);
+    uint32_t end = first + (uint32_t)skipped;
+    if (end <= HG_ACK_WINDOW_PACKETS) {
+        (void)hg_bits_clear_range(ack->bits, first, end);
+    } else {
+        (void)hg_bits_clear_range(ack->bits, first, HG_ACK_WINDOW_PACKETS);
+        (void)hg_bits_clear_range(ack->bits, 0, end - HG_ACK_WINDOW_PACKETS);
+    }
+}
+
+void hg_ack_record(struct hg_ack *ack, uint64_t number, bool eliciting, uint64_t rtt_ns, uint64_t now_ns)
+{
+    hg_assert(!hg_ack_seen(ack, number));
+    bool gap = number > ack->largest + 1 || ack->largest == 0;
+    if (number > ack->largest) {
+        ack_slide(ack, number);
+        ack->largest = number;
+        ack->largest_time_ns = now_ns;
+    }
+    hg_bits_set(ack->bits, (uint32_t)(number & WINDOW_MASK));
+    if (!eliciting) {
+        return;
+    }
+    ack->pending_count++;
+    if (gap || ack->pending_count >= HG_ACK_EVERY_PACKETS) {
+        ack->deadline_ns = now_ns;
+    } else if (ack->deadline_ns == HG_TIME_NEVER) {
+        uint64_t delay_ns = hg_min_u64(hg_max_u64(rtt_ns / 8, HG_ACK_DELAY_MIN_NS), HG_ACK_DELAY_MAX_NS);
+        ack->deadline_ns = now_ns + delay_ns;
+    }
+}
+
+void hg_ack_request(struct hg_ack *ack, uint64_t now_ns)
+{
+    if (ack->largest != 0) {
+        ack->deadline_ns = hg_min_u64(ack->deadline_ns, now_ns);
+    }
+}
+
+/* How many numbers from `number` downward have the bit `value`, not looking below `floor` (>= 1). */
+static uint64_t ack_run(const struct hg_ack *ack, uint64_t number, uint64_t floor, bool value)
+{
+    uint64_t flip = value ? UINT64_MAX : 0;
+    uint64_t at = number;
+    for (;;) {
+        uint32_t bit = (uint32_t)(at & 63);
+        /* The bits of this word at and below `at`, top-aligned; a set bit is where the run ends. */
+        uint64_t word = (ack->bits[(at & WINDOW_MASK) / 64] ^ flip) << (63 - bit);
+        uint64_t run = word == 0 ? (uint64_t)bit + 1 : (uint64_t)__builtin_clzll(word);
+        if (at - floor + 1 <= run) {
+            return number - floor + 1;
+        }
+        at -= run;
+        if (word != 0) {
+            return number - at;
+        }
+    }
+}
+
+uint32_t hg_ack_write(struct hg_ack *ack, uint32_t ranges_max, uint64_t now_ns,
+                      uint8_t frame[HG_ACK_FRAME_BYTES_MAX])
+{
+    hg_assert(ack->largest != 0 && ranges_max >= 1 && ranges_max <= HG_WIRE_ACK_RANGES_MAX);
+    uint64_t floor = ack->largest < HG_ACK_WINDOW_PACKETS ? 1 : ack->largest - HG_ACK_WINDOW_PACKETS + 1;
+    uint64_t count = ack_run(ack, ack->largest, floor, true);
+    uint64_t delay_8us = (now_ns - hg_min_u64(ack->largest_time_ns, now_ns)) / (8 * HG_NS_PER_US);
+    struct hg_wire_ack head = {
+        .type = HG_WIRE_ACK,
+        .range_count = 1,
+        .delay_8us = (uint16_t)hg_min_u64(delay_8us, UINT16_MAX),
+        .first_count = (uint32_t)count,
+        .largest = ack->largest,
+    };
+    uint64_t below = ack->largest - count; /* first number not yet told */
+    uint32_t bytes = sizeof(head);
+    while (head.range_count < ranges_max && below >= floor) {
+        uint64_t gap = ack_run(ack, below, floor, false);
+        if (below - floor + 1 == gap) {
+            break;
+        }
+        below -= gap;
+        count = ack_run(ack, below, floor, true);
+        below -= count;
+        struct hg_wire_ack_range range = {.gap = (uint32_t)gap, .count = (uint32_t)count};
+        memcpy(frame + bytes, &range, sizeof(range));
+        bytes += sizeof(range);
+        head.range_count++;
+    }
+    memcpy(frame, &head, sizeof(head));
+    ack->pending_count = 0;
+    ack->deadline_ns = HG_TIME_NEVER;
+    return bytes;
+}

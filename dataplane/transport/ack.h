@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Which packet numbers arrived, and when to tell the other side. A ring of bits, as wide as the replay window
+ * of ESP, is all the state; ranges are read off it when an ack is written.
+ */
+#ifndef HG_TRANSPORT_ACK_H
+#define HG_TRANSPORT_ACK_H
+
+#include "dataplane/transport/wire.h"
+
+#define HG_ACK_WINDOW_PACKETS 8192u /* older ones can't be told from duplicates */
+#define HG_ACK_EVERY_PACKETS  32u
+#define HG_ACK_DELAY_MIN_NS   (250 * HG_NS_PER_US)
+#define HG_ACK_DELAY_MAX_NS   HG_NS_PER_MS
+#define HG_ACK_FRAME_BYTES_MAX                                                                               \
+    (sizeof(struct hg_wire_ack) + (HG_WIRE_ACK_RANGES_MAX - 1) * sizeof(struct hg_wire_ack_range))
+
+struct hg_ack {
+    uint64_t largest;         /* 0: nothing received yet; packet numbers begin at 1 */
+    uint64_t largest_time_ns; /* when it arrived */
+    uint64_t deadline_ns;     /* an ack is due then; HG_TIME_NEVER: none */
+    uint32_t pending_count;   /* ack-eliciting packets since the last ack was written */
+    uint64_t bits[HG_ACK_WINDOW_PACKETS / 64];
+};
+
+void hg_ack_init(struct hg_ack *ack);
+
+/* True for a number that was recorded, is too old to tell, or is 0. */
+bool hg_ack_seen(const struct hg_ack *ack, uint64_t number);
+
+/* Records a number that was not seen. `rtt_ns` sets how long an ack may wait; 0 = unknown. A new gap, and the
+ * very first packet, make an ack due at once. */
+void hg_ack_record(struct hg_ack *ack, uint64_t number, bool eliciting, uint64_t rtt_ns, uint64_t now_ns);
+
+/* Makes an ack due now, if anything was ever received. */
+void hg_ack_request(struct hg_ack *ack, uint64_t now_ns);
+
+/* Writes the frame's ranges and delay (the caller fills credit) with at most `ranges_max` ranges, and starts
+ * waiting anew. Returns its bytes. Something must have been received. */
+uint32_t hg_ack_write(struct hg_ack *ack, uint32_t ranges_max, uint64_t now_ns,
+                      uint8_t frame[HG_ACK_FRAME_BYTES_MAX]);
+
+#endif

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dataplane/transport/lane.h"
+#include "dataplane/transport/lane_state.h"
+#include <errno.h>
+
+static uint64_t lane_receive_bytes(const struct hg_lane_config *config)
+{
+    uint64_t bytes = hg_max_u64(config->receive_bytes_max, HG_LANE_RECEIVE_BYTES_MIN);
+    return bytes - bytes % HG_WIRE_BLOCK_BYTES;
+}
+
+/* Small batches fill packets several at a time, and repairs hold their places longer than one round trip. */
+static uint32_t lane_outbox_count(const struct hg_lane_config *config)
+{
+    return (uint32_t)hg_min_u64(2ull * config->packets_in_flight_max, HG_LANE_LIMIT_PACKETS_IN_FLIGHT);
+}
+
+uint64_t hg_lane_bytes(const struct hg_lane_config *config)
+{
+    return hg_align_up(sizeof(struct hg_lane), HG_CACHE_LINE_BYTES) +
+           hg_align_up(hg_sent_memory_bytes(config->packets_in_flight_max), HG_CACHE_LINE_BYTES) +
+           hg_align_up(hg_outbox_memory_bytes(lane_outbox_count(config)), HG_CACHE_LINE_BYTES) +
+           hg_align_up(hg_control_memory_bytes(), HG_CACHE_LINE_BYTES) +
+           hg_align_up(hg_reassembly_memory_bytes(lane_receive_bytes(config)), HG_CACHE_LINE_BYTES);
+}
+
+struct hg_lane *hg_lane_init(void *memory, const struct hg_lane_config *config, uint64_t now_ns)
+{
+    hg_assert(memory != NULL && (uintptr_t)memory % HG_CACHE_LINE_BYTES == 0);
+    hg_assert(config->ops != NULL && config->ops->batch_next != NULL && config->ops->batch_bytes != NULL);
+    hg_assert(config->ops->batch_acked != NULL && config->ops->batch_received != NULL);
+    hg_assert(config->ops->control_received != NULL);
+    hg_assert(config->packets_in_flight_max >= HG_LANE_PACKETS_IN_FLIGHT_MIN);
+    hg_assert(config->packets_in_flight_max <= HG_LANE_LIMIT_PACKETS_IN_FLIGHT);
+    hg_assert((config->packets_in_flight_max & (config->packets_in_flight_max - 1)) == 0);
+    hg_assert(config->mtu_bytes >= 576 && config->mtu_bytes <= 9216);
+    struct hg_lane *lane = memory;
+    memset(lane, 0, sizeof(*lane));
+    lane->ops = config->ops;
+    lane->ctx = config->ctx;
+    lane->config = *config;
+    lane->now_ns = now_ns;
+    lane->heard_ns = now_ns;
+    lane->ping_ns = now_ns;
+    lane->inner_bytes_max = HG_WIRE_INNER_BYTES(config->mtu_bytes);
+
+    uint8_t *at = (uint8_t *)memory + hg_align_up(sizeof(*lane), HG_CACHE_LINE_BYTES);
+    hg_sent_init(&lane->sent, at, config->packets_in_flight_max);
+    at += hg_align_up(hg_sent_memory_bytes(config->packets_in_flight_max), HG_CACHE_LINE_BYTES);
+    hg_outbox_init(&lane->outbox, at, lane_outbox_count(config));
+    at += hg_align_up(hg_outbox_memory_bytes(lane_outbox_count(config)), HG_CACHE_LINE_BYTES);
+    hg_control_init(&lane->control, at);
+    at += hg_align_up(hg_control_memory_bytes(), HG_CACHE_LINE_BYTES);
+    hg_reassembly_init(&lane->reassembly, at, lane_receive_bytes(config));
+    hg_loss_init(&lane->loss);
+    hg_cc_fixed_init(&lane->cc, config->rate_bytes_per_s, &lane->loss);
+    hg_pacer_init(&lane->pacer, config->rate_bytes_per_s, config->mtu_bytes, now_ns);
+    hg_ack_init(&lane->ack);
+    return lane;
+}
+
+uint64_t hg_lane_deadline_ns(const struct hg_lane *lane)
+{
+    bool room = !lane->ring_full;
+    bool queued = lane->ping_due || hg_control_next(&lane->control) != HG_CONTROL_NONE;
+    if (lane->probes_due > 0 || (room && queued)) {
+        return lane->now_ns;
+    }
+    uint64_t deadline_ns = lane->ack.deadline_ns;
+    deadline_ns = hg_min_u64(deadline_ns, hg_loss_deadline_ns(&lane->loss, &lane->sent));
+    if (lane->paced) {
+        deadline_ns = hg_min_u64(deadline_ns, hg_pacer_ready_ns(&lane->pacer));
+    }
+    if (hg_lane_credit_blocked(lane) && lane->sent.packets_in_flight == 0) {
+        deadline_ns = hg_min_u64(deadline_ns, lane->ping_ns);
+    }
+    return deadline_ns;
+}
+
+int hg_lane_control_send(struct hg_lane *lane, const struct hg_wire_control *frame)
+{
+    return hg_control_queue(&lane->control, frame);
+}
+
+void hg_lane_credit_freed(struct hg_lane *lane)
+{
+    uint64_t credit = hg_reassembly_credit_bytes(&lane->reassembly);
+    uint64_t all = (uint64_t)lane->reassembly.block_count * HG_WIRE_BLOCK_BYTES;
+    if (credit > lane->credit_told_bytes && credit - lane->credit_told_bytes >= all / 8) {
+        hg_ack_request(&lane->ack, lane->now_ns);
+    }
+}
+
+int hg_lane_alias_open(struct hg_lane *lane, uint32_t alias, uint64_t lsn_next)
+{
+    int rc = hg_reassembly_open(&lane->reassembly, alias, lsn_next);
+    if (rc != 0) {
+        return rc;
+    }
+    hg_lane_credit_freed(lane);
+    struct hg_reassembly_offer offer;
+    if (hg_reassembly_offer(&lane->reassembly, alias, &offer) != -EAGAIN) {
+        hg_reassembly_wait(&lane->reassembly, alias); /* it is here already: for hg_lane_offer */
+    }
+    return 0;
+}
+
+void hg_lane_alias_close(struct hg_lane *lane, uint32_t alias)
+{
+    hg_reassembly_close(&lane->reassembly, alias);
+    hg_lane_credit_freed(lane);
+}
+
+void hg_lane_alias_forget(struct hg_lane *lane, uint32_t alias)
+{
+    if (lane->held_is_set && lane->held.alias == alias) {
+        lane->held_is_set = false;
+    }
+    uint32_t head = lane->outbox.head;
+    for (uint32_t ordinal = lane->outbox.tail; ordinal != head; ordinal++) {
+        const struct hg_outbox_batch *batch = hg_outbox_find(&lane->outbox, ordinal);
+        if (batch != NULL && batch->batch.alias == alias) {
+            hg_outbox_close(&lane->outbox, ordinal);
+        }
+    }
+}
+
+void hg_lane_rate_set(struct hg_lane *lane, uint64_t rate_bytes_per_s)
+{
+    hg_cc_fixed_init(&lane->cc, rate_bytes_per_s, &lane->loss);
+    hg_pacer_rate_set(&lane->pacer, rate_bytes_per_s, lane->now_ns);
+}
+
+const struct hg_lane_stats *hg_lane_stats(struct hg_lane *lane)
+{
+    lane->stats.bytes_in_flight = lane->sent.bytes_in_flight;
+    lane->stats.srtt_ns = lane->loss.rtt_latest_ns != 0 ? lane->loss.srtt_ns : 0;
+    lane->stats.rttvar_ns = lane->loss.rtt_latest_ns != 0 ? lane->loss.rttvar_ns : 0;
+    lane->stats.rtt_min_ns = lane->loss.rtt_min_ns;
+    lane->stats.credit_bytes_left = hg_lane_credit_left(lane);
+    return &lane->stats;
+}
+
+uint64_t hg_lane_heard_ns(const struct hg_lane *lane)
+{
+    return lane->heard_ns;
+}
+
+void hg_lane_ping(struct hg_lane *lane)
+{
+    lane->ping_due = true;
+}

@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dataplane/transport/lane.h"
+#include "dataplane/transport/lane_state.h"
+#include <errno.h>
+
+/* ---- frames' shapes
+ * ------------------------------------------------------------------------------------------------ */
+
+/* Whole size of an ack frame whose ranges stay above packet number 0; 0: it isn't one. */
+static uint32_t ack_shape(const uint8_t *at, uint32_t left)
+{
+    struct hg_wire_ack ack;
+    if (left < sizeof(ack)) {
+        return 0;
+    }
+    memcpy(&ack, at, sizeof(ack));
+    uint32_t bytes = sizeof(ack) + (ack.range_count - 1u) * sizeof(struct hg_wire_ack_range);
+    if (ack.range_count == 0 || ack.range_count > HG_WIRE_ACK_RANGES_MAX || bytes > left) {
+        return 0;
+    }
+    if (ack.first_count == 0 || ack.first_count > ack.largest) {
+        return 0;
+    }
+    uint64_t below = ack.largest - ack.first_count;
+    for (uint32_t i = 1; i < ack.range_count; i++) {
+        struct hg_wire_ack_range range;
+        memcpy(&range, at + sizeof(ack) + (i - 1) * sizeof(range), sizeof(range));
+        uint64_t span = (uint64_t)range.gap + range.count;
+        if (range.gap == 0 || range.count == 0 || span > below) {
+            return 0;
+        }
+        below -= span;
+    }
+    return bytes;
+}
+
+static uint32_t data_shape(const uint8_t *at, uint32_t left)
+{
+    struct hg_wire_data data;
+    if (left < sizeof(data)) {
+        return 0;
+    }
+    memcpy(&data, at, sizeof(data));
+    if (data.bytes > left - sizeof(data) || !hg_reassembly_valid(&data)) {
+        return 0;
+    }
+    return (uint32_t)sizeof(data) + data.bytes;
+}
+
+static uint32_t control_shape(const uint8_t *at, uint32_t left)
+{
+    struct hg_wire_control control;
+    if (left < sizeof(control)) {
+        return 0;
+    }
+    memcpy(&control, at, sizeof(control));
+    return control.bytes <= left && hg_control_valid(&control) ? control.bytes : 0;
+}
+
+/* Size of the frame at `at`, of which `left` >= 1 bytes are there; 0: it doesn't parse. */
+static uint32_t frame_shape(const uint8_t *at, uint32_t left)
+{
+    switch (at[0]) {
+    case HG_WIRE_PADDING:
+    case HG_WIRE_PING:
+        return 1;
+    case HG_WIRE_DATA:
+        return data_shape(at, left);
+    case HG_WIRE_ACK:
+        return ack_shape(at, left);
+    default:
+        return at[0] >= HG_WIRE_CONTROL_FIRST && at[0] <= HG_WIRE_CONTROL_LAST ? control_shape(at, left) : 0;
+    }
+}
+
+static bool frames_parse(const uint8_t *at, uint32_t bytes)
+{
+    while (bytes > 0) {
+        uint32_t frame_bytes = frame_shape(at, bytes);
+        if (frame_bytes == 0) {
+            return false;
+        }
+        at += frame_bytes;
+        bytes -= frame_bytes;
+    }
+    return true;
+}
+
+/* ---- acks
+ * -------------------------------------------------------------------------------------------------------- */
+
+static void lane_packet_acked(struct hg_lane *lane, const struct hg_sent_packet *packet)
+{
+    for (uint32_t i = 0; i < packet->fragment_count; i++) {
+        const struct hg_sent_fragment *fragment = &packet->fragments[i];
+        const struct hg_outbox_batch *whole =
+            hg_outbox_acked(&lane->outbox, fragment->ordinal, fragment->unit_first, fragment->unit_count);
+        if (whole != NULL) {
+            struct hg_lane_batch batch = whole->batch;
+            hg_outbox_close(&lane->outbox, fragment->ordinal);
+            lane->ops->batch_acked(lane->ctx, &batch);
+        }
+    }
+    for (uint32_t i = 0; i < packet->control_count; i++) {
+        hg_control_acked(&lane->control, packet->controls[i].index, packet->controls[i].version);
+    }
+}
+
+/* Takes the packets in [first, last] as arrived. Returns their bytes. */
+static uint64_t lane_range_acked(struct hg_lane *lane, uint64_t first, uint64_t last)
+{
+    uint64_t bytes = 0;
+    struct hg_sent_packet *packet;
+    while (first <= last && (packet = hg_sent_tracked(&lane->sent, first, last)) != NULL) {
+        if (packet->state == HG_SENT_LOST) {
+            lane->stats.packets_spurious++;
+            hg_loss_spurious(&lane->loss, packet->number);
+        }
+        bytes += packet->bytes;
+        first = packet->number + 1;
+        hg_sent_acked(&lane->sent, packet);
+        lane_packet_acked(lane, packet);
+    }
+    return bytes;
+}
+
+static void lane_ack_received(struct hg_lane *lane, const uint8_t *at, uint64_t packet_number)
+{
+    struct hg_wire_ack ack;
+    memcpy(&ack, at, sizeof(ack));
+    if (ack.largest > lane->sent.number_last) {
+        lane->stats.drop_ack++;
+        return;
+    }
+    lane->stats.acks_received++;
+    lane->ring_full = false;
+    if (packet_number > lane->credit_number) {
+        lane->credit_number = packet_number;
+        lane->credit_bytes = ack.credit_bytes;
+    }
+    lane->loss.number_acked_largest = hg_max_u64(lane->loss.number_acked_largest, ack.largest);
+    const struct hg_sent_packet *largest = hg_sent_tracked(&lane->sent, ack.largest, ack.largest);
+    if (largest != NULL) {
+        hg_loss_rtt(&lane->loss, lane->now_ns - largest->sent_ns, ack.delay_8us * 8 * HG_NS_PER_US);
+    }
+    uint64_t below = ack.largest - ack.first_count;
+    uint64_t bytes = lane_range_acked(lane, below + 1, ack.largest);
+    for (uint32_t i = 1; i < ack.range_count; i++) {
+        struct hg_wire_ack_range range;
+        memcpy(&range, at + sizeof(ack) + (i - 1) * sizeof(range), sizeof(range));
+        uint64_t last = below - range.gap;
+        below = last - range.count;
+        bytes += lane_range_acked(lane, below + 1, last);
+    }
+    if (bytes > 0) {
+        lane->loss.probe_count = 0;
+        lane->probes_due = 0;
+        lane->cc.ops->on_acked(&lane->cc, bytes, &lane->loss, lane->now_ns);
+    }
+    hg_lane_losses(lane);
+}
+
+/* ---- data and control
+ * ---------------------------------------------------------------------------------------------- */
+
+/* Offers what is whole and next in order, until nothing is or the owner has no room. */
+static void lane_deliver(struct hg_lane *lane, uint32_t alias)
+{
+    struct hg_reassembly_offer offer;
+    int rc;
+    while ((rc = hg_reassembly_offer(&lane->reassembly, alias, &offer)) != -EAGAIN) {
+        if (rc == 0) {
+            rc = lane->ops->batch_received(lane->ctx, alias, offer.data, offer.bytes);
+            if (rc == -EAGAIN) {
+                hg_reassembly_wait(&lane->reassembly, alias);
+                return;
+            }
+        } else {
+            lane->stats.drop_mismatch++;
+        }
+        if (rc != 0) {
+            lane->stats.refused++;
+            hg_lane_alias_close(lane, alias);
+            return;
+        }
+        hg_reassembly_taken(&lane->reassembly, &offer);
+        hg_lane_credit_freed(lane);
+    }
+}
+
+void hg_lane_offer(struct hg_lane *lane)
+{
+    uint32_t index = 0;
+    uint32_t alias = 0;
+    while (hg_reassembly_waiting(&lane->reassembly, &index, &alias)) {
+        lane_deliver(lane, alias);
+    }
+}
+
+/* False: there was no room for it, so the packet must not be acknowledged. */
+static bool lane_data_received(struct hg_lane *lane, const uint8_t *at)
+{
+    struct hg_wire_data data;
+    memcpy(&data, at, sizeof(data));
+    uint32_t bytes_new = 0;
+    enum hg_reassembly_result result =
+        hg_reassembly_add(&lane->reassembly, &data, at + sizeof(data), &bytes_new);
+    switch (result) {
+    case HG_REASSEMBLY_FULL:
+        lane->stats.drop_credit++;
+        return false;
+    case HG_REASSEMBLY_ALIAS:
+        lane->stats.drop_alias++;
+        return true;
+    case HG_REASSEMBLY_MISMATCH:
+        lane->stats.drop_mismatch++;
+        break;
+    case HG_REASSEMBLY_COMPLETED:
+        lane->stats.batches_received++;
+        break;
+    case HG_REASSEMBLY_TAKEN:
+        break;
+    }
+    lane->stats.data_bytes_received += bytes_new;
+    lane->stats.data_bytes_duplicate += data.bytes - bytes_new;
+    if (result == HG_REASSEMBLY_COMPLETED && !hg_reassembly_waits(&lane->reassembly, data.alias)) {
+        lane_deliver(lane, data.alias);
+    }
+    return true;
+}
+
+static void lane_control_received(struct hg_lane *lane, const uint8_t *at)
+{
+    static const uint16_t sizes[] = {
+        [HG_WIRE_STREAM_OPEN - HG_WIRE_CONTROL_FIRST] = sizeof(struct hg_wire_stream_open),
+        [HG_WIRE_STREAM_ANSWER - HG_WIRE_CONTROL_FIRST] = sizeof(struct hg_wire_stream_answer),
+        [HG_WIRE_STREAM_DURABLE - HG_WIRE_CONTROL_FIRST] = sizeof(struct hg_wire_stream_durable),
+        [HG_WIRE_STREAM_CLOSE - HG_WIRE_CONTROL_FIRST] = sizeof(struct hg_wire_stream_close),
+    };
+    uint8_t frame[HG_WIRE_CONTROL_BYTES_MAX] __attribute__((aligned(8)));
+    struct hg_wire_control control;
+    memcpy(&control, at, sizeof(control));
+    uint32_t kind = control.type - HG_WIRE_CONTROL_FIRST;
+    if (kind >= HG_COUNT(sizes) || control.bytes != sizes[kind]) {
+        lane->stats.drop_control++;
+        return;
+    }
+    memcpy(frame, at, control.bytes);
+    lane->ops->control_received(lane->ctx, (const struct hg_wire_control *)frame);
+}
+
+/* ---- packets
+ * ------------------------------------------------------------------------------------------------------ */
+
+/* Checks the header; returns the frames' bytes, or -1 with the reason counted. */
+static int32_t lane_header(struct hg_lane *lane, const uint8_t *inner, uint32_t bytes)
+{
+    struct hg_wire_header header;
+    if (bytes < sizeof(header)) {
+        lane->stats.drop_malformed++;
+        return -1;
+    }
+    memcpy(&header, inner, sizeof(header));
+    if (header.version != HG_WIRE_VERSION) {
+        lane->stats.drop_version++;
+        return -1;
+    }
+    if (header.key_generation != lane->config.key_generation) {
+        lane->stats.drop_generation++;
+        return -1;
+    }
+    if (header.worker_sending != lane->config.worker_receiving ||
+        header.worker_receiving != lane->config.worker_sending) {
+        lane->stats.drop_worker++;
+        return -1;
+    }
+    if (header.flags != 0 || header.frames_bytes > bytes - sizeof(header) ||
+        !frames_parse(inner + sizeof(header), header.frames_bytes)) {
+        lane->stats.drop_malformed++;
+        return -1;
+    }
+    return header.frames_bytes;
+}
+
+void hg_lane_receive(struct hg_lane *lane, const uint8_t *inner, uint32_t bytes, uint64_t packet_number,
+                     uint64_t now_ns)
+{
+    lane->now_ns = hg_max_u64(lane->now_ns, now_ns);
+    int32_t frames_bytes = lane_header(lane, inner, bytes);
+    if (frames_bytes < 0) {
+        return;
+    }
+    if (hg_ack_seen(&lane->ack, packet_number)) {
+        lane->stats.drop_duplicate++;
+        return;
+    }
+    lane->stats.packets_received++;
+    lane->heard_ns = lane->now_ns;
+    bool eliciting = false;
+    bool kept = true;
+    const uint8_t *at = inner + sizeof(struct hg_wire_header);
+    uint32_t left = (uint32_t)frames_bytes;
+    while (left > 0) {
+        uint32_t frame_bytes = frame_shape(at, left);
+        hg_assert(frame_bytes > 0 && frame_bytes <= left);
+        switch (at[0]) {
+        case HG_WIRE_PADDING:
+            break;
+        case HG_WIRE_PING:
+            eliciting = true;
+            break;
+        case HG_WIRE_DATA:
+            eliciting = true;
+            kept &= lane_data_received(lane, at);
+            break;
+        case HG_WIRE_ACK:
+            lane_ack_received(lane, at, packet_number);
+            break;
+        default:
+            eliciting = true;
+            lane_control_received(lane, at);
+            break;
+        }
+        at += frame_bytes;
+        left -= frame_bytes;
+    }
+    if (kept) {
+        uint64_t rtt_ns = lane->loss.rtt_latest_ns != 0 ? lane->loss.srtt_ns : 0;
+        hg_ack_record(&lane->ack, packet_number, eliciting, rtt_ns, lane->now_ns);
+    }
+}

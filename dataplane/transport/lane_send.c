@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dataplane/transport/lane.h"
+#include "dataplane/transport/lane_state.h"
+
+#define UNITS_SPLIT_MIN   4u  /* a run isn't cut to less than this just to fill a packet up */
+#define READS_WAITING_MAX 32u /* batches that one build passes over because they're being read */
+#define PROBES_MAX        2u
+#define ACK_RIDES_PACKETS 8u /* an ack rides along in spare room when it tells of this many packets */
+
+/* The packet that is being put together. */
+struct lane_draft {
+    struct hg_lane_packet *packet;
+    struct hg_sent_packet *sent;
+    uint32_t scratch_bytes;
+    bool scratch_open; /* the last piece ends where the scratch's used part ends */
+    bool eliciting;
+};
+
+/* ---- losing
+ * ------------------------------------------------------------------------------------------------------ */
+
+static void lane_contents_due(struct hg_lane *lane, const struct hg_sent_packet *packet)
+{
+    for (uint32_t i = 0; i < packet->fragment_count; i++) {
+        const struct hg_sent_fragment *fragment = &packet->fragments[i];
+        hg_outbox_lost(&lane->outbox, fragment->ordinal, fragment->unit_first, fragment->unit_count);
+    }
+    for (uint32_t i = 0; i < packet->control_count; i++) {
+        hg_control_lost(&lane->control, packet->controls[i].index, packet->controls[i].version);
+    }
+}
+
+void hg_lane_packet_lost(struct hg_lane *lane, struct hg_sent_packet *packet)
+{
+    lane_contents_due(lane, packet);
+    hg_sent_lost(&lane->sent, packet);
+    lane->stats.packets_lost++;
+}
+
+void hg_lane_losses(struct hg_lane *lane)
+{
+    uint64_t bytes = 0;
+    struct hg_sent_packet *packet;
+    while ((packet = hg_loss_next(&lane->loss, &lane->sent, lane->now_ns)) != NULL) {
+        bytes += packet->bytes;
+        hg_lane_packet_lost(lane, packet);
+    }
+    if (bytes > 0) {
+        lane->cc.ops->on_lost(&lane->cc, bytes, &lane->loss, lane->now_ns);
+    }
+}
+
+/* Loss by time, or a probe timeout: the oldest packets' contents go out once more, without being declared
+ * lost. */
+static void lane_timers(struct hg_lane *lane)
+{
+    if (lane->now_ns < hg_loss_deadline_ns(&lane->loss, &lane->sent)) {
+        return;
+    }
+    if (lane->loss.time_ns != HG_TIME_NEVER) {
+        hg_lane_losses(lane);
+        return;
+    }
+    lane->stats.probes_sent++;
+    lane->loss.probe_count++;
+    lane->loss.probe_from_ns = lane->now_ns;
+    lane->probes_due = lane->loss.probe_count > 1 ? PROBES_MAX : 1;
+    uint64_t after = 0;
+    for (uint32_t i = 0; i < lane->probes_due; i++) {
+        const struct hg_sent_packet *packet = hg_sent_in_flight(&lane->sent, after, lane->sent.number_last);
+        if (packet == NULL) {
+            break;
+        }
+        lane_contents_due(lane, packet);
+        after = packet->number;
+    }
+}
+
+/* ---- putting a packet together
+ * ---------------------------------------------------------------------------------- */
+
+static uint32_t draft_room(const struct hg_lane *lane, const struct lane_draft *draft)
+{
+    return lane->inner_bytes_max - draft->packet->bytes;
+}
+
+/* Room in the scratch that goes into the packet next. */
+static uint8_t *draft_scratch(struct hg_lane *lane, struct lane_draft *draft, uint32_t bytes)
+{
+    hg_assert(draft->scratch_bytes + bytes <= sizeof(lane->scratch));
+    uint8_t *at = lane->scratch + draft->scratch_bytes;
+    struct hg_lane_packet *packet = draft->packet;
+    if (draft->scratch_open) {
+        packet->pieces[packet->piece_count - 1].iov_len += bytes;
+    } else {
+        hg_assert(packet->piece_count < HG_LANE_PIECES_MAX);
+        packet->pieces[packet->piece_count++] = (struct iovec){.iov_base = at, .iov_len = bytes};
+        draft->scratch_open = true;
+    }
+    draft->scratch_bytes += bytes;
+    packet->bytes += bytes;
+    return at;
+}
+
+static void draft_ack(struct hg_lane *lane, struct lane_draft *draft, uint32_t ranges_max)
+{
+    uint8_t frame[HG_ACK_FRAME_BYTES_MAX];
+    uint64_t deadline_ns = lane->ack.deadline_ns;
+    uint32_t pending = lane->ack.pending_count;
+    uint32_t bytes = hg_ack_write(&lane->ack, ranges_max, lane->now_ns, frame);
+    struct hg_wire_ack head;
+    memcpy(&head, frame, sizeof(head));
+    if (head.range_count == ranges_max && ranges_max < HG_WIRE_ACK_RANGES_MAX) {
+        lane->ack.deadline_ns = deadline_ns; /* cut short: better told whole, later */
+        lane->ack.pending_count = pending;
+        return;
+    }
+    head.credit_bytes = hg_reassembly_credit_bytes(&lane->reassembly);
+    lane->credit_told_bytes = head.credit_bytes;
+    memcpy(frame, &head, sizeof(head));
+    memcpy(draft_scratch(lane, draft, bytes), frame, bytes);
+    lane->stats.acks_sent++;
+}
+
+static void draft_controls(struct hg_lane *lane, struct lane_draft *draft)
+{
+    struct hg_sent_packet *sent = draft->sent;
+    uint16_t index;
+    while (sent->control_count < HG_SENT_CONTROLS_MAX &&
+           (index = hg_control_next(&lane->control)) != HG_CONTROL_NONE) {
+        const struct hg_control_frame *frame = &lane->control.frames[index];
+        if (frame->size_bytes > draft_room(lane, draft)) {
+            break;
+        }
+        memcpy(draft_scratch(lane, draft, frame->size_bytes), frame->bytes, frame->size_bytes);
+        uint16_t version = hg_control_sent(&lane->control, index);
+        sent->controls[sent->control_count++] = (struct hg_sent_control){.index = index, .version = version};
+        draft->eliciting = true;
+    }
+}
+
+enum lane_fragment { FRAGMENT_PUT, FRAGMENT_READING, FRAGMENT_FULL };
+
+/* Puts the first due run of a batch into the packet, or as much of it as fits. */
+static enum lane_fragment draft_fragment(struct hg_lane *lane, struct lane_draft *draft, uint32_t ordinal)
+{
+    struct hg_outbox_batch *batch = hg_outbox_find(&lane->outbox, ordinal);
+    hg_assert(batch != NULL);
+    uint32_t room = draft_room(lane, draft) - (uint32_t)sizeof(struct hg_wire_data);
+    uint32_t first = 0;
+    uint32_t units = hg_outbox_run(&lane->outbox, batch, room / HG_WIRE_UNIT_BYTES + 1, &first);
+    uint32_t offset = first * HG_WIRE_UNIT_BYTES;
+    uint32_t bytes = (uint32_t)hg_min_u64(units * HG_WIRE_UNIT_BYTES, batch->batch.bytes - offset);
+    if (bytes > room) {
+        units = room / HG_WIRE_UNIT_BYTES;
+        bytes = units * HG_WIRE_UNIT_BYTES;
+        if (units == 0 || (units < UNITS_SPLIT_MIN && draft->eliciting)) {
+            return FRAGMENT_FULL;
+        }
+    }
+    const uint8_t *data = lane->ops->batch_bytes(lane->ctx, &batch->batch);
+    if (data == NULL) {
+        lane->stats.read_stalls += batch->reading ? 0 : 1;
+        batch->reading = true;
+        return FRAGMENT_READING;
+    }
+    batch->reading = false;
+    struct hg_wire_data frame = {
+        .type = HG_WIRE_DATA,
+        .bytes = (uint16_t)bytes,
+        .alias = batch->batch.alias,
+        .lsn_first = batch->batch.lsn_first,
+        .offset = offset,
+        .batch_bytes = batch->batch.bytes,
+    };
+    memcpy(draft_scratch(lane, draft, sizeof(frame)), &frame, sizeof(frame));
+    struct hg_lane_packet *packet = draft->packet;
+    packet->pieces[packet->piece_count++] =
+        (struct iovec){.iov_base = (void *)(uintptr_t)(data + offset), .iov_len = bytes};
+    packet->bytes += bytes;
+    draft->scratch_open = false;
+    draft->eliciting = true;
+    draft->sent->fragments[draft->sent->fragment_count++] = (struct hg_sent_fragment){
+        .ordinal = ordinal, .unit_first = (uint16_t)first, .unit_count = (uint16_t)units};
+
+    uint32_t sent_end = batch->unit_sent_end;
+    uint32_t fresh = hg_outbox_sent(&lane->outbox, ordinal, first, units);
+    uint64_t fresh_bytes = hg_min_u64((uint64_t)fresh * HG_WIRE_UNIT_BYTES, bytes);
+    lane->stats.data_bytes_sent += fresh_bytes;
+    lane->stats.data_bytes_resent += bytes - fresh_bytes;
+    lane->stats.batches_sent += sent_end < batch->unit_count && batch->unit_sent_end == batch->unit_count;
+    return FRAGMENT_PUT;
+}
+
+/* Admits the owner's next batch, as far as credit goes. */
+static bool lane_admit(struct hg_lane *lane)
+{
+    if (!hg_outbox_has_room(&lane->outbox)) {
+        return false;
+    }
+    uint64_t left = hg_lane_credit_left(lane);
+    if (left > 0 && !lane->held_is_set) {
+        if (!lane->ops->batch_next(lane->ctx, &lane->held)) {
+            return false;
+        }
+        hg_assert(lane->held.bytes >= sizeof(struct hg_batch_header) &&
+                  lane->held.bytes <= HG_BATCH_BYTES_MAX);
+        hg_assert(lane->held.bytes % HG_BATCH_ALIGN_BYTES == 0);
+        lane->held_is_set = true;
+    }
+    if (hg_lane_credit_blocked(lane)) {
+        lane->stats.credit_stalls += lane->credit_stalled ? 0 : 1;
+        lane->credit_stalled = true;
+        return false;
+    }
+    (void)hg_outbox_add(&lane->outbox, &lane->held);
+    lane->held_is_set = false;
+    lane->credit_stalled = false;
+    return true;
+}
+
+static void draft_data(struct hg_lane *lane, struct lane_draft *draft)
+{
+    uint32_t ordinal = lane->outbox.due_first;
+    uint32_t reading = 0;
+    while (draft->sent->fragment_count < HG_SENT_FRAGMENTS_MAX && reading < READS_WAITING_MAX &&
+           draft->packet->piece_count + 3 <= HG_LANE_PIECES_MAX &&
+           draft_room(lane, draft) >= sizeof(struct hg_wire_data) + HG_WIRE_UNIT_BYTES) {
+        if (!hg_outbox_due(&lane->outbox, &ordinal) && !lane_admit(lane)) {
+            break;
+        }
+        enum lane_fragment result = draft_fragment(lane, draft, ordinal);
+        if (result == FRAGMENT_FULL) {
+            break;
+        }
+        if (result == FRAGMENT_READING) {
+            ordinal++;
+            reading++;
+        }
+    }
+}
+
+static uint32_t draft_finish(struct hg_lane *lane, struct lane_draft *draft, uint64_t number)
+{
+    struct hg_lane_packet *packet = draft->packet;
+    hg_assert(packet->bytes <= lane->inner_bytes_max);
+    struct hg_wire_header header = {
+        .version = HG_WIRE_VERSION,
+        .worker_sending = lane->config.worker_sending,
+        .worker_receiving = lane->config.worker_receiving,
+        .time_us = (uint32_t)(lane->now_ns / HG_NS_PER_US),
+        .key_generation = lane->config.key_generation,
+        .frames_bytes = (uint16_t)(packet->bytes - sizeof(header)),
+    };
+    memcpy(lane->scratch, &header, sizeof(header));
+    uint32_t ip_bytes = hg_lane_ip_bytes(packet->bytes);
+    hg_pacer_sent(&lane->pacer, ip_bytes, lane->now_ns);
+    lane->stats.packets_sent++;
+    if (!draft->eliciting) {
+        hg_sent_skip(&lane->sent, number);
+        return packet->bytes;
+    }
+    hg_sent_commit(&lane->sent, draft->sent, ip_bytes, lane->now_ns);
+    lane->cc.ops->on_sent(&lane->cc, ip_bytes, lane->sent.bytes_in_flight, lane->now_ns);
+    lane->loss.probe_from_ns = lane->now_ns;
+    lane->ping_ns = lane->now_ns + hg_loss_pto_ns(&lane->loss);
+    lane->ping_due = false;
+    if (lane->probes_due > 0) {
+        lane->probes_due--;
+    }
+    return packet->bytes;
+}
+
+/* Whether data may go out by window and rate; remembers when only the rate forbids it. */
+static bool lane_may_send_data(struct hg_lane *lane)
+{
+    lane->paced = false;
+    uint64_t in_flight = lane->sent.bytes_in_flight + lane->config.mtu_bytes;
+    if (in_flight > lane->cc.cwnd_bytes) {
+        return false;
+    }
+    if (!hg_pacer_ready(&lane->pacer, lane->now_ns)) {
+        lane->paced = true;
+        return false;
+    }
+    return true;
+}
+
+uint32_t hg_lane_build(struct hg_lane *lane, uint64_t number, uint64_t now_ns, struct hg_lane_packet *packet)
+{
+    hg_assert(number > lane->sent.number_last);
+    lane->now_ns = hg_max_u64(lane->now_ns, now_ns);
+    lane_timers(lane);
+    if (hg_lane_credit_blocked(lane) && lane->sent.packets_in_flight == 0 && lane->now_ns >= lane->ping_ns) {
+        lane->ping_due = true;
+    }
+    bool probe = lane->probes_due > 0;
+    bool ack_due = lane->ack.deadline_ns <= lane->now_ns;
+    bool room = hg_sent_has_room(&lane->sent, number);
+    lane->ring_full = !room;
+    if (!ack_due && !probe && !room) {
+        lane->paced = false;
+        return 0;
+    }
+    struct hg_sent_packet *in_way;
+    while ((in_way = hg_sent_in_way(&lane->sent, number)) != NULL) {
+        hg_lane_packet_lost(lane, in_way);
+    }
+    struct lane_draft draft = {.packet = packet, .sent = hg_sent_draft(&lane->sent, number)};
+    packet->piece_count = 0;
+    packet->bytes = 0;
+    (void)draft_scratch(lane, &draft, sizeof(struct hg_wire_header));
+    if (ack_due) {
+        draft_ack(lane, &draft, HG_WIRE_ACK_RANGES_MAX);
+    }
+    if (room || probe) {
+        draft_controls(lane, &draft);
+        if (lane_may_send_data(lane) || probe) {
+            draft_data(lane, &draft);
+        }
+        if (!draft.eliciting && (probe || lane->ping_due)) {
+            *draft_scratch(lane, &draft, 1) = HG_WIRE_PING;
+            draft.eliciting = true;
+        }
+        uint32_t left = draft_room(lane, &draft);
+        if (draft.eliciting && lane->ack.pending_count >= ACK_RIDES_PACKETS &&
+            left >= sizeof(struct hg_wire_ack) + sizeof(struct hg_wire_ack_range)) {
+            uint64_t ranges = 1 + (left - sizeof(struct hg_wire_ack)) / sizeof(struct hg_wire_ack_range);
+            draft_ack(lane, &draft, (uint32_t)hg_min_u64(ranges, HG_WIRE_ACK_RANGES_MAX));
+        }
+    }
+    if (packet->bytes == sizeof(struct hg_wire_header)) {
+        return 0;
+    }
+    return draft_finish(lane, &draft, number);
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a lane is made of; shared by lane.c, lane_send.c and lane_receive.c only.
+ */
+#ifndef HG_TRANSPORT_LANE_STATE_H
+#define HG_TRANSPORT_LANE_STATE_H
+
+#include "dataplane/transport/ack.h"
+#include "dataplane/transport/cc.h"
+#include "dataplane/transport/control.h"
+#include "dataplane/transport/lane.h"
+#include "dataplane/transport/outbox.h"
+#include "dataplane/transport/pacer.h"
+#include "dataplane/transport/reassembly.h"
+
+/* Headers, acks and control frames of one packet. */
+#define HG_LANE_SCRATCH_BYTES                                                                                \
+    (sizeof(struct hg_wire_header) + 2 * HG_ACK_FRAME_BYTES_MAX +                                            \
+     HG_SENT_CONTROLS_MAX * HG_WIRE_CONTROL_BYTES_MAX +                                                      \
+     HG_SENT_FRAGMENTS_MAX * sizeof(struct hg_wire_data) + 64)
+
+struct hg_lane {
+    const struct hg_lane_ops *ops;
+    void *ctx;
+    struct hg_lane_config config;
+    uint64_t now_ns;   /* the largest that was seen */
+    uint64_t heard_ns; /* last packet received */
+    uint32_t inner_bytes_max;
+
+    /* sending */
+    struct hg_sent sent;
+    struct hg_loss loss;
+    struct hg_pacer pacer;
+    struct hg_cc cc;
+    struct hg_outbox outbox;
+    struct hg_control control;
+    struct hg_lane_batch held; /* given by batch_next, larger than the credit left */
+    bool held_is_set;
+    uint64_t credit_bytes;  /* as the newest ack told */
+    uint64_t credit_number; /* of the packet that carried it */
+    uint64_t ping_ns;       /* waiting for credit: when to ask again */
+    uint32_t probes_due;    /* packets to send whatever pacing and windows say */
+    bool ping_due;
+    bool credit_stalled;
+    bool ring_full; /* the last build found a packet in flight in its place */
+    bool paced;     /* the last build was held back by pacing alone */
+
+    /* receiving */
+    struct hg_ack ack;
+    struct hg_reassembly reassembly;
+    uint64_t credit_told_bytes; /* in the last ack written */
+
+    struct hg_lane_stats stats;
+    uint8_t scratch[HG_LANE_SCRATCH_BYTES];
+};
+
+/* Bytes of the IP packet that an inner packet becomes. */
+static inline uint32_t hg_lane_ip_bytes(uint32_t inner_bytes)
+{
+    return 20 + 8 + HG_WIRE_ESP_BYTES + (uint32_t)hg_align_up(inner_bytes + 2, 4) + 16;
+}
+
+static inline uint64_t hg_lane_credit_left(const struct hg_lane *lane)
+{
+    return lane->credit_bytes > lane->outbox.cost_bytes ? lane->credit_bytes - lane->outbox.cost_bytes : 0;
+}
+
+/* True when nothing more may be admitted before an ack tells of more credit. */
+static inline bool hg_lane_credit_blocked(const struct hg_lane *lane)
+{
+    uint64_t left = hg_lane_credit_left(lane);
+    return left == 0 || (lane->held_is_set && HG_WIRE_CREDIT_BYTES(lane->held.bytes) > left);
+}
+
+/* lane_send.c: gives a packet in flight up, its contents become due again. */
+void hg_lane_packet_lost(struct hg_lane *lane, struct hg_sent_packet *packet);
+/* lane.c: receive memory was freed; the sender is told at once when it may be short of it. */
+void hg_lane_credit_freed(struct hg_lane *lane);
+/* lane_send.c: declares lost what is lost by now. */
+void hg_lane_losses(struct hg_lane *lane);
+
+#endif

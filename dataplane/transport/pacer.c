@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dataplane/transport/pacer.h"
+
+#define TOKENS_PER_BYTE INT64_C(1000000000)
+
+static void pacer_quantum(struct hg_pacer *pacer)
+{
+    uint64_t packet = pacer->packet_bytes;
+    uint64_t quantum = pacer->rate_bytes_per_s / (HG_NS_PER_S / HG_PACER_QUANTUM_NS);
+    uint64_t most = hg_min_u64(HG_PACER_QUANTUM_PACKETS_MAX * packet, HG_PACER_QUANTUM_BYTES_MAX);
+    quantum = hg_min_u64(quantum, most);
+    pacer->quantum_bytes = hg_max_u64(quantum, HG_PACER_QUANTUM_PACKETS_MIN * packet);
+}
+
+void hg_pacer_init(struct hg_pacer *pacer, uint64_t rate_bytes_per_s, uint32_t packet_bytes, uint64_t now_ns)
+{
+    hg_assert(packet_bytes > 0 && packet_bytes <= UINT16_MAX);
+    memset(pacer, 0, sizeof(*pacer));
+    pacer->rate_bytes_per_s = hg_min_u64(rate_bytes_per_s, HG_PACER_RATE_MAX);
+    pacer->packet_bytes = packet_bytes;
+    pacer->filled_ns = now_ns;
+    pacer_quantum(pacer);
+    pacer->tokens = (int64_t)pacer->quantum_bytes * TOKENS_PER_BYTE;
+}
+
+static void pacer_fill(struct hg_pacer *pacer, uint64_t now_ns)
+{
+    if (now_ns <= pacer->filled_ns) {
+        return;
+    }
+    uint64_t elapsed_ns = now_ns - pacer->filled_ns;
+    pacer->filled_ns = now_ns;
+    if (pacer->rate_bytes_per_s == 0) {
+        return;
+    }
+    int64_t full = (int64_t)pacer->quantum_bytes * TOKENS_PER_BYTE;
+    uint64_t missing = (uint64_t)(full - pacer->tokens);
+    if (elapsed_ns >= missing / pacer->rate_bytes_per_s + 1) {
+        pacer->tokens = full;
+    } else {
+        pacer->tokens += (int64_t)(elapsed_ns * pacer->rate_bytes_per_s);
+    }
+    hg_assert(pacer->tokens <= full);
+}
+
+void hg_pacer_rate_set(struct hg_pacer *pacer, uint64_t rate_bytes_per_s, uint64_t now_ns)
+{
+    pacer_fill(pacer, now_ns);
+    pacer->rate_bytes_per_s = hg_min_u64(rate_bytes_per_s, HG_PACER_RATE_MAX);
+    pacer_quantum(pacer);
+    int64_t full = (int64_t)pacer->quantum_bytes * TOKENS_PER_BYTE;
+    pacer->tokens = pacer->tokens > full ? full : pacer->tokens;
+}
+
+bool hg_pacer_ready(struct hg_pacer *pacer, uint64_t now_ns)
+{
+    pacer_fill(pacer, now_ns);
+    return pacer->rate_bytes_per_s == 0 || pacer->tokens > 0;
+}
+
+void hg_pacer_sent(struct hg_pacer *pacer, uint32_t bytes, uint64_t now_ns)
+{
+    if (pacer->rate_bytes_per_s == 0) {
+        return;
+    }
+    pacer_fill(pacer, now_ns);
+    /* Packets that pacing doesn't hold back (acks, probes) can't pile up more debt than one full bucket. */
+    int64_t least = -(int64_t)pacer->quantum_bytes * TOKENS_PER_BYTE;
+    int64_t left = pacer->tokens - (int64_t)bytes * TOKENS_PER_BYTE;
+    pacer->tokens = left < least ? least : left;
+}
+
+uint64_t hg_pacer_ready_ns(const struct hg_pacer *pacer)
+{
+    if (pacer->rate_bytes_per_s == 0 || pacer->tokens > 0) {
+        return pacer->filled_ns;
+    }
+    return pacer->filled_ns + (uint64_t)-pacer->tokens / pacer->rate_bytes_per_s + 1;
+}
