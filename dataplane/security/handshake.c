@@ -15,8 +15,7 @@ enum direction {
     RESPONDER_TO_INITIATOR,
 };
 
-/* ---- keys and MACs
- * ---------------------------------------------------------------------------------------------- */
+/* ---- keys and MACs ---- */
 
 static bool equal(const uint8_t *a, const uint8_t *b, size_t bytes)
 {
@@ -109,8 +108,7 @@ static bool keys_derive(const struct hg_handshake *hs, const struct hg_handshake
     return false;
 }
 
-/* ---- building messages
- * ------------------------------------------------------------------------------------------ */
+/* ---- building messages ---- */
 
 /* The lowest generation from `least` on that an initiator with the lower or the higher node id may use: even
  * or odd, so that two exchanges begun from either side never share one and both sides agree which of them is
@@ -169,8 +167,7 @@ static int message_send(const struct hg_handshake_message *message, uint8_t *out
     return HG_HANDSHAKE_SEND;
 }
 
-/* ---- rate limits
- * ------------------------------------------------------------------------------------------------ */
+/* ---- rate limits ---- */
 
 static bool bucket_take(uint64_t *bucket_ns, uint64_t now_ns)
 {
@@ -180,8 +177,7 @@ static bool bucket_take(uint64_t *bucket_ns, uint64_t now_ns)
     return true;
 }
 
-/* ---- receiving
- * -------------------------------------------------------------------------------------------------- */
+/* ---- receiving ---- */
 
 /* What can be judged without a key. */
 static bool message_parse(struct hg_handshake *hs, const uint8_t *from, uint32_t bytes,
@@ -410,8 +406,7 @@ int hg_handshake_receive(struct hg_handshake *hs, const uint8_t *message, uint32
     return HG_HANDSHAKE_NOTHING;
 }
 
-/* ---- timers
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- timers ---- */
 
 void hg_handshake_init(struct hg_handshake *hs, const struct hg_handshake_config *config, uint64_t now_ns)
 {

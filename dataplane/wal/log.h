@@ -112,8 +112,9 @@ uint64_t hg_log_commit(struct hg_log *log, uint32_t bytes);
 /* True when the worker should close the open write now rather than gather more: something is in it and a
  * write slot is free. */
 bool hg_log_wants_close(const struct hg_log *log);
-/* True when a write that is closed now would go to the device at once. Fewer than HG_LOG_WRITES_GATHER_MAX writes are
- * in flight then; the hard limit of writes in flight may be higher, but gathering beyond it makes better batches. */
+/* True when a write that is closed now would go to the device at once. Fewer than HG_LOG_WRITES_GATHER_MAX
+ * writes are in flight then; the hard limit of writes in flight may be higher, but gathering beyond it makes
+ * better batches. */
 bool hg_log_slot_free(const struct hg_log *log);
 void hg_log_close_write(struct hg_log *log);
 /* Appends local records as a batch of their own. Returns its write's sequence, or 0 for would block. Local

@@ -49,8 +49,7 @@ void hg_disk_sim_kill(struct hg_disk *disk);
 /* A copy of everything: content, cache, generator; only an idle disk (nothing in flight) can be cloned. */
 struct hg_disk *hg_disk_sim_clone(const struct hg_disk *disk);
 
-/* ---- faults; `nth` counts from now, 1 = the next submitted operation of the kind
- * ---------------------------------- */
+/* ---- faults; `nth` counts from now, 1 = the next submitted operation of the kind ---- */
 /* It fails with -error. A failed write has written some of its sectors; after a failed flush later ones
  * succeed, but the data it should have made durable may be gone at the next crash, as with real kernels. */
 void hg_disk_sim_fail(struct hg_disk *disk, enum hg_disk_op op, uint64_t nth, int error);

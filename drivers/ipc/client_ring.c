@@ -151,8 +151,7 @@ uint16_t hg_client_ring_slot_attach(struct hg_client_ring *ring, uint32_t slot)
     return ring->attachments[slot];
 }
 
-/* ---- append ring
- * ------------------------------------------------------------------------------------------- */
+/* ---- append ring ---- */
 static int append_tail_take(struct hg_client_ring *ring)
 {
     uint64_t tail = atomic_load_explicit(&ring->client->append_tail, memory_order_acquire);
@@ -242,8 +241,7 @@ void hg_client_ring_publish(struct hg_client_ring *ring)
     ring->news = true;
 }
 
-/* ---- deliver ring
- * -------------------------------------------------------------------------------------------- */
+/* ---- deliver ring ---- */
 static uint64_t deliver_record_bytes(uint64_t payload_bytes)
 {
     return hg_align_up(sizeof(struct hg_deliver_record) + payload_bytes, HG_CLIENT_DELIVER_ALIGN_BYTES);
@@ -371,8 +369,7 @@ bool hg_client_ring_deliver_error(struct hg_client_ring *ring, uint32_t slot, en
     return true;
 }
 
-/* ---- positions and doorbells
- * ------------------------------------------------------------------------------------ */
+/* ---- positions and doorbells ---- */
 void hg_client_ring_position_set(struct hg_client_ring *ring, uint32_t slot,
                                  const struct hg_client_position *position)
 {

@@ -52,8 +52,7 @@
 #define HG_CLIENT_BATCH_BYTES_MAX       (1088u << 10) /* >= HG_BATCH_BYTES_MAX */
 #define HG_CLIENT_OP_MAX                8u /* = HG_OP_INCARNATION; the rest is the dataplane's own */
 
-/* ---- what lies in the append ring
- * ----------------------------------------------------------------------------- */
+/* ---- what lies in the append ring ---- */
 enum hg_append_type { HG_APPEND_ENTRY = 1, HG_APPEND_PAD = 2 };
 enum hg_append_flags { HG_APPEND_CONTINUES = 1 };
 
@@ -80,8 +79,7 @@ static_assert(sizeof(struct hg_append_record) == 64, "append record");
 #define HG_APPEND_RECORD_BYTES_MAX                                                                           \
     (sizeof(struct hg_append_record) + HG_CLIENT_KEY_BYTES_MAX + HG_CLIENT_DATA_BYTES_MAX)
 
-/* ---- what lies in the deliver ring
- * ---------------------------------------------------------------------------- */
+/* ---- what lies in the deliver ring ---- */
 enum hg_deliver_type {
     HG_DELIVER_BATCH = 1, /* a sealed batch, unchanged */
     HG_DELIVER_PAD = 2,
@@ -105,8 +103,7 @@ struct hg_deliver_record {
 static_assert(sizeof(struct hg_deliver_record) == HG_CLIENT_DELIVER_ALIGN_BYTES,
               "a header never crosses the end");
 
-/* ---- positions
- * ------------------------------------------------------------------------------------------------ */
+/* ---- positions ---- */
 /* Why a stream is not writable by this client. */
 #define HG_CLIENT_WHYS(X)                                                                                    \
     X(NONE, "writable")                                                                                      \
@@ -154,8 +151,7 @@ struct hg_client_position_page {
 };
 static_assert(sizeof(struct hg_client_position_page) == 512, "position page");
 
-/* ---- the memory: head | dataplane's page | client's page | positions | append ring | deliver ring
- * --------------- */
+/* ---- the memory: head | dataplane's page | client's page | positions | append ring | deliver ring ---- */
 struct hg_client_memory_head { /* written once, before the client sees the memory */
     uint64_t magic;
     uint32_t abi;
@@ -229,8 +225,7 @@ uint64_t hg_client_memory_bytes(uint64_t append_bytes, uint64_t deliver_bytes);
 void hg_client_memory_layout(struct hg_client_memory_head *head, uint64_t append_bytes,
                              uint64_t deliver_bytes);
 
-/* ---- the dataplane's side
- * --------------------------------------------------------------------------------------- */
+/* ---- the dataplane's side ---- */
 /* Private; the fields are for the tests. Embed it; create or init fills it. */
 struct hg_client_ring {
     struct hg_client_memory_head *head;
@@ -320,8 +315,7 @@ void hg_client_ring_sleep_set(struct hg_client_ring *ring, bool sleeping);
 /* Whether the client stored something that the worker has not looked at. After sleep_set(true). */
 bool hg_client_ring_pending(struct hg_client_ring *ring);
 
-/* ---- the client's side
- * ------------------------------------------------------------------------------------------ */
+/* ---- the client's side ---- */
 struct hg_client_view {
     struct hg_client_memory_dataplane *dataplane; /* hostile */
     struct hg_client_memory_client *own;

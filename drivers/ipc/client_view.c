@@ -100,8 +100,7 @@ static void changes_raise(struct hg_client_view *view)
     view->news = true;
 }
 
-/* ---- append ring
- * ------------------------------------------------------------------------------------------- */
+/* ---- append ring ---- */
 /* Returns 1 when there is room, 0 when not, -EBADMSG. */
 static int append_room(struct hg_client_view *view, uint64_t need_bytes)
 {
@@ -162,8 +161,7 @@ void hg_client_view_append_publish(struct hg_client_view *view)
     view->news = true;
 }
 
-/* ---- deliver ring
- * -------------------------------------------------------------------------------------------- */
+/* ---- deliver ring ---- */
 static int deliver_tail_take(struct hg_client_view *view)
 {
     uint64_t tail = atomic_load_explicit(&view->dataplane->deliver_tail, memory_order_acquire);
@@ -259,8 +257,7 @@ void hg_client_view_release(struct hg_client_view *view, uint32_t slot, uint64_t
     changes_raise(view);
 }
 
-/* ---- positions and doorbells
- * ------------------------------------------------------------------------------------ */
+/* ---- positions and doorbells ---- */
 void hg_client_view_slot_attach(struct hg_client_view *view, uint32_t slot, uint16_t attachment)
 {
     hg_assert(slot < HG_CLIENT_SLOTS);

@@ -86,8 +86,7 @@ const char *hg_control_ring_counter_text(enum hg_control_ring_counter counter)
     return counter_texts[counter];
 }
 
-/* ---- shared accesses: each one is a step
- * ------------------------------------------------------------------------- */
+/* ---- shared accesses: each one is a step ---- */
 static uint64_t load(const uint64_t *word)
 {
     uint64_t value = __atomic_load_n(word, __ATOMIC_ACQUIRE);
@@ -130,8 +129,7 @@ static void copy_out(uint64_t *to, const void *from, size_t bytes)
     STEP();
 }
 
-/* ---- layout
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- layout ---- */
 static size_t page_bytes(size_t body_bytes)
 {
     return sizeof(struct page) + hg_align_up(body_bytes, HG_CACHE_LINE_BYTES);
@@ -231,8 +229,7 @@ void hg_control_region_format(void *memory, uint32_t cells, uint64_t boot)
     store(&region->magic, REGION_MAGIC);
 }
 
-/* ---- opening
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- opening ---- */
 static int poison(struct hg_control_ring *ring, enum hg_control_ring_counter why)
 {
     if (!ring->poisoned) {
@@ -324,8 +321,7 @@ static int header_check(struct hg_control_ring *ring)
     return 0;
 }
 
-/* ---- messages
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- messages ---- */
 uint64_t hg_control_ring_request(struct hg_control_ring *ring)
 {
     hg_assert((ring->request_last & UINT32_MAX) < UINT32_MAX);
@@ -452,8 +448,7 @@ void hg_control_ring_done(struct hg_control_ring *ring)
     store(&line_of(ring, ring->side)->receive_position, ring->receive_position);
 }
 
-/* ---- pages
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- pages ---- */
 static uint32_t page_crc32c(uint64_t generation, const void *body, size_t bytes)
 {
     const uint64_t facts[2] = {generation, bytes};
@@ -565,8 +560,7 @@ int hg_control_ring_status_read(struct hg_control_ring *ring, struct hg_control_
     return rc;
 }
 
-/* ---- life
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- life ---- */
 void hg_control_ring_beat(struct hg_control_ring *ring)
 {
     struct side_line *own = line_of(ring, ring->side);

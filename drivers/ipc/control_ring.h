@@ -95,8 +95,7 @@ struct hg_control_received {
     struct hg_control_message message;
 };
 
-/* ---- the region in memory (pure)
- * --------------------------------------------------------------------------------- */
+/* ---- the region in memory (pure) ---- */
 /* Bytes of a region with `cells` cells a ring (a power of two within the limits). */
 size_t hg_control_region_bytes(uint32_t cells);
 /* Makes an empty region in zeroed memory, aligned to 64. */
@@ -106,8 +105,7 @@ void hg_control_region_format(void *memory, uint32_t cells, uint64_t boot);
  * poisoned. The counters of *ring begin at zero. */
 int hg_control_ring_open(struct hg_control_ring *ring, void *memory, size_t bytes, enum hg_control_side side);
 
-/* ---- the region as a file descriptor
- * ----------------------------------------------------------------------------- */
+/* ---- the region as a file descriptor ---- */
 /* Dataplane: a sealed memfd, two eventfds, mapped and opened. `boot` is random and not 0. 0 or -errno. */
 int hg_control_ring_create(struct hg_control_ring *ring, uint32_t cells, uint64_t boot);
 /* Control plane: takes the three descriptors over (also when it fails: they are closed). 0, -errno, or as
@@ -123,8 +121,7 @@ void hg_control_ring_doorbell(struct hg_control_ring *ring);
 int hg_control_ring_doorbell_fd(const struct hg_control_ring *ring);
 void hg_control_ring_doorbell_clear(struct hg_control_ring *ring);
 
-/* ---- messages
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- messages ---- */
 /* A new request id: (generation << 32 | count), never given twice within a boot. */
 uint64_t hg_control_ring_request(struct hg_control_ring *ring);
 /* Publishes one message. `request` is a new id, or for RESULT that of what is answered. 0, -EAGAIN when the
@@ -137,8 +134,7 @@ int hg_control_ring_send(struct hg_control_ring *ring, uint64_t request,
 int hg_control_ring_receive(struct hg_control_ring *ring, struct hg_control_received *received);
 void hg_control_ring_done(struct hg_control_ring *ring);
 
-/* ---- pages
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- pages ---- */
 /* The control plane writes config, the dataplane status. Returns the page's new generation, or 0 when
  * poisoned. */
 uint64_t hg_control_ring_config_write(struct hg_control_ring *ring, const struct hg_control_config *config);
@@ -151,8 +147,7 @@ int hg_control_ring_config_read(struct hg_control_ring *ring, struct hg_control_
 int hg_control_ring_status_read(struct hg_control_ring *ring, struct hg_control_status *page,
                                 uint64_t *generation);
 
-/* ---- life
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- life ---- */
 void hg_control_ring_beat(struct hg_control_ring *ring);
 /* False when the peer's beat has not changed for timeout_ns of this side's clock (true until then). Combine
  * with the socket: its end is the death of the peer, this is its being stuck. */
@@ -164,8 +159,7 @@ bool hg_control_ring_must_recreate(const struct hg_control_ring *ring);
 const char *hg_control_ring_counter_name(enum hg_control_ring_counter counter);
 const char *hg_control_ring_counter_text(enum hg_control_ring_counter counter);
 
-/* ---- contents of pages (control_state.c)
- * ------------------------------------------------------------------------- */
+/* ---- contents of pages (control_state.c) ---- */
 /* NULL, or what is out of bounds ("port_count", "peers.name"); static text. */
 const char *hg_control_config_bounds(const struct hg_control_config *config);
 const char *hg_control_status_bounds(const struct hg_control_status *status);

@@ -61,8 +61,8 @@ struct hg_config_log {
     uint64_t arena_bytes; /* 0 = default */
 };
 
-/* The log's numbers (enum hg_stream_kind, enum hg_codec) as the control plane knows them, which never includes
- * dataplane/; a test holds the two together. */
+/* The log's numbers (enum hg_stream_kind, enum hg_codec) as the control plane knows them, which never
+ * includes dataplane/; a test holds the two together. */
 enum hg_config_stream_kind {
     HG_CONFIG_STREAM_KEY_VALUE = 1,
     HG_CONFIG_STREAM_POSTGRES_LOGICAL = 2,

@@ -326,8 +326,7 @@ static void test_doorbells(void)
     free(memory);
 }
 
-/* ---- hostile client
- * ------------------------------------------------------------------------------------------- */
+/* ---- hostile client ---- */
 static void fault_expect(enum hg_client_fault fault)
 {
     struct hg_append_record record;
@@ -464,8 +463,7 @@ static void test_hostile_head_is_not_trusted(void)
     pair_close();
 }
 
-/* ---- hostile dataplane
- * ------------------------------------------------------------------------------------------ */
+/* ---- hostile dataplane ---- */
 static void view_fault_expect(enum hg_client_fault fault)
 {
     struct hg_deliver_record record;
@@ -570,8 +568,7 @@ static void test_create_is_sealed(void)
     close(pipes[1]);
 }
 
-/* ---- two threads
- * ------------------------------------------------------------------------------------------------ */
+/* ---- two threads ---- */
 #define STRESS_COUNT 60000u
 
 static void *stress_worker(void *argument)

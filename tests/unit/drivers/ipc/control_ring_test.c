@@ -16,8 +16,7 @@
 #define MESSAGES  3
 #define STEPS_MAX 400
 
-/* ---- two coroutines and a scheduler
- * ------------------------------------------------------------------------------- */
+/* ---- two coroutines and a scheduler ---- */
 struct task {
     ucontext_t context;
     void (*run)(void);
@@ -70,8 +69,7 @@ static bool task_run(int i, uint32_t count)
     return tasks[i].alive;
 }
 
-/* ---- the model: what has taken effect
- * ------------------------------------------------------------------------------ */
+/* ---- the model: what has taken effect ---- */
 static void *memory;
 static size_t memory_bytes;
 static struct hg_control_config config;
@@ -215,8 +213,7 @@ static void control_receives(void)
     }
 }
 
-/* ---- schedules
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- schedules ---- */
 enum kill { KILL_NONE, KILL_SENDER, KILL_RECEIVER, KILL_BOTH, KILL_COUNT };
 
 static void region_reset(void)
@@ -309,8 +306,7 @@ static void test_events_survive_kills(void)
     explore(dataplane_sends, control_receives);
 }
 
-/* ---- pages under kills
- * --------------------------------------------------------------------------------------------- */
+/* ---- pages under kills ---- */
 static void page_fill(uint64_t value)
 {
     memset(&status, 0, sizeof(status));
@@ -397,8 +393,7 @@ static void test_pages_survive_kills(void)
     printf("(%u steps, %u runs) ", writer_steps, reads);
 }
 
-/* ---- plain use
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- plain use ---- */
 static struct hg_control_ring control, dataplane;
 
 static void open_both(void)
@@ -498,8 +493,7 @@ static void test_alive(void)
     CU_ASSERT_EQUAL(hg_control_ring_peer_generation(&control), 1);
 }
 
-/* ---- hostile bytes
- * ------------------------------------------------------------------------------------------------- */
+/* ---- hostile bytes ---- */
 /* The offsets below are the layout's contract with the other process. */
 #define CONTROL_LINE   64
 #define DATAPLANE_LINE 128
