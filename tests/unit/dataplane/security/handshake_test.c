@@ -399,6 +399,7 @@ static void test_replays(void)
         CU_ASSERT_EQUAL(memcmp(&keys[1], &nodes[1].now, sizeof(keys[1])), 0);
         CU_ASSERT_EQUAL(nodes[0].hs.counters.hellos_sent + nodes[1].hs.counters.hellos_sent, begun);
         CU_ASSERT(nodes[0].hs.counters.drop_stale > 0);
+        CU_ASSERT_EQUAL(nodes[0].hs.counters.drop_mac + nodes[1].hs.counters.drop_mac, 0);
         /* And what is real still works. */
         hg_handshake_restart(&nodes[1].hs, now_ns);
         CU_ASSERT(settle(30 * HG_NS_PER_S));
@@ -422,6 +423,40 @@ static void test_replays_during_restart(void)
         }
         CU_ASSERT(settle(60 * HG_NS_PER_S));
     }
+}
+
+/* The HELLO of the SA pair in use is not even answered. */
+static void test_replay_of_present(void)
+{
+    world_init(6);
+    channel.data = false;
+    node_start(0);
+    hg_handshake_init(&nodes[1].hs, &nodes[1].config, now_ns + 100 * HG_NS_PER_S);
+    CU_ASSERT(settle(30 * HG_NS_PER_S));
+    CU_ASSERT_EQUAL(recorded[0].message[5], HG_HANDSHAKE_HELLO);
+    CU_ASSERT_EQUAL(deliver(1, recorded[0].message, recorded[0].bytes), HG_HANDSHAKE_NOTHING);
+    CU_ASSERT_EQUAL(nodes[1].hs.counters.drop_stale, 1);
+}
+
+/* Replayed HELLOs do not keep a node that has just started from asking for itself. */
+static void test_replays_do_not_silence(void)
+{
+    world_init(5);
+    channel.data = false;
+    start_both();
+    tick(0);
+    struct flight hello = recorded[0];
+    CU_ASSERT(settle(30 * HG_NS_PER_S));
+    node_start(1);
+    channel.loss_percent = 100;
+    for (uint32_t i = 0; i < 40; i++) {
+        tick(1);
+        deliver(1, hello.message, hello.bytes);
+        now_ns += 500 * HG_NS_PER_MS;
+    }
+    CU_ASSERT(nodes[1].hs.counters.hellos_sent == 1 && nodes[1].hs.counters.expired == 0);
+    uint64_t answers = nodes[1].hs.counters.repeats_received;
+    CU_ASSERT(nodes[1].hs.counters.repeats_sent - answers >= 7); /* our HELLO, at 1 to 3 s */
 }
 
 static void test_rate_limit(void)
@@ -578,6 +613,8 @@ int main(void)
     CU_ADD_TEST(suite, test_restart_at_every_message);
     CU_ADD_TEST(suite, test_replays);
     CU_ADD_TEST(suite, test_replays_during_restart);
+    CU_ADD_TEST(suite, test_replay_of_present);
+    CU_ADD_TEST(suite, test_replays_do_not_silence);
     CU_ADD_TEST(suite, test_rate_limit);
     CU_ADD_TEST(suite, test_lost_confirm);
     CU_ADD_TEST(suite, test_strangers);

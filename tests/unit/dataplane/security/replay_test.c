@@ -98,6 +98,20 @@ static void test_backward(void)
         CU_ASSERT_FALSE_FATAL(take(i));
 }
 
+/* A jump past the whole window leaves nothing behind of what was seen before it. */
+static void test_jump(void)
+{
+    for (uint64_t past = 0; past < 130; past++) {
+        hg_replay_init(&replay);
+        for (uint64_t i = 1; i <= W + 64; i++)
+            CU_ASSERT_FATAL(take(i));
+        uint64_t top = 4 * W + past;
+        CU_ASSERT_FATAL(take(top));
+        for (uint64_t i = top - W + 1; i < top; i++)
+            CU_ASSERT_FATAL(take(i));
+    }
+}
+
 /* Against a model that remembers every number. */
 static void test_model(void)
 {
@@ -187,6 +201,7 @@ int main(void)
     CU_ADD_TEST(suite, test_table);
     CU_ADD_TEST(suite, test_forward);
     CU_ADD_TEST(suite, test_backward);
+    CU_ADD_TEST(suite, test_jump);
     CU_ADD_TEST(suite, test_model);
     CU_ADD_TEST(suite, test_extend);
     CU_ADD_TEST(suite, test_extend_near);
