@@ -131,6 +131,7 @@ enum hg_wire_status {
     HG_WIRE_REFUSED_EPOCH = 3,       /* older than what was promised */
     HG_WIRE_REFUSED_INCARNATION = 4, /* a timeline switch: a later version of this software takes it */
     HG_WIRE_REFUSED_LIMIT = 5,       /* too many streams */
+    HG_WIRE_REFUSED_BATCH = 6,       /* a batch that does not follow from what is there */
 };
 
 struct hg_wire_stream_answer {
