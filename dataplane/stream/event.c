@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dataplane/stream/event.h"
+#include "drivers/ipc/control_state.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static const struct {
+    const char *name;
+    const char *text;
+    uint32_t severity;
+} events[HG_EVENT_COUNT] = {
+#define HG_X(name, severity, text) {#name, text, HG_SEVERITY_##severity},
+    HG_EVENTS(HG_X)
+#undef HG_X
+};
+
+void hg_event_put(struct hg_event_sink *sink, enum hg_event_type type, const char *subject, uint64_t a,
+                  uint64_t b)
+{
+    struct hg_event event;
+    memset(&event, 0, sizeof(event));
+    event.type = type;
+    event.a = a;
+    event.b = b;
+    snprintf(event.subject, sizeof(event.subject), "%s", subject);
+    sink->put(sink, &event);
+}
+
+const char *hg_event_name(uint32_t type)
+{
+    return type < HG_EVENT_COUNT ? events[type].name : "unknown";
+}
+
+uint32_t hg_event_severity(uint32_t type)
+{
+    return type < HG_EVENT_COUNT ? events[type].severity : HG_SEVERITY_ERROR;
+}
+
+static int event_value(const struct hg_event *event, char key, char *out, size_t out_bytes)
+{
+    switch (key) {
+    case 's':
+        return snprintf(out, out_bytes, "%.*s", HG_NAME_BYTES, event->subject);
+    case 'a':
+    case 'b':
+        return snprintf(out, out_bytes, "%" PRIu64, key == 'a' ? event->a : event->b);
+    default: {
+        uint64_t lsn = key == 'A' ? event->a : event->b;
+        return snprintf(out, out_bytes, "%X/%X", (uint32_t)(lsn >> 32), (uint32_t)lsn);
+    }
+    }
+}
+
+void hg_event_format(const struct hg_event *event, char *text, size_t text_bytes)
+{
+    const char *from =
+        event->type < HG_EVENT_COUNT ? events[event->type].text : "an event this build does not know";
+    size_t used = 0;
+    hg_assert(text_bytes > 0);
+    while (*from != '\0' && used + 1 < text_bytes) {
+        if (*from == '$' && strchr("sabAB", from[1]) != NULL && from[1] != '\0') {
+            int n = event_value(event, from[1], text + used, text_bytes - used);
+            used += hg_min_u64((uint64_t)n, text_bytes - used - 1);
+            from += 2;
+        } else {
+            text[used++] = *from++;
+        }
+    }
+    text[used] = '\0';
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the dataplane tells the operator: one row an event, so that none is unnamed. Cores record {type,
+ * subject, two numbers}; text is made off the hot path by hg_event_format.
+ */
+#ifndef HG_STREAM_EVENT_H
+#define HG_STREAM_EVENT_H
+
+#include "dataplane/wal/format.h"
+
+/* severity: enum hg_control_severity without its prefix. In the text $s is the subject, $a $b are decimal, $A
+ * $B are LSNs in PostgreSQL's form. */
+#define HG_EVENTS(X)                                                                                         \
+    X(log_ready, INFO, "log $s is recovered: $a writes kept, $b of a torn tail discarded")                   \
+    X(log_failed, CRITICAL, "log $s failed; the dataplane stops and recovery reads the disk anew")           \
+    X(log_pressure, WARNING,                                                                                 \
+      "log $s pushes producers back: $a segments free; a peer or a consumer holds the rest")                 \
+    X(log_pressure_over, INFO, "log $s takes appends again: $a segments free")                               \
+    X(peer_up, INFO, "peer $s is up under key generation $a")                                                \
+    X(peer_down, WARNING, "peer $s has been silent for $a ms; its WAL is kept here until it returns")        \
+    X(peer_keys, INFO, "peer $s agreed on new keys, generation $a")                                          \
+    X(stream_new, INFO, "stream $s is configured, id $a")                                                    \
+    X(stream_refused_config, ERROR, "stream $s contradicts what the log has of it; id $a stays as it was")   \
+    X(stream_streaming, INFO, "stream $s resumes at $A on a peer")                                           \
+    X(stream_refused, ERROR,                                                                                 \
+      "stream $s is refused by a peer, status $a: is it configured there with the same id?")                 \
+    X(stream_diverged, CRITICAL,                                                                             \
+      "stream $s has other bytes on a peer at $A than here at $B: nothing is sent there until an operator "  \
+      "decides")                                                                                             \
+    X(stream_gap, CRITICAL, "stream $s: a peer needs $A but the log begins at $B: it needs a snapshot")      \
+    X(stream_not_here, WARNING, "a peer offers stream $s, id $a, which is not configured here")              \
+    X(stream_system, ERROR,                                                                                  \
+      "stream $s belongs to another PostgreSQL cluster (system identifier $a, offered $b)")                  \
+    X(stream_incarnation, ERROR,                                                                             \
+      "stream $s is at timeline $a, offered $b: a timeline switch keeps what is here")                       \
+    X(stream_refused_batch, ERROR,                                                                           \
+      "a batch of stream $s at $A fails its checks (reason $b) and is not appended")                         \
+    X(consumer_new, INFO, "consumer $s is registered at $A: the log keeps what it has not passed")           \
+    X(consumer_removed, INFO, "consumer $s is removed")                                                      \
+    X(read_corrupt, CRITICAL,                                                                                \
+      "write $a of the log fails its checks on reading; it is not sent and not delivered")                   \
+    X(client_poisoned, ERROR, "client $s broke the rules of its ring and is disconnected")                   \
+    X(client_stamp, WARNING, "client $s sent a time stamp too far ahead: the append is refused")
+
+enum hg_event_type {
+#define HG_X(name, severity, text) HG_EVENT_##name,
+    HG_EVENTS(HG_X)
+#undef HG_X
+        HG_EVENT_COUNT
+};
+
+struct hg_event {
+    uint32_t type; /* enum hg_event_type */
+    uint32_t reserved;
+    uint64_t a;
+    uint64_t b;
+    char subject[HG_NAME_BYTES];
+};
+
+/* Where cores put events; bounded, never blocks (a full sink counts what it drops). */
+struct hg_event_sink {
+    void (*put)(struct hg_event_sink *sink, const struct hg_event *event);
+};
+
+/* Records an event; `subject` is cut to its field. */
+void hg_event_put(struct hg_event_sink *sink, enum hg_event_type type, const char *subject, uint64_t a,
+                  uint64_t b);
+
+const char *hg_event_name(uint32_t type);  /* "peer_up"; "unknown" beyond the table */
+uint32_t hg_event_severity(uint32_t type); /* enum hg_control_severity */
+/* The sentence. Always terminated. */
+void hg_event_format(const struct hg_event *event, char *text, size_t text_bytes);
+
+#endif
