@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Appending: frames into open batches, open batches into the log, sealed batches from peers into the log, and
+ * the move from appended to durable.
+ */
+#include "dataplane/stream/streams_internal.h"
+
+#include <errno.h>
+
+static void commit_push(struct hg_streams *streams, uint32_t slot, uint64_t sequence, uint64_t lsn_end,
+                        const uint8_t chain[16])
+{
+    hg_assert(streams->commits_head - streams->commits_tail < HG_STREAMS_COMMITS_MAX);
+    struct hg_stream_commit *commit =
+        &streams->commits[streams->commits_head++ & (HG_STREAMS_COMMITS_MAX - 1)];
+    commit->sequence = sequence;
+    commit->lsn_end = lsn_end;
+    commit->slot = slot;
+    memcpy(commit->chain, chain, 16);
+}
+
+static bool commits_full(const struct hg_streams *streams)
+{
+    return streams->commits_head - streams->commits_tail == HG_STREAMS_COMMITS_MAX;
+}
+
+/* The batch at `header` was committed to the log in write `sequence`. */
+static void stream_appended(struct hg_streams *streams, uint32_t slot, const struct hg_batch_header *header,
+                            uint64_t sequence, uint64_t now_ns)
+{
+    struct hg_stream_state *s = &streams->table[slot];
+    if (s->lsn_begin == 0)
+        s->lsn_begin = header->lsn_first;
+    s->lsn_sealed = header->lsn_end;
+    memcpy(s->chain_sealed, header->chain, sizeof(s->chain_sealed));
+    hg_index_add(&s->index, header->lsn_first, sequence);
+    hg_marks_add(&s->marks, header->lsn_end, now_ns);
+    commit_push(streams, slot, sequence, header->lsn_end, header->chain);
+    s->frames_count += header->frame_count;
+    s->batches_count++;
+    s->raw_bytes += header->raw_bytes;
+    s->stored_bytes += header->stored_bytes;
+}
+
+static bool stream_seal(struct hg_streams *streams, uint32_t slot)
+{
+    struct hg_stream_state *s = &streams->table[slot];
+    struct hg_batch_origin origin;
+    enum hg_log_pressure pressure;
+    hg_assert(s->raw_slot >= 0 && s->builder.frame_count > 0);
+    uint32_t bytes_max = hg_batch_sealed_bytes_max(&s->builder, 0);
+    if (commits_full(streams))
+        return false;
+    void *out = hg_log_reserve(streams->log, bytes_max, &pressure);
+    if (out == NULL)
+        return false;
+    memset(&origin, 0, sizeof(origin));
+    origin.cluster = streams->config.cluster;
+    origin.stream = s->stream;
+    origin.incarnation = s->incarnation;
+    origin.group = s->group;
+    origin.region = s->region;
+    origin.kind = s->kind;
+    origin.epoch = s->epoch;
+    origin.log_restarts = hg_log_restarts(streams->log);
+    origin.codec = s->codec;
+    memcpy(origin.chain_previous, s->chain_sealed, sizeof(origin.chain_previous));
+    uint32_t bytes = hg_batch_seal(&s->builder, &origin, NULL, 0, out, bytes_max, streams->lz4_state);
+    uint64_t sequence = hg_log_commit(streams->log, bytes);
+    stream_appended(streams, slot, out, sequence, s->batch_opened_ns);
+    hg_assert(s->lsn_sealed == s->lsn_taken);
+    streams->raw_owner[s->raw_slot] = -1;
+    streams->open_count--;
+    s->raw_slot = -1;
+    return true;
+}
+
+static int32_t raw_slot_oldest(const struct hg_streams *streams)
+{
+    int32_t oldest = 0;
+    for (int32_t i = 1; i < HG_STREAMS_OPEN_BATCHES_MAX; i++)
+        if (streams->table[streams->raw_owner[i]].batch_opened_ns <
+            streams->table[streams->raw_owner[oldest]].batch_opened_ns)
+            oldest = i;
+    return oldest;
+}
+
+static bool stream_open_batch(struct hg_streams *streams, uint32_t slot, uint64_t now_ns)
+{
+    struct hg_stream_state *s = &streams->table[slot];
+    int32_t raw_slot = 0;
+    if (streams->open_count == HG_STREAMS_OPEN_BATCHES_MAX) {
+        raw_slot = raw_slot_oldest(streams);
+        if (!stream_seal(streams, (uint32_t)streams->raw_owner[raw_slot]))
+            return false;
+    }
+    while (streams->raw_owner[raw_slot] >= 0)
+        raw_slot++;
+    hg_assert(raw_slot < HG_STREAMS_OPEN_BATCHES_MAX);
+    streams->raw_owner[raw_slot] = (int32_t)slot;
+    streams->open_count++;
+    s->raw_slot = raw_slot;
+    s->batch_opened_ns = now_ns;
+    hg_batch_builder_init(&s->builder, streams->raw_memory + (size_t)raw_slot * HG_STREAMS_RAW_BYTES,
+                          HG_STREAMS_RAW_BYTES);
+    return true;
+}
+
+/* CLOCK_REALTIME is read once a millisecond; between, the monotonic clock carries it on. */
+static uint64_t streams_realtime_ns(struct hg_streams *streams, uint64_t now_ns)
+{
+    if (streams->realtime_ns == 0 || now_ns - streams->realtime_read_ns >= HG_NS_PER_MS) {
+        streams->realtime_ns = streams->config.clock->realtime_ns(streams->config.clock);
+        streams->realtime_read_ns = now_ns;
+    }
+    return streams->realtime_ns + (now_ns - streams->realtime_read_ns);
+}
+
+static enum hg_append_reason stamp(struct hg_streams *streams, struct hg_frame *frame, uint64_t now_ns)
+{
+    uint64_t realtime_ns = streams_realtime_ns(streams, now_ns);
+    if (frame->hlc != 0 && hg_hlc_merge(&streams->hlc, frame->hlc, realtime_ns, HG_STREAMS_DRIFT_NS) != 0)
+        return HG_APPEND_STAMP;
+    frame->hlc = hg_hlc_now(&streams->hlc, realtime_ns);
+    if (frame->hlc == 0) { /* the write that carries the stamp carries the new ceiling too */
+        uint64_t ceiling = hg_hlc_ceiling_next(&streams->hlc, realtime_ns);
+        hg_log_hlc_ceiling_set(streams->log, ceiling);
+        hg_hlc_ceiling_raise(&streams->hlc, ceiling);
+        frame->hlc = hg_hlc_now(&streams->hlc, realtime_ns);
+        hg_assert(frame->hlc != 0);
+    }
+    return HG_APPEND_OK;
+}
+
+static enum hg_append_reason append_check(struct hg_streams *streams, struct hg_stream_state *s,
+                                          struct hg_frame *frame)
+{
+    bool counts = s->kind != HG_STREAM_POSTGRES_PHYSICAL;
+    uint64_t next = s->lsn_taken != 0 || !counts ? s->lsn_taken : 1;
+    if (!s->configured || !s->origin_local)
+        return HG_APPEND_NOT_ORIGIN;
+    if (frame->lsn == 0 && counts)
+        frame->lsn = next;
+    if (frame->lsn == 0 || frame->span == 0 || (counts && frame->span != 1) ||
+        frame->lsn > UINT64_MAX - frame->span)
+        return HG_APPEND_LIMITS;
+    if (next != 0 && frame->lsn != next)
+        return frame->lsn > next ? HG_APPEND_GAP : HG_APPEND_OVERLAP;
+    return HG_APPEND_OK;
+}
+
+static enum hg_append_reason append_frame(struct hg_streams *streams, uint32_t slot, struct hg_frame *frame,
+                                          uint64_t now_ns)
+{
+    struct hg_stream_state *s = hg_streams_at(streams, slot);
+    enum hg_append_reason reason = append_check(streams, s, frame);
+    if (reason != HG_APPEND_OK)
+        return reason;
+    if (s->raw_slot < 0 && !stream_open_batch(streams, slot, now_ns))
+        return HG_APPEND_WOULD_BLOCK;
+    reason = stamp(streams, frame, now_ns);
+    int rc = reason == HG_APPEND_OK ? hg_batch_builder_add(&s->builder, frame) : -EINVAL;
+    if (rc == -ENOSPC) {
+        if (!stream_seal(streams, slot) || !stream_open_batch(streams, slot, now_ns))
+            return HG_APPEND_WOULD_BLOCK;
+        rc = hg_batch_builder_add(&s->builder, frame);
+        hg_assert(rc != -ENOSPC);
+    }
+    if (rc != 0) {
+        if (s->builder.frame_count == 0) { /* a refused first frame leaves no empty batch behind */
+            streams->raw_owner[s->raw_slot] = -1;
+            streams->open_count--;
+            s->raw_slot = -1;
+        }
+        return reason != HG_APPEND_OK ? reason : HG_APPEND_LIMITS;
+    }
+    s->lsn_taken = frame->lsn + frame->span;
+    s->positions_changed = true;
+    if (s->builder.raw_bytes >= HG_BATCH_RAW_BYTES_AIM || s->builder.frame_count >= HG_STREAMS_BATCH_FRAMES)
+        stream_seal(streams, slot); /* when the log is full it stays open until the next turn */
+    return HG_APPEND_OK;
+}
+
+enum hg_append_reason hg_streams_append(struct hg_streams *streams, uint32_t slot, struct hg_frame *frame,
+                                        uint64_t now_ns)
+{
+    enum hg_append_reason reason = append_frame(streams, slot, frame, now_ns);
+    streams->append_counts[reason]++;
+    return reason;
+}
+
+uint32_t hg_streams_seal(struct hg_streams *streams, bool all, uint64_t now_ns)
+{
+    uint32_t sealed = 0;
+    for (uint32_t i = 0; i < HG_STREAMS_OPEN_BATCHES_MAX && streams->open_count > 0; i++) {
+        int32_t slot = streams->raw_owner[i];
+        if (slot < 0)
+            continue;
+        const struct hg_stream_state *s = &streams->table[slot];
+        bool due = all || s->builder.raw_bytes >= HG_BATCH_RAW_BYTES_AIM ||
+                   s->builder.frame_count >= HG_STREAMS_BATCH_FRAMES ||
+                   now_ns - s->batch_opened_ns >= HG_STREAMS_BATCH_AGE_NS;
+        if (!due)
+            continue;
+        if (!stream_seal(streams, (uint32_t)slot))
+            break;
+        sealed++;
+    }
+    return sealed;
+}
+
+bool hg_streams_has_open(const struct hg_streams *streams)
+{
+    return streams->open_count > 0;
+}
+
+uint64_t hg_streams_deadline_ns(const struct hg_streams *streams)
+{
+    uint64_t deadline_ns = HG_TIME_NEVER;
+    for (uint32_t i = 0; i < HG_STREAMS_OPEN_BATCHES_MAX && streams->open_count > 0; i++)
+        if (streams->raw_owner[i] >= 0)
+            deadline_ns = hg_min_u64(deadline_ns, streams->table[streams->raw_owner[i]].batch_opened_ns +
+                                                      HG_STREAMS_BATCH_AGE_NS);
+    return deadline_ns;
+}
+
+static enum hg_sealed_reason sealed_check(const struct hg_streams *streams, const struct hg_stream_state *s,
+                                          const struct hg_batch_header *header)
+{
+    if (header->cluster != streams->config.cluster || header->stream != s->stream ||
+        header->kind != s->kind || header->region != s->region || header->incarnation != s->incarnation ||
+        (header->flags & HG_BATCH_LOCAL))
+        return HG_SEALED_STREAM;
+    if (header->epoch < s->epoch)
+        return HG_SEALED_EPOCH;
+    if (s->lsn_begin != 0 && header->lsn_first != s->lsn_sealed)
+        return HG_SEALED_POSITION;
+#ifndef HG_SEEDED_BUG_SKIP_CHAIN_CHECK
+    if (memcmp(header->chain_previous, s->chain_sealed, sizeof(s->chain_sealed)) != 0)
+        return HG_SEALED_CHAIN;
+#endif
+    return HG_SEALED_OK;
+}
+
+static enum hg_sealed_reason append_sealed(struct hg_streams *streams, uint32_t slot, const uint8_t *batch,
+                                           uint32_t bytes, uint64_t now_ns)
+{
+    struct hg_stream_state *s = hg_streams_at(streams, slot);
+    enum hg_log_pressure pressure;
+    if (hg_batch_verify(batch, bytes) != HG_BATCH_REASON_OK)
+        return HG_SEALED_VERIFY;
+    const struct hg_batch_header *header = (const struct hg_batch_header *)batch;
+    if (hg_batch_bytes(header) != bytes)
+        return HG_SEALED_VERIFY;
+    enum hg_sealed_reason reason = sealed_check(streams, s, header);
+    if (reason != HG_SEALED_OK)
+        return reason;
+    if (commits_full(streams))
+        return HG_SEALED_WOULD_BLOCK;
+    void *out = hg_log_reserve(streams->log, bytes, &pressure);
+    if (out == NULL)
+        return HG_SEALED_WOULD_BLOCK;
+    memcpy(out, batch, bytes);
+    uint64_t sequence = hg_log_commit(streams->log, bytes);
+    stream_appended(streams, slot, header, sequence, now_ns);
+    s->lsn_taken = s->lsn_sealed;
+    /* A stamp too far ahead keeps its bytes but does not pull our clock along. */
+    (void)hg_hlc_merge(&streams->hlc, header->hlc_base, streams_realtime_ns(streams, now_ns),
+                       HG_STREAMS_DRIFT_NS);
+    return HG_SEALED_OK;
+}
+
+enum hg_sealed_reason hg_streams_append_sealed(struct hg_streams *streams, uint32_t slot,
+                                               const uint8_t *batch, uint32_t bytes, uint64_t now_ns)
+{
+    enum hg_sealed_reason reason = append_sealed(streams, slot, batch, bytes, now_ns);
+    streams->sealed_counts[reason]++;
+    return reason;
+}
+
+bool hg_streams_commit(struct hg_streams *streams, uint64_t now_ns)
+{
+    uint64_t durable = hg_log_durable_sequence(streams->log);
+    bool moved = false;
+    (void)now_ns;
+    while (streams->commits_tail < streams->commits_head) {
+        const struct hg_stream_commit *commit =
+            &streams->commits[streams->commits_tail & (HG_STREAMS_COMMITS_MAX - 1)];
+        if (commit->sequence > durable)
+            break;
+        struct hg_stream_state *s = &streams->table[commit->slot];
+        hg_assert(commit->lsn_end > s->lsn_durable);
+        s->lsn_durable = commit->lsn_end;
+        memcpy(s->chain_durable, commit->chain, sizeof(s->chain_durable));
+        s->positions_changed = true;
+        streams->commits_tail++;
+        moved = true;
+    }
+    return moved;
+}

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Who still needs what: positions at peers, registered consumers, and what the log may therefore forget.
+ */
+#include "dataplane/stream/streams_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+void hg_streams_peer_durable(struct hg_streams *streams, uint32_t slot, uint32_t peer, uint64_t lsn)
+{
+    struct hg_stream_state *s = hg_streams_at(streams, slot);
+    hg_assert(peer < HG_STREAMS_PEERS_MAX);
+    /* A peer can't have what is not durable here: a batch leaves only then. */
+    if (lsn > s->lsn_peer[peer] && lsn <= s->lsn_durable) {
+        s->lsn_peer[peer] = lsn;
+        s->positions_changed = true;
+    }
+}
+
+void hg_streams_record_of_consumer(const struct hg_streams *streams, const struct hg_consumer_state *consumer,
+                                   struct hg_local_record *record)
+{
+    memset(record, 0, sizeof(*record));
+    record->type = HG_LOCAL_CONSUMER;
+    record->stream = streams->table[consumer->slot].stream;
+    record->lsn = consumer->lsn;
+    memcpy(record->name, consumer->name, sizeof(record->name));
+}
+
+int32_t hg_streams_consumer_find(const struct hg_streams *streams, const char *name)
+{
+    for (int32_t i = 0; i < (int32_t)HG_LOG_CONSUMERS_MAX; i++)
+        if (streams->consumers[i].used && strncmp(streams->consumers[i].name, name, HG_NAME_BYTES) == 0)
+            return i;
+    return -1;
+}
+
+static int32_t consumer_make(struct hg_streams *streams, const char *name, uint32_t slot)
+{
+    for (int32_t i = 0; i < (int32_t)HG_LOG_CONSUMERS_MAX; i++) {
+        struct hg_consumer_state *consumer = &streams->consumers[i];
+        if (consumer->used)
+            continue;
+        memset(consumer, 0, sizeof(*consumer));
+        snprintf(consumer->name, sizeof(consumer->name), "%.*s", HG_NAME_BYTES - 1, name);
+        consumer->slot = slot;
+        consumer->used = true;
+        return i;
+    }
+    return -1;
+}
+
+void hg_streams_recovered_consumer(struct hg_streams *streams, const struct hg_local_record *record)
+{
+    char name[HG_NAME_BYTES];
+    snprintf(name, sizeof(name), "%.*s", HG_NAME_BYTES - 1, record->name);
+    int32_t found = hg_streams_consumer_find(streams, name);
+    if (record->type == HG_LOCAL_CONSUMER_REMOVED) {
+        if (found >= 0)
+            streams->consumers[found].used = false;
+        return;
+    }
+    int32_t slot = hg_streams_slot_make(streams, record->stream);
+    if (found < 0 && slot >= 0)
+        found = consumer_make(streams, name, (uint32_t)slot);
+    if (found < 0 || slot < 0) {
+        streams->recovery_broken = true;
+        return;
+    }
+    streams->consumers[found].lsn = record->lsn;
+}
+
+int32_t hg_streams_consumer_add(struct hg_streams *streams, const char *name, uint32_t slot)
+{
+    struct hg_local_record record;
+    int32_t found = hg_streams_consumer_find(streams, name);
+    if (found >= 0)
+        return streams->consumers[found].slot == slot ? found : -1;
+    found = consumer_make(streams, name, slot);
+    if (found < 0)
+        return -1;
+    hg_streams_record_of_consumer(streams, &streams->consumers[found], &record);
+    if (hg_log_append_records(streams->log, &record, 1) == 0) {
+        streams->consumers[found].used = false;
+        return -1;
+    }
+    hg_event_put(streams->config.events, HG_EVENT_consumer_new, name, streams->consumers[found].lsn, 0);
+    return found;
+}
+
+struct hg_consumer_state *hg_streams_consumer_at(struct hg_streams *streams, uint32_t consumer)
+{
+    hg_assert(consumer < HG_LOG_CONSUMERS_MAX);
+    return streams->consumers[consumer].used ? &streams->consumers[consumer] : NULL;
+}
+
+void hg_streams_consumer_advance(struct hg_streams *streams, uint32_t consumer, uint64_t lsn)
+{
+    struct hg_consumer_state *c = hg_streams_consumer_at(streams, consumer);
+    if (c == NULL || lsn <= c->lsn || lsn > streams->table[c->slot].lsn_durable)
+        return;
+    c->lsn = lsn;
+    c->dirty = true;
+}
+
+int hg_streams_consumer_remove(struct hg_streams *streams, const char *name)
+{
+    struct hg_local_record record;
+    int32_t found = hg_streams_consumer_find(streams, name);
+    if (found < 0)
+        return -ENOENT;
+    struct hg_consumer_state *consumer = &streams->consumers[found];
+    if (consumer->attached_count > 0)
+        return -EBUSY;
+    hg_streams_record_of_consumer(streams, consumer, &record);
+    record.type = HG_LOCAL_CONSUMER_REMOVED;
+    if (hg_log_append_records(streams->log, &record, 1) == 0)
+        return -EAGAIN;
+    consumer->used = false;
+    hg_event_put(streams->config.events, HG_EVENT_consumer_removed, name, 0, 0);
+    return 0;
+}
+
+static void consumers_save(struct hg_streams *streams, uint64_t now_ns)
+{
+    struct hg_local_record records[HG_LOG_CONSUMERS_MAX];
+    uint32_t which[HG_LOG_CONSUMERS_MAX];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < HG_LOG_CONSUMERS_MAX; i++) {
+        const struct hg_consumer_state *c = &streams->consumers[i];
+        if (!c->used || !c->dirty || now_ns - c->saved_ns < HG_STREAMS_CONSUMER_SAVE_NS)
+            continue;
+        hg_streams_record_of_consumer(streams, c, &records[count]);
+        which[count++] = i;
+    }
+    if (count == 0 || hg_log_append_records(streams->log, records, count) == 0)
+        return;
+    for (uint32_t i = 0; i < count; i++) {
+        streams->consumers[which[i]].dirty = false;
+        streams->consumers[which[i]].saved_ns = now_ns;
+    }
+}
+
+/* Oldest write that a peer still needs of this stream. */
+static uint64_t stream_needed(const struct hg_streams *streams, uint32_t slot)
+{
+    const struct hg_stream_state *s = &streams->table[slot];
+    uint64_t needed = UINT64_MAX;
+    if (s->lsn_begin == 0)
+        return needed;
+    if (!s->configured) /* nobody has said yet who wants it */
+        return hg_log_tail_sequence(streams->log);
+    if (!s->origin_local)
+        return needed;
+    for (uint32_t peer = 0; peer < HG_STREAMS_PEERS_MAX; peer++)
+        if (s->peers_mask & (UINT64_C(1) << peer))
+            needed = hg_min_u64(needed, hg_streams_sequence_of(streams, slot, s->lsn_peer[peer]));
+    return needed;
+}
+
+static void stream_marks_trim(struct hg_stream_state *s)
+{
+    uint64_t lsn = s->lsn_durable;
+    for (uint32_t peer = 0; peer < HG_STREAMS_PEERS_MAX; peer++)
+        if (s->origin_local && (s->peers_mask & (UINT64_C(1) << peer)))
+            lsn = hg_min_u64(lsn, s->lsn_peer[peer]);
+    hg_marks_trim(&s->marks, lsn);
+}
+
+void hg_streams_retain(struct hg_streams *streams, uint64_t now_ns)
+{
+    consumers_save(streams, now_ns);
+    uint64_t needed = hg_log_durable_sequence(streams->log) + 1;
+    for (uint32_t slot = 0; slot < streams->count; slot++) {
+        needed = hg_min_u64(needed, stream_needed(streams, slot));
+        stream_marks_trim(&streams->table[slot]);
+    }
+    for (uint32_t i = 0; i < HG_LOG_CONSUMERS_MAX; i++) {
+        const struct hg_consumer_state *c = &streams->consumers[i];
+        if (c->used)
+            needed = hg_min_u64(needed, hg_streams_sequence_of(streams, c->slot, c->lsn));
+    }
+    hg_log_release(streams->log, needed);
+}

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dataplane/stream/streams_internal.h"
+
+#include <errno.h>
+#include <lz4.h>
+#include <stdlib.h>
+
+/* ---- table
+ * ---------------------------------------------------------------------------------------------------- */
+
+static uint32_t streams_hash(const struct hg_streams *streams, uint64_t stream)
+{
+    return (uint32_t)((stream * UINT64_C(0x9e3779b97f4a7c15)) >> 32) & streams->hash_mask;
+}
+
+int32_t hg_streams_find(const struct hg_streams *streams, uint64_t stream)
+{
+    for (uint32_t i = streams_hash(streams, stream);; i = (i + 1) & streams->hash_mask) {
+        int32_t slot = streams->hash[i];
+        if (slot < 0 || streams->table[slot].stream == stream)
+            return slot;
+    }
+}
+
+int32_t hg_streams_find_name(const struct hg_streams *streams, const char *name)
+{
+    for (uint32_t slot = 0; slot < streams->count; slot++)
+        if (strncmp(streams->table[slot].name, name, HG_NAME_BYTES) == 0)
+            return (int32_t)slot;
+    return -1;
+}
+
+int32_t hg_streams_slot_make(struct hg_streams *streams, uint64_t stream)
+{
+    int32_t found = hg_streams_find(streams, stream);
+    if (found >= 0)
+        return found;
+    if (stream == 0 || streams->count == streams->config.streams_max)
+        return -1;
+    uint32_t slot = streams->count++;
+    uint32_t i = streams_hash(streams, stream);
+    while (streams->hash[i] >= 0)
+        i = (i + 1) & streams->hash_mask;
+    streams->hash[i] = (int32_t)slot;
+    struct hg_stream_state *s = &streams->table[slot];
+    memset(s, 0, sizeof(*s));
+    s->stream = stream;
+    s->raw_slot = -1;
+    hg_index_init(&s->index);
+    hg_marks_init(&s->marks);
+    return (int32_t)slot;
+}
+
+struct hg_streams *hg_streams_init(const struct hg_streams_config *config)
+{
+    hg_assert(config->streams_max > 0 && config->streams_max <= HG_STREAMS_MAX);
+    struct hg_streams *streams = calloc(1, sizeof(*streams));
+    hg_assert(streams != NULL);
+    streams->config = *config;
+    uint32_t hash_count = 4;
+    while (hash_count < 2 * config->streams_max)
+        hash_count *= 2;
+    streams->hash_mask = hash_count - 1;
+    streams->hash = malloc(hash_count * sizeof(streams->hash[0]));
+    streams->table = calloc(config->streams_max, sizeof(streams->table[0]));
+    streams->commits = calloc(HG_STREAMS_COMMITS_MAX, sizeof(streams->commits[0]));
+    streams->raw_memory = malloc((size_t)HG_STREAMS_OPEN_BATCHES_MAX * HG_STREAMS_RAW_BYTES);
+    streams->lz4_state = malloc((size_t)LZ4_sizeofState());
+    hg_assert(streams->hash && streams->table && streams->commits && streams->raw_memory &&
+              streams->lz4_state);
+    memset(streams->hash, 0xff, hash_count * sizeof(streams->hash[0]));
+    for (uint32_t i = 0; i < HG_STREAMS_OPEN_BATCHES_MAX; i++)
+        streams->raw_owner[i] = -1;
+    return streams;
+}
+
+void hg_streams_free(struct hg_streams *streams)
+{
+    free(streams->hash);
+    free(streams->table);
+    free(streams->commits);
+    free(streams->raw_memory);
+    free(streams->lz4_state);
+    free(streams);
+}
+
+void hg_streams_log_set(struct hg_streams *streams, struct hg_log *log)
+{
+    streams->log = log;
+}
+
+uint32_t hg_streams_count(const struct hg_streams *streams)
+{
+    return streams->count;
+}
+
+struct hg_stream_state *hg_streams_at(struct hg_streams *streams, uint32_t slot)
+{
+    hg_assert(slot < streams->count);
+    return &streams->table[slot];
+}
+
+const uint64_t *hg_streams_append_counts(const struct hg_streams *streams)
+{
+    return streams->append_counts;
+}
+
+const uint64_t *hg_streams_sealed_counts(const struct hg_streams *streams)
+{
+    return streams->sealed_counts;
+}
+
+/* ---- configuration
+ * ---------------------------------------------------------------------------------------------- */
+
+static void name_copy(char to[HG_NAME_BYTES], const char *from)
+{
+    memset(to, 0, HG_NAME_BYTES);
+    memcpy(to, from, strnlen(from, HG_NAME_BYTES - 1));
+}
+
+int hg_streams_configure(struct hg_streams *streams, const struct hg_config_stream *config)
+{
+    int32_t slot = hg_streams_slot_make(streams, config->stream);
+    if (slot < 0)
+        return -ENOSPC;
+    struct hg_stream_state *s = &streams->table[slot];
+    bool known = s->kind != 0;
+    if (known && (s->kind != config->kind || s->region != config->region)) {
+        hg_event_put(streams->config.events, HG_EVENT_stream_refused_config, config->name, config->stream, 0);
+        return -EEXIST;
+    }
+    if (!s->configured)
+        hg_event_put(streams->config.events, HG_EVENT_stream_new, config->name, config->stream, 0);
+    name_copy(s->name, config->name);
+    s->kind = config->kind;
+    s->region = config->region;
+    s->group = config->group;
+    s->epoch = hg_max_u64(s->epoch, config->epoch);
+    s->codec = (uint8_t)config->compression;
+    s->peers_mask = config->peers_mask;
+    s->origin_local = s->region == streams->config.region;
+    s->configured = true;
+    if (s->incarnation == 0 && s->kind != HG_STREAM_POSTGRES_PHYSICAL)
+        s->incarnation = 1;
+    s->positions_changed = true;
+    return 0;
+}
+
+int hg_streams_adopt(struct hg_streams *streams, uint32_t slot, uint64_t system_identifier,
+                     uint32_t incarnation, uint32_t lsn_unit_bytes)
+{
+    struct hg_stream_state *s = hg_streams_at(streams, slot);
+    struct hg_local_record record;
+    bool changes = (system_identifier != 0 && s->system_identifier == 0) ||
+                   (incarnation != 0 && s->incarnation == 0) ||
+                   (lsn_unit_bytes != 0 && s->lsn_unit_bytes == 0);
+    if (system_identifier != 0 && s->system_identifier != 0 && s->system_identifier != system_identifier) {
+        hg_event_put(streams->config.events, HG_EVENT_stream_system, s->name, s->system_identifier,
+                     system_identifier);
+        return -EXDEV;
+    }
+    if (lsn_unit_bytes != 0 && s->lsn_unit_bytes != 0 && s->lsn_unit_bytes != lsn_unit_bytes)
+        return -EXDEV;
+    if (incarnation != 0 && s->incarnation != 0 && s->incarnation != incarnation) {
+        hg_event_put(streams->config.events, HG_EVENT_stream_incarnation, s->name, s->incarnation,
+                     incarnation);
+        return -ESTALE;
+    }
+    if (!changes)
+        return 0;
+    struct hg_stream_state adopted = *s;
+    adopted.system_identifier = s->system_identifier != 0 ? s->system_identifier : system_identifier;
+    adopted.incarnation = s->incarnation != 0 ? s->incarnation : incarnation;
+    adopted.lsn_unit_bytes = s->lsn_unit_bytes != 0 ? s->lsn_unit_bytes : lsn_unit_bytes;
+    hg_streams_record_of_stream(&adopted, &record);
+    if (hg_log_append_records(streams->log, &record, 1) == 0)
+        return -EAGAIN;
+    s->system_identifier = adopted.system_identifier;
+    s->incarnation = adopted.incarnation;
+    s->lsn_unit_bytes = adopted.lsn_unit_bytes;
+    s->positions_changed = true;
+    return 0;
+}
+
+/* ---- what the log calls
+ * ------------------------------------------------------------------------------------------ */
+
+void hg_streams_record_of_stream(const struct hg_stream_state *s, struct hg_local_record *record)
+{
+    memset(record, 0, sizeof(*record));
+    record->type = HG_LOCAL_STREAM;
+    record->kind = s->kind;
+    record->region = s->region;
+    record->stream = s->stream;
+    record->incarnation = s->incarnation;
+    record->group = s->group;
+    record->epoch = s->epoch;
+    record->lsn = s->lsn_sealed;
+    record->system_identifier = s->system_identifier;
+    memcpy(record->chain, s->chain_sealed, sizeof(record->chain));
+    memcpy(record->name, s->name, sizeof(record->name));
+    record->lsn_unit_bytes = s->lsn_unit_bytes;
+    record->lsn_begin = s->lsn_begin;
+}
+
+static uint32_t streams_checkpoint(void *ctx, struct hg_local_record *records, uint32_t max)
+{
+    struct hg_streams *streams = ctx;
+    uint32_t count = 0;
+    for (uint32_t slot = 0; slot < streams->count; slot++) {
+        hg_assert(count < max);
+        hg_streams_record_of_stream(&streams->table[slot], &records[count++]);
+    }
+    for (uint32_t i = 0; i < HG_LOG_CONSUMERS_MAX; i++) {
+        if (!streams->consumers[i].used)
+            continue;
+        hg_assert(count < max);
+        hg_streams_record_of_consumer(streams, &streams->consumers[i], &records[count++]);
+    }
+    return count;
+}
+
+static void recovered_stream(struct hg_streams *streams, const struct hg_local_record *record)
+{
+    int32_t slot = hg_streams_slot_make(streams, record->stream);
+    if (slot < 0) {
+        streams->recovery_broken = true;
+        return;
+    }
+    struct hg_stream_state *s = &streams->table[slot];
+    if (s->lsn_sealed != 0 && (s->lsn_sealed != record->lsn ||
+                               memcmp(s->chain_sealed, record->chain, sizeof(record->chain)) != 0)) {
+        streams->recovery_broken = true;
+        return;
+    }
+    s->kind = record->kind;
+    s->region = record->region;
+    s->incarnation = record->incarnation;
+    s->group = record->group;
+    s->epoch = record->epoch;
+    s->system_identifier = record->system_identifier;
+    s->lsn_unit_bytes = record->lsn_unit_bytes;
+    s->lsn_begin = record->lsn_begin;
+    s->lsn_sealed = record->lsn;
+    memcpy(s->chain_sealed, record->chain, sizeof(s->chain_sealed));
+    name_copy(s->name, record->name);
+    s->origin_local = s->region == streams->config.region;
+}
+
+static void streams_recovered_record(void *ctx, const struct hg_local_record *record)
+{
+    struct hg_streams *streams = ctx;
+    switch (record->type) {
+    case HG_LOCAL_STREAM:
+        recovered_stream(streams, record);
+        break;
+    case HG_LOCAL_CONSUMER:
+    case HG_LOCAL_CONSUMER_REMOVED:
+        hg_streams_recovered_consumer(streams, record);
+        break;
+    default:
+        /* A record of a newer build: going on without it could lose what it says. */
+        streams->recovery_broken = true;
+    }
+}
+
+static void streams_recovered_batch(void *ctx, uint64_t sequence, const struct hg_batch_header *header)
+{
+    struct hg_streams *streams = ctx;
+    int32_t slot = hg_streams_slot_make(streams, header->stream);
+    if (slot < 0) {
+        streams->recovery_broken = true;
+        return;
+    }
+    struct hg_stream_state *s = &streams->table[slot];
+    if (s->lsn_sealed != 0 && (s->lsn_sealed != header->lsn_first ||
+                               memcmp(s->chain_sealed, header->chain_previous, sizeof(header->chain)) != 0)) {
+        streams->recovery_broken = true;
+        return;
+    }
+    s->kind = header->kind;
+    s->region = header->region;
+    s->incarnation = header->incarnation;
+    s->group = header->group;
+    s->epoch = header->epoch;
+    s->origin_local = s->region == streams->config.region;
+    if (s->lsn_begin == 0)
+        s->lsn_begin = header->lsn_first;
+    s->lsn_sealed = header->lsn_end;
+    memcpy(s->chain_sealed, header->chain, sizeof(s->chain_sealed));
+    hg_index_add(&s->index, header->lsn_first, sequence);
+}
+
+static void streams_trimmed(void *ctx, uint64_t sequence)
+{
+    struct hg_streams *streams = ctx;
+    for (uint32_t slot = 0; slot < streams->count; slot++)
+        hg_index_trim(&streams->table[slot].index, sequence);
+}
+
+const struct hg_log_ops hg_streams_log_ops = {
+    .checkpoint = streams_checkpoint,
+    .recovered_record = streams_recovered_record,
+    .recovered_batch = streams_recovered_batch,
+    .trimmed = streams_trimmed,
+};
+
+void hg_streams_recovered(struct hg_streams *streams)
+{
+    for (uint32_t slot = 0; slot < streams->count; slot++) {
+        struct hg_stream_state *s = &streams->table[slot];
+        s->lsn_taken = s->lsn_sealed;
+        s->lsn_durable = s->lsn_sealed;
+        memcpy(s->chain_durable, s->chain_sealed, sizeof(s->chain_durable));
+        s->positions_changed = true;
+    }
+    hg_hlc_init(&streams->hlc, hg_log_hlc_ceiling(streams->log));
+}
+
+bool hg_streams_recovery_broken(const struct hg_streams *streams)
+{
+    return streams->recovery_broken;
+}
+
+uint64_t hg_streams_sequence_of(const struct hg_streams *streams, uint32_t slot, uint64_t lsn)
+{
+    const struct hg_stream_state *s = &streams->table[slot];
+    hg_assert(slot < streams->count);
+    if (lsn >= s->lsn_sealed)
+        return hg_log_next_sequence(streams->log);
+    uint64_t sequence = hg_index_find(&s->index, lsn);
+    return sequence != 0 ? sequence : hg_log_tail_sequence(streams->log);
+}
+
+uint64_t hg_streams_lsn_oldest(const struct hg_streams *streams, uint32_t slot)
+{
+    const struct hg_stream_state *s = &streams->table[slot];
+    hg_assert(slot < streams->count);
+    return s->index.count > 0 ? hg_min_u64(s->index.entries[0].lsn_first, s->lsn_durable) : s->lsn_durable;
+}

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The streams of one worker: their positions and chains, the open batches, what is appended and what is
+ * durable, the registered consumers, and what the log may forget. Everything here is rebuilt from the log at
+ * recovery; the configuration (names, origins, peers) comes from the control plane and may only agree with
+ * it. A pure core over hg_log. Owning worker only; nothing is allocated after init.
+ */
+#ifndef HG_STREAM_STREAMS_H
+#define HG_STREAM_STREAMS_H
+
+#include "dataplane/stream/cursor.h"
+#include "dataplane/stream/event.h"
+#include "dataplane/stream/marks.h"
+#include "dataplane/wal/hlc.h"
+#include "dataplane/wal/index.h"
+#include "drivers/ipc/control_state.h"
+
+#define HG_STREAMS_PEERS_MAX        HG_CONTROL_PEERS_MAX
+#define HG_STREAMS_OPEN_BATCHES_MAX 32 /* raw buffers; a further stream's first frame seals the oldest */
+#define HG_STREAMS_COMMITS_MAX      (1u << 16)
+#define HG_STREAMS_DRIFT_NS         (250 * HG_NS_PER_MS) /* a stamp further ahead is refused */
+#define HG_STREAMS_BATCH_AGE_NS     (100 * HG_NS_PER_MS)
+#define HG_STREAMS_BATCH_FRAMES     5000u
+#define HG_STREAMS_CONSUMER_SAVE_NS HG_NS_PER_S
+
+/* Why an append is refused; each is counted and told to the client by name. */
+#define HG_APPEND_REASONS(X)                                                                                 \
+    X(OK, "fine")                                                                                            \
+    X(WOULD_BLOCK, "the log takes nothing now")                                                              \
+    X(GAP, "appends that leave a hole before them")                                                          \
+    X(OVERLAP, "appends that begin before the stream's end")                                                 \
+    X(NOT_ORIGIN, "appends in a region that is not the stream's origin")                                     \
+    X(LIMITS, "appends with a size or span out of limits")                                                   \
+    X(STAMP, "appends whose time stamp is too far ahead")
+enum hg_append_reason {
+#define HG_X(name, text) HG_APPEND_##name,
+    HG_APPEND_REASONS(HG_X)
+#undef HG_X
+        HG_APPEND_REASON_COUNT
+};
+
+/* Why a sealed batch from a peer is refused. */
+#define HG_SEALED_REASONS(X)                                                                                 \
+    X(OK, "fine")                                                                                            \
+    X(WOULD_BLOCK, "the log takes nothing now")                                                              \
+    X(VERIFY, "sealed batches that fail their checks")                                                       \
+    X(STREAM, "sealed batches of another stream, cluster, kind or incarnation than their alias")             \
+    X(POSITION, "sealed batches that do not begin at the stream's end")                                      \
+    X(CHAIN, "sealed batches that do not follow from what is here")                                          \
+    X(EPOCH, "sealed batches of an epoch that is over")
+enum hg_sealed_reason {
+#define HG_X(name, text) HG_SEALED_##name,
+    HG_SEALED_REASONS(HG_X)
+#undef HG_X
+        HG_SEALED_REASON_COUNT
+};
+
+struct hg_stream_state {
+    char name[HG_NAME_BYTES];
+    uint64_t stream;
+    uint32_t incarnation;
+    uint32_t group;
+    uint16_t region; /* of origin */
+    uint16_t kind;   /* enum hg_stream_kind */
+    bool configured; /* known to the control plane, not to the log alone */
+    bool origin_local;
+    uint8_t codec; /* enum hg_codec */
+    uint64_t epoch;
+    uint64_t system_identifier;
+    uint32_t lsn_unit_bytes;
+    uint64_t peers_mask; /* who gets it, when we are the origin */
+
+    /* lsn_begin <= lsn_durable <= lsn_sealed <= lsn_taken */
+    uint64_t lsn_begin;   /* first it ever had; 0 = empty */
+    uint64_t lsn_taken;   /* end of what the open batch holds */
+    uint64_t lsn_sealed;  /* end of what the log was given */
+    uint64_t lsn_durable; /* end of what is on the device */
+    uint8_t chain_sealed[16];
+    uint8_t chain_durable[16];
+    uint64_t lsn_peer[HG_STREAMS_PEERS_MAX]; /* durable there, as far as this process has been told */
+    bool positions_changed;                  /* since somebody last looked and cleared it */
+
+    int32_t raw_slot; /* of the open batch, -1 = none */
+    uint64_t batch_opened_ns;
+    struct hg_batch_builder builder;
+    struct hg_index index;
+    struct hg_marks marks;
+
+    uint64_t frames_count;
+    uint64_t batches_count;
+    uint64_t raw_bytes;
+    uint64_t stored_bytes;
+};
+
+struct hg_consumer_state {
+    char name[HG_NAME_BYTES];
+    uint32_t slot; /* of its stream */
+    bool used;
+    bool dirty;
+    uint32_t attached_count;
+    uint64_t lsn;
+    uint64_t saved_ns;
+};
+
+struct hg_streams_config {
+    uint64_t cluster;
+    uint16_t region;
+    uint32_t streams_max; /* <= HG_STREAMS_MAX */
+    struct hg_clock *clock;
+    struct hg_event_sink *events;
+};
+
+struct hg_streams;
+
+struct hg_streams *hg_streams_init(const struct hg_streams_config *config);
+void hg_streams_free(struct hg_streams *streams);
+/* The log's callbacks; give them to hg_log_open with the streams as ctx, then tell the streams their log. */
+extern const struct hg_log_ops hg_streams_log_ops;
+void hg_streams_log_set(struct hg_streams *streams, struct hg_log *log);
+/* After the log is READY: everything recovered is durable. */
+void hg_streams_recovered(struct hg_streams *streams);
+/* True when recovery saw batches that do not follow from each other. */
+bool hg_streams_recovery_broken(const struct hg_streams *streams);
+
+uint32_t hg_streams_count(const struct hg_streams *streams);
+struct hg_stream_state *hg_streams_at(struct hg_streams *streams, uint32_t slot);
+/* Slot of a stream id or a name, -1 = unknown. */
+int32_t hg_streams_find(const struct hg_streams *streams, uint64_t stream);
+int32_t hg_streams_find_name(const struct hg_streams *streams, const char *name);
+
+/* What the control plane wants of a stream. Idempotent. 0; -ENOSPC; -EEXIST when it contradicts what is known
+ * (another kind or region), which is also an event. */
+int hg_streams_configure(struct hg_streams *streams, const struct hg_config_stream *config);
+/* A producer or an origin says which PostgreSQL cluster, timeline and segment size the stream is of. An empty
+ * stream adopts them (recorded in the log); others must agree. Returns 0; -EAGAIN = the log takes nothing
+ * now, ask again; -EXDEV = another system identifier or unit; -ESTALE = another incarnation. */
+int hg_streams_adopt(struct hg_streams *streams, uint32_t slot, uint64_t system_identifier,
+                     uint32_t incarnation, uint32_t lsn_unit_bytes);
+
+/* ---- appending
+ * ---------------------------------------------------------------------------------------------- */
+/* Adds a frame to the stream's open batch. lsn 0 = the next, for streams that count. `frame->hlc` is the
+ * highest stamp the writer has seen (0 = none). */
+enum hg_append_reason hg_streams_append(struct hg_streams *streams, uint32_t slot, struct hg_frame *frame,
+                                        uint64_t now_ns);
+/* Seals open batches: all of them, or only those that are full or old. Returns how many; stops when the log
+ * is full. */
+uint32_t hg_streams_seal(struct hg_streams *streams, bool all, uint64_t now_ns);
+bool hg_streams_has_open(const struct hg_streams *streams);
+/* When the oldest open batch must be sealed. */
+uint64_t hg_streams_deadline_ns(const struct hg_streams *streams);
+/* Appends a batch that its origin sealed: verifies it against the stream, then copies it into the log
+ * unchanged. */
+enum hg_sealed_reason hg_streams_append_sealed(struct hg_streams *streams, uint32_t slot,
+                                               const uint8_t *batch, uint32_t bytes, uint64_t now_ns);
+/* Moves durable positions up to the log's durable sequence. Returns true when one moved. */
+bool hg_streams_commit(struct hg_streams *streams, uint64_t now_ns);
+
+const uint64_t *hg_streams_append_counts(const struct hg_streams *streams); /* by enum hg_append_reason */
+const uint64_t *hg_streams_sealed_counts(const struct hg_streams *streams); /* by enum hg_sealed_reason */
+
+/* ---- positions elsewhere, consumers, retention
+ * ----------------------------------------------------------------- */
+void hg_streams_peer_durable(struct hg_streams *streams, uint32_t slot, uint32_t peer, uint64_t lsn);
+/* Registers (idempotent) or finds; -1 = table full or the log takes nothing now. */
+int32_t hg_streams_consumer_add(struct hg_streams *streams, const char *name, uint32_t slot);
+int32_t hg_streams_consumer_find(const struct hg_streams *streams, const char *name);
+struct hg_consumer_state *hg_streams_consumer_at(struct hg_streams *streams, uint32_t consumer);
+/* Only rises, and never above the stream's durable end. */
+void hg_streams_consumer_advance(struct hg_streams *streams, uint32_t consumer, uint64_t lsn);
+/* 0; -ENOENT; -EBUSY while attached; -EAGAIN. */
+int hg_streams_consumer_remove(struct hg_streams *streams, const char *name);
+/* Saves moved consumer positions and tells the log what nobody needs. Call every 100 ms or so, and under
+ * pressure. */
+void hg_streams_retain(struct hg_streams *streams, uint64_t now_ns);
+
+/* Where in the log to start for a reader that has everything below lsn (0 = from the beginning). */
+uint64_t hg_streams_sequence_of(const struct hg_streams *streams, uint32_t slot, uint64_t lsn);
+/* Oldest LSN that can be read; equals lsn_durable when nothing can. */
+uint64_t hg_streams_lsn_oldest(const struct hg_streams *streams, uint32_t slot);
+
+#endif

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the files of the stream table share with each other and with nobody else.
+ */
+#ifndef HG_STREAM_STREAMS_INTERNAL_H
+#define HG_STREAM_STREAMS_INTERNAL_H
+
+#include "dataplane/stream/streams.h"
+#include "drivers/clock/clock.h"
+
+#define HG_STREAMS_RAW_BYTES ((uint32_t)((HG_FRAME_BYTES_MAX + 4095) & ~4095ull))
+
+/* A batch given to the log and not durable yet. */
+struct hg_stream_commit {
+    uint64_t sequence;
+    uint64_t lsn_end;
+    uint32_t slot;
+    uint32_t reserved;
+    uint8_t chain[16];
+};
+
+struct hg_streams {
+    struct hg_streams_config config;
+    struct hg_log *log;
+    struct hg_hlc hlc;
+    uint64_t realtime_ns;      /* sampled at most once a millisecond */
+    uint64_t realtime_read_ns; /* when, on the monotonic clock */
+    bool recovery_broken;
+
+    struct hg_stream_state *table;
+    uint32_t count;
+    uint32_t hash_mask;
+    int32_t *hash;
+
+    struct hg_stream_commit *commits; /* ring */
+    uint64_t commits_head;
+    uint64_t commits_tail;
+
+    uint8_t *raw_memory;
+    int32_t raw_owner[HG_STREAMS_OPEN_BATCHES_MAX]; /* stream slot, -1 = free */
+    uint32_t open_count;
+    void *lz4_state;
+
+    struct hg_consumer_state consumers[HG_LOG_CONSUMERS_MAX];
+    uint64_t append_counts[HG_APPEND_REASON_COUNT];
+    uint64_t sealed_counts[HG_SEALED_REASON_COUNT];
+};
+
+int32_t hg_streams_slot_make(struct hg_streams *streams, uint64_t stream);
+void hg_streams_record_of_stream(const struct hg_stream_state *s, struct hg_local_record *record);
+void hg_streams_record_of_consumer(const struct hg_streams *streams, const struct hg_consumer_state *consumer,
+                                   struct hg_local_record *record);
+void hg_streams_recovered_consumer(struct hg_streams *streams, const struct hg_local_record *record);
+
+#endif
