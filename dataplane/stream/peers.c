@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Peers, their sessions and their timers. What travels in the sessions is in peers_origin.c (streams we send)
+ * and peers_taker.c (streams we take).
+ */
+#include "dataplane/stream/peers_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const struct hg_lane_ops peers_lane_ops = {
+    .batch_next = hg_peers_batch_next,
+    .batch_bytes = hg_peers_batch_bytes,
+    .batch_acked = hg_peers_batch_acked,
+    .batch_received = hg_peers_batch_received,
+    .control_received = hg_peers_control_received,
+};
+
+struct hg_peers *hg_peers_init(const struct hg_peers_config *config)
+{
+    hg_assert(config->streams_max <= HG_WIRE_ALIASES_MAX && config->peers_max <= HG_PEERS_MAX);
+    struct hg_peers *peers = calloc(1, sizeof(*peers));
+    hg_assert(peers != NULL);
+    peers->config = *config;
+    for (uint32_t i = 0; i < config->peers_max; i++) {
+        struct hg_peer *peer = &peers->table[i];
+        peer->peers = peers;
+        peer->index = i;
+        peer->current = -1;
+        peer->next = -1;
+    }
+    return peers;
+}
+
+static void session_close(struct hg_peer_session *session)
+{
+    if (!session->live)
+        return;
+    hg_esp_sa_wipe(session->sa_tx);
+    hg_esp_sa_wipe(session->sa_rx);
+    session->live = false;
+}
+
+void hg_peers_free(struct hg_peers *peers)
+{
+    for (uint32_t i = 0; i < peers->count; i++) {
+        for (uint32_t j = 0; j < HG_PEER_SESSIONS; j++) {
+            session_close(&peers->table[i].sessions[j]);
+            free(peers->table[i].sessions[j].memory);
+        }
+        free(peers->table[i].streams);
+    }
+    free(peers);
+}
+
+static struct hg_lane_config session_lane_config(const struct hg_peer *peer,
+                                                 const struct hg_peer_session *session)
+{
+    struct hg_lane_config config;
+    memset(&config, 0, sizeof(config));
+    config.ops = &peers_lane_ops;
+    config.ctx = (void *)(uintptr_t)session;
+    config.key_generation = session->generation;
+    config.mtu_bytes = peer->peers->mtu_bytes;
+    config.rate_bytes_per_s = peer->rate_bytes_per_s;
+    config.receive_bytes_max = peer->receive_bytes_max;
+    config.packets_in_flight_max = peer->peers->config.packets_in_flight_max;
+    return config;
+}
+
+static void peer_memory_take(struct hg_peer *peer)
+{
+    const struct hg_peers_config *config = &peer->peers->config;
+    peer->streams = calloc(config->streams_max, sizeof(peer->streams[0]));
+    hg_assert(peer->streams != NULL);
+    for (uint32_t i = 0; i < HG_PEER_SESSIONS; i++) {
+        struct hg_peer_session *session = &peer->sessions[i];
+        session->peer = peer;
+        struct hg_lane_config lane = session_lane_config(peer, session);
+        uint64_t sa_bytes = hg_align_up(hg_esp_sa_bytes(), HG_CACHE_LINE_BYTES);
+        uint64_t bytes = 2 * sa_bytes + hg_align_up(hg_lane_bytes(&lane), HG_CACHE_LINE_BYTES);
+        session->memory = aligned_alloc(HG_CACHE_LINE_BYTES, bytes);
+        hg_assert(session->memory != NULL);
+    }
+}
+
+int hg_peers_configure(struct hg_peers *peers, const struct hg_config_peer *config, uint32_t mtu_bytes,
+                       uint64_t now_ns)
+{
+    int32_t index = hg_peers_find(peers, config->node);
+    bool fresh = index < 0;
+    if (fresh && peers->count == peers->config.peers_max)
+        return -ENOSPC;
+    if (fresh)
+        index = (int32_t)peers->count++;
+    struct hg_peer *peer = &peers->table[index];
+    peers->mtu_bytes = mtu_bytes;
+    snprintf(peer->name, sizeof(peer->name), "%.*s", HG_NAME_BYTES - 1, config->name);
+    peer->node = config->node;
+    peer->region = config->region;
+    memcpy(peer->mac, config->mac, sizeof(peer->mac));
+    peer->address = config->address;
+    peer->rate_bytes_per_s = config->rate_bytes_per_s;
+    if (fresh) {
+        /* Credit is memory: fixed from here on, so that a later change can't outgrow what was taken. */
+        uint64_t standard = peers->config.receive_bytes_default;
+        peer->receive_bytes_max = config->receive_bytes_max != 0 ? config->receive_bytes_max
+                                  : standard != 0                ? standard
+                                                                 : HG_PEER_RECEIVE_BYTES_DEFAULT;
+        peer_memory_take(peer);
+        peer->used = true;
+        peer->state = HG_PEER_HANDSHAKE;
+        peer->state_since_ns = now_ns;
+    }
+    for (uint32_t i = 0; i < HG_PEER_SESSIONS; i++)
+        if (peer->sessions[i].live)
+            hg_lane_rate_set(peer->sessions[i].lane, peer->rate_bytes_per_s);
+    return index;
+}
+
+int32_t hg_peers_find(const struct hg_peers *peers, uint64_t node)
+{
+    for (uint32_t i = 0; i < peers->count; i++)
+        if (peers->table[i].node == node)
+            return (int32_t)i;
+    return -1;
+}
+
+struct hg_peer *hg_peers_at(struct hg_peers *peers, uint32_t index)
+{
+    hg_assert(index < peers->count);
+    return &peers->table[index];
+}
+
+uint32_t hg_peers_count(const struct hg_peers *peers)
+{
+    return peers->count;
+}
+
+void hg_peers_keys(struct hg_peers *peers, uint32_t index, const struct hg_handshake_keys *keys,
+                   uint64_t now_ns)
+{
+    struct hg_peer *peer = hg_peers_at(peers, index);
+    uint64_t sa_bytes = hg_align_up(hg_esp_sa_bytes(), HG_CACHE_LINE_BYTES);
+    /* A waiting session is replaced; the current one stays. */
+    int32_t i = peer->next >= 0 ? peer->next : (peer->current == 0 ? 1 : 0);
+    struct hg_peer_session *session = &peer->sessions[i];
+    session_close(session);
+    session->generation = keys->generation;
+    session->boot_remote = keys->boot_remote;
+    session->since_ns = now_ns;
+    uint8_t *memory = session->memory;
+    session->sa_tx = hg_esp_sa_init(memory, keys->spi_tx, keys->key_tx, keys->salt_tx);
+    session->sa_rx = hg_esp_sa_init(memory + sa_bytes, keys->spi_rx, keys->key_rx, keys->salt_rx);
+    struct hg_lane_config config = session_lane_config(peer, session);
+    session->lane = hg_lane_init(memory + 2 * sa_bytes, &config, now_ns);
+    session->live = true;
+    peer->next = i;
+    peer->handshakes_count++;
+    hg_lane_ping(session->lane); /* so that the other side sees a packet under the new keys */
+    hg_event_put(peers->config.events, HG_EVENT_peer_keys, peer->name, keys->generation, 0);
+}
+
+struct hg_peer_session *hg_peers_session_of_spi(struct hg_peers *peers, uint32_t spi)
+{
+    for (uint32_t i = 0; i < peers->count; i++)
+        for (uint32_t j = 0; j < HG_PEER_SESSIONS; j++) {
+            struct hg_peer_session *session = &peers->table[i].sessions[j];
+            if (session->live && hg_esp_sa_spi(session->sa_rx) == spi)
+                return session;
+        }
+    return NULL;
+}
+
+static void peer_state_set(struct hg_peer *peer, uint32_t state, uint64_t now_ns)
+{
+    peer->state = state;
+    peer->state_since_ns = now_ns;
+}
+
+static void session_promote(struct hg_peer_session *session, uint64_t now_ns)
+{
+    struct hg_peer *peer = session->peer;
+    if (peer->current >= 0)
+        session_close(&peer->sessions[peer->current]);
+    peer->current = peer->next;
+    peer->next = -1;
+    memset(peer->streams, 0, peer->peers->config.streams_max * sizeof(peer->streams[0]));
+    for (uint32_t i = 0; i < HG_WIRE_ALIASES_MAX; i++)
+        peer->aliases[i].slot = -1;
+    peer->waiting_used = false;
+    peer->cursor.sequence = 0;
+    peer->pinged_ns = now_ns;
+    if (peer->state != HG_PEER_UP)
+        hg_event_put(peer->peers->config.events, HG_EVENT_peer_up, peer->name, session->generation, 0);
+    peer_state_set(peer, HG_PEER_UP, now_ns);
+    hg_peers_open_streams(peer, now_ns);
+}
+
+void hg_peers_receive(struct hg_peer_session *session, const uint8_t *inner, uint32_t bytes,
+                      uint64_t packet_number, uint64_t now_ns)
+{
+    struct hg_peer *peer = session->peer;
+    peer->peers->now_ns = now_ns;
+    if (peer->next >= 0 && session == &peer->sessions[peer->next])
+        session_promote(session, now_ns);
+    hg_lane_receive(session->lane, inner, bytes, packet_number, now_ns);
+}
+
+void hg_peers_log_moved(struct hg_peers *peers, uint64_t now_ns)
+{
+    peers->now_ns = now_ns;
+    for (uint32_t i = 0; i < peers->count; i++) {
+        struct hg_peer *peer = &peers->table[i];
+        if (peer->current < 0)
+            continue;
+        hg_lane_offer(peer->sessions[peer->current].lane);
+        hg_peers_report_durable(peer);
+    }
+}
+
+static void peer_tick_session(struct hg_peer *peer, uint64_t now_ns)
+{
+    struct hg_peer_session *session = &peer->sessions[peer->current];
+    uint64_t heard_ns = hg_max_u64(hg_lane_heard_ns(session->lane), session->since_ns);
+    uint64_t silent_ns = now_ns > heard_ns ? now_ns - heard_ns : 0;
+    if (silent_ns >= HG_PEER_SILENT_NS && peer->state == HG_PEER_UP) {
+        peer_state_set(peer, HG_PEER_DOWN, now_ns);
+        hg_event_put(peer->peers->config.events, HG_EVENT_peer_down, peer->name, silent_ns / HG_NS_PER_MS, 0);
+        peer->peers->config.rekey(peer->peers->config.ctx, peer->index);
+    } else if (silent_ns < HG_PEER_SILENT_NS && peer->state == HG_PEER_DOWN) {
+        peer_state_set(peer, HG_PEER_UP, now_ns);
+        hg_event_put(peer->peers->config.events, HG_EVENT_peer_up, peer->name, session->generation, 0);
+    }
+    if (now_ns - peer->pinged_ns >= HG_PEER_PING_NS) {
+        peer->pinged_ns = now_ns;
+        hg_lane_ping(session->lane);
+    }
+    if (hg_esp_wants_rekey(session->sa_tx) && peer->next < 0)
+        peer->peers->config.rekey(peer->peers->config.ctx, peer->index);
+    hg_peers_open_streams(peer, now_ns);
+    hg_peers_retry_waiting(peer);
+}
+
+void hg_peers_tick(struct hg_peers *peers, uint64_t now_ns)
+{
+    peers->now_ns = now_ns;
+    for (uint32_t i = 0; i < peers->count; i++)
+        if (peers->table[i].current >= 0)
+            peer_tick_session(&peers->table[i], now_ns);
+}

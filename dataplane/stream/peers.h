@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The peers of one worker: for each, its sessions (an SA pair and the lane over it), which streams it gets
+ * and where it stands in them, and which of its streams we take. Feeds lanes from the durable log, live or
+ * days behind, with one cursor a peer; takes what lanes deliver into the log; tells origins what is durable.
+ * Pure core; owning worker only.
+ *
+ * Sessions: new keys make a second session beside the current one. The first packet that opens under the new
+ * keys promotes it; until then the old one carries everything (make before break). Promotion forgets aliases
+ * and cursor: streams are opened anew and resume at what the peer says is durable there.
+ */
+#ifndef HG_STREAM_PEERS_H
+#define HG_STREAM_PEERS_H
+
+#include "dataplane/security/handshake.h"
+#include "dataplane/stream/streams.h"
+#include "dataplane/transport/lane.h"
+
+#define HG_PEERS_MAX                  HG_STREAMS_PEERS_MAX
+#define HG_PEER_SESSIONS              2u
+#define HG_PEER_PING_NS               (500 * HG_NS_PER_MS)
+#define HG_PEER_SILENT_NS             (3 * HG_NS_PER_S)
+#define HG_PEER_OPEN_RETRY_NS         HG_NS_PER_S       /* no answer to an OPEN */
+#define HG_PEER_REFUSED_RETRY_NS      (5 * HG_NS_PER_S) /* refused: the other side may be configured later */
+#define HG_PEER_RECEIVE_BYTES_DEFAULT (32u << 20)
+#define HG_PEER_PACKETS_IN_FLIGHT_MAX (1u << 14)
+#define HG_PEER_NEXT_BUDGET           4096u /* batches looked at for one that this peer wants */
+static_assert(HG_PEER_PING_NS * 4 <= HG_PEER_SILENT_NS, "several pings fit in what counts as silence");
+
+enum hg_peer_stream_state { /* as in struct hg_status_stream_peer */
+                            HG_PEER_STREAM_CLOSED = 0,
+                            HG_PEER_STREAM_OPENING = 1,
+                            HG_PEER_STREAM_STREAMING = 2,
+                            HG_PEER_STREAM_REFUSED = 3,
+                            HG_PEER_STREAM_DIVERGED = 4,
+                            HG_PEER_STREAM_GAP = 5,
+};
+
+/* One of our streams as this peer gets it. */
+struct hg_peer_stream {
+    uint8_t state;    /* enum hg_peer_stream_state */
+    uint8_t verified; /* its chain followed from ours at lsn_next */
+    uint16_t reserved;
+    uint32_t reserved2;
+    uint64_t lsn_next;    /* of the next batch to send */
+    uint64_t lsn_claimed; /* durable there by its own word; counts up to what was sent and verified */
+    uint64_t retry_ns;
+    uint8_t chain[16]; /* of the batch that ends at lsn_next */
+};
+
+/* One of its streams as we take it. */
+struct hg_peer_alias {
+    int32_t slot; /* -1 = not open */
+    uint32_t reserved;
+    uint64_t lsn_reported;
+};
+
+struct hg_peer;
+
+struct hg_peer_session {
+    struct hg_peer *peer;
+    bool live;
+    uint64_t since_ns;
+    uint32_t generation;
+    uint64_t boot_remote;
+    struct hg_lane *lane;
+    struct hg_esp_sa *sa_tx;
+    struct hg_esp_sa *sa_rx;
+    void *memory; /* of all three */
+};
+
+struct hg_peer {
+    struct hg_peers *peers;
+    uint32_t index;
+    bool used;
+    char name[HG_NAME_BYTES];
+    uint64_t node;
+    uint16_t region;
+    uint8_t mac[6];
+    uint32_t address; /* IPv4, network order */
+    uint64_t rate_bytes_per_s;
+    uint64_t receive_bytes_max;
+
+    uint32_t state; /* enum hg_peer_state */
+    uint64_t state_since_ns;
+    uint64_t pinged_ns;
+    uint64_t handshakes_count;
+    struct hg_peer_session sessions[HG_PEER_SESSIONS];
+    int32_t current; /* session that carries data, -1 = none */
+    int32_t next;    /* session waiting for its first packet, -1 = none */
+
+    struct hg_cursor cursor;
+    bool read_corrupt;
+    struct hg_peer_stream *streams; /* by stream slot */
+    struct hg_peer_alias aliases[HG_WIRE_ALIASES_MAX];
+    struct hg_wire_stream_open waiting; /* an OPEN that the log had no room to record */
+    bool waiting_used;
+};
+
+struct hg_peers_config {
+    struct hg_streams *streams;
+    struct hg_log *log;
+    struct hg_event_sink *events;
+    uint32_t streams_max; /* <= HG_WIRE_ALIASES_MAX */
+    uint32_t peers_max;   /* <= HG_PEERS_MAX */
+    uint32_t packets_in_flight_max;
+    uint64_t receive_bytes_default; /* 0 = HG_PEER_RECEIVE_BYTES_DEFAULT */
+    /* The peer is silent or its key nearly used up: agree on new keys. */
+    void (*rekey)(void *ctx, uint32_t peer);
+    void *ctx;
+};
+
+struct hg_peers;
+
+struct hg_peers *hg_peers_init(const struct hg_peers_config *config);
+void hg_peers_free(struct hg_peers *peers);
+
+/* Adds a peer or changes one (found by node id). Memory for its sessions is taken here, once. Returns its
+ * index, or -ENOSPC. `mtu_bytes` is the port's. */
+int hg_peers_configure(struct hg_peers *peers, const struct hg_config_peer *config, uint32_t mtu_bytes,
+                       uint64_t now_ns);
+int32_t hg_peers_find(const struct hg_peers *peers, uint64_t node);
+struct hg_peer *hg_peers_at(struct hg_peers *peers, uint32_t index);
+uint32_t hg_peers_count(const struct hg_peers *peers);
+
+/* New keys: a second session that takes over with its first packet. */
+void hg_peers_keys(struct hg_peers *peers, uint32_t index, const struct hg_handshake_keys *keys,
+                   uint64_t now_ns);
+
+/* The session whose receiving SA has this SPI, or NULL. */
+struct hg_peer_session *hg_peers_session_of_spi(struct hg_peers *peers, uint32_t spi);
+/* An inner packet that opened under the session's SA. Promotes the session when it was waiting. */
+void hg_peers_receive(struct hg_peer_session *session, const uint8_t *inner, uint32_t bytes,
+                      uint64_t packet_number, uint64_t now_ns);
+
+/* After the log moved: reports durable positions, offers waiting batches again. */
+void hg_peers_log_moved(struct hg_peers *peers, uint64_t now_ns);
+/* Timers: opens streams, pings, notices silence. Every 10 ms or so. */
+void hg_peers_tick(struct hg_peers *peers, uint64_t now_ns);
+
+#endif

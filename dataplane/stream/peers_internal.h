@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the files of the peers share with each other and with nobody else.
+ */
+#ifndef HG_STREAM_PEERS_INTERNAL_H
+#define HG_STREAM_PEERS_INTERNAL_H
+
+#include "dataplane/stream/peers.h"
+
+struct hg_peers {
+    struct hg_peers_config config;
+    uint32_t count;
+    uint32_t mtu_bytes;
+    uint64_t now_ns; /* of the call we are in, for the lane's callbacks */
+    struct hg_peer table[HG_PEERS_MAX];
+};
+
+/* Lane callbacks; ctx is a struct hg_peer_session. */
+bool hg_peers_batch_next(void *ctx, struct hg_lane_batch *batch);
+const uint8_t *hg_peers_batch_bytes(void *ctx, const struct hg_lane_batch *batch);
+void hg_peers_batch_acked(void *ctx, const struct hg_lane_batch *batch);
+int hg_peers_batch_received(void *ctx, uint32_t alias, const uint8_t *batch, uint32_t bytes);
+void hg_peers_control_received(void *ctx, const struct hg_wire_control *frame);
+
+/* Streams we send. */
+void hg_peers_claim(struct hg_peer *peer, uint32_t slot, uint64_t lsn);
+void hg_peers_open_streams(struct hg_peer *peer, uint64_t now_ns);
+void hg_peers_answer_received(struct hg_peer_session *session, const struct hg_wire_stream_answer *answer);
+void hg_peers_close_received(struct hg_peer *peer, const struct hg_wire_stream_close *close);
+
+/* Streams we take. */
+void hg_peers_open_received(struct hg_peer_session *session, const struct hg_wire_stream_open *open);
+void hg_peers_report_durable(struct hg_peer *peer);
+void hg_peers_retry_waiting(struct hg_peer *peer);
+
+#endif

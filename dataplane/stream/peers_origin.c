@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Streams that originate here, as a peer gets them: opening, walking the log for it, and proving at the first
+ * batch that what it has is what we have.
+ */
+#include "dataplane/stream/peers_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static bool stream_wanted(const struct hg_peer *peer, const struct hg_stream_state *s)
+{
+    return s->configured && s->origin_local && (s->peers_mask & (UINT64_C(1) << peer->index)) != 0 &&
+           s->lsn_durable != 0;
+}
+
+static void stream_open_send(struct hg_peer *peer, uint32_t slot)
+{
+    const struct hg_stream_state *s = hg_streams_at(peer->peers->config.streams, slot);
+    struct hg_wire_stream_open open;
+    memset(&open, 0, sizeof(open));
+    open.control.type = HG_WIRE_STREAM_OPEN;
+    open.control.bytes = sizeof(open);
+    open.control.alias = slot;
+    open.stream = s->stream;
+    open.incarnation = s->incarnation;
+    open.group = s->group;
+    open.epoch = s->epoch;
+    open.lsn_begin = s->lsn_begin;
+    open.lsn_durable = s->lsn_durable;
+    open.system_identifier = s->system_identifier;
+    open.kind = s->kind;
+    open.region = s->region;
+    open.lsn_unit_bytes = s->lsn_unit_bytes;
+    memcpy(open.name, s->name, sizeof(open.name));
+    /* A full control table is a reason to wait for the retry, not an error. */
+    (void)hg_lane_control_send(peer->sessions[peer->current].lane, &open.control);
+}
+
+void hg_peers_open_streams(struct hg_peer *peer, uint64_t now_ns)
+{
+    uint32_t count = hg_streams_count(peer->peers->config.streams);
+    for (uint32_t slot = 0; slot < count && slot < peer->peers->config.streams_max; slot++) {
+        struct hg_peer_stream *ps = &peer->streams[slot];
+        if (!stream_wanted(peer, hg_streams_at(peer->peers->config.streams, slot)))
+            continue;
+        bool due = ps->state == HG_PEER_STREAM_CLOSED ||
+                   ((ps->state == HG_PEER_STREAM_OPENING || ps->state == HG_PEER_STREAM_REFUSED) &&
+                    now_ns >= ps->retry_ns);
+        if (!due)
+            continue;
+        ps->state = HG_PEER_STREAM_OPENING;
+        ps->retry_ns = now_ns + HG_PEER_OPEN_RETRY_NS;
+        stream_open_send(peer, slot);
+    }
+}
+
+static void stream_diverged(struct hg_peer *peer, uint32_t slot, uint64_t lsn_there)
+{
+    const struct hg_stream_state *s = hg_streams_at(peer->peers->config.streams, slot);
+    peer->streams[slot].state = HG_PEER_STREAM_DIVERGED;
+    hg_event_put(peer->peers->config.events, HG_EVENT_stream_diverged, s->name, lsn_there, s->lsn_durable);
+}
+
+static void cursor_rewind(struct hg_peer *peer, uint64_t sequence)
+{
+    sequence = hg_max_u64(sequence, 1);
+    if (peer->cursor.sequence != 0 && peer->cursor.sequence <= sequence)
+        return;
+    peer->cursor.sequence = sequence;
+    peer->cursor.offset = 0;
+}
+
+static void stream_start(struct hg_peer *peer, uint32_t slot, const struct hg_wire_stream_answer *answer)
+{
+    struct hg_streams *streams = peer->peers->config.streams;
+    struct hg_stream_state *s = hg_streams_at(streams, slot);
+    struct hg_peer_stream *ps = &peer->streams[slot];
+    uint64_t lsn = answer->lsn_durable != 0 ? answer->lsn_durable : s->lsn_begin;
+    /* A batch leaves only when it is durable here, so nobody can be ahead of us with our own bytes. */
+#ifndef HG_SEEDED_BUG_SKIP_CHAIN_CHECK
+    bool foreign =
+        lsn > s->lsn_durable || (lsn == s->lsn_durable && answer->lsn_durable != 0 &&
+                                 memcmp(answer->chain, s->chain_durable, sizeof(answer->chain)) != 0);
+    if (foreign) {
+        stream_diverged(peer, slot, lsn);
+        return;
+    }
+#endif
+    memset(ps, 0, sizeof(*ps));
+    ps->state = HG_PEER_STREAM_STREAMING;
+    ps->lsn_next = lsn;
+    if (answer->lsn_durable != 0)
+        memcpy(ps->chain, answer->chain, sizeof(ps->chain));
+    ps->verified = lsn == s->lsn_durable;
+    hg_peers_claim(peer, slot, answer->lsn_durable);
+    cursor_rewind(peer, hg_streams_sequence_of(streams, slot, lsn));
+    hg_event_put(peer->peers->config.events, HG_EVENT_stream_streaming, s->name, lsn, 0);
+}
+
+void hg_peers_answer_received(struct hg_peer_session *session, const struct hg_wire_stream_answer *answer)
+{
+    struct hg_peer *peer = session->peer;
+    uint32_t slot = answer->control.alias;
+    if (slot >= hg_streams_count(peer->peers->config.streams) ||
+        peer->streams[slot].state != HG_PEER_STREAM_OPENING)
+        return; /* a repeated answer, or to an OPEN we no longer stand by */
+    if (answer->status == HG_WIRE_OK) {
+        stream_start(peer, slot, answer);
+        return;
+    }
+    const struct hg_stream_state *s = hg_streams_at(peer->peers->config.streams, slot);
+    peer->streams[slot].state = HG_PEER_STREAM_REFUSED;
+    peer->streams[slot].retry_ns += HG_PEER_REFUSED_RETRY_NS;
+    hg_event_put(peer->peers->config.events, HG_EVENT_stream_refused, s->name, answer->status, 0);
+}
+
+void hg_peers_close_received(struct hg_peer *peer, const struct hg_wire_stream_close *close)
+{
+    uint32_t slot = close->control.alias;
+    if (slot >= hg_streams_count(peer->peers->config.streams) ||
+        peer->streams[slot].state != HG_PEER_STREAM_STREAMING)
+        return;
+    /* The other side refused a batch that follows from its own tail as we know it: histories differ. */
+    stream_diverged(peer, slot, peer->streams[slot].lsn_next);
+}
+
+/* The peer says that everything below lsn is durable there. It counts only where its chain was proved to be
+ * ours. */
+void hg_peers_claim(struct hg_peer *peer, uint32_t slot, uint64_t lsn)
+{
+    struct hg_peer_stream *ps = &peer->streams[slot];
+    if (ps->state != HG_PEER_STREAM_STREAMING)
+        return;
+    ps->lsn_claimed = hg_max_u64(ps->lsn_claimed, lsn);
+    if (ps->verified)
+        hg_streams_peer_durable(peer->peers->config.streams, slot, peer->index,
+                                hg_min_u64(ps->lsn_claimed, ps->lsn_next));
+}
+
+/* Whether this batch is the next one of its stream for this peer; if so the stream moves past it. */
+static bool stream_take(struct hg_peer *peer, uint32_t slot, const struct hg_batch_header *header)
+{
+    struct hg_peer_stream *ps = &peer->streams[slot];
+    struct hg_streams *streams = peer->peers->config.streams;
+    if (ps->state != HG_PEER_STREAM_STREAMING || header->lsn_end <= ps->lsn_next)
+        return false;
+    if (header->lsn_first > ps->lsn_next) {
+        ps->state = HG_PEER_STREAM_GAP;
+        hg_event_put(peer->peers->config.events, HG_EVENT_stream_gap, hg_streams_at(streams, slot)->name,
+                     ps->lsn_next, header->lsn_first);
+        return false;
+    }
+#ifndef HG_SEEDED_BUG_SKIP_CHAIN_CHECK
+    if (header->lsn_first < ps->lsn_next ||
+        memcmp(header->chain_previous, ps->chain, sizeof(ps->chain)) != 0) {
+        stream_diverged(peer, slot, ps->lsn_next);
+        return false;
+    }
+#endif
+    ps->verified = 1;
+    ps->lsn_next = header->lsn_end;
+    memcpy(ps->chain, header->chain, sizeof(ps->chain));
+    hg_peers_claim(peer, slot, 0);
+    return true;
+}
+
+bool hg_peers_batch_next(void *ctx, struct hg_lane_batch *batch)
+{
+    struct hg_peer_session *session = ctx;
+    struct hg_peer *peer = session->peer;
+    if (peer->current < 0 || session != &peer->sessions[peer->current] || peer->cursor.sequence == 0 ||
+        peer->read_corrupt)
+        return false;
+    for (uint32_t looked = 0; looked < HG_PEER_NEXT_BUDGET; looked++) {
+        const struct hg_batch_header *header;
+        int rc = hg_cursor_peek(&peer->cursor, peer->peers->config.log, &header);
+        if (rc == -ENOENT) {
+            /* Trimmed under us: go on at the tail, where each stream that misses something says so by name.
+             */
+            peer->cursor.sequence = hg_log_tail_sequence(peer->peers->config.log);
+            peer->cursor.offset = 0;
+            continue;
+        }
+        if (rc == -EBADMSG) {
+            peer->read_corrupt = true;
+            hg_event_put(peer->peers->config.events, HG_EVENT_read_corrupt, peer->name, peer->cursor.sequence,
+                         0);
+        }
+        if (rc <= 0)
+            return false;
+        struct hg_cursor here = peer->cursor;
+        hg_cursor_advance(&peer->cursor, header);
+        int32_t slot = header->flags & HG_BATCH_LOCAL
+                           ? -1
+                           : hg_streams_find(peer->peers->config.streams, header->stream);
+        if (slot < 0 || !stream_take(peer, (uint32_t)slot, header))
+            continue;
+        batch->alias = (uint32_t)slot;
+        batch->bytes = hg_batch_bytes(header);
+        batch->lsn_first = header->lsn_first;
+        batch->lsn_end = header->lsn_end;
+        batch->sequence = here.sequence;
+        batch->offset = here.offset;
+        return true;
+    }
+    return false;
+}
+
+const uint8_t *hg_peers_batch_bytes(void *ctx, const struct hg_lane_batch *batch)
+{
+    const struct hg_peer_session *session = ctx;
+    const uint8_t *payload;
+    uint32_t payload_bytes;
+    if (hg_log_at(session->peer->peers->config.log, batch->sequence, &payload, &payload_bytes) != 1)
+        return NULL;
+    hg_assert((uint64_t)batch->offset + batch->bytes <= payload_bytes);
+    return payload + batch->offset;
+}
+
+void hg_peers_batch_acked(void *ctx, const struct hg_lane_batch *batch)
+{
+    /* Received is not durable: nothing moves before the peer says so. */
+    (void)ctx;
+    (void)batch;
+}

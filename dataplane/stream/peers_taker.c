@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Streams that a peer originates, as we take them: answering where we stand, appending, reporting what is
+ * durable.
+ */
+#include "dataplane/stream/peers_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static void answer_send(struct hg_peer_session *session, uint32_t alias, uint16_t status,
+                        const struct hg_stream_state *s)
+{
+    struct hg_wire_stream_answer answer;
+    memset(&answer, 0, sizeof(answer));
+    answer.control.type = HG_WIRE_STREAM_ANSWER;
+    answer.control.bytes = sizeof(answer);
+    answer.control.alias = alias;
+    answer.status = status;
+    if (s != NULL) {
+        answer.incarnation = s->incarnation;
+        answer.lsn_durable = s->lsn_durable;
+        answer.epoch = s->epoch;
+        memcpy(answer.chain, s->chain_durable, sizeof(answer.chain));
+    }
+    (void)hg_lane_control_send(session->lane, &answer.control);
+}
+
+static uint16_t open_check(struct hg_peer *peer, const struct hg_wire_stream_open *open, int32_t slot)
+{
+    if (slot < 0)
+        return HG_WIRE_REFUSED_UNKNOWN;
+    const struct hg_stream_state *s = hg_streams_at(peer->peers->config.streams, (uint32_t)slot);
+    if (!s->configured || s->origin_local || s->kind != open->kind || s->region != open->region)
+        return HG_WIRE_REFUSED_UNKNOWN;
+    if (open->epoch < s->epoch)
+        return HG_WIRE_REFUSED_EPOCH;
+    return HG_WIRE_OK;
+}
+
+/* Returns false when the log has no room to record whose stream this is: try again. */
+static bool open_handle(struct hg_peer_session *session, const struct hg_wire_stream_open *open)
+{
+    struct hg_peer *peer = session->peer;
+    struct hg_streams *streams = peer->peers->config.streams;
+    uint32_t alias = open->control.alias;
+    if (alias >= HG_WIRE_ALIASES_MAX) {
+        answer_send(session, alias, HG_WIRE_REFUSED_LIMIT, NULL);
+        return true;
+    }
+    int32_t slot = hg_streams_find(streams, open->stream);
+    uint16_t status = open_check(peer, open, slot);
+    if (status == HG_WIRE_REFUSED_UNKNOWN) {
+        char name[HG_NAME_BYTES];
+        snprintf(name, sizeof(name), "%.*s", HG_NAME_BYTES - 1, open->name);
+        hg_event_put(peer->peers->config.events, HG_EVENT_stream_not_here, name, open->stream, 0);
+    }
+    if (status == HG_WIRE_OK) {
+        int rc = hg_streams_adopt(streams, (uint32_t)slot, open->system_identifier, open->incarnation,
+                                  open->lsn_unit_bytes);
+        if (rc == -EAGAIN)
+            return false;
+        if (rc != 0)
+            status = rc == -ESTALE ? HG_WIRE_REFUSED_INCARNATION : HG_WIRE_REFUSED_SYSTEM;
+    }
+    if (status != HG_WIRE_OK) {
+        answer_send(session, alias, status, NULL);
+        return true;
+    }
+    const struct hg_stream_state *s = hg_streams_at(streams, (uint32_t)slot);
+    if (peer->aliases[alias].slot < 0) {
+        uint64_t lsn_next = s->lsn_begin != 0 ? s->lsn_sealed : open->lsn_begin;
+        if (hg_lane_alias_open(session->lane, alias, lsn_next) != 0) {
+            answer_send(session, alias, HG_WIRE_REFUSED_LIMIT, NULL);
+            return true;
+        }
+        peer->aliases[alias].slot = slot;
+        peer->aliases[alias].lsn_reported = s->lsn_durable;
+    }
+    answer_send(session, alias, HG_WIRE_OK, s);
+    return true;
+}
+
+void hg_peers_open_received(struct hg_peer_session *session, const struct hg_wire_stream_open *open)
+{
+    struct hg_peer *peer = session->peer;
+    if (open_handle(session, open))
+        return;
+    /* One waits; others are offered again by their origin's own retry. */
+    peer->waiting = *open;
+    peer->waiting_used = true;
+}
+
+void hg_peers_retry_waiting(struct hg_peer *peer)
+{
+    if (!peer->waiting_used || peer->current < 0)
+        return;
+    peer->waiting_used = false;
+    struct hg_wire_stream_open open = peer->waiting;
+    hg_peers_open_received(&peer->sessions[peer->current], &open);
+}
+
+int hg_peers_batch_received(void *ctx, uint32_t alias, const uint8_t *batch, uint32_t bytes)
+{
+    struct hg_peer_session *session = ctx;
+    struct hg_peer *peer = session->peer;
+    hg_assert(alias < HG_WIRE_ALIASES_MAX);
+    int32_t slot = peer->aliases[alias].slot;
+    if (slot < 0)
+        return -ENOENT;
+    struct hg_streams *streams = peer->peers->config.streams;
+    enum hg_sealed_reason reason =
+        hg_streams_append_sealed(streams, (uint32_t)slot, batch, bytes, peer->peers->now_ns);
+    if (reason == HG_SEALED_OK)
+        return 0;
+    if (reason == HG_SEALED_WOULD_BLOCK)
+        return -EAGAIN;
+    const struct hg_stream_state *s = hg_streams_at(streams, (uint32_t)slot);
+    struct hg_wire_stream_close close;
+    memset(&close, 0, sizeof(close));
+    close.control.type = HG_WIRE_STREAM_CLOSE;
+    close.control.bytes = sizeof(close);
+    close.control.alias = alias;
+    close.reason = HG_WIRE_REFUSED_BATCH;
+    (void)hg_lane_control_send(session->lane, &close.control);
+    peer->aliases[alias].slot = -1;
+    hg_event_put(peer->peers->config.events, HG_EVENT_stream_refused_batch, s->name, s->lsn_sealed, reason);
+    return -EBADMSG;
+}
+
+void hg_peers_report_durable(struct hg_peer *peer)
+{
+    struct hg_peer_session *session = &peer->sessions[peer->current];
+    struct hg_streams *streams = peer->peers->config.streams;
+    for (uint32_t alias = 0; alias < peer->peers->config.streams_max; alias++) {
+        struct hg_peer_alias *pa = &peer->aliases[alias];
+        if (pa->slot < 0)
+            continue;
+        const struct hg_stream_state *s = hg_streams_at(streams, (uint32_t)pa->slot);
+        if (s->lsn_durable <= pa->lsn_reported)
+            continue;
+        struct hg_wire_stream_durable durable;
+        memset(&durable, 0, sizeof(durable));
+        durable.control.type = HG_WIRE_STREAM_DURABLE;
+        durable.control.bytes = sizeof(durable);
+        durable.control.alias = alias;
+        durable.lsn_durable = s->lsn_durable;
+        if (hg_lane_control_send(session->lane, &durable.control) != 0)
+            return;
+        pa->lsn_reported = s->lsn_durable;
+    }
+}
+
+static void durable_received(struct hg_peer *peer, const struct hg_wire_stream_durable *durable)
+{
+    uint32_t slot = durable->control.alias;
+    if (slot >= hg_streams_count(peer->peers->config.streams))
+        return;
+    hg_peers_claim(peer, slot, durable->lsn_durable);
+}
+
+void hg_peers_control_received(void *ctx, const struct hg_wire_control *frame)
+{
+    struct hg_peer_session *session = ctx;
+    union {
+        struct hg_wire_control control;
+        struct hg_wire_stream_open open;
+        struct hg_wire_stream_answer answer;
+        struct hg_wire_stream_durable durable;
+        struct hg_wire_stream_close close;
+    } copy;
+    static const uint16_t sizes[] = {
+        [HG_WIRE_STREAM_OPEN - HG_WIRE_CONTROL_FIRST] = sizeof(copy.open),
+        [HG_WIRE_STREAM_ANSWER - HG_WIRE_CONTROL_FIRST] = sizeof(copy.answer),
+        [HG_WIRE_STREAM_DURABLE - HG_WIRE_CONTROL_FIRST] = sizeof(copy.durable),
+        [HG_WIRE_STREAM_CLOSE - HG_WIRE_CONTROL_FIRST] = sizeof(copy.close),
+    };
+    uint32_t kind = (uint32_t)frame->type - HG_WIRE_CONTROL_FIRST;
+    if (kind >= HG_COUNT(sizes) || frame->bytes != sizes[kind])
+        return; /* the lane counts frames of an unknown type or size */
+    memcpy(&copy, frame, frame->bytes);
+    switch (frame->type) {
+    case HG_WIRE_STREAM_OPEN:
+        hg_peers_open_received(session, &copy.open);
+        break;
+    case HG_WIRE_STREAM_ANSWER:
+        hg_peers_answer_received(session, &copy.answer);
+        break;
+    case HG_WIRE_STREAM_DURABLE:
+        durable_received(session->peer, &copy.durable);
+        break;
+    default:
+        hg_peers_close_received(session->peer, &copy.close);
+    }
+}
