@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dataplane/exchange.h"
+
+#include <openssl/crypto.h>
+
+void hg_exchange_init(struct hg_exchange *exchange, struct hg_clock *clock, struct hg_mailbox *to_worker)
+{
+    memset(exchange, 0, sizeof(*exchange));
+    exchange->clock = clock;
+    exchange->to_worker = to_worker;
+}
+
+void hg_exchange_wipe(struct hg_exchange *exchange)
+{
+    for (uint32_t i = 0; i < HG_CONTROL_PEERS_MAX; i++)
+        if (exchange->used[i])
+            hg_handshake_wipe(&exchange->handshakes[i]);
+    memset(exchange->used, 0, sizeof(exchange->used));
+}
+
+void hg_exchange_peer(struct hg_exchange *exchange, uint32_t peer, const struct hg_handshake_config *config,
+                      uint64_t now_ns)
+{
+    hg_assert(peer < HG_CONTROL_PEERS_MAX);
+    if (exchange->used[peer])
+        return;
+    exchange->used[peer] = true;
+    exchange->peer_count = (uint32_t)hg_max_u64(exchange->peer_count, peer + 1);
+    hg_handshake_init(&exchange->handshakes[peer], config, now_ns);
+}
+
+static uint64_t exchange_random(void *ctx)
+{
+    struct hg_exchange *exchange = ctx;
+    return exchange->clock->random_u64(exchange->clock);
+}
+
+/* A full mailbox loses a message as the network might; the handshake's retry repairs both alike. Keys are
+ * different: without them this side would think itself established, so it begins anew. */
+static void exchange_act(struct hg_exchange *exchange, uint32_t peer, int events, const struct hg_letter *out,
+                         const struct hg_handshake_keys *keys, uint64_t now_ns)
+{
+    if (events & HG_HANDSHAKE_ESTABLISHED) {
+        struct hg_letter letter;
+        memset(&letter, 0, sizeof(letter));
+        letter.type = HG_LETTER_KEYS;
+        letter.peer = peer;
+        letter.body.keys = *keys;
+        if (!hg_mailbox_put(exchange->to_worker, &letter))
+            hg_handshake_restart(&exchange->handshakes[peer], now_ns);
+        OPENSSL_cleanse(&letter, sizeof(letter));
+    }
+    if (events & HG_HANDSHAKE_SEND)
+        (void)hg_mailbox_put(exchange->to_worker, out);
+}
+
+void hg_exchange_letter(struct hg_exchange *exchange, const struct hg_letter *letter, uint64_t now_ns)
+{
+    struct hg_handshake_keys keys;
+    struct hg_letter out;
+    if (letter->peer >= exchange->peer_count || !exchange->used[letter->peer])
+        return;
+    struct hg_handshake *handshake = &exchange->handshakes[letter->peer];
+    if (letter->type == HG_LETTER_REKEY) {
+        hg_handshake_restart(handshake, now_ns);
+        return;
+    }
+    memset(&out, 0, sizeof(out));
+    out.type = HG_LETTER_HANDSHAKE_OUT;
+    out.peer = letter->peer;
+    int events = hg_handshake_receive(handshake, letter->body.handshake.data, letter->body.handshake.bytes,
+                                      now_ns, exchange_random, exchange, out.body.handshake.data,
+                                      &out.body.handshake.bytes, &keys);
+    exchange_act(exchange, letter->peer, events, &out, &keys, now_ns);
+    OPENSSL_cleanse(&keys, sizeof(keys));
+}
+
+uint64_t hg_exchange_tick(struct hg_exchange *exchange, uint64_t now_ns)
+{
+    uint64_t deadline_ns = HG_TIME_NEVER;
+    for (uint32_t peer = 0; peer < exchange->peer_count; peer++) {
+        struct hg_letter out;
+        if (!exchange->used[peer])
+            continue;
+        memset(&out, 0, sizeof(out));
+        out.type = HG_LETTER_HANDSHAKE_OUT;
+        out.peer = peer;
+        int events = hg_handshake_tick(&exchange->handshakes[peer], now_ns, exchange_random, exchange,
+                                       out.body.handshake.data, &out.body.handshake.bytes);
+        exchange_act(exchange, peer, events, &out, NULL, now_ns);
+        deadline_ns = hg_min_u64(deadline_ns, hg_handshake_deadline_ns(&exchange->handshakes[peer]));
+    }
+    return deadline_ns;
+}

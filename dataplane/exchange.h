@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Housekeeping's side of key agreement: one handshake a peer, driven by the letters that the worker sends and
+ * by time. Pure; in production on the housekeeping thread, in the simulator on the node.
+ */
+#ifndef HG_EXCHANGE_H
+#define HG_EXCHANGE_H
+
+#include "dataplane/mailbox.h"
+#include "drivers/clock/clock.h"
+
+struct hg_exchange {
+    struct hg_clock *clock;
+    struct hg_mailbox *to_worker;
+    uint32_t peer_count;
+    bool used[HG_CONTROL_PEERS_MAX];
+    struct hg_handshake handshakes[HG_CONTROL_PEERS_MAX];
+};
+
+void hg_exchange_init(struct hg_exchange *exchange, struct hg_clock *clock, struct hg_mailbox *to_worker);
+/* Begins agreeing with a peer (its index in the worker). A peer that is known already keeps its exchange. */
+void hg_exchange_peer(struct hg_exchange *exchange, uint32_t peer, const struct hg_handshake_config *config,
+                      uint64_t now_ns);
+/* HANDSHAKE_IN and REKEY. */
+void hg_exchange_letter(struct hg_exchange *exchange, const struct hg_letter *letter, uint64_t now_ns);
+/* Timers. Returns when to call again. */
+uint64_t hg_exchange_tick(struct hg_exchange *exchange, uint64_t now_ns);
+void hg_exchange_wipe(struct hg_exchange *exchange);
+
+#endif

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dataplane/link.h"
+
+#include <arpa/inet.h>
+
+void hg_link_init(struct hg_link *link, struct hg_peers *peers)
+{
+    memset(link, 0, sizeof(*link));
+    link->peers = peers;
+}
+
+/* ---- receiving
+ * --------------------------------------------------------------------------------------------------- */
+
+static int32_t peer_of_address(const struct hg_link *link, uint32_t address)
+{
+    for (uint32_t i = 0; i < hg_peers_count(link->peers); i++)
+        if (ntohl(hg_peers_at(link->peers, i)->address) == address)
+            return (int32_t)i;
+    return -1;
+}
+
+static void handshake_in(struct hg_link *link, const struct hg_encapsulation *outer, const uint8_t *message,
+                         uint32_t bytes)
+{
+    int32_t peer = peer_of_address(link, outer->ip_source);
+    if (peer < 0) {
+        link->counters.drop_source++;
+    } else if (bytes > HG_HANDSHAKE_BYTES_MAX) {
+        link->counters.drop_handshake_size++;
+    } else if (!link->handshake(link->ctx, (uint32_t)peer, message, bytes)) {
+        link->counters.drop_mailbox++;
+    } else {
+        link->counters.rx_handshake++;
+    }
+}
+
+static void data_in(struct hg_link *link, const struct hg_encapsulation *outer, const uint8_t *esp,
+                    uint32_t bytes, uint64_t now_ns)
+{
+    uint32_t inner_bytes;
+    uint64_t packet_number;
+    struct hg_peer_session *session = hg_peers_session_of_spi(link->peers, hg_esp_spi(esp, bytes));
+    if (session == NULL) {
+        link->counters.drop_spi++;
+        /* We restarted, or never got the last message of the handshake: ask for keys, but not at line rate.
+         */
+        int32_t peer = peer_of_address(link, outer->ip_source);
+        if (peer >= 0 && now_ns - link->spi_rekey_ns[peer] >= HG_HANDSHAKE_HELLO_GAP_NS) {
+            link->spi_rekey_ns[peer] = now_ns;
+            link->rekey(link->ctx, (uint32_t)peer);
+        }
+        return;
+    }
+    enum hg_esp_reason reason =
+        hg_esp_open(session->sa_rx, esp, bytes, link->inner, &inner_bytes, &packet_number);
+    link->esp_counts[reason]++;
+    if (reason != HG_ESP_OK)
+        return;
+    link->counters.rx_data++;
+    hg_peers_receive(session, link->inner, inner_bytes, packet_number, now_ns);
+}
+
+static void packet_in(struct hg_link *link, const struct hg_packet *packet, uint64_t now_ns)
+{
+    struct hg_encapsulation outer;
+    const uint8_t *payload;
+    uint32_t payload_bytes;
+    enum hg_encapsulation_reason reason = HG_ENCAPSULATION_SHORT;
+    if (packet->bytes <= HG_PORT_FRAME_BYTES_MAX)
+        reason = hg_encapsulation_read(packet->data, packet->bytes, &outer, &payload, &payload_bytes);
+    link->encapsulation_counts[reason]++;
+    if (reason != HG_ENCAPSULATION_OK)
+        return;
+    if (outer.ip_destination != link->address)
+        link->counters.drop_address++;
+    else if (outer.port_destination == HG_WIRE_UDP_PORT_HANDSHAKE)
+        handshake_in(link, &outer, payload, payload_bytes);
+    else if (outer.port_destination == HG_WIRE_UDP_PORT_DATA)
+        data_in(link, &outer, payload, payload_bytes, now_ns);
+    else
+        link->counters.drop_address++;
+}
+
+uint32_t hg_link_receive(struct hg_link *link, uint64_t now_ns)
+{
+    struct hg_packet packets[HG_PORT_BURST_MAX];
+    uint32_t total = 0;
+    if (link->port == NULL || !link->port->link_up)
+        return 0;
+    for (uint32_t burst = 0; burst < HG_LINK_BURSTS_TURN; burst++) {
+        uint32_t n = link->port->receive(link->port, packets, HG_PORT_BURST_MAX);
+        for (uint32_t i = 0; i < n; i++)
+            packet_in(link, &packets[i], now_ns);
+        if (n > 0)
+            link->port->release(link->port, packets, n);
+        total += n;
+        if (n < HG_PORT_BURST_MAX)
+            break;
+    }
+    return total;
+}
+
+/* ---- sending
+ * ------------------------------------------------------------------------------------------------------ */
+
+static struct hg_encapsulation outer_to(const struct hg_link *link, const struct hg_peer *peer,
+                                        uint16_t udp_port)
+{
+    struct hg_encapsulation outer;
+    memset(&outer, 0, sizeof(outer));
+    memcpy(outer.mac_source, link->port->mac, sizeof(outer.mac_source));
+    memcpy(outer.mac_destination, peer->mac, sizeof(outer.mac_destination));
+    outer.ip_source = link->address;
+    outer.ip_destination = ntohl(peer->address);
+    outer.port_source = udp_port;
+    outer.port_destination = udp_port;
+    return outer;
+}
+
+/* Gives packets to the port; what it does not take now goes first next time. */
+static void packets_out(struct hg_link *link, struct hg_packet *packets, uint32_t n)
+{
+    hg_assert(link->waiting_count == 0 && n <= HG_PORT_BURST_MAX);
+    uint32_t sent = n > 0 ? link->port->transmit(link->port, packets, n) : 0;
+    link->waiting_count = n - sent;
+    link->counters.tx_busy += n - sent;
+    memcpy(link->waiting, packets + sent, (n - sent) * sizeof(packets[0]));
+}
+
+static bool waiting_out(struct hg_link *link)
+{
+    if (link->waiting_count == 0)
+        return true;
+    uint32_t sent = link->port->transmit(link->port, link->waiting, link->waiting_count);
+    link->waiting_count -= sent;
+    memmove(link->waiting, link->waiting + sent, link->waiting_count * sizeof(link->waiting[0]));
+    return link->waiting_count == 0;
+}
+
+static bool session_seal(struct hg_link *link, struct hg_peer_session *session,
+                         const struct hg_encapsulation *outer, const struct hg_lane_packet *inner,
+                         struct hg_packet *packet)
+{
+    uint8_t *frame = packet->data;
+    uint32_t esp_bytes = hg_esp_seal(session->sa_tx, inner->pieces, inner->piece_count,
+                                     frame + HG_WIRE_OUTER_BYTES, packet->bytes_max - HG_WIRE_OUTER_BYTES);
+    if (esp_bytes == 0) {
+        link->counters.tx_exhausted++;
+        return false;
+    }
+    packet->bytes = hg_encapsulation_write(outer, esp_bytes, frame);
+    return true;
+}
+
+/* A packet to build into: most turns have nothing to send, so one is kept at hand rather than taken and given
+ * back. */
+static bool spare_take(struct hg_link *link, struct hg_packet *packet)
+{
+    if (!link->spare_used && link->port->allocate(link->port, &link->spare, 1) != 1) {
+        link->counters.tx_nobuf++;
+        return false;
+    }
+    *packet = link->spare;
+    link->spare_used = false;
+    return true;
+}
+
+/* One burst of a session. Returns packets handed to the port. */
+static uint32_t session_burst(struct hg_link *link, struct hg_peer_session *session, uint64_t now_ns)
+{
+    struct hg_packet packets[HG_PORT_BURST_MAX];
+    struct hg_lane_packet inner;
+    uint32_t n = 0;
+    struct hg_encapsulation outer = outer_to(link, session->peer, HG_WIRE_UDP_PORT_DATA);
+    while (n < HG_PORT_BURST_MAX) {
+        if (!spare_take(link, &packets[n]))
+            break;
+        bool built = hg_lane_build(session->lane, hg_esp_next_number(session->sa_tx), now_ns, &inner) > 0;
+        if (!built || !session_seal(link, session, &outer, &inner, &packets[n])) {
+            link->spare = packets[n];
+            link->spare_used = true;
+            break;
+        }
+        n++;
+    }
+    packets_out(link, packets, n);
+    link->counters.tx_data += n;
+    return n;
+}
+
+uint32_t hg_link_transmit(struct hg_link *link, uint64_t now_ns)
+{
+    uint32_t total = 0;
+    if (link->port == NULL || !link->port->link_up || !waiting_out(link))
+        return 0;
+    for (uint32_t i = 0; i < hg_peers_count(link->peers); i++) {
+        struct hg_peer *peer = hg_peers_at(link->peers, i);
+        for (uint32_t j = 0; j < HG_PEER_SESSIONS; j++) {
+            struct hg_peer_session *session = &peer->sessions[j];
+            for (uint32_t sent = 0; session->live && sent < HG_LINK_PACKETS_TURN;) {
+                uint32_t n = session_burst(link, session, now_ns);
+                sent += n;
+                total += n;
+                if (link->waiting_count > 0)
+                    return total;
+                if (n < HG_PORT_BURST_MAX)
+                    break;
+            }
+        }
+    }
+    return total;
+}
+
+void hg_link_handshake_send(struct hg_link *link, uint32_t peer, const uint8_t *message, uint32_t bytes)
+{
+    struct hg_packet packet;
+    if (link->port == NULL || !link->port->link_up || !waiting_out(link))
+        return; /* lost as on the link; the handshake retries */
+    if (!spare_take(link, &packet))
+        return;
+    struct hg_encapsulation outer =
+        outer_to(link, hg_peers_at(link->peers, peer), HG_WIRE_UDP_PORT_HANDSHAKE);
+    uint8_t *frame = packet.data;
+    hg_assert(packet.bytes_max >= HG_WIRE_OUTER_BYTES + bytes);
+    packet.bytes = hg_encapsulation_write(&outer, bytes, frame);
+    memcpy(frame + HG_WIRE_OUTER_BYTES, message, bytes);
+    packets_out(link, &packet, 1);
+    link->counters.tx_handshake++;
+}
+
+uint64_t hg_link_deadline_ns(const struct hg_link *link)
+{
+    uint64_t deadline_ns = HG_TIME_NEVER;
+    for (uint32_t i = 0; i < hg_peers_count(link->peers); i++) {
+        const struct hg_peer *peer = hg_peers_at(link->peers, i);
+        for (uint32_t j = 0; j < HG_PEER_SESSIONS; j++)
+            if (peer->sessions[j].live)
+                deadline_ns = hg_min_u64(deadline_ns, hg_lane_deadline_ns(peer->sessions[j].lane));
+    }
+    return deadline_ns;
+}

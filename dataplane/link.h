@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Between a port and the sessions of the peers: outer headers, ESP, who a packet is from. Pure core over
+ * hg_port. Owning worker only.
+ */
+#ifndef HG_LINK_H
+#define HG_LINK_H
+
+#include "dataplane/stream/peers.h"
+#include "dataplane/transport/encapsulation.h"
+#include "drivers/net/port.h"
+
+#define HG_LINK_BURSTS_TURN  4u  /* received in a turn at most */
+#define HG_LINK_PACKETS_TURN 64u /* sent to one session in a turn at most */
+
+#define HG_LINK_COUNTERS(X)                                                                                  \
+    X(rx_data, "data packets opened")                                                                        \
+    X(rx_handshake, "handshake messages received")                                                           \
+    X(tx_data, "data packets sent")                                                                          \
+    X(tx_handshake, "handshake messages sent")                                                               \
+    X(drop_spi, "packets of an unknown SPI: the sender has keys that we don't; new ones are agreed on")      \
+    X(drop_address, "packets to another IP address or UDP port")                                             \
+    X(drop_source, "handshake messages from an address that is no peer")                                     \
+    X(drop_handshake_size, "handshake messages longer than any")                                             \
+    X(drop_mailbox, "handshake messages that found housekeeping busy")                                       \
+    X(tx_nobuf, "times there was no packet buffer to send with")                                             \
+    X(tx_busy, "packets that the port did not take at once")                                                 \
+    X(tx_exhausted, "packets not sent because their key is used up")
+struct hg_link_counters {
+#define HG_X(name, text) uint64_t name;
+    HG_LINK_COUNTERS(HG_X)
+#undef HG_X
+};
+
+struct hg_link {
+    struct hg_port *port; /* NULL until there is one */
+    uint32_t address;     /* ours, IPv4, host order */
+    struct hg_peers *peers;
+    struct hg_link_counters counters;
+    uint64_t esp_counts[HG_ESP_REASON_COUNT];
+    uint64_t encapsulation_counts[HG_ENCAPSULATION_REASON_COUNT];
+    uint64_t spi_rekey_ns[HG_PEERS_MAX]; /* when an unknown SPI last made us ask for new keys */
+    /* A handshake message of this peer; false = could not be taken. */
+    bool (*handshake)(void *ctx, uint32_t peer, const uint8_t *message, uint32_t bytes);
+    void (*rekey)(void *ctx, uint32_t peer);
+    void *ctx;
+    struct hg_packet waiting[HG_PORT_BURST_MAX]; /* sealed, refused by the port: they go first */
+    uint32_t waiting_count;
+    struct hg_packet spare; /* allocated, not yet needed */
+    bool spare_used;
+    uint8_t inner[HG_PORT_FRAME_BYTES_MAX];
+};
+
+void hg_link_init(struct hg_link *link, struct hg_peers *peers);
+/* Receives bursts and gives what opens to its lane. Returns packets received. */
+uint32_t hg_link_receive(struct hg_link *link, uint64_t now_ns);
+/* Builds, seals and sends what lanes have, a share for each session. Returns packets sent. */
+uint32_t hg_link_transmit(struct hg_link *link, uint64_t now_ns);
+/* Sends one handshake message. */
+void hg_link_handshake_send(struct hg_link *link, uint32_t peer, const uint8_t *message, uint32_t bytes);
+/* When a lane may have something to send. */
+uint64_t hg_link_deadline_ns(const struct hg_link *link);
+
+#endif

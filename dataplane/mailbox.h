@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The two bounded SPSC queues between a worker and the housekeeping of its process: letters of a fixed size,
+ * copied in and out. The only way either touches the other's state. In production the two sides are threads;
+ * in the simulator they take turns in one.
+ */
+#ifndef HG_MAILBOX_H
+#define HG_MAILBOX_H
+
+#include "dataplane/security/handshake.h"
+#include "dataplane/stream/event.h"
+#include "drivers/ipc/client_socket.h"
+#include "drivers/ipc/control_state.h"
+
+#include <stdatomic.h>
+
+#define HG_MAILBOX_LETTERS 256u /* power of two */
+
+enum hg_letter_type {
+    /* worker -> housekeeping */
+    HG_LETTER_EVENT = 1,
+    HG_LETTER_HANDSHAKE_IN,  /* a handshake message came from this address */
+    HG_LETTER_REKEY,         /* agree on new keys with this peer */
+    HG_LETTER_CONFIG_DONE,   /* code, text in name; the config is housekeeping's again */
+    HG_LETTER_CLIENT_ANSWER, /* to an ATTACH */
+    HG_LETTER_CLIENT_CLOSED, /* the worker has let go of this client's memory */
+    HG_LETTER_CLIENT_POISONED,
+    HG_LETTER_CONSUMER_REMOVED, /* code */
+    HG_LETTER_STATUS_DONE,      /* the page is filled */
+    /* housekeeping -> worker */
+    HG_LETTER_CONFIG,        /* `pointer`: struct hg_control_config, lent until CONFIG_DONE */
+    HG_LETTER_PORT,          /* `pointer`: struct hg_port, ready to be polled; `number`: its IPv4 address */
+    HG_LETTER_HANDSHAKE_OUT, /* send this message to the peer */
+    HG_LETTER_KEYS,          /* agreed with this peer */
+    HG_LETTER_CLIENT_OPEN,   /* `pointer`: struct hg_client_ring, lent until CLIENT_CLOSED; `number`: its
+                                doorbell */
+    HG_LETTER_CLIENT_ATTACH,
+    HG_LETTER_CLIENT_DETACH,
+    HG_LETTER_CLIENT_CLOSE,
+    HG_LETTER_CONSUMER_REMOVE,
+    HG_LETTER_STATUS, /* `pointer`: struct hg_control_status to fill, lent until STATUS_DONE */
+};
+
+struct hg_letter {
+    uint32_t type;   /* enum hg_letter_type */
+    uint32_t peer;   /* index */
+    uint32_t client; /* housekeeping's number of a client */
+    int32_t code;
+    uint64_t number;
+    uint64_t number2;
+    void *pointer;
+    union {
+        struct hg_event event;
+        struct hg_handshake_keys keys;
+        struct {
+            uint32_t bytes;
+            uint8_t data[HG_HANDSHAKE_BYTES_MAX];
+        } handshake;
+        struct hg_client_attach attach;
+        struct hg_client_answer answer;
+        struct hg_client_detach detach;
+        char name[HG_NAME_BYTES];
+        char text[HG_CONTROL_TEXT_BYTES];
+    } body;
+};
+
+struct hg_mailbox {
+    _Atomic uint64_t head HG_CACHE_ALIGNED; /* written by the reader */
+    _Atomic uint64_t tail HG_CACHE_ALIGNED; /* written by the writer */
+    uint64_t refused_count;                 /* the writer's: letters that found the box full */
+    struct hg_letter letters[HG_MAILBOX_LETTERS];
+};
+
+/* Writer. Returns false, counted, when the box is full. */
+static inline bool hg_mailbox_put(struct hg_mailbox *box, const struct hg_letter *letter)
+{
+    uint64_t tail = atomic_load_explicit(&box->tail, memory_order_relaxed);
+    if (tail - atomic_load_explicit(&box->head, memory_order_acquire) == HG_MAILBOX_LETTERS) {
+        box->refused_count++;
+        return false;
+    }
+    box->letters[tail & (HG_MAILBOX_LETTERS - 1)] = *letter;
+    atomic_store_explicit(&box->tail, tail + 1, memory_order_release);
+    return true;
+}
+
+/* Reader. Returns false when it is empty. */
+static inline bool hg_mailbox_take(struct hg_mailbox *box, struct hg_letter *letter)
+{
+    uint64_t head = atomic_load_explicit(&box->head, memory_order_relaxed);
+    if (head == atomic_load_explicit(&box->tail, memory_order_acquire))
+        return false;
+    *letter = box->letters[head & (HG_MAILBOX_LETTERS - 1)];
+    atomic_store_explicit(&box->head, head + 1, memory_order_release);
+    return true;
+}
+
+static inline bool hg_mailbox_empty(struct hg_mailbox *box)
+{
+    return atomic_load_explicit(&box->head, memory_order_acquire) ==
+           atomic_load_explicit(&box->tail, memory_order_acquire);
+}
+
+#endif

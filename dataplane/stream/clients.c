@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Clients: their life, taking entries, positions. Delivery is in clients_deliver.c.
+ */
+#include "dataplane/stream/clients_internal.h"
+#include "drivers/client/heliograph.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct hg_clients *hg_clients_init(const struct hg_clients_config *config)
+{
+    struct hg_clients *clients = calloc(1, sizeof(*clients));
+    hg_assert(clients != NULL);
+    clients->config = *config;
+    return clients;
+}
+
+void hg_clients_free(struct hg_clients *clients)
+{
+    free(clients);
+}
+
+int hg_clients_open(struct hg_clients *clients, struct hg_client_ring *ring, int doorbell, const char *name,
+                    uint32_t pid, uint32_t uid)
+{
+    for (uint32_t i = 0; i < HG_CLIENTS_MAX; i++) {
+        struct hg_clients_entry *client = &clients->table[i];
+        if (client->used)
+            continue;
+        memset(client, 0, sizeof(*client));
+        client->used = true;
+        client->ring = ring;
+        client->doorbell = doorbell;
+        client->pid = pid;
+        client->uid = uid;
+        snprintf(client->name, sizeof(client->name), "%.*s", HG_NAME_BYTES - 1, name);
+        return (int)i;
+    }
+    return -ENOSPC;
+}
+
+static void slot_close(struct hg_clients *clients, struct hg_clients_slot *slot)
+{
+    if (!slot->used)
+        return;
+    if (slot->consumer >= 0)
+        hg_streams_consumer_at(clients->config.streams, (uint32_t)slot->consumer)->attached_count--;
+    slot->used = false;
+}
+
+void hg_clients_close(struct hg_clients *clients, uint32_t client)
+{
+    hg_assert(client < HG_CLIENTS_MAX && clients->table[client].used);
+    for (uint32_t i = 0; i < HG_CLIENT_SLOTS; i++)
+        slot_close(clients, &clients->table[client].slots[i]);
+    clients->table[client].used = false;
+}
+
+void hg_clients_detach(struct hg_clients *clients, uint32_t client, uint32_t slot, uint16_t attachment)
+{
+    hg_assert(client < HG_CLIENTS_MAX && clients->table[client].used && slot < HG_CLIENT_SLOTS);
+    struct hg_clients_slot *s = &clients->table[client].slots[slot];
+    if (s->used && s->attachment == attachment)
+        slot_close(clients, s);
+}
+
+const struct hg_clients_entry *hg_clients_at(const struct hg_clients *clients, uint32_t client)
+{
+    hg_assert(client < HG_CLIENTS_MAX);
+    return clients->table[client].used ? &clients->table[client] : NULL;
+}
+
+/* ---- attaching
+ * -------------------------------------------------------------------------------------------------- */
+
+static void __attribute__((format(printf, 3, 4)))
+refuse(struct hg_client_answer *answer, int32_t code, const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    vsnprintf(answer->text, sizeof(answer->text), format, list);
+    va_end(list);
+    answer->code = code;
+}
+
+static bool has_producer(const struct hg_clients *clients, uint32_t stream)
+{
+    for (uint32_t i = 0; i < HG_CLIENTS_MAX; i++)
+        for (uint32_t j = 0; clients->table[i].used && j < HG_CLIENT_SLOTS; j++)
+            if (clients->table[i].slots[j].used && clients->table[i].slots[j].append &&
+                !clients->table[i].slots[j].refused && clients->table[i].slots[j].stream == stream)
+                return true;
+    return false;
+}
+
+static bool attach_check(struct hg_clients *clients, const struct hg_client_attach *attach, uint32_t stream,
+                         struct hg_client_answer *answer)
+{
+    struct hg_streams *streams = clients->config.streams;
+    const struct hg_stream_state *s = hg_streams_at(streams, stream);
+    if ((attach->flags & HG_CLIENT_ATTACH_APPEND) && !s->origin_local) {
+        refuse(answer, HG_E_NOT_LEADER, "stream %s originates in region %u, this is region %u: append there",
+               attach->name, s->region, clients->config.region);
+        return false;
+    }
+    if ((attach->flags & HG_CLIENT_ATTACH_APPEND) && has_producer(clients, stream)) {
+        refuse(answer, HG_E_NOT_READY, "stream %s has a producer already, and takes one: stop it first",
+               attach->name);
+        return false;
+    }
+    int rc = hg_streams_adopt(streams, stream, attach->system_identifier, attach->incarnation,
+                              attach->lsn_unit_bytes);
+    if (rc == -EXDEV)
+        refuse(answer, HG_E_SYSTEM,
+               "stream %s belongs to PostgreSQL system %llu with segments of %u bytes, not to %llu with %u",
+               attach->name, (unsigned long long)s->system_identifier, s->lsn_unit_bytes,
+               (unsigned long long)attach->system_identifier, attach->lsn_unit_bytes);
+    else if (rc == -ESTALE)
+        refuse(answer, HG_E_INVALID,
+               "stream %s is at timeline %u, not %u: what is here is kept; see docs/postgres.md",
+               attach->name, s->incarnation, attach->incarnation);
+    else if (rc != 0)
+        refuse(answer, HG_E_NOT_READY,
+               "the log has no room to record whose stream %s is: see helioctl show log", attach->name);
+    return rc == 0;
+}
+
+static bool attach_subscribe(struct hg_clients *clients, const struct hg_client_attach *attach,
+                             struct hg_clients_slot *slot, struct hg_client_answer *answer)
+{
+    struct hg_streams *streams = clients->config.streams;
+    const struct hg_stream_state *s = hg_streams_at(streams, slot->stream);
+    uint64_t lsn_from = attach->lsn_from;
+    if (attach->consumer[0] != '\0') {
+        slot->consumer = hg_streams_consumer_add(streams, attach->consumer, slot->stream);
+        if (slot->consumer < 0) {
+            refuse(answer, HG_E_INVALID,
+                   "consumer %s can't be registered on %s: the name is taken by another stream, the table is "
+                   "full, or "
+                   "the log has no room",
+                   attach->consumer, attach->name);
+            return false;
+        }
+        struct hg_consumer_state *consumer = hg_streams_consumer_at(streams, (uint32_t)slot->consumer);
+        consumer->attached_count++;
+        lsn_from = lsn_from != 0 ? lsn_from : consumer->lsn;
+    }
+    /* Below the beginning nothing ever was; asked from there, the first byte must come first. */
+    slot->lsn_next = lsn_from != 0 ? hg_max_u64(lsn_from, s->lsn_begin) : 0;
+    slot->cursor.sequence =
+        hg_max_u64(1, slot->lsn_next != 0 ? hg_streams_sequence_of(streams, slot->stream, slot->lsn_next)
+                                          : hg_log_tail_sequence(clients->config.log));
+    slot->cursor.offset = 0;
+    answer->lsn_from = lsn_from != 0 ? lsn_from : hg_streams_lsn_oldest(streams, slot->stream);
+    return true;
+}
+
+static void attach_facts(struct hg_clients *clients, struct hg_client_ring *ring, uint32_t slot_index,
+                         struct hg_clients_slot *slot, struct hg_client_answer *answer)
+{
+    const struct hg_stream_state *s = hg_streams_at(clients->config.streams, slot->stream);
+    slot->attachment = hg_client_ring_slot_attach(ring, slot_index);
+    answer->slot = (uint16_t)slot_index;
+    answer->attachment = slot->attachment;
+    answer->kind = s->kind;
+    answer->incarnation = s->incarnation;
+    answer->lsn_unit_bytes = s->lsn_unit_bytes;
+    answer->stream = s->stream;
+    answer->epoch = s->epoch;
+    answer->system_identifier = s->system_identifier;
+    answer->lsn_oldest = hg_streams_lsn_oldest(clients->config.streams, slot->stream);
+    answer->lsn_end = s->lsn_taken;
+    answer->lsn_durable = s->lsn_durable;
+    answer->code = 0;
+    hg_clients_position_publish(clients, ring, slot_index, slot);
+}
+
+void hg_clients_attach(struct hg_clients *clients, uint32_t client, const struct hg_client_attach *attach,
+                       struct hg_client_answer *answer)
+{
+    hg_assert(client < HG_CLIENTS_MAX && clients->table[client].used);
+    struct hg_clients_entry *entry = &clients->table[client];
+    answer->request = attach->request;
+    int32_t stream = hg_streams_find_name(clients->config.streams, attach->name);
+    if (stream < 0 || !hg_streams_at(clients->config.streams, (uint32_t)stream)->configured) {
+        refuse(answer, HG_E_UNKNOWN, "no stream %s is configured on this node: see helioctl show streams",
+               attach->name);
+        return;
+    }
+    uint32_t index = 0;
+    while (index < HG_CLIENT_SLOTS && entry->slots[index].used)
+        index++;
+    if (index == HG_CLIENT_SLOTS) {
+        refuse(answer, HG_E_INVALID, "a client attaches %u streams at most", HG_CLIENT_SLOTS);
+        return;
+    }
+    if (!attach_check(clients, attach, (uint32_t)stream, answer))
+        return;
+    struct hg_clients_slot *slot = &entry->slots[index];
+    memset(slot, 0, sizeof(*slot));
+    slot->stream = (uint32_t)stream;
+    slot->consumer = -1;
+    slot->append = (attach->flags & HG_CLIENT_ATTACH_APPEND) != 0;
+    slot->subscribe = (attach->flags & HG_CLIENT_ATTACH_SUBSCRIBE) != 0;
+    if (slot->subscribe && !attach_subscribe(clients, attach, slot, answer))
+        return;
+    slot->used = true;
+    attach_facts(clients, entry->ring, index, slot, answer);
+}
+
+/* ---- taking
+ * ------------------------------------------------------------------------------------------------------ */
+
+static void slot_error(struct hg_clients_slot *slot, enum hg_deliver_type type, int32_t code, uint64_t lsn)
+{
+    slot->error_type = type;
+    slot->error_code = code;
+    slot->error_lsn = lsn;
+}
+
+static int32_t append_code(enum hg_append_reason reason)
+{
+    static const int32_t codes[HG_APPEND_REASON_COUNT] = {
+        [HG_APPEND_GAP] = HG_E_GAP,
+        [HG_APPEND_OVERLAP] = HG_E_OVERLAP,
+        [HG_APPEND_NOT_ORIGIN] = HG_E_NOT_LEADER,
+        [HG_APPEND_LIMITS] = HG_E_INVALID,
+        [HG_APPEND_STAMP] = HG_E_INVALID,
+    };
+    return codes[reason];
+}
+
+/* Returns false when the log takes nothing now: the record stays in the ring. */
+static bool take_record(struct hg_clients *clients, struct hg_clients_entry *client,
+                        const struct hg_append_record *record, const uint8_t *key, const uint8_t *data,
+                        uint64_t now_ns)
+{
+    struct hg_clients_slot *slot = &client->slots[record->slot];
+    struct hg_frame frame;
+    if (!slot->used || !slot->append || slot->refused || slot->attachment != record->attachment) {
+        clients->dropped_count++;
+        return true;
+    }
+    memset(&frame, 0, sizeof(frame));
+    frame.lsn = record->lsn;
+    frame.span = record->span;
+    frame.op = record->op;
+    frame.flags = record->flags & HG_APPEND_CONTINUES ? HG_FRAME_CONTINUES : 0;
+    frame.key_bytes = record->key_bytes;
+    frame.data_bytes = record->data_bytes;
+    frame.table_id = record->table_id;
+    frame.transaction_id = record->transaction_id;
+    frame.hlc = record->hlc;
+    frame.client_id = record->client_id;
+    frame.client_sequence = record->client_sequence;
+    frame.key = key;
+    frame.data = data;
+    enum hg_append_reason reason = hg_streams_append(clients->config.streams, slot->stream, &frame, now_ns);
+    if (reason == HG_APPEND_WOULD_BLOCK)
+        return false;
+    if (reason != HG_APPEND_OK) {
+        slot->refused = true;
+        slot_error(slot, HG_DELIVER_APPEND_REFUSED, append_code(reason), record->lsn);
+        if (reason == HG_APPEND_STAMP)
+            hg_event_put(clients->config.events, HG_EVENT_client_stamp, client->name, 0, 0);
+    }
+    return true;
+}
+
+static void client_poison(struct hg_clients *clients, struct hg_clients_entry *client)
+{
+    if (client->poisoned)
+        return;
+    client->poisoned = true;
+    if (client->ring->fault < HG_CLIENT_FAULT_COUNT)
+        clients->fault_counts[client->ring->fault]++;
+    hg_event_put(clients->config.events, HG_EVENT_client_poisoned, client->name, client->ring->fault, 0);
+}
+
+void hg_clients_poisoned_told(struct hg_clients *clients, uint32_t client)
+{
+    hg_assert(client < HG_CLIENTS_MAX);
+    clients->table[client].poisoned_told = true;
+}
+
+static bool client_take(struct hg_clients *clients, struct hg_clients_entry *client, uint64_t now_ns,
+                        bool *blocked)
+{
+    uint32_t entries = 0;
+    uint64_t bytes = 0;
+    while (entries < HG_CLIENTS_ENTRIES_TURN && bytes < HG_CLIENTS_BYTES_TURN) {
+        struct hg_append_record record;
+        const uint8_t *key, *data;
+        int rc = hg_client_ring_append_peek(client->ring, &record, &key, &data);
+        if (rc < 0)
+            client_poison(clients, client);
+        if (rc != 1)
+            break;
+        if (!take_record(clients, client, &record, key, data, now_ns)) {
+            *blocked = true;
+            break;
+        }
+        hg_client_ring_append_consume(client->ring);
+        entries++;
+        bytes += record.bytes;
+    }
+    client->append_bytes += bytes;
+    if (entries > 0)
+        hg_client_ring_publish(client->ring);
+    return entries > 0;
+}
+
+bool hg_clients_take(struct hg_clients *clients, uint64_t now_ns, bool *blocked)
+{
+    bool took = false;
+    *blocked = false;
+    for (uint32_t i = 0; i < HG_CLIENTS_MAX; i++)
+        if (clients->table[i].used && !clients->table[i].poisoned)
+            took |= client_take(clients, &clients->table[i], now_ns, blocked);
+    return took;
+}
+
+/* ---- positions
+ * --------------------------------------------------------------------------------------------------- */
+
+static uint32_t writable_why(const struct hg_clients_slot *slot, const struct hg_stream_state *s)
+{
+    if (!slot->append)
+        return HG_CLIENT_WHY_NOT_PRODUCER;
+    if (!s->origin_local)
+        return HG_CLIENT_WHY_NOT_ORIGIN;
+    return slot->refused ? HG_CLIENT_WHY_REFUSED : HG_CLIENT_WHY_NONE;
+}
+
+void hg_clients_position_publish(struct hg_clients *clients, struct hg_client_ring *ring, uint32_t slot_index,
+                                 const struct hg_clients_slot *slot)
+{
+    const struct hg_stream_state *s = hg_streams_at(clients->config.streams, slot->stream);
+    struct hg_client_position position;
+    memset(&position, 0, sizeof(position));
+    position.lsn_consumed = s->lsn_taken;
+    position.lsn_durable = s->lsn_durable;
+    position.lsn_committed = s->lsn_durable; /* a region of one node: its quorum is its own device */
+    position.lsn_oldest = hg_streams_lsn_oldest(clients->config.streams, slot->stream);
+    position.epoch = s->epoch;
+    position.system_identifier = s->system_identifier;
+    position.incarnation = s->incarnation;
+    position.lsn_unit_bytes = s->lsn_unit_bytes;
+    position.writable_why = writable_why(slot, s);
+    position.writable = position.writable_why == HG_CLIENT_WHY_NONE;
+    hg_assert(clients->config.region < HG_CLIENT_REGIONS);
+    position.lsn_durable_region[clients->config.region] = s->lsn_durable;
+    for (uint32_t i = 0; s->origin_local && i < hg_peers_count(clients->config.peers); i++) {
+        uint16_t region = hg_peers_at(clients->config.peers, i)->region;
+        if ((s->peers_mask & (UINT64_C(1) << i)) != 0 && region < HG_CLIENT_REGIONS)
+            position.lsn_durable_region[region] =
+                hg_max_u64(position.lsn_durable_region[region], s->lsn_peer[i]);
+    }
+    hg_client_ring_position_set(ring, slot_index, &position);
+}
+
+void hg_clients_publish(struct hg_clients *clients)
+{
+    for (uint32_t i = 0; i < HG_CLIENTS_MAX; i++) {
+        struct hg_clients_entry *client = &clients->table[i];
+        if (!client->used || client->poisoned)
+            continue;
+        for (uint32_t j = 0; j < HG_CLIENT_SLOTS; j++) {
+            struct hg_clients_slot *slot = &client->slots[j];
+            if (!slot->used)
+                continue;
+            if (hg_streams_at(clients->config.streams, slot->stream)->positions_changed)
+                hg_clients_position_publish(clients, client->ring, j, slot);
+            if (slot->consumer >= 0)
+                hg_streams_consumer_advance(clients->config.streams, (uint32_t)slot->consumer,
+                                            hg_client_ring_acknowledged(client->ring, j));
+        }
+        if (hg_client_ring_doorbell_needed(client->ring))
+            clients->config.doorbell(clients->config.ctx, client->doorbell);
+    }
+    for (uint32_t slot = 0; slot < hg_streams_count(clients->config.streams); slot++)
+        hg_streams_at(clients->config.streams, slot)->positions_changed = false;
+}
+
+bool hg_clients_sleep(struct hg_clients *clients)
+{
+    bool news = false;
+    for (uint32_t i = 0; i < HG_CLIENTS_MAX && !news; i++) {
+        struct hg_clients_entry *client = &clients->table[i];
+        if (!client->used || client->poisoned)
+            continue;
+        hg_client_ring_sleep_set(client->ring, true);
+        news = hg_client_ring_pending(client->ring);
+    }
+    if (news)
+        hg_clients_woken(clients);
+    return !news;
+}
+
+void hg_clients_woken(struct hg_clients *clients)
+{
+    for (uint32_t i = 0; i < HG_CLIENTS_MAX; i++)
+        if (clients->table[i].used && !clients->table[i].poisoned)
+            hg_client_ring_sleep_set(clients->table[i].ring, false);
+}
+
+const uint64_t *hg_clients_fault_counts(const struct hg_clients *clients)
+{
+    return clients->fault_counts;
+}
+
+uint64_t hg_clients_dropped_count(const struct hg_clients *clients)
+{
+    return clients->dropped_count;
+}

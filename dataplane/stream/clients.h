@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The clients of one worker: takes entries from their append rings into streams, delivers sealed batches of
+ * the streams they read, publishes positions. Sockets and descriptors are housekeeping's business. Owning
+ * worker only.
+ */
+#ifndef HG_STREAM_CLIENTS_H
+#define HG_STREAM_CLIENTS_H
+
+#include "dataplane/stream/peers.h"
+#include "drivers/ipc/client_socket.h"
+
+#define HG_CLIENTS_MAX          HG_CONTROL_CLIENTS_MAX
+#define HG_CLIENTS_ENTRIES_TURN 4096u /* taken from one client in a turn, so that others get theirs */
+#define HG_CLIENTS_BYTES_TURN   (1u << 20)
+#define HG_CLIENTS_DELIVER_TURN 256u /* batches to one client in a turn */
+
+struct hg_clients_slot {
+    bool used;
+    bool append;
+    bool subscribe;
+    bool refused; /* an append was refused: what follows of this attachment is dropped */
+    uint16_t attachment;
+    uint32_t stream; /* slot in the stream table */
+    int32_t consumer;
+    struct hg_cursor cursor;
+    uint64_t lsn_next;               /* to deliver; 0 = whatever comes first */
+    bool started;                    /* something was delivered: from there on without a gap */
+    enum hg_deliver_type error_type; /* waiting for room in the deliver ring; 0 = none */
+    int32_t error_code;
+    uint64_t error_lsn;
+};
+
+struct hg_clients_entry {
+    bool used;
+    bool poisoned;
+    bool poisoned_told; /* to housekeeping, which closes it */
+    char name[HG_NAME_BYTES];
+    uint32_t pid;
+    uint32_t uid;
+    int doorbell;                /* the client's eventfd */
+    struct hg_client_ring *ring; /* housekeeping's memory, lent until hg_clients_close */
+    struct hg_clients_slot slots[HG_CLIENT_SLOTS];
+    uint64_t append_bytes;
+    uint64_t deliver_bytes;
+};
+
+struct hg_clients_config {
+    struct hg_streams *streams;
+    struct hg_peers *peers;
+    struct hg_log *log;
+    struct hg_event_sink *events;
+    uint16_t region;
+    /* The client sleeps and has news: ring its doorbell. */
+    void (*doorbell)(void *ctx, int doorbell);
+    void *ctx;
+};
+
+struct hg_clients;
+
+struct hg_clients *hg_clients_init(const struct hg_clients_config *config);
+void hg_clients_free(struct hg_clients *clients);
+
+/* A client with its memory. Returns its index, or -ENOSPC. */
+int hg_clients_open(struct hg_clients *clients, struct hg_client_ring *ring, int doorbell, const char *name,
+                    uint32_t pid, uint32_t uid);
+/* Forgets it; its ring is the caller's again. */
+void hg_clients_close(struct hg_clients *clients, uint32_t client);
+/* Handles an ATTACH: fills the answer (its head, worker and flags are the caller's). */
+void hg_clients_attach(struct hg_clients *clients, uint32_t client, const struct hg_client_attach *attach,
+                       struct hg_client_answer *answer);
+void hg_clients_detach(struct hg_clients *clients, uint32_t client, uint32_t slot, uint16_t attachment);
+void hg_clients_poisoned_told(struct hg_clients *clients, uint32_t client);
+const struct hg_clients_entry *hg_clients_at(const struct hg_clients *clients,
+                                             uint32_t client); /* NULL = unused */
+
+/* Takes entries. Returns true when it took any; *blocked when the log takes nothing now. */
+bool hg_clients_take(struct hg_clients *clients, uint64_t now_ns, bool *blocked);
+/* Delivers batches and errors. Returns true when it delivered any. */
+bool hg_clients_deliver(struct hg_clients *clients);
+/* Publishes what moved, then rings doorbells. Once a turn, last. */
+void hg_clients_publish(struct hg_clients *clients);
+/* Before the worker sleeps: true = it may; false = there is news, turn again (nothing needs undoing). */
+bool hg_clients_sleep(struct hg_clients *clients);
+void hg_clients_woken(struct hg_clients *clients);
+
+/* Entries and records refused, by name: enum hg_client_fault. */
+const uint64_t *hg_clients_fault_counts(const struct hg_clients *clients);
+uint64_t
+hg_clients_dropped_count(const struct hg_clients *clients); /* entries of refused or old attachments */
+
+#endif

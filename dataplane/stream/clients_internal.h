@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the files of the clients share with each other and with nobody else.
+ */
+#ifndef HG_STREAM_CLIENTS_INTERNAL_H
+#define HG_STREAM_CLIENTS_INTERNAL_H
+
+#include "dataplane/stream/clients.h"
+
+struct hg_clients {
+    struct hg_clients_config config;
+    struct hg_clients_entry table[HG_CLIENTS_MAX];
+    uint64_t fault_counts[HG_CLIENT_FAULT_COUNT];
+    uint64_t dropped_count;
+};
+
+void hg_clients_position_publish(struct hg_clients *clients, struct hg_client_ring *ring, uint32_t slot_index,
+                                 const struct hg_clients_slot *slot);
+
+#endif

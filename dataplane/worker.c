@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dataplane/worker.h"
+#include "dataplane/worker_internal.h"
+
+#include <stdlib.h>
+
+/* ---- life
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+static void event_put(struct hg_event_sink *sink, const struct hg_event *event)
+{
+    struct hg_worker *worker = (struct hg_worker *)((char *)sink - offsetof(struct hg_worker, events));
+    struct hg_letter letter;
+    memset(&letter, 0, sizeof(letter));
+    letter.type = HG_LETTER_EVENT;
+    letter.body.event = *event;
+    if (!hg_mailbox_put(worker->config.outbox, &letter))
+        worker->events_dropped++;
+}
+
+static bool link_handshake(void *ctx, uint32_t peer, const uint8_t *message, uint32_t bytes)
+{
+    struct hg_worker *worker = ctx;
+    struct hg_letter letter;
+    hg_assert(bytes <= sizeof(letter.body.handshake.data));
+    memset(&letter, 0, sizeof(letter));
+    letter.type = HG_LETTER_HANDSHAKE_IN;
+    letter.peer = peer;
+    letter.body.handshake.bytes = bytes;
+    memcpy(letter.body.handshake.data, message, bytes);
+    return hg_mailbox_put(worker->config.outbox, &letter);
+}
+
+/* A lost letter is repeated by whoever asks: silence goes on, unknown SPIs keep coming. */
+static void ask_rekey(void *ctx, uint32_t peer)
+{
+    struct hg_worker *worker = ctx;
+    struct hg_letter letter;
+    memset(&letter, 0, sizeof(letter));
+    letter.type = HG_LETTER_REKEY;
+    letter.peer = peer;
+    (void)hg_mailbox_put(worker->config.outbox, &letter);
+}
+
+static void worker_parts_init(struct hg_worker *worker)
+{
+    const struct hg_worker_config *config = &worker->config;
+    struct hg_peers_config peers = {
+        .streams = worker->streams,
+        .log = worker->log,
+        .events = &worker->events,
+        .streams_max = config->streams_max,
+        .peers_max = config->peers_max,
+        .packets_in_flight_max = config->packets_in_flight_max,
+        .receive_bytes_default = config->receive_bytes_default,
+        .rekey = ask_rekey,
+        .ctx = worker,
+    };
+    worker->peers = hg_peers_init(&peers);
+    struct hg_clients_config clients = {
+        .streams = worker->streams,
+        .peers = worker->peers,
+        .log = worker->log,
+        .events = &worker->events,
+        .region = config->region,
+        .doorbell = config->doorbell,
+        .ctx = config->ctx,
+    };
+    worker->clients = hg_clients_init(&clients);
+    hg_link_init(&worker->link, worker->peers);
+    worker->link.handshake = link_handshake;
+    worker->link.rekey = ask_rekey;
+    worker->link.ctx = worker;
+}
+
+struct hg_worker *hg_worker_init(const struct hg_worker_config *config)
+{
+    hg_assert(config->streams_max <= HG_WORKER_STREAMS_MAX);
+    struct hg_worker *worker = calloc(1, sizeof(*worker));
+    hg_assert(worker != NULL);
+    worker->config = *config;
+    worker->events.put = event_put;
+    for (uint32_t i = 0; i < HG_CLIENTS_MAX; i++)
+        worker->client_of[i] = -1;
+    struct hg_streams_config streams = {
+        .cluster = config->cluster,
+        .region = config->region,
+        .streams_max = config->streams_max,
+        .clock = config->clock,
+        .events = &worker->events,
+    };
+    worker->streams = hg_streams_init(&streams);
+    struct hg_log_config log = {
+        .disk = config->disk,
+        .arena = config->log_arena,
+        .arena_bytes = config->log_arena_bytes,
+        .cluster = config->cluster,
+        .ops = &hg_streams_log_ops,
+        .ctx = worker->streams,
+    };
+    worker->log = hg_log_open(&log);
+    if (worker->log == NULL) {
+        hg_streams_free(worker->streams);
+        free(worker);
+        return NULL;
+    }
+    hg_streams_log_set(worker->streams, worker->log);
+    worker_parts_init(worker);
+    return worker;
+}
+
+void hg_worker_free(struct hg_worker *worker)
+{
+    hg_clients_free(worker->clients);
+    hg_peers_free(worker->peers);
+    hg_log_close(worker->log);
+    hg_streams_free(worker->streams);
+    free(worker);
+}
+
+/* ---- the duty cycle
+ * ------------------------------------------------------------------------------------------------ */
+
+static void worker_log_state(struct hg_worker *worker)
+{
+    struct hg_log_stats stats;
+    switch (hg_log_state(worker->log)) {
+    case HG_LOG_RECOVERING:
+        return;
+    case HG_LOG_FAILED:
+        if (worker->state != HG_WORKER_FAILED)
+            hg_event_put(&worker->events, HG_EVENT_log_failed, "0", 0, 0);
+        worker->state = HG_WORKER_FAILED;
+        return;
+    case HG_LOG_READY:
+        if (worker->state != HG_WORKER_RECOVERING)
+            return;
+        hg_streams_recovered(worker->streams);
+        hg_log_stats_get(worker->log, &stats);
+        bool broken = hg_streams_recovery_broken(worker->streams);
+        hg_event_put(&worker->events, broken ? HG_EVENT_log_failed : HG_EVENT_log_ready, "0",
+                     stats.recovered_writes, stats.discarded_writes);
+        worker->state = broken ? HG_WORKER_FAILED : HG_WORKER_RUNNING;
+    }
+}
+
+/* Seals what is full or old; seals everything and closes the write when a write slot is free, so that an idle
+ * stream waits for nothing and a busy log gathers. */
+static bool worker_seal(struct hg_worker *worker)
+{
+    bool slot_free = hg_log_slot_free(worker->log);
+    bool did = hg_streams_has_open(worker->streams) &&
+               hg_streams_seal(worker->streams, slot_free, worker->now_ns) > 0;
+    if (slot_free && hg_log_wants_close(worker->log)) {
+        hg_log_close_write(worker->log);
+        did = true;
+    }
+    return did;
+}
+
+static bool worker_log(struct hg_worker *worker, uint64_t *deadline_ns)
+{
+    bool did = hg_log_turn(worker->log, worker->now_ns, deadline_ns);
+    if (hg_streams_commit(worker->streams, worker->now_ns) || did) {
+        hg_peers_log_moved(worker->peers, worker->now_ns);
+        did = true;
+    }
+    return did;
+}
+
+static void worker_pressure(struct hg_worker *worker)
+{
+    struct hg_log_stats stats;
+    hg_log_stats_get(worker->log, &stats);
+    bool pressed = worker->blocked && stats.segments_free <= HG_LOG_SEGMENTS_FREE_MIN;
+    if (pressed == worker->pressure_told)
+        return;
+    worker->pressure_told = pressed;
+    hg_event_put(&worker->events, pressed ? HG_EVENT_log_pressure : HG_EVENT_log_pressure_over, "0",
+                 stats.segments_free, 0);
+}
+
+static void worker_timers(struct hg_worker *worker)
+{
+    if (worker->now_ns - worker->tick_ns < HG_WORKER_TICK_NS)
+        return;
+    worker->tick_ns = worker->now_ns;
+    hg_peers_tick(worker->peers, worker->now_ns);
+    if (worker->now_ns - worker->retain_ns < HG_WORKER_RETAIN_NS)
+        return;
+    worker->retain_ns = worker->now_ns;
+    hg_streams_retain(worker->streams, worker->now_ns);
+    worker_pressure(worker);
+}
+
+static bool worker_run(struct hg_worker *worker, uint64_t *deadline_ns)
+{
+    bool did = hg_link_receive(&worker->link, worker->now_ns) > 0;
+    did |= worker_log(worker, deadline_ns);
+    did |= hg_clients_take(worker->clients, worker->now_ns, &worker->blocked);
+    if (worker_seal(worker)) {
+        uint64_t after_ns;
+        (void)hg_log_turn(worker->log, worker->now_ns, &after_ns); /* to the device now, not a turn later */
+        *deadline_ns = hg_min_u64(*deadline_ns, after_ns);
+        did = true;
+    }
+    worker_timers(worker);
+    did |= hg_clients_deliver(worker->clients);
+    hg_clients_publish(worker->clients);
+    did |= hg_link_transmit(&worker->link, worker->now_ns) > 0;
+    *deadline_ns = hg_min_u64(*deadline_ns, hg_link_deadline_ns(&worker->link));
+    *deadline_ns = hg_min_u64(*deadline_ns, hg_streams_deadline_ns(worker->streams));
+    *deadline_ns = hg_min_u64(*deadline_ns, worker->tick_ns + HG_WORKER_TICK_NS);
+    return did;
+}
+
+bool hg_worker_turn(struct hg_worker *worker, uint64_t *deadline_ns)
+{
+    worker->now_ns = worker->config.clock->now_ns(worker->config.clock);
+    *deadline_ns = HG_TIME_NEVER;
+    bool did = hg_worker_letters(worker);
+    if (worker->state == HG_WORKER_RUNNING)
+        did |= worker_run(worker, deadline_ns);
+    else if (worker->state == HG_WORKER_RECOVERING)
+        did |= hg_log_turn(worker->log, worker->now_ns, deadline_ns);
+    worker_log_state(worker);
+    worker->turns_count++;
+    worker->turns_idle_count += !did;
+    return did;
+}
+
+bool hg_worker_sleep(struct hg_worker *worker)
+{
+    if (worker->state != HG_WORKER_RUNNING)
+        return true;
+    if (worker->unsent_used || !hg_mailbox_empty(worker->config.inbox))
+        return false;
+    return hg_clients_sleep(worker->clients);
+}
+
+void hg_worker_woken(struct hg_worker *worker)
+{
+    hg_clients_woken(worker->clients);
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One worker: its port, its log, its streams, its peers and clients, run to completion by hg_worker_turn(). A
+ * pure core over the driver interfaces: the same object code on a pinned core and in the simulator.
+ * Everything from outside comes by letters (dataplane/mailbox.h). One thread.
+ */
+#ifndef HG_WORKER_H
+#define HG_WORKER_H
+
+#include "dataplane/link.h"
+#include "dataplane/mailbox.h"
+#include "dataplane/stream/clients.h"
+#include "drivers/clock/clock.h"
+
+#define HG_WORKER_TICK_NS         (10 * HG_NS_PER_MS)
+#define HG_WORKER_RETAIN_NS       (100 * HG_NS_PER_MS)
+#define HG_WORKER_LETTERS_TURN    16u
+#define HG_WORKER_STREAMS_MAX     HG_WIRE_ALIASES_MAX
+#define HG_WORKER_LOG_ARENA_BYTES (256u << 20)
+
+struct hg_worker_config {
+    struct hg_clock *clock;
+    struct hg_disk *disk; /* of its log */
+    void *log_arena;      /* HG_LOG_BLOCK_BYTES aligned */
+    uint64_t log_arena_bytes;
+    uint64_t cluster;
+    uint16_t region;
+    uint32_t streams_max;           /* <= HG_WORKER_STREAMS_MAX */
+    uint32_t peers_max;             /* <= HG_PEERS_MAX */
+    uint32_t packets_in_flight_max; /* power of two */
+    uint64_t receive_bytes_default; /* credit to each peer; 0 = default */
+    struct hg_mailbox *inbox;       /* from housekeeping */
+    struct hg_mailbox *outbox;      /* to housekeeping */
+    void (*doorbell)(void *ctx, int doorbell);
+    void *ctx;
+};
+
+enum hg_worker_state {
+    HG_WORKER_RECOVERING,
+    HG_WORKER_RUNNING,
+    HG_WORKER_FAILED, /* the log failed: exit; the next process reads the disk anew */
+};
+
+struct hg_worker {
+    struct hg_worker_config config;
+    enum hg_worker_state state;
+    struct hg_event_sink events;
+    uint64_t events_dropped;
+    struct hg_log *log;
+    struct hg_streams *streams;
+    struct hg_peers *peers;
+    struct hg_clients *clients;
+    struct hg_link link;
+    int32_t client_of[HG_CLIENTS_MAX]; /* housekeeping's number -> index in clients, -1 = none */
+    uint32_t number_of[HG_CLIENTS_MAX];
+    bool blocked; /* the log refused an append in this turn */
+    bool pressure_told;
+    struct hg_letter unsent; /* an answer that found the outbox full */
+    bool unsent_used;
+    struct hg_letter held; /* came before the log was read back */
+    bool held_used;
+    uint64_t tick_ns;
+    uint64_t retain_ns;
+    uint64_t now_ns;
+    uint64_t turns_count;
+    uint64_t turns_idle_count;
+};
+
+/* Starts recovery of the log. Allocates all memory but the peers'. NULL = the arena is too small. */
+struct hg_worker *hg_worker_init(const struct hg_worker_config *config);
+void hg_worker_free(struct hg_worker *worker);
+
+/* One duty cycle. Returns true when it did anything. *deadline_ns = when it must be called again without an
+ * event. */
+bool hg_worker_turn(struct hg_worker *worker, uint64_t *deadline_ns);
+
+/* Before sleeping: true = it may sleep until its deadline or a doorbell; hg_worker_woken afterwards. */
+bool hg_worker_sleep(struct hg_worker *worker);
+void hg_worker_woken(struct hg_worker *worker);
+
+/* Fills the worker's part of the status page. Owning thread. */
+void hg_worker_status(struct hg_worker *worker, struct hg_control_status *status);
+
+#endif

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What housekeeping asks of a worker: configuration, ports, keys, clients.
+ */
+#include "dataplane/worker_internal.h"
+#include "drivers/client/heliograph.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* An answer must not be lost: when the outbox is full it waits, and no further letter is read until it is
+ * gone. */
+static void answer_put(struct hg_worker *worker, const struct hg_letter *letter)
+{
+    hg_assert(!worker->unsent_used);
+    if (!hg_mailbox_put(worker->config.outbox, letter)) {
+        worker->unsent = *letter;
+        worker->unsent_used = true;
+    }
+}
+
+/* ---- configuration
+ * ---------------------------------------------------------------------------------------------------- */
+
+/* The command file numbers peers by their order; here they have the place they first got. */
+static uint64_t peers_mask_here(const struct hg_worker *worker, const struct hg_control_config *config,
+                                uint64_t mask)
+{
+    uint64_t here = 0;
+    for (uint32_t i = 0; i < config->peer_count; i++) {
+        int32_t peer = mask & (UINT64_C(1) << i) ? hg_peers_find(worker->peers, config->peers[i].node) : -1;
+        if (peer >= 0)
+            here |= UINT64_C(1) << peer;
+    }
+    return here;
+}
+
+static uint16_t mtu_of(const struct hg_control_config *config, const struct hg_config_peer *peer)
+{
+    for (uint32_t i = 0; i < config->port_count; i++)
+        if (strncmp(config->ports[i].name, peer->port, HG_CONTROL_NAME_BYTES) == 0 &&
+            config->ports[i].mtu_bytes != 0)
+            return config->ports[i].mtu_bytes;
+    return 1500;
+}
+
+static int config_apply(struct hg_worker *worker, const struct hg_control_config *config, char *text,
+                        size_t text_bytes)
+{
+    int result = 0;
+    text[0] = '\0';
+    for (uint32_t i = 0; i < config->peer_count; i++)
+        if (hg_peers_configure(worker->peers, &config->peers[i], mtu_of(config, &config->peers[i]),
+                               worker->now_ns) < 0) {
+            result = -ENOSPC;
+            snprintf(text, text_bytes, "peer %s: the worker takes %u peers at most", config->peers[i].name,
+                     worker->config.peers_max);
+        }
+    for (uint32_t i = 0; i < config->stream_count; i++) {
+        struct hg_config_stream stream = config->streams[i];
+        stream.peers_mask = peers_mask_here(worker, config, stream.peers_mask);
+        int rc = hg_streams_configure(worker->streams, &stream);
+        if (rc != 0) {
+            result = rc;
+            snprintf(text, text_bytes, "stream %s: %s", stream.name,
+                     rc == -EEXIST ? "its kind or region contradicts what the log has of this id"
+                                   : "too many streams for one worker");
+        }
+    }
+    for (uint32_t i = 0; i < config->consumer_count; i++) {
+        const struct hg_config_consumer *consumer = &config->consumers[i];
+        int32_t slot = hg_streams_find_name(worker->streams, consumer->stream);
+        if (slot < 0 || hg_streams_consumer_add(worker->streams, consumer->name, (uint32_t)slot) < 0) {
+            result = -EINVAL;
+            snprintf(text, text_bytes,
+                     "consumer %s: stream %s is unknown, or the name is taken, or the log is full",
+                     consumer->name, consumer->stream);
+        }
+    }
+    return result;
+}
+
+static void letter_config(struct hg_worker *worker, struct hg_letter *letter)
+{
+    const struct hg_control_config *config = letter->pointer;
+    struct hg_letter answer = *letter;
+    answer.type = HG_LETTER_CONFIG_DONE;
+    answer.code = config_apply(worker, config, answer.body.text, sizeof(answer.body.text));
+    answer_put(worker, &answer);
+}
+
+/* ---- clients
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+static void letter_client_open(struct hg_worker *worker, const struct hg_letter *letter)
+{
+    hg_assert(letter->client < HG_CLIENTS_MAX && worker->client_of[letter->client] < 0);
+    int client = hg_clients_open(worker->clients, letter->pointer, (int)letter->number, letter->body.name,
+                                 (uint32_t)letter->number2, (uint32_t)letter->code);
+    hg_assert(client >= 0); /* both sides have the same number of places */
+    worker->client_of[letter->client] = client;
+    worker->number_of[client] = letter->client;
+}
+
+static void letter_client_attach(struct hg_worker *worker, const struct hg_letter *letter)
+{
+    struct hg_letter answer;
+    int32_t client = letter->client < HG_CLIENTS_MAX ? worker->client_of[letter->client] : -1;
+    hg_assert(client >= 0);
+    memset(&answer, 0, sizeof(answer));
+    answer.type = HG_LETTER_CLIENT_ANSWER;
+    answer.client = letter->client;
+    hg_clients_attach(worker->clients, (uint32_t)client, &letter->body.attach, &answer.body.answer);
+    answer_put(worker, &answer);
+}
+
+static void letter_client_close(struct hg_worker *worker, const struct hg_letter *letter)
+{
+    struct hg_letter answer;
+    int32_t client = letter->client < HG_CLIENTS_MAX ? worker->client_of[letter->client] : -1;
+    hg_assert(client >= 0);
+    hg_clients_close(worker->clients, (uint32_t)client);
+    worker->client_of[letter->client] = -1;
+    memset(&answer, 0, sizeof(answer));
+    answer.type = HG_LETTER_CLIENT_CLOSED;
+    answer.client = letter->client;
+    answer_put(worker, &answer);
+}
+
+/* ---- dispatch
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+static void letter_consumer_remove(struct hg_worker *worker, const struct hg_letter *letter)
+{
+    struct hg_letter answer = *letter;
+    answer.type = HG_LETTER_CONSUMER_REMOVED;
+    answer.code = hg_streams_consumer_remove(worker->streams, letter->body.name);
+    answer_put(worker, &answer);
+}
+
+static void letter_status(struct hg_worker *worker, const struct hg_letter *letter)
+{
+    struct hg_letter answer = *letter;
+    hg_worker_status(worker, letter->pointer);
+    answer.type = HG_LETTER_STATUS_DONE;
+    answer_put(worker, &answer);
+}
+
+static void letter_handle(struct hg_worker *worker, struct hg_letter *letter)
+{
+    int32_t client = letter->client < HG_CLIENTS_MAX ? worker->client_of[letter->client] : -1;
+    switch (letter->type) {
+    case HG_LETTER_CONFIG:
+        letter_config(worker, letter);
+        break;
+    case HG_LETTER_PORT:
+        worker->link.port = letter->pointer;
+        worker->link.address = ntohl((uint32_t)letter->number);
+        break;
+    case HG_LETTER_HANDSHAKE_OUT:
+        if (letter->peer < hg_peers_count(worker->peers))
+            hg_link_handshake_send(&worker->link, letter->peer, letter->body.handshake.data,
+                                   letter->body.handshake.bytes);
+        break;
+    case HG_LETTER_KEYS:
+        if (letter->peer < hg_peers_count(worker->peers))
+            hg_peers_keys(worker->peers, letter->peer, &letter->body.keys, worker->now_ns);
+        explicit_bzero(letter, sizeof(*letter));
+        break;
+    case HG_LETTER_CLIENT_OPEN:
+        letter_client_open(worker, letter);
+        break;
+    case HG_LETTER_CLIENT_ATTACH:
+        letter_client_attach(worker, letter);
+        break;
+    case HG_LETTER_CLIENT_DETACH:
+        if (client >= 0 && letter->body.detach.slot < HG_CLIENT_SLOTS)
+            hg_clients_detach(worker->clients, (uint32_t)client, letter->body.detach.slot,
+                              letter->body.detach.attachment);
+        break;
+    case HG_LETTER_CLIENT_CLOSE:
+        letter_client_close(worker, letter);
+        break;
+    case HG_LETTER_STATUS:
+        letter_status(worker, letter);
+        break;
+    case HG_LETTER_CONSUMER_REMOVE:
+        letter_consumer_remove(worker, letter);
+        break;
+    default:
+        hg_assert(!"a letter of an unknown type");
+    }
+}
+
+static void poisoned_tell(struct hg_worker *worker)
+{
+    for (uint32_t i = 0; i < HG_CLIENTS_MAX; i++) {
+        const struct hg_clients_entry *client = hg_clients_at(worker->clients, i);
+        if (client == NULL || !client->poisoned || client->poisoned_told)
+            continue;
+        struct hg_letter letter;
+        memset(&letter, 0, sizeof(letter));
+        letter.type = HG_LETTER_CLIENT_POISONED;
+        letter.client = worker->number_of[i];
+        if (!hg_mailbox_put(worker->config.outbox, &letter))
+            return;
+        hg_clients_poisoned_told(worker->clients, i);
+    }
+}
+
+bool hg_worker_letters(struct hg_worker *worker)
+{
+    struct hg_letter letter;
+    bool any = false;
+    if (worker->unsent_used) {
+        if (!hg_mailbox_put(worker->config.outbox, &worker->unsent))
+            return false;
+        worker->unsent_used = false;
+    }
+    poisoned_tell(worker);
+    if (worker->held_used && worker->state == HG_WORKER_RUNNING) {
+        worker->held_used = false;
+        letter_handle(worker, &worker->held);
+    }
+    for (uint32_t i = 0; i < HG_WORKER_LETTERS_TURN && !worker->unsent_used && !worker->held_used; i++) {
+        if (!hg_mailbox_take(worker->config.inbox, &letter))
+            break;
+        /* Until the log is read back there is nothing to say about streams; only the status can be told. */
+        if (worker->state != HG_WORKER_RUNNING && letter.type != HG_LETTER_STATUS) {
+            worker->held = letter;
+            worker->held_used = true;
+            break;
+        }
+        letter_handle(worker, &letter);
+        any = true;
+    }
+    return any;
+}
