@@ -26,7 +26,10 @@ void hg_exchange_peer(struct hg_exchange *exchange, uint32_t peer, const struct 
         return;
     exchange->used[peer] = true;
     exchange->peer_count = (uint32_t)hg_max_u64(exchange->peer_count, peer + 1);
-    hg_handshake_init(&exchange->handshakes[peer], config, now_ns);
+    struct hg_handshake_config own = *config;
+    own.spi_top = (uint8_t)(peer + 1); /* SPIs of different peers never collide */
+    hg_handshake_init(&exchange->handshakes[peer], &own, now_ns);
+    OPENSSL_cleanse(&own, sizeof(own));
 }
 
 static uint64_t exchange_random(void *ctx)
@@ -79,16 +82,19 @@ uint64_t hg_exchange_tick(struct hg_exchange *exchange, uint64_t now_ns)
 {
     uint64_t deadline_ns = HG_TIME_NEVER;
     for (uint32_t peer = 0; peer < exchange->peer_count; peer++) {
+        struct hg_handshake *handshake = &exchange->handshakes[peer];
         struct hg_letter out;
         if (!exchange->used[peer])
             continue;
-        memset(&out, 0, sizeof(out));
-        out.type = HG_LETTER_HANDSHAKE_OUT;
-        out.peer = peer;
-        int events = hg_handshake_tick(&exchange->handshakes[peer], now_ns, exchange_random, exchange,
-                                       out.body.handshake.data, &out.body.handshake.bytes);
-        exchange_act(exchange, peer, events, &out, NULL, now_ns);
-        deadline_ns = hg_min_u64(deadline_ns, hg_handshake_deadline_ns(&exchange->handshakes[peer]));
+        for (uint32_t i = 0; i < HG_EXCHANGE_MESSAGES_TICK && hg_handshake_deadline_ns(handshake) <= now_ns; i++) {
+            memset(&out, 0, sizeof(out));
+            out.type = HG_LETTER_HANDSHAKE_OUT;
+            out.peer = peer;
+            int events = hg_handshake_tick(handshake, now_ns, exchange_random, exchange, out.body.handshake.data,
+                                           &out.body.handshake.bytes);
+            exchange_act(exchange, peer, events, &out, NULL, now_ns);
+        }
+        deadline_ns = hg_min_u64(deadline_ns, hg_handshake_deadline_ns(handshake));
     }
     return deadline_ns;
 }

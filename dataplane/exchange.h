@@ -9,6 +9,8 @@
 #include "dataplane/mailbox.h"
 #include "drivers/clock/clock.h"
 
+#define HG_EXCHANGE_MESSAGES_TICK 8u /* of one peer, in one call */
+
 struct hg_exchange {
     struct hg_clock *clock;
     struct hg_mailbox *to_worker;
@@ -21,7 +23,7 @@ void hg_exchange_init(struct hg_exchange *exchange, struct hg_clock *clock, stru
 /* Begins agreeing with a peer (its index in the worker). A peer that is known already keeps its exchange. */
 void hg_exchange_peer(struct hg_exchange *exchange, uint32_t peer, const struct hg_handshake_config *config,
                       uint64_t now_ns);
-/* HANDSHAKE_IN and REKEY. */
+/* HANDSHAKE_IN, REKEY and SPI_UNKNOWN. */
 void hg_exchange_letter(struct hg_exchange *exchange, const struct hg_letter *letter, uint64_t now_ns);
 /* Timers. Returns when to call again. */
 uint64_t hg_exchange_tick(struct hg_exchange *exchange, uint64_t now_ns);

@@ -46,9 +46,9 @@ static void data_in(struct hg_link *link, const struct hg_encapsulation *outer, 
         /* We restarted, or never got the last message of the handshake: ask for keys, but not at line rate.
          */
         int32_t peer = peer_of_address(link, outer->ip_source);
-        if (peer >= 0 && now_ns - link->spi_rekey_ns[peer] >= HG_HANDSHAKE_HELLO_GAP_NS) {
-            link->spi_rekey_ns[peer] = now_ns;
-            link->rekey(link->ctx, (uint32_t)peer);
+        if (peer >= 0 && now_ns - link->spi_told_ns[peer] >= HG_HANDSHAKE_HELLO_GAP_NS) {
+            link->spi_told_ns[peer] = now_ns;
+            link->spi_unknown(link->ctx, (uint32_t)peer, hg_esp_spi(esp, bytes));
         }
         return;
     }

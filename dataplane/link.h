@@ -39,10 +39,10 @@ struct hg_link {
     struct hg_link_counters counters;
     uint64_t esp_counts[HG_ESP_REASON_COUNT];
     uint64_t encapsulation_counts[HG_ENCAPSULATION_REASON_COUNT];
-    uint64_t spi_rekey_ns[HG_PEERS_MAX]; /* when an unknown SPI last made us ask for new keys */
+    uint64_t spi_told_ns[HG_PEERS_MAX]; /* when an unknown SPI was last told to the key exchange */
     /* A handshake message of this peer; false = could not be taken. */
     bool (*handshake)(void *ctx, uint32_t peer, const uint8_t *message, uint32_t bytes);
-    void (*rekey)(void *ctx, uint32_t peer);
+    void (*spi_unknown)(void *ctx, uint32_t peer, uint32_t spi);
     void *ctx;
     struct hg_packet waiting[HG_PORT_BURST_MAX]; /* sealed, refused by the port: they go first */
     uint32_t waiting_count;

@@ -43,6 +43,17 @@ static void ask_rekey(void *ctx, uint32_t peer)
     (void)hg_mailbox_put(worker->config.outbox, &letter);
 }
 
+static void link_spi_unknown(void *ctx, uint32_t peer, uint32_t spi)
+{
+    struct hg_worker *worker = ctx;
+    struct hg_letter letter;
+    memset(&letter, 0, sizeof(letter));
+    letter.type = HG_LETTER_SPI_UNKNOWN;
+    letter.peer = peer;
+    letter.number = spi;
+    (void)hg_mailbox_put(worker->config.outbox, &letter);
+}
+
 static void worker_parts_init(struct hg_worker *worker)
 {
     const struct hg_worker_config *config = &worker->config;
@@ -70,7 +81,7 @@ static void worker_parts_init(struct hg_worker *worker)
     worker->clients = hg_clients_init(&clients);
     hg_link_init(&worker->link, worker->peers);
     worker->link.handshake = link_handshake;
-    worker->link.rekey = ask_rekey;
+    worker->link.spi_unknown = link_spi_unknown;
     worker->link.ctx = worker;
 }
 
