@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One request line of helioctl, parsed by the one grammar, to one JSON answer:
+ *   {"code": 0..4, "error": "..", "column": n, "dataplane": {..}, "data": {..}}
+ */
+#include "controlplane/json_text.h"
+#include "controlplane/report.h"
+#include "controlplane/server.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+json_t *hg_answer_error(enum hg_api_code code, const char *format, ...)
+{
+    char text[HG_GRAMMAR_ERROR_BYTES];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    return json_pack("{s:i, s:o}", "code", (int)code, "error", hg_json_text(text));
+}
+
+static json_t *done(const char *text)
+{
+    return json_pack("{s:i, s:{s:o}}", "code", HG_API_OK, "data", "message", hg_json_text(text));
+}
+
+/* ---- show ---- */
+static json_t *dataplane_json(const struct hg_server *server)
+{
+    const struct hg_link *link = &server->link;
+    json_t *object = json_object();
+    uint64_t now_ns = hg_realtime_ns();
+    char boot[24];
+
+    json_object_set_new(object, "running", json_boolean(hg_link_usable(server)));
+    json_object_set_new(object, "state",
+                        json_string(link->state != HG_LINK_UP ? "absent"
+                                    : link->stuck             ? "stuck"
+                                                              : "attached"));
+    json_object_set_new(object, "problem", hg_json_text(link->problem));
+    if (server->status_generation == 0)
+        return object;
+    snprintf(boot, sizeof(boot), "%016llx", (unsigned long long)server->status.boot);
+    json_object_set_new(object, "pid", hg_json_u64(server->status.pid));
+    json_object_set_new(object, "boot", json_string(boot));
+    json_object_set_new(
+        object, "status_age_ns",
+        hg_json_u64(now_ns > server->status.realtime_ns ? now_ns - server->status.realtime_ns : 0));
+    json_object_set_new(object, "config_generation_applied",
+                        hg_json_u64(server->status.config_generation_applied));
+    json_object_set_new(object, "turns", hg_json_u64(server->status.turns));
+    json_object_set_new(object, "turns_idle", hg_json_u64(server->status.turns_idle));
+    return object;
+}
+
+static json_t *node_json(const struct hg_server *server)
+{
+    const struct hg_config_node *node = &server->config->wanted.node;
+    const struct hg_link *link = &server->link;
+    const char *config_state = link->generation_refused == link->generation && link->generation != 0
+                                   ? "refused"
+                               : link->request_apply != 0  ? "being applied"
+                               : link->state == HG_LINK_UP ? "applied"
+                                                           : "waiting";
+
+    return json_pack("{s:o, s:I, s:i, s:I, s:i, s:I, s:o, s:o, s:I, s:s, s:I, s:I, s:I}", "name",
+                     hg_json_text(node->name), "node", (json_int_t)node->node, "region", (int)node->region,
+                     "cluster", (json_int_t)node->cluster, "controlplane_pid", (int)getpid(),
+                     "controlplane_uptime_ns", (json_int_t)(uv_hrtime() - server->started_ns), "run",
+                     hg_json_text(server->run), "config_file", hg_json_text(server->file->path),
+                     "config_generation", (json_int_t)link->generation, "config_state", config_state,
+                     "attached_count", (json_int_t)link->attached_count, "poisoned_count",
+                     (json_int_t)link->poisoned_count, "events_count", (json_int_t)server->events.count);
+}
+
+static json_t *config_json(const struct hg_server *server)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *out = open_memstream(&text, &bytes);
+    json_t *json;
+
+    hg_assert(out != NULL);
+    hg_command_config_print(server->config, out);
+    fclose(out);
+    json = hg_json_text(text);
+    free(text);
+    return json;
+}
+
+static const struct {
+    const char *name;
+    bool live; /* of the dataplane: only as fresh as its page */
+} views[] = {{"node", false}, {"ports", true},   {"peers", true},   {"streams", true},
+             {"lag", true},   {"log", true},     {"clients", true}, {"consumers", true},
+             {"drops", true}, {"events", false}, {"config", false}};
+
+static json_t *view_json(struct hg_server *server, const char *view)
+{
+    const struct hg_control_config *config = &server->config->wanted;
+    const struct hg_control_status *status = &server->status;
+
+    if (strcmp(view, "node") == 0)
+        return node_json(server);
+    if (strcmp(view, "ports") == 0)
+        return hg_report_ports(config, status);
+    if (strcmp(view, "peers") == 0)
+        return hg_report_peers(config, status);
+    if (strcmp(view, "streams") == 0)
+        return hg_report_streams(config, status);
+    if (strcmp(view, "lag") == 0)
+        return hg_report_lag(status);
+    if (strcmp(view, "log") == 0)
+        return hg_report_log(status);
+    if (strcmp(view, "clients") == 0)
+        return hg_report_clients(status);
+    if (strcmp(view, "consumers") == 0)
+        return hg_report_consumers(status);
+    if (strcmp(view, "drops") == 0)
+        return hg_report_drops(status);
+    if (strcmp(view, "events") == 0)
+        return hg_events_json(&server->events);
+    hg_assert(strcmp(view, "config") == 0);
+    return config_json(server);
+}
+
+static json_t *show(struct hg_server *server, const char *what)
+{
+    bool all = strcmp(what, "all") == 0, live = all;
+    json_t *data = json_object(), *answer = json_object();
+
+    hg_link_status_read(server);
+    for (size_t i = 0; i < HG_COUNT(views); i++) {
+        if (!all && strcmp(what, views[i].name) != 0)
+            continue;
+        live = live || views[i].live;
+        json_object_set_new(data, views[i].name, view_json(server, views[i].name));
+    }
+    json_object_set_new(answer, "code",
+                        json_integer(live && !hg_link_usable(server) ? HG_API_NO_DATAPLANE : HG_API_OK));
+    json_object_set_new(answer, "dataplane", dataplane_json(server));
+    json_object_set_new(answer, "data", data);
+    return answer;
+}
+
+/* ---- changes ---- */
+static json_t *not_now(const struct hg_server *server)
+{
+    if (!hg_link_usable(server))
+        return hg_answer_error(
+            HG_API_NO_DATAPLANE,
+            "the dataplane does not run (or is stuck): nothing was changed; see 'show node'");
+    if (server->change.request != 0)
+        return hg_answer_error(HG_API_REFUSED,
+                               "another change is under way (%s): nothing was changed; try again",
+                               server->change.what);
+    return NULL;
+}
+
+/* The change is asked for; its answer comes with the dataplane's. */
+static json_t *change_begin(struct hg_server *server, struct hg_api_connection *connection, uint64_t request,
+                            bool is_config, const char *what)
+{
+    struct hg_change *change = &server->change;
+
+    if (request == 0) {
+        if (is_config)
+            *server->config = change->before;
+        return hg_answer_error(HG_API_NO_DATAPLANE, "the dataplane takes no messages: nothing was changed");
+    }
+    change->request = request;
+    change->is_config = is_config;
+    change->deadline_ns = uv_hrtime() + HG_API_RESULT_NS;
+    change->connection = connection;
+    snprintf(change->what, sizeof(change->what), "%s", what);
+    return NULL;
+}
+
+static json_t *set_peer(struct hg_server *server, struct hg_api_connection *connection,
+                        const struct hg_command *command)
+{
+    const struct hg_value *name = hg_command_value(command, "NAME"),
+                          *rate = hg_command_value(command, "rate");
+    int index = hg_config_peer_find(&server->config->wanted, name->text);
+    char what[HG_GRAMMAR_ERROR_BYTES], error[HG_GRAMMAR_ERROR_BYTES];
+    json_t *refusal;
+
+    if (index < 0)
+        return hg_answer_error(HG_API_REFUSED, "there is no peer \"%s\"; see 'show peers'", name->text);
+    snprintf(what, sizeof(what), "rate of peer %s: %llu -> %llu bit/s", name->text,
+             (unsigned long long)server->config->wanted.peers[index].rate_bytes_per_s * 8,
+             (unsigned long long)rate->number);
+    if (hg_command_value(command, "dry-run") != NULL) {
+        char text[HG_GRAMMAR_ERROR_BYTES + 32];
+
+        snprintf(text, sizeof(text), "would set %s", what);
+        return done(text);
+    }
+    refusal = not_now(server);
+    if (refusal != NULL)
+        return refusal;
+    server->change.before = *server->config;
+    if (hg_command_config_peer_rate(server->config, name->text, rate->number, error, sizeof(error)) < 0)
+        return hg_answer_error(HG_API_REFUSED, "%s", error);
+    return change_begin(server, connection, hg_link_apply(server), true, what);
+}
+
+static bool consumer_known(struct hg_server *server, const char *name, uint64_t *lsn)
+{
+    bool known = false;
+
+    hg_link_status_read(server);
+    for (uint32_t i = 0; i < server->status.consumer_count; i++) {
+        if (strcmp(server->status.consumers[i].name, name) == 0) {
+            *lsn = server->status.consumers[i].lsn;
+            known = true;
+        }
+    }
+    for (uint32_t i = 0; i < server->config->wanted.consumer_count; i++)
+        known = known || strcmp(server->config->wanted.consumers[i].name, name) == 0;
+    return known;
+}
+
+static json_t *consumer_remove(struct hg_server *server, struct hg_api_connection *connection,
+                               const struct hg_command *command)
+{
+    const struct hg_value *name = hg_command_value(command, "NAME");
+    char text[HG_GRAMMAR_ERROR_BYTES];
+    uint64_t lsn = 0;
+    json_t *refusal;
+
+    if (!consumer_known(server, name->text, &lsn))
+        return hg_answer_error(HG_API_REFUSED, "there is no consumer \"%s\"; see 'show consumers'",
+                               name->text);
+    if (hg_command_value(command, "dry-run") != NULL) {
+        snprintf(text, sizeof(text),
+                 "would remove consumer %s (at LSN %llu); the log would keep nothing for it", name->text,
+                 (unsigned long long)lsn);
+        return done(text);
+    }
+    refusal = not_now(server);
+    if (refusal != NULL)
+        return refusal;
+    snprintf(text, sizeof(text), "consumer %s removed", name->text);
+    server->change.before = *server->config;
+    return change_begin(server, connection, hg_link_command(server, HG_COMMAND_CONSUMER_REMOVE, name->text),
+                        false, text);
+}
+
+static json_t *stop(struct hg_server *server, struct hg_api_connection *connection,
+                    const struct hg_command *command)
+{
+    json_t *refusal;
+
+    if (hg_command_value(command, "dry-run") != NULL)
+        return done("would ask the dataplane to end");
+    refusal = not_now(server);
+    if (refusal != NULL)
+        return refusal;
+    return change_begin(server, connection, hg_link_command(server, HG_COMMAND_STOP, ""), false,
+                        "dataplane asked to end");
+}
+
+json_t *hg_answer(struct hg_server *server, struct hg_api_connection *connection, const char *line)
+{
+    struct hg_command *command = &server->file->command;
+    struct hg_grammar_error error = {0};
+    char first_word[32];
+    int rc = hg_grammar_parse(line, HG_CONTEXT_LIVE, command, &error, first_word);
+
+    if (rc == 0)
+        return hg_answer_error(HG_API_USAGE, "expected a command, got an empty line");
+    if (rc < 0) {
+        json_t *answer = hg_answer_error(HG_API_USAGE, "%s", error.text);
+
+        json_object_set_new(answer, "column", json_integer(error.column));
+        return answer;
+    }
+    switch (command->grammar->id) {
+    case HG_CMD_SHOW:
+        return show(server, command->values[0].text);
+    case HG_CMD_SET_PEER:
+        return set_peer(server, connection, command);
+    case HG_CMD_CONSUMER_REMOVE:
+        return consumer_remove(server, connection, command);
+    case HG_CMD_STOP:
+        return stop(server, connection, command);
+    default:
+        return hg_answer_error(HG_API_USAGE, "not a command of a running system");
+    }
+}

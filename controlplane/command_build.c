@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * From parsed commands to the wanted configuration, with every cross-check.
+ */
+#include "controlplane/command_file.h"
+
+#define SUBJECT_PORT   1u
+#define SUBJECT_PEER   2u
+#define SUBJECT_STREAM 4u
+#define SUBJECT_LOG    8u
+
+static const char *const stream_kinds[] = {"key-value", "postgres-logical", "postgres-physical"};
+
+const char *hg_config_stream_kind_text(uint32_t kind)
+{
+    return kind >= HG_CONFIG_STREAM_KEY_VALUE && kind <= HG_CONFIG_STREAM_POSTGRES_PHYSICAL
+               ? stream_kinds[kind - 1]
+               : "unknown";
+}
+
+static struct hg_place place_of(const struct hg_command_file *file, const struct hg_value *value)
+{
+    return (struct hg_place){.line = file->line_now, .column = value == NULL ? 1 : value->column};
+}
+
+static void copy_text(char *to, size_t bytes, const struct hg_value *value)
+{
+    hg_assert(strlen(value->text) < bytes);
+    memset(to, 0, bytes);
+    memcpy(to, value->text, strlen(value->text));
+}
+
+static const struct hg_value *need(const struct hg_command *command, const char *name)
+{
+    const struct hg_value *value = hg_command_value(command, name);
+
+    hg_assert(value != NULL); /* the grammar says it is required */
+    return value;
+}
+
+int hg_config_port_find(const struct hg_control_config *config, const char *name)
+{
+    for (uint32_t i = 0; i < config->port_count; i++) {
+        if (strcmp(config->ports[i].name, name) == 0)
+            return (int)i;
+    }
+    return -1;
+}
+
+int hg_config_peer_find(const struct hg_control_config *config, const char *name)
+{
+    for (uint32_t i = 0; i < config->peer_count; i++) {
+        if (strcmp(config->peers[i].name, name) == 0)
+            return (int)i;
+    }
+    return -1;
+}
+
+int hg_config_stream_find(const struct hg_control_config *config, const char *name)
+{
+    for (uint32_t i = 0; i < config->stream_count; i++) {
+        if (strcmp(config->streams[i].name, name) == 0)
+            return (int)i;
+    }
+    return -1;
+}
+
+/* What is used but not defined; silent when a line that may have defined it failed. */
+static void unknown(struct hg_command_file *file, const struct hg_value *value, const char *subject,
+                    uint32_t flag, const char *names, size_t stride, uint32_t count)
+{
+    char known[256] = "";
+    size_t bytes = 0;
+
+    if ((file->failed_subjects & flag) != 0)
+        return;
+    for (uint32_t i = 0; i < count && bytes < sizeof(known) - 40; i++)
+        bytes += (size_t)snprintf(known + bytes, sizeof(known) - bytes, "%s%s", i == 0 ? "" : ", ",
+                                  names + i * stride);
+    if (count == 0)
+        hg_command_file_error(file, place_of(file, value),
+                              "there is no %s \"%s\"; add it above with '%s add'", subject, value->text,
+                              subject);
+    else
+        hg_command_file_error(file, place_of(file, value),
+                              "expected one of %s, got \"%s\"; a %s is added above its use", known,
+                              value->text, subject);
+}
+
+static bool full(struct hg_command_file *file, const struct hg_command *command, uint32_t count, uint32_t max,
+                 const char *subject)
+{
+    if (count < max)
+        return false;
+    hg_command_file_error(file, place_of(file, &command->values[0]), "more than %u %s", max, subject);
+    return true;
+}
+
+static void duplicate(struct hg_command_file *file, const struct hg_value *value, const char *what,
+                      const char *owner)
+{
+    hg_command_file_error(file, place_of(file, value), "%s %s is %s's already", what, value->text, owner);
+}
+
+static void build_node(struct hg_command_file *file, const struct hg_command *command)
+{
+    struct hg_config_node *node = &file->config.wanted.node;
+
+    if (file->node_line != 0) {
+        hg_command_file_error(file, place_of(file, &command->values[0]), "the node is set already in line %u",
+                              file->node_line);
+        return;
+    }
+    file->node_line = file->line_now;
+    copy_text(node->name, sizeof(node->name), need(command, "NAME"));
+    node->node = need(command, "id")->number;
+    node->region = (uint16_t)need(command, "region")->number;
+    node->cluster = need(command, "cluster")->number;
+}
+
+/* MACs and addresses are unique over our ports and the peers: the emulated switch and the peers rely on it.
+ */
+static void check_unique_station(struct hg_command_file *file, const struct hg_value *mac,
+                                 const struct hg_value *address)
+{
+    const struct hg_control_config *config = &file->config.wanted;
+
+    for (uint32_t i = 0; i < config->port_count; i++) {
+        if (mac != NULL && memcmp(config->ports[i].mac, mac->mac, sizeof(mac->mac)) == 0)
+            duplicate(file, mac, "MAC", config->ports[i].name);
+        if (address != NULL && config->ports[i].address == address->address)
+            duplicate(file, address, "address", config->ports[i].name);
+    }
+    for (uint32_t i = 0; i < config->peer_count; i++) {
+        if (mac != NULL && memcmp(config->peers[i].mac, mac->mac, sizeof(mac->mac)) == 0)
+            duplicate(file, mac, "MAC", config->peers[i].name);
+        if (address != NULL && config->peers[i].address == address->address)
+            duplicate(file, address, "address", config->peers[i].name);
+    }
+}
+
+static int devargs_build(const struct hg_port_source *source, uint32_t index, uint32_t mtu_bytes,
+                         char *devargs)
+{
+    /* A memif buffer holds one whole frame. */
+    uint64_t buffer_bytes = hg_align_up(mtu_bytes + 64, 2048);
+    int n = 0;
+
+    switch (source->kind) {
+    case HG_PORT_MEMIF:
+        n = snprintf(devargs, HG_CONTROL_PATH_BYTES,
+                     "net_memif%u,role=client,id=%u,socket=%s,socket-abstract=no,bsize=%u,rsize=10", index,
+                     source->memif_id, source->target, (uint32_t)buffer_bytes);
+        break;
+    case HG_PORT_PCI:
+        n = snprintf(devargs, HG_CONTROL_PATH_BYTES, "%s", source->target);
+        break;
+    case HG_PORT_AF_PACKET:
+        n = mtu_bytes <= 1500
+                ? snprintf(devargs, HG_CONTROL_PATH_BYTES, "net_af_packet%u,iface=%s", index, source->target)
+                : snprintf(devargs, HG_CONTROL_PATH_BYTES,
+                           "net_af_packet%u,iface=%s,blocksz=16384,framesz=16384", index, source->target);
+        break;
+    case HG_PORT_TAP:
+        n = snprintf(devargs, HG_CONTROL_PATH_BYTES, "net_tap%u,iface=%s", index, source->target);
+        break;
+    }
+    return n < HG_CONTROL_PATH_BYTES ? 0 : -1;
+}
+
+static void build_port(struct hg_command_file *file, const struct hg_command *command, enum hg_port_kind kind,
+                       const char *target_name)
+{
+    struct hg_control_config *config = &file->config.wanted;
+    const struct hg_value *name = need(command, "NAME"), *target = need(command, target_name);
+    const struct hg_value *mac = hg_command_value(command, "mac"), *mtu = hg_command_value(command, "mtu");
+    const struct hg_value *address = hg_command_value(command, "address"),
+                          *id = hg_command_value(command, "id");
+    uint32_t index = config->port_count;
+    struct hg_config_port port = {.mtu_bytes = mtu == NULL ? 1500 : (uint16_t)mtu->number};
+    struct hg_port_source source = {.kind = kind, .memif_id = id == NULL ? 0 : (uint32_t)id->number};
+
+    if (full(file, command, index, HG_CONTROL_PORTS_MAX, "ports"))
+        return;
+    if (hg_config_port_find(config, name->text) >= 0)
+        duplicate(file, name, "port", "another line");
+    check_unique_station(file, mac, address);
+    for (uint32_t i = 0; i < index; i++) {
+        const struct hg_port_source *other = &file->config.ports[i];
+
+        if (other->kind == kind && other->memif_id == source.memif_id &&
+            strcmp(other->target, target->text) == 0)
+            duplicate(file, target, kind == HG_PORT_MEMIF ? "this id at socket" : "device",
+                      config->ports[i].name);
+    }
+    copy_text(port.name, sizeof(port.name), name);
+    copy_text(source.target, sizeof(source.target), target);
+    source.place = place_of(file, target);
+    if (mac != NULL)
+        memcpy(port.mac, mac->mac, sizeof(port.mac));
+    if (address != NULL) {
+        port.address = address->address;
+        port.prefix_bits = address->prefix_bits;
+    }
+    if (devargs_build(&source, index, port.mtu_bytes, port.devargs) < 0)
+        hg_command_file_error(file, source.place, "%s is too long for a device's arguments", target->text);
+    config->ports[index] = port;
+    file->config.ports[index] = source;
+    config->port_count++;
+}
+
+static void build_peer(struct hg_command_file *file, const struct hg_command *command)
+{
+    struct hg_control_config *config = &file->config.wanted;
+    const struct hg_value *name = need(command, "NAME"), *node = need(command, "node"),
+                          *port = need(command, "port");
+    const struct hg_value *mac = need(command, "mac"), *address = need(command, "address");
+    const struct hg_value *rate = hg_command_value(command, "rate"),
+                          *credit = hg_command_value(command, "credit");
+    struct hg_config_peer peer = {.node = node->number, .address = address->address};
+    int port_index = hg_config_port_find(config, port->text);
+
+    if (full(file, command, config->peer_count, HG_CONTROL_PEERS_MAX, "peers"))
+        return;
+    if (hg_config_peer_find(config, name->text) >= 0)
+        duplicate(file, name, "peer", "another line");
+    if (config->node.node == node->number)
+        duplicate(file, node, "node", config->node.name);
+    for (uint32_t i = 0; i < config->peer_count; i++) {
+        if (config->peers[i].node == node->number)
+            duplicate(file, node, "node", config->peers[i].name);
+    }
+    check_unique_station(file, mac, address);
+    if (port_index < 0)
+        unknown(file, port, "port", SUBJECT_PORT, config->ports[0].name, sizeof(config->ports[0]),
+                config->port_count);
+    else if (config->ports[port_index].address == 0)
+        hg_command_file_error(file, place_of(file, port),
+                              "port %s has no address; give it one: address A.B.C.D/LEN", port->text);
+    if (credit != NULL && credit->number < HG_PEER_CREDIT_BYTES_MIN)
+        hg_command_file_error(file, place_of(file, credit), "a credit is 1m or more, got \"%s\"",
+                              credit->text);
+    copy_text(peer.name, sizeof(peer.name), name);
+    copy_text(peer.port, sizeof(peer.port), port);
+    copy_text(peer.psk_path, sizeof(peer.psk_path), need(command, "key"));
+    memcpy(peer.mac, mac->mac, sizeof(peer.mac));
+    peer.region = (uint16_t)need(command, "region")->number;
+    peer.rate_bytes_per_s = rate == NULL ? HG_RATE_DEFAULT_BYTES_PER_S : rate->number / 8;
+    peer.receive_bytes_max = credit == NULL ? 0 : credit->number;
+    file->key_places[config->peer_count] = place_of(file, need(command, "key"));
+    config->peers[config->peer_count++] = peer;
+}
+
+static void build_log(struct hg_command_file *file, const struct hg_command *command)
+{
+    struct hg_control_config *config = &file->config.wanted;
+    const struct hg_value *id = need(command, "ID"), *path = need(command, "path");
+    const struct hg_value *memory = hg_command_value(command, "memory");
+    struct hg_config_log log = {.id = (uint32_t)id->number,
+                                .arena_bytes = memory == NULL ? 0 : memory->number};
+
+    if (full(file, command, config->log_count, HG_CONTROL_LOGS_MAX, "logs"))
+        return;
+    for (uint32_t i = 0; i < config->log_count; i++) {
+        if (config->logs[i].id == log.id)
+            hg_command_file_error(file, place_of(file, id), "log %u is added already", log.id);
+        if (strcmp(config->logs[i].path, path->text) == 0)
+            hg_command_file_error(file, place_of(file, path), "%s is log %u's already", path->text,
+                                  config->logs[i].id);
+    }
+    if (memory != NULL && memory->number < HG_LOG_MEMORY_BYTES_MIN)
+        hg_command_file_error(file, place_of(file, memory), "a log's memory is 8m or more, got \"%s\"",
+                              memory->text);
+    copy_text(log.path, sizeof(log.path), path);
+    file->log_places[config->log_count] = place_of(file, path);
+    config->logs[config->log_count++] = log;
+}
+
+static void build_stream(struct hg_command_file *file, const struct hg_command *command)
+{
+    struct hg_control_config *config = &file->config.wanted;
+    const struct hg_value *name = need(command, "NAME"), *id = need(command, "id");
+    const struct hg_value *group = hg_command_value(command, "group");
+    const struct hg_value *compression = hg_command_value(command, "compression");
+    struct hg_config_stream stream = {.stream = id->number, .epoch = 1};
+
+    if (full(file, command, config->stream_count, HG_CONTROL_STREAMS_MAX, "streams"))
+        return;
+    for (uint32_t i = 0; i < config->stream_count; i++) {
+        if (strcmp(config->streams[i].name, name->text) == 0)
+            duplicate(file, name, "stream", "another line");
+        if (config->streams[i].stream == id->number)
+            duplicate(file, id, "id", config->streams[i].name);
+    }
+    if (config->log_count == 0 && (file->failed_subjects & SUBJECT_LOG) == 0)
+        hg_command_file_error(file, place_of(file, name),
+                              "a stream needs a log; add one above with 'log add'");
+    copy_text(stream.name, sizeof(stream.name), name);
+    stream.kind = (uint16_t)(need(command, "kind")->number + HG_CONFIG_STREAM_KEY_VALUE);
+    stream.region = (uint16_t)need(command, "region")->number;
+    stream.group = group == NULL ? 0 : (uint32_t)group->number;
+    /* choices are "lz4|off" */
+    stream.compression = compression == NULL || compression->number == 0 ? HG_CONFIG_COMPRESSION_LZ4
+                                                                         : HG_CONFIG_COMPRESSION_OFF;
+    config->streams[config->stream_count++] = stream;
+}
+
+static void build_replicate(struct hg_command_file *file, const struct hg_command *command)
+{
+    struct hg_control_config *config = &file->config.wanted;
+    const struct hg_value *name = need(command, "NAME");
+    int index = hg_config_stream_find(config, name->text);
+    struct hg_config_stream *stream;
+
+    if (index < 0) {
+        unknown(file, name, "stream", SUBJECT_STREAM, config->streams[0].name, sizeof(config->streams[0]),
+                config->stream_count);
+        return;
+    }
+    stream = &config->streams[index];
+    if (file->node_line != 0 && stream->region != config->node.region)
+        hg_command_file_error(
+            file, place_of(file, name),
+            "stream %s originates in region %u, this node is in region %u; its origin replicates it",
+            name->text, stream->region, config->node.region);
+    for (uint32_t i = 1; i < command->value_count; i++) {
+        const struct hg_value *value = &command->values[i];
+        int peer = hg_config_peer_find(config, value->text);
+
+        if (peer < 0)
+            unknown(file, value, "peer", SUBJECT_PEER, config->peers[0].name, sizeof(config->peers[0]),
+                    config->peer_count);
+        else if ((stream->peers_mask >> peer & 1) != 0)
+            hg_command_file_error(file, place_of(file, value), "peer %s gets stream %s already", value->text,
+                                  name->text);
+        else if (__builtin_popcountll(stream->peers_mask) == HG_STATUS_STREAM_PEERS_MAX)
+            hg_command_file_error(file, place_of(file, value), "a stream goes to at most %u peers",
+                                  HG_STATUS_STREAM_PEERS_MAX);
+        else
+            stream->peers_mask |= UINT64_C(1) << peer;
+    }
+}
+
+static void build_consumer(struct hg_command_file *file, const struct hg_command *command)
+{
+    struct hg_control_config *config = &file->config.wanted;
+    const struct hg_value *name = need(command, "NAME"), *stream = need(command, "stream");
+    struct hg_config_consumer consumer = {{0}};
+
+    if (full(file, command, config->consumer_count, HG_CONTROL_CONSUMERS_MAX, "consumers"))
+        return;
+    for (uint32_t i = 0; i < config->consumer_count; i++) {
+        if (strcmp(config->consumers[i].name, name->text) == 0)
+            duplicate(file, name, "consumer", "another line");
+    }
+    if (hg_config_stream_find(config, stream->text) < 0)
+        unknown(file, stream, "stream", SUBJECT_STREAM, config->streams[0].name, sizeof(config->streams[0]),
+                config->stream_count);
+    copy_text(consumer.name, sizeof(consumer.name), name);
+    copy_text(consumer.stream, sizeof(consumer.stream), stream);
+    config->consumers[config->consumer_count++] = consumer;
+}
+
+static void build_set_peer(struct hg_command_file *file, const struct hg_command *command)
+{
+    struct hg_control_config *config = &file->config.wanted;
+    const struct hg_value *name = need(command, "NAME"), *dry_run = hg_command_value(command, "dry-run");
+    int peer = hg_config_peer_find(config, name->text);
+
+    if (dry_run != NULL)
+        hg_command_file_error(file, place_of(file, dry_run),
+                              "dry-run is for helioctl, not for a file (see --check)");
+    if (peer < 0)
+        unknown(file, name, "peer", SUBJECT_PEER, config->peers[0].name, sizeof(config->peers[0]),
+                config->peer_count);
+    else
+        config->peers[peer].rate_bytes_per_s = need(command, "rate")->number / 8;
+}
+
+void hg_command_build(struct hg_command_file *file, const struct hg_command *command)
+{
+    switch (command->grammar->id) {
+    case HG_CMD_NODE_SET:
+        build_node(file, command);
+        break;
+    case HG_CMD_PORT_ADD_MEMIF:
+        build_port(file, command, HG_PORT_MEMIF, "socket");
+        break;
+    case HG_CMD_PORT_ADD_PCI:
+        build_port(file, command, HG_PORT_PCI, "PCI-ADDRESS");
+        break;
+    case HG_CMD_PORT_ADD_AF_PACKET:
+        build_port(file, command, HG_PORT_AF_PACKET, "INTERFACE");
+        break;
+    case HG_CMD_PORT_ADD_TAP:
+        build_port(file, command, HG_PORT_TAP, "INTERFACE");
+        break;
+    case HG_CMD_PEER_ADD:
+        build_peer(file, command);
+        break;
+    case HG_CMD_LOG_ADD:
+        build_log(file, command);
+        break;
+    case HG_CMD_STREAM_ADD:
+        build_stream(file, command);
+        break;
+    case HG_CMD_STREAM_REPLICATE:
+        build_replicate(file, command);
+        break;
+    case HG_CMD_CONSUMER_ADD:
+        build_consumer(file, command);
+        break;
+    case HG_CMD_SET_PEER:
+        build_set_peer(file, command);
+        break;
+    case HG_CMD_SHOW:
+    case HG_CMD_CONSUMER_REMOVE:
+    case HG_CMD_STOP:
+        hg_assert(false); /* not of a file's context */
+    }
+}

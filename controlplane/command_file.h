@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Command files: text in, the wanted configuration out, or every error with its place. Parsing is pure; only
+ * load and check_paths touch the disk. Names must be defined above the line that uses them.
+ */
+#ifndef HG_CONTROLPLANE_COMMAND_FILE_H
+#define HG_CONTROLPLANE_COMMAND_FILE_H
+
+#include "controlplane/grammar.h"
+#include "drivers/ipc/control_state.h"
+
+#include <jansson.h>
+
+#define HG_COMMAND_FILE_BYTES_MAX   (1u << 20)
+#define HG_COMMAND_FILE_ERRORS_MAX  64
+#define HG_RATE_DEFAULT_BYTES_PER_S UINT64_C(125000000) /* 1 Gbit/s */
+#define HG_LOG_MEMORY_BYTES_MIN     (UINT64_C(8) << 20)
+#define HG_PEER_CREDIT_BYTES_MIN    (UINT64_C(1) << 20)
+
+enum hg_port_kind { HG_PORT_MEMIF, HG_PORT_PCI, HG_PORT_AF_PACKET, HG_PORT_TAP };
+
+struct hg_place {
+    uint32_t line, column;
+};
+
+struct hg_port_source { /* what a port was written as; its devargs are built from it */
+    enum hg_port_kind kind;
+    uint32_t memif_id;
+    char target[HG_CONTROL_PATH_BYTES]; /* socket, PCI address, interface */
+    struct hg_place place;              /* of target */
+};
+
+struct hg_command_config { /* the wanted configuration and what it takes to write it down again */
+    struct hg_control_config wanted;
+    struct hg_port_source ports[HG_CONTROL_PORTS_MAX];
+};
+
+struct hg_command_error {
+    struct hg_place place; /* 0:0 = the file as a whole */
+    char text[HG_GRAMMAR_ERROR_BYTES];
+};
+
+struct hg_command_file { /* large: not for the stack */
+    char path[HG_CONTROL_PATH_BYTES];
+    struct hg_command_config config; /* to be used only when error_count is 0 */
+    uint32_t command_count;
+    uint32_t
+        error_count; /* kept: at most HG_COMMAND_FILE_ERRORS_MAX, the last then says that there are more */
+    struct hg_command_error errors[HG_COMMAND_FILE_ERRORS_MAX];
+    /* bookkeeping */
+    uint32_t line_now;
+    uint32_t failed_subjects; /* a "port" line failed: complain about no unknown port */
+    uint32_t node_line;
+    struct hg_place key_places[HG_CONTROL_PEERS_MAX];
+    struct hg_place log_places[HG_CONTROL_LOGS_MAX];
+    struct hg_command command;
+};
+
+/* Parses a whole file's text. True when it has no error. `path` is only for messages. */
+bool hg_command_file_parse(struct hg_command_file *file, const char *path, const char *text, size_t bytes);
+/* What the file names must be there: keys (regular, mode 0600 or less), the directories of logs and memif
+ * sockets. Adds errors; true when there are none. */
+bool hg_command_file_check_paths(struct hg_command_file *file);
+/* Reads, parses, checks paths. False: errors say why (also that it can't be read). */
+bool hg_command_file_load(struct hg_command_file *file, const char *path);
+/* file:line:column: text, one a line, in order of place. */
+void hg_command_file_errors_print(const struct hg_command_file *file, FILE *out);
+/* {"file", "ok", "commands", "errors": [{"file", "line", "column", "text"}]}; the caller's reference. */
+json_t *hg_command_file_json(const struct hg_command_file *file);
+
+/* Writes a command file that gives the same configuration. */
+void hg_command_config_print(const struct hg_command_config *config, FILE *out);
+
+/* Live change. 0, or -1 with a sentence in error: no such peer. Rate in bit/s as in the grammar. */
+int hg_command_config_peer_rate(struct hg_command_config *config, const char *peer, uint64_t rate_bits_per_s,
+                                char *error, size_t error_bytes);
+/* Forgets a consumer; true when it was there. */
+bool hg_command_config_consumer_remove(struct hg_command_config *config, const char *name);
+
+/* ---- inside controlplane: command_build.c ---- */
+/* Applies one parsed command of a file; errors are added. */
+void hg_command_build(struct hg_command_file *file, const struct hg_command *command);
+void hg_command_file_error(struct hg_command_file *file, struct hg_place place, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Index by name, or -1. */
+int hg_config_port_find(const struct hg_control_config *config, const char *name);
+int hg_config_peer_find(const struct hg_control_config *config, const char *name);
+int hg_config_stream_find(const struct hg_control_config *config, const char *name);
+const char *hg_config_stream_kind_text(uint32_t kind);
+
+#endif

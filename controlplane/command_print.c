@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The configuration as a command file: parsed again it gives the same configuration.
+ */
+#include "controlplane/command_file.h"
+#include "controlplane/grammar_value.h"
+
+#include <arpa/inet.h>
+
+static void mac_print(FILE *out, const uint8_t mac[6])
+{
+    fprintf(out, " mac %02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+}
+
+static void address_print(FILE *out, uint32_t address)
+{
+    char text[INET_ADDRSTRLEN];
+
+    inet_ntop(AF_INET, &address, text, sizeof(text));
+    fprintf(out, " address %s", text);
+}
+
+static void number_print(FILE *out, const char *keyword, uint64_t number, uint64_t base)
+{
+    char text[32];
+
+    hg_grammar_number_format(number, base, text, sizeof(text));
+    fprintf(out, " %s %s", keyword, text);
+}
+
+static void word_print(FILE *out, const char *keyword, const char *word)
+{
+    fprintf(out, " %s ", keyword);
+    hg_grammar_word_print(out, word);
+}
+
+static void port_print(FILE *out, const struct hg_config_port *port, const struct hg_port_source *source)
+{
+    static const uint8_t none[6];
+    static const char *const kinds[] = {"memif", "pci", "af_packet", "tap"};
+
+    fprintf(out, "port add %s %s", port->name, kinds[source->kind]);
+    if (source->kind == HG_PORT_MEMIF) {
+        word_print(out, "socket", source->target);
+        fprintf(out, " id %u", source->memif_id);
+    } else {
+        fprintf(out, " %s", source->target);
+    }
+    if (memcmp(port->mac, none, sizeof(none)) != 0)
+        mac_print(out, port->mac);
+    if (port->address != 0) {
+        address_print(out, port->address);
+        fprintf(out, "/%u", port->prefix_bits);
+    }
+    fprintf(out, " mtu %u\n", port->mtu_bytes);
+}
+
+static void peer_print(FILE *out, const struct hg_config_peer *peer)
+{
+    fprintf(out, "peer add %s node %llu region %u", peer->name, (unsigned long long)peer->node, peer->region);
+    address_print(out, peer->address);
+    mac_print(out, peer->mac);
+    fprintf(out, " port %s", peer->port);
+    word_print(out, "key", peer->psk_path);
+    number_print(out, "rate", peer->rate_bytes_per_s * 8, 1000);
+    if (peer->receive_bytes_max != 0)
+        number_print(out, "credit", peer->receive_bytes_max, 1024);
+    fprintf(out, "\n");
+}
+
+static void stream_print(FILE *out, const struct hg_control_config *config,
+                         const struct hg_config_stream *stream)
+{
+    fprintf(out, "stream add %s id %llu kind %s region %u group %u compression %s\n", stream->name,
+            (unsigned long long)stream->stream, hg_config_stream_kind_text(stream->kind), stream->region,
+            stream->group, stream->compression == HG_CONFIG_COMPRESSION_LZ4 ? "lz4" : "off");
+    if (stream->peers_mask == 0)
+        return;
+    fprintf(out, "stream replicate %s", stream->name);
+    for (uint32_t i = 0; i < config->peer_count; i++) {
+        if ((stream->peers_mask >> i & 1) != 0)
+            fprintf(out, " %s", config->peers[i].name);
+    }
+    fprintf(out, "\n");
+}
+
+void hg_command_config_print(const struct hg_command_config *config, FILE *out)
+{
+    const struct hg_control_config *wanted = &config->wanted;
+
+    fprintf(out, "node set %s id %llu region %u cluster %llu\n", wanted->node.name,
+            (unsigned long long)wanted->node.node, wanted->node.region,
+            (unsigned long long)wanted->node.cluster);
+    for (uint32_t i = 0; i < wanted->port_count; i++)
+        port_print(out, &wanted->ports[i], &config->ports[i]);
+    for (uint32_t i = 0; i < wanted->peer_count; i++)
+        peer_print(out, &wanted->peers[i]);
+    for (uint32_t i = 0; i < wanted->log_count; i++) {
+        fprintf(out, "log add %u", wanted->logs[i].id);
+        word_print(out, "path", wanted->logs[i].path);
+        if (wanted->logs[i].arena_bytes != 0)
+            number_print(out, "memory", wanted->logs[i].arena_bytes, 1024);
+        fprintf(out, "\n");
+    }
+    for (uint32_t i = 0; i < wanted->stream_count; i++)
+        stream_print(out, wanted, &wanted->streams[i]);
+    for (uint32_t i = 0; i < wanted->consumer_count; i++)
+        fprintf(out, "consumer add %s stream %s\n", wanted->consumers[i].name, wanted->consumers[i].stream);
+}

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "controlplane/report.h"
+
+#include "controlplane/command_file.h"
+#include "controlplane/json_text.h"
+
+#include <arpa/inet.h>
+
+static void text_set(json_t *object, const char *key, const char *text)
+{
+    json_object_set_new(object, key, hg_json_text(text));
+}
+
+static void number_set(json_t *object, const char *key, uint64_t number)
+{
+    json_object_set_new(object, key, hg_json_u64(number));
+}
+
+static void bool_set(json_t *object, const char *key, bool value)
+{
+    json_object_set_new(object, key, json_boolean(value));
+}
+
+static void word_set(json_t *object, const char *key, const char *const *words, size_t count, uint32_t index)
+{
+    text_set(object, key, index < count ? words[index] : "unknown");
+}
+
+static void mac_set(json_t *object, const char *key, const uint8_t mac[6])
+{
+    char text[24];
+
+    snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4],
+             mac[5]);
+    text_set(object, key, text);
+}
+
+static void address_set(json_t *object, const char *key, uint32_t address)
+{
+    char text[INET_ADDRSTRLEN];
+
+    inet_ntop(AF_INET, &address, text, sizeof(text));
+    text_set(object, key, text);
+}
+
+/* What is wanted but not in the status is shown too, as absent: a row never silently missing. */
+static json_t *absent(const char *name, const char *state)
+{
+    json_t *object = json_object();
+
+    text_set(object, "name", name);
+    text_set(object, "state", state);
+    return object;
+}
+
+static json_t *port_report(const struct hg_control_config *config, const struct hg_status_port *port)
+{
+    json_t *object = json_object();
+    int wanted = hg_config_port_find(config, port->name);
+
+    text_set(object, "name", port->name);
+    text_set(object, "state", !port->opened ? "closed" : port->link_up ? "up" : "down");
+    text_set(object, "driver", port->driver);
+    mac_set(object, "mac", port->mac);
+    if (wanted >= 0 && config->ports[wanted].address != 0) {
+        address_set(object, "address", config->ports[wanted].address);
+        number_set(object, "mtu_bytes", config->ports[wanted].mtu_bytes);
+    }
+    number_set(object, "rx_packets", port->rx_packets);
+    number_set(object, "rx_bytes", port->rx_bytes);
+    number_set(object, "tx_packets", port->tx_packets);
+    number_set(object, "tx_bytes", port->tx_bytes);
+    number_set(object, "rx_missed", port->rx_missed);
+    number_set(object, "tx_dropped", port->tx_dropped);
+    number_set(object, "reconnects", port->reconnects);
+    text_set(object, "problem", port->problem);
+    return object;
+}
+
+json_t *hg_report_ports(const struct hg_control_config *config, const struct hg_control_status *status)
+{
+    json_t *array = json_array();
+
+    for (uint32_t i = 0; i < status->port_count; i++)
+        json_array_append_new(array, port_report(config, &status->ports[i]));
+    for (uint32_t i = 0; i < config->port_count; i++) {
+        bool there = false;
+
+        for (uint32_t k = 0; k < status->port_count; k++)
+            there = there || strcmp(status->ports[k].name, config->ports[i].name) == 0;
+        if (!there)
+            json_array_append_new(array, absent(config->ports[i].name, "absent"));
+    }
+    return array;
+}
+
+static json_t *peer_report(const struct hg_control_config *config, const struct hg_control_status *status,
+                           const struct hg_status_peer *peer)
+{
+    static const char *const states[] = {"down", "handshake", "up"};
+    json_t *object = json_object();
+    int wanted = hg_config_peer_find(config, peer->name);
+    char boot[24];
+
+    text_set(object, "name", peer->name);
+    word_set(object, "state", states, HG_COUNT(states), peer->state);
+    if (peer->since_realtime_ns != 0 && status->realtime_ns >= peer->since_realtime_ns)
+        number_set(object, "state_age_ns", status->realtime_ns - peer->since_realtime_ns);
+    if (wanted >= 0) {
+        number_set(object, "node", config->peers[wanted].node);
+        number_set(object, "region", config->peers[wanted].region);
+        address_set(object, "address", config->peers[wanted].address);
+        number_set(object, "rate_wanted_bytes_per_s", config->peers[wanted].rate_bytes_per_s);
+    }
+    snprintf(boot, sizeof(boot), "%016llx", (unsigned long long)peer->boot);
+    text_set(object, "boot", boot);
+    number_set(object, "key_generation", peer->key_generation);
+    number_set(object, "srtt_ns", peer->srtt_ns);
+    number_set(object, "rttvar_ns", peer->rttvar_ns);
+    number_set(object, "rtt_min_ns", peer->rtt_min_ns);
+    number_set(object, "rate_bytes_per_s", peer->rate_bytes_per_s);
+    number_set(object, "bytes_in_flight", peer->bytes_in_flight);
+    number_set(object, "credit_bytes_left", peer->credit_bytes_left);
+    number_set(object, "data_bytes_sent", peer->data_bytes_sent);
+    number_set(object, "data_bytes_resent", peer->data_bytes_resent);
+    number_set(object, "data_bytes_received", peer->data_bytes_received);
+    number_set(object, "packets_sent", peer->packets_sent);
+    number_set(object, "packets_received", peer->packets_received);
+    number_set(object, "packets_lost", peer->packets_lost);
+    number_set(object, "handshakes", peer->handshakes);
+    text_set(object, "problem", peer->problem);
+    return object;
+}
+
+json_t *hg_report_peers(const struct hg_control_config *config, const struct hg_control_status *status)
+{
+    json_t *array = json_array();
+
+    for (uint32_t i = 0; i < status->peer_count; i++)
+        json_array_append_new(array, peer_report(config, status, &status->peers[i]));
+    for (uint32_t i = 0; i < config->peer_count; i++) {
+        bool there = false;
+
+        for (uint32_t k = 0; k < status->peer_count; k++)
+            there = there || strcmp(status->peers[k].name, config->peers[i].name) == 0;
+        if (!there)
+            json_array_append_new(array, absent(config->peers[i].name, "absent"));
+    }
+    return array;
+}
+
+static json_t *stream_peer_report(const struct hg_control_status *status,
+                                  const struct hg_status_stream *stream,
+                                  const struct hg_status_stream_peer *peer)
+{
+    static const char *const states[] = {"closed", "opening", "streaming", "refused", "diverged", "gap"};
+    json_t *object = json_object();
+
+    text_set(object, "stream", stream->name);
+    text_set(object, "kind", hg_config_stream_kind_text(stream->kind));
+    text_set(object, "peer", status->peers[peer->peer].name);
+    word_set(object, "state", states, HG_COUNT(states), peer->state);
+    number_set(object, "lsn_sent", peer->lsn_sent);
+    number_set(object, "lsn_durable", peer->lsn_durable);
+    number_set(object, "lag_bytes", peer->lag_bytes);
+    number_set(object, "lag_ns", peer->lag_ns);
+    return object;
+}
+
+static json_t *stream_report(const struct hg_control_status *status, const struct hg_status_stream *stream)
+{
+    json_t *object = json_object(), *peers = json_array();
+
+    text_set(object, "name", stream->name);
+    text_set(object, "state", "open");
+    number_set(object, "id", stream->stream);
+    text_set(object, "kind", hg_config_stream_kind_text(stream->kind));
+    number_set(object, "region", stream->region);
+    number_set(object, "incarnation", stream->incarnation);
+    number_set(object, "epoch", stream->epoch);
+    number_set(object, "system_identifier", stream->system_identifier);
+    number_set(object, "lsn_oldest", stream->lsn_oldest);
+    number_set(object, "lsn_end", stream->lsn_end);
+    number_set(object, "lsn_durable", stream->lsn_durable);
+    number_set(object, "frames", stream->frames);
+    number_set(object, "batches", stream->batches);
+    number_set(object, "raw_bytes", stream->raw_bytes);
+    number_set(object, "stored_bytes", stream->stored_bytes);
+    number_set(object, "clients", stream->clients);
+    for (uint32_t i = 0; i < stream->peer_count; i++)
+        json_array_append_new(peers, stream_peer_report(status, stream, &stream->peers[i]));
+    json_object_set_new(object, "peers", peers);
+    return object;
+}
+
+json_t *hg_report_streams(const struct hg_control_config *config, const struct hg_control_status *status)
+{
+    json_t *array = json_array();
+
+    for (uint32_t i = 0; i < status->stream_count; i++)
+        json_array_append_new(array, stream_report(status, &status->streams[i]));
+    for (uint32_t i = 0; i < config->stream_count; i++) {
+        bool there = false;
+
+        for (uint32_t k = 0; k < status->stream_count; k++)
+            there = there || strcmp(status->streams[k].name, config->streams[i].name) == 0;
+        if (!there)
+            json_array_append_new(array, absent(config->streams[i].name, "absent"));
+    }
+    return array;
+}
+
+json_t *hg_report_lag(const struct hg_control_status *status)
+{
+    json_t *array = json_array();
+
+    for (uint32_t i = 0; i < status->stream_count; i++) {
+        for (uint32_t k = 0; k < status->streams[i].peer_count; k++)
+            json_array_append_new(
+                array, stream_peer_report(status, &status->streams[i], &status->streams[i].peers[k]));
+    }
+    return array;
+}
+
+static json_t *log_report(const struct hg_status_log *log)
+{
+    static const char *const states[] = {"recovering", "ready", "failed"};
+    static const char *const pressures[] = {"none", "disk is slower than producers",
+                                            "segments are held back"};
+    json_t *object = json_object();
+
+    number_set(object, "id", log->id);
+    text_set(object, "path", log->path);
+    word_set(object, "state", states, HG_COUNT(states), log->state);
+    number_set(object, "recovery_percent", log->recovery_percent);
+    word_set(object, "pressure", pressures, HG_COUNT(pressures), log->pressure);
+    number_set(object, "size_bytes", log->size_bytes);
+    number_set(object, "segment_bytes", log->segment_bytes);
+    number_set(object, "segments_free", log->segments_free);
+    number_set(object, "segment_count", log->segment_count);
+    number_set(object, "next_sequence", log->next_sequence);
+    number_set(object, "durable_sequence", log->durable_sequence);
+    number_set(object, "tail_sequence", log->tail_sequence);
+    number_set(object, "writes", log->writes);
+    number_set(object, "flushes", log->flushes);
+    number_set(object, "batches", log->batches);
+    number_set(object, "payload_bytes", log->payload_bytes);
+    number_set(object, "written_bytes", log->written_bytes);
+    number_set(object, "reads", log->reads);
+    number_set(object, "read_bytes", log->read_bytes);
+    number_set(object, "flush_ns_last", log->flush_ns_last);
+    number_set(object, "flush_ns_max", log->flush_ns_max);
+    number_set(object, "restarts", log->restarts);
+    bool_set(object, "buffers_registered", log->registered != 0);
+    text_set(object, "message", log->message);
+    return object;
+}
+
+json_t *hg_report_log(const struct hg_control_status *status)
+{
+    json_t *array = json_array();
+
+    for (uint32_t i = 0; i < status->log_count; i++)
+        json_array_append_new(array, log_report(&status->logs[i]));
+    return array;
+}
+
+json_t *hg_report_clients(const struct hg_control_status *status)
+{
+    json_t *array = json_array();
+
+    for (uint32_t i = 0; i < status->client_count; i++) {
+        const struct hg_status_client *client = &status->clients[i];
+        json_t *object = json_object();
+
+        text_set(object, "name", client->name);
+        number_set(object, "pid", client->pid);
+        number_set(object, "uid", client->uid);
+        number_set(object, "streams", client->streams);
+        number_set(object, "append_bytes", client->append_bytes);
+        number_set(object, "deliver_bytes", client->deliver_bytes);
+        json_array_append_new(array, object);
+    }
+    return array;
+}
+
+json_t *hg_report_consumers(const struct hg_control_status *status)
+{
+    json_t *array = json_array();
+
+    for (uint32_t i = 0; i < status->consumer_count; i++) {
+        const struct hg_status_consumer *consumer = &status->consumers[i];
+        json_t *object = json_object();
+        uint32_t kind = 0;
+
+        for (uint32_t k = 0; k < status->stream_count; k++) {
+            if (strcmp(status->streams[k].name, consumer->stream) == 0)
+                kind = status->streams[k].kind;
+        }
+        text_set(object, "name", consumer->name);
+        text_set(object, "stream", consumer->stream);
+        text_set(object, "kind", hg_config_stream_kind_text(kind));
+        number_set(object, "lsn", consumer->lsn);
+        text_set(object, "state", consumer->attached != 0 ? "attached" : "away");
+        json_array_append_new(array, object);
+    }
+    return array;
+}
+
+json_t *hg_report_drops(const struct hg_control_status *status)
+{
+    json_t *array = json_array();
+
+    for (uint32_t i = 0; i < status->drop_count; i++) {
+        json_t *object = json_object();
+
+        text_set(object, "where", status->drops[i].where);
+        text_set(object, "name", status->drops[i].name);
+        number_set(object, "count", status->drops[i].count);
+        json_array_append_new(array, object);
+    }
+    return array;
+}

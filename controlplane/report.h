@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The status page as JSON, a function a view. Numbers carry their unit in their name; states are words. Pure.
+ */
+#ifndef HG_CONTROLPLANE_REPORT_H
+#define HG_CONTROLPLANE_REPORT_H
+
+#include "drivers/ipc/control_state.h"
+
+#include <jansson.h>
+
+json_t *hg_report_ports(const struct hg_control_config *config, const struct hg_control_status *status);
+json_t *hg_report_peers(const struct hg_control_config *config, const struct hg_control_status *status);
+json_t *hg_report_streams(const struct hg_control_config *config, const struct hg_control_status *status);
+/* One entry for each stream and peer. */
+json_t *hg_report_lag(const struct hg_control_status *status);
+json_t *hg_report_log(const struct hg_control_status *status);
+json_t *hg_report_clients(const struct hg_control_status *status);
+json_t *hg_report_consumers(const struct hg_control_status *status);
+json_t *hg_report_drops(const struct hg_control_status *status);
+
+#endif

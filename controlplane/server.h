@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The control plane as one object on one libuv loop, one thread: the wanted configuration, the link to the
+ * dataplane (link.c), the socket for helioctl (api.c).
+ */
+#ifndef HG_CONTROLPLANE_SERVER_H
+#define HG_CONTROLPLANE_SERVER_H
+
+#include "controlplane/command_file.h"
+#include "controlplane/events.h"
+#include "drivers/ipc/control_socket.h"
+
+#include <uv.h>
+
+#define HG_API_CONNECTIONS_MAX 32
+#define HG_API_IDLE_NS         (10 * HG_NS_PER_S) /* a connection that says nothing for so long is closed */
+#define HG_API_RESULT_NS       (5 * HG_NS_PER_S) /* the dataplane answers within, or the change is taken back */
+#define HG_LINK_RETRY_NS       (200 * HG_NS_PER_MS)
+#define HG_LINK_WELCOME_NS     (2 * HG_NS_PER_S)
+
+/* Exit codes of helioctl, in every answer as "code". */
+enum hg_api_code {
+    HG_API_OK = 0,
+    HG_API_REFUSED = 1,
+    HG_API_USAGE = 2,
+    HG_API_NO_CONTROL = 3,
+    HG_API_NO_DATAPLANE = 4,
+};
+
+enum hg_link_state { HG_LINK_DOWN, HG_LINK_WELCOME, HG_LINK_UP };
+
+struct hg_link {
+    enum hg_link_state state;
+    int socket;
+    bool stuck; /* its heart does not beat */
+    uint64_t retry_ns, deadline_ns;
+    char problem[HG_CONTROL_TEXT_BYTES]; /* said already; empty = none */
+    struct hg_control_ring ring;
+    uint64_t generation;         /* of the config page written last, on this boot */
+    uint64_t request_apply;      /* 0 = no APPLY under way */
+    uint64_t generation_refused; /* 0 = none */
+    uint64_t event_request_last; /* redelivered events are told by it */
+    uint64_t event_generation_last;
+    uint64_t attached_count;
+    uint64_t poisoned_count;
+    uv_poll_t socket_poll, doorbell_poll;
+    uint32_t polls_open; /* closes still under way */
+};
+
+struct hg_api_connection {
+    bool used;
+    bool answered;
+    struct hg_server *server;
+    uv_pipe_t pipe;
+    uv_write_t write;
+    uv_buf_t answer;
+    uint64_t opened_ns;
+    size_t line_bytes;
+    char line[HG_GRAMMAR_LINE_BYTES_MAX];
+};
+
+struct hg_change {    /* one at a time: what the dataplane has been asked for and who waits for the answer */
+    uint64_t request; /* 0 = none */
+    bool is_config;
+    uint64_t deadline_ns;
+    struct hg_api_connection *connection; /* NULL: it left */
+    char what[HG_GRAMMAR_ERROR_BYTES];
+    struct hg_command_config before;
+};
+
+struct hg_server {
+    uv_loop_t loop;
+    char run[HG_CONTROL_PATH_BYTES];
+    char socket_path[HG_CONTROL_PATH_BYTES + 32]; /* of the dataplane */
+    char api_path[HG_CONTROL_PATH_BYTES + 32];
+    int lock;
+    uint64_t started_ns;
+    struct hg_command_file *file;
+    struct hg_command_config *config; /* in *file */
+    struct hg_events events;
+    struct hg_link link;
+    struct hg_control_status status;
+    uint64_t status_generation; /* 0 = never seen one */
+    struct hg_change change;
+    struct hg_api_connection connections[HG_API_CONNECTIONS_MAX];
+    uv_pipe_t api;
+    uv_timer_t tick;
+    uv_signal_t sigterm, sigint;
+    bool stopping;
+};
+
+/* ---- link.c: the dataplane ---- */
+void hg_link_init(struct hg_server *server);
+/* Every HG_CONTROL_POLL_NS: attaches, beats, receives, looks whether the dataplane lives. */
+void hg_link_tick(struct hg_server *server, uint64_t now_ns);
+/* Hangs up; the next tick attaches anew. */
+void hg_link_down(struct hg_server *server, const char *why);
+bool hg_link_usable(const struct hg_server *server);
+/* Brings server->status up to date if a new page can be read. */
+void hg_link_status_read(struct hg_server *server);
+/* Writes the wanted configuration and posts APPLY. Its request, or 0 when the ring is full or broken. */
+uint64_t hg_link_apply(struct hg_server *server);
+/* Posts a command. Its request, or 0. */
+uint64_t hg_link_command(struct hg_server *server, enum hg_control_command command, const char *name);
+
+/* ---- api.c: helioctl ---- */
+/* Listens. 0 or a libuv error. */
+int hg_api_open(struct hg_server *server);
+void hg_api_tick(struct hg_server *server, uint64_t now_ns);
+/* The dataplane answered the change under way. */
+void hg_api_result(struct hg_server *server, int32_t code, const char *text);
+/* The dataplane went away with a change under way. */
+void hg_api_link_lost(struct hg_server *server);
+void hg_api_close(struct hg_server *server);
+
+/* ---- answer.c: one request line to one JSON answer ---- */
+/* NULL: the answer comes later, through hg_api_result(). */
+json_t *hg_answer(struct hg_server *server, struct hg_api_connection *connection, const char *line);
+json_t *hg_answer_error(enum hg_api_code code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif
