@@ -36,8 +36,8 @@ void hg_receive_init(struct hg_receive *receive, uint64_t status_interval_ns)
     receive->status_interval_ns = status_interval_ns;
 }
 
-static enum hg_receive_outcome same_cluster(const struct hg_primary_facts *primary,
-                                            const struct hg_stream_facts *stream)
+enum hg_receive_outcome hg_receive_check(const struct hg_primary_facts *primary,
+                                         const struct hg_stream_facts *stream)
 {
     if (stream->system_identifier != 0 && stream->system_identifier != primary->system_identifier) {
         return HG_RECEIVE_OTHER_SYSTEM;
@@ -72,7 +72,7 @@ enum hg_receive_outcome hg_receive_start(struct hg_receive *receive, const struc
 {
     hg_assert(primary->system_identifier != 0);
     hg_assert(hg_segment_bytes_valid(primary->segment_bytes));
-    enum hg_receive_outcome outcome = same_cluster(primary, stream);
+    enum hg_receive_outcome outcome = hg_receive_check(primary, stream);
     if (outcome != HG_RECEIVE_OK) {
         return outcome;
     }

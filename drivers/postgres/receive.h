@@ -86,6 +86,10 @@ struct hg_receive {
 
 void hg_receive_init(struct hg_receive *receive, uint64_t status_interval_ns);
 
+/* Whether this primary's WAL belongs into this stream at all. Ask before anything is changed on the primary.
+ */
+enum hg_receive_outcome hg_receive_check(const struct hg_primary_facts *primary,
+                                         const struct hg_stream_facts *stream);
 /* Decides for a fresh connection. OK: start at receive->lsn_next. Otherwise nothing changed. */
 enum hg_receive_outcome hg_receive_start(struct hg_receive *receive, const struct hg_primary_facts *primary,
                                          const struct hg_stream_facts *stream, uint64_t now_ns);
