@@ -223,6 +223,9 @@ int client_connect(struct hg_client *client, uint64_t deadline_ns)
 {
     if (client->problem != 0)
         return client->problem;
+    if (client->socket < 0 && deadline_ns == 0)
+        return client_fail(client, HG_E_CLOSED, "not connected to %s: a call that may wait connects",
+                           client->path);
     uint64_t delay_ns = RETRY_DELAY_MIN_NS;
     while (client->socket < 0) {
         int rc = connect_once(client, deadline_ns);
@@ -338,31 +341,46 @@ static int attach_settle(struct hg_stream *stream, uint64_t deadline_ns)
     return 0;
 }
 
+/* One attempt. 0 = attached. */
+static int attach_once(struct hg_stream *stream, uint64_t deadline_ns)
+{
+    struct hg_client *client = stream->client;
+    int rc = client_connect(client, deadline_ns);
+    if (rc != 0)
+        return rc;
+    rc = attach_ask(stream, deadline_ns);
+    if (rc != 0)
+        return rc;
+    rc = client->answer.code;
+    if (rc != 0)
+        return client_fail(client, rc, "stream %s: %s", stream->name,
+                           client->answer.text[0] != '\0' ? client->answer.text : hg_error_name(rc));
+    rc = attach_accept(stream);
+    return rc != 0 ? rc : attach_settle(stream, deadline_ns);
+}
+
 int client_stream_attach(struct hg_stream *stream, uint64_t deadline_ns)
 {
     struct hg_client *client = stream->client;
     uint64_t delay_ns = RETRY_DELAY_MIN_NS;
-    int report = stream->report;
+    int report = stream->report, reason = 0;
+    char reason_text[sizeof(client->error)];
     for (;;) {
-        int rc = client_connect(client, deadline_ns);
-        if (rc != 0)
-            return rc;
-        rc = attach_ask(stream, deadline_ns);
-        if (rc == 0) {
-            rc = client->answer.code;
-            if (rc != 0)
-                client_fail(client, rc, "stream %s: %s", stream->name,
-                            client->answer.text[0] != '\0' ? client->answer.text : hg_error_name(rc));
-            else
-                rc = attach_accept(stream);
-        }
-        if (rc == 0)
-            rc = attach_settle(stream, deadline_ns);
+        int rc = attach_once(stream, deadline_ns);
         if (rc == 0) {
             stream->report = report;
             return 0;
         }
-        if ((rc != HG_E_NOT_READY && rc != HG_E_UNKNOWN && rc != HG_E_CLOSED) || deadline_over(deadline_ns))
+        if (rc == HG_E_NOT_READY || rc == HG_E_UNKNOWN) {
+            reason = rc;
+            memcpy(reason_text, client->error, sizeof(reason_text));
+        } else if (rc == HG_E_TIMEOUT && reason != 0) { /* the last answer says more than that time is up */
+            memcpy(client->error, reason_text, sizeof(reason_text));
+            return reason;
+        } else if (rc != HG_E_CLOSED) {
+            return rc;
+        }
+        if (deadline_over(deadline_ns))
             return rc;
         socket_wait(client, hg_min_u64(deadline_ns, client_now_ns() + delay_ns));
         delay_ns = hg_min_u64(delay_ns * 2, RETRY_DELAY_MAX_NS);
