@@ -32,6 +32,9 @@
 #define HG_LOG_SUPERBLOCK_COPIES       4u
 #define HG_LOG_SEGMENTS_MIN            4u
 #define HG_LOG_SEGMENTS_FREE_MIN       2u /* fewer free: the producer is pushed back */
+/* Writes that may be on their way unflushed. Recovery relies on it: a header at most this many writes after n proves
+ * that n was durable, if it was. */
+#define HG_LOG_WRITES_UNFLUSHED_MAX    16u
 #define HG_LOG_CONSUMERS_MAX           32u
 #define HG_STREAMS_MAX                 16000u
 #define HG_GROUPS_MAX                  64u

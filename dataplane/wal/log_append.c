@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The open write, and the arena that it and the newest writes live in: a ring of buffers of varying size. A
+ * write reserves the largest size when it opens and gives back the rest when it closes.
+ */
+#include "dataplane/wal/log_internal.h"
+
+/* Finds write_bytes_max contiguous bytes. A head that has met the tail means full, unless nothing is cached.
+ */
+static bool arena_find(struct hg_log *log, uint64_t *arena_offset)
+{
+    uint64_t need = log->write_bytes_max, size = log->write_arena_bytes;
+    if (log->cache_first == log->next_sequence) {
+        *arena_offset = 0;
+        return true;
+    }
+    uint64_t tail = hg_log_entry_of(log, log->cache_first)->arena_offset;
+    if (log->arena_head > tail) {
+        *arena_offset = size - log->arena_head >= need ? log->arena_head : 0;
+        return size - log->arena_head >= need || tail >= need;
+    }
+    *arena_offset = log->arena_head;
+    return tail - log->arena_head >= need;
+}
+
+bool hg_log_arena_make_room(struct hg_log *log, uint64_t *arena_offset)
+{
+    hg_assert(log->open == NULL);
+    while (!arena_find(log, arena_offset)) {
+        if (log->cache_first > log->durable_sequence || log->cache_first > log->flushed_sequence ||
+            log->cache_first >= log->mirror_next || log->cache_first >= log->pin_first)
+            return false;
+        log->cache_first++;
+    }
+    return true;
+}
+
+/* The streams and consumers as they stand, so that a segment can be recycled without forgetting any. */
+static void checkpoint_append(struct hg_log *log)
+{
+    struct hg_log_entry *entry = log->open;
+    uint8_t *payload = hg_log_entry_buffer(log, entry) + HG_LOG_BLOCK_BYTES;
+    struct hg_local_record *records = (struct hg_local_record *)(payload + sizeof(struct hg_batch_header));
+    uint32_t payload_bytes_max = log->geometry.write_payload_bytes_max;
+    uint32_t max =
+        (payload_bytes_max - (uint32_t)sizeof(struct hg_batch_header)) / (uint32_t)sizeof(*records);
+    uint32_t count = log->ops.checkpoint == NULL ? 0 : log->ops.checkpoint(log->ctx, records, max);
+    hg_assert(count <= max);
+    if (count == 0)
+        return;
+    struct hg_batch_origin origin = {.cluster = log->geometry.cluster,
+                                     .log_restarts = log->superblock.restarts};
+    entry->payload_bytes = hg_batch_seal_records(&origin, count, payload, payload_bytes_max);
+    entry->batch_count = 1;
+    log->stats.batches++;
+}
+
+/* Producers leave HG_LOG_SEGMENTS_FREE_MIN segments to local records, without which nothing could be
+ * released. */
+static bool segment_allows(const struct hg_log *log, bool is_local)
+{
+    uint32_t needed = log->next_segment > log->head_segment;
+    uint32_t free_count = hg_log_segments_free(log);
+    return free_count >= needed && (is_local || free_count - needed >= HG_LOG_SEGMENTS_FREE_MIN);
+}
+
+static bool write_open(struct hg_log *log, bool is_local, enum hg_log_pressure *pressure)
+{
+    uint64_t arena_offset;
+    if (!segment_allows(log, is_local)) {
+        *pressure = HG_LOG_PRESSURE_SEGMENTS;
+        return false;
+    }
+    if (log->closed_sequence - log->flushed_sequence >= HG_LOG_WRITES_UNFLUSHED_MAX ||
+        !hg_log_arena_make_room(log, &arena_offset)) {
+        *pressure = HG_LOG_PRESSURE_ARENA;
+        return false;
+    }
+    struct hg_log_entry *entry = hg_log_entry_of(log, log->next_sequence);
+    memset(entry, 0, sizeof(*entry));
+    entry->sequence = log->next_sequence;
+    entry->file_offset = hg_log_file_offset(log, log->next_segment, log->next_offset);
+    entry->arena_offset = arena_offset;
+    entry->state = HG_LOG_ENTRY_OPEN;
+    log->arena_head = arena_offset + log->write_bytes_max;
+    log->open = entry;
+    log->next_sequence++;
+    if (log->next_offset == 0) {
+        log->head_segment = log->next_segment;
+        log->segment_first[log->next_segment % log->geometry.segment_count] = entry->sequence;
+        checkpoint_append(log);
+    }
+    return true;
+}
+
+static void header_fill(struct hg_log *log, const struct hg_log_entry *entry,
+                        struct hg_log_write_header *header)
+{
+    memset(header, 0, sizeof(*header));
+    memcpy(header->log_uuid, log->geometry.log_uuid, sizeof(header->log_uuid));
+    header->restarts = log->superblock.restarts;
+    header->batch_count = entry->batch_count;
+    header->sequence = entry->sequence;
+    header->durable_sequence = log->flushed_sequence;
+    header->segment = log->next_segment;
+    header->segment_offset = log->next_offset;
+    header->payload_bytes = entry->payload_bytes;
+    header->previous_crc32c = log->previous_crc32c;
+    header->hlc_ceiling = log->hlc_ceiling;
+}
+
+void hg_log_close_write(struct hg_log *log)
+{
+    struct hg_log_entry *entry = log->open;
+    if (entry == NULL || entry->payload_bytes == 0 || log->state != HG_LOG_READY)
+        return;
+    uint8_t *buffer = hg_log_entry_buffer(log, entry);
+    uint8_t *payload = buffer + HG_LOG_BLOCK_BYTES;
+    struct hg_log_write_header *header = (struct hg_log_write_header *)buffer;
+    uint32_t bytes = hg_log_write_bytes(entry->payload_bytes);
+
+    hg_assert(entry->sequence == log->closed_sequence + 1 && entry->batch_count > 0);
+    memset(payload + entry->payload_bytes, 0, bytes - HG_LOG_BLOCK_BYTES - entry->payload_bytes);
+    header_fill(log, entry, header);
+    hg_log_write_header_seal(header, payload);
+    log->previous_crc32c = header->crc32c;
+    hg_log_place_set(log, entry->sequence, log->next_segment, log->next_offset, entry->payload_bytes);
+    hg_log_place_next(log->geometry.segment_bytes, log->write_bytes_max, bytes, &log->next_segment,
+                      &log->next_offset);
+    log->arena_head = entry->arena_offset + bytes;
+    entry->state = HG_LOG_ENTRY_CLOSED;
+    log->closed_sequence = entry->sequence;
+    log->writes_uncompleted++;
+    log->open = NULL;
+    log->reserved_bytes = 0;
+}
+
+static void *reserve(struct hg_log *log, uint32_t bytes, bool is_local, enum hg_log_pressure *pressure)
+{
+    uint32_t payload_bytes_max = log->geometry.write_payload_bytes_max;
+    *pressure = HG_LOG_PRESSURE_ARENA;
+    if (log->state != HG_LOG_READY)
+        return NULL;
+    bytes = (uint32_t)hg_align_up(bytes, HG_BATCH_ALIGN_BYTES);
+    hg_assert(bytes > 0 && bytes <= payload_bytes_max);
+    log->reserved_bytes = 0;
+    /* Twice at most: a checkpoint may leave too little room in the write that it opens. */
+    while (log->open == NULL || payload_bytes_max - log->open->payload_bytes < bytes) {
+        hg_log_close_write(log);
+        if (!write_open(log, is_local, pressure))
+            return NULL;
+    }
+    log->reserved_bytes = bytes;
+    *pressure = HG_LOG_PRESSURE_NONE;
+    return hg_log_entry_buffer(log, log->open) + HG_LOG_BLOCK_BYTES + log->open->payload_bytes;
+}
+
+void *hg_log_reserve(struct hg_log *log, uint32_t bytes, enum hg_log_pressure *pressure)
+{
+    enum hg_log_pressure ignored;
+    return reserve(log, bytes, false, pressure == NULL ? &ignored : pressure);
+}
+
+uint64_t hg_log_commit(struct hg_log *log, uint32_t bytes)
+{
+    hg_assert(log->open != NULL && bytes > 0 && bytes <= log->reserved_bytes);
+    hg_assert(bytes % HG_BATCH_ALIGN_BYTES == 0);
+    log->open->payload_bytes += bytes;
+    log->open->batch_count++;
+    log->reserved_bytes = 0;
+    log->stats.batches++;
+    return log->open->sequence;
+}
+
+uint64_t hg_log_append_records(struct hg_log *log, const struct hg_local_record *records, uint32_t count)
+{
+    enum hg_log_pressure pressure;
+    uint64_t bytes = sizeof(struct hg_batch_header) + (uint64_t)count * sizeof(*records);
+
+    hg_assert(count > 0 && (log->state != HG_LOG_READY || bytes <= log->geometry.write_payload_bytes_max));
+    uint8_t *out = reserve(log, (uint32_t)bytes, true, &pressure);
+    if (out == NULL)
+        return 0;
+    struct hg_batch_origin origin = {.cluster = log->geometry.cluster,
+                                     .log_restarts = log->superblock.restarts};
+    memcpy(out + sizeof(struct hg_batch_header), records, count * sizeof(*records));
+    return hg_log_commit(log, hg_batch_seal_records(&origin, count, out, (uint32_t)bytes));
+}

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The inside of a log, shared by its sources only: log.c (life and turns), log_append.c (the open write and
+ * the arena), log_commit.c (what goes to the device), log_segment.c (tail and superblock), log_read.c,
+ * log_recovery.c.
+ */
+#ifndef HG_WAL_LOG_INTERNAL_H
+#define HG_WAL_LOG_INTERNAL_H
+
+#include "dataplane/wal/log_block.h"
+
+#define HG_LOG_READ_SLOTS_MIN 8u
+#define HG_LOG_READ_SLOTS_MAX 16u
+#define HG_LOG_ENTRIES_MIN    4u /* writes of the largest size that the arena holds at least */
+#define HG_LOG_FIXED_BLOCKS   (HG_LOG_SUPERBLOCK_COPIES + HG_LOG_RING_BLOCKS)
+#define HG_LOG_RING_IDLE_NS   HG_NS_PER_MS
+#define HG_LOG_GATHER_FLUSH   8u /* small writes that one flush gathers before they gather in memory instead \
+                                  */
+#define HG_LOG_TAG_SHIFT 56
+
+enum hg_log_tag {
+    HG_LOG_TAG_WRITE,
+    HG_LOG_TAG_FLUSH,
+    HG_LOG_TAG_RING,
+    HG_LOG_TAG_SUPERBLOCK,
+    HG_LOG_TAG_READ,
+    HG_LOG_TAG_RECOVERY
+};
+
+enum hg_log_entry_state {
+    HG_LOG_ENTRY_OPEN,
+    HG_LOG_ENTRY_CLOSED,
+    HG_LOG_ENTRY_IN_FLIGHT,
+    HG_LOG_ENTRY_WRITTEN
+};
+
+/* A write in memory: header block and payload at arena_offset of the write arena. */
+struct hg_log_entry {
+    uint64_t sequence;
+    uint64_t file_offset;
+    uint64_t arena_offset;
+    uint32_t payload_bytes;
+    uint32_t batch_count;
+    enum hg_log_entry_state state;
+    bool is_rewritten;
+};
+
+enum hg_log_slot_state {
+    HG_LOG_SLOT_EMPTY,
+    HG_LOG_SLOT_WAITING,
+    HG_LOG_SLOT_READING,
+    HG_LOG_SLOT_VALID,
+    HG_LOG_SLOT_BAD
+};
+
+struct hg_log_slot {
+    uint64_t sequence;
+    uint64_t used; /* for the choice of the least recently used */
+    uint8_t *buffer;
+    uint32_t bytes;
+    enum hg_log_slot_state state;
+    bool is_pinned; /* handed out in this turn */
+};
+
+struct hg_log_recovery;
+
+struct hg_log {
+    struct hg_disk *disk;
+    struct hg_log_ops ops;
+    void *ctx;
+    uint64_t cluster;
+    uint64_t now_ns;
+    enum hg_log_state state;
+    bool is_corrupt;
+    bool has_submitted; /* something waits in the disk's queue for its next poll */
+    char message[320];
+
+    struct hg_log_superblock superblock; /* as last written, or being written */
+    struct hg_log_geometry geometry;
+    uint32_t write_bytes_max;
+
+    /* Arena: superblock buffers, mirror of the header ring, read slots, write arena. */
+    uint8_t *arena;
+    uint64_t arena_bytes;
+    struct hg_log_superblock *superblock_buffers;
+    struct hg_log_write_header *mirror;
+    uint8_t *write_arena;
+    uint64_t write_arena_bytes;
+
+    /* Where write n is: block number in the endless row of segments << 18 | payload bytes / 16. */
+    uint64_t *places;
+    uint64_t places_mask;
+    uint64_t *segment_first; /* sequence of the first write of the segment at this place */
+    uint64_t segment_first_count;
+
+    /* Writes in memory: cache_first .. next_sequence - 1, entry = sequence & entries_mask. */
+    struct hg_log_entry *entries;
+    uint64_t entries_mask;
+    uint64_t cache_first;
+    uint64_t arena_head;
+    uint64_t pin_first; /* the oldest write handed out in this turn stays */
+
+    /* The open write. */
+    struct hg_log_entry *open;
+    uint32_t reserved_bytes;
+    uint64_t next_sequence;
+    uint64_t next_segment;
+    uint32_t next_offset;
+    uint64_t head_segment; /* newest with a write in it */
+    uint32_t previous_crc32c;
+    uint64_t hlc_ceiling;
+
+    /* What is on its way: closed >= written >= flushed, all contiguous prefixes. */
+    uint64_t closed_sequence;
+    uint64_t submit_next;
+    uint64_t written_sequence;
+    uint64_t flushed_sequence;
+    uint64_t durable_sequence;
+    uint32_t writes_uncompleted;
+    uint64_t durable_ns;
+
+    bool is_flushing;
+    bool flush_has_superblock;
+    bool flush_has_ring;
+    uint64_t flush_sequence;
+    uint64_t flush_ns;
+
+    /* Header ring: writes below mirror_next are in the mirror, those below ring_next were submitted. */
+    uint64_t mirror_next;
+    uint64_t ring_next;
+    uint64_t ring_flight_first;
+    uint64_t ring_flight_end; /* 0 = none in flight */
+    bool ring_is_dirty;       /* written since the last flush */
+    bool ring_was_short;
+
+    /* Superblock update: copies of one pair, then a flush. */
+    uint32_t superblock_pair;
+    uint32_t superblock_to_submit; /* bit mask of copies */
+    uint32_t superblock_in_flight;
+    bool superblock_is_written; /* all copies done, the flush is missing */
+    bool superblock_is_busy;
+    bool superblock_was_short;
+
+    /* Retention. */
+    uint64_t tail_segment;
+    uint64_t tail_sequence;
+    uint64_t release_sequence;
+
+    struct hg_log_slot slots[HG_LOG_READ_SLOTS_MAX];
+    uint32_t slot_count;
+    uint64_t slot_clock;
+
+    struct hg_log_recovery *recovery;
+    struct hg_log_stats stats;
+};
+
+/* log.c */
+__attribute__((format(printf, 2, 3))) void hg_log_fail(struct hg_log *log, const char *format, ...);
+/* Divides the arena once the geometry is known. False: too small. */
+bool hg_log_layout(struct hg_log *log);
+uint64_t hg_log_file_offset(const struct hg_log *log, uint64_t segment, uint32_t offset);
+void hg_log_place_set(struct hg_log *log, uint64_t sequence, uint64_t segment, uint32_t offset,
+                      uint32_t bytes);
+void hg_log_place_get(const struct hg_log *log, uint64_t sequence, uint64_t *segment, uint32_t *offset,
+                      uint32_t *bytes);
+static inline uint64_t hg_log_tag(enum hg_log_tag kind, uint64_t id)
+{
+    return (uint64_t)kind << HG_LOG_TAG_SHIFT | id;
+}
+
+/* log_append.c */
+bool hg_log_arena_make_room(struct hg_log *log, uint64_t *arena_offset);
+static inline struct hg_log_entry *hg_log_entry_of(struct hg_log *log, uint64_t sequence)
+{
+    return &log->entries[sequence & log->entries_mask];
+}
+static inline uint8_t *hg_log_entry_buffer(struct hg_log *log, const struct hg_log_entry *entry)
+{
+    return log->write_arena + entry->arena_offset;
+}
+
+/* log_commit.c */
+bool hg_log_commit_advance(struct hg_log *log);
+bool hg_log_flush_start(struct hg_log *log);
+uint64_t hg_log_commit_deadline_ns(const struct hg_log *log);
+void hg_log_write_completed(struct hg_log *log, uint64_t sequence, int32_t result);
+void hg_log_flush_completed(struct hg_log *log, int32_t result);
+void hg_log_ring_completed(struct hg_log *log, int32_t result);
+
+/* log_segment.c */
+uint32_t hg_log_segments_free(const struct hg_log *log);
+bool hg_log_segment_advance(struct hg_log *log);
+/* Writes log->superblock under the next generation to the pair of copies that is not in force. */
+void hg_log_superblock_start(struct hg_log *log);
+bool hg_log_superblock_submit(struct hg_log *log);
+void hg_log_superblock_completed(struct hg_log *log, uint64_t copy, int32_t result);
+/* The flush after it is done: the tail it names is in force. */
+void hg_log_superblock_flushed(struct hg_log *log);
+
+/* log_read.c */
+bool hg_log_read_advance(struct hg_log *log);
+void hg_log_read_completed(struct hg_log *log, uint64_t slot, int32_t result);
+
+/* log_recovery.c */
+struct hg_log_recovery *hg_log_recovery_create(void);
+bool hg_log_recovery_advance(struct hg_log *log);
+void hg_log_recovery_completed(struct hg_log *log, uint64_t id, uint32_t op, int32_t result);
+uint32_t hg_log_recovery_percent_of(const struct hg_log *log);
+
+#endif

@@ -1,0 +1,611 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Recovery: choose the superblock, read the header ring, walk the writes from the tail, decide each by the
+ * table, then make sure that what was found is durable, repair the ring and raise `restarts`. Nothing is
+ * written before the end of the log is known but a header block that the ring could restore, and nothing
+ * durable is ever overwritten by anything else; so a crash at any step leaves a log that recovers to the
+ * same.
+ */
+#include "dataplane/wal/log_recovery.h"
+#include "dataplane/wal/log_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WINDOW_BYTES (8u << 20)
+#define CHUNK_BYTES  (1u << 20)
+#define BLOCKS_BITS                                                                                          \
+    44 /* of the block number of a segment's start: far more than any disk will ever write                   \
+        */
+
+enum phase { START, SUPERBLOCKS, RING, SCAN, EVIDENCE, SETTLE, SETTLING, REPAIR, REPAIRING, FINISHING };
+
+struct hg_log_recovery {
+    enum phase phase;
+    uint32_t pending; /* operations in flight */
+
+    /* A piece of a segment in memory. */
+    uint8_t *window;
+    uint64_t window_bytes_max;
+    uint64_t window_offset; /* in the file */
+    uint64_t window_bytes;  /* 0 = none */
+    uint64_t window_asked;  /* bytes whose reads were submitted */
+
+    /* The next write: expected at (segment, offset). */
+    uint64_t sequence;
+    uint64_t segment;
+    uint32_t offset;
+    bool has_previous;
+    uint32_t previous_crc32c;
+    uint32_t previous_restarts;
+    uint64_t head_segment;
+
+    uint64_t durable; /* D */
+    uint32_t restarts_max;
+    uint64_t hlc_ceiling;
+    uint64_t ring_sequence[HG_LOG_RING_BLOCKS]; /* of the valid copy in this slot of the mirror, 0 = none */
+    bool ring_is_dirty[HG_LOG_RING_BLOCKS];
+    uint32_t ring_slot; /* next to look at for repair */
+
+    /* The search behind a bad write for headers that prove it had been durable. */
+    enum hg_log_write_found found;
+    enum hg_log_copy_found copy;
+    uint64_t evidence_segment;
+    uint64_t evidence_offset;
+    uint64_t evidence_left;
+    bool evidence_is_done;
+    enum hg_log_verdict verdict;
+};
+
+struct hg_log_recovery *hg_log_recovery_create(void)
+{
+    struct hg_log_recovery *recovery = calloc(1, sizeof(*recovery));
+    hg_assert(recovery != NULL);
+    return recovery;
+}
+
+uint32_t hg_log_recovery_percent_of(const struct hg_log *log)
+{
+    const struct hg_log_recovery *r = log->recovery;
+    uint64_t first = log->superblock.tail_sequence;
+    if (r->phase < SCAN || r->durable <= first || r->sequence <= first)
+        return r->phase > SCAN ? 99 : 0;
+    return (uint32_t)hg_min_u64(99, (r->sequence - first) * 100 / (r->durable - first + 1));
+}
+
+void hg_log_recovery_completed(struct hg_log *log, uint64_t bytes, uint32_t op, int32_t result)
+{
+    hg_assert(log->recovery->pending > 0);
+    log->recovery->pending--;
+    if (result == (int32_t)bytes)
+        return;
+    hg_log_fail(log, "recovery: a %s of %llu bytes: %s; nothing was changed: check the device, then restart",
+                op == HG_DISK_READ ? "read" : "write", (unsigned long long)bytes,
+                result < 0 ? strerror(-result) : "it was cut short");
+}
+
+static bool read_start(struct hg_log *log, void *data, uint32_t bytes, uint64_t offset)
+{
+    if (!log->disk->read(log->disk, hg_log_tag(HG_LOG_TAG_RECOVERY, bytes), data, bytes, offset))
+        return false;
+    log->recovery->pending++;
+    log->has_submitted = true;
+    return true;
+}
+
+static bool write_start(struct hg_log *log, const void *data, uint32_t bytes, uint64_t offset)
+{
+    if (!log->disk->write(log->disk, hg_log_tag(HG_LOG_TAG_RECOVERY, bytes), data, bytes, offset))
+        return false;
+    log->recovery->pending++;
+    log->has_submitted = true;
+    log->stats.written_bytes += bytes;
+    return true;
+}
+
+/* ---- superblock and ring ---- */
+
+static bool superblocks_read(struct hg_log *log)
+{
+    if (log->disk->size_bytes < HG_LOG_SEGMENTS_OFFSET) {
+        hg_log_fail(log, "the file of %llu bytes is too small for a log",
+                    (unsigned long long)log->disk->size_bytes);
+        return false;
+    }
+    log->recovery->phase = SUPERBLOCKS;
+    return read_start(log, log->superblock_buffers, HG_LOG_SUPERBLOCK_COPIES * HG_LOG_BLOCK_BYTES, 0);
+}
+
+/* False, and said why, when the chosen superblock cannot be worked with. */
+static bool superblock_fits(struct hg_log *log)
+{
+    const struct hg_log_superblock *superblock = &log->superblock;
+    uint64_t bytes = hg_log_file_bytes(&log->geometry);
+    uint64_t segment_blocks = superblock->segment_bytes / HG_LOG_BLOCK_BYTES;
+    if (log->cluster != 0 && superblock->cluster != log->cluster) {
+        hg_log_fail(log, "it belongs to cluster %llu, this node to %llu: give this node a log of its own",
+                    (unsigned long long)superblock->cluster, (unsigned long long)log->cluster);
+    } else if (bytes > log->disk->size_bytes) {
+        hg_log_fail(log, "its superblock speaks of %llu bytes, the file has %llu: it was cut short",
+                    (unsigned long long)bytes, (unsigned long long)log->disk->size_bytes);
+    } else if (superblock->tail_segment > (UINT64_C(1) << BLOCKS_BITS) / segment_blocks ||
+               superblock->tail_sequence > UINT64_MAX / 4 || log->recovery->restarts_max == UINT32_MAX) {
+        hg_log_fail(log, "its superblock has numbers that no log reaches");
+    } else if (!hg_log_layout(log)) {
+        hg_log_fail(log, "its writes of up to %u bytes need %llu MiB of memory, it was given %llu MiB",
+                    superblock->write_payload_bytes_max,
+                    (unsigned long long)(hg_log_arena_bytes_min(superblock->write_payload_bytes_max) >> 20),
+                    (unsigned long long)(log->arena_bytes >> 20));
+    }
+    return log->state == HG_LOG_RECOVERING;
+}
+
+static bool superblocks_take(struct hg_log *log)
+{
+    struct hg_log_recovery *r = log->recovery;
+    int chosen = hg_log_superblock_choose(log->superblock_buffers);
+    if (chosen < 0) {
+        hg_log_fail(
+            log, "no two copies of its superblock agree: it was never formatted, or is damaged; nothing was "
+                 "changed");
+        return false;
+    }
+    log->superblock = log->superblock_buffers[chosen];
+    log->superblock_pair = chosen < 2 ? 1 : 0;
+    hg_log_geometry_of(&log->superblock, &log->geometry);
+    /* An unfinished update is not believed, but its numbers are not used a second time. */
+    for (uint16_t i = 0; i < HG_LOG_SUPERBLOCK_COPIES; i++) {
+        const struct hg_log_superblock *copy = &log->superblock_buffers[i];
+        if (!hg_log_superblock_is_valid(copy, i))
+            continue;
+        log->superblock.generation = hg_max_u64(log->superblock.generation, copy->generation);
+        r->restarts_max = (uint32_t)hg_max_u64(r->restarts_max, copy->restarts);
+    }
+    if (!superblock_fits(log))
+        return false;
+    log->tail_segment = log->superblock.tail_segment;
+    log->tail_sequence = log->superblock.tail_sequence;
+    r->hlc_ceiling = log->superblock.hlc_ceiling;
+    r->sequence = log->superblock.tail_sequence;
+    r->segment = r->head_segment = log->superblock.tail_segment;
+    /* The tail only ever moves to a durable write. */
+    r->durable = r->sequence > 1 ? r->sequence : 0;
+    r->window = log->slots[0].buffer;
+    r->window_bytes_max =
+        hg_min_u64(WINDOW_BYTES, log->arena_bytes - (uint64_t)HG_LOG_FIXED_BLOCKS * HG_LOG_BLOCK_BYTES);
+    r->window_bytes_max -= r->window_bytes_max % HG_LOG_BLOCK_BYTES;
+    hg_assert(r->window_bytes_max >= log->write_bytes_max);
+    r->phase = RING;
+    return read_start(log, log->mirror, HG_LOG_RING_BLOCKS * HG_LOG_BLOCK_BYTES, HG_LOG_RING_OFFSET);
+}
+
+/* What every valid header tells, wherever it was found. */
+static void header_learn(struct hg_log_recovery *r, const struct hg_log_write_header *header)
+{
+    r->durable = hg_max_u64(r->durable, header->durable_sequence);
+    r->restarts_max = (uint32_t)hg_max_u64(r->restarts_max, header->restarts);
+}
+
+static bool ring_take(struct hg_log *log)
+{
+    struct hg_log_recovery *r = log->recovery;
+    for (uint32_t slot = 0; slot < HG_LOG_RING_BLOCKS; slot++) {
+        const struct hg_log_write_header *header = &log->mirror[slot];
+        if (!hg_log_write_header_is_valid(header, log->geometry.log_uuid) ||
+            header->sequence % HG_LOG_RING_BLOCKS != slot)
+            continue;
+        r->ring_sequence[slot] = header->sequence;
+        r->durable = hg_max_u64(r->durable, header->sequence);
+        header_learn(r, header);
+    }
+    r->phase = SCAN;
+    return true;
+}
+
+/* ---- windows ---- */
+
+static void window_start(struct hg_log *log, uint64_t segment, uint64_t offset)
+{
+    struct hg_log_recovery *r = log->recovery;
+    r->window_offset = hg_log_file_offset(log, segment, (uint32_t)offset);
+    r->window_bytes = hg_min_u64(r->window_bytes_max, log->geometry.segment_bytes - offset);
+    r->window_asked = 0;
+}
+
+/* Submits the reads of the window. True when all of it is there. */
+static bool window_is_ready(struct hg_log *log)
+{
+    struct hg_log_recovery *r = log->recovery;
+    while (r->window_asked < r->window_bytes) {
+        uint32_t bytes = (uint32_t)hg_min_u64(CHUNK_BYTES, r->window_bytes - r->window_asked);
+        if (!read_start(log, r->window + r->window_asked, bytes, r->window_offset + r->window_asked))
+            return false;
+        r->window_asked += bytes;
+    }
+    return r->pending == 0;
+}
+
+/* The expected write in memory, at least `bytes` of it or as much as the segment has. NULL: a window was
+ * started. */
+static const uint8_t *window_at(struct hg_log *log, uint32_t bytes)
+{
+    struct hg_log_recovery *r = log->recovery;
+    uint64_t at = hg_log_file_offset(log, r->segment, r->offset);
+    uint64_t need = hg_min_u64(bytes, log->geometry.segment_bytes - r->offset);
+    if (r->window_bytes > 0 && at >= r->window_offset && at - r->window_offset + need <= r->window_bytes)
+        return r->window + (at - r->window_offset);
+    window_start(log, r->segment, r->offset);
+    return NULL;
+}
+
+/* ---- one write ---- */
+
+static bool header_is_expected(const struct hg_log *log, const struct hg_log_write_header *header)
+{
+    const struct hg_log_recovery *r = log->recovery;
+    return header->sequence == r->sequence && header->segment == r->segment &&
+           header->segment_offset == r->offset &&
+           !(r->has_previous && header->restarts < r->previous_restarts);
+}
+
+static bool header_has_room(const struct hg_log *log, const struct hg_log_write_header *header)
+{
+    uint32_t bytes = hg_log_write_bytes(header->payload_bytes);
+    return bytes <= log->write_bytes_max && bytes <= log->geometry.segment_bytes - log->recovery->offset;
+}
+
+static bool header_is_chained(const struct hg_log_recovery *r, const struct hg_log_write_header *header)
+{
+    if (r->has_previous)
+        return header->previous_crc32c == r->previous_crc32c;
+    return r->sequence > 1 || header->previous_crc32c == 0;
+}
+
+static enum hg_log_write_found write_judge(struct hg_log *log, const uint8_t *at)
+{
+    const struct hg_log_write_header *header = (const struct hg_log_write_header *)at;
+    if (!hg_log_write_header_is_valid(header, log->geometry.log_uuid))
+        return HG_LOG_FOUND_BAD;
+    header_learn(log->recovery, header);
+    if (!header_is_expected(log, header))
+        return HG_LOG_FOUND_STALE;
+    if (!header_has_room(log, header) || !hg_log_write_payload_is_valid(header, at + HG_LOG_BLOCK_BYTES))
+        return HG_LOG_FOUND_BAD;
+    return header_is_chained(log->recovery, header) ? HG_LOG_FOUND_CHAINED : HG_LOG_FOUND_UNCHAINED;
+}
+
+static const struct hg_log_write_header *ring_copy(const struct hg_log *log)
+{
+    uint64_t slot = log->recovery->sequence % HG_LOG_RING_BLOCKS;
+    return log->recovery->ring_sequence[slot] == log->recovery->sequence ? &log->mirror[slot] : NULL;
+}
+
+static enum hg_log_copy_found copy_judge(const struct hg_log *log, const uint8_t *at)
+{
+    const struct hg_log_write_header *header = ring_copy(log);
+    if (header == NULL)
+        return HG_LOG_COPY_ABSENT;
+    bool fits = header_is_expected(log, header) && header_has_room(log, header) &&
+                header_is_chained(log->recovery, header) &&
+                hg_log_write_payload_is_valid(header, at + HG_LOG_BLOCK_BYTES);
+    return fits ? HG_LOG_COPY_FITS : HG_LOG_COPY_ONLY;
+}
+
+/* Bytes of the expected write that must be in memory to judge it: by its own header, and by the ring's copy.
+ */
+static uint32_t bytes_to_judge(struct hg_log *log, const uint8_t *at)
+{
+    const struct hg_log_write_header *header = (const struct hg_log_write_header *)at;
+    const struct hg_log_write_header *copy = ring_copy(log);
+    uint32_t bytes = HG_LOG_BLOCK_BYTES;
+    if (hg_log_write_header_is_valid(header, log->geometry.log_uuid) && header_is_expected(log, header) &&
+        header_has_room(log, header))
+        bytes = hg_log_write_bytes(header->payload_bytes);
+    if (copy != NULL && header_has_room(log, copy))
+        bytes = (uint32_t)hg_max_u64(bytes, hg_log_write_bytes(copy->payload_bytes));
+    return bytes;
+}
+
+static bool records_report(struct hg_log *log, const struct hg_batch_header *header)
+{
+    const uint8_t *at = (const uint8_t *)header + sizeof(*header);
+    for (uint32_t i = 0; i < header->frame_count; i++, at += sizeof(struct hg_local_record)) {
+        struct hg_local_record record;
+        memcpy(&record, at, sizeof(record));
+        if (record.type < HG_LOCAL_STREAM || record.type > HG_LOCAL_CONSUMER_REMOVED ||
+            memchr(record.name, 0, sizeof(record.name)) == NULL)
+            return false;
+        if (log->ops.recovered_record != NULL)
+            log->ops.recovered_record(log->ctx, &record);
+    }
+    return true;
+}
+
+/* The batches of a write whose blocks are right: what does not parse was written by a newer or a broken
+ * build. */
+static bool batches_report(struct hg_log *log, const struct hg_log_write_header *header,
+                           const uint8_t *payload)
+{
+    uint32_t count = 0;
+    for (uint32_t offset = 0; offset < header->payload_bytes; count++) {
+        const struct hg_batch_header *batch = (const struct hg_batch_header *)(payload + offset);
+        enum hg_batch_reason reason = hg_batch_check_header(batch, header->payload_bytes - offset);
+        bool is_fine = reason == HG_BATCH_REASON_OK;
+        if (is_fine && (batch->flags & HG_BATCH_LOCAL) != 0)
+            is_fine = records_report(log, batch);
+        else if (is_fine && log->ops.recovered_batch != NULL)
+            log->ops.recovered_batch(log->ctx, header->sequence, batch);
+        if (!is_fine) {
+            log->is_corrupt = true;
+            hg_log_fail(log,
+                        "write of sequence %llu holds at its byte %u a batch that this build cannot read "
+                        "(%s); nothing "
+                        "was changed: run the newest version that wrote this log",
+                        (unsigned long long)header->sequence, offset,
+                        reason == HG_BATCH_REASON_OK ? "a local record of unknown type"
+                                                     : hg_batch_reason_text(reason));
+            return false;
+        }
+        offset += hg_batch_bytes(batch);
+    }
+    if (count == header->batch_count)
+        return true;
+    log->is_corrupt = true;
+    hg_log_fail(log, "write of sequence %llu holds %u batches, its header says %u; nothing was changed",
+                (unsigned long long)header->sequence, count, header->batch_count);
+    return false;
+}
+
+/* The ring keeps the newest copies; one that is newer than this write stays, the walk will come to it. */
+static void ring_keep(struct hg_log *log, const struct hg_log_write_header *header)
+{
+    struct hg_log_recovery *r = log->recovery;
+    uint64_t slot = header->sequence % HG_LOG_RING_BLOCKS;
+    struct hg_log_write_header *copy = &log->mirror[slot];
+    if (r->ring_sequence[slot] > header->sequence ||
+        (r->ring_sequence[slot] == header->sequence && copy->crc32c == header->crc32c))
+        return;
+    memcpy(copy, header, sizeof(*copy));
+    r->ring_sequence[slot] = header->sequence;
+    r->ring_is_dirty[slot] = true;
+}
+
+static bool write_take(struct hg_log *log, const struct hg_log_write_header *header, const uint8_t *payload)
+{
+    struct hg_log_recovery *r = log->recovery;
+    if (!batches_report(log, header, payload))
+        return false;
+    hg_log_place_set(log, r->sequence, r->segment, r->offset, header->payload_bytes);
+    if (r->offset == 0)
+        log->segment_first[r->segment % log->geometry.segment_count] = r->sequence;
+    r->head_segment = r->segment;
+    r->has_previous = true;
+    r->previous_crc32c = header->crc32c;
+    r->previous_restarts = header->restarts;
+    r->hlc_ceiling = hg_max_u64(r->hlc_ceiling, header->hlc_ceiling);
+    header_learn(r, header);
+    ring_keep(log, header);
+    hg_log_place_next(log->geometry.segment_bytes, log->write_bytes_max,
+                      hg_log_write_bytes(header->payload_bytes), &r->segment, &r->offset);
+    r->sequence++;
+    log->stats.recovered_writes++;
+    return true;
+}
+
+static void corrupt_report(struct hg_log *log)
+{
+    const struct hg_log_recovery *r = log->recovery;
+    bool is_fork = r->verdict == HG_LOG_VERDICT_FORK;
+    log->is_corrupt = true;
+    log->stats.corrupt_writes++;
+    hg_log_fail(
+        log,
+        "write of sequence %llu at byte %llu of the file %s (durable up to %llu); nothing was changed or "
+        "truncated: %s",
+        (unsigned long long)r->sequence, (unsigned long long)hg_log_file_offset(log, r->segment, r->offset),
+        is_fork ? "does not follow from the write before it" : "was durable and is corrupt",
+        (unsigned long long)r->durable,
+        is_fork ? "was an old image of the disk restored? Compare with the peers before anything else"
+                : "repair this log from a peer");
+}
+
+static void evidence_start(struct hg_log *log)
+{
+    struct hg_log_recovery *r = log->recovery;
+    uint64_t bytes = 2ull * (HG_LOG_WRITES_UNFLUSHED_MAX + 2) * log->write_bytes_max;
+    r->evidence_segment = r->segment;
+    r->evidence_offset = r->offset;
+    r->evidence_left = hg_min_u64(bytes, log->geometry.segment_bytes * log->geometry.segment_count);
+    r->window_bytes = 0;
+    r->phase = EVIDENCE;
+}
+
+/* By the table. True: go on with the walk. */
+static bool write_decide(struct hg_log *log, const uint8_t *at)
+{
+    struct hg_log_recovery *r = log->recovery;
+    r->verdict = hg_log_recovery_verdict(r->found, r->copy, r->sequence > r->durable);
+    switch (r->verdict) {
+    case HG_LOG_VERDICT_PRESENT:
+        return write_take(log, (const struct hg_log_write_header *)at, at + HG_LOG_BLOCK_BYTES);
+    case HG_LOG_VERDICT_PRESENT_COPY:
+        /* Its own block, bad already, and the ring's copy stays until a flush: in place is safe. */
+        if (!write_start(log, ring_copy(log), HG_LOG_BLOCK_BYTES,
+                         hg_log_file_offset(log, r->segment, r->offset)))
+            return false;
+        log->stats.corrupt_writes++;
+        return write_take(log, ring_copy(log), at + HG_LOG_BLOCK_BYTES);
+    case HG_LOG_VERDICT_FORK:
+    case HG_LOG_VERDICT_CORRUPT:
+        corrupt_report(log);
+        return false;
+    case HG_LOG_VERDICT_TORN:
+    case HG_LOG_VERDICT_END:
+        if (r->evidence_is_done)
+            r->phase = SETTLE;
+        else
+            evidence_start(log);
+        return true;
+    }
+    hg_assert(!"a verdict");
+    return false;
+}
+
+static bool scan_step(struct hg_log *log)
+{
+    struct hg_log_recovery *r = log->recovery;
+    if (!window_is_ready(log))
+        return false;
+    const uint8_t *at = window_at(log, HG_LOG_BLOCK_BYTES);
+    if (at == NULL)
+        return true;
+    at = window_at(log, bytes_to_judge(log, at));
+    if (at == NULL)
+        return true;
+    if (r->segment - log->superblock.tail_segment >= log->geometry.segment_count) {
+        r->found = HG_LOG_FOUND_STALE; /* the log is full: the tail lies here */
+        r->copy = HG_LOG_COPY_ABSENT;
+    } else {
+        r->found = write_judge(log, at);
+        r->copy = copy_judge(log, at);
+    }
+    return write_decide(log, at);
+}
+
+/* Looks at every block behind the end for headers of ours: D, and how much is discarded. */
+static bool evidence_step(struct hg_log *log)
+{
+    struct hg_log_recovery *r = log->recovery;
+    if (!window_is_ready(log))
+        return false;
+    for (uint64_t at = 0; at < r->window_bytes; at += HG_LOG_BLOCK_BYTES) {
+        const struct hg_log_write_header *header = (const struct hg_log_write_header *)(r->window + at);
+        if (header->magic != HG_LOG_WRITE_MAGIC ||
+            !hg_log_write_header_is_valid(header, log->geometry.log_uuid) ||
+            hg_log_file_offset(log, header->segment, header->segment_offset) != r->window_offset + at)
+            continue;
+        header_learn(r, header);
+        log->stats.discarded_writes +=
+            header->sequence > r->sequence && header->restarts >= r->previous_restarts;
+    }
+    r->evidence_offset += r->window_bytes;
+    r->evidence_left -= hg_min_u64(r->evidence_left, r->window_bytes);
+    if (r->evidence_offset == log->geometry.segment_bytes) {
+        r->evidence_segment++;
+        r->evidence_offset = 0;
+    }
+    if (r->evidence_left > 0) {
+        window_start(log, r->evidence_segment, r->evidence_offset);
+        return true;
+    }
+    r->evidence_is_done = true;
+    r->window_bytes = 0;
+    return write_decide(log, NULL);
+}
+
+/* ---- the end ---- */
+
+static bool ring_repair(struct hg_log *log)
+{
+    struct hg_log_recovery *r = log->recovery;
+    while (r->ring_slot < HG_LOG_RING_BLOCKS) {
+        uint32_t first = r->ring_slot, end = first;
+        while (end < HG_LOG_RING_BLOCKS && r->ring_is_dirty[end])
+            end++;
+        if (end == first) {
+            r->ring_slot++;
+            continue;
+        }
+        if (!write_start(log, &log->mirror[first], (end - first) * HG_LOG_BLOCK_BYTES,
+                         HG_LOG_RING_OFFSET + (uint64_t)first * HG_LOG_BLOCK_BYTES))
+            return false;
+        r->ring_slot = end;
+    }
+    return true;
+}
+
+static void become_ready(struct hg_log *log)
+{
+    const struct hg_log_recovery *r = log->recovery;
+    uint64_t last = r->sequence - 1;
+    log->head_segment = r->head_segment;
+    log->next_segment = r->segment;
+    log->next_offset = r->offset;
+    log->previous_crc32c = r->previous_crc32c;
+    log->next_sequence = log->submit_next = log->mirror_next = log->ring_next = log->cache_first =
+        r->sequence;
+    log->closed_sequence = log->written_sequence = log->flushed_sequence = log->durable_sequence = last;
+    log->durable_ns = log->now_ns;
+    if (log->stats.recovered_writes == 0)
+        snprintf(log->message, sizeof(log->message), "log %u: empty, restart %u", log->superblock.log_id,
+                 log->superblock.restarts);
+    else
+        snprintf(log->message, sizeof(log->message),
+                 "log %u: recovered writes %llu to %llu, restart %u; %s, %llu later writes discarded (never "
+                 "acknowledged)",
+                 log->superblock.log_id, (unsigned long long)log->tail_sequence, (unsigned long long)last,
+                 log->superblock.restarts,
+                 r->verdict == HG_LOG_VERDICT_END ? "then blocks of earlier writes" : "then nothing whole",
+                 (unsigned long long)log->stats.discarded_writes);
+    log->state = HG_LOG_READY;
+}
+
+static bool repair_start(struct hg_log *log)
+{
+    struct hg_log_recovery *r = log->recovery;
+    log->superblock.restarts = r->restarts_max + 1;
+    hg_log_hlc_ceiling_set(log, r->hlc_ceiling);
+    hg_log_superblock_start(log);
+    r->phase = REPAIRING;
+    return true;
+}
+
+static bool step(struct hg_log *log)
+{
+    struct hg_log_recovery *r = log->recovery;
+    switch (r->phase) {
+    case START:
+        return superblocks_read(log);
+    case SUPERBLOCKS:
+        return r->pending == 0 && superblocks_take(log);
+    case RING:
+        return r->pending == 0 && ring_take(log);
+    case SCAN:
+        return scan_step(log);
+    case EVIDENCE:
+        if (r->window_bytes == 0)
+            window_start(log, r->evidence_segment, r->evidence_offset);
+        return evidence_step(log);
+    case SETTLE: /* what was read may be in the device's cache only */
+        if (r->pending > 0 || !hg_log_flush_start(log))
+            return false;
+        r->phase = SETTLING;
+        return true;
+    case SETTLING:
+        r->phase = log->is_flushing ? SETTLING : REPAIR;
+        return !log->is_flushing;
+    case REPAIR:
+        return repair_start(log);
+    case REPAIRING:
+        (void)hg_log_superblock_submit(log);
+        if (!ring_repair(log) || r->pending > 0 || !log->superblock_is_written || !hg_log_flush_start(log))
+            return false;
+        r->phase = FINISHING;
+        return true;
+    case FINISHING:
+        if (log->is_flushing || log->superblock_is_busy)
+            return false;
+        become_ready(log);
+        return true;
+    }
+    return false;
+}
+
+bool hg_log_recovery_advance(struct hg_log *log)
+{
+    bool did = false;
+    while (log->state == HG_LOG_RECOVERING && step(log))
+        did = true;
+    return did;
+}

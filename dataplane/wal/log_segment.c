@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Segments and the superblock: which segments are in use, when the tail moves, and how that is written down
+ * before anything is overwritten.
+ */
+#include "dataplane/wal/log_internal.h"
+
+#include <string.h>
+
+uint32_t hg_log_segments_free(const struct hg_log *log)
+{
+    uint64_t used = log->head_segment - log->tail_segment + 1;
+    hg_assert(used <= log->geometry.segment_count);
+    return log->geometry.segment_count - (uint32_t)used;
+}
+
+void hg_log_release(struct hg_log *log, uint64_t sequence)
+{
+    /* What is not durable yet is not released in advance: somebody may register for it meanwhile. */
+    sequence = hg_min_u64(sequence, log->durable_sequence + 1);
+    log->release_sequence = hg_max_u64(log->release_sequence, sequence);
+}
+
+void hg_log_superblock_start(struct hg_log *log)
+{
+    uint32_t first = log->superblock_pair * 2;
+    hg_assert(!log->superblock_is_busy);
+    log->superblock.generation++;
+    log->superblock.hlc_ceiling = log->hlc_ceiling;
+    for (uint32_t copy = first; copy < first + 2; copy++) {
+        log->superblock_buffers[copy] = log->superblock;
+        hg_log_superblock_seal(&log->superblock_buffers[copy], (uint16_t)copy);
+    }
+    log->superblock_to_submit = 3u << first;
+    log->superblock_pair = 1 - log->superblock_pair;
+    log->superblock_is_busy = true;
+}
+
+bool hg_log_superblock_submit(struct hg_log *log)
+{
+    bool did = false;
+    for (uint32_t copy = 0; copy < HG_LOG_SUPERBLOCK_COPIES; copy++) {
+        if ((log->superblock_to_submit & 1u << copy) == 0)
+            continue;
+        if (!log->disk->write(log->disk, hg_log_tag(HG_LOG_TAG_SUPERBLOCK, copy),
+                              &log->superblock_buffers[copy], HG_LOG_BLOCK_BYTES,
+                              (uint64_t)copy * HG_LOG_BLOCK_BYTES))
+            break;
+        log->superblock_to_submit &= ~(1u << copy);
+        log->superblock_in_flight++;
+        log->has_submitted = true;
+        log->stats.written_bytes += HG_LOG_BLOCK_BYTES;
+        did = true;
+    }
+    return did;
+}
+
+void hg_log_superblock_completed(struct hg_log *log, uint64_t copy, int32_t result)
+{
+    hg_assert(log->superblock_is_busy && log->superblock_in_flight > 0);
+    log->superblock_in_flight--;
+    if (result < 0 || (result != (int32_t)HG_LOG_BLOCK_BYTES && log->superblock_was_short)) {
+        hg_log_fail(log, "superblock copy %llu: %s; restart, and recovery reads the disk anew",
+                    (unsigned long long)copy, result < 0 ? strerror(-result) : "short twice");
+        return;
+    }
+    if (result != (int32_t)HG_LOG_BLOCK_BYTES) {
+        log->superblock_was_short = true;
+        log->superblock_to_submit |= 1u << copy;
+        return;
+    }
+    log->superblock_is_written = log->superblock_in_flight == 0 && log->superblock_to_submit == 0;
+}
+
+void hg_log_superblock_flushed(struct hg_log *log)
+{
+    log->superblock_is_written = false;
+    log->superblock_is_busy = false;
+    log->superblock_was_short = false;
+    if (log->superblock.tail_sequence == log->tail_sequence)
+        return;
+    log->tail_segment = log->superblock.tail_segment;
+    log->tail_sequence = log->superblock.tail_sequence;
+    if (log->ops.trimmed != NULL)
+        log->ops.trimmed(log->ctx, log->tail_sequence);
+}
+
+/* How many segments should be free before the tail rests: history is kept for those who come late. */
+static uint32_t free_wanted(const struct hg_log *log)
+{
+    return (uint32_t)hg_max_u64(log->geometry.segment_count / 4, HG_LOG_SEGMENTS_FREE_MIN + 1);
+}
+
+/* The furthest segment, up to `most`, that may become the tail: everything before it is released, and its own
+ * first write, with the checkpoint that replaces what is lost, is durable. */
+static uint64_t tail_possible(const struct hg_log *log, uint64_t most)
+{
+    uint64_t segment = log->tail_segment;
+    while (segment < most) {
+        uint64_t first = log->segment_first[(segment + 1) % log->geometry.segment_count];
+        if (first > log->release_sequence || first > log->flushed_sequence)
+            break;
+        segment++;
+    }
+    return segment;
+}
+
+bool hg_log_segment_advance(struct hg_log *log)
+{
+    uint32_t free_count = hg_log_segments_free(log), wanted = free_wanted(log);
+    if (!log->superblock_is_busy && free_count < wanted) {
+        uint64_t most = hg_min_u64(log->head_segment, log->tail_segment + (wanted - free_count));
+        uint64_t segment = tail_possible(log, most);
+        if (segment != log->tail_segment) {
+            log->superblock.tail_segment = segment;
+            log->superblock.tail_sequence = log->segment_first[segment % log->geometry.segment_count];
+            hg_log_superblock_start(log);
+        }
+    }
+    return log->superblock_to_submit != 0 && hg_log_superblock_submit(log);
+}

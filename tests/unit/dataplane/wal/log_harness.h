@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A log over a simulated disk, and a model of what was appended to it, for the tests of the log.
+ */
+#ifndef HG_LOG_HARNESS_H
+#define HG_LOG_HARNESS_H
+
+#include "dataplane/wal/log_block.h"
+#include "drivers/disk/disk_sim.h"
+#include "drivers/platform/random.h"
+
+#include <CUnit/Basic.h>
+#include <errno.h>
+#include <lz4.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define PAYLOAD_BYTES_MAX (32u << 10)
+#define SEGMENT_BYTES     (128u << 10)
+#define STREAMS           3
+
+struct model_batch {
+    uint64_t sequence;
+    uint64_t stream;
+    uint64_t lsn_end;
+    uint8_t *bytes;
+    uint32_t size;
+};
+
+struct harness {
+    struct hg_disk *disk;
+    struct hg_log *log;
+    struct hg_log_geometry geometry;
+    uint8_t *arena;
+    uint64_t arena_bytes;
+    uint64_t now_ns;
+    struct hg_random random;
+    /* What was appended, oldest first; batches below `first` are trimmed. */
+    struct model_batch *batches;
+    size_t first, count, room;
+    uint64_t lsn[STREAMS]; /* end of each stream */
+    /* What recovery said. */
+    size_t recovered;
+    bool recovered_wrong;
+    uint64_t checkpoint_lsn[STREAMS];
+    uint32_t checkpoints;
+    uint32_t records_other;
+    uint64_t trimmed;
+    uint64_t durable_promised; /* newest write acknowledged before the crash */
+    void *lz4_state;
+    uint8_t *raw;
+};
+
+static uint32_t harness_checkpoint(void *ctx, struct hg_local_record *records, uint32_t max)
+{
+    struct harness *h = ctx;
+    hg_assert(max >= STREAMS);
+    memset(records, 0, STREAMS * sizeof(*records));
+    for (uint32_t i = 0; i < STREAMS; i++) {
+        records[i].type = HG_LOCAL_STREAM;
+        records[i].stream = i + 1;
+        records[i].lsn = h->lsn[i];
+        snprintf(records[i].name, sizeof(records[i].name), "stream-%u", i + 1);
+    }
+    return STREAMS;
+}
+
+static void harness_recovered_record(void *ctx, const struct hg_local_record *record)
+{
+    struct harness *h = ctx;
+    if (record->type != HG_LOCAL_STREAM) {
+        h->records_other++;
+        return;
+    }
+    hg_assert(record->stream >= 1 && record->stream <= STREAMS);
+    h->checkpoints++;
+    h->checkpoint_lsn[record->stream - 1] = hg_max_u64(h->checkpoint_lsn[record->stream - 1], record->lsn);
+}
+
+static void harness_recovered_batch(void *ctx, uint64_t sequence, const struct hg_batch_header *header)
+{
+    struct harness *h = ctx;
+    const struct model_batch *batch = &h->batches[h->recovered];
+    if (h->recovered >= h->count || batch->sequence != sequence || hg_batch_bytes(header) != batch->size ||
+        memcmp(header, batch->bytes, batch->size) != 0) {
+        h->recovered_wrong = true; /* invented, reordered or changed */
+        return;
+    }
+    h->recovered++;
+    h->checkpoint_lsn[header->stream - 1] = header->lsn_end;
+}
+
+static void harness_trimmed(void *ctx, uint64_t sequence)
+{
+    struct harness *h = ctx;
+    h->trimmed = sequence;
+    while (h->first < h->count && h->batches[h->first].sequence < sequence)
+        h->first++;
+}
+
+static const struct hg_log_ops harness_ops = {.checkpoint = harness_checkpoint,
+                                              .recovered_record = harness_recovered_record,
+                                              .recovered_batch = harness_recovered_batch,
+                                              .trimmed = harness_trimmed};
+
+static __attribute__((unused)) void harness_create(struct harness *h, uint64_t seed, uint32_t segment_count)
+{
+    memset(h, 0, sizeof(*h));
+    hg_random_init(&h->random, seed);
+    h->geometry = (struct hg_log_geometry){.cluster = 7,
+                                           .log_uuid = {1, 2, 3, (uint8_t)seed},
+                                           .node_uuid = {4},
+                                           .log_id = 1,
+                                           .segment_bytes = SEGMENT_BYTES,
+                                           .segment_count = segment_count,
+                                           .write_payload_bytes_max = PAYLOAD_BYTES_MAX};
+    struct hg_disk_sim_config config = {.size_bytes = hg_log_file_bytes(&h->geometry),
+                                        .depth = 32,
+                                        .seed = seed,
+                                        .write_ns_min = 10000,
+                                        .write_ns_max = 90000,
+                                        .read_ns_min = 10000,
+                                        .read_ns_max = 90000,
+                                        .flush_ns_min = 50000,
+                                        .flush_ns_max = 900000};
+    h->disk = hg_disk_sim_create(&config);
+    h->arena_bytes = hg_log_arena_bytes_min(PAYLOAD_BYTES_MAX) + (hg_random_below(&h->random, 4) << 18);
+    h->arena = aligned_alloc(HG_LOG_BLOCK_BYTES, h->arena_bytes);
+    h->lz4_state = malloc((size_t)LZ4_sizeofState());
+    h->raw = malloc(HG_FRAME_BYTES_MAX);
+    for (uint32_t i = 0; i < STREAMS; i++)
+        h->lsn[i] = 1;
+    CU_ASSERT_EQUAL_FATAL(hg_log_format(h->disk, &h->geometry), 0);
+}
+
+/* Forgets what recovery found before and starts it. */
+static __attribute__((unused)) void harness_open(struct harness *h)
+{
+    struct hg_log_config config = {.disk = h->disk,
+                                   .arena = h->arena,
+                                   .arena_bytes = h->arena_bytes,
+                                   .cluster = 7,
+                                   .ops = &harness_ops,
+                                   .ctx = h};
+    h->recovered = h->first;
+    h->recovered_wrong = false;
+    h->checkpoints = 0;
+    memset(h->checkpoint_lsn, 0, sizeof(h->checkpoint_lsn));
+    hg_disk_sim_time_set(h->disk, h->now_ns);
+    h->log = hg_log_open(&config);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(h->log);
+}
+
+/* One turn; when it did nothing, time goes to the next event. False: nothing will ever happen. */
+static __attribute__((unused)) bool harness_turn(struct harness *h)
+{
+    uint64_t deadline_ns;
+    hg_disk_sim_time_set(h->disk, h->now_ns);
+    if (hg_log_turn(h->log, h->now_ns, &deadline_ns))
+        return true;
+    deadline_ns = hg_min_u64(deadline_ns, hg_disk_sim_next_ns(h->disk));
+    if (deadline_ns == HG_TIME_NEVER)
+        return false;
+    h->now_ns = hg_max_u64(h->now_ns, deadline_ns);
+    return true;
+}
+
+static __attribute__((unused)) enum hg_log_state harness_recover(struct harness *h)
+{
+    harness_open(h);
+    while (hg_log_state(h->log) == HG_LOG_RECOVERING)
+        CU_ASSERT_TRUE_FATAL(harness_turn(h));
+    return hg_log_state(h->log);
+}
+
+/* Until nothing moves any more: everything closed is durable. */
+static __attribute__((unused)) void harness_settle(struct harness *h)
+{
+    hg_log_close_write(h->log);
+    while (harness_turn(h) && hg_log_state(h->log) != HG_LOG_FAILED)
+        ;
+}
+
+/* A sealed batch of up to about frame_count frames of random sizes. Returns its write's sequence; 0 = pushed
+ * back. */
+static __attribute__((unused)) uint64_t harness_append(struct harness *h, uint32_t frame_count,
+                                                       uint32_t bytes_max)
+{
+    uint32_t stream = (uint32_t)hg_random_below(&h->random, STREAMS);
+    struct hg_batch_builder builder;
+    static uint8_t data[64 << 10];
+    hg_batch_builder_init(&builder, h->raw, HG_FRAME_BYTES_MAX);
+    uint64_t lsn = h->lsn[stream];
+    for (uint32_t i = 0; i < frame_count; i++, lsn++) {
+        uint32_t bytes = (uint32_t)hg_random_below(&h->random, bytes_max + 1);
+        hg_random_fill(&h->random, data, bytes);
+        struct hg_frame frame = {
+            .lsn = lsn, .span = 1, .op = HG_OP_INSERT, .data_bytes = bytes, .data = data};
+        CU_ASSERT_EQUAL_FATAL(hg_batch_builder_add(&builder, &frame), 0);
+    }
+    struct hg_batch_origin origin = {.cluster = 7, .stream = stream + 1, .codec = HG_CODEC_LZ4};
+    uint32_t most = hg_batch_sealed_bytes_max(&builder, 0);
+    enum hg_log_pressure pressure;
+    uint8_t *out = hg_log_reserve(h->log, most, &pressure);
+    if (out == NULL)
+        return 0;
+    uint32_t size = hg_batch_seal(&builder, &origin, NULL, 0, out, most, h->lz4_state);
+    if (h->count == h->room) {
+        h->room = h->room == 0 ? 256 : h->room * 2;
+        h->batches = realloc(h->batches, h->room * sizeof(h->batches[0]));
+    }
+    struct model_batch *batch = &h->batches[h->count++];
+    batch->bytes = malloc(size);
+    memcpy(batch->bytes, out, size);
+    batch->size = size;
+    batch->stream = stream + 1;
+    batch->lsn_end = lsn;
+    batch->sequence = hg_log_commit(h->log, size);
+    h->lsn[stream] = lsn;
+    return batch->sequence;
+}
+
+/* What is on disk now is the truth: everything durable before, in order, unchanged, and nothing that was not
+ * appended. The model forgets what the crash took. */
+static __attribute__((unused)) void harness_check_recovered(struct harness *h)
+{
+    CU_ASSERT_FALSE_FATAL(h->recovered_wrong);
+    for (size_t i = h->recovered; i < h->count; i++)
+        CU_ASSERT_FATAL(h->batches[i].sequence > h->durable_promised);
+    CU_ASSERT(hg_log_durable_sequence(h->log) >= h->durable_promised);
+    while (h->count > h->recovered)
+        free(h->batches[--h->count].bytes);
+    for (uint32_t i = 0; i < STREAMS; i++) {
+        uint64_t lsn_end = 1;
+        for (size_t j = 0; j < h->count; j++)
+            if (h->batches[j].stream == i + 1)
+                lsn_end = h->batches[j].lsn_end;
+        if (hg_log_durable_sequence(h->log) > 0) /* trimmed streams come back by their checkpoint */
+            CU_ASSERT_EQUAL_FATAL(hg_max_u64(1, h->checkpoint_lsn[i]), lsn_end);
+        h->lsn[i] = lsn_end;
+    }
+}
+
+/* Reads every durable write back and compares. */
+static __attribute__((unused)) void harness_check_reads(struct harness *h)
+{
+    size_t next = h->first;
+    for (uint64_t sequence = hg_log_tail_sequence(h->log); sequence <= hg_log_durable_sequence(h->log);
+         sequence++) {
+        const uint8_t *payload;
+        uint32_t bytes;
+        int result;
+        hg_log_prefetch(h->log, sequence, 4);
+        while ((result = hg_log_at(h->log, sequence, &payload, &bytes)) == 0)
+            CU_ASSERT_TRUE_FATAL(harness_turn(h));
+        CU_ASSERT_EQUAL_FATAL(result, 1);
+        for (uint32_t offset = 0; offset < bytes;) {
+            const struct hg_batch_header *header = (const struct hg_batch_header *)(payload + offset);
+            CU_ASSERT_EQUAL_FATAL(hg_batch_verify(header, bytes - offset), HG_BATCH_REASON_OK);
+            if ((header->flags & HG_BATCH_LOCAL) == 0) {
+                const struct model_batch *batch = &h->batches[next];
+                CU_ASSERT_FATAL(next < h->count && batch->sequence == sequence);
+                CU_ASSERT_FATAL(memcmp(header, batch->bytes, batch->size) == 0);
+                next++;
+            }
+            offset += hg_batch_bytes(header);
+        }
+    }
+    CU_ASSERT(next == h->count || h->batches[next].sequence > hg_log_durable_sequence(h->log));
+}
+
+/* Power loss, or only the process dies. */
+static __attribute__((unused)) void harness_crash(struct harness *h, bool power)
+{
+    h->durable_promised = hg_log_durable_sequence(h->log);
+    hg_log_close(h->log);
+    h->log = NULL;
+    if (power)
+        hg_disk_sim_crash(h->disk);
+    else
+        hg_disk_sim_kill(h->disk);
+    memset(h->arena, 0xdd, h->arena_bytes);
+}
+
+static __attribute__((unused)) void harness_destroy(struct harness *h)
+{
+    if (h->log != NULL)
+        hg_log_close(h->log);
+    h->disk->close(h->disk);
+    while (h->count > 0)
+        free(h->batches[--h->count].bytes);
+    free(h->batches);
+    free(h->arena);
+    free(h->lz4_state);
+    free(h->raw);
+}
+
+#endif

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The log in fair weather: appending, group commit, reading, back-pressure, reuse, checkpoints.
+ */
+#include "log_harness.h"
+
+static struct harness h;
+
+static void append_until(uint32_t writes)
+{
+    for (uint32_t i = 0; i < writes; i++) {
+        while (harness_append(&h, 4, 500) == 0)
+            CU_ASSERT_TRUE_FATAL(harness_turn(&h));
+        hg_log_close_write(h.log);
+    }
+    harness_settle(&h);
+}
+
+static void test_append_and_read(void)
+{
+    harness_create(&h, 1, 8);
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+    CU_ASSERT_EQUAL(hg_log_next_sequence(h.log), 1);
+    CU_ASSERT_EQUAL(hg_log_durable_sequence(h.log), 0);
+    CU_ASSERT_EQUAL(hg_log_restarts(h.log), 1);
+    CU_ASSERT_FALSE(hg_log_wants_close(h.log));
+    CU_ASSERT_EQUAL(harness_append(&h, 5, 100), 1);
+    CU_ASSERT_EQUAL(hg_log_next_sequence(h.log), 2);
+    CU_ASSERT_EQUAL(harness_append(&h, 5, 100), 1); /* gathered in the same write */
+    CU_ASSERT_TRUE(hg_log_wants_close(h.log));
+    const uint8_t *payload;
+    uint32_t bytes;
+    CU_ASSERT_EQUAL(hg_log_at(h.log, 1, &payload, &bytes), -ERANGE);
+    harness_settle(&h);
+    CU_ASSERT_EQUAL(hg_log_durable_sequence(h.log), 1);
+    CU_ASSERT_EQUAL(hg_log_at(h.log, 0, &payload, &bytes), -ENOENT);
+    append_until(20);
+    CU_ASSERT_EQUAL(hg_log_durable_sequence(h.log), 21);
+    harness_check_reads(&h);
+    /* The same from disk. */
+    harness_crash(&h, true);
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+    CU_ASSERT_EQUAL(hg_log_restarts(h.log), 2);
+    CU_ASSERT_EQUAL(hg_log_recovery_percent(h.log), 100);
+    harness_check_recovered(&h);
+    CU_ASSERT_EQUAL(h.recovered, h.count);
+    CU_ASSERT(h.count > 20);
+    harness_check_reads(&h);
+    struct hg_log_stats stats;
+    hg_log_stats_get(h.log, &stats);
+    CU_ASSERT_EQUAL(stats.reads, 21);
+    CU_ASSERT_EQUAL(stats.recovered_writes, 21);
+    harness_destroy(&h);
+}
+
+/* Many small writes share few flushes, and none is acknowledged before its flush. */
+static void test_group_commit(void)
+{
+    struct hg_log_stats stats;
+    harness_create(&h, 2, 32);
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+    hg_log_stats_get(h.log, &stats);
+    uint64_t flushes_before = stats.flushes, writes = 0;
+    for (int i = 0; i < 2000; i++) {
+        harness_append(&h, 1, 50);
+        if (hg_log_wants_close(h.log)) {
+            hg_log_close_write(h.log);
+            writes++;
+        }
+        h.now_ns += 2000;
+        uint64_t deadline_ns;
+        hg_disk_sim_time_set(h.disk, h.now_ns);
+        hg_log_turn(h.log, h.now_ns, &deadline_ns);
+    }
+    harness_settle(&h);
+    hg_log_stats_get(h.log, &stats);
+    CU_ASSERT(stats.flushes - flushes_before < writes);
+    CU_ASSERT(writes < 1000); /* gathered */
+    CU_ASSERT(h.count > 500); /* the rest was pushed back */
+    CU_ASSERT_EQUAL(hg_log_durable_sequence(h.log), hg_log_next_sequence(h.log) - 1);
+    CU_ASSERT(stats.flush_ns_max >= stats.flush_ns_last && stats.flush_ns_max > 0);
+    harness_check_reads(&h);
+    harness_destroy(&h);
+}
+
+/* A write is durable only after a flush that was submitted after its completion was reaped. */
+static void test_ack_needs_flush(void)
+{
+    uint64_t deadline_ns;
+    harness_create(&h, 3, 8);
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+    harness_settle(&h);
+    harness_append(&h, 1, 10);
+    hg_log_close_write(h.log);
+    hg_log_turn(h.log, h.now_ns, &deadline_ns);
+    h.now_ns = hg_disk_sim_next_ns(h.disk);
+    hg_disk_sim_time_set(h.disk, h.now_ns);
+    hg_log_turn(h.log, h.now_ns, &deadline_ns); /* write reaped, flush submitted */
+    CU_ASSERT_EQUAL(hg_log_durable_sequence(h.log), 0);
+    h.now_ns = hg_disk_sim_next_ns(h.disk);
+    hg_disk_sim_time_set(h.disk, h.now_ns);
+    hg_log_turn(h.log, h.now_ns, &deadline_ns);
+    CU_ASSERT_EQUAL(hg_log_durable_sequence(h.log), 1);
+    /* The ring copy: not with its own data, alone after a millisecond, then flushed. */
+    const struct hg_log_write_header *ring =
+        (const struct hg_log_write_header *)(hg_disk_sim_bytes(h.disk) + HG_LOG_RING_OFFSET);
+    CU_ASSERT_EQUAL(ring[1].sequence, 0);
+    CU_ASSERT_EQUAL(deadline_ns, h.now_ns + HG_NS_PER_MS);
+    harness_settle(&h);
+    CU_ASSERT_EQUAL(ring[1].sequence, 1);
+    struct hg_log_stats stats;
+    hg_log_stats_get(h.log, &stats);
+    CU_ASSERT_EQUAL(stats.flushes, 4); /* two of recovery, the data, the ring */
+    harness_destroy(&h);
+}
+
+static void test_reuse(void)
+{
+    harness_create(&h, 4, 6);
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+    for (int i = 0; i < 3000; i++) { /* dozens of times around */
+        uint32_t frames = 1 + (uint32_t)hg_random_below(&h.random, 8);
+        while (harness_append(&h, frames, 3000) == 0) {
+            hg_log_release(h.log, hg_log_durable_sequence(h.log));
+            CU_ASSERT_TRUE_FATAL(harness_turn(&h));
+        }
+        if (hg_log_wants_close(h.log))
+            hg_log_close_write(h.log);
+        if (i % 3 == 0)
+            harness_turn(&h);
+        if (i % 500 == 499)
+            harness_check_reads(&h);
+        if (i % 700 == 699) {
+            harness_settle(&h);
+            harness_crash(&h, true);
+            CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+            harness_check_recovered(&h);
+        }
+    }
+    harness_settle(&h);
+    harness_check_reads(&h);
+    CU_ASSERT(hg_log_tail_sequence(h.log) > 1000);
+    CU_ASSERT_EQUAL(h.trimmed, hg_log_tail_sequence(h.log));
+    const uint8_t *payload;
+    uint32_t bytes;
+    CU_ASSERT_EQUAL(hg_log_at(h.log, hg_log_tail_sequence(h.log) - 1, &payload, &bytes), -ENOENT);
+    harness_destroy(&h);
+}
+
+static void test_pressure_segments(void)
+{
+    enum hg_log_pressure pressure = HG_LOG_PRESSURE_NONE;
+    struct hg_local_record record = {.type = HG_LOCAL_CONSUMER, .name = "tail"};
+    struct hg_log_stats stats;
+    harness_create(&h, 5, 6);
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+    for (int idle = 0; idle < 3;) {
+        if (harness_append(&h, 4, 2000) != 0) {
+            idle = 0;
+            continue;
+        }
+        hg_log_close_write(h.log);
+        idle += !harness_turn(&h);
+    }
+    CU_ASSERT_PTR_NULL(hg_log_reserve(h.log, 64, &pressure));
+    CU_ASSERT_EQUAL(pressure, HG_LOG_PRESSURE_SEGMENTS);
+    hg_log_stats_get(h.log, &stats);
+    CU_ASSERT_EQUAL(stats.segments_free, HG_LOG_SEGMENTS_FREE_MIN);
+    CU_ASSERT_EQUAL(stats.segment_count, 6);
+    /* Local records still go in, so that a consumer can move on and release. */
+    uint64_t sequence = hg_log_append_records(h.log, &record, 1);
+    CU_ASSERT(sequence != 0);
+    harness_settle(&h);
+    CU_ASSERT_EQUAL(hg_log_durable_sequence(h.log), sequence);
+    CU_ASSERT_EQUAL(hg_log_tail_sequence(h.log), 1); /* nothing was dropped */
+    harness_check_reads(&h);
+    hg_log_release(h.log, UINT64_MAX);
+    harness_settle(&h);
+    CU_ASSERT(hg_log_tail_sequence(h.log) > 1);
+    CU_ASSERT(harness_append(&h, 4, 2000) != 0);
+    harness_settle(&h);
+    harness_crash(&h, true);
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+    harness_check_recovered(&h);
+    CU_ASSERT_EQUAL(h.records_other, 1);
+    harness_destroy(&h);
+}
+
+static void test_pressure_arena(void)
+{
+    enum hg_log_pressure pressure = HG_LOG_PRESSURE_NONE;
+    harness_create(&h, 6, 32);
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+    int appended = 0;
+    while (harness_append(&h, 8, 3500) != 0) /* no turn: nothing gets written */
+        appended++;
+    CU_ASSERT(appended >= 4 && appended < 200);
+    CU_ASSERT_PTR_NULL(hg_log_reserve(h.log, 64, &pressure));
+    CU_ASSERT_EQUAL(pressure, HG_LOG_PRESSURE_ARENA);
+    harness_settle(&h);
+    CU_ASSERT(harness_append(&h, 8, 3500) != 0);
+    harness_settle(&h);
+    harness_check_reads(&h);
+    harness_destroy(&h);
+}
+
+/* Streams whose batches are all recycled come back by the table at a segment's start. */
+static void test_checkpoint(void)
+{
+    harness_create(&h, 7, 8);
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+    h.lsn[2] = 12345; /* a stream that was written long ago */
+    for (int i = 0; i < 400; i++) {
+        while (harness_append(&h, 4, 3000) == 0) {
+            hg_log_release(h.log, hg_log_durable_sequence(h.log));
+            CU_ASSERT_TRUE_FATAL(harness_turn(&h));
+        }
+        if (h.batches[h.count - 1].stream == 3)
+            break; /* only streams 1 and 2 matter below */
+    }
+    harness_settle(&h);
+    uint64_t expected = h.lsn[2];
+    harness_crash(&h, true);
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+    CU_ASSERT_EQUAL(h.checkpoint_lsn[2], expected);
+    CU_ASSERT(h.checkpoints >= STREAMS);
+    harness_destroy(&h);
+}
+
+static void test_hlc_ceiling(void)
+{
+    harness_create(&h, 8, 8);
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+    hg_log_hlc_ceiling_set(h.log, 1000);
+    hg_log_hlc_ceiling_set(h.log, 500);
+    CU_ASSERT_EQUAL(hg_log_hlc_ceiling(h.log), 1000);
+    append_until(1);
+    harness_crash(&h, true);
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+    CU_ASSERT_EQUAL(hg_log_hlc_ceiling(h.log), 1000);
+    harness_destroy(&h);
+}
+
+static void test_pinned_while_read(void)
+{
+    const uint8_t *payload;
+    uint32_t bytes;
+    uint8_t copy[PAYLOAD_BYTES_MAX];
+    harness_create(&h, 9, 16);
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+    append_until(12);
+    uint64_t oldest = hg_log_durable_sequence(h.log);
+    while (oldest > 1 && hg_log_at(h.log, oldest - 1, &payload, &bytes) == 1)
+        oldest--;
+    harness_settle(&h);
+    CU_ASSERT_EQUAL_FATAL(hg_log_at(h.log, oldest, &payload, &bytes), 1);
+    memcpy(copy, payload, bytes);
+    while (harness_append(&h, 8, 3500) != 0) /* fills the arena within the turn */
+        ;
+    CU_ASSERT_EQUAL(memcmp(copy, payload, bytes), 0);
+    harness_settle(&h);
+    harness_check_reads(&h);
+    harness_destroy(&h);
+}
+
+static void test_refusals(void)
+{
+    struct hg_log_geometry geometry;
+    harness_create(&h, 10, 8);
+    CU_ASSERT_EQUAL(hg_log_format(h.disk, &h.geometry), -EEXIST);
+    geometry = h.geometry;
+    geometry.segment_count = 3;
+    CU_ASSERT_EQUAL(hg_log_format(h.disk, &geometry), -EINVAL);
+    geometry.segment_count = 9;
+    CU_ASSERT_EQUAL(hg_log_format(h.disk, &geometry), -EINVAL); /* larger than the disk */
+    geometry = h.geometry;
+    geometry.segment_bytes = PAYLOAD_BYTES_MAX;
+    CU_ASSERT_EQUAL(hg_log_format(h.disk, &geometry), -EINVAL);
+    struct hg_log_config config = {
+        .disk = h.disk, .arena = h.arena, .arena_bytes = 4096, .cluster = 7, .ops = &harness_ops, .ctx = &h};
+    CU_ASSERT_PTR_NULL(hg_log_open(&config));
+    config.arena_bytes = h.arena_bytes;
+    config.cluster = 8;
+    struct hg_log *log = hg_log_open(&config);
+    uint64_t deadline_ns;
+    hg_disk_sim_time_set(h.disk, 0);
+    for (int i = 0; i < 100 && hg_log_state(log) == HG_LOG_RECOVERING; i++) {
+        hg_disk_sim_time_set(h.disk, (uint64_t)i * HG_NS_PER_MS);
+        hg_log_turn(log, (uint64_t)i * HG_NS_PER_MS, &deadline_ns);
+    }
+    CU_ASSERT_EQUAL(hg_log_state(log), HG_LOG_FAILED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(hg_log_message(log), "cluster"));
+    hg_log_close(log);
+    harness_destroy(&h);
+}
+
+int main(void)
+{
+    CU_initialize_registry();
+    CU_pSuite suite = CU_add_suite("log", NULL, NULL);
+    CU_add_test(suite, "append and read", test_append_and_read);
+    CU_add_test(suite, "group commit", test_group_commit);
+    CU_add_test(suite, "an acknowledgement needs a flush", test_ack_needs_flush);
+    CU_add_test(suite, "reuse", test_reuse);
+    CU_add_test(suite, "pressure: segments", test_pressure_segments);
+    CU_add_test(suite, "pressure: arena", test_pressure_arena);
+    CU_add_test(suite, "checkpoint", test_checkpoint);
+    CU_add_test(suite, "hlc ceiling", test_hlc_ceiling);
+    CU_add_test(suite, "pinned while read", test_pinned_while_read);
+    CU_add_test(suite, "refusals", test_refusals);
+    CU_basic_run_tests();
+    unsigned failures = CU_get_number_of_failures();
+    CU_cleanup_registry();
+    return failures != 0;
+}
