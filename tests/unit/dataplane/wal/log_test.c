@@ -121,7 +121,7 @@ static void test_reuse(void)
     for (int i = 0; i < 3000; i++) { /* dozens of times around */
         uint32_t frames = 1 + (uint32_t)hg_random_below(&h.random, 8);
         while (harness_append(&h, frames, 3000) == 0) {
-            hg_log_release(h.log, hg_log_durable_sequence(h.log));
+            harness_release(&h, hg_log_durable_sequence(h.log));
             CU_ASSERT_TRUE_FATAL(harness_turn(&h));
         }
         if (hg_log_wants_close(h.log))
@@ -174,7 +174,7 @@ static void test_pressure_segments(void)
     CU_ASSERT_EQUAL(hg_log_durable_sequence(h.log), sequence);
     CU_ASSERT_EQUAL(hg_log_tail_sequence(h.log), 1); /* nothing was dropped */
     harness_check_reads(&h);
-    hg_log_release(h.log, UINT64_MAX);
+    harness_release(&h, UINT64_MAX);
     harness_settle(&h);
     CU_ASSERT(hg_log_tail_sequence(h.log) > 1);
     CU_ASSERT(harness_append(&h, 4, 2000) != 0);
@@ -212,7 +212,7 @@ static void test_checkpoint(void)
     h.lsn[2] = 12345; /* a stream that was written long ago */
     for (int i = 0; i < 400; i++) {
         while (harness_append(&h, 4, 3000) == 0) {
-            hg_log_release(h.log, hg_log_durable_sequence(h.log));
+            harness_release(&h, hg_log_durable_sequence(h.log));
             CU_ASSERT_TRUE_FATAL(harness_turn(&h));
         }
         if (h.batches[h.count - 1].stream == 3)
