@@ -82,22 +82,48 @@ static bool dataplane_absent(int rc)
     return rc == HG_E_CLOSED || rc == HG_E_NOT_READY || rc == HG_E_TIMEOUT || rc == HG_E_WOULD_BLOCK;
 }
 
+/* Calls that wait for the dataplane may come back early: not to ask again before the slice is over. */
+static void slice_rest_pause(uint64_t start_ns)
+{
+    uint64_t spent_ns = hg_stop_now_ns() - start_ns;
+    hg_stop_pause(spent_ns < ATTACH_SLICE_NS ? ATTACH_SLICE_NS - spent_ns : 0);
+}
+
 static enum session_end stream_refused(struct in *in, int rc, const char *what)
 {
-    if (rc == HG_E_SYSTEM) {
-        hg_report_fatal(
-            &in->report, hg_receive_outcome_name(HG_RECEIVE_OTHER_SYSTEM),
-            "%s stream %s: %s. The primary at %s port %s is PostgreSQL system %llu with segments of %u "
-            "bytes. Nothing was touched. Point --primary at the right cluster, or give this one a stream "
-            "of its own.",
-            what, in->options->stream, hg_client_error(in->client), hg_primary_host(&in->primary),
-            hg_primary_port(&in->primary), (unsigned long long)in->facts.system_identifier,
-            in->facts.segment_bytes);
-        return exit_with(in, HG_EXIT_OTHER_SYSTEM);
-    }
     hg_report_fatal(&in->report, hg_error_name(rc), "%s stream %s: %s", what, in->options->stream,
                     hg_client_error(in->client));
     return exit_with(in, HG_EXIT_FAILED);
+}
+
+static void facts_take(struct hg_stream_facts *facts, const struct hg_stream_status *status)
+{
+    facts->system_identifier = status->system_identifier;
+    facts->segment_bytes = status->lsn_unit_bytes;
+    facts->incarnation = status->incarnation;
+    facts->lsn_durable = status->lsn_durable;
+}
+
+/* The stream refused the primary's identity: attach without one, to name the difference. */
+static enum session_end identity_refused(struct in *in, int code)
+{
+    char reason[512];
+    struct hg_stream_options options = {.append = true};
+    struct hg_stream_status status;
+    struct hg_stream_facts facts;
+    snprintf(reason, sizeof(reason), "%s", hg_client_error(in->client));
+    int rc = hg_stream_attach(in->client, in->options->stream, &options, &in->stream,
+                              hg_stop_now_ns() + ATTACH_SLICE_NS);
+    if (rc == 0 && hg_stream_status_get(in->stream, &status) == 0) {
+        facts_take(&facts, &status);
+        in->outcome = hg_receive_check(&in->facts, &facts);
+        if (in->outcome != HG_RECEIVE_OK) {
+            return SESSION_PRIMARY;
+        }
+    }
+    hg_report_fatal(&in->report, hg_error_name(code), "can't attach stream %s: %s. Nothing was touched.",
+                    in->options->stream, reason);
+    return exit_with(in, code == HG_E_SYSTEM ? HG_EXIT_OTHER_SYSTEM : HG_EXIT_FAILED);
 }
 
 /* Attaches with the primary's identity, so that the stream belongs to this cluster from its first byte. */
@@ -117,13 +143,16 @@ static enum session_end attach(struct in *in)
         if (rc == 0) {
             break;
         }
-        if (!dataplane_absent(rc) && rc != HG_E_READ_ONLY) { /* the producer before us may still be there */
+        if (rc == HG_E_SYSTEM || rc == HG_E_INVALID) {
+            return identity_refused(in, rc);
+        }
+        /* A stream not configured yet, and a producer before us not noticed gone, are waited for. */
+        if (!dataplane_absent(rc) && rc != HG_E_READ_ONLY && rc != HG_E_UNKNOWN) {
             return stream_refused(in, rc, "can't attach");
         }
-        hg_report_say(&in->report, HG_REPORT_WAITING, "for the dataplane of %s: %s", in->options->run,
-                      hg_client_error(in->client));
-        uint64_t spent_ns = hg_stop_now_ns() - start_ns;
-        hg_stop_pause(spent_ns < ATTACH_SLICE_NS ? ATTACH_SLICE_NS - spent_ns : 0);
+        hg_report_say(&in->report, HG_REPORT_WAITING, "for stream %s at %s: %s", in->options->stream,
+                      in->options->run, hg_client_error(in->client));
+        slice_rest_pause(start_ns);
     }
     return SESSION_PRIMARY;
 }
@@ -149,10 +178,7 @@ static enum session_end stream_settled(struct in *in, struct hg_stream_facts *fa
         }
         hg_stop_pause(HG_NS_PER_MS);
     }
-    facts->system_identifier = status.system_identifier;
-    facts->segment_bytes = status.lsn_unit_bytes;
-    facts->incarnation = status.incarnation;
-    facts->lsn_durable = status.lsn_durable;
+    facts_take(facts, &status);
     return SESSION_PRIMARY;
 }
 
@@ -382,6 +408,8 @@ static enum session_end news_wait(struct in *in, uint64_t now_ns)
         fds[1].fd = hg_client_fd(in->client);
         fds[1].events = POLLIN;
         hg_stop_poll(fds, 2, wake_ns);
+    } else {
+        in->stream_check_ns = 0; /* the news may be that the stream was closed */
     }
     int rc = hg_client_wake(in->client, 0);
     if (rc < 0) {
@@ -393,15 +421,21 @@ static enum session_end news_wait(struct in *in, uint64_t now_ns)
     return SESSION_PRIMARY;
 }
 
+/* Hears of a closed stream or a refused entry although nothing is to be appended now. */
 static enum session_end stream_check(struct in *in, uint64_t now_ns)
 {
-    struct hg_stream_status status;
     if (now_ns < in->stream_check_ns) {
         return SESSION_PRIMARY;
     }
     in->stream_check_ns = now_ns + STREAM_CHECK_NS;
-    int rc = hg_stream_status_get(in->stream, &status);
-    return rc < 0 ? SESSION_DATAPLANE : SESSION_PRIMARY;
+    int rc = hg_stream_wait(in->stream, HG_WHERE_DURABLE, 0, in->receive.lsn_appended, 0);
+    if (rc == 0 || rc == HG_E_WOULD_BLOCK || rc == HG_E_TIMEOUT) {
+        return SESSION_PRIMARY;
+    }
+    if (rc == HG_E_GAP || rc == HG_E_OVERLAP) {
+        return SESSION_RESYNC;
+    }
+    return dataplane_absent(rc) ? SESSION_DATAPLANE : stream_refused(in, rc, "can't append to");
 }
 
 static enum session_end pump(struct in *in)
@@ -485,7 +519,7 @@ static enum session_end session(struct in *in)
         return SESSION_PRIMARY;
     }
     enum session_end end = attach(in);
-    return end == SESSION_PRIMARY ? start(in) : end;
+    return end == SESSION_PRIMARY && in->outcome == HG_RECEIVE_OK ? start(in) : end;
 }
 
 /* ---- what to do next, and what to say
@@ -578,24 +612,32 @@ static void primary_gone_say(struct in *in)
                   hg_receive_outcome_name(in->outcome), in->primary.error, more);
 }
 
-static void dataplane_wait(struct in *in)
+/* Until the stream is attached again. False: the process ends with in->exit_code. */
+static bool dataplane_wait(struct in *in)
 {
     hg_report_say(&in->report, HG_REPORT_DATAPLANE_GONE, "%s; waiting for it at %s",
                   hg_client_error(in->client), in->options->run);
     hg_receive_dataplane_lost(&in->receive);
     while (!hg_stop_requested()) {
-        struct hg_stream_status status;
+        char lsn[HG_LSN_TEXT_BYTES];
         uint64_t start_ns = hg_stop_now_ns();
-        int rc = hg_client_wake(in->client, start_ns + ATTACH_SLICE_NS);
-        if (rc == 0 && hg_stream_status_get(in->stream, &status) == 0) {
-            char lsn[HG_LSN_TEXT_BYTES];
+        int rc = hg_stream_wait(in->stream, HG_WHERE_DURABLE, 0, 0, start_ns + ATTACH_SLICE_NS);
+        if (rc == 0) {
             hg_report_say(&in->report, HG_REPORT_DATAPLANE_BACK, "durable up to %s",
-                          hg_lsn_format(lsn, status.lsn_durable));
-            return;
+                          hg_lsn_format(lsn, hg_stream_durable_end(in->stream)));
+            return true;
         }
-        uint64_t spent_ns = hg_stop_now_ns() - start_ns;
-        hg_stop_pause(spent_ns < ATTACH_SLICE_NS ? ATTACH_SLICE_NS - spent_ns : 0);
+        if (!dataplane_absent(rc) && rc != HG_E_READ_ONLY && rc != HG_E_UNKNOWN) {
+            stream_refused(in, rc, "can't attach again");
+            return false;
+        }
+        if (rc != HG_E_CLOSED) {
+            hg_report_say(&in->report, HG_REPORT_WAITING, "for stream %s at %s: %s", in->options->stream,
+                          in->options->run, hg_client_error(in->client));
+        }
+        slice_rest_pause(start_ns);
     }
+    return true;
 }
 
 /* Returns false when the same position was refused again and again. */
@@ -632,8 +674,7 @@ static bool after_session(struct in *in, enum session_end end)
         return false;
     case SESSION_DATAPLANE:
         hg_primary_close(&in->primary);
-        dataplane_wait(in);
-        return true;
+        return dataplane_wait(in);
     case SESSION_RESYNC:
         hg_primary_close(&in->primary);
         return resync(in);
@@ -661,7 +702,7 @@ int hg_postgres_in(const struct hg_postgres_options *options)
     in.options = options;
     hg_report_init(&in.report, "in", options->stream, options->json);
     hg_receive_init(&in.receive, options->status_interval_ns);
-    in.client = hg_client_open(options->run, "helio-postgres in");
+    in.client = hg_client_open(options->run, "helio-postgres-in");
     if (in.client == NULL) {
         hg_report_fatal(&in.report, "memory", "out of memory");
         return HG_EXIT_FAILED;

@@ -16,9 +16,10 @@
 #include "drivers/postgres/segments.h"
 #include "drivers/postgres/stop.h"
 
-#define SLICE_NS         (200 * HG_NS_PER_MS) /* how late a stop may be heard */
-#define KIND_PHYSICAL    3
-#define OPAQUE_OPERATION 7
+#define SLICE_NS              (200 * HG_NS_PER_MS) /* how late a stop may be heard */
+#define KIND_PHYSICAL         3
+#define OPAQUE_OPERATION      7
+#define INCARNATION_OPERATION 8
 
 enum step_result {
     STEP_GO_ON,
@@ -44,6 +45,12 @@ struct out {
     bool mid_segment_said;
     int exit_code;
 };
+
+static void slice_rest_pause(uint64_t start_ns)
+{
+    uint64_t spent_ns = hg_stop_now_ns() - start_ns;
+    hg_stop_pause(spent_ns < SLICE_NS ? SLICE_NS - spent_ns : 0);
+}
 
 static enum step_result end_with(struct out *out, int exit_code)
 {
@@ -90,15 +97,14 @@ static enum step_result attach(struct out *out)
         if (rc == 0) {
             break;
         }
-        if (!dataplane_absent(rc)) {
+        if (!dataplane_absent(rc) && rc != HG_E_UNKNOWN) { /* it may be configured yet */
             hg_report_fatal(&out->report, hg_error_name(rc), "can't attach stream %s: %s",
                             out->options->stream, hg_client_error(out->client));
             return end_with(out, rc == HG_E_GAP ? HG_EXIT_NOT_CONTIGUOUS : HG_EXIT_FAILED);
         }
-        hg_report_say(&out->report, HG_REPORT_WAITING, "for the dataplane of %s: %s", out->options->run,
-                      hg_client_error(out->client));
-        uint64_t spent_ns = hg_stop_now_ns() - start_ns;
-        hg_stop_pause(spent_ns < SLICE_NS ? SLICE_NS - spent_ns : 0);
+        hg_report_say(&out->report, HG_REPORT_WAITING, "for stream %s at %s: %s", out->options->stream,
+                      out->options->run, hg_client_error(out->client));
+        slice_rest_pause(start_ns);
     }
     return STEP_GO_ON;
 }
@@ -288,11 +294,25 @@ static enum step_result write_entry(struct out *out, const struct hg_entry *entr
     return STEP_GO_ON;
 }
 
+static enum step_result timeline_other(struct out *out, uint32_t timeline)
+{
+    char lsn[HG_LSN_TEXT_BYTES];
+    hg_report_fatal(&out->report, "timeline_switch",
+                    "timeline switch: this version keeps timeline %u up to %s; the stream is on timeline %u. "
+                    "Everything written stays.",
+                    out->timeline, hg_lsn_format(lsn, out->segments.lsn_next), timeline);
+    return end_with(out, HG_EXIT_TIMELINE);
+}
+
 static enum step_result entry_take(struct out *out, const struct hg_entry *entry)
 {
     if (entry->op == OPAQUE_OPERATION && entry->span == entry->data_bytes && entry->span != 0 &&
         !entry->continues) {
         return write_entry(out, entry);
+    }
+    struct hg_stream_status status;
+    if (entry->op == INCARNATION_OPERATION && hg_stream_status_get(out->stream, &status) == 0) {
+        return timeline_other(out, status.incarnation);
     }
     char lsn[HG_LSN_TEXT_BYTES];
     hg_report_fatal(&out->report, "entry", "stream %s has an entry at %s that is no WAL (operation %u)",
@@ -300,48 +320,40 @@ static enum step_result entry_take(struct out *out, const struct hg_entry *entry
     return end_with(out, HG_EXIT_FAILED);
 }
 
-static enum step_result identity_same(struct out *out)
-{
-    struct hg_stream_status status;
-    if (hg_stream_status_get(out->stream, &status) < 0) {
-        return STEP_GO_ON;
-    }
-    if (status.incarnation != 0 && status.incarnation != out->timeline) {
-        char lsn[HG_LSN_TEXT_BYTES];
-        hg_report_fatal(
-            &out->report, "timeline_switch",
-            "timeline switch: this version keeps timeline %u up to %s; the stream is on timeline %u. "
-            "Everything written stays.",
-            out->timeline, hg_lsn_format(lsn, out->segments.lsn_next), status.incarnation);
-        return end_with(out, HG_EXIT_TIMELINE);
-    }
-    return STEP_GO_ON;
-}
-
-/* The dataplane went away and may be back: read on. What is delivered twice is skipped by the writer. */
-static enum step_result dataplane_lost(struct out *out)
+static void dataplane_gone(struct out *out)
 {
     if (!out->dataplane_gone) {
         out->dataplane_gone = true;
         hg_report_say(&out->report, HG_REPORT_DATAPLANE_GONE, "%s; waiting for it at %s",
                       hg_client_error(out->client), out->options->run);
     }
-    uint64_t start_ns = hg_stop_now_ns();
-    if (hg_client_wake(out->client, start_ns + SLICE_NS) == 0) {
-        return identity_same(out);
+}
+
+/* After a loss, once the stream is attached again: reading goes on where it ended, and what is delivered
+ * twice is skipped by the writer. */
+static enum step_result dataplane_back(struct out *out)
+{
+    struct hg_stream_status status;
+    if (!out->dataplane_gone || hg_stream_status_get(out->stream, &status) < 0) {
+        return STEP_GO_ON;
     }
-    uint64_t spent_ns = hg_stop_now_ns() - start_ns;
-    hg_stop_pause(spent_ns < SLICE_NS ? SLICE_NS - spent_ns : 0);
+    out->dataplane_gone = false;
+    hg_report_say(&out->report, HG_REPORT_DATAPLANE_BACK, "reading on");
+    if (status.incarnation != 0 && status.incarnation != out->timeline) {
+        return timeline_other(out, status.incarnation);
+    }
     return STEP_GO_ON;
 }
 
-static enum step_result read_failed(struct out *out, int rc)
+static enum step_result read_failed(struct out *out, int rc, uint64_t start_ns)
 {
     if (rc == HG_E_TIMEOUT || rc == HG_E_WOULD_BLOCK) {
-        return STEP_GO_ON;
+        return dataplane_back(out);
     }
-    if (rc == HG_E_CLOSED || rc == HG_E_NOT_READY) {
-        return dataplane_lost(out);
+    if (rc == HG_E_CLOSED || rc == HG_E_NOT_READY || rc == HG_E_UNKNOWN) {
+        dataplane_gone(out);
+        slice_rest_pause(start_ns);
+        return STEP_GO_ON;
     }
     const char *what = rc == HG_E_GAP ? " Take a new base backup, and write into an empty directory." : "";
     hg_report_fatal(&out->report, hg_error_name(rc), "can't read stream %s: %s.%s", out->options->stream,
@@ -354,15 +366,13 @@ static enum step_result pump(struct out *out)
     enum step_result result = STEP_GO_ON;
     while (result == STEP_GO_ON && !hg_stop_requested()) {
         struct hg_entry entry;
-        int rc = hg_stream_read(out->stream, &entry, hg_stop_now_ns() + SLICE_NS);
+        uint64_t start_ns = hg_stop_now_ns();
+        int rc = hg_stream_read(out->stream, &entry, start_ns + SLICE_NS);
         if (rc < 0) {
-            result = read_failed(out, rc);
+            result = read_failed(out, rc, start_ns);
         } else {
-            if (out->dataplane_gone) {
-                out->dataplane_gone = false;
-                hg_report_say(&out->report, HG_REPORT_DATAPLANE_BACK, "reading on");
-            }
-            result = entry_take(out, &entry);
+            result = dataplane_back(out);
+            result = result == STEP_GO_ON ? entry_take(out, &entry) : result;
         }
         acknowledge(out);
     }
@@ -415,7 +425,7 @@ int hg_postgres_out(const struct hg_postgres_options *options)
     if (directory_open(&out) < 0) {
         return HG_EXIT_DIRECTORY;
     }
-    out.client = hg_client_open(options->run, "helio-postgres out");
+    out.client = hg_client_open(options->run, "helio-postgres-out");
     if (out.client == NULL) {
         hg_report_fatal(&out.report, "memory", "out of memory");
         return HG_EXIT_FAILED;

@@ -45,8 +45,8 @@ enum hg_receive_outcome hg_receive_check(const struct hg_primary_facts *primary,
     if (stream->segment_bytes != 0 && stream->segment_bytes != primary->segment_bytes) {
         return HG_RECEIVE_OTHER_SEGMENT_SIZE;
     }
-    /* An empty stream takes the primary's timeline as its incarnation. */
-    if (stream->lsn_durable != 0 && stream->incarnation != primary->timeline) {
+    /* A stream that nobody wrote to yet takes the primary's timeline as its incarnation. */
+    if (stream->incarnation != 0 && stream->incarnation != primary->timeline) {
         return HG_RECEIVE_TIMELINE_SWITCH;
     }
     return HG_RECEIVE_OK;

@@ -197,8 +197,13 @@ int hg_stream_attach(struct hg_client *client, const char *name, const struct hg
         return rc;
     }
     if (options->append) {
-        if (state->system_identifier != 0 && state->system_identifier != options->system_identifier) {
+        if (state->system_identifier != 0 && options->system_identifier != 0 &&
+            state->system_identifier != options->system_identifier) {
             return fail(client, HG_E_SYSTEM, "another system");
+        }
+        if (options->incarnation != 0 && state->incarnation != 0 &&
+            state->incarnation != options->incarnation) {
+            return fail(client, HG_E_INVALID, "another timeline");
         }
         if (state->system_identifier == 0) {
             state->unit_bytes = options->lsn_unit_bytes;
@@ -335,6 +340,15 @@ int hg_stream_read(struct hg_stream *stream, struct hg_entry *entry, uint64_t de
             die("timerfd");
         }
     }
+}
+
+int hg_stream_wait(struct hg_stream *stream, enum hg_where where, uint32_t region, uint64_t lsn,
+                   uint64_t deadline_ns)
+{
+    int rc = alive(stream->client);
+    return rc != 0 || lsn <= stream->client->state->lsn_durable
+               ? rc
+               : fail(stream->client, HG_E_TIMEOUT, "not yet");
 }
 
 int hg_stream_acknowledge(struct hg_stream *stream, uint64_t lsn)

@@ -88,9 +88,12 @@ static void test_refusals(void)
     CU_ASSERT_EQUAL(memcmp(&receive, &before, sizeof(receive)), 0);
     stream.lsn_durable = 0x5000100;
     CU_ASSERT_EQUAL(hg_receive_start(&receive, &primary_good, &stream, 1), HG_RECEIVE_OK);
-    /* Of an empty stream only the owner counts. */
+    /* An empty stream may have an owner already. */
     stream = stream_empty;
+    CU_ASSERT_EQUAL(hg_receive_start(&receive, &primary_good, &stream, 1), HG_RECEIVE_OK);
     stream.incarnation = 1;
+    CU_ASSERT_EQUAL(hg_receive_start(&receive, &primary_good, &stream, 1), HG_RECEIVE_TIMELINE_SWITCH);
+    stream.incarnation = 3;
     CU_ASSERT_EQUAL(hg_receive_start(&receive, &primary_good, &stream, 1), HG_RECEIVE_OK);
     stream.system_identifier = 5;
     CU_ASSERT_EQUAL(hg_receive_start(&receive, &primary_good, &stream, 1), HG_RECEIVE_OTHER_SYSTEM);
