@@ -222,7 +222,9 @@ static void test_absent_unknown_not_ready(void)
     setup();
     CU_ASSERT_EQUAL(hg_stream_attach(client, "nobody", &options, &stream, shortly()), HG_E_UNKNOWN);
     CU_ASSERT_PTR_NOT_NULL(strstr(hg_client_error(client), "nobody"));
+    pthread_mutex_lock(&fake->mutex);
     fake->not_ready = 3;
+    pthread_mutex_unlock(&fake->mutex);
     CU_ASSERT_EQUAL_FATAL(hg_stream_attach(client, "orders", &options, &stream, soon()), 0);
     CU_ASSERT_EQUAL(fake->not_ready, 0);
     options.subscribe = false;
@@ -413,7 +415,9 @@ static void test_refused_append(void)
 static void test_not_writable(void)
 {
     setup();
+    pthread_mutex_lock(&fake->mutex);
     fake->writable_why = HG_CLIENT_WHY_NOT_ORIGIN;
+    pthread_mutex_unlock(&fake->mutex);
     struct hg_stream *producer = attach("orders", true, false);
     CU_ASSERT_EQUAL(append_lsn(producer, 1, 1, soon()), HG_E_NOT_LEADER);
     struct hg_stream_status status;
@@ -421,7 +425,9 @@ static void test_not_writable(void)
     CU_ASSERT_FALSE(status.writable);
     CU_ASSERT_PTR_NOT_NULL(strstr(status.writable_why, "origin"));
     hg_stream_detach(producer);
+    pthread_mutex_lock(&fake->mutex);
     fake->writable_why = HG_CLIENT_WHY_LOG_FULL;
+    pthread_mutex_unlock(&fake->mutex);
     producer = attach("orders", true, false);
     CU_ASSERT_EQUAL(append_lsn(producer, 1, 1, 0), HG_E_WOULD_BLOCK);
     pthread_mutex_lock(&fake->mutex);
