@@ -3,8 +3,7 @@
 #include "dataplane/transport/lane_state.h"
 #include <errno.h>
 
-/* ---- frames' shapes
- * ------------------------------------------------------------------------------------------------ */
+/* ---- frames' shapes ---- */
 
 /* Whole size of an ack frame whose ranges stay above packet number 0; 0: it isn't one. */
 static uint32_t ack_shape(const uint8_t *at, uint32_t left)
@@ -86,8 +85,7 @@ static bool frames_parse(const uint8_t *at, uint32_t bytes)
     return true;
 }
 
-/* ---- acks
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- acks ---- */
 
 static void lane_packet_acked(struct hg_lane *lane, const struct hg_sent_packet *packet)
 {
@@ -160,8 +158,7 @@ static void lane_ack_received(struct hg_lane *lane, const uint8_t *at, uint64_t 
     hg_lane_losses(lane);
 }
 
-/* ---- data and control
- * ---------------------------------------------------------------------------------------------- */
+/* ---- data and control ---- */
 
 /* Offers what is whole and next in order, until nothing is or the owner has no room. */
 static void lane_deliver(struct hg_lane *lane, uint32_t alias)
@@ -249,8 +246,7 @@ static void lane_control_received(struct hg_lane *lane, const uint8_t *at)
     lane->ops->control_received(lane->ctx, (const struct hg_wire_control *)frame);
 }
 
-/* ---- packets
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- packets ---- */
 
 /* Checks the header; returns the frames' bytes, or -1 with the reason counted. */
 static int32_t lane_header(struct hg_lane *lane, const uint8_t *inner, uint32_t bytes)

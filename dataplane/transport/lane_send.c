@@ -16,8 +16,7 @@ struct lane_draft {
     bool eliciting;
 };
 
-/* ---- losing
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- losing ---- */
 
 static void lane_contents_due(struct hg_lane *lane, const struct hg_sent_packet *packet)
 {
@@ -76,8 +75,7 @@ static void lane_timers(struct hg_lane *lane)
     }
 }
 
-/* ---- putting a packet together
- * ---------------------------------------------------------------------------------- */
+/* ---- putting a packet together ---- */
 
 static uint32_t draft_room(const struct hg_lane *lane, const struct lane_draft *draft)
 {

@@ -75,8 +75,7 @@ uint64_t hg_reassembly_credit_bytes(const struct hg_reassembly *r)
     return all - r->whole_bytes;
 }
 
-/* ---- aliases
- * --------------------------------------------------------------------------------------------------- */
+/* ---- aliases ---- */
 
 static uint32_t alias_bucket(uint32_t alias)
 {
@@ -177,26 +176,23 @@ bool hg_reassembly_waiting(const struct hg_reassembly *r, uint32_t *index, uint3
     return true;
 }
 
-/* ---- blocks
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- blocks ---- */
 
-/* A run of free blocks, looked for from the cursor on; HG_REASSEMBLY_NONE: there is none. */
+/* The lowest run of free blocks: memory that was just given back is still in the cache. HG_REASSEMBLY_NONE: there
+ * is none. */
 static uint32_t blocks_run(const struct hg_reassembly *r, uint32_t count)
 {
-    uint32_t from = r->block_cursor;
-    for (uint32_t pass = 0; pass < 2; pass++) {
-        while (from < r->block_count) {
-            uint32_t first = hg_bits_find(r->blocks_free, from, r->block_count, true);
-            if (r->block_count - first < count) {
-                break;
-            }
-            uint32_t end = hg_bits_find(r->blocks_free, first, first + count, false);
-            if (end == first + count) {
-                return first;
-            }
-            from = end;
+    uint32_t from = r->block_free_first;
+    while (from < r->block_count) {
+        uint32_t first = hg_bits_find(r->blocks_free, from, r->block_count, true);
+        if (r->block_count - first < count) {
+            break;
         }
-        from = 0;
+        uint32_t end = hg_bits_find(r->blocks_free, first, first + count, false);
+        if (end == first + count) {
+            return first;
+        }
+        from = end;
     }
     return HG_REASSEMBLY_NONE;
 }
@@ -212,11 +208,11 @@ static uint32_t blocks_take(struct hg_reassembly *r, uint32_t count, bool *conti
     if (*contiguous) {
         (void)hg_bits_clear_range(r->blocks_free, first, first + count);
         memset(&r->block_units[first], 0, count * sizeof(uint16_t));
-        r->block_cursor = first + count;
+        r->block_free_first = first == r->block_free_first ? first + count : r->block_free_first;
         return first;
     }
     uint32_t previous = HG_REASSEMBLY_NONE;
-    uint32_t at = 0;
+    uint32_t at = r->block_free_first;
     for (uint32_t i = 0; i < count; i++) {
         at = hg_bits_find(r->blocks_free, at, r->block_count, true);
         hg_assert(at < r->block_count);
@@ -230,12 +226,14 @@ static uint32_t blocks_take(struct hg_reassembly *r, uint32_t count, bool *conti
         }
         previous = at;
     }
+    r->block_free_first = at + 1;
     return first;
 }
 
 static void blocks_give(struct hg_reassembly *r, uint32_t first, const struct hg_reassembly_batch *batch)
 {
     r->block_free_count += batch->block_count;
+    r->block_free_first = first < r->block_free_first ? first : r->block_free_first;
     if (batch->contiguous) {
         uint32_t given = hg_bits_set_range(r->blocks_free, first, first + batch->block_count);
         hg_assert(given == batch->block_count);
@@ -266,8 +264,7 @@ static uint32_t block_of(struct hg_reassembly *r, uint32_t index, uint32_t n)
     return batch->walk_block;
 }
 
-/* ---- batches
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- batches ---- */
 
 static uint32_t *batch_bucket(struct hg_reassembly *r, uint32_t alias, uint64_t lsn_first)
 {
@@ -471,16 +468,18 @@ int hg_reassembly_offer(struct hg_reassembly *r, uint32_t alias_number, struct h
         }
         data = r->gather;
     }
-    struct hg_batch_header header;
-    memcpy(&header, data, sizeof(header));
-    if (header.lsn_first != batch->lsn_first || header.lsn_end <= header.lsn_first) {
+    uint64_t lsn_first = 0;
+    uint64_t lsn_end = 0;
+    memcpy(&lsn_first, data + offsetof(struct hg_batch_header, lsn_first), sizeof(lsn_first));
+    memcpy(&lsn_end, data + offsetof(struct hg_batch_header, lsn_end), sizeof(lsn_end));
+    if (lsn_first != batch->lsn_first || lsn_end <= lsn_first) {
         return -EBADMSG;
     }
     *offer = (struct hg_reassembly_offer){
         .alias = alias_number,
         .bytes = batch->bytes,
         .lsn_first = batch->lsn_first,
-        .lsn_end = header.lsn_end,
+        .lsn_end = lsn_end,
         .data = data,
     };
     return 0;

@@ -57,7 +57,7 @@ struct hg_reassembly {
     uint64_t waiting[HG_WIRE_ALIASES_MAX / 64]; /* aliases whose next batch was offered and not taken */
     uint32_t block_count;
     uint32_t block_free_count;
-    uint32_t block_cursor;
+    uint32_t block_free_first; /* none is free below it */
     uint32_t bucket_mask;
     uint64_t whole_bytes; /* blocks of batches that are whole and not yet taken */
 };

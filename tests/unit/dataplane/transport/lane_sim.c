@@ -55,8 +55,7 @@ static void sim_error(struct sim *sim, const char *what)
     }
 }
 
-/* ---- owners
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- owners ---- */
 
 static bool owner_next(void *ctx, struct hg_lane_batch *batch)
 {
