@@ -207,7 +207,8 @@ static bool lane_admit(struct hg_lane *lane)
         lane->held_is_set = true;
     }
     if (hg_lane_credit_blocked(lane)) {
-        lane->stats.credit_stalls += lane->credit_stalled ? 0 : 1;
+        /* Before the first ack nobody knows the credit: that is no stall. */
+        lane->stats.credit_stalls += lane->credit_stalled || lane->credit_number == 0 ? 0 : 1;
         lane->credit_stalled = true;
         return false;
     }
