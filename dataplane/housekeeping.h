@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The housekeeping thread of a dataplane, shared by its files: the loop (housekeeping.c), the control plane's
+ * wishes (housekeeping_config.c) and clients' sockets (housekeeping_clients.c). Only that thread touches any
+ * of it.
+ */
+#ifndef HG_HOUSEKEEPING_H
+#define HG_HOUSEKEEPING_H
+
+#include "dataplane/exchange.h"
+#include "dataplane/node.h"
+#include "drivers/ipc/control_ring.h"
+#include "drivers/ipc/control_socket.h"
+#include "drivers/net/port_dpdk.h"
+
+#define HG_HOUSEKEEPING_CONNECTIONS_MAX HG_CONTROL_CLIENTS_MAX
+#define HG_HOUSEKEEPING_STATUS_NS       (100 * HG_NS_PER_MS)
+#define HG_HOUSEKEEPING_PORT_NS         (10 * HG_NS_PER_MS)
+#define HG_HOUSEKEEPING_SLEEP_NS_MAX    (5 * HG_NS_PER_MS)
+#define HG_HOUSEKEEPING_HELLO_NS_MAX    (5 * HG_NS_PER_S) /* a connection that says nothing is closed */
+
+struct hg_connection {
+    int socket; /* -1 = free */
+    bool known; /* said HELLO */
+    bool open;  /* the worker has its ring */
+    bool closing;
+    bool memory_sent;
+    uint64_t since_ns;
+    char name[HG_CLIENT_NAME_BYTES];
+    struct hg_client_peer peer;
+    struct hg_client_ring ring;
+    int memfd;
+    int doorbell;
+};
+
+struct hg_housekeeping {
+    struct hg_node *node;
+    struct hg_exchange exchange;
+    uint64_t now_ns;
+
+    /* control plane */
+    struct hg_control_ring ring;
+    bool ring_made;
+    int control_socket;                /* -1 = none */
+    struct hg_control_config config;   /* newest page read */
+    struct hg_control_config *applied; /* lent to the worker while apply_pending */
+    bool apply_pending;
+    bool apply_waits_start;
+    uint64_t apply_request;
+    uint64_t apply_generation;
+    uint64_t applied_generation;
+    int32_t apply_code; /* first thing that went wrong before the worker's part */
+    char apply_text[HG_CONTROL_TEXT_BYTES];
+    uint64_t command_request;
+    uint64_t events_unsent;
+
+    /* identity, ports, peers */
+    bool starting; /* the log is being opened */
+    bool started;
+    struct hg_config_node identity;
+    struct hg_config_log log;
+    struct hg_port *port;
+    struct hg_config_port port_config;
+    char port_problem[HG_CONTROL_TEXT_BYTES];
+    uint64_t port_maintain_ns;
+    uint32_t peer_count; /* in the worker's order */
+    uint64_t peer_nodes[HG_CONTROL_PEERS_MAX];
+    char peer_problems[HG_CONTROL_PEERS_MAX][HG_CONTROL_TEXT_BYTES];
+
+    /* status page: lent to the worker while status_lent */
+    struct hg_control_status *status;
+    bool status_lent;
+    uint64_t status_ns;
+
+    struct hg_connection connections[HG_HOUSEKEEPING_CONNECTIONS_MAX];
+};
+
+/* housekeeping.c: one line on stderr, "time severity name text", and an EVENT to the control plane. */
+void hg_housekeeping_say(struct hg_housekeeping *hk, uint32_t severity, const char *name, const char *text);
+/* Puts a letter; true when it went. */
+bool hg_housekeeping_put(struct hg_housekeeping *hk, const struct hg_letter *letter);
+
+/* housekeeping_config.c */
+void hg_housekeeping_control(struct hg_housekeeping *hk); /* messages of the control ring */
+void hg_housekeeping_config_done(struct hg_housekeeping *hk, const struct hg_letter *letter);
+void hg_housekeeping_command_done(struct hg_housekeeping *hk, const struct hg_letter *letter);
+void hg_housekeeping_start_poll(struct hg_housekeeping *hk);  /* whether the log was opened */
+void hg_housekeeping_start_saved(struct hg_housekeeping *hk); /* from node.state, without a control plane */
+
+/* housekeeping_clients.c */
+void hg_housekeeping_accept(struct hg_housekeeping *hk);
+void hg_housekeeping_connection(struct hg_housekeeping *hk, uint32_t i); /* it is readable or hung up */
+void hg_housekeeping_connections_tick(struct hg_housekeeping *hk);
+void hg_housekeeping_client_letter(struct hg_housekeeping *hk, const struct hg_letter *letter);
+
+#endif

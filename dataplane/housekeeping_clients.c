@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Connections on <run>/dataplane.sock: the control plane's one, and clients with their memory.
+ */
+#include "dataplane/housekeeping.h"
+#include "drivers/client/heliograph.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+extern struct hg_client_listener hg_housekeeping_listener;
+
+static void connection_free(struct hg_connection *connection)
+{
+    if (connection->socket >= 0)
+        close(connection->socket);
+    if (connection->memfd >= 0)
+        close(connection->memfd);
+    if (connection->doorbell >= 0)
+        close(connection->doorbell);
+    memset(connection, 0, sizeof(*connection));
+    connection->socket = connection->memfd = connection->doorbell = -1;
+}
+
+/* The worker must let go of the ring before its memory goes away. */
+static void connection_close(struct hg_housekeeping *hk, uint32_t i)
+{
+    struct hg_connection *connection = &hk->connections[i];
+    struct hg_letter letter;
+    if (!connection->open) {
+        connection_free(connection);
+        return;
+    }
+    connection->closing = true;
+    memset(&letter, 0, sizeof(letter));
+    letter.type = HG_LETTER_CLIENT_CLOSE;
+    letter.client = i;
+    if (hg_housekeeping_put(hk, &letter))
+        connection->open = false; /* CLIENT_CLOSED frees it; else the tick asks again */
+}
+
+void hg_housekeeping_accept(struct hg_housekeeping *hk)
+{
+    for (;;) {
+        int socket = hg_client_listener_accept(&hg_housekeeping_listener);
+        if (socket < 0)
+            return;
+        uint32_t i = 0;
+        while (i < HG_HOUSEKEEPING_CONNECTIONS_MAX && hk->connections[i].socket >= 0)
+            i++;
+        if (i == HG_HOUSEKEEPING_CONNECTIONS_MAX) {
+            hg_housekeeping_say(hk, HG_SEVERITY_WARNING, "client_refused",
+                                "a client was refused: all places are taken, see helioctl show clients");
+            close(socket);
+            continue;
+        }
+        hk->connections[i].socket = socket;
+        hk->connections[i].since_ns = hk->now_ns;
+    }
+}
+
+static void connection_control(struct hg_housekeeping *hk, struct hg_connection *connection)
+{
+    bool busy = hk->control_socket >= 0;
+    if (!busy && hg_control_ring_must_recreate(&hk->ring)) {
+        hg_control_ring_close(&hk->ring);
+        if (hg_control_ring_create(&hk->ring, HG_CONTROL_RING_CELLS,
+                                   hk->node->clock->random_u64(hk->node->clock) | 1) != 0)
+            busy = true;
+    }
+    int rc = hg_control_socket_answer(connection->socket, busy ? NULL : &hk->ring,
+                                      "another control plane is attached to this dataplane: stop it first");
+    if (rc == 0) {
+        hk->control_socket = connection->socket;
+        connection->socket = -1;
+    }
+    connection_free(connection);
+}
+
+static void connection_refuse(struct hg_connection *connection, int32_t code, const char *text)
+{
+    union hg_client_message message;
+    hg_client_message_init(&message, HG_CLIENT_REFUSED);
+    message.refused.code = code;
+    snprintf(message.refused.text, sizeof(message.refused.text), "%s", text);
+    (void)hg_client_message_send(connection->socket, &message, NULL, 0);
+}
+
+static bool connection_hello(struct hg_housekeeping *hk, struct hg_connection *connection,
+                             const struct hg_client_hello *hello)
+{
+    union hg_client_message message;
+    if (hello->abi != HG_CLIENT_ABI) {
+        connection_refuse(
+            connection, HG_E_PROTOCOL,
+            "this dataplane speaks another version of the client ring: build both from one release");
+        return false;
+    }
+    if (hg_client_peer_get(connection->socket, &connection->peer) != 0)
+        return false;
+    memcpy(connection->name, hello->name, sizeof(connection->name));
+    connection->known = true;
+    hg_client_message_init(&message, HG_CLIENT_WELCOME);
+    message.welcome.abi = HG_CLIENT_ABI;
+    message.welcome.pid = (uint32_t)getpid();
+    message.welcome.boot = hk->node->boot;
+    return hg_client_message_send(connection->socket, &message, NULL, 0) == 0;
+}
+
+static uint64_t ring_bytes(uint32_t wanted)
+{
+    uint64_t bytes = HG_CLIENT_RING_BYTES_MIN;
+    if (wanted == 0)
+        return HG_CLIENT_APPEND_BYTES_DEFAULT;
+    while (bytes < wanted)
+        bytes *= 2;
+    return bytes;
+}
+
+static bool connection_memory(struct hg_housekeeping *hk, uint32_t i, uint32_t append_bytes)
+{
+    struct hg_connection *connection = &hk->connections[i];
+    struct hg_letter letter;
+    if (connection->open)
+        return true;
+    connection->doorbell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    int rc = connection->doorbell < 0 ? -errno
+                                      : hg_client_ring_create(&connection->ring, ring_bytes(append_bytes),
+                                                              HG_CLIENT_DELIVER_BYTES_DEFAULT, hk->node->boot,
+                                                              i + 1, &connection->memfd);
+    if (rc != 0) {
+        connection_refuse(connection, HG_E_NOT_READY, "the dataplane has no memory for another client");
+        return false;
+    }
+    memset(&letter, 0, sizeof(letter));
+    letter.type = HG_LETTER_CLIENT_OPEN;
+    letter.client = i;
+    letter.pointer = &connection->ring;
+    letter.number = (uint64_t)connection->doorbell;
+    letter.number2 = (uint64_t)connection->peer.pid;
+    letter.code = (int32_t)connection->peer.uid;
+    memcpy(letter.body.name, connection->name, sizeof(letter.body.name));
+    if (!hg_housekeeping_put(hk, &letter)) {
+        hg_client_ring_destroy(&connection->ring);
+        return false;
+    }
+    connection->open = true;
+    return true;
+}
+
+static bool connection_message(struct hg_housekeeping *hk, uint32_t i, const union hg_client_message *message)
+{
+    struct hg_connection *connection = &hk->connections[i];
+    struct hg_letter letter;
+    memset(&letter, 0, sizeof(letter));
+    letter.client = i;
+    if (message->head.type == HG_CLIENT_HELLO && !connection->known)
+        return connection_hello(hk, connection, &message->hello);
+    if (message->head.type == HG_CLIENT_ATTACH && connection->known) {
+        if (!connection_memory(hk, i, message->attach.append_ring_bytes))
+            return false;
+        letter.type = HG_LETTER_CLIENT_ATTACH;
+        letter.body.attach = message->attach;
+        return hg_housekeeping_put(hk, &letter);
+    }
+    if (message->head.type == HG_CLIENT_DETACH && connection->open) {
+        letter.type = HG_LETTER_CLIENT_DETACH;
+        letter.body.detach = message->detach;
+        return hg_housekeeping_put(hk, &letter);
+    }
+    return false; /* out of order: hang up */
+}
+
+void hg_housekeeping_connection(struct hg_housekeeping *hk, uint32_t i)
+{
+    struct hg_connection *connection = &hk->connections[i];
+    union hg_client_message message;
+    int descriptors[HG_CLIENT_DESCRIPTORS];
+    if (connection->closing)
+        return;
+    if (!connection->known && hg_control_socket_peek(connection->socket) == 1) {
+        connection_control(hk, connection);
+        return;
+    }
+    for (;;) {
+        int rc = hg_client_message_receive(connection->socket, &message, descriptors);
+        if (rc == -EAGAIN)
+            return;
+        for (uint32_t j = 0; rc == 1 && j < HG_CLIENT_DESCRIPTORS; j++)
+            if (descriptors[j] >= 0)
+                close(descriptors[j]); /* clients have none to give */
+        if (rc != 1 || !connection_message(hk, i, &message)) {
+            connection_close(hk, i);
+            return;
+        }
+    }
+}
+
+void hg_housekeeping_connections_tick(struct hg_housekeeping *hk)
+{
+    for (uint32_t i = 0; i < HG_HOUSEKEEPING_CONNECTIONS_MAX; i++) {
+        struct hg_connection *connection = &hk->connections[i];
+        if (connection->socket < 0)
+            continue;
+        bool mute = !connection->known && hk->now_ns - connection->since_ns > HG_HOUSEKEEPING_HELLO_NS_MAX;
+        if (mute || (connection->closing && connection->open))
+            connection_close(hk, i);
+    }
+}
+
+static void client_answer(struct hg_housekeeping *hk, const struct hg_letter *letter)
+{
+    struct hg_connection *connection = &hk->connections[letter->client];
+    union hg_client_message message;
+    if (connection->closing || connection->socket < 0)
+        return;
+    hg_client_message_init(&message, HG_CLIENT_ANSWER);
+    struct hg_client_message_head head = message.head;
+    message.answer = letter->body.answer;
+    message.head = head;
+    bool memory = !connection->memory_sent && message.answer.code == 0;
+    int descriptors[HG_CLIENT_DESCRIPTORS] = {connection->memfd, hk->node->worker_eventfd,
+                                              connection->doorbell};
+    message.answer.flags = memory ? HG_CLIENT_ANSWER_MEMORY : 0;
+    int rc =
+        hg_client_message_send(connection->socket, &message, descriptors, memory ? HG_CLIENT_DESCRIPTORS : 0);
+    if (rc != 0)
+        connection_close(hk, letter->client);
+    else if (memory)
+        connection->memory_sent = true;
+}
+
+void hg_housekeeping_client_letter(struct hg_housekeeping *hk, const struct hg_letter *letter)
+{
+    hg_assert(letter->client < HG_HOUSEKEEPING_CONNECTIONS_MAX);
+    switch (letter->type) {
+    case HG_LETTER_CLIENT_ANSWER:
+        client_answer(hk, letter);
+        break;
+    case HG_LETTER_CLIENT_CLOSED:
+        hg_client_ring_destroy(&hk->connections[letter->client].ring);
+        connection_free(&hk->connections[letter->client]);
+        break;
+    default: /* HG_LETTER_CLIENT_POISONED */
+        connection_close(hk, letter->client);
+    }
+}
