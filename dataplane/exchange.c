@@ -86,12 +86,13 @@ uint64_t hg_exchange_tick(struct hg_exchange *exchange, uint64_t now_ns)
         struct hg_letter out;
         if (!exchange->used[peer])
             continue;
-        for (uint32_t i = 0; i < HG_EXCHANGE_MESSAGES_TICK && hg_handshake_deadline_ns(handshake) <= now_ns; i++) {
+        for (uint32_t i = 0; i < HG_EXCHANGE_MESSAGES_TICK && hg_handshake_deadline_ns(handshake) <= now_ns;
+             i++) {
             memset(&out, 0, sizeof(out));
             out.type = HG_LETTER_HANDSHAKE_OUT;
             out.peer = peer;
-            int events = hg_handshake_tick(handshake, now_ns, exchange_random, exchange, out.body.handshake.data,
-                                           &out.body.handshake.bytes);
+            int events = hg_handshake_tick(handshake, now_ns, exchange_random, exchange,
+                                           out.body.handshake.data, &out.body.handshake.bytes);
             exchange_act(exchange, peer, events, &out, NULL, now_ns);
         }
         deadline_ns = hg_min_u64(deadline_ns, hg_handshake_deadline_ns(handshake));

@@ -13,8 +13,7 @@
 
 struct hg_client_listener hg_housekeeping_listener;
 
-/* ---- saying things
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- saying things ---- */
 
 void hg_housekeeping_say(struct hg_housekeeping *hk, uint32_t severity, const char *name, const char *text)
 {
@@ -49,8 +48,7 @@ bool hg_housekeeping_put(struct hg_housekeeping *hk, const struct hg_letter *let
     return true;
 }
 
-/* ---- the status page
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- the status page ---- */
 
 static void status_port(struct hg_housekeeping *hk, struct hg_control_status *status)
 {
@@ -138,8 +136,7 @@ static void status_tick(struct hg_housekeeping *hk)
     hk->status_lent = hg_housekeeping_put(hk, &letter);
 }
 
-/* ---- letters from the worker
- * ------------------------------------------------------------------------------------------------ */
+/* ---- letters from the worker ---- */
 
 static void letter_event(struct hg_housekeeping *hk, const struct hg_event *event)
 {
@@ -180,9 +177,7 @@ static bool letters(struct hg_housekeeping *hk)
     return any;
 }
 
-/* ---- the loop
- * -------------------------------------------------------------------------------------------------------------
- */
+/* ---- the loop ---- */
 
 static void control_socket_check(struct hg_housekeeping *hk)
 {

@@ -36,8 +36,7 @@ static void result_send(struct hg_housekeeping *hk, uint64_t request, uint64_t g
     hg_control_ring_doorbell(&hk->ring);
 }
 
-/* ---- identity and log
- * ------------------------------------------------------------------------------------------------- */
+/* ---- identity and log ---- */
 
 static void start_request(struct hg_housekeeping *hk, const struct hg_config_node *node,
                           const struct hg_config_log *log)
@@ -97,9 +96,7 @@ void hg_housekeeping_start_poll(struct hg_housekeeping *hk)
     }
 }
 
-/* ---- port
- * ---------------------------------------------------------------------------------------------------------------
- */
+/* ---- port ---- */
 
 static void apply_port(struct hg_housekeeping *hk)
 {
@@ -145,9 +142,7 @@ static void apply_port(struct hg_housekeeping *hk)
     hk->port = port;
 }
 
-/* ---- peers' keys
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- peers' keys ---- */
 
 /* The worker numbers peers in the order in which it first hears of them; so do we. */
 static int32_t peer_number(struct hg_housekeeping *hk, uint64_t node)
@@ -183,9 +178,7 @@ static void apply_peer_key(struct hg_housekeeping *hk, const struct hg_config_pe
     OPENSSL_cleanse(&config, sizeof(config));
 }
 
-/* ---- APPLY
- * ----------------------------------------------------------------------------------------------------------------
- */
+/* ---- APPLY ---- */
 
 static void apply_finish(struct hg_housekeeping *hk, int32_t code, const char *text)
 {
@@ -257,9 +250,7 @@ static void apply_begin(struct hg_housekeeping *hk, const struct hg_control_rece
         start_request(hk, &hk->config.node, &hk->config.logs[0]);
 }
 
-/* ---- commands
- * ---------------------------------------------------------------------------------------------------------------
- */
+/* ---- commands ---- */
 
 void hg_housekeeping_command_done(struct hg_housekeeping *hk, const struct hg_letter *letter)
 {

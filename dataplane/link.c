@@ -9,8 +9,7 @@ void hg_link_init(struct hg_link *link, struct hg_peers *peers)
     link->peers = peers;
 }
 
-/* ---- receiving
- * --------------------------------------------------------------------------------------------------- */
+/* ---- receiving ---- */
 
 static int32_t peer_of_address(const struct hg_link *link, uint32_t address)
 {
@@ -101,8 +100,7 @@ uint32_t hg_link_receive(struct hg_link *link, uint64_t now_ns)
     return total;
 }
 
-/* ---- sending
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- sending ---- */
 
 static struct hg_encapsulation outer_to(const struct hg_link *link, const struct hg_peer *peer,
                                         uint16_t udp_port)

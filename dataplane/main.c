@@ -59,9 +59,7 @@ static void on_signal(int number)
     node.stop = true;
 }
 
-/* ---- start
- * -------------------------------------------------------------------------------------------------------------
- */
+/* ---- start ---- */
 
 /* "0@(a,b)": one lcore that may float over these CPUs, or sit on one. */
 static int lcores_choose(const char *wanted, char *lcores, size_t lcores_bytes)
@@ -179,9 +177,7 @@ static struct hg_worker *wait_for_log(struct hg_disk **disk)
     return worker;
 }
 
-/* ---- run
- * -----------------------------------------------------------------------------------------------------------------
- */
+/* ---- run ---- */
 
 static void worker_sleep(struct hg_worker *worker, struct hg_disk *disk, uint64_t deadline_ns,
                          uint64_t active_ns)

@@ -4,9 +4,7 @@
 
 #include <stdlib.h>
 
-/* ---- life
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 static void event_put(struct hg_event_sink *sink, const struct hg_event *event)
 {
@@ -130,8 +128,7 @@ void hg_worker_free(struct hg_worker *worker)
     free(worker);
 }
 
-/* ---- the duty cycle
- * ------------------------------------------------------------------------------------------------ */
+/* ---- the duty cycle ---- */
 
 static void worker_log_state(struct hg_worker *worker)
 {

@@ -21,8 +21,7 @@ static void answer_put(struct hg_worker *worker, const struct hg_letter *letter)
     }
 }
 
-/* ---- configuration
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- configuration ---- */
 
 /* The command file numbers peers by their order; here they have the place they first got. */
 static uint64_t peers_mask_here(const struct hg_worker *worker, const struct hg_control_config *config,
@@ -91,9 +90,7 @@ static void letter_config(struct hg_worker *worker, struct hg_letter *letter)
     answer_put(worker, &answer);
 }
 
-/* ---- clients
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- clients ---- */
 
 static void letter_client_open(struct hg_worker *worker, const struct hg_letter *letter)
 {
@@ -130,9 +127,7 @@ static void letter_client_close(struct hg_worker *worker, const struct hg_letter
     answer_put(worker, &answer);
 }
 
-/* ---- dispatch
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- dispatch ---- */
 
 static void letter_consumer_remove(struct hg_worker *worker, const struct hg_letter *letter)
 {

@@ -60,9 +60,10 @@ static void status_drops(struct hg_worker *worker, struct hg_control_status *sta
         status_drop(status, "link", #name, worker->link.counters.name);
     HG_LINK_COUNTERS(HG_X)
 #undef HG_X
-    for (uint32_t i = 1; i < HG_APPEND_REASON_COUNT; i++)
+    /* WOULD_BLOCK is back-pressure, not a drop: the entry stays where it is. */
+    for (uint32_t i = HG_APPEND_WOULD_BLOCK + 1; i < HG_APPEND_REASON_COUNT; i++)
         status_drop(status, "streams", append_names[i], hg_streams_append_counts(worker->streams)[i]);
-    for (uint32_t i = 1; i < HG_SEALED_REASON_COUNT; i++)
+    for (uint32_t i = HG_SEALED_WOULD_BLOCK + 1; i < HG_SEALED_REASON_COUNT; i++)
         status_drop(status, "streams", sealed_names[i], hg_streams_sealed_counts(worker->streams)[i]);
     for (uint32_t i = 1; i < HG_CLIENT_FAULT_COUNT; i++)
         status_drop(status, "clients", hg_client_fault_name(i), hg_clients_fault_counts(worker->clients)[i]);

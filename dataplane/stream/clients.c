@@ -73,8 +73,7 @@ const struct hg_clients_entry *hg_clients_at(const struct hg_clients *clients, u
     return clients->table[client].used ? &clients->table[client] : NULL;
 }
 
-/* ---- attaching
- * -------------------------------------------------------------------------------------------------- */
+/* ---- attaching ---- */
 
 static void __attribute__((format(printf, 3, 4)))
 refuse(struct hg_client_answer *answer, int32_t code, const char *format, ...)
@@ -211,8 +210,7 @@ void hg_clients_attach(struct hg_clients *clients, uint32_t client, const struct
     attach_facts(clients, entry->ring, index, slot, answer);
 }
 
-/* ---- taking
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- taking ---- */
 
 static void slot_error(struct hg_clients_slot *slot, enum hg_deliver_type type, int32_t code, uint64_t lsn)
 {
@@ -323,8 +321,7 @@ bool hg_clients_take(struct hg_clients *clients, uint64_t now_ns, bool *blocked)
     return took;
 }
 
-/* ---- positions
- * --------------------------------------------------------------------------------------------------- */
+/* ---- positions ---- */
 
 static uint32_t writable_why(const struct hg_clients_slot *slot, const struct hg_stream_state *s)
 {

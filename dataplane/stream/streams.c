@@ -5,8 +5,7 @@
 #include <lz4.h>
 #include <stdlib.h>
 
-/* ---- table
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- table ---- */
 
 static uint32_t streams_hash(const struct hg_streams *streams, uint64_t stream)
 {
@@ -110,8 +109,7 @@ const uint64_t *hg_streams_sealed_counts(const struct hg_streams *streams)
     return streams->sealed_counts;
 }
 
-/* ---- configuration
- * ---------------------------------------------------------------------------------------------- */
+/* ---- configuration ---- */
 
 static void name_copy(char to[HG_NAME_BYTES], const char *from)
 {
@@ -183,8 +181,7 @@ int hg_streams_adopt(struct hg_streams *streams, uint32_t slot, uint64_t system_
     return 0;
 }
 
-/* ---- what the log calls
- * ------------------------------------------------------------------------------------------ */
+/* ---- what the log calls ---- */
 
 void hg_streams_record_of_stream(const struct hg_stream_state *s, struct hg_local_record *record)
 {

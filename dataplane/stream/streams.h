@@ -137,8 +137,7 @@ int hg_streams_configure(struct hg_streams *streams, const struct hg_config_stre
 int hg_streams_adopt(struct hg_streams *streams, uint32_t slot, uint64_t system_identifier,
                      uint32_t incarnation, uint32_t lsn_unit_bytes);
 
-/* ---- appending
- * ---------------------------------------------------------------------------------------------- */
+/* ---- appending ---- */
 /* Adds a frame to the stream's open batch. lsn 0 = the next, for streams that count. `frame->hlc` is the
  * highest stamp the writer has seen (0 = none). */
 enum hg_append_reason hg_streams_append(struct hg_streams *streams, uint32_t slot, struct hg_frame *frame,
@@ -159,8 +158,7 @@ bool hg_streams_commit(struct hg_streams *streams, uint64_t now_ns);
 const uint64_t *hg_streams_append_counts(const struct hg_streams *streams); /* by enum hg_append_reason */
 const uint64_t *hg_streams_sealed_counts(const struct hg_streams *streams); /* by enum hg_sealed_reason */
 
-/* ---- positions elsewhere, consumers, retention
- * ----------------------------------------------------------------- */
+/* ---- positions elsewhere, consumers, retention ---- */
 void hg_streams_peer_durable(struct hg_streams *streams, uint32_t slot, uint32_t peer, uint64_t lsn);
 /* Registers (idempotent) or finds; -1 = table full or the log takes nothing now. */
 int32_t hg_streams_consumer_add(struct hg_streams *streams, const char *name, uint32_t slot);

@@ -19,7 +19,8 @@ static void test_sentence(void)
     char text[256];
     hg_event_put(&sink, HG_EVENT_stream_diverged, "pgmain", 0x1000000ffULL, 0x2ab);
     hg_event_format(&last, text, sizeof(text));
-    CU_ASSERT_PTR_NOT_NULL(strstr(text, "stream pgmain has other bytes on a peer at 1/FF than here at 0/2AB"));
+    CU_ASSERT_PTR_NOT_NULL(
+        strstr(text, "stream pgmain has other bytes on a peer at 1/FF than here at 0/2AB"));
     CU_ASSERT_STRING_EQUAL(hg_event_name(last.type), "stream_diverged");
     CU_ASSERT_EQUAL(hg_event_severity(last.type), HG_SEVERITY_CRITICAL);
     hg_event_put(&sink, HG_EVENT_log_ready, "0", 17, 3);

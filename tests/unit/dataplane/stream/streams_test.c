@@ -261,7 +261,8 @@ static void test_retention(void)
     hg_streams_retain(node.streams, node.now_ns);
     settle();
     CU_ASSERT_EQUAL(append(0, s->lsn_taken, 60000), HG_APPEND_OK);
-    /* Round and round: every lap waits for the peer, and recovery finds the stream by the segments' tables. */
+    /* Round and round: every lap waits for the peer, and recovery finds the stream by the segments' tables.
+     */
     for (int lap = 0; lap < 3; lap++) {
         end = fill(s->lsn_taken);
         hg_streams_peer_durable(node.streams, 0, 0, s->lsn_durable);
@@ -342,7 +343,8 @@ static void test_sealed(void)
     CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, batch, bytes, 0), HG_SEALED_POSITION);
     frame.lsn = 2;
     CU_ASSERT_EQUAL(hg_batch_builder_add(&builder, &frame), 0);
-    bytes = hg_batch_seal(&builder, &origin, NULL, 0, batch, sizeof(batch), lz4); /* previous chain zero: a fork */
+    bytes = hg_batch_seal(&builder, &origin, NULL, 0, batch, sizeof(batch),
+                          lz4); /* previous chain zero: a fork */
     CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, batch, bytes, 0), HG_SEALED_CHAIN);
     origin.cluster = 8;
     CU_ASSERT_EQUAL(hg_batch_builder_add(&builder, &frame), 0);
