@@ -36,7 +36,10 @@ static uint32_t subject_flag(const char *word)
         if (strcmp(word, subjects[i]) == 0)
             return 1u << i;
     }
-    return 0;
+    /* Neither it nor one that defines nothing others use: perhaps a misspelt one. */
+    return strcmp(word, "node") == 0 || strcmp(word, "consumer") == 0 || strcmp(word, "set") == 0
+               ? 0
+               : UINT32_MAX;
 }
 
 static void line_parse(struct hg_command_file *file, const char *line)
@@ -57,8 +60,6 @@ static void line_parse(struct hg_command_file *file, const char *line)
         file->failed_subjects |= subject_flag(first_word);
         if (strcmp(first_word, "node") == 0 && file->node_line == 0)
             file->node_line = file->line_now;
-        if (first_word[0] == '\0')
-            file->failed_subjects = UINT32_MAX;
     }
 }
 

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Command files: what is right, every error with its line and column, and configuration -> file ->
+ * configuration.
+ */
+#include "controlplane/command_file.h"
+#include "controlplane/grammar_value.h"
+#include "dataplane/wal/format.h"
+#include "drivers/ipc/control_ring.h"
+
+#include <CUnit/Basic.h>
+#include <CUnit/CUnit.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* The control plane never includes the log's numbers; here is where the two are held together. */
+static_assert((int)HG_CONFIG_STREAM_KEY_VALUE == (int)HG_STREAM_KEY_VALUE, "stream kind");
+static_assert((int)HG_CONFIG_STREAM_POSTGRES_LOGICAL == (int)HG_STREAM_POSTGRES_LOGICAL, "stream kind");
+static_assert((int)HG_CONFIG_STREAM_POSTGRES_PHYSICAL == (int)HG_STREAM_POSTGRES_PHYSICAL, "stream kind");
+static_assert((int)HG_CONFIG_COMPRESSION_OFF == (int)HG_CODEC_NONE, "codec");
+static_assert((int)HG_CONFIG_COMPRESSION_LZ4 == (int)HG_CODEC_LZ4, "codec");
+static_assert(HG_CONTROL_NAME_BYTES == HG_NAME_BYTES, "names");
+
+#define NODE   "node set a1 id 1 region 1 cluster 7\n"
+#define PORT   "port add w memif socket /run/x id 0 mac 02:00:00:00:00:0a address 10.0.0.1/24\n"
+#define PEER   "peer add b node 2 region 2 address 10.0.0.2 mac 02:00:00:00:00:0b port w key /k\n"
+#define LOG    "log add 0 path /log\n"
+#define STREAM "stream add s id 1 kind key-value region 1\n"
+#define PEER_C "peer add c node 3 region 2 address 10.0.0.3 mac 02:00:00:00:00:0d port w key /k\n"
+#define ALL    NODE PORT PEER LOG STREAM
+
+static struct hg_command_file *file, *again;
+
+static bool parse(const char *text)
+{
+    return hg_command_file_parse(file, "f", text, strlen(text));
+}
+
+static void test_values(void)
+{
+    const struct hg_control_config *c = &file->config.wanted;
+
+    CU_ASSERT(parse("# all of it\n\n  " NODE PORT "port add n pci 0000:03:00.0 address 10.1.0.1/16 mtu 9000\n"
+                    "port add k af_packet eth0 mac 02:00:00:00:00:0c\n"
+                    "port add t tap tap0\n"
+                    "peer add b rate 800m credit 32m key \"/with blank#\" port w mac 02:00:00:00:00:0b "
+                    "address 10.0.0.2 region 2 node 2 # any order\r\n" PEER_C
+                    "log add 3 path /log memory 256m\n"
+                    "stream add s id 5 kind postgres-physical region 1 group 2 compression off\n"
+                    "stream replicate s b c\nconsumer add arch stream s\nset peer c rate 400m\n"));
+    hg_command_file_errors_print(file, stdout);
+    CU_ASSERT_EQUAL(file->command_count, 12);
+    CU_ASSERT_STRING_EQUAL(c->node.name, "a1");
+    CU_ASSERT(c->node.cluster == 7 && c->node.node == 1 && c->node.region == 1);
+    CU_ASSERT_EQUAL(c->port_count, 4);
+    CU_ASSERT_STRING_EQUAL(
+        c->ports[0].devargs,
+        "net_memif0,role=client,id=0,socket=/run/x,socket-abstract=no,bsize=2048,rsize=10");
+    CU_ASSERT(c->ports[0].mac[5] == 0x0a && c->ports[0].prefix_bits == 24 && c->ports[0].mtu_bytes == 1500);
+    CU_ASSERT_STRING_EQUAL(c->ports[1].devargs, "0000:03:00.0");
+    CU_ASSERT_STRING_EQUAL(c->ports[2].devargs, "net_af_packet2,iface=eth0");
+    CU_ASSERT_STRING_EQUAL(c->ports[3].devargs, "net_tap3,iface=tap0");
+    CU_ASSERT_EQUAL(c->peer_count, 2);
+    CU_ASSERT_EQUAL(c->peers[0].rate_bytes_per_s, 100000000);
+    CU_ASSERT_EQUAL(c->peers[0].receive_bytes_max, 32 << 20);
+    CU_ASSERT_STRING_EQUAL(c->peers[0].psk_path, "/with blank#");
+    CU_ASSERT_EQUAL(c->peers[1].rate_bytes_per_s, 50000000);
+    CU_ASSERT(c->logs[0].id == 3 && c->logs[0].arena_bytes == 256 << 20);
+    CU_ASSERT(c->streams[0].stream == 5 && c->streams[0].group == 2 && c->streams[0].epoch == 1);
+    CU_ASSERT(c->streams[0].peers_mask == 3 && c->streams[0].compression == HG_CONFIG_COMPRESSION_OFF);
+    CU_ASSERT_EQUAL(c->streams[0].kind, HG_CONFIG_STREAM_POSTGRES_PHYSICAL);
+    CU_ASSERT_STRING_EQUAL(c->consumers[0].stream, "s");
+    CU_ASSERT_PTR_NULL(hg_control_config_bounds(c));
+}
+
+static void test_round_trip(void)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *out = open_memstream(&text, &bytes);
+
+    test_values();
+    hg_command_config_print(&file->config, out);
+    fclose(out);
+    CU_ASSERT(hg_command_file_parse(again, "g", text, bytes));
+    hg_command_file_errors_print(again, stdout);
+    CU_ASSERT_EQUAL(memcmp(&again->config.wanted, &file->config.wanted, sizeof(file->config.wanted)), 0);
+    free(text);
+}
+
+/* One file, one error: its line, its column, what it says. */
+static const struct {
+    const char *text;
+    uint32_t line, column;
+    const char *says;
+} wrong[] = {
+    {"", 1, 1, "expected node set, got end of file"},
+    {NODE "prot add x\n", 2, 1, "expected one of node, port, peer, log, stream, consumer, set, got \"prot\""},
+    {NODE "  port\n", 2, 7, "expected add, got end of line"},
+    {NODE "port del x\n", 2, 6, "expected add, got \"del\""},
+    {NODE "port add -x memif\n", 2, 10, "expected a name"},
+    {NODE "port add x\n", 2, 11, "expected one of memif, pci, af_packet, tap, got end of line"},
+    {NODE "port add x vhost\n", 2, 12, "expected one of memif, pci, af_packet, tap, got \"vhost\""},
+    {NODE "port add x memif sock /a\n", 2, 18, "expected one of socket, id, mac, address, mtu, got \"sock\""},
+    {NODE "port add x memif socket /a id 0\n", 2, 32, "expected mac, got end of line"},
+    {NODE "port add x memif socket /a,b id 0\n", 2, 25, "expected the path of a socket"},
+    {NODE "port add x memif socket /a id z\n", 2, 31, "expected a number, got \"z\""},
+    {NODE "port add x memif id 1 id 2\n", 2, 23, "expected one of socket, mac, address, mtu, got \"id\""},
+    {NODE "port add x pci 3:0.0\n", 2, 16, "expected a PCI address"},
+    {NODE "port add x tap t mac 01:00:00:00:00:01\n", 2, 22, "expected the MAC address of a station"},
+    {NODE "port add x tap t mac 00:00:00:00:00:00\n", 2, 22, "expected the MAC address"},
+    {NODE "port add x tap t mac 02:00:00:00:00\n", 2, 22, "expected the MAC address"},
+    {NODE "port add x tap t address 10.0.0.1\n", 2, 26, "expected an IPv4 address with its prefix length"},
+    {NODE "port add x tap t address 10.0.0.1/33\n", 2, 26, "expected an IPv4 address"},
+    {NODE "port add x tap t address 239.0.0.1/8\n", 2, 26, "expected an IPv4 address"},
+    {NODE "port add x tap t mtu 100\n", 2, 22, "expected a number of bytes (576 to 9000)"},
+    {NODE "port add x tap interface-too-long\n", 2, 16, "expected the name of an interface"},
+    {NODE "port add x tap t\nport add x tap u\n", 3, 10, "port x is another line's already"},
+    {NODE "port add x tap t\nport add y tap t\n", 3, 16, "device t is x's already"},
+    {NODE PORT "port add y tap t mac 02:00:00:00:00:0a\n", 3, 22, "MAC 02:00:00:00:00:0a is w's already"},
+    {NODE PORT "port add y tap t address 10.0.0.1/8\n", 3, 26, "address 10.0.0.1/8 is w's already"},
+    {NODE NODE, 2, 10, "the node is set already in line 1"},
+    {"node set a id 0 region 1 cluster 1\n", 1, 15, "expected a number from 1, got \"0\""},
+    {"node set a id 1 region 32 cluster 1\n", 1, 24, "expected a region number (0 to 31)"},
+    {"node set a id 1 region 1 cluster 99999999999999999999\n", 1, 34, "expected a number from 1"},
+    {"node set a id 1 region\n", 1, 23, "expected a region number (0 to 31), got end of line"},
+    {"node set a id 1 region 1 cluster 1 x\n", 1, 36, "expected end of line, got \"x\""},
+    {NODE PORT "peer add b node 2 region 2 address 10.0.0.2 mac 02:00:00:00:00:0b port v key /k\n", 3, 72,
+     "expected one of w, got \"v\""},
+    {NODE "peer add b node 2 region 2 address 10.0.0.2 mac 02:00:00:00:00:0b port v key /k\n", 2, 72,
+     "there is no port \"v\"; add it above with 'port add'"},
+    {NODE "port add v tap t\n"
+          "peer add b node 2 region 2 address 10.0.0.2 mac 02:00:00:00:00:0b port v key /k\n",
+     3, 72, "port v has no address"},
+    {NODE PORT "peer add b node 1 region 2 address 10.0.0.2 mac 02:00:00:00:00:0b port w key /k\n", 3, 17,
+     "node 1 is a1's already"},
+    {NODE PORT PEER "peer add b node 3 region 2 address 10.0.0.3 mac 02:00:00:00:00:0c port w key /k\n", 4,
+     10, "peer b is another line's already"},
+    {NODE PORT PEER "peer add c node 2 region 2 address 10.0.0.3 mac 02:00:00:00:00:0c port w key /k\n", 4,
+     17, "node 2 is b's already"},
+    {NODE PORT PEER "peer add c node 3 region 2 address 10.0.0.2 mac 02:00:00:00:00:0c port w key /k\n", 4,
+     36, "address 10.0.0.2 is b's already"},
+    {NODE PORT PEER "peer add c node 3 region 2 address 10.0.0.3 mac 02:00:00:00:00:0a port w key /k\n", 4,
+     49, "MAC 02:00:00:00:00:0a is w's already"},
+    {NODE PORT "peer add b node 2 region 2 address 127.0.0.1 mac 02:00:00:00:00:0b port w key /k\n", 3, 36,
+     "expected the IPv4 address of a station"},
+    {NODE PORT "peer add b rate 1.5m\n", 3, 17, "expected a rate in bit/s"},
+    {NODE PORT "peer add b rate 63999\n", 3, 17, "expected a rate in bit/s"},
+    {NODE PORT "peer add b rate 64001\n", 3, 17, "expected a rate in bit/s"},
+    {NODE PORT "peer add b rate 2t\n", 3, 17, "expected a rate in bit/s"},
+    {NODE PORT "peer add b credit 5x\n", 3, 19, "expected a size in bytes"},
+    {NODE "log add x path /l\n", 2, 9, "expected a number, got \"x\""},
+    {NODE "log add 0\n", 2, 10, "expected path, got end of line"},
+    {NODE LOG "log add 0 path /m\n", 3, 9, "log 0 is added already"},
+    {NODE LOG "log add 1 path /log\n", 3, 16, "/log is log 0's already"},
+    {NODE "log add 1 path /log memory 1m\n", 2, 28, "a log's memory is 8m or more"},
+    {NODE "log add 0 path /a\nlog add 1 path /b\nlog add 2 path /c\nlog add 3 path /d\nlog add 4 path /e\n",
+     6, 9, "more than 4 logs"},
+    {NODE STREAM, 2, 12, "a stream needs a log"},
+    {NODE LOG STREAM "stream add s id 2 kind key-value region 1\n", 4, 12,
+     "stream s is another line's already"},
+    {NODE LOG STREAM "stream add t id 1 kind key-value region 1\n", 4, 17, "id 1 is s's already"},
+    {NODE LOG "stream add t id 1 kind mysql region 1\n", 3, 24,
+     "expected one of key-value, postgres-logical, postgres-physical, got \"mysql\""},
+    {NODE LOG "stream add t id 1 kind key-value region 1 compression zstd\n", 3, 55,
+     "expected one of lz4, off"},
+    {NODE LOG "stream add t id 1 kind key-value region 1 group 64\n", 3, 49, "expected a group number"},
+    {ALL "stream replicate t b\n", 6, 18, "expected one of s, got \"t\""},
+    {ALL "stream replicate s\n", 6, 19, "expected PEER, got end of line"},
+    {ALL "stream replicate s x\n", 6, 20, "expected one of b, got \"x\""},
+    {ALL "stream replicate s b b\n", 6, 22, "peer b gets stream s already"},
+    {NODE PORT PEER LOG "stream add s id 1 kind key-value region 2\nstream replicate s b\n", 6, 18,
+     "stream s originates in region 2"},
+    {ALL "consumer add x stream t\n", 6, 23, "expected one of s, got \"t\""},
+    {ALL "consumer add x stream s\nconsumer add x stream s\n", 7, 14, "consumer x is another line's already"},
+    {ALL "set peer b rate\n", 6, 16, "expected a rate in bit/s"},
+    {ALL "set peer c rate 1g\n", 6, 10, "expected one of b, got \"c\""},
+    {ALL "set peer b mtu 1500\n", 6, 12, "expected one of rate, dry-run, got \"mtu\""},
+    {ALL "set log 1\n", 6, 5, "expected peer, got \"log\""},
+    {ALL "set peer b rate 1g dry-run\n", 6, 20, "dry-run is for helioctl"},
+    {ALL "show peers\n", 6, 1, "expected one of node"},
+    {NODE "log add 0 path \"/x\n", 2, 16, "expected a closing \""},
+    {NODE "log add 0 path \"/x\"y\n", 2, 20, "expected a blank after the closing \""},
+    {NODE "log add 0 path \"\"\n", 2, 16, "expected a path"},
+    {NODE "log \001\n", 2, 5, "unprintable byte 0x01"},
+};
+
+static void test_errors(void)
+{
+    for (size_t i = 0; i < HG_COUNT(wrong); i++) {
+        bool ok = parse(wrong[i].text), as_said;
+        const struct hg_command_error *e = &file->errors[0];
+
+        as_said = !ok && file->error_count == 1 && e->place.line == wrong[i].line &&
+                  e->place.column == wrong[i].column &&
+                  strncmp(e->text, wrong[i].says, strlen(wrong[i].says)) == 0;
+        CU_ASSERT(as_said);
+        if (!as_said) {
+            printf("\n  %s  expected %u:%u: %s\n", wrong[i].text, wrong[i].line, wrong[i].column,
+                   wrong[i].says);
+            hg_command_file_errors_print(file, stdout);
+        }
+    }
+}
+
+static void test_all_errors_none_following(void)
+{
+    /* Three wrong lines give three errors: what uses what they would have defined is not wrong too. */
+    CU_ASSERT_FALSE(
+        parse(NODE "port add w memif\n" PEER "prot\nlog add x\n" STREAM "stream replicate s q\n"));
+    CU_ASSERT_EQUAL(file->error_count, 3);
+    CU_ASSERT_EQUAL(file->errors[2].place.line, 5);
+    /* A great many errors stay bounded. */
+    static char many[8192];
+
+    for (size_t i = 0; i + 2 < sizeof(many); i += 2)
+        memcpy(many + i, "x\n", 3);
+    CU_ASSERT_FALSE(parse(many));
+    CU_ASSERT_EQUAL(file->error_count, HG_COMMAND_FILE_ERRORS_MAX);
+    CU_ASSERT_STRING_EQUAL(file->errors[HG_COMMAND_FILE_ERRORS_MAX - 1].text,
+                           "too many errors; the rest is not looked at");
+}
+
+static void test_hostile_text(void)
+{
+    static char text[HG_GRAMMAR_LINE_BYTES_MAX + 100];
+
+    memset(text, 'x', sizeof(text) - 1);
+    CU_ASSERT_FALSE(parse(text));
+    CU_ASSERT(strstr(file->errors[0].text, "longer than") != NULL);
+    memset(text, ' ', sizeof(text) - 1);
+    for (int i = 0; i < 200; i++)
+        memcpy(text + 2 * i, "a ", 2);
+    CU_ASSERT_FALSE(parse(text));
+    CU_ASSERT_FALSE(hg_command_file_parse(file, "f", NODE "a\0b\n", sizeof(NODE) + 3));
+    CU_ASSERT_EQUAL(file->errors[0].place.column, 2);
+    CU_ASSERT_FALSE(parse("\xff\xfe\n"));
+    json_t *json = hg_command_file_json(file);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(json);
+    CU_ASSERT(json_is_false(json_object_get(json, "ok")));
+    CU_ASSERT_EQUAL(json_array_size(json_object_get(json, "errors")), 2);
+    json_decref(json);
+    CU_ASSERT(parse(NODE "log add 0 path /no-newline-at-end"));
+}
+
+static void test_paths(void)
+{
+    char directory[] = "/tmp/heliograph-test-XXXXXX", path[128], text[1024];
+    FILE *key;
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(directory));
+    snprintf(path, sizeof(path), "%s/key", directory);
+    snprintf(text, sizeof(text),
+             NODE "port add w memif socket %s/no/x id 0 mac 02:00:00:00:00:0a address 10.0.0.1/24\n"
+                  "peer add b node 2 region 2 address 10.0.0.2 mac 02:00:00:00:00:0b port w key %s\n"
+                  "log add 0 path %s/no/log\n",
+             directory, path, directory);
+    CU_ASSERT(parse(text));
+    CU_ASSERT_FALSE(hg_command_file_check_paths(file));
+    CU_ASSERT_EQUAL(file->error_count, 3);
+    key = fopen(path, "w");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(key);
+    fclose(key);
+    CU_ASSERT_EQUAL(chmod(path, 0644), 0);
+    parse(text);
+    hg_command_file_check_paths(file);
+    CU_ASSERT(strstr(file->errors[1].text, "mode 0644") != NULL);
+    CU_ASSERT_EQUAL(file->errors[1].place.line, 3);
+    CU_ASSERT_EQUAL(chmod(path, 0600), 0);
+    snprintf(text + strlen(text) + 1, 64, "%s/no", directory);
+    CU_ASSERT_EQUAL(mkdir(text + strlen(text) + 1, 0700), 0);
+    CU_ASSERT(parse(text));
+    CU_ASSERT(hg_command_file_check_paths(file));
+    rmdir(text + strlen(text) + 1);
+    unlink(path);
+    rmdir(directory);
+    CU_ASSERT_FALSE(hg_command_file_load(file, path));
+    CU_ASSERT_EQUAL(file->errors[0].place.line, 0);
+}
+
+static void test_changes(void)
+{
+    char error[128] = "";
+
+    CU_ASSERT(parse(ALL "consumer add x stream s\nconsumer add y stream s\n"));
+    CU_ASSERT_EQUAL(hg_command_config_peer_rate(&file->config, "b", 80000000, error, sizeof(error)), 0);
+    CU_ASSERT_EQUAL(file->config.wanted.peers[0].rate_bytes_per_s, 10000000);
+    CU_ASSERT_EQUAL(hg_command_config_peer_rate(&file->config, "q", 80000000, error, sizeof(error)), -1);
+    CU_ASSERT(strstr(error, "\"q\"") != NULL);
+    CU_ASSERT(hg_command_config_consumer_remove(&file->config, "x"));
+    CU_ASSERT_FALSE(hg_command_config_consumer_remove(&file->config, "x"));
+    CU_ASSERT_EQUAL(file->config.wanted.consumer_count, 1);
+    CU_ASSERT_STRING_EQUAL(file->config.wanted.consumers[0].name, "y");
+}
+
+static void test_number_format(void)
+{
+    char text[32];
+
+    hg_grammar_number_format(800000000, 1000, text, sizeof(text));
+    CU_ASSERT_STRING_EQUAL(text, "800m");
+    hg_grammar_number_format(1500, 1024, text, sizeof(text));
+    CU_ASSERT_STRING_EQUAL(text, "1500");
+    hg_grammar_number_format(UINT64_C(3) << 30, 1024, text, sizeof(text));
+    CU_ASSERT_STRING_EQUAL(text, "3g");
+    hg_grammar_number_format(0, 1024, text, sizeof(text));
+    CU_ASSERT_STRING_EQUAL(text, "0");
+}
+
+int main(void)
+{
+    CU_TestInfo tests[] = {{"values", test_values},
+                           {"round trip", test_round_trip},
+                           {"errors", test_errors},
+                           {"all errors, none that follow", test_all_errors_none_following},
+                           {"hostile text", test_hostile_text},
+                           {"paths", test_paths},
+                           {"changes", test_changes},
+                           {"number format", test_number_format},
+                           CU_TEST_INFO_NULL};
+    CU_SuiteInfo suites[] = {{"command_file", NULL, NULL, NULL, NULL, tests}, CU_SUITE_INFO_NULL};
+    unsigned failures;
+
+    file = calloc(1, sizeof(*file));
+    again = calloc(1, sizeof(*again));
+    hg_assert(file != NULL && again != NULL);
+    CU_initialize_registry();
+    CU_register_suites(suites);
+    CU_basic_set_mode(CU_BRM_VERBOSE);
+    CU_basic_run_tests();
+    failures = CU_get_number_of_failures();
+    CU_cleanup_registry();
+    free(file);
+    free(again);
+    return failures != 0;
+}
