@@ -13,10 +13,12 @@
 #include <uv.h>
 
 #define HG_API_CONNECTIONS_MAX 32
-#define HG_API_IDLE_NS         (10 * HG_NS_PER_S) /* a connection that says nothing for so long is closed */
-#define HG_API_RESULT_NS       (5 * HG_NS_PER_S) /* the dataplane answers within, or the change is taken back */
-#define HG_LINK_RETRY_NS       (200 * HG_NS_PER_MS)
-#define HG_LINK_WELCOME_NS     (2 * HG_NS_PER_S)
+/* A connection that says nothing for so long is closed. */
+#define HG_API_IDLE_NS (10 * HG_NS_PER_S)
+/* The dataplane answers within this, or the change is taken back. */
+#define HG_API_RESULT_NS   (5 * HG_NS_PER_S)
+#define HG_LINK_RETRY_NS   (200 * HG_NS_PER_MS)
+#define HG_LINK_WELCOME_NS (2 * HG_NS_PER_S)
 
 /* Exit codes of helioctl, in every answer as "code". */
 enum hg_api_code {

@@ -357,6 +357,7 @@ static void page_reader(void)
 static void test_pages_survive_kills(void)
 {
     uint32_t writer_steps, reads = 0, left_old = 0;
+    static const uint32_t reader_steps[] = {0, 14, 18, 21, 100, 500, 850, 900};
     uint64_t generation;
     struct hg_control_ring ring;
 
@@ -365,10 +366,16 @@ static void test_pages_survive_kills(void)
     task_begin(0, page_writer);
     task_run(0, 1000000);
     writer_steps = tasks[0].steps;
-    for (uint32_t i = 0; i <= writer_steps; i += i < 40 || i + 97 > writer_steps ? 1 : 97) {
-        for (uint32_t j = 0; j < 30; j += 7) {
+    for (uint32_t i = 0; i <= writer_steps;
+         i += i < 30 || i + 30 > writer_steps ? 1 : hg_min_u64(173, writer_steps - 30 - i + 1)) {
+        for (size_t k = 0; k < HG_COUNT(reader_steps); k++) {
+            uint32_t j = reader_steps[k];
+
             region_reset();
-            page_value = 0;
+            page_value = 1; /* one page is there already: the reader may be in the middle of it */
+            CU_ASSERT_EQUAL_FATAL(hg_control_ring_open(&ring, memory, memory_bytes, HG_SIDE_DATAPLANE), 0);
+            page_fill(page_value);
+            CU_ASSERT_EQUAL(hg_control_ring_status_write(&ring, &status), 1);
             task_begin(0, page_writer);
             task_begin(1, page_reader);
             task_run(1, j);
