@@ -31,7 +31,7 @@ static void work(uint32_t steps)
             break;
         case 3:
             if (releases && hg_log_durable_sequence(h.log) > 5)
-                harness_release(&h, hg_log_durable_sequence(h.log) - hg_random_below(&h.random, 5));
+                harness_release(&h, hg_log_durable_sequence(h.log) + 1 - hg_random_below(&h.random, 5));
             break;
         case 4:
             if (hg_random_chance(&h.random, 1, 8)) {
@@ -56,7 +56,7 @@ static bool recover_or_crash(void)
 {
     harness_open(&h);
     bool crashes = hg_random_chance(&h.random, 1, 3);
-    uint64_t steps = crashes ? hg_random_below(&h.random, 30) : UINT64_MAX;
+    uint64_t steps = crashes ? hg_random_below(&h.random, 50) : UINT64_MAX;
     while (hg_log_state(h.log) == HG_LOG_RECOVERING) {
         if (steps-- == 0)
             return false;

@@ -38,7 +38,8 @@ struct harness {
     /* What was appended, oldest first; batches below `first` are trimmed. */
     struct model_batch *batches;
     size_t first, count, room;
-    uint64_t lsn[STREAMS]; /* end of each stream */
+    uint64_t lsn[STREAMS];   /* end of each stream */
+    uint32_t streams_active; /* the first so many are appended to */
     /* What recovery said. */
     size_t recovered;
     bool recovered_wrong;
@@ -113,6 +114,7 @@ static __attribute__((unused)) void harness_create(struct harness *h, uint64_t s
 {
     memset(h, 0, sizeof(*h));
     hg_random_init(&h->random, seed);
+    h->streams_active = STREAMS;
     h->geometry = (struct hg_log_geometry){.cluster = 7,
                                            .log_uuid = {1, 2, 3, (uint8_t)seed},
                                            .node_uuid = {4},
@@ -198,7 +200,7 @@ static __attribute__((unused)) void harness_settle(struct harness *h)
 static __attribute__((unused)) uint64_t harness_append(struct harness *h, uint32_t frame_count,
                                                        uint32_t bytes_max)
 {
-    uint32_t stream = (uint32_t)hg_random_below(&h->random, STREAMS);
+    uint32_t stream = (uint32_t)hg_random_below(&h->random, h->streams_active);
     struct hg_batch_builder builder;
     static uint8_t data[64 << 10];
     hg_batch_builder_init(&builder, h->raw, HG_FRAME_BYTES_MAX);
