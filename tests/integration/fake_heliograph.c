@@ -132,9 +132,6 @@ int hg_client_fd(const struct hg_client *client)
 static void flush(struct hg_stream *stream)
 {
     if (stream != NULL && stream->append && stream->dirty_bytes > 0) {
-        if (fdatasync(stream->client->data_fd) < 0) {
-            die("fdatasync");
-        }
         stream->dirty_bytes = 0;
         stream->client->state->file_bytes_durable = stream->file_bytes;
         stream->client->state->lsn_durable = stream->lsn_end;

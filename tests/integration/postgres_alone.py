@@ -56,7 +56,7 @@ class Test:
         return Process(self.scratch, "out", [self.program, "out", "--run", (files or self.files).path, "--stream", "pg",
                                              "--directory", target or self.target, "--consumer", "archive", *more])
 
-    def durable_moves(self, seconds=20):
+    def durable_moves(self, seconds=60):
         before = self.files.get("lsn_durable")
         wait_until(lambda: self.files.get("lsn_durable") > before + 300000, seconds, "the durable end moves on")
 
@@ -277,13 +277,14 @@ class Test:
         fresh = Files(self.scratch, "timeline")
         inside = self.start_in(files=fresh, slot="timeline")
         wait_until(lambda: fresh.get("lsn_durable") > 0, 20, "the new stream begins")
+        seen = len(inside.lines)
         self.primary.stop("fast")
         kept = fresh.get("lsn_durable")
         with open(os.path.join(self.primary.data, "standby.signal"), "w", encoding="utf-8"):
             pass
         self.primary.configure({"restore_command": "'false'"})
         self.primary.start()
-        inside.wait_line("streaming", 20, len(inside.lines))
+        inside.wait_line("streaming", 20, seen)
         self.primary.psql("SELECT pg_promote()")
         inside.expect(4, 20)
         inside.wait_line("timeline_switch: timeline switch: this version keeps timeline 1 up to", 1)
