@@ -161,6 +161,12 @@ static void test_status(void)
     CU_ASSERT_EQUAL(keepalive(&receive, true, now_ns), HG_RECEIVE_OK);
     CU_ASSERT_EQUAL(keepalive(&receive, false, now_ns), HG_RECEIVE_OK);
     CU_ASSERT_TRUE(hg_receive_status(&receive, now_ns, 5, true, message));
+    /* What is received but not durable is neither reported nor taken for reported. */
+    CU_ASSERT_EQUAL(data(&receive, 0x4800064, 100, now_ns), HG_RECEIVE_OK);
+    CU_ASSERT_EQUAL(keepalive(&receive, true, now_ns), HG_RECEIVE_OK);
+    CU_ASSERT_TRUE(hg_receive_status(&receive, now_ns, 5, true, message));
+    CU_ASSERT_EQUAL(get_be64(message + 9), 0x4800064);
+    CU_ASSERT_FALSE(hg_receive_status(&receive, now_ns, 5, true, message));
     CU_ASSERT_FALSE(hg_receive_status(&receive, now_ns + 10 * SECOND_NS - 1, 5, true, message));
     CU_ASSERT_EQUAL(hg_receive_wake_ns(&receive, true), now_ns + 10 * SECOND_NS);
     CU_ASSERT_TRUE(hg_receive_status(&receive, now_ns + 10 * SECOND_NS, 5, true, message));
