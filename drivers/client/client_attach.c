@@ -312,8 +312,11 @@ static int attach_accept(struct hg_stream *stream)
     hg_client_view_slot_attach(&stream->link->view, answer->slot, answer->attachment);
     if (stream->lsn_acknowledged > 0)
         hg_client_view_acknowledge(&stream->link->view, answer->slot, stream->lsn_acknowledged);
-    client_link_flush(stream->link);
-    return 0;
+    /* Throws away what earlier attachments left in the ring, so that their credit comes back. */
+    if (client_link_pump(client, stream->link))
+        return 0;
+    stream->report = 0;
+    return HG_E_PROTOCOL;
 }
 
 /* What an earlier attachment left on its way to the log must have arrived: then the durable end is where to

@@ -220,7 +220,8 @@ static void test_absent_unknown_not_ready(void)
     CU_ASSERT_EQUAL(hg_client_fd(lonely), -1);
     hg_client_close(lonely);
     setup();
-    CU_ASSERT_EQUAL(hg_stream_attach(client, "nobody", &options, &stream, shortly()), HG_E_UNKNOWN);
+    CU_ASSERT_EQUAL(hg_stream_attach(client, "nobody", &options, &stream, client_now_ns() + HG_NS_PER_S),
+                    HG_E_UNKNOWN);
     CU_ASSERT_PTR_NOT_NULL(strstr(hg_client_error(client), "nobody"));
     pthread_mutex_lock(&fake->mutex);
     fake->not_ready = 3;
@@ -274,7 +275,7 @@ static void test_unread_stream_blocks_nobody(void)
     struct hg_stream *orders = attach("orders", true, true), *users = attach("users", true, true);
     CU_ASSERT_PTR_EQUAL(orders->link, users->link);
     CU_ASSERT_NOT_EQUAL(orders->facts.slot, users->facts.slot);
-    for (uint64_t lsn = 1; lsn <= 200; lsn++) /* about 15 MB that don't compress, nobody reads them */
+    for (uint64_t lsn = 1; lsn <= 200; lsn++) /* more than its credit, and nobody reads it */
         CU_ASSERT_EQUAL_FATAL(append_lsn(orders, lsn * 3 + 1, 100000, soon()), 1);
     for (uint64_t lsn = 1; lsn < 600; lsn++) {
         CU_ASSERT_EQUAL_FATAL(append_lsn(users, lsn, data_bytes_of(lsn), soon()), 1);
@@ -495,6 +496,89 @@ static void test_corrupt_batch(void)
     teardown();
 }
 
+/* A flip that only the header's own checks can see. */
+static void test_corrupt_header(void)
+{
+    setup();
+    struct hg_stream *producer = attach("orders", true, false);
+    append_range(producer, 1, 20);
+    CU_ASSERT_EQUAL(hg_stream_wait(producer, HG_WHERE_DURABLE, 0, 20, soon()), 0);
+    pthread_mutex_lock(&fake->mutex);
+    struct hg_batch_header *header = (struct hg_batch_header *)fake->streams[0].batches[0].bytes;
+    header->epoch ^= 1;
+    pthread_mutex_unlock(&fake->mutex);
+    struct hg_stream *reader = attach("orders", false, true);
+    struct hg_entry entry;
+    CU_ASSERT_EQUAL(hg_stream_read(reader, &entry, soon()), HG_E_CORRUPT);
+    CU_ASSERT_EQUAL(hg_stream_read(reader, &entry, soon()), HG_E_CORRUPT); /* still, and again by name */
+    pthread_mutex_lock(&fake->mutex);
+    header->epoch ^= 1; /* repaired */
+    pthread_mutex_unlock(&fake->mutex);
+    read_range(reader, 1, 20);
+    teardown();
+}
+
+/* A producer is attached only when what an earlier one left in the log is durable. */
+static void test_attach_settles(void)
+{
+    setup();
+    struct hg_stream *producer = attach("orders", true, false);
+    pthread_mutex_lock(&fake->mutex);
+    fake->hold_durable = true;
+    pthread_mutex_unlock(&fake->mutex);
+    append_range(producer, 1, 10);
+    CU_ASSERT_EQUAL(hg_stream_wait(producer, HG_WHERE_CONSUMED, 0, 10, soon()), 0);
+    hg_stream_detach(producer);
+    struct hg_stream_options options = {.append = true};
+    CU_ASSERT_EQUAL(hg_stream_attach(client, "orders", &options, &producer, client_now_ns() + HG_NS_PER_S),
+                    HG_E_NOT_READY);
+    pthread_mutex_lock(&fake->mutex);
+    fake->hold_durable = false;
+    pthread_mutex_unlock(&fake->mutex);
+    CU_ASSERT_EQUAL_FATAL(hg_stream_attach(client, "orders", &options, &producer, soon()), 0);
+    CU_ASSERT_EQUAL(hg_stream_durable_end(producer), 10);
+    CU_ASSERT_EQUAL(hg_stream_append_end(producer), 10);
+    teardown();
+}
+
+/* What was delivered to a subscription that went away gives its credit back to the next one of the slot. */
+static void test_credit_survives_attachments(void)
+{
+    setup();
+    struct hg_stream *producer = attach("orders", true, false);
+    srand(2);
+    for (uint32_t i = 0; i < sizeof(data_buffer); i++)
+        data_buffer[i] = (uint8_t)(rand() >> 8); /* does not compress */
+    struct hg_entry random = {.span = 1, .op = 7, .data_bytes = 100000, .data = data_buffer};
+    for (uint64_t lsn = 1; lsn <= 30; lsn++) {
+        random.data = data_buffer + lsn * 1000 * 20;
+        CU_ASSERT_EQUAL_FATAL(hg_stream_append(producer, &random, 1, soon()), 1);
+    }
+    CU_ASSERT_EQUAL(hg_stream_wait(producer, HG_WHERE_DURABLE, 0, 31, soon()), 0);
+    for (int round = 0; round < 6; round++) {
+        struct hg_stream *reader = attach("orders", false, true);
+        uint64_t deadline_ns = soon(), outstanding = 0;
+        while (outstanding < 200000 && client_now_ns() < deadline_ns) {
+            pthread_mutex_lock(&fake->mutex);
+            outstanding = hg_client_ring_deliver_outstanding(&fake->clients[0].ring, reader->facts.slot);
+            pthread_mutex_unlock(&fake->mutex);
+            poll(NULL, 0, 1);
+        }
+        CU_ASSERT_FATAL(outstanding >= 200000);
+        hg_stream_detach(reader);
+    }
+    struct hg_stream *reader = attach("orders", false, true);
+    for (uint64_t lsn = 1; lsn <= 30; lsn++) {
+        struct hg_entry entry;
+        CU_ASSERT_EQUAL_FATAL(hg_stream_read(reader, &entry, soon()), 1);
+        CU_ASSERT_EQUAL(entry.lsn, lsn);
+    }
+    pthread_mutex_lock(&fake->mutex); /* all of it came back */
+    CU_ASSERT_EQUAL(hg_client_ring_deliver_outstanding(&fake->clients[0].ring, reader->facts.slot), 0);
+    pthread_mutex_unlock(&fake->mutex);
+    teardown();
+}
+
 static void acknowledged_expect(uint64_t lsn)
 {
     uint64_t deadline_ns = soon(), seen = 0;
@@ -631,6 +715,9 @@ int main(void)
     CU_add_test(suite, "not writable", test_not_writable);
     CU_add_test(suite, "physical positions", test_physical_positions);
     CU_add_test(suite, "corrupt batch", test_corrupt_batch);
+    CU_add_test(suite, "corrupt header", test_corrupt_header);
+    CU_add_test(suite, "attaching settles", test_attach_settles);
+    CU_add_test(suite, "credit survives attachments", test_credit_survives_attachments);
     CU_add_test(suite, "acknowledge", test_acknowledge);
     CU_add_test(suite, "sleep and wake", test_sleep_and_wake);
     CU_add_test(suite, "hostile memory", test_hostile_memory);
