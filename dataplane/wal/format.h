@@ -32,14 +32,14 @@
 #define HG_LOG_SUPERBLOCK_COPIES       4u
 #define HG_LOG_SEGMENTS_MIN            4u
 #define HG_LOG_SEGMENTS_FREE_MIN       2u /* fewer free: the producer is pushed back */
-/* Writes that may be on their way unflushed. Recovery relies on it: a header at most this many writes after n proves
- * that n was durable, if it was. */
-#define HG_LOG_WRITES_UNFLUSHED_MAX    16u
-#define HG_LOG_CONSUMERS_MAX           32u
-#define HG_STREAMS_MAX                 16000u
-#define HG_GROUPS_MAX                  64u
-#define HG_REGIONS_MAX                 32u
-#define HG_NAME_BYTES                  32u /* of streams, peers, ports, consumers; NUL-terminated inside */
+/* Writes that may be on their way unflushed. Recovery relies on it: a header at most this many writes after n
+ * proves that n was durable, if it was. */
+#define HG_LOG_WRITES_UNFLUSHED_MAX 16u
+#define HG_LOG_CONSUMERS_MAX        32u
+#define HG_STREAMS_MAX              16000u
+#define HG_GROUPS_MAX               64u
+#define HG_REGIONS_MAX              32u
+#define HG_NAME_BYTES               32u /* of streams, peers, ports, consumers; NUL-terminated inside */
 
 /* ---- frame: one WAL entry ---- */
 enum hg_op {

@@ -79,7 +79,8 @@ uint64_t hg_log_arena_bytes_min(uint32_t write_payload_bytes_max);
 uint64_t hg_log_file_bytes(const struct hg_log_geometry *geometry);
 
 /* Writes superblocks and an empty log onto a zeroed disk of the right size; polls until durable (blocks in
- * production: tools and housekeeping only). Returns 0 or -errno; -EINVAL for a bad geometry. */
+ * production: tools and housekeeping only). Returns 0 or -errno; -EINVAL for a bad geometry
+ * or a disk too small for it; -EEXIST when a superblock is there already: a log is never overwritten. */
 int hg_log_format(struct hg_disk *disk, const struct hg_log_geometry *geometry);
 
 /* Starts recovery. Allocates; never after this. Returns NULL only when the arena is too small. */
@@ -134,8 +135,8 @@ uint64_t hg_log_hlc_ceiling(const struct hg_log *log); /* after recovery: the la
 /* ---- retention ---- */
 /* Oldest write kept. */
 uint64_t hg_log_tail_sequence(const struct hg_log *log);
-/* Nobody needs writes below `sequence` any more. Their segments are reused lazily, when less than a quarter
- * is free. */
+/* Nobody needs writes below `sequence` any more (what is not durable yet is never released: UINT64_MAX means
+ * all that is durable now). Their segments are reused lazily, when less than a quarter is free. */
 void hg_log_release(struct hg_log *log, uint64_t sequence);
 
 /* ---- reading ---- */

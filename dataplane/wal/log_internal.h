@@ -14,8 +14,9 @@
 #define HG_LOG_ENTRIES_MIN    4u /* writes of the largest size that the arena holds at least */
 #define HG_LOG_FIXED_BLOCKS   (HG_LOG_SUPERBLOCK_COPIES + HG_LOG_RING_BLOCKS)
 #define HG_LOG_RING_IDLE_NS   HG_NS_PER_MS
-#define HG_LOG_GATHER_FLUSH   8u /* small writes that one flush gathers before they gather in memory instead \
-                                  */
+#define HG_LOG_GATHER_FLUSH                                                                                  \
+    8u /* small writes that one flush gathers before they gather in memory instead                           \
+        */
 #define HG_LOG_TAG_SHIFT 56
 
 enum hg_log_tag {

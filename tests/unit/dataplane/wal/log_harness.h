@@ -24,7 +24,7 @@ struct model_batch {
     uint64_t stream;
     uint64_t lsn_end;
     uint8_t *bytes;
-    uint32_t size;
+    uint32_t bytes_count;
 };
 
 struct harness {
@@ -88,8 +88,9 @@ static void harness_recovered_batch(void *ctx, uint64_t sequence, const struct h
         h->first = ++h->recovered;
     }
     const struct model_batch *batch = &h->batches[h->recovered];
-    if (h->recovered >= h->count || batch->sequence != sequence || hg_batch_bytes(header) != batch->size ||
-        memcmp(header, batch->bytes, batch->size) != 0) {
+    if (h->recovered >= h->count || batch->sequence != sequence ||
+        hg_batch_bytes(header) != batch->bytes_count ||
+        memcmp(header, batch->bytes, batch->bytes_count) != 0) {
         h->recovered_wrong = true; /* invented, reordered or changed */
         return;
     }
@@ -226,7 +227,7 @@ static __attribute__((unused)) uint64_t harness_append(struct harness *h, uint32
     struct model_batch *batch = &h->batches[h->count++];
     batch->bytes = malloc(size);
     memcpy(batch->bytes, out, size);
-    batch->size = size;
+    batch->bytes_count = size;
     batch->stream = stream + 1;
     batch->lsn_end = lsn;
     batch->sequence = hg_log_commit(h->log, size);
@@ -274,7 +275,7 @@ static __attribute__((unused)) void harness_check_reads(struct harness *h)
             if ((header->flags & HG_BATCH_LOCAL) == 0) {
                 const struct model_batch *batch = &h->batches[next];
                 CU_ASSERT_FATAL(next < h->count && batch->sequence == sequence);
-                CU_ASSERT_FATAL(memcmp(header, batch->bytes, batch->size) == 0);
+                CU_ASSERT_FATAL(memcmp(header, batch->bytes, batch->bytes_count) == 0);
                 next++;
             }
             offset += hg_batch_bytes(header);

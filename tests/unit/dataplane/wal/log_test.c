@@ -229,6 +229,23 @@ static void test_checkpoint(void)
     harness_destroy(&h);
 }
 
+/* The tail never names a write that is not durable, not even when everything was released and one is open. */
+static void test_tail_is_durable(void)
+{
+    harness_create(&h, 11, HG_LOG_SEGMENTS_MIN); /* so few that the tail follows the head */
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+    for (int i = 0; i < 200; i++) {
+        CU_ASSERT_FATAL(harness_append(&h, 4, 3000) != 0);
+        harness_release(&h, UINT64_MAX);
+        while (harness_turn(&h)) /* the write stays open */
+            ;
+        CU_ASSERT_FATAL(hg_log_tail_sequence(h.log) <= hg_max_u64(1, hg_log_durable_sequence(h.log)));
+        harness_settle(&h);
+    }
+    CU_ASSERT(hg_log_tail_sequence(h.log) > 10);
+    harness_destroy(&h);
+}
+
 static void test_hlc_ceiling(void)
 {
     harness_create(&h, 8, 8);
@@ -307,6 +324,7 @@ int main(void)
     CU_add_test(suite, "pressure: segments", test_pressure_segments);
     CU_add_test(suite, "pressure: arena", test_pressure_arena);
     CU_add_test(suite, "checkpoint", test_checkpoint);
+    CU_add_test(suite, "the tail is durable", test_tail_is_durable);
     CU_add_test(suite, "hlc ceiling", test_hlc_ceiling);
     CU_add_test(suite, "pinned while read", test_pinned_while_read);
     CU_add_test(suite, "refusals", test_refusals);

@@ -59,6 +59,25 @@ static struct hg_disk *open_disk(void)
     return disk;
 }
 
+static void check_recovered(uint64_t lsn_end)
+{
+    struct hg_disk *disk = open_disk();
+    struct hg_log *log = open_log(disk);
+    while (hg_log_state(log) == HG_LOG_RECOVERING)
+        turn(log, disk);
+    CU_ASSERT_EQUAL_FATAL(hg_log_state(log), HG_LOG_READY);
+    CU_ASSERT_EQUAL(recovered_last_lsn, lsn_end);
+    const uint8_t *payload;
+    uint32_t bytes;
+    int result;
+    while ((result = hg_log_at(log, hg_log_durable_sequence(log), &payload, &bytes)) == 0)
+        turn(log, disk);
+    CU_ASSERT_EQUAL(result, 1);
+    CU_ASSERT_EQUAL(hg_batch_verify(payload, bytes), HG_BATCH_REASON_OK);
+    disk->close(disk);
+    hg_log_close(log);
+}
+
 static void test_full_speed(void)
 {
     struct hg_log_geometry geometry = {.cluster = 3,
@@ -117,21 +136,7 @@ static void test_full_speed(void)
     disk->close(disk); /* cancels what is in flight: like a kill */
     hg_log_close(log);
 
-    disk = open_disk();
-    log = open_log(disk);
-    while (hg_log_state(log) == HG_LOG_RECOVERING)
-        turn(log, disk);
-    CU_ASSERT_EQUAL_FATAL(hg_log_state(log), HG_LOG_READY);
-    CU_ASSERT_EQUAL(recovered_last_lsn, lsn);
-    const uint8_t *payload;
-    uint32_t bytes;
-    int result;
-    while ((result = hg_log_at(log, hg_log_durable_sequence(log), &payload, &bytes)) == 0)
-        turn(log, disk);
-    CU_ASSERT_EQUAL(result, 1);
-    CU_ASSERT_EQUAL(hg_batch_verify(payload, bytes), HG_BATCH_REASON_OK);
-    disk->close(disk);
-    hg_log_close(log);
+    check_recovered(lsn);
     free(raw);
     free(lz4_state);
 }
