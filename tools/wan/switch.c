@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tools/wan/switch.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#define SLOT_NONE             UINT32_MAX
+#define ETHERNET_HEADER_BYTES 14
+#define FRAME_OVER_MTU_BYTES  18 /* Ethernet header and one VLAN tag */
+
+static_assert(HG_WAN_PORTS_MAX <= 16, "under_way has a bit for each port");
+
+static uint64_t name_hash(uint64_t hash, const char *name)
+{
+    for (; *name != '\0'; name++)
+        hash = (hash ^ (uint8_t)*name) * UINT64_C(0x100000001b3);
+    return (hash ^ 0xff) * UINT64_C(0x100000001b3);
+}
+
+static uint64_t pair_seed(const struct hg_wan_switch *sw, uint32_t from, uint32_t to)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325) ^ (sw->seed * UINT64_C(0x9e3779b97f4a7c15));
+    return name_hash(name_hash(hash, sw->ports[from].name), sw->ports[to].name);
+}
+
+void hg_wan_switch_init(struct hg_wan_switch *sw, struct hg_wan_slot *slots, uint32_t slot_count,
+                        uint64_t seed)
+{
+    hg_assert(slot_count > 0 && slot_count < SLOT_NONE);
+    memset(sw, 0, sizeof(*sw));
+    sw->slots = slots;
+    sw->slot_count = slot_count;
+    sw->seed = seed;
+    for (uint32_t i = 0; i < slot_count; i++)
+        slots[i].next = i + 1 < slot_count ? i + 1 : SLOT_NONE;
+}
+
+int hg_wan_switch_find(const struct hg_wan_switch *sw, const char *name)
+{
+    for (uint32_t i = 0; i < sw->port_count; i++) {
+        if (strcmp(sw->ports[i].name, name) == 0)
+            return (int)i;
+    }
+    return -1;
+}
+
+static void pair_init(struct hg_wan_switch *sw, uint32_t from, uint32_t to)
+{
+    struct hg_wan_pair *pair = &sw->pairs[from][to];
+    memset(pair, 0, sizeof(*pair));
+    pair->head = SLOT_NONE;
+    pair->tail = SLOT_NONE;
+    hg_wan_link_init(&pair->link, pair_seed(sw, from, to));
+}
+
+int hg_wan_switch_port_add(struct hg_wan_switch *sw, const char *name, const uint8_t mac[6],
+                           struct hg_port *port)
+{
+    hg_assert(strlen(name) < HG_WAN_NAME_BYTES_MAX);
+    hg_assert((mac[0] & 1) == 0);
+    if (sw->port_count == HG_WAN_PORTS_MAX)
+        return -ENOSPC;
+    for (uint32_t i = 0; i < sw->port_count; i++) {
+        if (strcmp(sw->ports[i].name, name) == 0 || memcmp(sw->ports[i].mac, mac, 6) == 0)
+            return -EEXIST;
+    }
+    uint32_t index = sw->port_count++;
+    struct hg_wan_port *added = &sw->ports[index];
+    memset(added, 0, sizeof(*added));
+    added->port = port;
+    memcpy(added->mac, mac, sizeof(added->mac));
+    snprintf(added->name, sizeof(added->name), "%s", name);
+    for (uint32_t other = 0; other <= index; other++) {
+        pair_init(sw, index, other);
+        pair_init(sw, other, index);
+    }
+    return (int)index;
+}
+
+void hg_wan_switch_seed(struct hg_wan_switch *sw, uint64_t seed)
+{
+    sw->seed = seed;
+    for (uint32_t from = 0; from < sw->port_count; from++) {
+        for (uint32_t to = 0; to < sw->port_count; to++)
+            hg_wan_link_seed(&sw->pairs[from][to].link, pair_seed(sw, from, to));
+    }
+}
+
+/* --- frames under way --- */
+
+static void pair_push(struct hg_wan_switch *sw, uint32_t from, uint32_t to, const struct hg_packet *packet,
+                      uint64_t due_ns)
+{
+    struct hg_wan_pair *pair = &sw->pairs[from][to];
+    uint32_t index = sw->slot_free;
+    struct hg_wan_slot *slot = &sw->slots[index];
+    sw->slot_free = slot->next;
+    sw->slots_used++;
+    slot->packet = *packet;
+    slot->due_ns = due_ns;
+    slot->next = SLOT_NONE;
+    if (pair->tail == SLOT_NONE) {
+        pair->head = index;
+    } else {
+        hg_assert(sw->slots[pair->tail].due_ns <= due_ns);
+        sw->slots[pair->tail].next = index;
+    }
+    pair->tail = index;
+    pair->count++;
+    sw->under_way[to] |= (uint16_t)(1u << from);
+}
+
+static void pair_pop(struct hg_wan_switch *sw, uint32_t from, uint32_t to)
+{
+    struct hg_wan_pair *pair = &sw->pairs[from][to];
+    uint32_t index = pair->head;
+    hg_assert(index != SLOT_NONE && pair->count > 0);
+    pair->head = sw->slots[index].next;
+    sw->slots[index].next = sw->slot_free;
+    sw->slot_free = index;
+    sw->slots_used--;
+    pair->count--;
+    if (pair->head == SLOT_NONE) {
+        pair->tail = SLOT_NONE;
+        sw->under_way[to] &= (uint16_t) ~(1u << from);
+    }
+}
+
+static void frame_release(struct hg_wan_switch *sw, uint32_t port, struct hg_packet *packet)
+{
+    struct hg_port *owner = sw->ports[port].port;
+    owner->release(owner, packet, 1);
+}
+
+static uint64_t pair_drop_all(struct hg_wan_switch *sw, uint32_t from, uint32_t to)
+{
+    struct hg_wan_pair *pair = &sw->pairs[from][to];
+    uint64_t dropped = 0;
+    for (; pair->head != SLOT_NONE; dropped++) {
+        frame_release(sw, to, &sw->slots[pair->head].packet);
+        pair_pop(sw, from, to);
+    }
+    return dropped;
+}
+
+void hg_wan_switch_cut(struct hg_wan_switch *sw, uint32_t from, uint32_t to)
+{
+    hg_assert(from < sw->port_count && to < sw->port_count);
+    struct hg_wan_pair *pair = &sw->pairs[from][to];
+    pair->link.cut = true;
+    pair->stats.lost_cut += pair_drop_all(sw, from, to);
+}
+
+void hg_wan_switch_restore(struct hg_wan_switch *sw, uint32_t from, uint32_t to)
+{
+    hg_assert(from < sw->port_count && to < sw->port_count);
+    sw->pairs[from][to].link.cut = false;
+}
+
+void hg_wan_switch_drain(struct hg_wan_switch *sw)
+{
+    for (uint32_t from = 0; from < sw->port_count; from++) {
+        for (uint32_t to = 0; to < sw->port_count; to++)
+            pair_drop_all(sw, from, to);
+    }
+    hg_assert(sw->slots_used == 0);
+}
+
+/* --- in --- */
+
+/* Counts why a frame won't arrive; NULL when it will. */
+static uint64_t *refusal(struct hg_wan_switch *sw, struct hg_wan_pair *pair, uint32_t to, uint32_t bytes,
+                         uint64_t now_ns, uint64_t *due_ns)
+{
+    switch (hg_wan_link_offer(&pair->link, now_ns, bytes, due_ns)) {
+    case HG_WAN_FATE_LOST:
+        return &pair->stats.lost_loss;
+    case HG_WAN_FATE_QUEUE_FULL:
+        return &pair->stats.lost_queue;
+    case HG_WAN_FATE_CUT:
+        return &pair->stats.lost_cut;
+    case HG_WAN_FATE_ARRIVES:
+        break;
+    }
+    if (bytes > (uint32_t)sw->ports[to].port->mtu_bytes + FRAME_OVER_MTU_BYTES)
+        return &pair->stats.lost_too_big;
+    if (sw->slot_free == SLOT_NONE)
+        return &pair->stats.lost_memory;
+    return NULL;
+}
+
+static void forward(struct hg_wan_switch *sw, uint32_t from, uint32_t to, struct hg_packet *packet,
+                    uint64_t now_ns)
+{
+    uint64_t due_ns = 0;
+    uint64_t *counter = refusal(sw, &sw->pairs[from][to], to, packet->bytes, now_ns, &due_ns);
+    if (counter == NULL) {
+        pair_push(sw, from, to, packet, due_ns);
+        return;
+    }
+    (*counter)++;
+    frame_release(sw, from, packet);
+}
+
+/* A copy for each other port, made only if it will arrive. */
+static void flood(struct hg_wan_switch *sw, uint32_t from, struct hg_packet *packet, uint64_t now_ns)
+{
+    for (uint32_t to = 0; to < sw->port_count; to++) {
+        struct hg_wan_pair *pair = &sw->pairs[from][to];
+        struct hg_port *port = sw->ports[to].port;
+        struct hg_packet copy;
+        uint64_t due_ns = 0;
+        if (to == from)
+            continue;
+        uint64_t *counter = refusal(sw, pair, to, packet->bytes, now_ns, &due_ns);
+        if (counter == NULL && port->allocate(port, &copy, 1) == 0)
+            counter = &pair->stats.lost_memory;
+        if (counter != NULL) {
+            (*counter)++;
+            continue;
+        }
+        hg_assert(packet->bytes <= copy.bytes_max);
+        memcpy(copy.data, packet->data, packet->bytes);
+        copy.bytes = packet->bytes;
+        pair_push(sw, from, to, &copy, due_ns);
+    }
+    frame_release(sw, from, packet);
+}
+
+static int owner_find(const struct hg_wan_switch *sw, const uint8_t *mac)
+{
+    for (uint32_t i = 0; i < sw->port_count; i++) {
+        if (memcmp(sw->ports[i].mac, mac, 6) == 0)
+            return (int)i;
+    }
+    return -1;
+}
+
+static void receive_one(struct hg_wan_switch *sw, uint32_t from, struct hg_packet *packet, uint64_t now_ns)
+{
+    struct hg_wan_port_stats *stats = &sw->ports[from].stats;
+    const uint8_t *destination = packet->data;
+    stats->rx++;
+    stats->rx_bytes += packet->bytes;
+    if (packet->bytes < ETHERNET_HEADER_BYTES) {
+        stats->runt++;
+        frame_release(sw, from, packet);
+        return;
+    }
+    if ((destination[0] & 1) != 0) {
+        flood(sw, from, packet, now_ns);
+        return;
+    }
+    int to = owner_find(sw, destination);
+    if (to >= 0 && (uint32_t)to != from) {
+        forward(sw, from, (uint32_t)to, packet, now_ns);
+        return;
+    }
+    if (to < 0)
+        stats->unknown_unicast++;
+    else
+        stats->reflected++;
+    frame_release(sw, from, packet);
+}
+
+void hg_wan_switch_receive(struct hg_wan_switch *sw, uint32_t from, struct hg_packet *packets, uint32_t n,
+                           uint64_t now_ns)
+{
+    hg_assert(from < sw->port_count);
+    for (uint32_t i = 0; i < n; i++)
+        receive_one(sw, from, &packets[i], now_ns);
+}
+
+/* --- out --- */
+
+/* What the receiver didn't take waits a while, then it is dropped so that a slow receiver doesn't fill the
+ * memory of all. The while begins with the first refusal: if it was the emulator that slept, it gets the same
+ * time to catch up. */
+static void pair_expire(struct hg_wan_switch *sw, uint32_t from, uint32_t to, uint64_t now_ns)
+{
+    struct hg_wan_pair *pair = &sw->pairs[from][to];
+    if (pair->behind_since_ns == 0)
+        pair->behind_since_ns = now_ns;
+    if (now_ns - pair->behind_since_ns <= HG_WAN_TX_WAIT_NS)
+        return;
+    while (pair->head != SLOT_NONE && sw->slots[pair->head].due_ns + HG_WAN_TX_WAIT_NS < now_ns) {
+        frame_release(sw, to, &sw->slots[pair->head].packet);
+        pair_pop(sw, from, to);
+        pair->stats.lost_tx_full++;
+    }
+}
+
+static uint32_t pair_due(const struct hg_wan_switch *sw, const struct hg_wan_pair *pair, uint64_t now_ns,
+                         struct hg_packet *packets)
+{
+    uint32_t n = 0;
+    for (uint32_t i = pair->head; i != SLOT_NONE && n < HG_PORT_BURST_MAX; i = sw->slots[i].next) {
+        if (sw->slots[i].due_ns > now_ns)
+            break;
+        packets[n++] = sw->slots[i].packet;
+    }
+    return n;
+}
+
+static void pair_sent(struct hg_wan_switch *sw, uint32_t from, uint32_t to, const struct hg_packet *packets,
+                      uint32_t sent)
+{
+    struct hg_wan_pair *pair = &sw->pairs[from][to];
+    struct hg_wan_port_stats *stats = &sw->ports[to].stats;
+    for (uint32_t i = 0; i < sent; i++) {
+        pair->stats.forwarded_bytes += packets[i].bytes;
+        stats->tx_bytes += packets[i].bytes;
+        pair_pop(sw, from, to);
+    }
+    pair->stats.forwarded += sent;
+    stats->tx += sent;
+}
+
+static uint32_t pair_deliver(struct hg_wan_switch *sw, uint32_t from, uint32_t to, uint64_t now_ns)
+{
+    struct hg_wan_pair *pair = &sw->pairs[from][to];
+    struct hg_port *port = sw->ports[to].port;
+    struct hg_packet packets[HG_PORT_BURST_MAX];
+    uint32_t total = 0;
+    for (;;) {
+        uint32_t n = pair_due(sw, pair, now_ns, packets);
+        if (n == 0) {
+            pair->behind_since_ns = 0;
+            return total;
+        }
+        uint32_t sent = 0;
+        bool up = __atomic_load_n(&port->link_up, __ATOMIC_RELAXED);
+        if (up)
+            sent = port->transmit(port, packets, n);
+        hg_assert(sent <= n);
+        pair_sent(sw, from, to, packets, sent);
+        total += sent;
+        if (sent == n)
+            continue;
+        if (up) {
+            pair_expire(sw, from, to, now_ns);
+            return total;
+        }
+        for (uint32_t i = 0; i < n; i++) {
+            frame_release(sw, to, &packets[i]);
+            pair_pop(sw, from, to);
+        }
+        pair->stats.lost_port_down += n;
+    }
+}
+
+uint32_t hg_wan_switch_deliver(struct hg_wan_switch *sw, uint64_t now_ns)
+{
+    uint32_t total = 0;
+    for (uint32_t to = 0; to < sw->port_count; to++) {
+        for (uint32_t bits = sw->under_way[to]; bits != 0; bits &= bits - 1)
+            total += pair_deliver(sw, (uint32_t)__builtin_ctz(bits), to, now_ns);
+    }
+    return total;
+}
+
+uint64_t hg_wan_switch_due_ns(const struct hg_wan_switch *sw, uint64_t now_ns)
+{
+    uint64_t due_ns = HG_TIME_NEVER;
+    for (uint32_t to = 0; to < sw->port_count; to++) {
+        for (uint32_t bits = sw->under_way[to]; bits != 0; bits &= bits - 1) {
+            uint64_t head_ns = sw->slots[sw->pairs[__builtin_ctz(bits)][to].head].due_ns;
+            /* Overdue: the receiver didn't take it a moment ago. */
+            due_ns = hg_min_u64(due_ns, head_ns > now_ns ? head_ns : now_ns + HG_WAN_TX_RETRY_NS);
+        }
+    }
+    return due_ns;
+}

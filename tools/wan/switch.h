@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The switch: ports with declared addresses, a link for each ordered pair of them, and the frames that are
+ * under way. A frame goes to the owner of its destination address, a group address to all other ports; what
+ * nobody owns is dropped and counted. Nothing is learned: a topology is what its file says.
+ *
+ * Pure: ports come in as struct hg_port, time as now_ns, memory at init. One thread.
+ */
+#ifndef HG_WAN_SWITCH_H
+#define HG_WAN_SWITCH_H
+
+#include "drivers/net/port.h"
+#include "tools/wan/link.h"
+
+#define HG_WAN_PORTS_MAX      16
+#define HG_WAN_NAME_BYTES_MAX 32
+/* How long a frame that is due waits for a receiver that takes nothing, before it is dropped. */
+#define HG_WAN_TX_WAIT_NS  (20 * HG_NS_PER_MS)
+#define HG_WAN_TX_RETRY_NS (20 * HG_NS_PER_US)
+
+/* X(field, text) */
+#define HG_WAN_PORT_COUNTERS(X)                                                                              \
+    X(rx, "frames received")                                                                                 \
+    X(rx_bytes, "bytes received")                                                                            \
+    X(tx, "frames sent")                                                                                     \
+    X(tx_bytes, "bytes sent")                                                                                \
+    X(unknown_unicast, "received for an address that no port declares: dropped")                             \
+    X(reflected, "received for the sender's own address: dropped")                                           \
+    X(runt, "received shorter than an Ethernet header: dropped")
+
+#define HG_WAN_LINK_COUNTERS(X)                                                                              \
+    X(forwarded, "delivered")                                                                                \
+    X(forwarded_bytes, "bytes delivered")                                                                    \
+    X(lost_loss, "lost by loss")                                                                             \
+    X(lost_queue, "dropped because the queue was full")                                                      \
+    X(lost_cut, "dropped because the link is cut")                                                           \
+    X(lost_memory, "dropped because the emulator's memory was full (--mem)")                                 \
+    X(lost_too_big, "dropped because the receiver's MTU is smaller")                                         \
+    X(lost_tx_full, "dropped because the receiver took nothing for 20 ms")                                   \
+    X(lost_port_down, "dropped because nobody is connected to the receiver's port")
+
+struct hg_wan_port_stats {
+#define X(field, text) uint64_t field;
+    HG_WAN_PORT_COUNTERS(X)
+#undef X
+};
+
+struct hg_wan_link_stats {
+#define X(field, text) uint64_t field;
+    HG_WAN_LINK_COUNTERS(X)
+#undef X
+};
+
+/* A frame under way. */
+struct hg_wan_slot {
+    struct hg_packet packet;
+    uint64_t due_ns;
+    uint32_t next;
+};
+
+struct hg_wan_port {
+    struct hg_port *port;
+    uint8_t mac[6];
+    char name[HG_WAN_NAME_BYTES_MAX];
+    struct hg_wan_port_stats stats;
+};
+
+struct hg_wan_pair {
+    struct hg_wan_link link;
+    struct hg_wan_link_stats stats;
+    uint64_t behind_since_ns; /* the receiver refused a frame then and hasn't caught up since; 0 = it is not
+                                 behind */
+    uint32_t head;            /* oldest frame under way */
+    uint32_t tail;
+    uint32_t count;
+};
+
+struct hg_wan_switch {
+    struct hg_wan_slot *slots;
+    uint32_t slot_count;
+    uint32_t slot_free; /* head of the free list */
+    uint32_t slots_used;
+    uint32_t port_count;
+    uint64_t seed;
+    struct hg_wan_port ports[HG_WAN_PORTS_MAX];
+    struct hg_wan_pair pairs[HG_WAN_PORTS_MAX][HG_WAN_PORTS_MAX]; /* [from][to] */
+    uint16_t under_way[HG_WAN_PORTS_MAX]; /* [to]: bit set = from has frames under way */
+};
+
+/* `slots` stays the caller's and must outlive the switch; slot_count bounds the frames under way on all
+ * links. */
+void hg_wan_switch_init(struct hg_wan_switch *sw, struct hg_wan_slot *slots, uint32_t slot_count,
+                        uint64_t seed);
+
+/* Returns the port's index, -EEXIST when name or address is taken, -ENOSPC when all places are. */
+int hg_wan_switch_port_add(struct hg_wan_switch *sw, const char *name, const uint8_t mac[6],
+                           struct hg_port *port);
+
+/* Index of a port by name, -1 when there is none. */
+int hg_wan_switch_find(const struct hg_wan_switch *sw, const char *name);
+
+/* Begins the random sequences of all links anew. A link's own seed comes from the names of its two ports, so
+ * it does not depend on the order in which ports were added. */
+void hg_wan_switch_seed(struct hg_wan_switch *sw, uint64_t seed);
+
+/* A cut drops what is under way, too. */
+void hg_wan_switch_cut(struct hg_wan_switch *sw, uint32_t from, uint32_t to);
+void hg_wan_switch_restore(struct hg_wan_switch *sw, uint32_t from, uint32_t to);
+
+/* Takes n frames that port `from` received; they belong to the switch from here on. */
+void hg_wan_switch_receive(struct hg_wan_switch *sw, uint32_t from, struct hg_packet *packets, uint32_t n,
+                           uint64_t now_ns);
+
+/* Sends everything that is due. Returns how many frames went out. */
+uint32_t hg_wan_switch_deliver(struct hg_wan_switch *sw, uint64_t now_ns);
+
+/* When deliver() has something to do next; HG_TIME_NEVER when nothing is under way. */
+uint64_t hg_wan_switch_due_ns(const struct hg_wan_switch *sw, uint64_t now_ns);
+
+/* Gives every frame under way back to its port. */
+void hg_wan_switch_drain(struct hg_wan_switch *sw);
+
+#endif
