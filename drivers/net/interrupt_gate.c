@@ -11,36 +11,25 @@
 #include <rte_alarm.h>
 #include <rte_pause.h>
 
-#define ALARM_US      1
+/* The length of a window, at least. EAL calls an alarm that is due already again without looking at anything
+ * else, so this must be longer than what is left of the callback; when it wasn't, the next window makes up
+ * for it. */
+#define ALARM_US      50
 #define SPINS_MAX     2000
 #define SPIN_SLEEP_NS 20000
 
-/* `registry` guards the list and the flags; `processing` is held by the interrupt thread during a window
- * (taken in one call of the alarm, given back in the next, by the same thread) and by whoever must keep it
- * out. Order: processing, then registry. */
 static struct {
-    pthread_mutex_t registry;
-    pthread_mutex_t processing;
+    pthread_mutex_t mutex;
     pthread_cond_t changed;
     struct hg_burst_gate *gates[HG_INTERRUPT_GATES_MAX];
     uint32_t count;
-    bool armed;
-    bool window_open; /* interrupt thread only */
-    bool slack_set;   /* interrupt thread only */
-    _Atomic uint64_t hurry_until_ns;
-} gate_state = {.registry = PTHREAD_MUTEX_INITIALIZER, .processing = PTHREAD_MUTEX_INITIALIZER};
+    uint32_t lockers; /* threads between lock() and unlock(), or waiting to be */
+    bool holding;     /* the interrupt thread is held: it handles nothing */
+    bool armed;       /* the alarm is set or running */
+    uint64_t hurry_until_ns;
+} gate_state = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 static pthread_once_t condition_once = PTHREAD_ONCE_INIT;
-
-static void mutex_lock(pthread_mutex_t *mutex)
-{
-    hg_assert(pthread_mutex_lock(mutex) == 0);
-}
-
-static void mutex_unlock(pthread_mutex_t *mutex)
-{
-    hg_assert(pthread_mutex_unlock(mutex) == 0);
-}
 
 static void condition_init(void)
 {
@@ -49,6 +38,17 @@ static void condition_init(void)
     hg_assert(pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC) == 0);
     hg_assert(pthread_cond_init(&gate_state.changed, &attributes) == 0);
     pthread_condattr_destroy(&attributes);
+}
+
+static void state_lock(void)
+{
+    pthread_once(&condition_once, condition_init);
+    hg_assert(pthread_mutex_lock(&gate_state.mutex) == 0);
+}
+
+static void state_unlock(void)
+{
+    hg_assert(pthread_mutex_unlock(&gate_state.mutex) == 0);
 }
 
 static uint64_t now_ns(void)
@@ -81,47 +81,24 @@ void hg_burst_gate_unblock(struct hg_burst_gate *gate, uint32_t reason)
     atomic_fetch_and_explicit(&gate->blocked, ~reason, memory_order_seq_cst);
 }
 
-static void window_close(void)
+/* Held until the time is up and nobody wants it longer. Called with the mutex, which the waiting lets go. */
+static void hold(void)
 {
-    if (!gate_state.window_open)
-        return;
-    gate_state.window_open = false;
-    for (uint32_t i = 0; i < gate_state.count; i++)
-        hg_burst_gate_unblock(gate_state.gates[i], HG_BURST_BLOCK_INTERRUPT);
-    mutex_unlock(&gate_state.processing);
-}
-
-/* Blocks everyone first and waits afterwards, so that the waits overlap. */
-static void window_open(void)
-{
-    mutex_lock(&gate_state.processing);
-    for (uint32_t i = 0; i < gate_state.count; i++)
-        atomic_fetch_or_explicit(&gate_state.gates[i]->blocked, HG_BURST_BLOCK_INTERRUPT,
-                                 memory_order_seq_cst);
-    for (uint32_t i = 0; i < gate_state.count; i++)
-        burst_wait(gate_state.gates[i]);
-    gate_state.window_open = true;
-}
-
-static bool hold(void)
-{
-    mutex_lock(&gate_state.registry);
     uint64_t begin_ns = now_ns();
-    while (gate_state.count > 0) {
+    for (;;) {
         uint64_t current_ns = now_ns();
-        bool hurry = current_ns < atomic_load_explicit(&gate_state.hurry_until_ns, memory_order_relaxed);
+        bool hurry = current_ns < gate_state.hurry_until_ns;
         uint64_t end_ns = begin_ns + (hurry ? HG_INTERRUPT_HOLD_FAST_NS : HG_INTERRUPT_HOLD_NS);
-        if (current_ns >= end_ns)
-            break;
+        if (gate_state.lockers == 0 && (gate_state.count == 0 || current_ns >= end_ns))
+            return;
+        if (gate_state.lockers != 0) {
+            pthread_cond_wait(&gate_state.changed, &gate_state.mutex);
+            continue;
+        }
         struct timespec end = {.tv_sec = (time_t)(end_ns / HG_NS_PER_S),
                                .tv_nsec = (long)(end_ns % HG_NS_PER_S)};
-        pthread_cond_timedwait(&gate_state.changed, &gate_state.registry, &end);
+        pthread_cond_timedwait(&gate_state.changed, &gate_state.mutex, &end);
     }
-    bool goes_on = gate_state.count > 0;
-    if (!goes_on)
-        gate_state.armed = false;
-    mutex_unlock(&gate_state.registry);
-    return goes_on;
 }
 
 /* Runs in the interrupt thread. Between its return and its next call that thread handles all events that are
@@ -129,65 +106,92 @@ static bool hold(void)
 static void alarm_callback(void *argument)
 {
     (void)argument;
-    window_close();
-    if (!gate_state.slack_set) {
+    static bool slack_set;
+    if (!slack_set) {
         prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
-        gate_state.slack_set = true;
+        slack_set = true;
     }
-    if (!hold())
-        return;
-    window_open();
+    state_lock();
+    gate_state.holding = true;
+    for (uint32_t i = 0; i < gate_state.count; i++)
+        hg_burst_gate_unblock(gate_state.gates[i], HG_BURST_BLOCK_INTERRUPT);
+    pthread_cond_broadcast(&gate_state.changed);
+    hold();
+    gate_state.holding = false;
+    gate_state.armed = gate_state.count != 0;
+    /* Blocks everyone first and waits afterwards, so that the waits overlap. */
+    for (uint32_t i = 0; i < gate_state.count; i++)
+        atomic_fetch_or_explicit(&gate_state.gates[i]->blocked, HG_BURST_BLOCK_INTERRUPT,
+                                 memory_order_seq_cst);
+    for (uint32_t i = 0; i < gate_state.count; i++)
+        burst_wait(gate_state.gates[i]);
     /* Fails only when a few bytes can't be had; going on without would leave the ports blocked for ever. */
-    hg_assert(rte_eal_alarm_set(ALARM_US, alarm_callback, NULL) == 0);
+    if (gate_state.armed)
+        hg_assert(rte_eal_alarm_set(ALARM_US, alarm_callback, NULL) == 0);
+    state_unlock();
+}
+
+static int arm(void)
+{
+    if (gate_state.armed)
+        return 0;
+    if (rte_eal_alarm_set(ALARM_US, alarm_callback, NULL) != 0)
+        return -ENOMEM;
+    gate_state.armed = true;
+    return 0;
 }
 
 int hg_interrupt_gate_add(struct hg_burst_gate *gate)
 {
-    int rc = 0;
-    pthread_once(&condition_once, condition_init);
-    mutex_lock(&gate_state.processing);
-    mutex_lock(&gate_state.registry);
-    if (gate_state.count == HG_INTERRUPT_GATES_MAX) {
-        rc = -ENOSPC;
-    } else if (!gate_state.armed && rte_eal_alarm_set(ALARM_US, alarm_callback, NULL) != 0) {
-        rc = -ENOMEM;
-    } else {
-        gate_state.armed = true;
+    int rc = -ENOSPC;
+    state_lock();
+    if (gate_state.count < HG_INTERRUPT_GATES_MAX)
+        rc = arm();
+    if (rc == 0) {
+        if (!gate_state.holding)
+            hg_burst_gate_block(gate, HG_BURST_BLOCK_INTERRUPT);
         gate_state.gates[gate_state.count++] = gate;
+        pthread_cond_broadcast(&gate_state.changed);
     }
-    mutex_unlock(&gate_state.registry);
-    mutex_unlock(&gate_state.processing);
+    state_unlock();
     return rc;
 }
 
 void hg_interrupt_gate_remove(struct hg_burst_gate *gate)
 {
-    mutex_lock(&gate_state.processing);
-    mutex_lock(&gate_state.registry);
+    state_lock();
     for (uint32_t i = 0; i < gate_state.count; i++) {
         if (gate_state.gates[i] == gate)
             gate_state.gates[i] = gate_state.gates[--gate_state.count];
     }
-    pthread_cond_signal(&gate_state.changed);
-    mutex_unlock(&gate_state.registry);
-    mutex_unlock(&gate_state.processing);
+    hg_burst_gate_unblock(gate, HG_BURST_BLOCK_INTERRUPT);
+    pthread_cond_broadcast(&gate_state.changed);
+    state_unlock();
 }
 
 void hg_interrupt_gate_lock(void)
 {
-    mutex_lock(&gate_state.processing);
+    state_lock();
+    gate_state.lockers++;
+    hg_assert(arm() == 0);
+    while (!gate_state.holding)
+        pthread_cond_wait(&gate_state.changed, &gate_state.mutex);
+    state_unlock();
 }
 
 void hg_interrupt_gate_unlock(void)
 {
-    mutex_unlock(&gate_state.processing);
+    state_lock();
+    hg_assert(gate_state.lockers > 0);
+    gate_state.lockers--;
+    pthread_cond_broadcast(&gate_state.changed);
+    state_unlock();
 }
 
 void hg_interrupt_gate_hurry(void)
 {
-    pthread_once(&condition_once, condition_init);
-    atomic_store_explicit(&gate_state.hurry_until_ns, now_ns() + HG_INTERRUPT_HURRY_NS, memory_order_relaxed);
-    mutex_lock(&gate_state.registry);
-    pthread_cond_signal(&gate_state.changed);
-    mutex_unlock(&gate_state.registry);
+    state_lock();
+    gate_state.hurry_until_ns = now_ns() + HG_INTERRUPT_HURRY_NS;
+    pthread_cond_broadcast(&gate_state.changed);
+    state_unlock();
 }

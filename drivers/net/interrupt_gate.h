@@ -4,14 +4,15 @@
  *
  * Why: memif's control channel is served by EAL's interrupt thread. When the peer dies, that thread unmaps
  * the rings, whatever the worker does at that moment; a worker in rte_eth_rx_burst() then reads unmapped
- * memory and the process dies of its neighbour's death. DPDK has no lock between the two. So the interrupt
- * thread is held inside an alarm callback, and is let out only in short windows during which every gated
- * port's bursts return 0:
+ * memory and the process dies of its neighbour's death. DPDK has no lock between the two. So while a gated
+ * port is in use the interrupt thread is held inside an alarm callback, and is let out only in short windows
+ * during which bursts on those ports return 0:
  *
  *     held (HOLD) -> block all ports, wait until no worker is in a burst -> window: handle what is pending ->
  * held ...
  *
  * A burst costs the worker one exchange more. A worker that sleeps is not in a burst, so nobody waits for it.
+ * With no port under the gate the interrupt thread runs free: connecting is as fast as ever.
  */
 #ifndef HG_NET_INTERRUPT_GATE_H
 #define HG_NET_INTERRUPT_GATE_H
@@ -20,14 +21,14 @@
 
 #include <stdatomic.h>
 
-#define HG_INTERRUPT_HOLD_NS (10 * HG_NS_PER_MS) /* between two windows */
+#define HG_INTERRUPT_HOLD_NS (20 * HG_NS_PER_MS) /* between two windows; a window lasts 0.1 ms */
 #define HG_INTERRUPT_HOLD_FAST_NS                                                                            \
     (2 * HG_NS_PER_MS) /* the same for a second after hg_interrupt_gate_hurry() */
 #define HG_INTERRUPT_HURRY_NS  HG_NS_PER_S
 #define HG_INTERRUPT_GATES_MAX 64
 
 /* Why bursts of a port are refused; bits. */
-#define HG_BURST_BLOCK_PARKED    1u /* housekeeping stops or starts the device */
+#define HG_BURST_BLOCK_PARKED    1u /* the link is down, or housekeeping stops or starts the device */
 #define HG_BURST_BLOCK_INTERRUPT 2u /* a window of the interrupt thread */
 
 /* One a port. `in_burst` is written by the worker only, `blocked` by everyone else. Zero is a working start.
@@ -58,14 +59,15 @@ static inline void hg_burst_gate_leave(struct hg_burst_gate *gate)
 void hg_burst_gate_block(struct hg_burst_gate *gate, uint32_t reason);
 void hg_burst_gate_unblock(struct hg_burst_gate *gate, uint32_t reason);
 
-/* Puts a port under the gate / takes it out again. Any thread; EAL must run. add returns 0, -ENOSPC when all
- * places are taken, or -ENOMEM when the alarm can't be set. After remove() returns the gate is not touched
- * any more. */
+/* Puts a port under the gate, before its bursts are allowed; they begin when the interrupt thread is held.
+ * Any thread but EAL's; EAL must run. Returns 0, -ENOSPC when all places are taken, or -ENOMEM when the alarm
+ * can't be set. */
 int hg_interrupt_gate_add(struct hg_burst_gate *gate);
+/* Takes it out again. The caller has blocked its bursts for a reason of its own. */
 void hg_interrupt_gate_remove(struct hg_burst_gate *gate);
 
 /* Between these two the interrupt thread handles nothing: for stopping and closing a device. Not recursive.
- */
+ * Waits for what that thread is doing. */
 void hg_interrupt_gate_lock(void);
 void hg_interrupt_gate_unlock(void);
 

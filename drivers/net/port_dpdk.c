@@ -7,9 +7,11 @@
 #include <stdlib.h>
 
 #include <rte_dev.h>
+#include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
+#include <rte_mbuf_pool_ops.h>
 
 #define DESCRIPTORS_WANTED   1024
 #define POOL_CACHE_PACKETS   256
@@ -53,8 +55,9 @@ struct port_dpdk {
     /* Housekeeping only. */
     HG_CACHE_ALIGNED struct port_housekeeping_stats housekeeping;
     enum device_phase phase;
-    bool restarts; /* a client that has to be stopped and started to connect again */
-    bool gated;
+    bool restarts;   /* a client that has to be stopped and started to connect again */
+    bool gated;      /* its rings may be unmapped by the interrupt thread */
+    bool under_gate; /* is gated, and up */
     bool pool_owned;
     bool wakes; /* receive interrupts are on */
     bool was_up;
@@ -199,9 +202,36 @@ static void port_release(struct hg_port *base, struct hg_packet *packets, uint32
 
 uint32_t hg_port_pool_packet_bytes(uint32_t frame_bytes_max)
 {
+    struct rte_mempool_objsz size;
     uint64_t room = hg_align_up(RTE_PKTMBUF_HEADROOM + (uint64_t)frame_bytes_max, RTE_CACHE_LINE_SIZE);
-    /* mbuf, its object header, and the pool's own pointer to it. */
-    return (uint32_t)(room + sizeof(struct rte_mbuf) + 2 * RTE_CACHE_LINE_SIZE);
+    rte_mempool_calc_obj_size((uint32_t)(sizeof(struct rte_mbuf) + room), 0, &size);
+    return size.total_size +
+           2 * sizeof(void *); /* and the pool's own pointers to it, in a ring of a power of two */
+}
+
+/* rte_pktmbuf_pool_create() in its parts, for one flag: on normal pages DPDK keeps objects from crossing a
+ * page, so that one of 2.4 KB costs 4 KB. No device that could mind (no DMA) works on normal pages. */
+static struct rte_mempool *mempool_create(const char *name, uint32_t packets, uint16_t room, int numa_node)
+{
+    uint32_t cache = packets >= 8 * POOL_CACHE_PACKETS ? POOL_CACHE_PACKETS : 0;
+    unsigned int flags = rte_eal_has_hugepages() ? 0 : RTE_MEMPOOL_F_NO_IOVA_CONTIG;
+    struct rte_pktmbuf_pool_private private = {.mbuf_data_room_size = room};
+    struct rte_mempool *mempool =
+        rte_mempool_create_empty(name, packets, (unsigned int)sizeof(struct rte_mbuf) + room, cache,
+                                 sizeof(private), numa_node < 0 ? SOCKET_ID_ANY : numa_node, flags);
+    if (mempool == NULL)
+        return NULL;
+    int rc = rte_mempool_set_ops_byname(mempool, rte_mbuf_best_mempool_ops(), NULL);
+    rte_pktmbuf_pool_init(mempool, &private);
+    if (rc == 0)
+        rc = rte_mempool_populate_default(mempool);
+    if (rc < 0) {
+        rte_mempool_free(mempool);
+        rte_errno = -rc;
+        return NULL;
+    }
+    rte_mempool_obj_iter(mempool, rte_pktmbuf_init, NULL);
+    return mempool;
 }
 
 struct hg_port_pool *hg_port_pool_create(const char *name, uint32_t packets, uint32_t frame_bytes_max,
@@ -211,10 +241,8 @@ struct hg_port_pool *hg_port_pool_create(const char *name, uint32_t packets, uin
     hg_assert(frame_bytes_max <= HG_PORT_FRAME_BYTES_MAX + 1024);
     struct hg_port_pool *pool = calloc(1, sizeof(*pool));
     hg_assert(pool != NULL);
-    uint32_t cache = packets >= 8 * POOL_CACHE_PACKETS ? POOL_CACHE_PACKETS : 0;
     pool->frame_bytes_max = frame_bytes_max;
-    pool->mempool = rte_pktmbuf_pool_create(name, packets, cache, 0, (uint16_t)room,
-                                            numa_node < 0 ? SOCKET_ID_ANY : numa_node);
+    pool->mempool = mempool_create(name, packets, (uint16_t)room, numa_node);
     if (pool->mempool != NULL)
         return pool;
     snprintf(error, error_bytes,
@@ -399,7 +427,6 @@ static void device_start_try(struct port_dpdk *port)
     rte_eth_promiscuous_enable(port->id); /* not every device can, and those that can't need not */
     port->phase = DEVICE_STARTED;
     snprintf(port->problem, sizeof(port->problem), "port %s: started, the link is not up yet", port->name);
-    hg_burst_gate_unblock(&port->gate, HG_BURST_BLOCK_PARKED);
 }
 
 static int port_pool_take(struct port_dpdk *port, const struct hg_port_dpdk_options *options, char *error,
@@ -432,22 +459,38 @@ static int port_set_up(struct port_dpdk *port, const struct hg_port_dpdk_options
         rc = device_configure(port, options, error, error_bytes);
     if (rc == 0)
         rc = device_address(port, options->mac, error, error_bytes);
-    if (rc != 0)
-        return rc;
+    return rc;
+}
+
+/* Bursts are refused from open on until the link is up, and again when it is down. */
+static void bursts_stop(struct port_dpdk *port)
+{
     hg_burst_gate_block(&port->gate, HG_BURST_BLOCK_PARKED);
-    if (port->gated && hg_interrupt_gate_add(&port->gate) != 0) {
-        port->gated = false;
-        snprintf(error, error_bytes, "port %s: more than %d memif ports in one process", port->name,
-                 HG_INTERRUPT_GATES_MAX);
-        return -ENOSPC;
+    if (port->gated && port->under_gate)
+        hg_interrupt_gate_remove(&port->gate);
+    port->under_gate = false;
+}
+
+static bool bursts_start(struct port_dpdk *port)
+{
+    if (port->gated && !port->under_gate) {
+        int rc = hg_interrupt_gate_add(&port->gate);
+        if (rc != 0) {
+            snprintf(port->problem, sizeof(port->problem),
+                     "port %s: can't be guarded: %s (at most %d memif ports)", port->name, strerror(-rc),
+                     HG_INTERRUPT_GATES_MAX);
+            return false;
+        }
+        port->under_gate = true;
     }
-    return 0;
+    hg_burst_gate_unblock(&port->gate, HG_BURST_BLOCK_PARKED);
+    return true;
 }
 
 static void device_unplug(struct port_dpdk *port)
 {
     struct rte_eth_dev_info info;
-    hg_burst_gate_block(&port->gate, HG_BURST_BLOCK_PARKED);
+    bursts_stop(port);
     hg_interrupt_gate_lock();
     struct rte_device *device = rte_eth_dev_info_get(port->id, &info) == 0 ? info.device : NULL;
     rte_eth_dev_stop(port->id);
@@ -470,6 +513,7 @@ struct hg_port *hg_port_dpdk_open(const struct hg_port_dpdk_options *options, ch
     port->port.mtu_bytes = options->mtu_bytes != 0 ? options->mtu_bytes : RTE_ETHER_MTU;
     port->frame_bytes_max = (uint32_t)port->port.mtu_bytes + FRAME_OVER_MTU_BYTES;
     port->retry_ns = HG_PORT_DPDK_RETRY_NS_MIN;
+    hg_burst_gate_block(&port->gate, HG_BURST_BLOCK_PARKED);
     snprintf(port->name, sizeof(port->name), "%s", options->name);
     if (device_plug(port, options->devargs, error, error_bytes) != 0) {
         free(port);
@@ -495,8 +539,6 @@ void hg_port_dpdk_close(struct hg_port *base)
 {
     struct port_dpdk *port = port_of(base);
     device_unplug(port);
-    if (port->gated)
-        hg_interrupt_gate_remove(&port->gate);
     if (port->pool_owned)
         hg_port_pool_destroy(port->pool);
     free(port);
@@ -508,7 +550,6 @@ static void device_stop(struct port_dpdk *port)
 {
     /* The interrupt thread stays out: it may be in the middle of this port's handshake. */
     hg_interrupt_gate_lock();
-    hg_burst_gate_block(&port->gate, HG_BURST_BLOCK_PARKED);
     rte_eth_dev_stop(port->id);
     hg_interrupt_gate_unlock();
     port->phase = DEVICE_STOPPED;
@@ -532,8 +573,12 @@ static void link_set(struct port_dpdk *port, bool up)
 {
     if (up == __atomic_load_n(&port->port.link_up, __ATOMIC_RELAXED))
         return;
+    if (up && !bursts_start(port))
+        return;
     __atomic_store_n(&port->port.link_up, up, __ATOMIC_RELEASE);
     if (!up) {
+        bursts_stop(port);
+        hg_interrupt_gate_hurry();
         snprintf(port->problem, sizeof(port->problem), "port %s: %s", port->name,
                  port->restarts ? "the other side closed the connection; trying again" : "the link is down");
         return;

@@ -5,9 +5,9 @@
  *
  * Threads: open, close, maintain, problem and stats belong to one housekeeping thread; the four functions of
  * struct hg_port belong to one worker. They may be the same thread. Housekeeping stops and starts the device
- * behind the worker's back: while it does, receive() and transmit() return 0 (drivers/net/interrupt_gate.h).
- * So transmit() may take nothing for some microseconds on a port that is well; keep the packets and try
- * again.
+ * behind the worker's back: while it does, and while the link is down, receive() and transmit() return 0 (see
+ * drivers/net/interrupt_gate.h). So transmit() may take nothing for some hundred microseconds on a port that
+ * is well; keep the packets and try again.
  *
  * A packet received or allocated through one of these ports may be transmitted or released through any other
  * one.
@@ -19,7 +19,7 @@
 
 #define HG_PORT_DPDK_RETRY_NS_MIN   (50 * HG_NS_PER_MS) /* between two attempts to connect; doubles ... */
 #define HG_PORT_DPDK_RETRY_NS_MAX   HG_NS_PER_S         /* ... up to this */
-#define HG_PORT_DPDK_CONNECT_NS_MAX HG_NS_PER_S         /* a handshake that takes longer is begun anew */
+#define HG_PORT_DPDK_CONNECT_NS_MAX (5 * HG_NS_PER_S)   /* a handshake that takes longer is begun anew */
 #define HG_PORT_DPDK_PACKETS_OWN    4095                /* size of a port's own pool unless told */
 
 /* X(field, text). The first group is the worker's, the second housekeeping's. */

@@ -57,7 +57,7 @@ const char *hg_wan_impairment_problem(const struct hg_wan_impairment *impairment
 void hg_wan_link_seed(struct hg_wan_link *link, uint64_t seed)
 {
     link->loss_random = mix(seed ^ UINT64_C(0x6c6f7373));
-    link->jitter_seed = mix(seed ^ UINT64_C(0x6a6974746572));
+    link->wander_seed = mix(seed ^ UINT64_C(0x6a6974746572));
     link->losing = false;
 }
 
@@ -79,7 +79,7 @@ void hg_wan_link_set(struct hg_wan_link *link, const struct hg_wan_impairment *i
     }
     /* Between two knots the delay changes by at most 2 * jitter in 4 * jitter of time: frames come closer
      * together or drift apart by half, and never change places. */
-    link->jitter_knot_ns = hg_max_u64(4 * impairment->jitter_ns, JITTER_KNOT_NS_MIN);
+    link->wander_knot_ns = hg_max_u64(4 * impairment->jitter_ns, JITTER_KNOT_NS_MIN);
     link->busy_fraction = 0;
     if (impairment->rate_bits == 0)
         link->busy_until_ns = 0;
@@ -113,7 +113,7 @@ static bool loss_draw(struct hg_wan_link *link)
 static uint64_t delay_at_knot_ns(const struct hg_wan_link *link, uint64_t knot)
 {
     uint64_t span_ns = 2 * link->impairment.jitter_ns + 1;
-    uint64_t offset_ns = (uint64_t)(((hg_u128)mix(link->jitter_seed + mix(knot)) * span_ns) >> 64);
+    uint64_t offset_ns = (uint64_t)(((hg_u128)mix(link->wander_seed + mix(knot)) * span_ns) >> 64);
     return link->impairment.delay_ns - link->impairment.jitter_ns + offset_ns;
 }
 
@@ -121,12 +121,12 @@ static uint64_t delay_ns(const struct hg_wan_link *link, uint64_t at_ns)
 {
     if (link->impairment.jitter_ns == 0)
         return link->impairment.delay_ns;
-    uint64_t knot = at_ns / link->jitter_knot_ns;
-    uint64_t into_ns = at_ns % link->jitter_knot_ns;
+    uint64_t knot = at_ns / link->wander_knot_ns;
+    uint64_t into_ns = at_ns % link->wander_knot_ns;
     uint64_t left = delay_at_knot_ns(link, knot);
     uint64_t right = delay_at_knot_ns(link, knot + 1);
-    hg_u128 sum = (hg_u128)left * (link->jitter_knot_ns - into_ns) + (hg_u128)right * into_ns;
-    return (uint64_t)(sum / link->jitter_knot_ns);
+    hg_u128 sum = (hg_u128)left * (link->wander_knot_ns - into_ns) + (hg_u128)right * into_ns;
+    return (uint64_t)(sum / link->wander_knot_ns);
 }
 
 /* Puts the frame behind what the transmitter still has to send; false when the queue has no room for it. An

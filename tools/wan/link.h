@@ -46,8 +46,8 @@ struct hg_wan_link {
     uint64_t loss_random; /* generator's state */
     uint64_t loss_enter;  /* chance of good -> bad (or of a single loss), of 2^64 */
     uint64_t loss_leave;  /* chance of bad -> good */
-    uint64_t jitter_seed;
-    uint64_t jitter_knot_ns;
+    uint64_t wander_seed;
+    uint64_t wander_knot_ns;
     uint64_t busy_until_ns; /* the transmitter */
     uint64_t busy_fraction; /* what the nanoseconds above left over, in 1/rate ns */
     uint64_t due_last_ns;

@@ -15,7 +15,7 @@
 #define HG_WAN_PORTS_MAX      16
 #define HG_WAN_NAME_BYTES_MAX 32
 /* How long a frame that is due waits for a receiver that takes nothing, before it is dropped. */
-#define HG_WAN_TX_WAIT_NS  (20 * HG_NS_PER_MS)
+#define HG_WAN_TX_WAIT_NS  (100 * HG_NS_PER_MS)
 #define HG_WAN_TX_RETRY_NS (20 * HG_NS_PER_US)
 
 /* X(field, text) */
@@ -36,7 +36,7 @@
     X(lost_cut, "dropped because the link is cut")                                                           \
     X(lost_memory, "dropped because the emulator's memory was full (--mem)")                                 \
     X(lost_too_big, "dropped because the receiver's MTU is smaller")                                         \
-    X(lost_tx_full, "dropped because the receiver took nothing for 20 ms")                                   \
+    X(lost_tx_full, "dropped because the receiver took nothing for 100 ms")                                  \
     X(lost_port_down, "dropped because nobody is connected to the receiver's port")
 
 struct hg_wan_port_stats {

@@ -202,7 +202,7 @@ static void test_memory(void)
     CU_ASSERT_EQUAL(outstanding, 0);
 }
 
-/* A receiver that takes nothing gets 20 ms, one that isn't there none; what it takes late is in order. */
+/* A receiver that takes nothing gets a while, one that isn't there none; what it takes late is in order. */
 static void test_receiver_full(void)
 {
     fresh();

@@ -348,7 +348,9 @@ static void test_pool_shared(void)
     struct hg_port *b = hg_port_dpdk_open(&options, error, sizeof(error));
     CU_ASSERT_PTR_NOT_NULL_FATAL(a);
     CU_ASSERT_PTR_NOT_NULL_FATAL(b);
-    CU_ASSERT_EQUAL(a->receive(a, packets, 8), 8);
+    CU_ASSERT_EQUAL(a->receive(a, packets, 8), 0); /* not before the link is seen */
+    CU_ASSERT_TRUE_FATAL(wait_link(a, b, true));
+    CU_ASSERT_EQUAL_FATAL(a->receive(a, packets, 8), 8);
     CU_ASSERT_EQUAL(hg_port_pool_free_count(pool), 255 - 8);
     CU_ASSERT_EQUAL(b->transmit(b, packets, 8), 8);
     CU_ASSERT_EQUAL(hg_port_pool_free_count(pool), 255);
