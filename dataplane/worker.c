@@ -96,6 +96,7 @@ struct hg_worker *hg_worker_init(const struct hg_worker_config *config)
         .cluster = config->cluster,
         .region = config->region,
         .streams_max = config->streams_max,
+        .batch_raw_bytes_max = config->batch_raw_bytes_max,
         .clock = config->clock,
         .events = &worker->events,
     };
@@ -218,7 +219,10 @@ static bool worker_run(struct hg_worker *worker, uint64_t *deadline_ns)
     hg_clients_publish(worker->clients);
     did |= hg_link_transmit(&worker->link, worker->now_ns) > 0;
     *deadline_ns = hg_min_u64(*deadline_ns, hg_link_deadline_ns(&worker->link));
-    *deadline_ns = hg_min_u64(*deadline_ns, hg_streams_deadline_ns(worker->streams));
+    /* A batch that is due and still open waits for the log, which has its own events: no reason to spin. */
+    uint64_t seal_ns = hg_streams_deadline_ns(worker->streams);
+    if (seal_ns > worker->now_ns)
+        *deadline_ns = hg_min_u64(*deadline_ns, seal_ns);
     *deadline_ns = hg_min_u64(*deadline_ns, worker->tick_ns + HG_WORKER_TICK_NS);
     return did;
 }

@@ -28,6 +28,7 @@ struct hg_worker_config {
     uint32_t streams_max;           /* <= HG_WORKER_STREAMS_MAX */
     uint32_t peers_max;             /* <= HG_PEERS_MAX */
     uint32_t packets_in_flight_max; /* power of two */
+    uint32_t batch_raw_bytes_max;   /* of batches that originate here; 0 = the format's limits */
     uint64_t receive_bytes_default; /* credit to each peer; 0 = default */
     struct hg_mailbox *inbox;       /* from housekeeping */
     struct hg_mailbox *outbox;      /* to housekeeping */

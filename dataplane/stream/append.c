@@ -149,6 +149,24 @@ static enum hg_append_reason append_check(struct hg_streams *streams, struct hg_
     return HG_APPEND_OK;
 }
 
+static uint32_t frame_bytes(const struct hg_frame *frame)
+{
+    uint64_t bytes = sizeof(struct hg_frame_header) +
+                     (frame->client_id != 0 ? sizeof(struct hg_frame_client) : 0) + frame->key_bytes +
+                     (uint64_t)frame->data_bytes;
+    return (uint32_t)hg_min_u64(hg_align_up(bytes, HG_FRAME_ALIGN_BYTES), UINT32_MAX);
+}
+
+/* As hg_batch_builder_add, within the limit that this worker's log sets to batches. */
+static int batch_add(const struct hg_streams *streams, struct hg_batch_builder *builder,
+                     const struct hg_frame *frame)
+{
+    uint64_t raw_bytes_max = streams->config.batch_raw_bytes_max;
+    if (raw_bytes_max != 0 && (uint64_t)builder->raw_bytes + frame_bytes(frame) > raw_bytes_max)
+        return builder->frame_count > 0 ? -ENOSPC : -EINVAL;
+    return hg_batch_builder_add(builder, frame);
+}
+
 static enum hg_append_reason append_frame(struct hg_streams *streams, uint32_t slot, struct hg_frame *frame,
                                           uint64_t now_ns)
 {
@@ -159,11 +177,11 @@ static enum hg_append_reason append_frame(struct hg_streams *streams, uint32_t s
     if (s->raw_slot < 0 && !stream_open_batch(streams, slot, now_ns))
         return HG_APPEND_WOULD_BLOCK;
     reason = stamp(streams, frame, now_ns);
-    int rc = reason == HG_APPEND_OK ? hg_batch_builder_add(&s->builder, frame) : -EINVAL;
+    int rc = reason == HG_APPEND_OK ? batch_add(streams, &s->builder, frame) : -EINVAL;
     if (rc == -ENOSPC) {
         if (!stream_seal(streams, slot) || !stream_open_batch(streams, slot, now_ns))
             return HG_APPEND_WOULD_BLOCK;
-        rc = hg_batch_builder_add(&s->builder, frame);
+        rc = batch_add(streams, &s->builder, frame);
         hg_assert(rc != -ENOSPC);
     }
     if (rc != 0) {

@@ -106,6 +106,9 @@ struct hg_streams_config {
     uint64_t cluster;
     uint16_t region;
     uint32_t streams_max; /* <= HG_STREAMS_MAX */
+    /* Frames of a batch at most; 0 = the format's limits. A log with smaller writes than the format's needs
+     * it: a frame that is larger is refused. */
+    uint32_t batch_raw_bytes_max;
     struct hg_clock *clock;
     struct hg_event_sink *events;
 };

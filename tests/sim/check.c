@@ -1,0 +1,506 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The invariants. What a node has once said to be durable is a promise for the rest of the run.
+ */
+#include "tests/sim/sim.h"
+
+#include <stdlib.h>
+#include <xxhash.h>
+
+#define VARIANT_SHIFT 56
+#define DIVERGED_NS   (20 * HG_NS_PER_S) /* a run that ends diverged is watched this long */
+#define OUTER_BYTES   HG_WIRE_OUTER_BYTES
+
+static int letter_of(uint32_t node)
+{
+    return (int)('A' + node);
+}
+
+/* The peers of a node are all the others, in order. */
+static uint32_t node_of_peer(uint32_t node, uint32_t peer)
+{
+    return peer < node ? peer : peer + 1;
+}
+
+/* ---- chains: equal position and history mean equal bytes ---- */
+
+static uint32_t history_at(const struct sim_flow *flow, uint32_t history, uint64_t lsn_end)
+{
+    return flow->fork_lsn != 0 && lsn_end > flow->fork_lsn ? history : 0;
+}
+
+static struct sim_chain *chain_find(struct sim_flow *flow, uint32_t history, uint64_t lsn_end)
+{
+    uint32_t mask = flow->chain_max - 1;
+    uint32_t at = (uint32_t)((lsn_end * 2 + history) * UINT64_C(0x9e3779b97f4a7c15) >> 40) & mask;
+    while (flow->chains[at].lsn_end != 0 &&
+           (flow->chains[at].lsn_end != lsn_end || flow->chains[at].history != history))
+        at = (at + 1) & mask;
+    return &flow->chains[at];
+}
+
+static void chains_grow(struct sim_flow *flow)
+{
+    struct sim_chain *old = flow->chains;
+    uint32_t old_max = flow->chain_max;
+    flow->chain_max = old_max == 0 ? 1024 : old_max * 2;
+    flow->chains = calloc(flow->chain_max, sizeof(flow->chains[0]));
+    hg_assert(flow->chains != NULL);
+    for (uint32_t i = 0; i < old_max; i++)
+        if (old[i].lsn_end != 0)
+            *chain_find(flow, old[i].history, old[i].lsn_end) = old[i];
+    free(old);
+}
+
+void hg_sim_check_chain(struct sim_world *world, struct sim_flow *flow, uint32_t node, uint64_t lsn_end,
+                        const uint8_t chain[16])
+{
+    if (flow->chain_count * 2 >= flow->chain_max)
+        chains_grow(flow);
+    uint32_t history = history_at(flow, flow->places[node].history, lsn_end);
+    struct sim_chain *known = chain_find(flow, history, lsn_end);
+    if (known->lsn_end == 0) {
+        known->lsn_end = lsn_end;
+        known->history = history;
+        memcpy(known->chain, chain, sizeof(known->chain));
+        flow->chain_count++;
+    } else if (memcmp(known->chain, chain, sizeof(known->chain)) != 0) {
+        hg_sim_violation(world, "chain",
+                         "stream s%u has another chain at %llu on node %c than it had elsewhere or before",
+                         flow->index, (unsigned long long)lsn_end, letter_of(node));
+    }
+}
+
+/* ---- batches as they are read back ---- */
+
+static bool frame_equal(const struct hg_frame *a, const struct hg_frame *b)
+{
+    return a->lsn == b->lsn && a->span == b->span && a->op == b->op && a->key_bytes == b->key_bytes &&
+           a->data_bytes == b->data_bytes && a->table_id == b->table_id &&
+           a->transaction_id == b->transaction_id && a->client_id == b->client_id &&
+           a->client_sequence == b->client_sequence && memcmp(a->key, b->key, a->key_bytes) == 0 &&
+           memcmp(a->data, b->data, a->data_bytes) == 0;
+}
+
+/* Returns the variant of the batch's frames. */
+static uint32_t frames_check(struct sim_node *node, struct sim_flow *flow,
+                             const struct hg_batch_header *header)
+{
+    struct sim_world *world = node->world;
+    const uint8_t *frames;
+    uint32_t frames_bytes, offset = 0, variant = 0;
+    struct hg_frame frame, wanted;
+    if (hg_batch_open(header, world->open_memory, 2u << 20, &frames, &frames_bytes) != HG_BATCH_REASON_OK ||
+        hg_batch_check_frames(header, frames, frames_bytes) != HG_BATCH_REASON_OK)
+        hg_sim_violation(world, "batch", "the batch of s%u at %llu does not open on node %c", flow->index,
+                         (unsigned long long)header->lsn_first, letter_of(node->index));
+    for (uint32_t i = 0; hg_frame_next(frames, frames_bytes, header->hlc_base, &offset, &frame) == 1; i++) {
+        uint32_t own = (uint32_t)(frame.transaction_id >> VARIANT_SHIFT);
+        variant = i == 0 ? own : variant;
+        hg_sim_frame(world, flow, own, frame.lsn, &wanted, world->frame_memory);
+        if (!frame_equal(&frame, &wanted) || own != variant || own > flow->variant)
+            hg_sim_violation(world, "bytes",
+                             "the frame of s%u at %llu on node %c is not what its producer made", flow->index,
+                             (unsigned long long)frame.lsn, letter_of(node->index));
+    }
+    world->sometimes[SIM_batches_read_back]++;
+    world->sometimes[header->codec == HG_CODEC_LZ4 ? SIM_batches_compressed : SIM_batches_stored_raw]++;
+    return variant;
+}
+
+static void history_check(struct sim_node *node, struct sim_flow *flow, const struct hg_batch_header *header,
+                          uint32_t variant)
+{
+    struct sim_place *place = &flow->places[node->index];
+    if (flow->fork_lsn == 0 || header->lsn_first < flow->fork_lsn) {
+        if (variant != 0)
+            hg_sim_violation(node->world, "history",
+                             "s%u has bytes of the new history at %llu, before it began", flow->index,
+                             (unsigned long long)header->lsn_first);
+        return;
+    }
+    bool beyond = place->read_end > flow->fork_lsn;
+    if (beyond && variant != place->history)
+        hg_sim_violation(
+            node->world, "mixed_histories",
+            "node %c read s%u to %llu in history %u and now has %llu of history %u; they part at %llu",
+            letter_of(node->index), flow->index, (unsigned long long)place->read_end, place->history,
+            (unsigned long long)header->lsn_first, variant, (unsigned long long)flow->fork_lsn);
+    place->history = variant;
+}
+
+static void order_check(struct sim_node *node, struct sim_flow *flow, const struct hg_batch_header *header)
+{
+    static const uint8_t zero[16];
+    const struct sim_place *place = &flow->places[node->index];
+    const uint8_t *previous = place->read_chain;
+    uint64_t expected = place->read_next;
+    if (expected == 0 && header->lsn_first == flow->plan->lsn_start) {
+        expected = header->lsn_first;
+        previous = zero;
+    }
+    if (expected == 0) { /* the log's tail: nothing may be missing between what was read before and here */
+        if (flow->plan->consumer && header->lsn_first > hg_max_u64(place->read_end, flow->plan->lsn_start))
+            hg_sim_violation(node->world, "retention",
+                             "node %c has s%u from %llu on, its registered reader is only at %llu",
+                             letter_of(node->index), flow->index, (unsigned long long)header->lsn_first,
+                             (unsigned long long)place->read_end);
+        return;
+    }
+    if (header->lsn_first != expected || memcmp(header->chain_previous, previous, sizeof(zero)) != 0)
+        hg_sim_violation(node->world, "order", "node %c has s%u from %llu on after %llu, %s",
+                         letter_of(node->index), flow->index, (unsigned long long)header->lsn_first,
+                         (unsigned long long)expected,
+                         header->lsn_first != expected ? "not contiguous" : "of another chain");
+}
+
+static struct sim_flow *flow_of(struct sim_world *world, uint64_t stream)
+{
+    for (uint32_t i = 0; i < world->plan->flow_count; i++)
+        if (world->flows[i].stream == stream)
+            return &world->flows[i];
+    return NULL;
+}
+
+void hg_sim_check_batch(struct sim_node *node, const struct hg_batch_header *header)
+{
+    struct sim_world *world = node->world;
+    struct sim_flow *flow = flow_of(world, header->stream);
+    if (flow == NULL)
+        hg_sim_violation(world, "stream", "node %c has a batch of a stream that nobody has",
+                         letter_of(node->index));
+    struct sim_place *place = &flow->places[node->index];
+    if (hg_batch_verify(header, hg_batch_bytes(header)) != HG_BATCH_REASON_OK)
+        hg_sim_violation(world, "batch", "the batch of s%u at %llu fails its checks on node %c", flow->index,
+                         (unsigned long long)header->lsn_first, letter_of(node->index));
+    if (header->lsn_end > flow->lsn_produced)
+        hg_sim_violation(world, "invented", "node %c has s%u to %llu, produced is %llu",
+                         letter_of(node->index), flow->index, (unsigned long long)header->lsn_end,
+                         (unsigned long long)flow->lsn_produced);
+    uint32_t variant = frames_check(node, flow, header);
+    history_check(node, flow, header, variant);
+    order_check(node, flow, header);
+    hg_sim_check_chain(world, flow, node->index, header->lsn_end, header->chain);
+    place->read_next = header->lsn_end;
+    place->read_end = hg_max_u64(place->read_end, header->lsn_end);
+    memcpy(place->read_chain, header->chain, sizeof(place->read_chain));
+}
+
+/* ---- positions ---- */
+
+static void fork_begin(struct sim_node *node, struct sim_flow *flow, const struct hg_stream_state *s)
+{
+    flow->fork_due = false;
+    flow->fork_lsn = hg_max_u64(s->lsn_durable, flow->plan->lsn_start);
+    flow->variant = 1;
+    flow->places[node->index].history = 1;
+    hg_sim_trace(node->world, "s%u goes on at %llu with other bytes", flow->index,
+                 (unsigned long long)flow->fork_lsn);
+}
+
+static void peer_view_check(struct sim_node *node, struct sim_flow *flow, const struct hg_stream_state *s)
+{
+    struct sim_world *world = node->world;
+    for (uint32_t i = 0; i < hg_peers_count(node->worker->peers); i++) {
+        uint32_t other = node_of_peer(node->index, i);
+        const struct sim_place *there = &flow->places[other];
+        if (s->lsn_peer[i] > there->durable_ever)
+            hg_sim_violation(world, "peer_view", "node %c believes %c has s%u to %llu, it has it to %llu",
+                             letter_of(node->index), letter_of(other), flow->index,
+                             (unsigned long long)s->lsn_peer[i], (unsigned long long)there->durable_ever);
+        /* Of two histories, a peer can have ours only up to where they part. */
+        if (flow->fork_lsn != 0 && there->history != flow->places[node->index].history &&
+            there->read_end > flow->fork_lsn && s->lsn_peer[i] > flow->fork_lsn)
+            hg_sim_violation(world, "peer_view",
+                             "node %c counts %llu of s%u as its own on %c, whose history parts at %llu",
+                             letter_of(node->index), (unsigned long long)s->lsn_peer[i], flow->index,
+                             letter_of(other), (unsigned long long)flow->fork_lsn);
+    }
+}
+
+static void flow_check(struct sim_node *node, struct sim_flow *flow, const struct hg_stream_state *s)
+{
+    struct sim_world *world = node->world;
+    struct sim_place *place = &flow->places[node->index];
+    if (flow->fork_due && flow->plan->origin == node->index)
+        fork_begin(node, flow, s);
+    if (s->lsn_durable < place->durable_floor)
+        hg_sim_violation(world, "lost_durable",
+                         "node %c said s%u is durable to %llu; after boot %llu it has it to %llu",
+                         letter_of(node->index), flow->index, (unsigned long long)place->durable_floor,
+                         (unsigned long long)node->boots_count, (unsigned long long)s->lsn_durable);
+    if (!(s->lsn_durable <= s->lsn_sealed && s->lsn_sealed <= s->lsn_taken) ||
+        s->lsn_taken > flow->lsn_produced)
+        hg_sim_violation(world, "positions",
+                         "node %c, s%u: durable %llu sealed %llu taken %llu produced %llu",
+                         letter_of(node->index), flow->index, (unsigned long long)s->lsn_durable,
+                         (unsigned long long)s->lsn_sealed, (unsigned long long)s->lsn_taken,
+                         (unsigned long long)flow->lsn_produced);
+    if (s->lsn_durable > place->durable_floor) {
+        place->durable_floor = s->lsn_durable;
+        hg_sim_hash(world, s->lsn_durable);
+        hg_sim_trace(world, "node %c: s%u durable to %llu", letter_of(node->index), flow->index,
+                     (unsigned long long)s->lsn_durable);
+    }
+    place->durable_ever = hg_max_u64(place->durable_ever, s->lsn_durable);
+    if (s->lsn_durable > flow->places[flow->plan->origin].durable_ever)
+        hg_sim_violation(world, "left_too_early", "node %c has s%u to %llu, its origin only to %llu",
+                         letter_of(node->index), flow->index, (unsigned long long)s->lsn_durable,
+                         (unsigned long long)flow->places[flow->plan->origin].durable_ever);
+    if (flow->plan->origin == node->index) {
+        if (s->lsn_durable > flow->plan->lsn_start)
+            hg_sim_check_chain(world, flow, node->index, s->lsn_durable, s->chain_durable);
+        peer_view_check(node, flow, s);
+    }
+}
+
+/* Peers are honest and packets authenticate: what a lane refuses then is our own mistake. */
+static void lane_check(struct sim_node *node, struct hg_lane *lane)
+{
+    const struct hg_lane_stats *stats = hg_lane_stats(lane);
+    uint64_t never = stats->drop_version + stats->drop_malformed + stats->drop_generation +
+                     stats->drop_worker + stats->drop_credit + stats->drop_mismatch + stats->drop_ack +
+                     stats->drop_control;
+    if (never != 0)
+        hg_sim_violation(
+            node->world, "lane_drop",
+            "node %c drops of an honest peer: version %llu malformed %llu generation %llu worker %llu "
+            "credit %llu mismatch %llu ack %llu control %llu",
+            letter_of(node->index), (unsigned long long)stats->drop_version,
+            (unsigned long long)stats->drop_malformed, (unsigned long long)stats->drop_generation,
+            (unsigned long long)stats->drop_worker, (unsigned long long)stats->drop_credit,
+            (unsigned long long)stats->drop_mismatch, (unsigned long long)stats->drop_ack,
+            (unsigned long long)stats->drop_control);
+    if (stats->bytes_in_flight > (uint64_t)node->plan->packets_in_flight * node->world->plan->mtu_bytes)
+        hg_sim_violation(node->world, "in_flight",
+                         "node %c has %llu bytes in flight, more than its ring holds", letter_of(node->index),
+                         (unsigned long long)stats->bytes_in_flight);
+}
+
+void hg_sim_check_node(struct sim_node *node)
+{
+    struct sim_world *world = node->world;
+    struct hg_worker *worker = node->worker;
+    for (uint32_t i = 0; i < world->plan->flow_count; i++) {
+        int32_t slot = hg_streams_find(worker->streams, world->flows[i].stream);
+        if (slot < 0)
+            continue;
+        const struct hg_stream_state *s = hg_streams_at(worker->streams, (uint32_t)slot);
+        if (s->configured)
+            flow_check(node, &world->flows[i], s);
+    }
+    for (uint32_t i = 0; i < hg_peers_count(worker->peers); i++) {
+        const struct hg_peer *peer = hg_peers_at(worker->peers, i);
+        if (peer->current >= 0)
+            lane_check(node, peer->sessions[peer->current].lane);
+    }
+}
+
+/* ---- events ---- */
+
+void hg_sim_check_event(struct sim_node *node, const struct hg_event *event)
+{
+    struct sim_world *world = node->world;
+    char text[SIM_TEXT_BYTES];
+    uint32_t flow = event->subject[0] == 's' && event->subject[1] >= '0' ? (uint32_t)(event->subject[1] - '0')
+                                                                         : SIM_FLOWS_MAX;
+    hg_event_format(event, text, sizeof(text));
+    hg_sim_trace(world, "node %c event %s: %s", letter_of(node->index), hg_event_name(event->type), text);
+    hg_sim_hash(world, event->type);
+    switch (event->type) {
+    case HG_EVENT_log_ready:
+    case HG_EVENT_log_failed:
+    case HG_EVENT_peer_up:
+    case HG_EVENT_peer_keys:
+    case HG_EVENT_stream_new:
+    case HG_EVENT_consumer_new:
+    case HG_EVENT_log_pressure_over:
+        return;
+    case HG_EVENT_log_pressure:
+        world->sometimes[SIM_log_pressure_events]++;
+        return;
+    case HG_EVENT_peer_down:
+        world->sometimes[SIM_peer_downs]++;
+        return;
+    case HG_EVENT_stream_streaming:
+        if (flow < world->plan->flow_count)
+            world->sometimes[SIM_chains_verified_at_resume] += event->a > world->plan->flows[flow].lsn_start;
+        return;
+    case HG_EVENT_stream_diverged:
+    case HG_EVENT_stream_gap:
+    case HG_EVENT_stream_refused_batch:
+        if (!hg_sim_scenario_rolls_back(world->plan->scenario) || flow >= world->plan->flow_count)
+            break;
+        world->flows[flow].diverged_told[node->index] = true;
+        world->sometimes[event->type == HG_EVENT_stream_gap ? SIM_streams_gap : SIM_streams_diverged]++;
+        return;
+    default:
+        break;
+    }
+    hg_sim_violation(world, "event", "node %c: %s: %s", letter_of(node->index), hg_event_name(event->type),
+                     text);
+}
+
+/* ---- nonces ---- */
+
+static struct sim_nonce *nonce_find(struct sim_world *world, uint32_t node, uint32_t spi, uint64_t number)
+{
+    uint64_t key = (number * 4 + node) * UINT64_C(0x9e3779b97f4a7c15) ^ spi * UINT64_C(0xc2b2ae3d27d4eb4f);
+    uint32_t at = (uint32_t)(key >> 32) & world->nonces_mask;
+    while (world->nonces[at].number != 0 && (world->nonces[at].number != number ||
+                                             world->nonces[at].spi != spi || world->nonces[at].node != node))
+        at = (at + 1) & world->nonces_mask;
+    return &world->nonces[at];
+}
+
+static void nonces_grow(struct sim_world *world)
+{
+    struct sim_nonce *old = world->nonces;
+    uint32_t old_count = world->nonces_mask + 1;
+    world->nonces_mask = world->nonces_mask * 2 + 1;
+    world->nonces = calloc((size_t)world->nonces_mask + 1, sizeof(world->nonces[0]));
+    hg_assert(world->nonces != NULL);
+    for (uint32_t i = 0; i < old_count; i++)
+        if (old[i].number != 0)
+            *nonce_find(world, old[i].node, old[i].spi, old[i].number) = old[i];
+    free(old);
+}
+
+void hg_sim_check_nonce(struct sim_node *node, const uint8_t *frame, uint32_t bytes)
+{
+    struct sim_world *world = node->world;
+    uint32_t udp_port = (uint32_t)frame[36] << 8 | frame[37], spi;
+    uint64_t number;
+    if (udp_port != HG_WIRE_UDP_PORT_DATA)
+        return;
+    memcpy(&spi, frame + OUTER_BYTES, sizeof(spi));
+    memcpy(&number, frame + OUTER_BYTES + 8, sizeof(number));
+    uint64_t content = XXH3_64bits(frame + OUTER_BYTES, bytes - OUTER_BYTES);
+    if (world->nonces_count * 2 >= world->nonces_mask)
+        nonces_grow(world);
+    struct sim_nonce *known = nonce_find(world, node->index, spi, number);
+    if (known->number != 0 && known->content != content)
+        hg_sim_violation(world, "nonce", "node %c sealed two packets under SPI %08x number %llu",
+                         letter_of(node->index), __builtin_bswap32(spi),
+                         (unsigned long long)__builtin_bswap64(number));
+    world->nonces_count += known->number == 0;
+    known->number = number;
+    known->spi = spi;
+    known->node = node->index;
+    known->content = content;
+}
+
+/* ---- the end of a process ---- */
+
+static void packets_add_up(struct sim_node *node)
+{
+    const struct hg_link *link = &node->worker->link;
+    const struct hg_link_counters *c = &link->counters;
+    uint64_t outer = 0, inner = c->drop_address + c->drop_source + c->drop_handshake_size + c->drop_mailbox +
+                                c->rx_handshake + c->drop_spi;
+    for (uint32_t i = 0; i < HG_ENCAPSULATION_REASON_COUNT; i++)
+        outer += link->encapsulation_counts[i];
+    for (uint32_t i = 0; i < HG_ESP_REASON_COUNT; i++)
+        inner += link->esp_counts[i];
+    if (outer != node->port.delivered_count || inner != link->encapsulation_counts[HG_ENCAPSULATION_OK])
+        hg_sim_violation(
+            node->world, "unnamed_drop",
+            "node %c was given %llu packets, %llu are accounted for by outer and %llu by inner counters",
+            letter_of(node->index), (unsigned long long)node->port.delivered_count, (unsigned long long)outer,
+            (unsigned long long)inner);
+}
+
+static void lane_harvest(struct sim_world *world, struct hg_lane *lane)
+{
+    const struct hg_lane_stats *stats = hg_lane_stats(lane);
+    world->sometimes[SIM_retransmissions] += stats->data_bytes_resent > 0;
+    world->sometimes[SIM_spurious_retransmissions] += stats->packets_spurious;
+    world->sometimes[SIM_probe_timeouts] += stats->probes_sent;
+    world->sometimes[SIM_duplicates_dropped] += stats->drop_duplicate + stats->data_bytes_duplicate;
+    world->sometimes[SIM_read_stalls] += stats->read_stalls;
+    world->sometimes[SIM_credit_stalls] += stats->credit_stalls;
+}
+
+void hg_sim_harvest(struct sim_node *node)
+{
+    struct sim_world *world = node->world;
+    struct hg_worker *worker = node->worker;
+    struct hg_log_stats stats;
+    packets_add_up(node);
+    hg_log_stats_get(worker->log, &stats);
+    world->sometimes[SIM_torn_tails_discarded] += stats.discarded_writes > 0;
+    world->sometimes[SIM_log_reads_from_disk] += stats.reads;
+    world->sometimes[SIM_segments_reused] +=
+        worker->state == HG_WORKER_RUNNING && hg_log_tail_sequence(worker->log) > 1;
+    world->sometimes[SIM_replays_dropped] += worker->link.esp_counts[HG_ESP_REPLAY];
+    world->sometimes[SIM_corruption_dropped] += worker->link.esp_counts[HG_ESP_ICV];
+    for (uint32_t i = 1; i < HG_ENCAPSULATION_REASON_COUNT; i++)
+        world->sometimes[SIM_truncation_dropped] += worker->link.encapsulation_counts[i];
+    for (uint32_t i = 0; i < hg_peers_count(worker->peers); i++) {
+        const struct hg_peer *peer = hg_peers_at(worker->peers, i);
+        world->sometimes[SIM_rekeys] += peer->handshakes_count > 1;
+        if (peer->current >= 0)
+            lane_harvest(world, peer->sessions[peer->current].lane);
+    }
+}
+
+/* ---- the end of the run ---- */
+
+/* In this life the reader may have found nothing: what it had read before is released. */
+static bool read_complete(const struct sim_node *node, const struct sim_place *place, uint64_t end)
+{
+    return node->reader.sequence >= hg_log_durable_sequence(node->worker->log) && place->read_end == end &&
+           (place->read_next == end || place->read_next == 0);
+}
+
+static bool flow_complete(struct sim_world *world, struct sim_flow *flow, char *text, size_t text_bytes)
+{
+    uint64_t end = flow->lsn_produced;
+    if (end == flow->plan->lsn_start)
+        return true;
+    for (uint32_t i = 0; i < world->plan->node_count; i++) {
+        struct sim_node *node = &world->nodes[i];
+        int32_t slot = hg_streams_find(node->worker->streams, flow->stream);
+        const struct hg_stream_state *s =
+            slot < 0 ? NULL : hg_streams_at(node->worker->streams, (uint32_t)slot);
+        if (s == NULL || s->lsn_durable != end || !read_complete(node, &flow->places[i], end)) {
+            snprintf(text, text_bytes,
+                     "s%u is produced to %llu; node %c has it durable to %llu, read to %llu", flow->index,
+                     (unsigned long long)end, letter_of(i),
+                     s == NULL ? 0ull : (unsigned long long)s->lsn_durable,
+                     (unsigned long long)flow->places[i].read_end);
+            return false;
+        }
+        for (uint32_t j = 0; i == flow->plan->origin && j < hg_peers_count(node->worker->peers); j++)
+            if (s->lsn_peer[j] != end) {
+                snprintf(text, text_bytes,
+                         "s%u is everywhere to %llu, but its origin knows only of %llu on %c", flow->index,
+                         (unsigned long long)end, (unsigned long long)s->lsn_peer[j],
+                         letter_of(node_of_peer(i, j)));
+                return false;
+            }
+    }
+    return true;
+}
+
+bool hg_sim_complete(struct sim_world *world, char *text, size_t text_bytes)
+{
+    bool told = false;
+    for (uint32_t i = 0; i < world->plan->node_count; i++) {
+        struct sim_node *node = &world->nodes[i];
+        if (node->refused)
+            return true;
+        if (!node->is_up || node->worker->state != HG_WORKER_RUNNING) {
+            snprintf(text, text_bytes, "node %c is not running", letter_of(i));
+            return false;
+        }
+        for (uint32_t j = 0; j < world->plan->flow_count; j++)
+            told |= world->flows[j].diverged_told[i];
+    }
+    if (told) /* an operator has to decide, and the log waits for that */
+        return world->now_ns - world->plan->safety_ns > DIVERGED_NS;
+    for (uint32_t i = 0; i < world->plan->flow_count; i++)
+        if (!flow_complete(world, &world->flows[i], text, text_bytes))
+            return false;
+    return true;
+}

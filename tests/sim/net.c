@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Directed links between simulated ports. Everything a packet can suffer is drawn from a generator of its
+ * own, whether it is on or not.
+ */
+#include "tests/sim/sim.h"
+
+#include <stdlib.h>
+#include <xxhash.h>
+
+#define PPM              1000000u
+#define HELD_MAX         512u /* buffers that a worker may have at once; more is "no buffer" */
+#define QUEUE_MASK       1023u
+#define REPLAY_NS_MAX    (60 * HG_NS_PER_S)
+#define FLIPPED_BITS_MAX 8u
+
+uint32_t hg_sim_address(uint32_t node)
+{
+    return 0x0a000001u + node;
+}
+
+/* ---- packets ---- */
+
+static struct sim_packet *packet_take(struct sim_world *world)
+{
+    struct sim_packet *packet = world->packets_free;
+    if (packet != NULL) {
+        world->packets_free = packet->next;
+    } else {
+        if (world->packets_count == SIM_PACKETS_MAX)
+            return NULL;
+        packet = aligned_alloc(64, hg_align_up(sizeof(*packet), 64));
+        hg_assert(packet != NULL);
+        world->packets_all[world->packets_count++] = packet;
+    }
+    packet->next = NULL;
+    packet->holder = SIM_NODES_MAX;
+    packet->is_altered = false;
+    packet->bytes = 0;
+    return packet;
+}
+
+void hg_sim_packet_free(struct sim_world *world, struct sim_packet *packet)
+{
+    packet->holder = SIM_NODES_MAX;
+    packet->next = world->packets_free;
+    world->packets_free = packet;
+}
+
+static uint8_t *packet_frame(struct sim_packet *packet)
+{
+    return packet->memory + HG_PORT_HEADROOM_BYTES;
+}
+
+static void packet_lend(struct sim_node *node, struct sim_packet *from, struct hg_packet *to)
+{
+    from->holder = node->index;
+    to->data = packet_frame(from);
+    to->bytes = from->bytes;
+    to->bytes_max = node->world->plan->mtu_bytes + 14;
+    to->handle = from;
+}
+
+/* ---- links ---- */
+
+static void deliver(struct sim_world *world, uint32_t to, const struct sim_packet *packet, uint64_t time_ns)
+{
+    struct sim_packet *copy = packet_take(world);
+    if (copy == NULL)
+        return; /* far more than any queue holds: as lost as others */
+    copy->bytes = packet->bytes;
+    copy->order = packet->order;
+    copy->is_altered = packet->is_altered;
+    memcpy(packet_frame(copy), packet->memory + HG_PORT_HEADROOM_BYTES, packet->bytes);
+    hg_sim_event_put(world, time_ns, SIM_EVENT_PACKET, to, 0, copy);
+}
+
+static void packet_alter(struct sim_world *world, const struct sim_link_plan *plan, struct sim_link *link,
+                         struct sim_packet *packet)
+{
+    struct hg_random *random = &link->random_alter;
+    bool corrupt = hg_random_below(random, PPM) < plan->corrupt_ppm && !world->healed;
+    bool truncate = hg_random_below(random, PPM) < plan->truncate_ppm && !world->healed;
+    uint64_t flips = hg_random_between(random, 1, FLIPPED_BITS_MAX);
+    for (uint64_t i = 0; i < FLIPPED_BITS_MAX; i++) {
+        uint64_t bit = hg_random_u64(random);
+        if (corrupt && i < flips && packet->bytes > 0) {
+            bit %= (uint64_t)packet->bytes * 8;
+            packet_frame(packet)[bit / 8] ^= (uint8_t)(1u << bit % 8);
+            packet->is_altered = true;
+        }
+    }
+    uint64_t cut = hg_random_u64(random);
+    if (truncate && packet->bytes > 0) {
+        packet->bytes = (uint32_t)(cut % packet->bytes);
+        packet->is_altered = true;
+    }
+}
+
+static bool packet_lost(struct sim_world *world, const struct sim_link_plan *plan, struct sim_link *link)
+{
+    struct hg_random *random = &link->random_loss;
+    bool lost = hg_random_below(random, PPM) < plan->loss_ppm;
+    if (hg_random_below(random, PPM) < plan->burst_ppm)
+        link->burst_left = (uint32_t)hg_random_between(random, 1, plan->burst_packets);
+    if (link->burst_left > 0) {
+        link->burst_left--;
+        lost = true;
+    }
+    if (world->healed)
+        return false;
+    return lost || world->now_ns < link->cut_until_ns;
+}
+
+static void link_send(struct sim_world *world, uint32_t from, uint32_t to, struct sim_packet *packet)
+{
+    const struct sim_link_plan *plan = &world->plan->links[from][to];
+    struct sim_link *link = &world->links[from][to];
+    uint64_t time_ns = world->now_ns + plan->delay_ns;
+    uint64_t jitter_ns = hg_random_below(&link->random_jitter, plan->jitter_ns + 1);
+    bool duplicate = hg_random_below(&link->random_duplicate, PPM) < plan->duplicate_ppm;
+    uint64_t copy_ns = hg_random_below(&link->random_duplicate, 2 * plan->delay_ns + 1);
+    bool replay = hg_random_below(&link->random_replay, PPM) < plan->replay_ppm;
+    uint64_t replay_ns = hg_random_below(&link->random_replay, REPLAY_NS_MAX);
+    packet->order = ++link->order_sent;
+    if (packet_lost(world, plan, link)) {
+        world->sometimes[SIM_packets_lost_on_the_link]++;
+        return;
+    }
+    if (plan->rate_bytes_per_s != 0 && !world->healed) {
+        uint64_t start_ns = hg_max_u64(world->now_ns, link->busy_until_ns);
+        if (start_ns - world->now_ns > plan->queue_ns) {
+            world->sometimes[SIM_packets_lost_on_the_link]++;
+            return;
+        }
+        link->busy_until_ns = start_ns + packet->bytes * HG_NS_PER_S / plan->rate_bytes_per_s;
+        time_ns = link->busy_until_ns + plan->delay_ns;
+    }
+    if (!world->healed) {
+        time_ns += jitter_ns;
+        if (duplicate)
+            deliver(world, to, packet, time_ns + copy_ns);
+        if (replay)
+            deliver(world, to, packet, time_ns + replay_ns);
+    }
+    packet_alter(world, plan, link, packet);
+    deliver(world, to, packet, time_ns);
+}
+
+void hg_sim_packet_arrive(struct sim_world *world, uint32_t to, struct sim_packet *packet)
+{
+    struct sim_node *node = &world->nodes[to];
+    struct sim_port *port = &node->port;
+    hg_sim_hash(world, XXH3_64bits(packet_frame(packet), packet->bytes));
+    hg_sim_trace(world, "packet of %u bytes to %c%s", packet->bytes, (int)('A' + to),
+                 packet->is_altered ? " (altered)" : "");
+    if (!node->is_up || port->queue_tail - port->queue_head >= node->plan->port_receive_max) {
+        world->sometimes[SIM_receive_overruns] += node->is_up;
+        hg_sim_packet_free(world, packet);
+        return;
+    }
+    port->queue[port->queue_tail++ & QUEUE_MASK] = packet;
+    hg_sim_node_step(node);
+}
+
+/* ---- the port ---- */
+
+static uint32_t port_receive(struct hg_port *port, struct hg_packet *packets, uint32_t n)
+{
+    struct sim_port *sim = (struct sim_port *)port;
+    uint32_t i = 0;
+    for (; i < n && sim->queue_head != sim->queue_tail; i++) {
+        struct sim_packet *packet = sim->queue[sim->queue_head++ & QUEUE_MASK];
+        packet_lend(sim->node, packet, &packets[i]);
+        sim->delivered_count++;
+    }
+    return i;
+}
+
+static uint32_t held_count(const struct sim_world *world, uint32_t node)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < world->packets_count; i++)
+        count += world->packets_all[i]->holder == node;
+    return count;
+}
+
+static uint32_t port_allocate(struct hg_port *port, struct hg_packet *packets, uint32_t n)
+{
+    struct sim_port *sim = (struct sim_port *)port;
+    struct sim_world *world = sim->node->world;
+    for (uint32_t i = 0; i < n; i++) {
+        struct sim_packet *packet = packet_take(world);
+        if (packet == NULL)
+            hg_sim_violation(world, "packets_leaked", "node %c holds %u buffers of the port",
+                             (int)('A' + sim->node->index), held_count(world, sim->node->index));
+        packet_lend(sim->node, packet, &packets[i]);
+    }
+    return n;
+}
+
+static uint32_t node_of(const struct sim_world *world, const uint8_t *frame)
+{
+    uint32_t address =
+        (uint32_t)frame[30] << 24 | (uint32_t)frame[31] << 16 | (uint32_t)frame[32] << 8 | frame[33];
+    uint32_t node = address - hg_sim_address(0);
+    return node < world->plan->node_count ? node : SIM_NODES_MAX;
+}
+
+static uint32_t port_transmit(struct hg_port *port, struct hg_packet *packets, uint32_t n)
+{
+    struct sim_port *sim = (struct sim_port *)port;
+    struct sim_node *node = sim->node;
+    struct sim_world *world = node->world;
+    uint32_t taken = n;
+    if (hg_random_below(&node->random_port, PPM) < node->plan->port_refuse_ppm && !world->healed) {
+        taken = (uint32_t)hg_random_below(&node->random_port, n + 1);
+        world->sometimes[SIM_port_refusals] += taken < n;
+    }
+    for (uint32_t i = 0; i < taken; i++) {
+        struct sim_packet *packet = packets[i].handle;
+        hg_assert(packet->holder == node->index && packets[i].bytes <= world->plan->mtu_bytes + 14);
+        packet->bytes = packets[i].bytes;
+        hg_sim_check_nonce(node, packet_frame(packet), packet->bytes);
+        uint32_t to = node_of(world, packet_frame(packet));
+        if (to == SIM_NODES_MAX || to == node->index)
+            hg_sim_violation(world, "address", "node %c sent a packet to nobody", (int)('A' + node->index));
+        link_send(world, node->index, to, packet);
+        hg_sim_packet_free(world, packet);
+        if (node->transmit_fuse > 0 && --node->transmit_fuse == 0) {
+            for (uint32_t j = i + 1; j < n; j++)
+                hg_sim_packet_free(world, packets[j].handle);
+            longjmp(node->death, 1);
+        }
+    }
+    return taken;
+}
+
+static void port_release(struct hg_port *port, struct hg_packet *packets, uint32_t n)
+{
+    struct sim_port *sim = (struct sim_port *)port;
+    for (uint32_t i = 0; i < n; i++)
+        hg_sim_packet_free(sim->node->world, packets[i].handle);
+}
+
+void hg_sim_port_init(struct sim_node *node)
+{
+    struct sim_port *port = &node->port;
+    port->node = node;
+    port->port.receive = port_receive;
+    port->port.allocate = port_allocate;
+    port->port.transmit = port_transmit;
+    port->port.release = port_release;
+    port->port.mac[0] = 2;
+    port->port.mac[5] = (uint8_t)(node->index + 1);
+    port->port.mtu_bytes = (uint16_t)node->world->plan->mtu_bytes;
+    port->port.link_up = true;
+}
+
+void hg_sim_port_reset(struct sim_node *node)
+{
+    struct sim_world *world = node->world;
+    struct sim_port *port = &node->port;
+    while (port->queue_head != port->queue_tail)
+        hg_sim_packet_free(world, port->queue[port->queue_head++ & QUEUE_MASK]);
+    port->queue_head = port->queue_tail = 0;
+    port->delivered_count = 0;
+    for (uint32_t i = 0; i < world->packets_count; i++)
+        if (world->packets_all[i]->holder == node->index)
+            hg_sim_packet_free(world, world->packets_all[i]);
+}
+
+void hg_sim_net_init(struct sim_world *world)
+{
+    for (uint32_t i = 0; i < world->plan->node_count; i++)
+        for (uint32_t j = 0; j < world->plan->node_count; j++) {
+            struct sim_link *link = &world->links[i][j];
+            uint64_t index = i * SIM_NODES_MAX + j;
+            hg_random_init(&link->random_loss, hg_sim_random_seed(world, 10, index));
+            hg_random_init(&link->random_jitter, hg_sim_random_seed(world, 11, index));
+            hg_random_init(&link->random_duplicate, hg_sim_random_seed(world, 12, index));
+            hg_random_init(&link->random_replay, hg_sim_random_seed(world, 13, index));
+            hg_random_init(&link->random_alter, hg_sim_random_seed(world, 14, index));
+        }
+}

@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * From (scenario, seed) to a plan. Every purpose draws from a generator of its own, so that a change to one
+ * does not reshuffle the others.
+ */
+#include "tests/sim/sim.h"
+
+#define PPM 1000000u
+
+enum scenario_flags {
+    SCENARIO_ROLLBACK = 1,
+    SCENARIO_ROT = 2,
+    SCENARIO_CLIENTS = 4,
+    SCENARIO_LONG_CUT = 8,
+    SCENARIO_IDLE = 16,
+};
+
+#define BIT(c) (1u << SIM_CLASS_##c)
+#define CLASSES_NET                                                                                          \
+    (BIT(LOSS) | BIT(BURST) | BIT(JITTER) | BIT(DUPLICATE) | BIT(REPLAY) | BIT(CORRUPT) | BIT(TRUNCATE) |    \
+     BIT(QUEUE) | BIT(CUT) | BIT(PORT))
+#define CLASSES_ALL ((1u << SIM_CLASS_COUNT) - 1)
+
+struct scenario {
+    const char *name;
+    const char *purpose;
+    uint32_t classes; /* that may be on */
+    uint32_t always;  /* that are on in every seed */
+    uint32_t flags;
+};
+
+static const struct scenario scenarios[] = {
+    {"pair", "everything at once: each fault class on with probability one half", CLASSES_ALL, 0, 0},
+    {"loss", "a bad network only: loss, bursts, reordering, copies, damage, cuts", CLASSES_NET, BIT(LOSS), 0},
+    {"crash", "processes die at any event, in recovery, in the middle of a turn; the power stays",
+     CLASSES_NET | BIT(KILL) | BIT(PAUSE), BIT(KILL), 0},
+    {"power", "power goes: unflushed sectors are old, new, torn or zero",
+     BIT(POWER) | BIT(KILL) | BIT(LOSS) | BIT(DISK_STALL), BIT(POWER), 0},
+    {"disk", "writes and flushes fail, are short, take seconds",
+     BIT(DISK_STALL) | BIT(DISK_ERROR) | BIT(DISK_SHORT) | BIT(POWER) | BIT(LOSS),
+     BIT(DISK_ERROR) | BIT(DISK_SHORT), 0},
+    {"rollback", "a node's disk is replaced by an older image of itself, then other bytes are written",
+     BIT(LOSS) | BIT(KILL) | BIT(JITTER), 0, SCENARIO_ROLLBACK},
+    {"rot", "a bit of a log flips while its node is down: it is repaired or refused, never shortened",
+     BIT(POWER) | BIT(LOSS), 0, SCENARIO_ROT},
+    {"clients", "producers and readers use the client ring, and attach again after each death", CLASSES_ALL,
+     0, SCENARIO_CLIENTS},
+    {"fullog", "a peer is cut off until logs are full: producers are pushed back, nothing is dropped",
+     BIT(LOSS) | BIT(KILL) | BIT(POWER) | BIT(JITTER), 0, SCENARIO_LONG_CUT},
+    {"idle", "a frame now and then: nothing waits for a batch to fill", CLASSES_ALL, 0, SCENARIO_IDLE},
+};
+
+uint32_t hg_sim_scenario_count(void)
+{
+    return HG_COUNT(scenarios);
+}
+
+const char *hg_sim_scenario_name(uint32_t scenario)
+{
+    return scenarios[scenario].name;
+}
+
+const char *hg_sim_scenario_purpose(uint32_t scenario)
+{
+    return scenarios[scenario].purpose;
+}
+
+int32_t hg_sim_scenario_find(const char *name)
+{
+    for (uint32_t i = 0; i < HG_COUNT(scenarios); i++)
+        if (strcmp(scenarios[i].name, name) == 0)
+            return (int32_t)i;
+    return -1;
+}
+
+bool hg_sim_scenario_rolls_back(uint32_t scenario)
+{
+    return (scenarios[scenario].flags & SCENARIO_ROLLBACK) != 0;
+}
+
+bool hg_sim_scenario_rots(uint32_t scenario)
+{
+    return (scenarios[scenario].flags & SCENARIO_ROT) != 0;
+}
+
+bool hg_sim_scenario_clients(uint32_t scenario)
+{
+    return (scenarios[scenario].flags & SCENARIO_CLIENTS) != 0;
+}
+
+/* ---- drawing ---- */
+
+static uint64_t log_uniform(struct hg_random *random, uint64_t low, uint64_t high)
+{
+    hg_assert(low > 0 && low <= high);
+    uint32_t octaves = 0;
+    while (octaves < 63 && low << (octaves + 1) <= high && low << (octaves + 1) > low << octaves)
+        octaves++;
+    uint64_t base = low << hg_random_below(random, octaves + 1);
+    uint64_t value = hg_random_between(random, base, base * 2 - 1);
+    return hg_min_u64(value, high);
+}
+
+static bool on(const struct sim_plan *plan, enum sim_class class)
+{
+    return (plan->classes & (1u << class)) != 0;
+}
+
+static uint32_t ppm_if(const struct sim_plan *plan, struct hg_random *random, enum sim_class class,
+                       uint32_t low, uint32_t high)
+{
+    uint32_t value = (uint32_t)log_uniform(random, low, high);
+    return on(plan, class) ? value : 0;
+}
+
+static void plan_classes(struct sim_plan *plan, struct hg_random *random)
+{
+    const struct scenario *scenario = &scenarios[plan->scenario];
+    uint64_t mode = hg_random_below(random, 10);
+    uint32_t single = (uint32_t)hg_random_below(random, SIM_CLASS_COUNT);
+    for (uint32_t i = 0; i < SIM_CLASS_COUNT; i++) {
+        bool chosen = hg_random_chance(random, 1, 2);
+        if (mode == 0)
+            chosen = false;
+        else if (mode == 1)
+            chosen = i == single;
+        if (chosen)
+            plan->classes |= 1u << i;
+    }
+    plan->classes &= scenario->classes;
+    if (mode != 0)
+        plan->classes |= scenario->always;
+}
+
+static void plan_link(struct sim_plan *plan, struct sim_link_plan *link, struct hg_random *random)
+{
+    link->delay_ns = log_uniform(random, 10 * HG_NS_PER_US, 150 * HG_NS_PER_MS);
+    uint64_t jitter = log_uniform(random, HG_NS_PER_US, 50 * HG_NS_PER_MS);
+    link->jitter_ns = on(plan, SIM_CLASS_JITTER) ? jitter : 0;
+    link->loss_ppm = ppm_if(plan, random, SIM_CLASS_LOSS, PPM / 10000, PPM / 5);
+    link->burst_ppm = ppm_if(plan, random, SIM_CLASS_BURST, PPM / 100000, PPM / 200);
+    link->burst_packets = (uint32_t)log_uniform(random, 2, 200);
+    link->duplicate_ppm = ppm_if(plan, random, SIM_CLASS_DUPLICATE, PPM / 10000, PPM / 5);
+    link->replay_ppm = ppm_if(plan, random, SIM_CLASS_REPLAY, PPM / 10000, PPM / 100);
+    link->corrupt_ppm = ppm_if(plan, random, SIM_CLASS_CORRUPT, PPM / 10000, PPM / 10);
+    link->truncate_ppm = ppm_if(plan, random, SIM_CLASS_TRUNCATE, PPM / 10000, PPM / 20);
+    uint64_t rate = log_uniform(random, 500000, 200000000);
+    link->queue_ns = log_uniform(random, HG_NS_PER_MS, 200 * HG_NS_PER_MS);
+    link->rate_bytes_per_s = on(plan, SIM_CLASS_QUEUE) ? rate : 0;
+}
+
+static void plan_node(struct sim_plan *plan, struct sim_node_plan *node, struct hg_random *random)
+{
+    uint64_t write_bytes = plan->write_payload_bytes + HG_LOG_BLOCK_BYTES;
+    node->write_ns_min = log_uniform(random, 5 * HG_NS_PER_US, 200 * HG_NS_PER_US);
+    node->write_ns_max = node->write_ns_min * log_uniform(random, 1, 32);
+    node->read_ns_min = log_uniform(random, 5 * HG_NS_PER_US, 200 * HG_NS_PER_US);
+    node->read_ns_max = node->read_ns_min * log_uniform(random, 1, 32);
+    node->flush_ns_min = log_uniform(random, 5 * HG_NS_PER_US, 1000 * HG_NS_PER_US);
+    node->flush_ns_max = node->flush_ns_min * log_uniform(random, 1, 32);
+    node->disk_depth = (uint32_t)log_uniform(random, 32, 256);
+    node->segment_count = (uint32_t)hg_random_between(random, HG_LOG_SEGMENTS_MIN + 2, 16);
+    node->segment_bytes = hg_align_up(hg_max_u64(2 * write_bytes, log_uniform(random, 32u << 10, 512u << 10)),
+                                      HG_LOG_BLOCK_BYTES);
+    node->arena_bytes = hg_align_up(hg_log_arena_bytes_min(plan->write_payload_bytes) +
+                                        write_bytes * hg_random_below(random, 12),
+                                    HG_LOG_BLOCK_BYTES);
+    node->rate_bytes_per_s = log_uniform(random, 1000000, 500000000);
+    node->receive_bytes = log_uniform(random, 1u << 20, 8u << 20);
+    node->packets_in_flight = 1u << hg_random_between(random, 6, 11);
+    int32_t drift = (int32_t)hg_random_below(random, 1001) - 500;
+    int64_t offset = (int64_t)hg_random_below(random, 20 * HG_NS_PER_S) - (int64_t)(10 * HG_NS_PER_S);
+    node->drift_ppm = on(plan, SIM_CLASS_CLOCK) ? drift : 0;
+    node->realtime_offset_ns = on(plan, SIM_CLASS_CLOCK) ? offset : 0;
+    node->clock_offset_ns = log_uniform(random, HG_NS_PER_S, UINT64_C(1) << 50);
+    node->port_refuse_ppm = ppm_if(plan, random, SIM_CLASS_PORT, PPM / 1000, PPM / 4);
+    uint32_t queue = (uint32_t)log_uniform(random, 16, 1000);
+    node->port_receive_max = on(plan, SIM_CLASS_PORT) ? queue : 1000;
+}
+
+static void plan_flow(struct sim_plan *plan, struct sim_flow_plan *flow, uint32_t index,
+                      struct hg_random *random)
+{
+    uint32_t room = plan->write_payload_bytes - 1024;
+    bool idle = (scenarios[plan->scenario].flags & SCENARIO_IDLE) != 0;
+    flow->origin = index == 0 ? 0 : (uint32_t)hg_random_below(random, plan->node_count);
+    flow->physical = hg_random_chance(random, 1, 2);
+    flow->compresses = hg_random_chance(random, 1, 2);
+    flow->consumer = hg_random_chance(random, 1, 2);
+    flow->frame_bytes_max = (uint32_t)hg_min_u64(log_uniform(random, 16, 64u << 10), room / 2);
+    flow->burst_frames_max = (uint32_t)log_uniform(random, 1, 200);
+    flow->interval_ns = log_uniform(random, 20 * HG_NS_PER_US, 50 * HG_NS_PER_MS);
+    flow->bytes = log_uniform(random, 16u << 10, 2u << 20);
+    flow->lsn_start = flow->physical ? (UINT64_C(1) + hg_random_below(random, 1u << 20)) << 24 : 1;
+    if (idle) {
+        flow->frame_bytes_max = (uint32_t)hg_min_u64(flow->frame_bytes_max, 512);
+        flow->burst_frames_max = 1;
+        flow->interval_ns = log_uniform(random, 20 * HG_NS_PER_MS, 500 * HG_NS_PER_MS);
+    }
+}
+
+/* ---- faults ---- */
+
+static struct sim_fault *fault_add(struct sim_plan *plan, enum sim_fault_kind kind, uint64_t time_ns,
+                                   uint32_t node)
+{
+    static struct sim_fault spare;
+    struct sim_fault *fault =
+        plan->fault_count < SIM_FAULTS_MAX ? &plan->faults[plan->fault_count++] : &spare;
+    memset(fault, 0, sizeof(*fault));
+    fault->kind = kind;
+    fault->time_ns = time_ns;
+    fault->node = node;
+    return fault;
+}
+
+static struct sim_fault *fault_random(struct sim_plan *plan, enum sim_fault_kind kind,
+                                      struct hg_random *random)
+{
+    return fault_add(plan, kind, hg_random_below(random, plan->safety_ns),
+                     (uint32_t)hg_random_below(random, plan->node_count));
+}
+
+static void plan_deaths(struct sim_plan *plan, struct hg_random *random, enum sim_fault_kind kind)
+{
+    uint64_t count = log_uniform(random, 1, 12);
+    for (uint64_t i = 0; i < count; i++) {
+        struct sim_fault *fault = fault_random(plan, kind, random);
+        fault->a = log_uniform(random, 1, 64);
+        if (hg_random_chance(random, 1, 4))
+            fault->a |= UINT64_C(1) << 63;
+        fault->b = log_uniform(random, HG_NS_PER_US, 2 * HG_NS_PER_S);
+        /* Again soon after it is back: recovery itself is hit. */
+        uint64_t again = hg_random_chance(random, 1, 3) ? hg_random_between(random, 1, 4) : 0;
+        uint64_t time_ns = fault->time_ns, restart_ns = fault->b;
+        uint32_t node = fault->node;
+        for (uint64_t j = 0; j < again; j++) {
+            time_ns += restart_ns + log_uniform(random, HG_NS_PER_US, 5 * HG_NS_PER_MS);
+            fault = fault_add(plan, kind, time_ns, node);
+            fault->a = log_uniform(random, 1, 16);
+            fault->b = restart_ns = log_uniform(random, HG_NS_PER_US, 100 * HG_NS_PER_MS);
+        }
+    }
+    if (kind == SIM_FAULT_POWER && hg_random_chance(random, 1, 2))
+        fault_random(plan, SIM_FAULT_POWER_ALL, random)->b = log_uniform(random, HG_NS_PER_US, HG_NS_PER_S);
+}
+
+static void plan_cuts(struct sim_plan *plan, struct hg_random *random)
+{
+    uint64_t count = log_uniform(random, 1, 6);
+    for (uint64_t i = 0; i < count; i++) {
+        struct sim_fault *fault = fault_random(plan, SIM_FAULT_CUT, random);
+        fault->other =
+            (fault->node + 1 + (uint32_t)hg_random_below(random, plan->node_count - 1)) % plan->node_count;
+        fault->a = log_uniform(random, HG_NS_PER_MS, 10 * HG_NS_PER_S);
+        if (hg_random_chance(random, 1, 2)) { /* both ways */
+            struct sim_fault *back = fault_add(plan, SIM_FAULT_CUT, fault->time_ns, fault->other);
+            back->other = fault->node;
+            back->a = fault->a;
+        }
+    }
+}
+
+static void plan_disk(struct sim_plan *plan, struct hg_random *random)
+{
+    uint64_t stalls = log_uniform(random, 1, 4), errors = log_uniform(random, 1, 4),
+             shorts = log_uniform(random, 1, 6);
+    for (uint64_t i = 0; i < stalls && on(plan, SIM_CLASS_DISK_STALL); i++)
+        fault_random(plan, SIM_FAULT_DISK_STALL, random)->a =
+            log_uniform(random, HG_NS_PER_MS, 10 * HG_NS_PER_S);
+    for (uint64_t i = 0; i < errors && on(plan, SIM_CLASS_DISK_ERROR); i++) {
+        enum sim_fault_kind kind =
+            hg_random_chance(random, 1, 2) ? SIM_FAULT_DISK_WRITE : SIM_FAULT_DISK_FLUSH;
+        fault_random(plan, kind, random)->a = log_uniform(random, 1, 32);
+    }
+    for (uint64_t i = 0; i < shorts && on(plan, SIM_CLASS_DISK_SHORT); i++) {
+        struct sim_fault *fault = fault_random(plan, SIM_FAULT_DISK_SHORT, random);
+        fault->a = log_uniform(random, 1, 32);
+        fault->b = hg_random_below(random, 4);
+    }
+}
+
+static void plan_small(struct sim_plan *plan, struct hg_random *random)
+{
+    uint64_t jumps = log_uniform(random, 1, 4), pauses = log_uniform(random, 1, 4);
+    for (uint64_t i = 0; i < jumps && on(plan, SIM_CLASS_CLOCK); i++) {
+        struct sim_fault *fault = fault_random(plan, SIM_FAULT_CLOCK_JUMP, random);
+        uint64_t size = log_uniform(random, HG_NS_PER_US, 100 * HG_NS_PER_S);
+        fault->a = hg_random_chance(random, 1, 2) ? size : (uint64_t)(-(int64_t)size);
+    }
+    for (uint64_t i = 0; i < pauses && on(plan, SIM_CLASS_PAUSE); i++)
+        fault_random(plan, SIM_FAULT_PAUSE, random)->a = log_uniform(random, HG_NS_PER_MS, 8 * HG_NS_PER_S);
+}
+
+static void plan_special(struct sim_plan *plan, struct hg_random *random)
+{
+    uint32_t flags = scenarios[plan->scenario].flags;
+    uint64_t half = plan->safety_ns / 2;
+    if (flags & SCENARIO_ROLLBACK) {
+        uint32_t node =
+            hg_random_chance(random, 3, 4) ? 0 : (uint32_t)hg_random_below(random, plan->node_count);
+        fault_add(plan, SIM_FAULT_SNAPSHOT, hg_random_below(random, half), node)->b = HG_NS_PER_MS;
+        fault_add(plan, SIM_FAULT_ROLLBACK, half + hg_random_below(random, half), node)->b =
+            log_uniform(random, HG_NS_PER_MS, HG_NS_PER_S);
+    }
+    if (flags & SCENARIO_ROT) {
+        struct sim_fault *fault = fault_random(plan, SIM_FAULT_ROT, random);
+        fault->a = hg_random_u64(random);
+        fault->b = HG_NS_PER_MS;
+    }
+    if (flags & SCENARIO_LONG_CUT)
+        for (uint32_t other = 1; other < plan->node_count; other++) {
+            struct sim_fault *fault = fault_add(plan, SIM_FAULT_CUT, hg_random_below(random, half), 0);
+            fault->other = other;
+            fault->a = log_uniform(random, 5 * HG_NS_PER_S, 120 * HG_NS_PER_S);
+            fault_add(plan, SIM_FAULT_CUT, fault->time_ns, other)->a = fault->a;
+        }
+}
+
+static void plan_faults(struct sim_plan *plan, struct hg_random *random)
+{
+    struct hg_random kill, power, cut, disk, small, special;
+    hg_random_fork(random, 1, &kill);
+    hg_random_fork(random, 2, &power);
+    hg_random_fork(random, 3, &cut);
+    hg_random_fork(random, 4, &disk);
+    hg_random_fork(random, 5, &small);
+    hg_random_fork(random, 6, &special);
+    plan_special(plan, &special);
+    if (on(plan, SIM_CLASS_KILL))
+        plan_deaths(plan, &kill, SIM_FAULT_KILL);
+    if (on(plan, SIM_CLASS_POWER))
+        plan_deaths(plan, &power, SIM_FAULT_POWER);
+    if (on(plan, SIM_CLASS_CUT))
+        plan_cuts(plan, &cut);
+    plan_disk(plan, &disk);
+    plan_small(plan, &small);
+}
+
+void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
+{
+    struct hg_random root, classes, sizes, nodes, links, flows, faults;
+    memset(plan, 0, sizeof(*plan));
+    plan->seed = seed;
+    plan->scenario = scenario;
+    hg_random_init(&root, seed * UINT64_C(0x9e3779b97f4a7c15) + scenario);
+    hg_random_fork(&root, 1, &classes);
+    hg_random_fork(&root, 2, &sizes);
+    hg_random_fork(&root, 3, &nodes);
+    hg_random_fork(&root, 4, &links);
+    hg_random_fork(&root, 5, &flows);
+    hg_random_fork(&root, 6, &faults);
+    plan_classes(plan, &classes);
+    plan->node_count = hg_random_chance(&sizes, 1, 8) ? 3 : 2;
+    plan->flow_count = (uint32_t)log_uniform(&sizes, 1, SIM_FLOWS_MAX);
+    plan->safety_ns = log_uniform(&sizes, 100 * HG_NS_PER_MS, 10 * HG_NS_PER_S);
+    plan->mtu_bytes = hg_random_chance(&sizes, 3, 4) ? 1500 : (uint32_t)log_uniform(&sizes, 576, 9000);
+    plan->write_payload_bytes =
+        (uint32_t)hg_align_up(log_uniform(&sizes, 8u << 10, 256u << 10), HG_LOG_BLOCK_BYTES);
+    for (uint32_t i = 0; i < plan->node_count; i++)
+        plan_node(plan, &plan->nodes[i], &nodes);
+    for (uint32_t i = 0; i < plan->node_count; i++)
+        for (uint32_t j = 0; j < plan->node_count; j++)
+            plan_link(plan, &plan->links[i][j], &links);
+    for (uint32_t i = 0; i < plan->flow_count; i++)
+        plan_flow(plan, &plan->flows[i], i, &flows);
+    plan_faults(plan, &faults);
+}
+
+/* ---- printing ---- */
+
+static const char *const fault_names[SIM_FAULT_KIND_COUNT] = {
+    [SIM_FAULT_KILL] = "kill",
+    [SIM_FAULT_POWER] = "power",
+    [SIM_FAULT_POWER_ALL] = "power-all",
+    [SIM_FAULT_CUT] = "cut",
+    [SIM_FAULT_DISK_STALL] = "disk-stall",
+    [SIM_FAULT_DISK_WRITE] = "disk-write-error",
+    [SIM_FAULT_DISK_FLUSH] = "disk-flush-error",
+    [SIM_FAULT_DISK_SHORT] = "disk-short-write",
+    [SIM_FAULT_CLOCK_JUMP] = "clock-jump",
+    [SIM_FAULT_PAUSE] = "pause",
+    [SIM_FAULT_SNAPSHOT] = "snapshot",
+    [SIM_FAULT_ROLLBACK] = "rollback",
+    [SIM_FAULT_ROT] = "bit-rot",
+};
+
+static const char *const class_names[SIM_CLASS_COUNT] = {
+    "loss", "burst", "jitter",     "duplicate",  "replay",     "corrupt", "truncate", "queue", "cut",
+    "kill", "power", "disk-stall", "disk-error", "disk-short", "clock",   "pause",    "port",
+};
+
+void hg_sim_fault_text(const struct sim_fault *fault, char *text, size_t text_bytes)
+{
+    snprintf(text, text_bytes, "%.9f s %s node %c%s%c a=%llu b=%llu%s", (double)fault->time_ns / 1e9,
+             fault_names[fault->kind], (int)('A' + fault->node), fault->kind == SIM_FAULT_CUT ? "->" : "",
+             fault->kind == SIM_FAULT_CUT ? (int)('A' + fault->other) : ' ', (unsigned long long)fault->a,
+             (unsigned long long)fault->b, fault->left_out ? " (left out)" : "");
+}
+
+static void nodes_print(const struct sim_plan *plan, FILE *out)
+{
+    for (uint32_t i = 0; i < plan->node_count; i++) {
+        const struct sim_node_plan *n = &plan->nodes[i];
+        fprintf(out,
+                "  node %c: %u segments of %llu bytes, arena %llu, disk depth %u write %llu-%llu read "
+                "%llu-%llu flush "
+                "%llu-%llu ns, rate %llu B/s, credit %llu, %u packets in flight, drift %d ppm, port refuses "
+                "%u ppm\n",
+                (int)('A' + i), n->segment_count, (unsigned long long)n->segment_bytes,
+                (unsigned long long)n->arena_bytes, n->disk_depth, (unsigned long long)n->write_ns_min,
+                (unsigned long long)n->write_ns_max, (unsigned long long)n->read_ns_min,
+                (unsigned long long)n->read_ns_max, (unsigned long long)n->flush_ns_min,
+                (unsigned long long)n->flush_ns_max, (unsigned long long)n->rate_bytes_per_s,
+                (unsigned long long)n->receive_bytes, n->packets_in_flight, n->drift_ppm, n->port_refuse_ppm);
+    }
+    for (uint32_t i = 0; i < plan->node_count; i++)
+        for (uint32_t j = 0; j < plan->node_count; j++) {
+            const struct sim_link_plan *l = &plan->links[i][j];
+            if (i != j)
+                fprintf(out,
+                        "  link %c->%c: delay %llu ns jitter %llu ns, ppm: loss %u burst %u x %u duplicate "
+                        "%u replay %u "
+                        "corrupt %u truncate %u; rate %llu B/s queue %llu ns\n",
+                        (int)('A' + i), (int)('A' + j), (unsigned long long)l->delay_ns,
+                        (unsigned long long)l->jitter_ns, l->loss_ppm, l->burst_ppm, l->burst_packets,
+                        l->duplicate_ppm, l->replay_ppm, l->corrupt_ppm, l->truncate_ppm,
+                        (unsigned long long)l->rate_bytes_per_s, (unsigned long long)l->queue_ns);
+        }
+}
+
+void hg_sim_plan_print(const struct sim_plan *plan, FILE *out)
+{
+    char text[SIM_TEXT_BYTES];
+    fprintf(
+        out,
+        "plan: scenario %s seed %llu, %u nodes, %u streams, safety phase %.3f s, mtu %u, write payload %u\n",
+        hg_sim_scenario_name(plan->scenario), (unsigned long long)plan->seed, plan->node_count,
+        plan->flow_count, (double)plan->safety_ns / 1e9, plan->mtu_bytes, plan->write_payload_bytes);
+    fprintf(out, "  fault classes:");
+    for (uint32_t i = 0; i < SIM_CLASS_COUNT; i++)
+        if (on(plan, i))
+            fprintf(out, " %s", class_names[i]);
+    fprintf(out, "%s\n", plan->classes == 0 ? " none" : "");
+    nodes_print(plan, out);
+    for (uint32_t i = 0; i < plan->flow_count; i++) {
+        const struct sim_flow_plan *f = &plan->flows[i];
+        fprintf(out,
+                "  stream s%u: origin %c, %s, %s, %s, frames to %u bytes, bursts to %u each %llu ns, %llu "
+                "bytes\n",
+                i, (int)('A' + f->origin), f->physical ? "physical" : "key/value",
+                f->compresses ? "compresses" : "does not compress",
+                f->consumer ? "registered readers" : "free readers", f->frame_bytes_max, f->burst_frames_max,
+                (unsigned long long)f->interval_ns, (unsigned long long)f->bytes);
+    }
+    for (uint32_t i = 0; i < plan->fault_count; i++) {
+        hg_sim_fault_text(&plan->faults[i], text, sizeof(text));
+        fprintf(out, "  fault %u: %s\n", i, text);
+    }
+}
+
+/* ---- promises ---- */
+
+bool hg_sim_scenario_promises(uint32_t scenario, enum sim_sometimes what)
+{
+    (void)scenario;
+    (void)what;
+    return false;
+}

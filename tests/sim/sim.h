@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * helio-sim: dataplanes in one thread and virtual time. What is simulated is everything outside of a worker
+ * (network, disk, clock, power, clients); what runs is the production object code of workers and key
+ * agreement. A run is a pure function of (scenario, seed, faults left out). docs/simulator.md has the idea
+ * and the use.
+ */
+#ifndef HG_SIM_H
+#define HG_SIM_H
+
+#include "dataplane/exchange.h"
+#include "dataplane/worker.h"
+#include "drivers/disk/disk_sim.h"
+#include "drivers/platform/random.h"
+
+#include <setjmp.h>
+#include <stdio.h>
+
+#define SIM_NODES_MAX       3u
+#define SIM_FLOWS_MAX       6u
+#define SIM_FAULTS_MAX      128u
+#define SIM_TEXT_BYTES      512u
+#define SIM_CLUSTER         UINT64_C(0x5e110)
+#define SIM_PACKETS_MAX     16384u
+#define SIM_PACKET_BYTES    9344u
+#define SIM_LIVENESS_NS     (300 * HG_NS_PER_S) /* after the heal everything must be everywhere by then */
+#define SIM_RESTART_FAIL_NS (100 * HG_NS_PER_MS)
+
+/* ---- what must have happened at least once ---- */
+/* (name, bits of the scenarios that promise it over some hundred seeds) */
+#define SIM_SOMETIMES(X)                                                                                     \
+    X(batches_read_back)                                                                                     \
+    X(packets_lost_on_the_link)                                                                              \
+    X(retransmissions)                                                                                       \
+    X(spurious_retransmissions)                                                                              \
+    X(probe_timeouts)                                                                                        \
+    X(packets_reordered)                                                                                     \
+    X(duplicates_dropped)                                                                                    \
+    X(replays_dropped)                                                                                       \
+    X(corruption_dropped)                                                                                    \
+    X(truncation_dropped)                                                                                    \
+    X(unknown_spi)                                                                                           \
+    X(rekeys)                                                                                                \
+    X(peer_downs)                                                                                            \
+    X(process_kills)                                                                                         \
+    X(kills_inside_a_turn)                                                                                   \
+    X(power_losses)                                                                                          \
+    X(crashes_in_recovery)                                                                                   \
+    X(all_nodes_down_at_once)                                                                                \
+    X(torn_tails_discarded)                                                                                  \
+    X(chains_verified_at_resume)                                                                             \
+    X(segments_reused)                                                                                       \
+    X(log_reads_from_disk)                                                                                   \
+    X(read_stalls)                                                                                           \
+    X(credit_stalls)                                                                                         \
+    X(appends_pushed_back)                                                                                   \
+    X(log_pressure_events)                                                                                   \
+    X(batches_compressed)                                                                                    \
+    X(batches_stored_raw)                                                                                    \
+    X(disk_errors_restarted)                                                                                 \
+    X(short_writes)                                                                                          \
+    X(disk_stalls)                                                                                           \
+    X(clock_jumps)                                                                                           \
+    X(pauses)                                                                                                \
+    X(port_refusals)                                                                                         \
+    X(receive_overruns)                                                                                      \
+    X(streams_diverged)                                                                                      \
+    X(streams_gap)                                                                                           \
+    X(rollbacks)                                                                                             \
+    X(corrupt_logs_refused)                                                                                  \
+    X(client_reattachments)
+enum sim_sometimes {
+#define HG_X(name) SIM_##name,
+    SIM_SOMETIMES(HG_X)
+#undef HG_X
+        SIM_SOMETIMES_COUNT
+};
+
+/* ---- the plan ---- */
+enum sim_class { /* fault classes that swarm testing switches one by one */
+                 SIM_CLASS_LOSS,
+                 SIM_CLASS_BURST,
+                 SIM_CLASS_JITTER,
+                 SIM_CLASS_DUPLICATE,
+                 SIM_CLASS_REPLAY,
+                 SIM_CLASS_CORRUPT,
+                 SIM_CLASS_TRUNCATE,
+                 SIM_CLASS_QUEUE,
+                 SIM_CLASS_CUT,
+                 SIM_CLASS_KILL,
+                 SIM_CLASS_POWER,
+                 SIM_CLASS_DISK_STALL,
+                 SIM_CLASS_DISK_ERROR,
+                 SIM_CLASS_DISK_SHORT,
+                 SIM_CLASS_CLOCK,
+                 SIM_CLASS_PAUSE,
+                 SIM_CLASS_PORT,
+                 SIM_CLASS_COUNT
+};
+
+enum sim_fault_kind {
+    SIM_FAULT_KILL,  /* node; a = its steps or (bit 63) packets sent until then, b = ns until it is started
+                        again */
+    SIM_FAULT_POWER, /* likewise, with the device's cache lost */
+    SIM_FAULT_POWER_ALL,
+    SIM_FAULT_CUT,        /* node -> other; a = ns */
+    SIM_FAULT_DISK_STALL, /* a = ns */
+    SIM_FAULT_DISK_WRITE, /* a = nth from now fails */
+    SIM_FAULT_DISK_FLUSH,
+    SIM_FAULT_DISK_SHORT, /* a = nth from now writes b blocks */
+    SIM_FAULT_CLOCK_JUMP, /* a = ns, signed, of CLOCK_REALTIME */
+    SIM_FAULT_PAUSE,      /* a = ns in which the node does nothing */
+    SIM_FAULT_SNAPSHOT,   /* process dies, its disk is copied, it starts again */
+    SIM_FAULT_ROLLBACK,   /* power goes, the disk is replaced by the copy */
+    SIM_FAULT_ROT,        /* power goes, bit a of the disk is flipped */
+    SIM_FAULT_KIND_COUNT
+};
+
+struct sim_fault {
+    uint64_t time_ns;
+    enum sim_fault_kind kind;
+    uint32_t node;
+    uint32_t other;
+    uint64_t a;
+    uint64_t b;
+    bool left_out;
+};
+
+struct sim_link_plan {
+    uint64_t delay_ns;
+    uint64_t jitter_ns;
+    uint32_t loss_ppm;
+    uint32_t burst_ppm; /* begins at a packet */
+    uint32_t burst_packets;
+    uint32_t duplicate_ppm;
+    uint32_t replay_ppm; /* a copy comes seconds later */
+    uint32_t corrupt_ppm;
+    uint32_t truncate_ppm;
+    uint64_t rate_bytes_per_s; /* 0 = no limit */
+    uint64_t queue_ns;
+};
+
+struct sim_node_plan {
+    uint64_t write_ns_min, write_ns_max;
+    uint64_t read_ns_min, read_ns_max;
+    uint64_t flush_ns_min, flush_ns_max;
+    uint32_t disk_depth;
+    uint32_t segment_count;
+    uint64_t segment_bytes;
+    uint64_t arena_bytes;
+    uint64_t rate_bytes_per_s;
+    uint64_t receive_bytes;
+    uint32_t packets_in_flight;
+    int32_t drift_ppm;
+    int64_t realtime_offset_ns;
+    uint64_t clock_offset_ns;
+    uint32_t port_refuse_ppm;
+    uint32_t port_receive_max;
+};
+
+struct sim_flow_plan { /* one stream, from its origin to every other node */
+    uint32_t origin;
+    bool physical;
+    bool compresses;
+    bool consumer; /* registered at every node that reads it */
+    uint32_t frame_bytes_max;
+    uint32_t burst_frames_max;
+    uint64_t interval_ns;
+    uint64_t bytes; /* to be produced in all */
+    uint64_t lsn_start;
+};
+
+struct sim_plan {
+    uint64_t seed;
+    uint32_t scenario;
+    uint32_t classes; /* bits of enum sim_class */
+    uint32_t node_count;
+    uint32_t flow_count;
+    uint64_t safety_ns;
+    uint32_t mtu_bytes;
+    uint32_t write_payload_bytes; /* of every log */
+    struct sim_node_plan nodes[SIM_NODES_MAX];
+    struct sim_link_plan links[SIM_NODES_MAX][SIM_NODES_MAX];
+    struct sim_flow_plan flows[SIM_FLOWS_MAX];
+    uint32_t fault_count;
+    struct sim_fault faults[SIM_FAULTS_MAX];
+};
+
+uint32_t hg_sim_scenario_count(void);
+const char *hg_sim_scenario_name(uint32_t scenario);
+const char *hg_sim_scenario_purpose(uint32_t scenario);
+bool hg_sim_scenario_promises(uint32_t scenario, enum sim_sometimes what);
+int32_t hg_sim_scenario_find(const char *name);
+bool hg_sim_scenario_rolls_back(uint32_t scenario);
+bool hg_sim_scenario_rots(uint32_t scenario);
+bool hg_sim_scenario_clients(uint32_t scenario);
+
+/* Expands (scenario, seed) into everything that the run depends on. */
+void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed);
+void hg_sim_plan_print(const struct sim_plan *plan, FILE *out);
+void hg_sim_fault_text(const struct sim_fault *fault, char *text, size_t text_bytes);
+
+/* ---- the world ---- */
+struct sim_packet {
+    struct sim_packet *next;
+    uint32_t bytes;
+    uint32_t holder; /* node whose worker has it; SIM_NODES_MAX = nobody */
+    uint64_t order;  /* in which its link sent it */
+    bool is_altered;
+    uint8_t memory[SIM_PACKET_BYTES] __attribute__((aligned(64)));
+};
+
+struct sim_link {
+    struct hg_random random_loss, random_jitter, random_duplicate, random_replay, random_alter;
+    uint32_t burst_left;
+    uint64_t busy_until_ns;
+    uint64_t cut_until_ns;
+    uint64_t order_sent;
+    uint64_t order_arrived;
+};
+
+struct sim_node;
+
+struct sim_clock {
+    struct hg_clock clock;
+    struct sim_node *node;
+};
+
+struct sim_port {
+    struct hg_port port;
+    struct sim_node *node;
+    struct sim_packet *queue[1024];
+    uint32_t queue_head, queue_tail;
+    uint64_t delivered_count; /* to this boot's worker */
+};
+
+/* A stream as one node has it, remembered across its deaths. */
+struct sim_place {
+    uint64_t durable_floor; /* it has said that everything below is durable: true for ever */
+    uint64_t durable_ever;  /* rollbacks don't lower it */
+    uint64_t read_next;     /* reader: end of the last batch in this life of the process; 0 = none yet */
+    uint64_t read_end;      /* largest end ever read */
+    uint8_t read_chain[16];
+    uint32_t history; /* 0, or 1 after it took bytes that were written after a rollback */
+    uint64_t told_peer[SIM_NODES_MAX];
+};
+
+struct sim_chain {
+    uint64_t lsn_end; /* 0 = free */
+    uint32_t history;
+    uint8_t chain[16];
+};
+
+struct sim_flow {
+    const struct sim_flow_plan *plan;
+    uint32_t index;
+    uint64_t stream;
+    bool is_open;          /* the producer has attached in this life of the origin */
+    uint64_t lsn_next;     /* to append */
+    uint64_t lsn_produced; /* end of what the producer has made so far */
+    uint64_t bytes_produced;
+    uint32_t variant; /* 1 after a rollback of the origin: other bytes under the same LSNs */
+    uint64_t fork_lsn;
+    bool fork_due; /* the origin was rolled back, its end is not known yet */
+    bool diverged_told[SIM_NODES_MAX];
+    bool gap_told[SIM_NODES_MAX];
+    struct sim_place places[SIM_NODES_MAX];
+    struct sim_chain *chains;
+    uint32_t chain_count, chain_max;
+    struct hg_random random;
+};
+
+struct sim_node {
+    struct sim_world *world;
+    uint32_t index;
+    const struct sim_node_plan *plan;
+    bool is_up;
+    bool was_running;
+    bool refused; /* its log is corrupt: stays down for an operator */
+    struct hg_worker *worker;
+    struct hg_mailbox inbox, outbox;
+    struct hg_exchange exchange;
+    struct sim_clock clock;
+    struct sim_port port;
+    struct hg_disk *disk;
+    struct hg_disk *disk_old; /* snapshot */
+    void *arena;
+    struct hg_control_config *config;
+    struct hg_random random_clock, random_port;
+    uint64_t boot;
+    uint64_t boots_count;
+    uint64_t boot_ns;
+    int64_t realtime_jump_ns;
+    uint64_t disk_stall_ns;
+    uint64_t paused_ns;
+    uint64_t wake_ns;
+    uint64_t wake_generation;
+    uint64_t steps_fuse;    /* steps until it dies; 0 = none */
+    uint64_t transmit_fuse; /* packets until it dies inside its turn; 0 = none */
+    bool fuse_power;
+    uint64_t fuse_restart_ns;
+    uint64_t disk_errors_due; /* injected, so a failed log is no bug */
+    jmp_buf death;
+    struct hg_cursor reader;
+    uint64_t spins;
+    struct sim_client *client;
+};
+
+struct sim_event {
+    uint64_t time_ns;
+    uint64_t order;
+    uint32_t type;
+    uint32_t a;
+    uint64_t b;
+    void *pointer;
+};
+
+enum sim_event_type {
+    SIM_EVENT_WAKE,
+    SIM_EVENT_PACKET,
+    SIM_EVENT_PRODUCE,
+    SIM_EVENT_FAULT,
+    SIM_EVENT_BOOT,
+    SIM_EVENT_HEAL,
+};
+
+struct sim_nonce {
+    uint64_t number; /* 0 = free */
+    uint32_t spi;
+    uint32_t node;
+    uint64_t content;
+};
+
+struct sim_world {
+    const struct sim_plan *plan;
+    uint64_t now_ns;
+    uint64_t hash;
+    uint64_t events_count;
+    bool healed;
+    bool trace;
+    struct sim_node *nodes;
+    struct sim_link links[SIM_NODES_MAX][SIM_NODES_MAX];
+    struct sim_flow flows[SIM_FLOWS_MAX];
+    struct sim_event *heap;
+    uint32_t heap_count, heap_max;
+    uint64_t order_next;
+    struct sim_packet *packets_all[SIM_PACKETS_MAX];
+    uint32_t packets_count;
+    struct sim_packet *packets_free;
+    struct sim_nonce *nonces;
+    uint32_t nonces_count, nonces_mask;
+    uint64_t sometimes[SIM_SOMETIMES_COUNT];
+    uint64_t liveness_ns; /* how long the end took */
+    uint8_t *frame_memory;
+    uint8_t *open_memory;
+    /* violation */
+    jmp_buf violation;
+    char violation_name[64];
+    char violation_text[SIM_TEXT_BYTES];
+};
+
+/* The world that runs now: assertions of the cores have no context. */
+extern struct sim_world *hg_sim_world;
+
+struct sim_world *hg_sim_world_make(const struct sim_plan *plan, bool trace);
+/* True = no violation. */
+bool hg_sim_world_run(struct sim_world *world);
+void hg_sim_world_free(struct sim_world *world);
+void hg_sim_world_state_print(struct sim_world *world, FILE *out);
+
+void hg_sim_event_put(struct sim_world *world, uint64_t time_ns, enum sim_event_type type, uint32_t a,
+                      uint64_t b, void *pointer);
+void hg_sim_hash(struct sim_world *world, uint64_t value);
+void __attribute__((format(printf, 2, 3))) hg_sim_trace(struct sim_world *world, const char *format, ...);
+/* Ends the run: an invariant is broken. */
+_Noreturn void __attribute__((format(printf, 3, 4)))
+hg_sim_violation(struct sim_world *world, const char *name, const char *format, ...);
+uint64_t hg_sim_random_seed(const struct sim_world *world, uint64_t purpose, uint64_t index);
+
+/* ---- network ---- */
+void hg_sim_net_init(struct sim_world *world);
+void hg_sim_port_init(struct sim_node *node);
+void hg_sim_port_reset(
+    struct sim_node *node); /* the process is gone: what it held is free, what waited is lost */
+void hg_sim_packet_arrive(struct sim_world *world, uint32_t to, struct sim_packet *packet);
+void hg_sim_packet_free(struct sim_world *world, struct sim_packet *packet);
+uint32_t hg_sim_address(uint32_t node); /* IPv4, host order */
+
+/* ---- nodes ---- */
+void hg_sim_node_init(struct sim_world *world, uint32_t index);
+void hg_sim_node_free(struct sim_node *node);
+void hg_sim_node_boot(struct sim_node *node);
+void hg_sim_node_step(struct sim_node *node);
+/* power: the device's cache is lost too. It is started again after restart_ns. */
+void hg_sim_node_die(struct sim_node *node, bool power, uint64_t restart_ns);
+void hg_sim_node_wake(struct sim_node *node, uint64_t time_ns);
+void hg_sim_fault_strike(struct sim_world *world, const struct sim_fault *fault);
+/* Virtual time at which the node's clock shows local_ns. */
+uint64_t hg_sim_time_of(const struct sim_node *node, uint64_t local_ns);
+uint64_t hg_sim_local_ns(const struct sim_node *node, uint64_t time_ns);
+
+/* ---- workload ---- */
+void hg_sim_flows_init(struct sim_world *world);
+/* The frame at `lsn`; key and data are written to `memory`. A pure function of its arguments and the seed. */
+void hg_sim_frame(const struct sim_world *world, const struct sim_flow *flow, uint32_t variant, uint64_t lsn,
+                  struct hg_frame *frame, uint8_t *memory);
+void hg_sim_produce(struct sim_world *world, struct sim_flow *flow);
+/* Appends what producers have for this node. True when anything moved. */
+bool hg_sim_append(struct sim_node *node);
+bool hg_sim_read(struct sim_node *node);
+
+/* ---- checks ---- */
+void hg_sim_check_node(struct sim_node *node);
+void hg_sim_check_batch(struct sim_node *node, const struct hg_batch_header *header);
+void hg_sim_check_event(struct sim_node *node, const struct hg_event *event);
+void hg_sim_check_nonce(struct sim_node *node, const uint8_t *frame, uint32_t bytes);
+void hg_sim_check_chain(struct sim_world *world, struct sim_flow *flow, uint32_t node, uint64_t lsn_end,
+                        const uint8_t chain[16]);
+/* Counters of a worker that ends; also its packets add up. */
+void hg_sim_harvest(struct sim_node *node);
+bool hg_sim_complete(struct sim_world *world, char *text, size_t text_bytes);
+
+#endif

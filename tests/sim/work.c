@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Producers and readers. A producer survives its node: after each start it resumes at the durable end, as
+ * libheliograph does. Every byte of a frame follows from (seed, stream, variant, lsn), so that a checker
+ * knows it.
+ */
+#include "tests/sim/sim.h"
+
+#include <errno.h>
+
+#define FRAMES_TURN       64u /* of one stream between two turns */
+#define BATCHES_TURN      64u
+#define SYSTEM_IDENTIFIER UINT64_C(7300000000000000000)
+#define LSN_UNIT_BYTES    (16u << 20)
+#define VARIANT_SHIFT     56
+
+void hg_sim_flows_init(struct sim_world *world)
+{
+    for (uint32_t i = 0; i < world->plan->flow_count; i++) {
+        struct sim_flow *flow = &world->flows[i];
+        flow->plan = &world->plan->flows[i];
+        flow->index = i;
+        flow->stream = UINT64_C(1000) + i;
+        flow->lsn_produced = flow->plan->lsn_start;
+        hg_random_init(&flow->random, hg_sim_random_seed(world, 30, i));
+    }
+}
+
+static void bytes_make(uint8_t *to, uint32_t bytes, uint64_t seed, bool compresses)
+{
+    uint64_t state = seed, pattern = hg_random_splitmix64(&state);
+    for (uint32_t at = 0; at < bytes; at += 8) {
+        uint64_t value = compresses && (at & 63) != 0 ? pattern : hg_random_splitmix64(&state);
+        memcpy(to + at, &value, hg_min_u64(8, bytes - at));
+    }
+}
+
+/* Sizes don't depend on the variant: both histories cut the LSNs alike. */
+void hg_sim_frame(const struct sim_world *world, const struct sim_flow *flow, uint32_t variant, uint64_t lsn,
+                  struct hg_frame *frame, uint8_t *memory)
+{
+    uint64_t state = hg_sim_random_seed(world, 31 + flow->index, lsn);
+    uint64_t shape = hg_random_splitmix64(&state), size = hg_random_splitmix64(&state);
+    uint64_t seed = hg_random_splitmix64(&state) + variant;
+    memset(frame, 0, sizeof(*frame));
+    uint32_t limit = flow->plan->frame_bytes_max >> (size >> 60);
+    frame->lsn = lsn;
+    frame->data_bytes = (uint32_t)(size % (limit + 1));
+    frame->op = HG_OP_OPAQUE;
+    frame->transaction_id = (uint64_t)variant << VARIANT_SHIFT | (shape & 0xffffffff);
+    if (flow->plan->physical) {
+        frame->data_bytes = (uint32_t)hg_max_u64(frame->data_bytes, 1);
+        frame->span = frame->data_bytes;
+    } else {
+        frame->span = 1;
+        frame->op = (uint8_t)(HG_OP_INSERT + shape % 3);
+        frame->key_bytes = (uint16_t)(shape >> 8) % 33;
+        frame->table_id = (uint32_t)(shape >> 32) & 7;
+        frame->client_id = shape >> 40 & 1 ? 77 : 0;
+        frame->client_sequence = frame->client_id != 0 ? lsn : 0;
+    }
+    bytes_make(memory, frame->key_bytes, seed ^ 1, false);
+    bytes_make(memory + 64, frame->data_bytes, seed, flow->plan->compresses);
+    frame->key = memory;
+    frame->data = memory + 64;
+}
+
+/* More is wanted: the end of what is produced moves. */
+void hg_sim_produce(struct sim_world *world, struct sim_flow *flow)
+{
+    struct hg_frame frame;
+    uint64_t frames = hg_random_between(&flow->random, 1, flow->plan->burst_frames_max);
+    for (uint64_t i = 0; i < frames && flow->bytes_produced < flow->plan->bytes; i++) {
+        hg_sim_frame(world, flow, 0, flow->lsn_produced, &frame, world->frame_memory);
+        flow->lsn_produced += frame.span;
+        flow->bytes_produced += frame.data_bytes + 40;
+    }
+    if (!world->healed && flow->bytes_produced < flow->plan->bytes)
+        hg_sim_event_put(world,
+                         world->now_ns + hg_random_between(&flow->random, flow->plan->interval_ns / 2,
+                                                           flow->plan->interval_ns * 2),
+                         SIM_EVENT_PRODUCE, flow->index, 0, NULL);
+    if (world->nodes[flow->plan->origin].is_up)
+        hg_sim_node_step(&world->nodes[flow->plan->origin]);
+}
+
+/* What attaching does: agree on whose stream it is, learn where to go on. */
+static bool flow_open(struct sim_node *node, struct sim_flow *flow, uint32_t slot)
+{
+    struct hg_streams *streams = node->worker->streams;
+    const struct hg_stream_state *s = hg_streams_at(streams, slot);
+    if (!s->configured || flow->fork_due)
+        return false;
+    if (flow->plan->physical) {
+        int rc = hg_streams_adopt(streams, slot, SYSTEM_IDENTIFIER + flow->index, 1, LSN_UNIT_BYTES);
+        if (rc == -EAGAIN)
+            return false;
+        if (rc != 0)
+            hg_sim_violation(node->world, "adopt", "stream s%u refuses its own producer: %d", flow->index,
+                             rc);
+    }
+    flow->is_open = true;
+    flow->lsn_next = s->lsn_durable != 0 ? s->lsn_durable : flow->plan->lsn_start;
+    hg_sim_trace(node->world, "producer of s%u resumes at %llu", flow->index,
+                 (unsigned long long)flow->lsn_next);
+    return true;
+}
+
+static bool flow_append(struct sim_node *node, struct sim_flow *flow, uint32_t slot)
+{
+    struct sim_world *world = node->world;
+    struct hg_frame frame;
+    uint64_t local_ns = node->worker->now_ns;
+    bool any = false;
+    for (uint32_t i = 0; i < FRAMES_TURN && flow->lsn_next < flow->lsn_produced; i++) {
+        hg_sim_frame(world, flow, flow->variant, flow->lsn_next, &frame, world->frame_memory);
+        uint32_t span = frame.span;
+        enum hg_append_reason reason = hg_streams_append(node->worker->streams, slot, &frame, local_ns);
+        if (reason == HG_APPEND_WOULD_BLOCK) {
+            world->sometimes[SIM_appends_pushed_back]++;
+            return any;
+        }
+        if (reason != HG_APPEND_OK)
+            hg_sim_violation(world, "append", "stream s%u at %llu: reason %u", flow->index,
+                             (unsigned long long)flow->lsn_next, reason);
+        flow->lsn_next += span;
+        any = true;
+    }
+    return any;
+}
+
+bool hg_sim_append(struct sim_node *node)
+{
+    struct sim_world *world = node->world;
+    bool any = false;
+    for (uint32_t i = 0; i < world->plan->flow_count; i++) {
+        struct sim_flow *flow = &world->flows[i];
+        if (flow->plan->origin != node->index)
+            continue;
+        int32_t slot = hg_streams_find(node->worker->streams, flow->stream);
+        if (slot < 0 || (!flow->is_open && !flow_open(node, flow, (uint32_t)slot)))
+            continue;
+        any |= flow_append(node, flow, (uint32_t)slot);
+    }
+    return any;
+}
+
+/* ---- reading back ---- */
+
+static void consumers_advance(struct sim_node *node)
+{
+    struct sim_world *world = node->world;
+    struct hg_streams *streams = node->worker->streams;
+    for (uint32_t i = 0; i < world->plan->flow_count; i++) {
+        char name[HG_NAME_BYTES];
+        snprintf(name, sizeof(name), "r%u", i);
+        int32_t consumer = world->flows[i].plan->consumer ? hg_streams_consumer_find(streams, name) : -1;
+        if (consumer >= 0 && world->flows[i].places[node->index].read_next != 0)
+            hg_streams_consumer_advance(streams, (uint32_t)consumer,
+                                        world->flows[i].places[node->index].read_next);
+    }
+}
+
+/* A reader walks the whole durable log, from its tail after each start: what a subscriber would be given. */
+bool hg_sim_read(struct sim_node *node)
+{
+    struct sim_world *world = node->world;
+    struct hg_log *log = node->worker->log;
+    bool any = false;
+    if (node->reader.sequence == 0)
+        node->reader.sequence = hg_max_u64(1, hg_log_tail_sequence(log));
+    for (uint32_t i = 0; i < BATCHES_TURN; i++) {
+        const struct hg_batch_header *header;
+        int rc = hg_cursor_peek(&node->reader, log, &header);
+        if (rc == 0)
+            break;
+        if (rc == -ENOENT) {
+            node->reader.sequence = hg_log_tail_sequence(log);
+            node->reader.offset = 0;
+            for (uint32_t j = 0; j < world->plan->flow_count; j++)
+                world->flows[j].places[node->index].read_next = 0;
+            continue;
+        }
+        if (rc < 0)
+            hg_sim_violation(world, "read", "write %llu of node %c can't be read: %d",
+                             (unsigned long long)node->reader.sequence, (int)('A' + node->index), rc);
+        if (!(header->flags & HG_BATCH_LOCAL))
+            hg_sim_check_batch(node, header);
+        hg_cursor_advance(&node->reader, header);
+        any = true;
+    }
+    if (any)
+        consumers_advance(node);
+    return any;
+}
