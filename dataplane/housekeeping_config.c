@@ -184,8 +184,6 @@ static void apply_finish(struct hg_housekeeping *hk, int32_t code, const char *t
 {
     if (code == 0)
         hk->applied_generation = hk->apply_generation;
-    if (code != 0)
-        hg_housekeeping_say(hk, HG_SEVERITY_ERROR, "config_refused", text);
     result_send(hk, hk->apply_request, hk->apply_generation, code, text);
     hk->apply_pending = false;
 }

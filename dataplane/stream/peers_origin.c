@@ -55,10 +55,25 @@ void hg_peers_open_streams(struct hg_peer *peer, uint64_t now_ns)
     }
 }
 
+/* Nothing more of this stream goes to the peer in this session; both sides free what is under way. */
+static void stream_give_up(struct hg_peer *peer, uint32_t slot, enum hg_peer_stream_state state)
+{
+    struct hg_lane *lane = peer->sessions[peer->current].lane;
+    struct hg_wire_stream_close close;
+    peer->streams[slot].state = (uint8_t)state;
+    hg_lane_alias_forget(lane, slot);
+    memset(&close, 0, sizeof(close));
+    close.control.type = HG_WIRE_STREAM_CLOSE;
+    close.control.bytes = sizeof(close);
+    close.control.alias = slot;
+    close.reason = HG_WIRE_REFUSED_BATCH;
+    (void)hg_lane_control_send(lane, &close.control);
+}
+
 static void stream_diverged(struct hg_peer *peer, uint32_t slot, uint64_t lsn_there)
 {
     const struct hg_stream_state *s = hg_streams_at(peer->peers->config.streams, slot);
-    peer->streams[slot].state = HG_PEER_STREAM_DIVERGED;
+    stream_give_up(peer, slot, HG_PEER_STREAM_DIVERGED);
     hg_event_put(peer->peers->config.events, HG_EVENT_stream_diverged, s->name, lsn_there, s->lsn_durable);
 }
 
@@ -115,9 +130,9 @@ void hg_peers_answer_received(struct hg_peer_session *session, const struct hg_w
     hg_event_put(peer->peers->config.events, HG_EVENT_stream_refused, s->name, answer->status, 0);
 }
 
-void hg_peers_close_received(struct hg_peer *peer, const struct hg_wire_stream_close *close)
+void hg_peers_refuse_received(struct hg_peer *peer, const struct hg_wire_stream_close *refuse)
 {
-    uint32_t slot = close->control.alias;
+    uint32_t slot = refuse->control.alias;
     if (slot >= hg_streams_count(peer->peers->config.streams) ||
         peer->streams[slot].state != HG_PEER_STREAM_STREAMING)
         return;
@@ -146,7 +161,7 @@ static bool stream_take(struct hg_peer *peer, uint32_t slot, const struct hg_bat
     if (ps->state != HG_PEER_STREAM_STREAMING || header->lsn_end <= ps->lsn_next)
         return false;
     if (header->lsn_first > ps->lsn_next) {
-        ps->state = HG_PEER_STREAM_GAP;
+        stream_give_up(peer, slot, HG_PEER_STREAM_GAP);
         hg_event_put(peer->peers->config.events, HG_EVENT_stream_gap, hg_streams_at(streams, slot)->name,
                      ps->lsn_next, header->lsn_first);
         return false;

@@ -116,16 +116,25 @@ int hg_peers_batch_received(void *ctx, uint32_t alias, const uint8_t *batch, uin
     if (reason == HG_SEALED_WOULD_BLOCK)
         return -EAGAIN;
     const struct hg_stream_state *s = hg_streams_at(streams, (uint32_t)slot);
-    struct hg_wire_stream_close close;
-    memset(&close, 0, sizeof(close));
-    close.control.type = HG_WIRE_STREAM_CLOSE;
-    close.control.bytes = sizeof(close);
-    close.control.alias = alias;
-    close.reason = HG_WIRE_REFUSED_BATCH;
-    (void)hg_lane_control_send(session->lane, &close.control);
+    struct hg_wire_stream_close refuse;
+    memset(&refuse, 0, sizeof(refuse));
+    refuse.control.type = HG_WIRE_STREAM_REFUSE;
+    refuse.control.bytes = sizeof(refuse);
+    refuse.control.alias = alias;
+    refuse.reason = HG_WIRE_REFUSED_BATCH;
+    (void)hg_lane_control_send(session->lane, &refuse.control);
     peer->aliases[alias].slot = -1;
     hg_event_put(peer->peers->config.events, HG_EVENT_stream_refused_batch, s->name, s->lsn_sealed, reason);
     return -EBADMSG;
+}
+
+void hg_peers_close_received(struct hg_peer_session *session, const struct hg_wire_stream_close *close)
+{
+    uint32_t alias = close->control.alias;
+    if (alias >= HG_WIRE_ALIASES_MAX || session->peer->aliases[alias].slot < 0)
+        return;
+    hg_lane_alias_close(session->lane, alias);
+    session->peer->aliases[alias].slot = -1;
 }
 
 void hg_peers_report_durable(struct hg_peer *peer)
@@ -174,6 +183,7 @@ void hg_peers_control_received(void *ctx, const struct hg_wire_control *frame)
         [HG_WIRE_STREAM_ANSWER - HG_WIRE_CONTROL_FIRST] = sizeof(copy.answer),
         [HG_WIRE_STREAM_DURABLE - HG_WIRE_CONTROL_FIRST] = sizeof(copy.durable),
         [HG_WIRE_STREAM_CLOSE - HG_WIRE_CONTROL_FIRST] = sizeof(copy.close),
+        [HG_WIRE_STREAM_REFUSE - HG_WIRE_CONTROL_FIRST] = sizeof(copy.close),
     };
     uint32_t kind = (uint32_t)frame->type - HG_WIRE_CONTROL_FIRST;
     if (kind >= HG_COUNT(sizes) || frame->bytes != sizes[kind])
@@ -189,7 +199,10 @@ void hg_peers_control_received(void *ctx, const struct hg_wire_control *frame)
     case HG_WIRE_STREAM_DURABLE:
         durable_received(session->peer, &copy.durable);
         break;
+    case HG_WIRE_STREAM_CLOSE:
+        hg_peers_close_received(session, &copy.close);
+        break;
     default:
-        hg_peers_close_received(session->peer, &copy.close);
+        hg_peers_refuse_received(session->peer, &copy.close);
     }
 }

@@ -233,6 +233,7 @@ static void lane_control_received(struct hg_lane *lane, const uint8_t *at)
         [HG_WIRE_STREAM_ANSWER - HG_WIRE_CONTROL_FIRST] = sizeof(struct hg_wire_stream_answer),
         [HG_WIRE_STREAM_DURABLE - HG_WIRE_CONTROL_FIRST] = sizeof(struct hg_wire_stream_durable),
         [HG_WIRE_STREAM_CLOSE - HG_WIRE_CONTROL_FIRST] = sizeof(struct hg_wire_stream_close),
+        [HG_WIRE_STREAM_REFUSE - HG_WIRE_CONTROL_FIRST] = sizeof(struct hg_wire_stream_close),
     };
     uint8_t frame[HG_WIRE_CONTROL_BYTES_MAX] __attribute__((aligned(8)));
     struct hg_wire_control control;

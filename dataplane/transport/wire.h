@@ -63,6 +63,7 @@ enum hg_wire_type {
     HG_WIRE_STREAM_ANSWER = 17,
     HG_WIRE_STREAM_DURABLE = 18,
     HG_WIRE_STREAM_CLOSE = 19,
+    HG_WIRE_STREAM_REFUSE = 20,
     HG_WIRE_CONTROL_LAST = 31,
     /* 32.. reserved: SEAL, GRANT, VOTE, 2PC, FEC parity, MTU probe, key exchange */
 };
@@ -152,6 +153,8 @@ struct hg_wire_stream_durable {
 };
 static_assert(sizeof(struct hg_wire_stream_durable) == 16, "stream durable");
 
+/* CLOSE, origin -> receiver: nothing more comes under this alias, forget what is half here. REFUSE, receiver ->
+ * origin: a batch did not follow from what is here. The alias is the origin's in both. */
 struct hg_wire_stream_close {
     struct hg_wire_control control;
     uint32_t reason; /* enum hg_wire_status */
