@@ -153,7 +153,7 @@ static bool attach_subscribe(struct hg_clients *clients, const struct hg_client_
         hg_max_u64(1, slot->lsn_next != 0 ? hg_streams_sequence_of(streams, slot->stream, slot->lsn_next)
                                           : hg_log_tail_sequence(clients->config.log));
     slot->cursor.offset = 0;
-    answer->lsn_from = lsn_from != 0 ? lsn_from : hg_streams_lsn_oldest(streams, slot->stream);
+    answer->lsn_from = lsn_from != 0 ? slot->lsn_next : hg_streams_lsn_oldest(streams, slot->stream);
     return true;
 }
 
