@@ -45,7 +45,7 @@ class Progress(threading.Thread):
     def show(self, stream, peer):
         now = time.monotonic()
         clock = f"{now - self.began:5.0f} s"
-        if not stream or not peer:
+        if not stream or not peer or not stream.get("peers") or "lsn_durable" not in stream:
             return self.line(f"{clock}  A is restarting: the primary waits, nothing is lost")
         end, durable = stream["lsn_durable"], stream["peers"][0]["lsn_durable"]
         lag_bytes = stream["peers"][0]["lag_bytes"]
@@ -126,7 +126,7 @@ class Demo:
         bench.expect(0, seconds + 60)
         self.result["wal_bytes"] = self.wal_bytes() - wal_start
         self.result["wal_bytes_per_s"] = round(self.result["wal_bytes"] / (time.monotonic() - start))
-        self.result["tps"] = float(next((bench.find(r"^tps = ([0-9.]+)") or [0, "0"])[1] for _ in [0]))
+        self.result["tps"] = float(bench.find(r"^tps = ([0-9.]+)").group(1))
         return progress
 
     def wal_bytes(self):
@@ -176,8 +176,8 @@ class Demo:
         result = self.result
         result["seconds"] = round(time.monotonic() - self.began, 1)
         say(f"measured: {result['wal_bytes'] / 1e6:.0f} MB of WAL at {result['wal_bytes_per_s'] / 1e6:.1f} MB/s "
-            f"({result['tps']:.0f} transactions/s), compressed {result['compression_ratio']:.1f} : 1, "
-            f"B at most {result['lag_max_bytes'] / 1e6:.1f} MB behind, all there {result['drain_s']:.1f} s after the end")
+            f"({result['tps']:.0f} transactions/s), compressed {result['compression_ratio']:.1f} : 1, B at most "
+            f"{result['lag_max_bytes'] / 1e6:.1f} MB behind, all there {result['drain_s']:.1f} s after the end")
 
     def run(self):
         self.build()
