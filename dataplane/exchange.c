@@ -68,6 +68,11 @@ void hg_exchange_letter(struct hg_exchange *exchange, const struct hg_letter *le
         hg_handshake_restart(handshake, now_ns);
         return;
     }
+    if (letter->type == HG_LETTER_SPI_UNKNOWN) {
+        hg_handshake_spi_unknown(handshake, (uint32_t)letter->number, now_ns);
+        return;
+    }
+    hg_assert(letter->type == HG_LETTER_HANDSHAKE_IN);
     memset(&out, 0, sizeof(out));
     out.type = HG_LETTER_HANDSHAKE_OUT;
     out.peer = letter->peer;
