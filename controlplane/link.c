@@ -127,23 +127,45 @@ uint64_t hg_link_command(struct hg_server *server, enum hg_control_command comma
 }
 
 /* ---- hearing ---- */
+
+/* A refusal is said once in the same words, however often it is tried again. */
+static void apply_result(struct hg_server *server, int32_t code, const char *text)
+{
+    struct hg_link *link = &server->link;
+
+    link->request_apply = 0;
+    if (code == 0) {
+        link->generation_refused = 0;
+        link->refusal[0] = '\0';
+        hg_event_addf(&server->events, HG_SEVERITY_INFO, "config_applied", "generation %llu%s%s",
+                      (unsigned long long)link->generation, text[0] == '\0' ? "" : ": ", text);
+        return;
+    }
+    link->generation_refused = link->generation;
+    link->apply_again_ns = uv_hrtime() + HG_LINK_APPLY_AGAIN_NS;
+    if (strcmp(link->refusal, text) == 0)
+        return;
+    snprintf(link->refusal, sizeof(link->refusal), "%s", text);
+    hg_event_addf(&server->events, HG_SEVERITY_ERROR, "config_refused",
+                  "%s (%s); it is tried again every %u s", text, strerror(-code),
+                  (unsigned)(HG_LINK_APPLY_AGAIN_NS / HG_NS_PER_S));
+}
+
+static void apply_again(struct hg_server *server, uint64_t now_ns)
+{
+    const struct hg_link *link = &server->link;
+
+    if (link->generation_refused == link->generation && link->generation != 0 && link->request_apply == 0 &&
+        server->change.request == 0 && now_ns >= link->apply_again_ns)
+        (void)hg_link_apply(server); /* a full ring: again at the next tick */
+}
+
 static void result(struct hg_server *server, const struct hg_control_received *received)
 {
     const struct hg_control_message *message = &received->message;
 
-    if (received->request == server->link.request_apply) {
-        server->link.request_apply = 0;
-        if (message->code == 0)
-            hg_event_addf(&server->events, HG_SEVERITY_INFO, "config_applied", "generation %llu%s%s",
-                          (unsigned long long)server->link.generation, message->text[0] == '\0' ? "" : ": ",
-                          message->text);
-        else {
-            server->link.generation_refused = server->link.generation;
-            hg_event_addf(&server->events, HG_SEVERITY_ERROR, "config_refused", "generation %llu: %s (%s)",
-                          (unsigned long long)server->link.generation, message->text,
-                          strerror(-message->code));
-        }
-    }
+    if (received->request == server->link.request_apply)
+        apply_result(server, message->code, message->text);
     if (server->change.request != 0 && received->request == server->change.request)
         hg_api_result(server, message->code, message->text);
 }
@@ -217,6 +239,7 @@ static void attach(struct hg_server *server, const int fds[HG_CONTROL_RING_FDS])
     link->problem[0] = '\0';
     link->attached_count++;
     link->generation_refused = 0;
+    link->refusal[0] = '\0';
     link->event_generation_last = 0;
     link->event_request_last = 0;
     server->status_generation = 0;
@@ -312,6 +335,8 @@ void hg_link_tick(struct hg_server *server, uint64_t now_ns)
     case HG_LINK_UP:
         heart(server, now_ns);
         receive(server);
+        if (link->state == HG_LINK_UP)
+            apply_again(server, now_ns);
         if (link->state == HG_LINK_UP && hg_control_ring_must_recreate(&link->ring))
             hg_link_down(server, "its control ring is damaged; attaching anew");
         break;

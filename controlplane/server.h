@@ -19,6 +19,9 @@
 #define HG_API_RESULT_NS   (5 * HG_NS_PER_S)
 #define HG_LINK_RETRY_NS   (200 * HG_NS_PER_MS)
 #define HG_LINK_WELCOME_NS (2 * HG_NS_PER_S)
+/* A refused configuration is tried again: what stood in its way (a missing log, a key, a port) may be gone.
+ */
+#define HG_LINK_APPLY_AGAIN_NS (2 * HG_NS_PER_S)
 
 /* Exit codes of helioctl, in every answer as "code". */
 enum hg_api_code {
@@ -38,10 +41,12 @@ struct hg_link {
     uint64_t retry_ns, deadline_ns;
     char problem[HG_CONTROL_TEXT_BYTES]; /* said already; empty = none */
     struct hg_control_ring ring;
-    uint64_t generation;         /* of the config page written last, on this boot */
-    uint64_t request_apply;      /* 0 = no APPLY under way */
-    uint64_t generation_refused; /* 0 = none */
-    uint64_t event_request_last; /* redelivered events are told by it */
+    uint64_t generation;                 /* of the config page written last, on this boot */
+    uint64_t request_apply;              /* 0 = no APPLY under way */
+    uint64_t generation_refused;         /* 0 = none */
+    uint64_t apply_again_ns;             /* while refused: when it is tried again */
+    char refusal[HG_CONTROL_TEXT_BYTES]; /* said already; empty = none */
+    uint64_t event_request_last;         /* redelivered events are told by it */
     uint64_t event_generation_last;
     uint64_t attached_count;
     uint64_t poisoned_count;

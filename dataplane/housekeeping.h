@@ -18,6 +18,7 @@
 #define HG_HOUSEKEEPING_PORT_NS         (10 * HG_NS_PER_MS)
 #define HG_HOUSEKEEPING_SLEEP_NS_MAX    (5 * HG_NS_PER_MS)
 #define HG_HOUSEKEEPING_HELLO_NS_MAX    (5 * HG_NS_PER_S) /* a connection that says nothing is closed */
+#define HG_HOUSEKEEPING_REFUSALS_MAX    8
 
 struct hg_connection {
     int socket; /* -1 = free */
@@ -51,6 +52,9 @@ struct hg_housekeeping {
     uint64_t applied_generation;
     int32_t apply_code; /* first thing that went wrong before the worker's part */
     char apply_text[HG_CONTROL_TEXT_BYTES];
+    /* Refusals said since the last configuration that was taken whole: APPLY is tried again and again. */
+    uint32_t refusal_count;
+    char refusals[HG_HOUSEKEEPING_REFUSALS_MAX][HG_CONTROL_TEXT_BYTES];
     uint64_t command_request;
     uint64_t events_unsent;
 

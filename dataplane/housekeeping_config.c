@@ -23,6 +23,17 @@ apply_problem(struct hg_housekeeping *hk, int code, const char *format, ...)
     va_end(list);
 }
 
+/* An error that stands in the way of the configuration; once in the same words. */
+static void refusal_say(struct hg_housekeeping *hk, const char *name, const char *text)
+{
+    for (uint32_t i = 0; i < hk->refusal_count; i++)
+        if (strncmp(hk->refusals[i], text, sizeof(hk->refusals[i]) - 1) == 0)
+            return;
+    if (hk->refusal_count < HG_HOUSEKEEPING_REFUSALS_MAX)
+        memccpy(hk->refusals[hk->refusal_count++], text, 0, sizeof(hk->refusals[0]) - 1); /* it was zeroed */
+    hg_housekeeping_say(hk, HG_SEVERITY_ERROR, name, text);
+}
+
 static void result_send(struct hg_housekeeping *hk, uint64_t request, uint64_t generation, int32_t code,
                         const char *text)
 {
@@ -87,7 +98,7 @@ void hg_housekeeping_start_poll(struct hg_housekeeping *hk)
         return;
     } else {
         hk->starting = false;
-        hg_housekeeping_say(hk, HG_SEVERITY_ERROR, "log_refused", error);
+        refusal_say(hk, "log_refused", error);
         apply_problem(hk, -EINVAL, "%s", error);
     }
     if (hk->apply_waits_start) {
@@ -125,7 +136,7 @@ static void apply_port(struct hg_housekeeping *hk)
     hk->port_config = *wanted;
     if (port == NULL) {
         apply_problem(hk, -ENODEV, "%s", hk->port_problem);
-        hg_housekeeping_say(hk, HG_SEVERITY_ERROR, "port_refused", hk->port_problem);
+        refusal_say(hk, "port_refused", hk->port_problem);
         return;
     }
     hk->port_problem[0] = '\0';
@@ -173,7 +184,7 @@ static void apply_peer_key(struct hg_housekeeping *hk, const struct hg_config_pe
         hg_exchange_peer(&hk->exchange, number, &config, hk->now_ns);
     } else {
         apply_problem(hk, -EACCES, "peer %s: %s", peer->name, problem);
-        hg_housekeeping_say(hk, HG_SEVERITY_ERROR, "peer_key_refused", problem);
+        refusal_say(hk, "peer_key_refused", problem);
     }
     OPENSSL_cleanse(&config, sizeof(config));
 }
