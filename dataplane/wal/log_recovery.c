@@ -19,7 +19,19 @@
     44 /* of the block number of a segment's start: far more than any disk will ever write                   \
         */
 
-enum phase { START, SUPERBLOCKS, RING, SCAN, EVIDENCE, SETTLE, SETTLING, REPAIR, REPAIRING, FINISHING };
+enum phase {
+    START,
+    SUPERBLOCKS,
+    RING,
+    SCAN,
+    EVIDENCE,
+    RESTORE,
+    SETTLE,
+    SETTLING,
+    REPAIR,
+    REPAIRING,
+    FINISHING
+};
 
 struct hg_log_recovery {
     enum phase phase;
@@ -47,6 +59,8 @@ struct hg_log_recovery {
     uint64_t ring_sequence[HG_LOG_RING_BLOCKS]; /* of the valid copy in this slot of the mirror, 0 = none */
     bool ring_is_dirty[HG_LOG_RING_BLOCKS];
     uint32_t ring_slot; /* next to look at for repair */
+    uint64_t restore_sequence;
+    bool restore_is_read;
 
     /* The search behind a bad write for headers that prove it had been durable. */
     enum hg_log_write_found found;
@@ -443,7 +457,7 @@ static bool write_decide(struct hg_log *log, const uint8_t *at)
     case HG_LOG_VERDICT_TORN:
     case HG_LOG_VERDICT_END:
         if (r->evidence_is_done)
-            r->phase = SETTLE;
+            r->phase = RESTORE;
         else
             evidence_start(log);
         return true;
@@ -505,6 +519,45 @@ static bool evidence_step(struct hg_log *log)
 }
 
 /* ---- the end ---- */
+
+/* Writes beyond D are there to be read, but a flush that failed in an earlier process may have let go of
+ * them: a later flush would then succeed without them. So they are written again, the same bytes to the same
+ * place, for our own flush to cover. */
+static bool restore_step(struct hg_log *log)
+{
+    struct hg_log_recovery *r = log->recovery;
+    const struct hg_log_write_header *header = (const struct hg_log_write_header *)r->window;
+    uint64_t segment;
+    uint32_t offset, payload_bytes;
+    if (r->pending > 0)
+        return false;
+    r->restore_sequence = hg_max_u64(r->restore_sequence, hg_max_u64(r->durable, log->tail_sequence - 1) + 1);
+    if (r->restore_sequence >= r->sequence) {
+        r->phase = SETTLE;
+        return true;
+    }
+    hg_log_place_get(log, r->restore_sequence, &segment, &offset, &payload_bytes);
+    uint32_t bytes = hg_log_write_bytes(payload_bytes);
+    uint64_t at = hg_log_file_offset(log, segment, offset);
+    if (!r->restore_is_read) {
+        r->window_bytes = 0;
+        r->restore_is_read = read_start(log, r->window, bytes, at);
+        return r->restore_is_read;
+    }
+    if (!hg_log_write_header_is_valid(header, log->geometry.log_uuid) ||
+        header->sequence != r->restore_sequence || header->payload_bytes != payload_bytes ||
+        !hg_log_write_payload_is_valid(header, r->window + HG_LOG_BLOCK_BYTES)) {
+        hg_log_fail(log,
+                    "write of sequence %llu reads differently a second time; check the device, then restart",
+                    (unsigned long long)r->restore_sequence);
+        return false;
+    }
+    if (!write_start(log, r->window, bytes, at))
+        return false;
+    r->restore_is_read = false;
+    r->restore_sequence++;
+    return true;
+}
 
 static bool ring_repair(struct hg_log *log)
 {
@@ -577,6 +630,8 @@ static bool step(struct hg_log *log)
         if (r->window_bytes == 0)
             window_start(log, r->evidence_segment, r->evidence_offset);
         return evidence_step(log);
+    case RESTORE:
+        return restore_step(log);
     case SETTLE: /* what was read may be in the device's cache only */
         if (r->pending > 0 || !hg_log_flush_start(log))
             return false;
