@@ -12,6 +12,7 @@
 static const struct hg_lane_ops peers_lane_ops = {
     .batch_next = hg_peers_batch_next,
     .batch_bytes = hg_peers_batch_bytes,
+    .batch_gone = hg_peers_batch_gone,
     .batch_acked = hg_peers_batch_acked,
     .batch_received = hg_peers_batch_received,
     .control_received = hg_peers_control_received,

@@ -18,6 +18,7 @@ struct hg_peers {
 /* Lane callbacks; ctx is a struct hg_peer_session. */
 bool hg_peers_batch_next(void *ctx, struct hg_lane_batch *batch);
 const uint8_t *hg_peers_batch_bytes(void *ctx, const struct hg_lane_batch *batch);
+bool hg_peers_batch_gone(void *ctx, const struct hg_lane_batch *batch);
 void hg_peers_batch_acked(void *ctx, const struct hg_lane_batch *batch);
 int hg_peers_batch_received(void *ctx, uint32_t alias, const uint8_t *batch, uint32_t bytes);
 void hg_peers_control_received(void *ctx, const struct hg_wire_control *frame);

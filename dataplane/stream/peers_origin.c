@@ -233,6 +233,13 @@ const uint8_t *hg_peers_batch_bytes(void *ctx, const struct hg_lane_batch *batch
     return payload + batch->offset;
 }
 
+bool hg_peers_batch_gone(void *ctx, const struct hg_lane_batch *batch)
+{
+    const struct hg_peer_session *session = ctx;
+    const struct hg_peer_stream *ps = &session->peer->streams[batch->alias];
+    return ps->state == HG_PEER_STREAM_STREAMING && ps->verified && batch->lsn_end <= ps->lsn_claimed;
+}
+
 void hg_peers_batch_acked(void *ctx, const struct hg_lane_batch *batch)
 {
     /* Received is not durable: nothing moves before the peer says so. */

@@ -42,6 +42,9 @@ struct hg_lane_ops {
     int (*batch_received)(void *ctx, uint32_t alias, const uint8_t *batch, uint32_t bytes);
     /* A control frame (struct hg_wire_control at its start), complete, in any order, possibly twice. */
     void (*control_received)(void *ctx, const struct hg_wire_control *frame);
+    /* May be NULL. True: nobody needs its bytes any more, whatever was acknowledged (the peer says it is
+     * durable there; our log may have released it). Asked before bytes are sent again. */
+    bool (*batch_gone)(void *ctx, const struct hg_lane_batch *batch);
 };
 
 #define HG_LANE_LIMIT_PACKETS_IN_FLIGHT (1u << 16)

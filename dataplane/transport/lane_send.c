@@ -137,7 +137,7 @@ static void draft_controls(struct hg_lane *lane, struct lane_draft *draft)
     }
 }
 
-enum lane_fragment { FRAGMENT_PUT, FRAGMENT_READING, FRAGMENT_FULL };
+enum lane_fragment { FRAGMENT_PUT, FRAGMENT_READING, FRAGMENT_FULL, FRAGMENT_GONE };
 
 /* Puts the first due run of a batch into the packet, or as much of it as fits. */
 static enum lane_fragment draft_fragment(struct hg_lane *lane, struct lane_draft *draft, uint32_t ordinal)
@@ -155,6 +155,12 @@ static enum lane_fragment draft_fragment(struct hg_lane *lane, struct lane_draft
         if (units == 0 || (units < UNITS_SPLIT_MIN && draft->eliciting)) {
             return FRAGMENT_FULL;
         }
+    }
+    /* Acks may be lost while the peer's word that all of it is durable came through. */
+    if (first < batch->unit_sent_end && lane->ops->batch_gone != NULL &&
+        lane->ops->batch_gone(lane->ctx, &batch->batch)) {
+        hg_outbox_close(&lane->outbox, ordinal);
+        return FRAGMENT_GONE;
     }
     const uint8_t *data = lane->ops->batch_bytes(lane->ctx, &batch->batch);
     if (data == NULL) {
