@@ -182,7 +182,7 @@ static void worker_pressure(struct hg_worker *worker)
 {
     struct hg_log_stats stats;
     hg_log_stats_get(worker->log, &stats);
-    bool pressed = worker->blocked && stats.segments_free <= HG_LOG_SEGMENTS_FREE_MIN;
+    bool pressed = worker->blocked && stats.segments_free <= stats.segments_kept;
     if (pressed == worker->pressure_told)
         return;
     worker->pressure_told = pressed;

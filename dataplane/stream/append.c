@@ -275,7 +275,7 @@ static enum hg_sealed_reason append_sealed(struct hg_streams *streams, uint32_t 
         return reason;
     if (commits_full(streams))
         return HG_SEALED_WOULD_BLOCK;
-    void *out = hg_log_reserve(streams->log, bytes, &pressure);
+    void *out = hg_log_reserve_taken(streams->log, bytes, &pressure);
     if (out == NULL)
         return HG_SEALED_WOULD_BLOCK;
     memcpy(out, batch, bytes);

@@ -30,8 +30,8 @@
 #define HG_LOG_WRITE_BLOCKS_MAX        (HG_LOG_WRITE_PAYLOAD_BYTES_MAX / HG_DISK_BLOCK_BYTES)
 #define HG_LOG_RING_BLOCKS             256u
 #define HG_LOG_SUPERBLOCK_COPIES       4u
-#define HG_LOG_SEGMENTS_MIN            4u
-#define HG_LOG_SEGMENTS_FREE_MIN       2u /* fewer free: the producer is pushed back */
+#define HG_LOG_SEGMENTS_MIN            6u
+#define HG_LOG_SEGMENTS_FREE_MIN       2u /* left to local records */
 /* Writes that may be on their way unflushed. Recovery relies on it: a header at most this many writes after n
  * proves that n was durable, if it was. */
 #define HG_LOG_WRITES_UNFLUSHED_MAX 16u

@@ -70,6 +70,7 @@ struct hg_log_stats {
     uint64_t flush_ns_last;
     uint64_t flush_ns_max;
     uint32_t segments_free;
+    uint32_t segments_kept; /* that producers here leave free */
     uint32_t segment_count;
 };
 
@@ -107,6 +108,11 @@ uint32_t hg_log_recovery_percent(const struct hg_log *log);
  * is none. NULL: would block (see pressure). The pointer is valid until the next call of reserve, commit or
  * turn. */
 void *hg_log_reserve(struct hg_log *log, uint32_t bytes, enum hg_log_pressure *pressure);
+/* The same for a batch that a peer originated. It may use a share of the log that producers here must leave:
+ * were two logs full of what each waits for the other to take, neither could take anything for ever. The
+ * share is an eighth of the segments, two at least, and must hold what one segment of the peer's log holds;
+ * so while it is used writes gather longer. */
+void *hg_log_reserve_taken(struct hg_log *log, uint32_t bytes, enum hg_log_pressure *pressure);
 /* The first `bytes` (multiple of 16) of the reservation are a batch: it belongs to the write whose sequence
  * is returned. It is durable once hg_log_durable_sequence() reaches that. */
 uint64_t hg_log_commit(struct hg_log *log, uint32_t bytes);

@@ -55,22 +55,17 @@ static void checkpoint_append(struct hg_log *log)
     log->stats.batches++;
 }
 
-/* Producers leave HG_LOG_SEGMENTS_FREE_MIN segments to local records, without which nothing could be
- * released. */
-static bool segment_allows(const struct hg_log *log, bool is_local)
+/* Whether this user may write into the open write, or into a new one. */
+static bool segment_allows(const struct hg_log *log, enum hg_log_user user)
 {
-    uint32_t needed = log->next_segment > log->head_segment;
+    uint32_t needed = log->open == NULL && log->next_segment > log->head_segment;
     uint32_t free_count = hg_log_segments_free(log);
-    return free_count >= needed && (is_local || free_count - needed >= HG_LOG_SEGMENTS_FREE_MIN);
+    return free_count >= needed && free_count - needed >= hg_log_segments_kept(log, user);
 }
 
-static bool write_open(struct hg_log *log, bool is_local, enum hg_log_pressure *pressure)
+static bool write_open(struct hg_log *log, enum hg_log_pressure *pressure)
 {
     uint64_t arena_offset;
-    if (!segment_allows(log, is_local)) {
-        *pressure = HG_LOG_PRESSURE_SEGMENTS;
-        return false;
-    }
     if (log->closed_sequence - log->flushed_sequence >= HG_LOG_WRITES_UNFLUSHED_MAX ||
         !hg_log_arena_make_room(log, &arena_offset)) {
         *pressure = HG_LOG_PRESSURE_ARENA;
@@ -81,6 +76,7 @@ static bool write_open(struct hg_log *log, bool is_local, enum hg_log_pressure *
     entry->sequence = log->next_sequence;
     entry->file_offset = hg_log_file_offset(log, log->next_segment, log->next_offset);
     entry->arena_offset = arena_offset;
+    entry->opened_ns = log->now_ns;
     entry->state = HG_LOG_ENTRY_OPEN;
     log->arena_head = arena_offset + log->write_bytes_max;
     log->open = entry;
@@ -135,7 +131,8 @@ void hg_log_close_write(struct hg_log *log)
     log->reserved_bytes = 0;
 }
 
-static void *reserve(struct hg_log *log, uint32_t bytes, bool is_local, enum hg_log_pressure *pressure)
+static void *reserve(struct hg_log *log, uint32_t bytes, enum hg_log_user user,
+                     enum hg_log_pressure *pressure)
 {
     uint32_t payload_bytes_max = log->geometry.write_payload_bytes_max;
     *pressure = HG_LOG_PRESSURE_ARENA;
@@ -144,10 +141,18 @@ static void *reserve(struct hg_log *log, uint32_t bytes, bool is_local, enum hg_
     bytes = (uint32_t)hg_align_up(bytes, HG_BATCH_ALIGN_BYTES);
     hg_assert(bytes > 0 && bytes <= payload_bytes_max);
     log->reserved_bytes = 0;
+    if (log->open != NULL && !segment_allows(log, user)) {
+        *pressure = HG_LOG_PRESSURE_SEGMENTS;
+        return NULL;
+    }
     /* Twice at most: a checkpoint may leave too little room in the write that it opens. */
     while (log->open == NULL || payload_bytes_max - log->open->payload_bytes < bytes) {
         hg_log_close_write(log);
-        if (!write_open(log, is_local, pressure))
+        if (!segment_allows(log, user)) {
+            *pressure = HG_LOG_PRESSURE_SEGMENTS;
+            return NULL;
+        }
+        if (!write_open(log, pressure))
             return NULL;
     }
     log->reserved_bytes = bytes;
@@ -158,7 +163,13 @@ static void *reserve(struct hg_log *log, uint32_t bytes, bool is_local, enum hg_
 void *hg_log_reserve(struct hg_log *log, uint32_t bytes, enum hg_log_pressure *pressure)
 {
     enum hg_log_pressure ignored;
-    return reserve(log, bytes, false, pressure == NULL ? &ignored : pressure);
+    return reserve(log, bytes, HG_LOG_USER_PRODUCER, pressure == NULL ? &ignored : pressure);
+}
+
+void *hg_log_reserve_taken(struct hg_log *log, uint32_t bytes, enum hg_log_pressure *pressure)
+{
+    enum hg_log_pressure ignored;
+    return reserve(log, bytes, HG_LOG_USER_TAKER, pressure == NULL ? &ignored : pressure);
 }
 
 uint64_t hg_log_commit(struct hg_log *log, uint32_t bytes)
@@ -178,7 +189,7 @@ uint64_t hg_log_append_records(struct hg_log *log, const struct hg_local_record 
     uint64_t bytes = sizeof(struct hg_batch_header) + (uint64_t)count * sizeof(*records);
 
     hg_assert(count > 0 && (log->state != HG_LOG_READY || bytes <= log->geometry.write_payload_bytes_max));
-    uint8_t *out = reserve(log, (uint32_t)bytes, true, &pressure);
+    uint8_t *out = reserve(log, (uint32_t)bytes, HG_LOG_USER_LOCAL, &pressure);
     if (out == NULL)
         return 0;
     struct hg_batch_origin origin = {.cluster = log->geometry.cluster,

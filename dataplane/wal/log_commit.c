@@ -182,9 +182,21 @@ bool hg_log_commit_advance(struct hg_log *log)
     return did;
 }
 
+/* The open write stays open for more: the last segments are for peers' batches, and small writes are mostly
+ * padding. */
+static bool is_gathering(const struct hg_log *log)
+{
+    return log->open != NULL && hg_log_segments_free(log) < hg_log_segments_kept(log, HG_LOG_USER_PRODUCER) &&
+           log->open->payload_bytes < log->geometry.write_payload_bytes_max / 4 * 3 &&
+           log->now_ns - log->open->opened_ns < HG_LOG_GATHER_SCARCE_NS;
+}
+
 uint64_t hg_log_commit_deadline_ns(const struct hg_log *log)
 {
-    return is_idle(log) && ring_is_waiting(log) ? log->durable_ns + HG_LOG_RING_IDLE_NS : HG_TIME_NEVER;
+    uint64_t deadline_ns = is_gathering(log) ? log->open->opened_ns + HG_LOG_GATHER_SCARCE_NS : HG_TIME_NEVER;
+    if (is_idle(log) && ring_is_waiting(log))
+        deadline_ns = hg_min_u64(deadline_ns, log->durable_ns + HG_LOG_RING_IDLE_NS);
+    return deadline_ns;
 }
 
 bool hg_log_slot_free(const struct hg_log *log)
@@ -196,5 +208,5 @@ bool hg_log_slot_free(const struct hg_log *log)
 
 bool hg_log_wants_close(const struct hg_log *log)
 {
-    return log->open != NULL && log->open->payload_bytes > 0 && hg_log_slot_free(log);
+    return log->open != NULL && log->open->payload_bytes > 0 && hg_log_slot_free(log) && !is_gathering(log);
 }

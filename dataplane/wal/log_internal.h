@@ -17,6 +17,8 @@
 #define HG_LOG_GATHER_FLUSH                                                                                  \
     8u /* small writes that one flush gathers before they gather in memory instead                           \
         */
+#define HG_LOG_GATHER_SCARCE_NS (250 * HG_NS_PER_MS) /* in the last segments small writes would waste them   \
+                                                      */
 #define HG_LOG_TAG_SHIFT 56
 
 enum hg_log_tag {
@@ -42,6 +44,7 @@ struct hg_log_entry {
     uint64_t arena_offset;
     uint32_t payload_bytes;
     uint32_t batch_count;
+    uint64_t opened_ns;
     enum hg_log_entry_state state;
     bool is_rewritten;
 };
@@ -190,6 +193,10 @@ void hg_log_ring_completed(struct hg_log *log, int32_t result);
 
 /* log_segment.c */
 uint32_t hg_log_segments_free(const struct hg_log *log);
+/* Segments that this user leaves free for those after it in the list: without local records nothing could be
+ * released, without peers' batches two full logs would wait for each other. */
+enum hg_log_user { HG_LOG_USER_PRODUCER, HG_LOG_USER_TAKER, HG_LOG_USER_LOCAL };
+uint32_t hg_log_segments_kept(const struct hg_log *log, enum hg_log_user user);
 bool hg_log_segment_advance(struct hg_log *log);
 /* Writes log->superblock under the next generation to the pair of copies that is not in force. */
 void hg_log_superblock_start(struct hg_log *log);

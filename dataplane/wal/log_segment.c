@@ -14,6 +14,14 @@ uint32_t hg_log_segments_free(const struct hg_log *log)
     return log->geometry.segment_count - (uint32_t)used;
 }
 
+uint32_t hg_log_segments_kept(const struct hg_log *log, enum hg_log_user user)
+{
+    if (user == HG_LOG_USER_LOCAL)
+        return 0;
+    uint32_t share = (uint32_t)hg_max_u64(2, log->geometry.segment_count / 8);
+    return HG_LOG_SEGMENTS_FREE_MIN + (user == HG_LOG_USER_PRODUCER ? share : 0);
+}
+
 void hg_log_release(struct hg_log *log, uint64_t sequence)
 {
     /* What is not durable yet is not released in advance: somebody may register for it meanwhile. */
@@ -88,7 +96,8 @@ void hg_log_superblock_flushed(struct hg_log *log)
 /* How many segments should be free before the tail rests: history is kept for those who come late. */
 static uint32_t free_wanted(const struct hg_log *log)
 {
-    return (uint32_t)hg_max_u64(log->geometry.segment_count / 4, HG_LOG_SEGMENTS_FREE_MIN + 1);
+    return (uint32_t)hg_max_u64(log->geometry.segment_count / 4,
+                                hg_log_segments_kept(log, HG_LOG_USER_PRODUCER) + 1);
 }
 
 /* The furthest segment, up to `most`, that may become the tail: everything before it is released, and its own

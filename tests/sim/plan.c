@@ -159,9 +159,8 @@ static void plan_node(struct sim_plan *plan, struct sim_node_plan *node, struct 
     node->flush_ns_min = log_uniform(random, 5 * HG_NS_PER_US, 1000 * HG_NS_PER_US);
     node->flush_ns_max = node->flush_ns_min * log_uniform(random, 1, 32);
     node->disk_depth = (uint32_t)log_uniform(random, 32, 256);
-    node->segment_count = (uint32_t)hg_random_between(random, HG_LOG_SEGMENTS_MIN + 2, 16);
-    node->segment_bytes = hg_align_up(hg_max_u64(2 * write_bytes, log_uniform(random, 32u << 10, 512u << 10)),
-                                      HG_LOG_BLOCK_BYTES);
+    node->segment_count = (uint32_t)hg_random_between(random, HG_LOG_SEGMENTS_MIN, 16);
+    node->segment_bytes = plan->segment_bytes;
     node->arena_bytes = hg_align_up(hg_log_arena_bytes_min(plan->write_payload_bytes) +
                                         write_bytes * hg_random_below(random, 12),
                                     HG_LOG_BLOCK_BYTES);
@@ -356,7 +355,9 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
     plan->safety_ns = log_uniform(&sizes, 100 * HG_NS_PER_MS, 10 * HG_NS_PER_S);
     plan->mtu_bytes = hg_random_chance(&sizes, 3, 4) ? 1500 : (uint32_t)log_uniform(&sizes, 576, 9000);
     plan->write_payload_bytes =
-        (uint32_t)hg_align_up(log_uniform(&sizes, 8u << 10, 256u << 10), HG_LOG_BLOCK_BYTES);
+        (uint32_t)hg_align_up(log_uniform(&sizes, 8u << 10, 128u << 10), HG_LOG_BLOCK_BYTES);
+    /* The same everywhere: a log must be able to take a segment of another one (dataplane/wal/log.h). */
+    plan->segment_bytes = (plan->write_payload_bytes + HG_LOG_BLOCK_BYTES) * log_uniform(&sizes, 4, 16);
     for (uint32_t i = 0; i < plan->node_count; i++)
         plan_node(plan, &plan->nodes[i], &nodes);
     for (uint32_t i = 0; i < plan->node_count; i++)

@@ -179,6 +179,7 @@ struct sim_plan {
     uint64_t safety_ns;
     uint32_t mtu_bytes;
     uint32_t write_payload_bytes; /* of every log */
+    uint64_t segment_bytes;
     struct sim_node_plan nodes[SIM_NODES_MAX];
     struct sim_link_plan links[SIM_NODES_MAX][SIM_NODES_MAX];
     struct sim_flow_plan flows[SIM_FLOWS_MAX];
