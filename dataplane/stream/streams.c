@@ -325,7 +325,7 @@ uint64_t hg_streams_sequence_of(const struct hg_streams *streams, uint32_t slot,
     const struct hg_stream_state *s = &streams->table[slot];
     hg_assert(slot < streams->count);
     if (lsn >= s->lsn_sealed)
-        return hg_log_next_sequence(streams->log);
+        return hg_log_append_sequence(streams->log);
     uint64_t sequence = hg_index_find(&s->index, lsn);
     return sequence != 0 ? sequence : hg_log_tail_sequence(streams->log);
 }

@@ -220,6 +220,11 @@ uint64_t hg_log_next_sequence(const struct hg_log *log)
     return log->next_sequence;
 }
 
+uint64_t hg_log_append_sequence(const struct hg_log *log)
+{
+    return log->open != NULL ? log->open->sequence : log->next_sequence;
+}
+
 uint32_t hg_log_restarts(const struct hg_log *log)
 {
     return log->superblock.restarts;

@@ -132,6 +132,8 @@ uint64_t hg_log_append_records(struct hg_log *log, const struct hg_local_record 
 uint64_t hg_log_durable_sequence(const struct hg_log *log);
 /* Sequence that the next new write will have. */
 uint64_t hg_log_next_sequence(const struct hg_log *log);
+/* The write that the next batch goes into at the earliest: the open one, else the next. */
+uint64_t hg_log_append_sequence(const struct hg_log *log);
 uint32_t hg_log_restarts(const struct hg_log *log);
 
 /* HLC ceiling: raised by the caller before stamps above it are given; goes into every header block. */
