@@ -22,7 +22,7 @@ const char *hg_log_geometry_problem(const struct hg_log_geometry *geometry)
         return "a segment must be a multiple of 4096 bytes, hold two of the largest writes and be at most 2 "
                "GiB";
     if (geometry->segment_count < HG_LOG_SEGMENTS_MIN || geometry->segment_count > (1u << 24))
-        return "a log must have at least 4 segments";
+        return "a log must have at least 6 segments";
     return NULL;
 }
 

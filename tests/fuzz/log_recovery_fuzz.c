@@ -11,7 +11,7 @@
 
 #define PAYLOAD_BYTES_MAX (8u << 10)
 #define SEGMENT_BYTES     (32u << 10)
-#define SEGMENTS          4u
+#define SEGMENTS          HG_LOG_SEGMENTS_MIN
 
 static const struct hg_log_geometry geometry = {.cluster = 1,
                                                 .log_uuid = {1, 2, 3},

@@ -69,7 +69,7 @@ static bool recover_or_crash(void)
 
 static void one_seed(uint64_t seed)
 {
-    harness_create(&h, seed, 5 + seed % 4);
+    harness_create(&h, seed, HG_LOG_SEGMENTS_MIN + seed % 4);
     for (int life = 0; life < 5; life++) {
         size_t first = h.first;
         while (!recover_or_crash()) {
@@ -120,7 +120,7 @@ static void test_crashes(void)
 static void test_crash_at_every_step(void)
 {
     for (uint32_t stop = 0; stop < 250; stop++) {
-        harness_create(&h, 77, 5);
+        harness_create(&h, 77, HG_LOG_SEGMENTS_MIN);
         CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
         for (uint32_t step = 0; step < stop; step++) {
             harness_append(&h, 3, 2000);
