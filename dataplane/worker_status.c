@@ -141,6 +141,7 @@ static void status_log(struct hg_worker *worker, struct hg_control_status *statu
     out->state = hg_log_state(worker->log);
     out->segments_free = stats.segments_free;
     out->segment_count = stats.segment_count;
+    out->segment_bytes = stats.segment_bytes;
     out->next_sequence = hg_log_next_sequence(worker->log);
     out->durable_sequence = hg_log_durable_sequence(worker->log);
     out->tail_sequence = hg_log_tail_sequence(worker->log);

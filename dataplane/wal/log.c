@@ -249,6 +249,7 @@ void hg_log_stats_get(const struct hg_log *log, struct hg_log_stats *stats)
 {
     *stats = log->stats;
     stats->segment_count = log->geometry.segment_count;
+    stats->segment_bytes = log->geometry.segment_bytes;
     stats->segments_kept = hg_log_segments_kept(log, HG_LOG_USER_PRODUCER);
     stats->segments_free = log->state == HG_LOG_READY ? hg_log_segments_free(log) : 0;
 }

@@ -72,6 +72,7 @@ struct hg_log_stats {
     uint32_t segments_free;
     uint32_t segments_kept; /* that producers here leave free */
     uint32_t segment_count;
+    uint64_t segment_bytes;
 };
 
 uint64_t hg_log_arena_bytes_min(uint32_t write_payload_bytes_max);
