@@ -40,7 +40,8 @@ struct hg_disk {
 };
 
 /* Opens an existing file or device with O_DIRECT. `error` gets a sentence that names the path and the remedy.
- * Returns NULL on error. The opening thread becomes the owner. Buffers inside [arena, arena + arena_bytes)
+ * The file is locked: what another process has open is refused, after a second. Returns NULL on error. The
+ * opening thread becomes the owner. Buffers inside [arena, arena + arena_bytes)
  * are registered with io_uring where the memlock limit allows (arena may be NULL); `registered` says whether
  * they were. */
 struct hg_disk *hg_disk_uring_open(const char *path, void *arena, uint64_t arena_bytes, uint32_t depth,

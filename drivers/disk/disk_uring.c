@@ -11,11 +11,15 @@
 #include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define DEPTH_MAX          4096u
+#define LOCK_TRIES         100u
+#define LOCK_PAUSE_NS      (10 * HG_NS_PER_MS)
 #define BUFFER_BYTES_MAX   (1ull << 30) /* the kernel's limit of one registered buffer */
 #define BUFFERS_MAX        64u
 #define USER_DATA_OP_SHIFT 62
@@ -200,6 +204,21 @@ static int size_get(int fd, uint64_t *bytes)
     return *bytes == 0 ? -ENODATA : 0;
 }
 
+/* One process a log: two writers would destroy it. The lock also outlives a killed process for as long as the
+ * kernel has writes of its under way, so a short wait keeps recovery from reading what still changes. */
+static int file_lock(int fd)
+{
+    const struct timespec pause = {.tv_nsec = LOCK_PAUSE_NS};
+    for (uint32_t i = 0; i < LOCK_TRIES; i++) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+            return 0;
+        if (errno != EWOULDBLOCK)
+            return -errno;
+        nanosleep(&pause, NULL);
+    }
+    return -EBUSY;
+}
+
 static int file_open(const char *path, uint64_t *bytes, char *error, size_t error_bytes)
 {
     int fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
@@ -213,10 +232,13 @@ static int file_open(const char *path, uint64_t *bytes, char *error, size_t erro
     }
     int result = size_get(fd, bytes);
     if (result == 0)
+        result = file_lock(fd);
+    if (result == 0)
         return fd;
     snprintf(error, error_bytes, "cannot use %s as a log: %s", path,
              result == -ENOTBLK   ? "it is neither a file nor a block device"
              : result == -ENODATA ? "it is empty; create it with helio-log create"
+             : result == -EBUSY   ? "another process uses it; a log has one dataplane"
                                   : strerror(-result));
     close(fd);
     return -1;
