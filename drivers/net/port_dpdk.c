@@ -67,6 +67,7 @@ struct port_dpdk {
     uint64_t stats_at_ns;
     char name[64];
     char device[RTE_ETH_NAME_MAX_LEN];
+    char socket[108]; /* of a memif client */
     char problem[256];
 };
 
@@ -373,6 +374,11 @@ static int device_configure(struct port_dpdk *port, const struct hg_port_dpdk_op
         return rc;
     port->gated = memif;
     port->restarts = memif && !devargs_is_server(options->devargs);
+    const char *socket = strstr(options->devargs, ",socket=");
+    if (port->restarts && socket != NULL) {
+        socket += strlen(",socket=");
+        snprintf(port->socket, sizeof(port->socket), "%.*s", (int)strcspn(socket, ","), socket);
+    }
     conf.rxmode.mtu = memif ? 0 : port->port.mtu_bytes;
     /* tap hands out its descriptor when receive interrupts are asked for; memif has none to give. */
     port->wakes = strcmp(info.driver_name, "net_tap") == 0;
@@ -420,8 +426,11 @@ static void device_start_try(struct port_dpdk *port)
     if (rc != 0) {
         port->housekeeping.start_failures++;
         port->phase = DEVICE_STOPPED;
-        snprintf(port->problem, sizeof(port->problem), "port %s: %s", port->name,
-                 port->restarts ? "nobody listens on its socket yet; trying again" : rte_strerror(-rc));
+        if (port->restarts)
+            snprintf(port->problem, sizeof(port->problem),
+                     "port %s: nobody listens on its socket %s yet; trying again", port->name, port->socket);
+        else
+            snprintf(port->problem, sizeof(port->problem), "port %s: %s", port->name, rte_strerror(-rc));
         return;
     }
     rte_eth_promiscuous_enable(port->id); /* not every device can, and those that can't need not */
