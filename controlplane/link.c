@@ -146,9 +146,8 @@ static void apply_result(struct hg_server *server, int32_t code, const char *tex
     if (strcmp(link->refusal, text) == 0)
         return;
     snprintf(link->refusal, sizeof(link->refusal), "%s", text);
-    hg_event_addf(&server->events, HG_SEVERITY_ERROR, "config_refused",
-                  "%s (%s); it is tried again every %u s", text, strerror(-code),
-                  (unsigned)(HG_LINK_APPLY_AGAIN_NS / HG_NS_PER_S));
+    hg_event_addf(&server->events, HG_SEVERITY_ERROR, "config_refused", "%s; it is tried again every %u s",
+                  text[0] != '\0' ? text : strerror(-code), (unsigned)(HG_LINK_APPLY_AGAIN_NS / HG_NS_PER_S));
 }
 
 static void apply_again(struct hg_server *server, uint64_t now_ns)

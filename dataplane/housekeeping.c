@@ -296,6 +296,8 @@ void *hg_housekeeping_run(void *arg)
         wait_for_news(hk, deadline_ns);
     }
     letters(hk); /* the worker's last words */
+    if (node->end_name != NULL)
+        hg_housekeeping_say(hk, HG_SEVERITY_CRITICAL, node->end_name, node->end_text);
     hg_exchange_wipe(&hk->exchange);
     hg_control_ring_close(&hk->ring);
     hg_client_listener_close(&hg_housekeeping_listener);

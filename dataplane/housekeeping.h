@@ -19,6 +19,7 @@
 #define HG_HOUSEKEEPING_SLEEP_NS_MAX    (5 * HG_NS_PER_MS)
 #define HG_HOUSEKEEPING_HELLO_NS_MAX    (5 * HG_NS_PER_S) /* a connection that says nothing is closed */
 #define HG_HOUSEKEEPING_REFUSALS_MAX    8
+#define HG_HOUSEKEEPING_START_AGAIN_NS  HG_NS_PER_S /* a log that could not be opened is tried again */
 
 struct hg_connection {
     int socket; /* -1 = free */
@@ -60,6 +61,7 @@ struct hg_housekeeping {
 
     /* identity, ports, peers */
     bool starting; /* the log is being opened */
+    uint64_t start_again_ns;
     bool started;
     struct hg_config_node identity;
     struct hg_config_log log;

@@ -86,6 +86,11 @@ void hg_housekeeping_start_poll(struct hg_housekeeping *hk)
     if (state == HG_START_REFUSED)
         start->state = HG_START_IDLE;
     pthread_mutex_unlock(&start->mutex);
+    if (state == HG_START_IDLE && !hk->starting && hk->start_again_ns != 0 &&
+        hk->now_ns >= hk->start_again_ns) {
+        start_request(hk, &hk->identity, &hk->log);
+        return;
+    }
     if (state == HG_START_DONE) {
         hk->started = true;
         hk->starting = false;
@@ -97,6 +102,9 @@ void hg_housekeeping_start_poll(struct hg_housekeeping *hk)
     } else if (state != HG_START_REFUSED) {
         return;
     } else {
+        /* Also without a control plane: the log may be in use by a process that is just ending, or be made.
+         */
+        hk->start_again_ns = hk->now_ns + HG_HOUSEKEEPING_START_AGAIN_NS;
         hk->starting = false;
         refusal_say(hk, "log_refused", error);
         apply_problem(hk, -EINVAL, "%s", error);

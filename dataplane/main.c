@@ -45,7 +45,7 @@ static const char usage[] =
     "  helio-controlplane --run /run/heliograph --config configs/one-node.conf\n"
     "\n"
     "Exit: 0 stopped, 1 refused to start, 2 usage, 3 the log's device failed (start again), 4 the log is "
-    "corrupt.\n";
+    "corrupt\nor not this node's: starting again won't help.\n";
 
 static void doorbell(void *ctx, int fd)
 {
@@ -213,9 +213,13 @@ static int run(struct hg_worker *worker, struct hg_disk *disk)
     }
     if (worker->state != HG_WORKER_FAILED)
         return HG_EXIT_OK;
-    fprintf(stderr, "helio-dataplane: %s\n", hg_log_message(worker->log));
-    return hg_log_is_corrupt(worker->log) || hg_streams_recovery_broken(worker->streams) ? HG_EXIT_LOG_CORRUPT
-                                                                                         : HG_EXIT_LOG_FAILED;
+    bool corrupt = hg_log_is_corrupt(worker->log) || hg_log_is_unusable(worker->log) ||
+                   hg_streams_recovery_broken(worker->streams);
+    fprintf(stderr, "helio-dataplane: %s: %s\n", node.start.log.path, hg_log_message(worker->log));
+    node.end_name = hg_log_is_unusable(worker->log) ? "log_unusable" : corrupt ? "log_corrupt" : "log_device";
+    snprintf(node.end_text, sizeof(node.end_text), "%.*s", (int)sizeof(node.end_text) - 1,
+             hg_log_message(worker->log));
+    return corrupt ? HG_EXIT_LOG_CORRUPT : HG_EXIT_LOG_FAILED;
 }
 
 static int node_make(char *error, size_t error_bytes)
@@ -258,14 +262,22 @@ static int arguments(int argc, char **argv, const char **lcores)
             *lcores = optarg;
         } else if (c == 'm') {
             unsigned long mb = strtoul(optarg, &end, 10);
-            if (*end != '\0' || mb < 32 || mb > 1u << 20)
+            if (end == optarg || *end != '\0' || mb < 32 || mb > 1u << 20) {
+                fprintf(stderr, "helio-dataplane: --mem %s: give megabytes, from 32 to 1048576\n", optarg);
                 return HG_EXIT_USAGE;
+            }
             node.memory_mb = (uint32_t)mb;
         } else {
             return HG_EXIT_USAGE;
         }
     }
-    return node.run_dir == NULL || optind != argc ? HG_EXIT_USAGE : HG_EXIT_OK;
+    if (optind != argc)
+        fprintf(stderr, "helio-dataplane: I don't know what '%s' is for\n", argv[optind]);
+    else if (node.run_dir == NULL)
+        fprintf(stderr, "helio-dataplane: --run DIR is missing\n");
+    else
+        return HG_EXIT_OK;
+    return HG_EXIT_USAGE;
 }
 
 int main(int argc, char **argv)
@@ -275,7 +287,7 @@ int main(int argc, char **argv)
     pthread_t housekeeping;
     struct hg_disk *disk = NULL;
     if (arguments(argc, argv, &lcores) != HG_EXIT_OK) {
-        fprintf(stderr, "%s", usage);
+        fprintf(stderr, "\n%s", usage);
         return HG_EXIT_USAGE;
     }
     struct sigaction action = {.sa_handler = on_signal};

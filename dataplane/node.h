@@ -48,6 +48,9 @@ struct hg_node {
     int housekeeping_eventfd;
     _Atomic bool housekeeping_sleeps;
     _Atomic bool stop;
+    /* Why the worker ended, written before `stop`; empty = it was asked to. */
+    const char *end_name;
+    char end_text[HG_CONTROL_TEXT_BYTES];
 };
 
 /* Runs housekeeping until node->stop. The thread function of pthread_create. */

@@ -12,7 +12,7 @@
  * $B are LSNs in PostgreSQL's form. */
 #define HG_EVENTS(X)                                                                                         \
     X(log_ready, INFO, "log $s is recovered: $a writes kept, $b of a torn tail discarded")                   \
-    X(log_failed, CRITICAL, "log $s failed; the dataplane stops and recovery reads the disk anew")           \
+    X(log_failed, CRITICAL, "log $s failed; the dataplane stops, the next event says why")                   \
     X(log_pressure, WARNING,                                                                                 \
       "log $s pushes producers back: $a segments free; a peer or a consumer holds the rest")                 \
     X(log_pressure_over, INFO, "log $s takes appends again: $a segments free")                               \

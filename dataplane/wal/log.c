@@ -205,6 +205,11 @@ bool hg_log_is_corrupt(const struct hg_log *log)
     return log->is_corrupt;
 }
 
+bool hg_log_is_unusable(const struct hg_log *log)
+{
+    return log->is_unusable;
+}
+
 uint32_t hg_log_recovery_percent(const struct hg_log *log)
 {
     return log->state == HG_LOG_READY ? 100 : hg_log_recovery_percent_of(log);

@@ -101,6 +101,9 @@ enum hg_log_state hg_log_state(const struct hg_log *log);
 const char *hg_log_message(const struct hg_log *log);
 bool hg_log_is_corrupt(
     const struct hg_log *log); /* FAILED because a durable write is corrupt: never truncated */
+/* FAILED because the superblock can't be worked with: damaged, cut short, of another cluster, too large for
+ * the memory given. Starting again does not help. */
+bool hg_log_is_unusable(const struct hg_log *log);
 /* 0..100 while RECOVERING. */
 uint32_t hg_log_recovery_percent(const struct hg_log *log);
 

@@ -17,8 +17,9 @@
 #define HG_LOG_GATHER_FLUSH                                                                                  \
     8u /* small writes that one flush gathers before they gather in memory instead                           \
         */
-#define HG_LOG_GATHER_SCARCE_NS (250 * HG_NS_PER_MS) /* in the last segments small writes would waste them   \
-                                                      */
+#define HG_LOG_GATHER_SCARCE_NS                                                                              \
+    (250 * HG_NS_PER_MS) /* in the last segments small writes would waste them                               \
+                          */
 #define HG_LOG_TAG_SHIFT 56
 
 enum hg_log_tag {
@@ -76,6 +77,7 @@ struct hg_log {
     uint64_t now_ns;
     enum hg_log_state state;
     bool is_corrupt;
+    bool is_unusable;   /* by its superblock */
     bool has_submitted; /* something waits in the disk's queue for its next poll */
     char message[320];
 

@@ -131,6 +131,12 @@ static bool superblocks_read(struct hg_log *log)
     return read_start(log, log->superblock_buffers, HG_LOG_SUPERBLOCK_COPIES * HG_LOG_BLOCK_BYTES, 0);
 }
 
+/* Starting again does not help: an operator has to look. */
+static void superblock_refuse(struct hg_log *log)
+{
+    log->is_unusable = log->state == HG_LOG_FAILED;
+}
+
 /* False, and said why, when the chosen superblock cannot be worked with. */
 static bool superblock_fits(struct hg_log *log)
 {
@@ -152,6 +158,7 @@ static bool superblock_fits(struct hg_log *log)
                     (unsigned long long)(hg_log_arena_bytes_min(superblock->write_payload_bytes_max) >> 20),
                     (unsigned long long)(log->arena_bytes >> 20));
     }
+    superblock_refuse(log);
     return log->state == HG_LOG_RECOVERING;
 }
 
@@ -163,6 +170,7 @@ static bool superblocks_take(struct hg_log *log)
         hg_log_fail(
             log, "no two copies of its superblock agree: it was never formatted, or is damaged; nothing was "
                  "changed");
+        superblock_refuse(log);
         return false;
     }
     log->superblock = log->superblock_buffers[chosen];
