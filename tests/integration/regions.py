@@ -74,7 +74,7 @@ class Wan:
 class Region:
     """One node: its processes and its helioctl."""
 
-    def __init__(self, scratch, name, number, commands, log_size="2g", cluster=7):
+    def __init__(self, scratch, name, number, commands, log_size="2g", cluster=7, log=True):
         self.scratch = scratch
         self.name = name
         self.run = scratch.directory(name)
@@ -84,7 +84,11 @@ class Region:
                             f"log add 0 path {self.log}\n" + commands)
         self.dataplane = None
         self.controlplane = None
-        done = subprocess.run([program("helio-log"), "create", self.log, "--size", log_size, "--cluster", str(cluster)],
+        if log:
+            self.create_log(log_size, cluster)
+
+    def create_log(self, size, cluster=7):
+        done = subprocess.run([program("helio-log"), "create", self.log, "--size", size, "--cluster", str(cluster)],
                               capture_output=True, text=True, timeout=300)
         if done.returncode != 0:
             raise Failed(f"helio-log create: {done.stderr.strip()}")
@@ -151,7 +155,7 @@ class Region:
 class Pair:
     """Regions a (origin) and b with one physical stream, `orders`, and the link between them."""
 
-    def __init__(self, scratch, rtt_ms=80, loss_percent=0.1, rate="800m", log_size="2g"):
+    def __init__(self, scratch, rtt_ms=80, loss_percent=0.1, rate="800m", log_size="2g", log_size_b=None):
         self.wan = Wan(scratch, rtt_ms, loss_percent)
         key = write(os.path.join(scratch.path, "link.key"), secrets.token_hex(32) + "\n", 0o600)
 
@@ -163,7 +167,8 @@ class Pair:
                     "stream add orders id 1 kind postgres-physical region 1\n")
 
         self.a = Region(scratch, "a", 1, commands("a", "b", 2) + "stream replicate orders b\n", log_size)
-        self.b = Region(scratch, "b", 2, commands("b", "a", 1) + "consumer add segments stream orders\n", log_size)
+        self.b = Region(scratch, "b", 2, commands("b", "a", 1) + "consumer add segments stream orders\n",
+                        log_size_b or log_size)
 
     def start(self):
         self.wan.start()

@@ -1,0 +1,384 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What goes wrong when people set this up, one case after the other: each must name the thing and the remedy, end with
+the documented code or a counted event, and lose nothing. `bad_input.py NAME...` runs only these cases."""
+import contextlib
+import hashlib
+import os
+import re
+import subprocess
+import sys
+
+from cluster import Failed, Postgres, Process, Scratch, wait_until
+from flow import SLOT, STREAM, Flow, say
+from regions import Pair, Region, program, write
+
+BLOCK_BYTES = 4096
+SEGMENTS_OFFSET = (4 + 256) * BLOCK_BYTES  # superblocks, header ring
+STREAM_LINES = "stream add orders id 1 kind postgres-physical region 1\nconsumer add segments stream orders\n"
+
+
+def digest(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else \
+            hashlib.sha256(file.read()).hexdigest()
+
+
+def run(*words, seconds=20):
+    done = subprocess.run([program(words[0]), *[str(word) for word in words[1:]]], capture_output=True, text=True,
+                          timeout=seconds)
+    return done.returncode, done.stdout + done.stderr
+
+
+def must(code, patterns, *words):
+    """Runs a program to its end: exit code and every pattern in what it says."""
+    got, text = run(*words)
+    missing = [pattern for pattern in patterns if not re.search(pattern, text)]
+    if got != code or missing:
+        raise Failed(f"{' '.join(map(str, words))}: exit {got}, not {code}, without {missing}: {text}")
+
+
+def flip(path, offset):
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ 0x10]))
+
+
+@contextlib.contextmanager
+def small_disk(path, size):
+    """A tmpfs of that size at `path`; None when we may not mount one."""
+    os.makedirs(path, exist_ok=True)
+    mounted = os.geteuid() == 0 and subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path],
+                                                   capture_output=True).returncode == 0
+    try:
+        yield path if mounted else None
+    finally:
+        if mounted:
+            subprocess.run(["umount", "-l", path], check=True)
+
+
+class Test:
+    def __init__(self, scratch):
+        self.scratch = scratch
+        self.skipped = []
+
+    def node(self, name, lines=STREAM_LINES, **more):
+        return Region(self.scratch, name, 1, lines, log_size="64m", **more)
+
+    # ---- programs and files -------------------------------------------------------------------------------------
+
+    def usage(self):
+        must(2, ["--run DIR is missing", "Example"], "helio-dataplane")
+        must(2, ["--mem x: give megabytes"], "helio-dataplane", "--run", "/tmp", "--mem", "x")
+        must(2, ["helio-wan"], "helio-wan")
+        must(2, ["usage|--run"], "helio-controlplane")
+        must(2, ["shwo"], "helioctl", "shwo", "peers")
+        must(2, ["at least"], "helio-log", "create", self.scratch.path + "/tiny", "--size", "1m")
+        nowhere = self.scratch.path + "/nowhere"
+        node = self.node("usage")
+        must(1, [nowhere, "does the directory exist"], "helio-dataplane", "--run", nowhere)
+        must(1, [nowhere], "helio-controlplane", "--run", nowhere, "--config", node.config)
+        must(1, [nowhere + "/x.conf.*No such file"], "helio-controlplane", "--run", node.run, "--config",
+             nowhere + "/x.conf")
+        must(1, [nowhere, "No such file"], "helio-log", "create", nowhere + "/log", "--size", "64m")
+        must(1, [node.log, "exists"], "helio-log", "create", node.log, "--size", "64m")
+        must(8, ["can't open directory " + nowhere, "Make it"], "helio-postgres", "out", "--run", node.run, "--stream",
+             STREAM, "--consumer", "c", "--directory", nowhere)
+        must(3, [node.run + "/control.sock", "start helio-controlplane"], "helioctl", "--run", node.run, "show", "all")
+
+    def config_errors(self):
+        """All of them at once, each at its place; nothing is applied."""
+        run_dir = self.scratch.directory("config")
+        key = write(os.path.join(run_dir, "open.key"), "ab" * 32 + "\n", 0o644)
+        config = write(os.path.join(run_dir, "bad.conf"),
+                       "node set a id 1 region 1 cluster 7\n"
+                       f"port add p memif socket {run_dir}/w.sock id 0 mac 02:00:00:00:00:0a adress 10.0.0.1/24\n"
+                       f"port add q memif socket {run_dir}/q.sock id 0 mac 02:00:00:00:00:0b address 10.0.0.1/24\n"
+                       f"peer add b node 2 region 2 address 10.0.0.2 mac 02:00:00:00:00:0c port q key {key}\n"
+                       "log add 0 path /nowhere/log-0\n"
+                       "stream add orders id 1 kind postgres-fysical region 1\n")
+        patterns = [f"{config}:2:\\d+: .*adress", f"{config}:4:\\d+: .*open.key has mode 0644.*chmod 0600",
+                    f"{config}:5:\\d+: .*/nowhere", f"{config}:6:\\d+: .*postgres-physical.*fysical"]
+        must(1, patterns, "helio-controlplane", "--check", "--config", config)
+        must(1, patterns + ["nothing was applied"], "helio-controlplane", "--run", run_dir, "--config", config)
+
+    def one_of_each(self):
+        """Two dataplanes or control planes on one directory, two dataplanes on one log; helioctl without a dataplane."""
+        node = self.node("twice")
+        node.start()
+        node.wait_ready(20)
+        must(1, ["another dataplane runs in " + node.run], "helio-dataplane", "--run", node.run)
+        must(1, [node.run], "helio-controlplane", "--run", node.run, "--config", node.config)
+        other = self.node("twice-other", log=False)
+        write(other.config, open(node.config, encoding="utf-8").read())
+        other.start()
+        other.controlplane.wait_line(f"config_refused.*{node.log} as a log: another process uses it", 20)
+        if not node.dataplane.alive() or node.show() is None:
+            raise Failed("the first owner of the log suffered")
+        node.kill_dataplane()
+        other.controlplane.wait_line("config_applied", 20)
+        answer = node.ctl("show", "all")
+        if answer["code"] != 4 or not answer.get("dataplane"):
+            raise Failed(f"helioctl without a dataplane is exit code 4: {answer}")
+        must(4, ["dataplane does not run"], "helioctl", "--run", node.run, "show", "streams")
+        if node.ctl("set", "peer", "b", "rate", "1g")["code"] not in (1, 2, 4):
+            raise Failed("a change without a dataplane must fail")
+        for region in (node, other):
+            region.controlplane.terminate()
+        other.dataplane.terminate()
+
+    # ---- logs ---------------------------------------------------------------------------------------------------
+
+    def log_missing(self):
+        """Made later, it is opened without restarting anything."""
+        node = self.node("missing", log=False)
+        node.start()
+        node.controlplane.wait_line(f"config_refused.*{node.log}.*helio-log create.*tried again", 20)
+        seen = [line for line in node.controlplane.lines if "config_refused" in line]
+        node.create_log("64m")
+        node.wait_ready(20)
+        node.controlplane.wait_line("config_applied", 20)
+        if len([line for line in node.controlplane.lines if "config_refused" in line]) > len(seen):
+            raise Failed("the same refusal is said once")
+        node.dataplane.terminate()
+        node.controlplane.terminate()
+
+    def log_unusable(self):
+        """Truncated, of another cluster, its superblocks damaged: refused by name, and left as it is."""
+        def damage_all(path):
+            with open(path, "r+b") as file:
+                for copy in range(4):
+                    file.seek(4096 * copy)
+                    file.write(os.urandom(4096))
+
+        cases = {"truncated": (7, lambda path: os.truncate(path, os.path.getsize(path) // 2 // 4096 * 4096),
+                               "was cut short"),
+                 "cluster": (8, lambda path: None, "belongs to cluster 8, this node to 7"),
+                 "superblocks": (7, damage_all, "no two copies of its superblock agree")}
+        for name, (cluster, harm, words) in cases.items():
+            node = self.node(f"log-{name}", log=False)
+            node.create_log("64m", cluster)
+            harm(node.log)
+            before = digest(node.log)
+            node.start()
+            node.dataplane.expect(4, 20)
+            node.dataplane.wait_line(f"{node.log}: .*{words}", 1)
+            node.controlplane.wait_line(f"log_corrupt .*{words}", 10)
+            node.controlplane.terminate()
+            if digest(node.log) != before:
+                raise Failed(f"a {name} log was changed")
+        node = self.node("log-empty", log=False)
+        write(node.log, "")
+        node.start()
+        node.controlplane.wait_line(f"config_refused.*{node.log} as a log: it is empty; create it with helio-log create", 20)
+        node.dataplane.terminate()
+        node.controlplane.terminate()
+        node = self.node("log-one-copy")
+        with open(node.log, "r+b") as file:
+            file.write(os.urandom(4096))
+        node.start()
+        node.wait_ready(20)
+        node.dataplane.terminate()
+        node.controlplane.terminate()
+
+    def log_on_full_disk(self):
+        with small_disk(os.path.join(self.scratch.path, "full"), "16m") as path:
+            if path is None:
+                self.skipped.append("a log on a full disk (needs root to mount a small one)")
+                return
+            must(1, [path, "free some"], "helio-log", "create", path + "/log-0", "--size", "64m")
+            if os.listdir(path):
+                raise Failed("a log that did not fit was left behind")
+
+    # ---- ports and keys -----------------------------------------------------------------------------------------
+
+    def ports(self):
+        """A card that isn't there is refused by name, and the rest works; a memif without its server is just down."""
+        node = self.node("port-pci", "port add wan0 pci 0000:99:00.0 address 10.0.0.1/24\n" + STREAM_LINES)
+        node.start()
+        node.controlplane.wait_line("config_refused.*wan0.*0000:99:00.0", 30)
+        node.wait_ready(20)
+        port = node.show()["ports"][0]
+        if port["state"] != "closed" or "0000:99:00.0" not in port["problem"]:
+            raise Failed(f"show ports must say why: {port}")
+        if (node.stream(STREAM) or {}).get("state") != "open":
+            raise Failed("a port that can't be opened keeps the streams from being open")
+        node.dataplane.terminate()
+        node.controlplane.terminate()
+        run_dir = self.scratch.directory("port-memif")
+        node = self.node("port-memif", f"port add wan0 memif socket {run_dir}/nobody.sock id 0 mac 02:00:00:00:00:0a "
+                                       "address 10.0.0.1/24\n" + STREAM_LINES)
+        node.start()
+        node.controlplane.wait_line("config_applied", 30)
+        port = wait_until(lambda: ((node.show() or {}).get("ports") or [None])[0], 20, "show ports")
+        if port["state"] != "down" or "nobody.sock" not in port["problem"]:
+            raise Failed(f"a memif port without its other end is down, with a reason: {port}")
+        node.dataplane.terminate()
+        node.controlplane.terminate()
+
+    def wrong_key(self, pair):
+        """Region B has another key: nobody is up, both sides count it; corrected, everything flows."""
+        key = re.search(r"key (\S+)", open(pair.b.config, encoding="utf-8").read()).group(1)
+        wrong = write(os.path.join(pair.b.run, "wrong.key"), "cd" * 32 + "\n", 0o600)
+        right = open(pair.b.config, encoding="utf-8").read()
+        write(pair.b.config, right.replace(key, wrong))
+        pair.start()
+
+        def counted(region):
+            drops = (region.show() or {"drops": []})["drops"]
+            return any(drop["name"] == "drop_mac" and drop["count"] > 0 for drop in drops)
+
+        for region, other in ((pair.a, "b"), (pair.b, "a")):
+            wait_until(lambda: counted(region), 30, f"{region.name} counts drop_mac")
+            if region.peer(other)["state"] != "handshake":
+                raise Failed(f"with a wrong key the peer stays in handshake: {region.peer(other)}")
+            must(0, ["drop_mac"], "helioctl", "--run", region.run, "show", "drops")
+        pair.b.controlplane.terminate()
+        pair.b.dataplane.terminate()
+        write(pair.b.config, right)
+        pair.b.start()
+        pair.a.wait_up("b", 30)
+        pair.b.wait_up("a", 30)
+
+    # ---- a stream and its ends ----------------------------------------------------------------------------------
+
+    def stream_not_here(self, pair, flow):
+        """B does not know the stream: it says so and A keeps the WAL; told of it, B gets everything."""
+        full = open(pair.b.config, encoding="utf-8").read()
+        bare = "".join(line for line in full.splitlines(True) if not line.startswith(("stream", "consumer")))
+        pair.b.controlplane.terminate()
+        pair.b.dataplane.terminate()
+        write(pair.b.config, bare)
+        pair.b.start()
+        flow.primary.start()
+        flow.start_in()
+        flow.writer.wait_line("streaming", 40)
+        flow.primary.pgbench("-i", "-q", "-s", 1).expect(0, 60)
+        flow.durable_moves()
+        pair.b.controlplane.wait_line("stream_not_here.*id 1", 20)
+        pair.a.controlplane.wait_line("stream_refused .*is it configured there", 20)
+        pair.b.controlplane.terminate()
+        write(pair.b.config, full)
+        pair.b.start_controlplane()
+        flow.durable_moves(40, pair.b)
+
+    def full_directory(self, flow):
+        """The directory of `out` fills up, is told by name, and goes on after room is made."""
+        with small_disk(flow.out, "3m") as path:
+            if path is None:
+                self.skipped.append("a full directory of out (needs root to mount a small one)")
+                return
+            flow.start_out()
+            flow.load_start()
+            flow.reader.wait_line("disk_full: can't .*No space left", 40)
+            flow.wal_grows(2 << 20)
+            flow.slot_follows()
+            subprocess.run(["mount", "-o", "remount,size=512m", path], check=True)
+            flow.reader.wait_line("disk_room", 20)
+            flow.finish(segments_min=4)
+            if flow.reader.terminate() != 0:
+                raise Failed("out did not end with 0")
+            kept = flow.segments()
+            copies = self.scratch.directory("kept")
+            subprocess.run(["cp", "-r", path + "/.", copies], check=True)
+        subprocess.run(["cp", "-r", copies + "/.", flow.out], check=True)
+        if flow.segments() != kept:
+            raise Failed("segments went missing when the disk was changed")
+
+    def primary_goes_away(self, flow):
+        flow.start_out()
+        for stop in (lambda: flow.primary.stop("fast", 20), flow.primary.kill9):
+            seen = len(flow.writer.lines)
+            stop()
+            flow.writer.wait_line("primary_gone", 20, seen)
+            flow.primary.start()
+            flow.writer.wait_line("streaming", 30, seen)
+            flow.load_start()
+            flow.wal_grows(1 << 20)
+            flow.load_stop()
+            flow.durable_moves()
+
+    def other_system(self, pair, flow):
+        """A second cluster into the same stream: refused before anything on it is touched; the first goes on."""
+        other = Postgres(self.scratch, "other")
+        other.init(wal_segment_megabytes=1)
+        other.start()
+        before = pair.a.stream(STREAM)["system_identifier"]
+        flow.writer.terminate()
+        intruder = pair.a.postgres_in(STREAM, other.conninfo(), SLOT)
+        intruder.expect(3, 20)
+        intruder.wait_line("other_system: .*Nothing was touched", 1)
+        if other.psql("SELECT count(*) FROM pg_replication_slots") != "0":
+            raise Failed("a slot was made on the wrong primary")
+        if pair.a.stream(STREAM)["system_identifier"] != before:
+            raise Failed("the stream changed its owner")
+        flow.start_in()
+        flow.writer.wait_line("streaming", 20)
+        flow.finish(segments_min=4)
+        other.stop("immediate")
+
+    def tampered(self, pair, flow):
+        """One byte of a durable write: the dataplane says which, ends with 4 and changes nothing; undone, all is well."""
+        pair.a.controlplane.terminate()
+        pair.a.dataplane.terminate()
+        sequence, begin, offset = self.middle_write(pair.a.log)
+        flip(pair.a.log, offset)
+        before = digest(pair.a.log)
+        for _ in range(2):
+            pair.a.start_dataplane()
+            pair.a.dataplane.expect(4, 30)
+            pair.a.dataplane.wait_line(f"{pair.a.log}: .*write of sequence {sequence} at byte {begin} of the file was "
+                                       "durable and is corrupt", 1)
+        if digest(pair.a.log) != before:
+            raise Failed("a tampered log was changed")
+        flip(pair.a.log, offset)
+        pair.a.start()
+        flow.load_start()
+        flow.wal_grows(2 << 20)
+        flow.finish()
+
+    @staticmethod
+    def middle_write(path):
+        """(sequence, byte of the file where it begins, byte of the file inside its batches) of some write of the log."""
+        text = run("helio-log", "dump", path)[1]
+        segment_bytes = int(re.search(r"segments of (\d+) bytes", text).group(1))
+        writes = re.findall(r"^write (\d+) segment (\d+) offset (\d+) restarts \d+ payload (\d+)", text, re.M)
+        if len(writes) < 10:
+            raise Failed(f"the log has but {len(writes)} writes")
+        sequence, segment, offset, payload = (int(word) for word in writes[len(writes) // 2])
+        begin = SEGMENTS_OFFSET + segment * segment_bytes + offset
+        return sequence, begin, begin + BLOCK_BYTES + payload // 2
+
+    def pair_cases(self):
+        """Everything that needs two regions, on one pair."""
+        pair = Pair(self.scratch, rtt_ms=4, loss_percent=0, log_size="256m")
+        self.wrong_key(pair)
+        say("wrong_key: ok")
+        flow = Flow(self.scratch, pair.a, pair.b)
+        for case in (lambda: self.stream_not_here(pair, flow), lambda: self.full_directory(flow),
+                     lambda: self.primary_goes_away(flow), lambda: self.other_system(pair, flow),
+                     lambda: self.tampered(pair, flow)):
+            case()
+            say(f"{case.__code__.co_names[0]}: ok")
+        flow.primary_stops()
+
+    def run(self, names):
+        cases = ("usage", "config_errors", "log_on_full_disk", "one_of_each", "log_missing", "log_unusable", "ports",
+                 "pair_cases")
+        for name in names or cases:
+            getattr(self, name)()
+            say(f"{name}: ok")
+        for text in self.skipped:
+            say(f"not shown here: {text}")
+
+
+def main():
+    with Scratch("helio-bad-input-") as scratch:
+        Test(scratch).run(sys.argv[1:])
+        say("ok")
+
+
+if __name__ == "__main__":
+    main()
