@@ -128,7 +128,8 @@ static void status_stream(struct hg_worker *worker, uint32_t slot, struct hg_con
         peer->state = ps->state;
         peer->lsn_sent = ps->lsn_next;
         peer->lsn_durable = s->lsn_peer[i];
-        peer->lag_bytes = s->lsn_durable - hg_max_u64(s->lsn_peer[i], s->lsn_begin);
+        uint64_t lsn_there = hg_max_u64(s->lsn_peer[i], s->lsn_begin);
+        peer->lag_bytes = s->lsn_durable > lsn_there ? s->lsn_durable - lsn_there : 0;
         peer->lag_ns = hg_marks_age_ns(&s->marks, s->lsn_peer[i], worker->now_ns);
     }
 }
@@ -172,8 +173,12 @@ static void status_clients(struct hg_worker *worker, struct hg_control_status *s
         out->uid = client->uid;
         out->append_bytes = client->append_bytes;
         out->deliver_bytes = client->deliver_bytes;
-        for (uint32_t j = 0; j < HG_CLIENT_SLOTS; j++)
-            out->streams += client->slots[j].used;
+        for (uint32_t j = 0; j < HG_CLIENT_SLOTS; j++) {
+            const struct hg_clients_slot *slot = &client->slots[j];
+            out->streams += slot->used;
+            if (slot->used && slot->stream < status->stream_count)
+                status->streams[slot->stream].clients++;
+        }
     }
     for (uint32_t i = 0; i < HG_LOG_CONSUMERS_MAX; i++) {
         const struct hg_consumer_state *consumer = hg_streams_consumer_at(worker->streams, i);
