@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A log that is far too small for a long cut: it fills, the primary is pushed back through helio-postgres and not
+dropped, the dataplane's memory stays flat, and after the cut everything arrives."""
+import re
+
+from cluster import Failed, Scratch, wait_until
+from flow import STREAM, Flow, say
+from regions import Pair
+
+RSS_GROWTH_BYTES_MAX = 16 << 20
+
+
+class Test:
+    def __init__(self, scratch):
+        self.pair = Pair(scratch, rtt_ms=20, loss_percent=0.1, log_size="64m", log_size_b="64m")
+        self.flow = Flow(scratch, self.pair.a, self.pair.b, settings={"wal_sender_timeout": "3s",
+                                                                      "max_wal_size": "1GB"})
+
+    def rss_bytes(self):
+        with open(f"/proc/{self.pair.a.dataplane.pid}/status", encoding="utf-8") as status:
+            return int(re.search(r"VmRSS:\s+(\d+) kB", status.read()).group(1)) << 10
+
+    def seconds_of_primary(self, seconds):
+        """Time as the primary sees it: for what has to last."""
+        since = float(self.flow.primary.psql("SELECT extract(epoch FROM clock_timestamp())"))
+        wait_until(lambda: float(self.flow.primary.psql("SELECT extract(epoch FROM clock_timestamp())")) >
+                   since + seconds, seconds + 30, f"{seconds} s pass")
+
+    def fill(self):
+        """Until nothing is taken any more; WAL goes on being written on the primary."""
+        self.flow.load_start(clients=4)
+        self.flow.wal_grows(2 << 20)
+        rss = self.rss_bytes()
+        seen = len(self.flow.writer.lines)
+        self.pair.wan.cut()
+        self.flow.writer.wait_line("held_back", 120, seen)
+        self.pair.a.controlplane.wait_line("log_pressure ", 20)
+        log = wait_until(lambda: next((log for log in (self.pair.a.show() or {"log": []})["log"]
+                                       if log["pressure"] == "segments are held back"), None), 20,
+                         "show log says who is to blame")
+        say(f"log full: {log['segments_free']} of {log['segment_count']} segments free")
+        return rss
+
+    def hold(self, rss):
+        """Longer than the walsender's patience; nothing may break, neither side may lose its connection."""
+        backend = self.flow.primary.psql("SELECT pid FROM pg_stat_replication")
+        durable = self.flow.durable()
+        seen = len(self.flow.writer.lines)
+        self.seconds_of_primary(7)
+        if self.flow.primary.psql("SELECT pid FROM pg_stat_replication") != backend or \
+                self.flow.writer.find("primary_gone", seen):
+            raise Failed("back-pressure cost the walsender's connection")
+        if self.flow.durable() > durable + (1 << 20):
+            raise Failed("a full log took more")
+        grown = self.rss_bytes() - rss
+        if grown > RSS_GROWTH_BYTES_MAX:
+            raise Failed(f"the dataplane grew by {grown} bytes while its peer was away")
+        say(f"held back for 7 s at {durable:X}; memory of the dataplane {grown >> 10:+} KB")
+
+    def kill_while_full(self):
+        """A full log recovers as any other, and takes no more than before."""
+        durable = self.flow.durable()
+        self.pair.a.kill_dataplane()
+        self.pair.a.start_dataplane()
+        self.pair.a.wait_ready(30)
+        wait_until(lambda: (self.pair.a.stream(STREAM) or {}).get("clients"), 30, "helio-postgres is back")
+        if self.flow.durable() < durable:
+            raise Failed("a full log lost something when it was killed")
+
+    def run(self):
+        self.pair.start()
+        self.flow.begin()
+        self.pair.a.wait_up("b", 30)
+        rss = self.fill()
+        self.hold(rss)
+        self.kill_while_full()
+        self.flow.load_stop()
+        self.pair.wan.restore()
+        self.pair.a.wait_up("b", 30)
+        self.flow.durable_moves(90)
+        self.flow.durable_moves(90, self.pair.b)
+        self.pair.a.controlplane.wait_line("log_pressure_over", 20)
+        self.flow.finish(segments_min=20)
+        self.flow.primary_stops()
+        say(f"after the cut: {len(self.flow.segments())} segments, nothing lost")
+
+
+def main():
+    with Scratch("helio-backpressure-") as scratch:
+        Test(scratch).run()
+        say("ok")
+
+
+if __name__ == "__main__":
+    main()
