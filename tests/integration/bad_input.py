@@ -165,7 +165,7 @@ class Test:
             node.start()
             node.dataplane.expect(4, 20)
             node.dataplane.wait_line(f"{node.log}: .*{words}", 1)
-            node.controlplane.wait_line(f"log_corrupt .*{words}", 10)
+            node.controlplane.wait_line(f"log_unusable .*{words}", 10)
             node.controlplane.terminate()
             if digest(node.log) != before:
                 raise Failed(f"a {name} log was changed")
