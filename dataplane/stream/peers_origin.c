@@ -80,7 +80,8 @@ static void stream_diverged(struct hg_peer *peer, uint32_t slot, uint64_t lsn_th
 static void cursor_rewind(struct hg_peer *peer, uint64_t sequence)
 {
     sequence = hg_max_u64(sequence, 1);
-    if (peer->cursor.sequence != 0 && peer->cursor.sequence <= sequence)
+    /* Within the same write the cursor may stand behind the first batch that is wanted now. */
+    if (peer->cursor.sequence != 0 && peer->cursor.sequence < sequence)
         return;
     peer->cursor.sequence = sequence;
     peer->cursor.offset = 0;
