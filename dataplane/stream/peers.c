@@ -190,6 +190,7 @@ static void session_promote(struct hg_peer_session *session, uint64_t now_ns)
     memset(peer->streams, 0, peer->peers->config.streams_max * sizeof(peer->streams[0]));
     for (uint32_t i = 0; i < HG_WIRE_ALIASES_MAX; i++)
         peer->aliases[i].slot = -1;
+    peer->alias_end = 0;
     peer->waiting_used = false;
     peer->cursor.sequence = 0;
     peer->pinged_ns = now_ns;

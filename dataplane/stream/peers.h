@@ -93,6 +93,7 @@ struct hg_peer {
     bool read_corrupt;
     struct hg_peer_stream *streams; /* by stream slot */
     struct hg_peer_alias aliases[HG_WIRE_ALIASES_MAX];
+    uint32_t alias_end;                 /* none is open from here on */
     struct hg_wire_stream_open waiting; /* an OPEN that the log had no room to record */
     bool waiting_used;
 };

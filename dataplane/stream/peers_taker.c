@@ -75,6 +75,7 @@ static bool open_handle(struct hg_peer_session *session, const struct hg_wire_st
             return true;
         }
         peer->aliases[alias].slot = slot;
+        peer->alias_end = (uint32_t)hg_max_u64(peer->alias_end, alias + 1);
         peer->aliases[alias].lsn_reported = s->lsn_durable;
     }
     answer_send(session, alias, HG_WIRE_OK, s);
@@ -141,7 +142,7 @@ void hg_peers_report_durable(struct hg_peer *peer)
 {
     struct hg_peer_session *session = &peer->sessions[peer->current];
     struct hg_streams *streams = peer->peers->config.streams;
-    for (uint32_t alias = 0; alias < peer->peers->config.streams_max; alias++) {
+    for (uint32_t alias = 0; alias < peer->alias_end; alias++) {
         struct hg_peer_alias *pa = &peer->aliases[alias];
         if (pa->slot < 0)
             continue;
