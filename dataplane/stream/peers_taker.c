@@ -31,7 +31,9 @@ static uint16_t open_check(struct hg_peer *peer, const struct hg_wire_stream_ope
     if (slot < 0)
         return HG_WIRE_REFUSED_UNKNOWN;
     const struct hg_stream_state *s = hg_streams_at(peer->peers->config.streams, (uint32_t)slot);
-    if (!s->configured || s->origin_local || s->kind != open->kind || s->region != open->region)
+    /* Only its origin sends a stream: any other region's keys are no leave to write into it. */
+    if (!s->configured || s->origin_local || s->kind != open->kind || s->region != open->region ||
+        s->region != peer->region)
         return HG_WIRE_REFUSED_UNKNOWN;
     if (open->epoch < s->epoch)
         return HG_WIRE_REFUSED_EPOCH;
