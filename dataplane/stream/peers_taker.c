@@ -40,6 +40,12 @@ static uint16_t open_check(struct hg_peer *peer, const struct hg_wire_stream_ope
     return HG_WIRE_OK;
 }
 
+static void alias_close(struct hg_peer_session *session, uint32_t alias)
+{
+    hg_lane_alias_close(session->lane, alias);
+    session->peer->aliases[alias].slot = -1;
+}
+
 /* Returns false when the log has no room to record whose stream this is: try again. */
 static bool open_handle(struct hg_peer_session *session, const struct hg_wire_stream_open *open)
 {
@@ -70,6 +76,8 @@ static bool open_handle(struct hg_peer_session *session, const struct hg_wire_st
         return true;
     }
     const struct hg_stream_state *s = hg_streams_at(streams, (uint32_t)slot);
+    if (peer->aliases[alias].slot >= 0 && peer->aliases[alias].slot != slot)
+        alias_close(session, alias);
     if (peer->aliases[alias].slot < 0) {
         uint64_t lsn_next = s->lsn_begin != 0 ? s->lsn_sealed : open->lsn_begin;
         if (hg_lane_alias_open(session->lane, alias, lsn_next) != 0) {
@@ -136,8 +144,7 @@ void hg_peers_close_received(struct hg_peer_session *session, const struct hg_wi
     uint32_t alias = close->control.alias;
     if (alias >= HG_WIRE_ALIASES_MAX || session->peer->aliases[alias].slot < 0)
         return;
-    hg_lane_alias_close(session->lane, alias);
-    session->peer->aliases[alias].slot = -1;
+    alias_close(session, alias);
 }
 
 void hg_peers_report_durable(struct hg_peer *peer)
