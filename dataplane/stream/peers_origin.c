@@ -148,6 +148,11 @@ void hg_peers_claim(struct hg_peer *peer, uint32_t slot, uint64_t lsn)
     struct hg_peer_stream *ps = &peer->streams[slot];
     if (ps->state != HG_PEER_STREAM_STREAMING)
         return;
+    /* It can't have what is not durable here. Remembered, the claim would count for all that is to come. */
+    if (lsn > hg_streams_at(peer->peers->config.streams, slot)->lsn_durable) {
+        stream_diverged(peer, slot, lsn);
+        return;
+    }
     ps->lsn_claimed = hg_max_u64(ps->lsn_claimed, lsn);
     if (ps->verified)
         hg_streams_peer_durable(peer->peers->config.streams, slot, peer->index,
