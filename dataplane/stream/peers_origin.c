@@ -103,13 +103,14 @@ static void stream_start(struct hg_peer *peer, uint32_t slot, const struct hg_wi
         return;
     }
 #endif
+    uint64_t lsn_claimed = hg_max_u64(ps->lsn_claimed, answer->lsn_durable);
     memset(ps, 0, sizeof(*ps));
     ps->state = HG_PEER_STREAM_STREAMING;
     ps->lsn_next = lsn;
     if (answer->lsn_durable != 0)
         memcpy(ps->chain, answer->chain, sizeof(ps->chain));
     ps->verified = lsn == s->lsn_durable;
-    hg_peers_claim(peer, slot, answer->lsn_durable);
+    hg_peers_claim(peer, slot, lsn_claimed);
     cursor_rewind(peer, hg_streams_sequence_of(streams, slot, lsn));
     hg_event_put(peer->peers->config.events, HG_EVENT_stream_streaming, s->name, lsn, 0);
 }
@@ -146,6 +147,8 @@ void hg_peers_refuse_received(struct hg_peer *peer, const struct hg_wire_stream_
 void hg_peers_claim(struct hg_peer *peer, uint32_t slot, uint64_t lsn)
 {
     struct hg_peer_stream *ps = &peer->streams[slot];
+    if (ps->state == HG_PEER_STREAM_OPENING) /* it overtook the answer, and will not be said again */
+        ps->lsn_claimed = hg_max_u64(ps->lsn_claimed, lsn);
     if (ps->state != HG_PEER_STREAM_STREAMING)
         return;
     /* It can't have what is not durable here. Remembered, the claim would count for all that is to come. */
