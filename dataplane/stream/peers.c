@@ -188,6 +188,7 @@ static void session_promote(struct hg_peer_session *session, uint64_t now_ns)
     peer->current = peer->next;
     peer->next = -1;
     memset(peer->streams, 0, peer->peers->config.streams_max * sizeof(peer->streams[0]));
+    memset(peer->aliases, 0, sizeof(peer->aliases));
     for (uint32_t i = 0; i < HG_WIRE_ALIASES_MAX; i++)
         peer->aliases[i].slot = -1;
     peer->alias_end = 0;
@@ -242,7 +243,7 @@ static void peer_tick_session(struct hg_peer *peer, uint64_t now_ns)
     if (hg_esp_wants_rekey(session->sa_tx) && peer->next < 0)
         peer->peers->config.rekey(peer->peers->config.ctx, peer->index);
     hg_peers_open_streams(peer, now_ns);
-    hg_peers_retry_waiting(peer);
+    hg_peers_retry(peer);
 }
 
 void hg_peers_tick(struct hg_peers *peers, uint64_t now_ns)

@@ -38,9 +38,10 @@ enum hg_peer_stream_state { /* as in struct hg_status_stream_peer */
 
 /* One of our streams as this peer gets it. */
 struct hg_peer_stream {
-    uint8_t state;    /* enum hg_peer_stream_state */
-    uint8_t verified; /* its chain followed from ours at lsn_next */
-    uint16_t reserved;
+    uint8_t state;     /* enum hg_peer_stream_state */
+    uint8_t verified;  /* its chain followed from ours at lsn_next */
+    bool close_unsent; /* the lane had no place for the CLOSE */
+    uint8_t reserved;
     uint32_t reserved2;
     uint64_t lsn_next;    /* of the next batch to send */
     uint64_t lsn_claimed; /* durable there by its own word; counts up to what was sent and verified */
@@ -50,8 +51,9 @@ struct hg_peer_stream {
 
 /* One of its streams as we take it. */
 struct hg_peer_alias {
-    int32_t slot; /* -1 = not open */
-    uint32_t reserved;
+    int32_t slot;       /* -1 = not open */
+    bool refuse_unsent; /* the lane had no place for the REFUSE */
+    uint8_t reserved[3];
     uint64_t lsn_reported;
 };
 

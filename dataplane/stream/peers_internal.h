@@ -33,6 +33,6 @@ void hg_peers_refuse_received(struct hg_peer *peer, const struct hg_wire_stream_
 void hg_peers_open_received(struct hg_peer_session *session, const struct hg_wire_stream_open *open);
 void hg_peers_close_received(struct hg_peer_session *session, const struct hg_wire_stream_close *close);
 void hg_peers_report_durable(struct hg_peer *peer);
-void hg_peers_retry_waiting(struct hg_peer *peer);
+void hg_peers_retry(struct hg_peer *peer); /* of a peer with a session */
 
 #endif

@@ -42,6 +42,8 @@ void hg_peers_open_streams(struct hg_peer *peer, uint64_t now_ns)
     uint32_t count = hg_streams_count(peer->peers->config.streams);
     for (uint32_t slot = 0; slot < count && slot < peer->peers->config.streams_max; slot++) {
         struct hg_peer_stream *ps = &peer->streams[slot];
+        if (ps->close_unsent)
+            stream_close_send(peer, slot);
         if (!stream_wanted(peer, hg_streams_at(peer->peers->config.streams, slot)))
             continue;
         bool due = ps->state == HG_PEER_STREAM_CLOSED ||
@@ -55,19 +57,24 @@ void hg_peers_open_streams(struct hg_peer *peer, uint64_t now_ns)
     }
 }
 
-/* Nothing more of this stream goes to the peer in this session; both sides free what is under way. */
-static void stream_give_up(struct hg_peer *peer, uint32_t slot, enum hg_peer_stream_state state)
+static void stream_close_send(struct hg_peer *peer, uint32_t slot)
 {
-    struct hg_lane *lane = peer->sessions[peer->current].lane;
     struct hg_wire_stream_close close;
-    peer->streams[slot].state = (uint8_t)state;
-    hg_lane_alias_forget(lane, slot);
     memset(&close, 0, sizeof(close));
     close.control.type = HG_WIRE_STREAM_CLOSE;
     close.control.bytes = sizeof(close);
     close.control.alias = slot;
     close.reason = HG_WIRE_REFUSED_BATCH;
-    (void)hg_lane_control_send(lane, &close.control);
+    peer->streams[slot].close_unsent =
+        hg_lane_control_send(peer->sessions[peer->current].lane, &close.control) != 0;
+}
+
+/* Nothing more of this stream goes to the peer in this session; both sides free what is under way. */
+static void stream_give_up(struct hg_peer *peer, uint32_t slot, enum hg_peer_stream_state state)
+{
+    peer->streams[slot].state = (uint8_t)state;
+    hg_lane_alias_forget(peer->sessions[peer->current].lane, slot);
+    stream_close_send(peer, slot);
 }
 
 static void stream_diverged(struct hg_peer *peer, uint32_t slot, uint64_t lsn_there)

@@ -102,13 +102,15 @@ void hg_peers_open_received(struct hg_peer_session *session, const struct hg_wir
     peer->waiting_used = true;
 }
 
-void hg_peers_retry_waiting(struct hg_peer *peer)
+static void refuse_send(struct hg_peer_session *session, uint32_t alias)
 {
-    if (!peer->waiting_used || peer->current < 0)
-        return;
-    peer->waiting_used = false;
-    struct hg_wire_stream_open open = peer->waiting;
-    hg_peers_open_received(&peer->sessions[peer->current], &open);
+    struct hg_wire_stream_close refuse;
+    memset(&refuse, 0, sizeof(refuse));
+    refuse.control.type = HG_WIRE_STREAM_REFUSE;
+    refuse.control.bytes = sizeof(refuse);
+    refuse.control.alias = alias;
+    refuse.reason = HG_WIRE_REFUSED_BATCH;
+    session->peer->aliases[alias].refuse_unsent = hg_lane_control_send(session->lane, &refuse.control) != 0;
 }
 
 int hg_peers_batch_received(void *ctx, uint32_t alias, const uint8_t *batch, uint32_t bytes)
@@ -127,14 +129,8 @@ int hg_peers_batch_received(void *ctx, uint32_t alias, const uint8_t *batch, uin
     if (reason == HG_SEALED_WOULD_BLOCK)
         return -EAGAIN;
     const struct hg_stream_state *s = hg_streams_at(streams, (uint32_t)slot);
-    struct hg_wire_stream_close refuse;
-    memset(&refuse, 0, sizeof(refuse));
-    refuse.control.type = HG_WIRE_STREAM_REFUSE;
-    refuse.control.bytes = sizeof(refuse);
-    refuse.control.alias = alias;
-    refuse.reason = HG_WIRE_REFUSED_BATCH;
-    (void)hg_lane_control_send(session->lane, &refuse.control);
     peer->aliases[alias].slot = -1;
+    refuse_send(session, alias);
     hg_event_put(peer->peers->config.events, HG_EVENT_stream_refused_batch, s->name, s->lsn_sealed, reason);
     return -EBADMSG;
 }
@@ -168,6 +164,21 @@ void hg_peers_report_durable(struct hg_peer *peer)
             return;
         pa->lsn_reported = s->lsn_durable;
     }
+}
+
+/* What found no place in the lane or in the log when it was due. */
+void hg_peers_retry(struct hg_peer *peer)
+{
+    struct hg_peer_session *session = &peer->sessions[peer->current];
+    for (uint32_t alias = 0; alias < peer->alias_end; alias++)
+        if (peer->aliases[alias].refuse_unsent)
+            refuse_send(session, alias);
+    hg_peers_report_durable(peer);
+    if (!peer->waiting_used)
+        return;
+    peer->waiting_used = false;
+    struct hg_wire_stream_open open = peer->waiting;
+    hg_peers_open_received(session, &open);
 }
 
 static void durable_received(struct hg_peer *peer, const struct hg_wire_stream_durable *durable)
