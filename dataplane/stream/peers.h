@@ -41,7 +41,7 @@ struct hg_peer_stream {
     uint8_t state;     /* enum hg_peer_stream_state */
     uint8_t verified;  /* its chain followed from ours at lsn_next */
     bool close_unsent; /* the lane had no place for the CLOSE */
-    uint8_t reserved;
+    bool withdrawn;    /* taken away: opens again in a new session only, as frames come in any order */
     uint32_t reserved2;
     uint64_t lsn_next;    /* of the next batch to send */
     uint64_t lsn_claimed; /* durable there by its own word; counts up to what was sent and verified */

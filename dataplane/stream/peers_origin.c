@@ -37,26 +37,6 @@ static void stream_open_send(struct hg_peer *peer, uint32_t slot)
     (void)hg_lane_control_send(peer->sessions[peer->current].lane, &open.control);
 }
 
-void hg_peers_open_streams(struct hg_peer *peer, uint64_t now_ns)
-{
-    uint32_t count = hg_streams_count(peer->peers->config.streams);
-    for (uint32_t slot = 0; slot < count && slot < peer->peers->config.streams_max; slot++) {
-        struct hg_peer_stream *ps = &peer->streams[slot];
-        if (ps->close_unsent)
-            stream_close_send(peer, slot);
-        if (!stream_wanted(peer, hg_streams_at(peer->peers->config.streams, slot)))
-            continue;
-        bool due = ps->state == HG_PEER_STREAM_CLOSED ||
-                   ((ps->state == HG_PEER_STREAM_OPENING || ps->state == HG_PEER_STREAM_REFUSED) &&
-                    now_ns >= ps->retry_ns);
-        if (!due)
-            continue;
-        ps->state = HG_PEER_STREAM_OPENING;
-        ps->retry_ns = now_ns + HG_PEER_OPEN_RETRY_NS;
-        stream_open_send(peer, slot);
-    }
-}
-
 static void stream_close_send(struct hg_peer *peer, uint32_t slot)
 {
     struct hg_wire_stream_close close;
@@ -75,6 +55,44 @@ static void stream_give_up(struct hg_peer *peer, uint32_t slot, enum hg_peer_str
     peer->streams[slot].state = (uint8_t)state;
     hg_lane_alias_forget(peer->sessions[peer->current].lane, slot);
     stream_close_send(peer, slot);
+}
+
+/* The peer shall get again what was taken away from it. */
+static void stream_session_ask(struct hg_peer *peer, struct hg_peer_stream *ps, uint64_t now_ns)
+{
+    if (now_ns < ps->retry_ns)
+        return;
+    ps->retry_ns = now_ns + HG_PEER_OPEN_RETRY_NS;
+    peer->peers->config.rekey(peer->peers->config.ctx, peer->index);
+}
+
+void hg_peers_open_streams(struct hg_peer *peer, uint64_t now_ns)
+{
+    uint32_t count = hg_streams_count(peer->peers->config.streams);
+    for (uint32_t slot = 0; slot < count && slot < peer->peers->config.streams_max; slot++) {
+        struct hg_peer_stream *ps = &peer->streams[slot];
+        if (ps->close_unsent)
+            stream_close_send(peer, slot);
+        if (!stream_wanted(peer, hg_streams_at(peer->peers->config.streams, slot))) {
+            if (ps->state == HG_PEER_STREAM_OPENING || ps->state == HG_PEER_STREAM_STREAMING) {
+                stream_give_up(peer, slot, HG_PEER_STREAM_CLOSED);
+                ps->withdrawn = true;
+            }
+            continue;
+        }
+        if (ps->withdrawn) {
+            stream_session_ask(peer, ps, now_ns);
+            continue;
+        }
+        bool due = ps->state == HG_PEER_STREAM_CLOSED ||
+                   ((ps->state == HG_PEER_STREAM_OPENING || ps->state == HG_PEER_STREAM_REFUSED) &&
+                    now_ns >= ps->retry_ns);
+        if (!due)
+            continue;
+        ps->state = HG_PEER_STREAM_OPENING;
+        ps->retry_ns = now_ns + HG_PEER_OPEN_RETRY_NS;
+        stream_open_send(peer, slot);
+    }
 }
 
 static void stream_diverged(struct hg_peer *peer, uint32_t slot, uint64_t lsn_there)
