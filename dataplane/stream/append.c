@@ -34,6 +34,7 @@ static void stream_appended(struct hg_streams *streams, uint32_t slot, const str
     s->lsn_sealed = header->lsn_end;
     memcpy(s->chain_sealed, header->chain, sizeof(s->chain_sealed));
     hg_index_add(&s->index, header->lsn_first, sequence);
+    s->sequence_last = sequence;
     hg_marks_add(&s->marks, header->lsn_end, now_ns);
     commit_push(streams, slot, sequence, header->lsn_end, header->chain);
     s->frames_count += header->frame_count;

@@ -287,13 +287,20 @@ static void streams_recovered_batch(void *ctx, uint64_t sequence, const struct h
     s->lsn_sealed = header->lsn_end;
     memcpy(s->chain_sealed, header->chain, sizeof(s->chain_sealed));
     hg_index_add(&s->index, header->lsn_first, sequence);
+    s->sequence_last = sequence;
 }
 
 static void streams_trimmed(void *ctx, uint64_t sequence)
 {
     struct hg_streams *streams = ctx;
-    for (uint32_t slot = 0; slot < streams->count; slot++)
-        hg_index_trim(&streams->table[slot].index, sequence);
+    for (uint32_t slot = 0; slot < streams->count; slot++) {
+        struct hg_stream_state *s = &streams->table[slot];
+        if (s->sequence_last >= sequence)
+            hg_index_trim(&s->index, sequence);
+        else if (s->index.count > 0)
+            hg_index_init(&s->index); /* nothing of it is left */
+        s->positions_changed = true;  /* the oldest that can be read */
+    }
 }
 
 const struct hg_log_ops hg_streams_log_ops = {

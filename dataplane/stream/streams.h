@@ -84,6 +84,7 @@ struct hg_stream_state {
     uint64_t batch_opened_ns;
     struct hg_batch_builder builder;
     struct hg_index index;
+    uint64_t sequence_last; /* write of its newest batch; 0 = none since the log's tail */
     struct hg_marks marks;
 
     uint64_t frames_count;
