@@ -102,6 +102,13 @@ static void stream_diverged(struct hg_peer *peer, uint32_t slot, uint64_t lsn_th
     hg_event_put(peer->peers->config.events, HG_EVENT_stream_diverged, s->name, lsn_there, s->lsn_durable);
 }
 
+static void stream_gap(struct hg_peer *peer, uint32_t slot, uint64_t lsn, uint64_t lsn_oldest)
+{
+    const struct hg_stream_state *s = hg_streams_at(peer->peers->config.streams, slot);
+    stream_give_up(peer, slot, HG_PEER_STREAM_GAP);
+    hg_event_put(peer->peers->config.events, HG_EVENT_stream_gap, s->name, lsn, lsn_oldest);
+}
+
 static void cursor_rewind(struct hg_peer *peer, uint64_t sequence)
 {
     sequence = hg_max_u64(sequence, 1);
@@ -128,6 +135,11 @@ static void stream_start(struct hg_peer *peer, uint32_t slot, const struct hg_wi
         return;
     }
 #endif
+    uint64_t lsn_oldest = hg_streams_lsn_oldest(streams, slot);
+    if (lsn < lsn_oldest) { /* said now: an idle stream has no batch that would show the hole */
+        stream_gap(peer, slot, lsn, lsn_oldest);
+        return;
+    }
     uint64_t lsn_claimed = hg_max_u64(ps->lsn_claimed, answer->lsn_durable);
     memset(ps, 0, sizeof(*ps));
     ps->state = HG_PEER_STREAM_STREAMING;
@@ -191,13 +203,10 @@ void hg_peers_claim(struct hg_peer *peer, uint32_t slot, uint64_t lsn)
 static bool stream_take(struct hg_peer *peer, uint32_t slot, const struct hg_batch_header *header)
 {
     struct hg_peer_stream *ps = &peer->streams[slot];
-    struct hg_streams *streams = peer->peers->config.streams;
     if (ps->state != HG_PEER_STREAM_STREAMING || header->lsn_end <= ps->lsn_next)
         return false;
     if (header->lsn_first > ps->lsn_next) {
-        stream_give_up(peer, slot, HG_PEER_STREAM_GAP);
-        hg_event_put(peer->peers->config.events, HG_EVENT_stream_gap, hg_streams_at(streams, slot)->name,
-                     ps->lsn_next, header->lsn_first);
+        stream_gap(peer, slot, ps->lsn_next, header->lsn_first);
         return false;
     }
 #ifndef HG_SEEDED_BUG_SKIP_CHAIN_CHECK
