@@ -192,6 +192,7 @@ static void session_promote(struct hg_peer_session *session, uint64_t now_ns)
     for (uint32_t i = 0; i < HG_WIRE_ALIASES_MAX; i++)
         peer->aliases[i].slot = -1;
     peer->alias_end = 0;
+    peer->read_corrupt = false; /* tried again: the device may have been at fault */
     peer->waiting_used = false;
     peer->cursor.sequence = 0;
     peer->pinged_ns = now_ns;

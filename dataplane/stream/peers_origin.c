@@ -265,12 +265,25 @@ bool hg_peers_batch_next(void *ctx, struct hg_lane_batch *batch)
     return false;
 }
 
+/* What was promised to the lane can't be read any more: it must not wait for it, or other streams wait too.
+ */
+static void batch_lost(struct hg_peer *peer, const struct hg_lane_batch *batch, int rc)
+{
+    if (rc == -EBADMSG)
+        hg_event_put(peer->peers->config.events, HG_EVENT_read_corrupt, peer->name, batch->sequence, 0);
+    stream_gap(peer, batch->alias, batch->lsn_first,
+               hg_streams_lsn_oldest(peer->peers->config.streams, batch->alias));
+}
+
 const uint8_t *hg_peers_batch_bytes(void *ctx, const struct hg_lane_batch *batch)
 {
     const struct hg_peer_session *session = ctx;
     const uint8_t *payload;
     uint32_t payload_bytes;
-    if (hg_log_at(session->peer->peers->config.log, batch->sequence, &payload, &payload_bytes) != 1)
+    int rc = hg_log_at(session->peer->peers->config.log, batch->sequence, &payload, &payload_bytes);
+    if (rc < 0)
+        batch_lost(session->peer, batch, rc);
+    if (rc != 1)
         return NULL;
     hg_assert((uint64_t)batch->offset + batch->bytes <= payload_bytes);
     return payload + batch->offset;
