@@ -50,13 +50,22 @@ static int config_apply(struct hg_worker *worker, const struct hg_control_config
 {
     int result = 0;
     text[0] = '\0';
-    for (uint32_t i = 0; i < config->peer_count; i++)
-        if (hg_peers_configure(worker->peers, &config->peers[i], mtu_of(config, &config->peers[i]),
-                               worker->now_ns) < 0) {
-            result = -ENOSPC;
-            snprintf(text, text_bytes, "peer %s: the worker takes %u peers at most", config->peers[i].name,
+    for (uint32_t i = 0; i < config->peer_count; i++) {
+        const struct hg_config_peer *peer = &config->peers[i];
+        int rc = hg_peers_configure(worker->peers, peer, mtu_of(config, peer), worker->now_ns);
+        if (rc >= 0)
+            continue;
+        result = rc;
+        if (rc == -ENOSPC)
+            snprintf(text, text_bytes, "peer %s: the worker takes %u peers at most", peer->name,
                      worker->config.peers_max);
-        }
+        else if (rc == -ENOMEM)
+            snprintf(text, text_bytes, "peer %s: no memory for its credit, twice: give it less", peer->name);
+        else
+            snprintf(text, text_bytes, "peer %s: an MTU is %u to %u bytes, its credit %llu MB at most",
+                     peer->name, HG_PEER_MTU_BYTES_MIN, HG_PEER_MTU_BYTES_MAX,
+                     (unsigned long long)(HG_PEER_RECEIVE_BYTES_MAX >> 20));
+    }
     for (uint32_t i = 0; i < config->stream_count; i++) {
         struct hg_config_stream stream = config->streams[i];
         stream.peers_mask = peers_mask_here(worker, config, stream.peers_mask);

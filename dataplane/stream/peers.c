@@ -43,14 +43,22 @@ static void session_close(struct hg_peer_session *session)
     session->live = false;
 }
 
+static void peer_memory_give_back(struct hg_peer *peer)
+{
+    for (uint32_t i = 0; i < HG_PEER_SESSIONS; i++) {
+        free(peer->sessions[i].memory);
+        peer->sessions[i].memory = NULL;
+    }
+    free(peer->streams);
+    peer->streams = NULL;
+}
+
 void hg_peers_free(struct hg_peers *peers)
 {
     for (uint32_t i = 0; i < peers->count; i++) {
-        for (uint32_t j = 0; j < HG_PEER_SESSIONS; j++) {
+        for (uint32_t j = 0; j < HG_PEER_SESSIONS; j++)
             session_close(&peers->table[i].sessions[j]);
-            free(peers->table[i].sessions[j].memory);
-        }
-        free(peers->table[i].streams);
+        peer_memory_give_back(&peers->table[i]);
     }
     free(peers);
 }
@@ -63,18 +71,18 @@ static struct hg_lane_config session_lane_config(const struct hg_peer *peer,
     config.ops = &peers_lane_ops;
     config.ctx = (void *)(uintptr_t)session;
     config.key_generation = session->generation;
-    config.mtu_bytes = peer->peers->mtu_bytes;
+    config.mtu_bytes = peer->mtu_bytes;
     config.rate_bytes_per_s = peer->rate_bytes_per_s;
     config.receive_bytes_max = peer->receive_bytes_max;
     config.packets_in_flight_max = peer->peers->config.packets_in_flight_max;
     return config;
 }
 
-static void peer_memory_take(struct hg_peer *peer)
+static bool peer_memory_take(struct hg_peer *peer)
 {
     const struct hg_peers_config *config = &peer->peers->config;
     peer->streams = calloc(config->streams_max, sizeof(peer->streams[0]));
-    hg_assert(peer->streams != NULL);
+    bool all = peer->streams != NULL;
     for (uint32_t i = 0; i < HG_PEER_SESSIONS; i++) {
         struct hg_peer_session *session = &peer->sessions[i];
         session->peer = peer;
@@ -82,38 +90,51 @@ static void peer_memory_take(struct hg_peer *peer)
         uint64_t sa_bytes = hg_align_up(hg_esp_sa_bytes(), HG_CACHE_LINE_BYTES);
         uint64_t bytes = 2 * sa_bytes + hg_align_up(hg_lane_bytes(&lane), HG_CACHE_LINE_BYTES);
         session->memory = aligned_alloc(HG_CACHE_LINE_BYTES, bytes);
-        hg_assert(session->memory != NULL);
+        all &= session->memory != NULL;
     }
+    if (!all)
+        peer_memory_give_back(peer);
+    return all;
+}
+
+/* Credit is memory: fixed from here on, so that a later change can't outgrow what was taken. */
+static int peer_begin(struct hg_peer *peer, uint64_t receive_bytes_max, uint64_t now_ns)
+{
+    uint64_t standard = peer->peers->config.receive_bytes_default;
+    peer->receive_bytes_max = receive_bytes_max != 0 ? receive_bytes_max
+                              : standard != 0        ? standard
+                                                     : HG_PEER_RECEIVE_BYTES_DEFAULT;
+    if (peer->receive_bytes_max > HG_PEER_RECEIVE_BYTES_MAX)
+        return -EINVAL;
+    if (!peer_memory_take(peer))
+        return -ENOMEM;
+    peer->used = true;
+    peer->state = HG_PEER_HANDSHAKE;
+    peer->state_since_ns = now_ns;
+    return 0;
 }
 
 int hg_peers_configure(struct hg_peers *peers, const struct hg_config_peer *config, uint32_t mtu_bytes,
                        uint64_t now_ns)
 {
     int32_t index = hg_peers_find(peers, config->node);
-    bool fresh = index < 0;
-    if (fresh && peers->count == peers->config.peers_max)
+    if (index < 0 && peers->count == peers->config.peers_max)
         return -ENOSPC;
-    if (fresh)
+    if (index < 0)
         index = (int32_t)peers->count++;
     struct hg_peer *peer = &peers->table[index];
-    peers->mtu_bytes = mtu_bytes;
     snprintf(peer->name, sizeof(peer->name), "%.*s", HG_NAME_BYTES - 1, config->name);
     peer->node = config->node;
     peer->region = config->region;
     memcpy(peer->mac, config->mac, sizeof(peer->mac));
     peer->address = config->address;
     peer->rate_bytes_per_s = config->rate_bytes_per_s;
-    if (fresh) {
-        /* Credit is memory: fixed from here on, so that a later change can't outgrow what was taken. */
-        uint64_t standard = peers->config.receive_bytes_default;
-        peer->receive_bytes_max = config->receive_bytes_max != 0 ? config->receive_bytes_max
-                                  : standard != 0                ? standard
-                                                                 : HG_PEER_RECEIVE_BYTES_DEFAULT;
-        peer_memory_take(peer);
-        peer->used = true;
-        peer->state = HG_PEER_HANDSHAKE;
-        peer->state_since_ns = now_ns;
-    }
+    if (mtu_bytes < HG_PEER_MTU_BYTES_MIN || mtu_bytes > HG_PEER_MTU_BYTES_MAX)
+        return -EINVAL;
+    peer->mtu_bytes = mtu_bytes;
+    int rc = peer->used ? 0 : peer_begin(peer, config->receive_bytes_max, now_ns);
+    if (rc != 0)
+        return rc;
     for (uint32_t i = 0; i < HG_PEER_SESSIONS; i++)
         if (peer->sessions[i].live)
             hg_lane_rate_set(peer->sessions[i].lane, peer->rate_bytes_per_s);
@@ -143,6 +164,8 @@ void hg_peers_keys(struct hg_peers *peers, uint32_t index, const struct hg_hands
                    uint64_t now_ns)
 {
     struct hg_peer *peer = hg_peers_at(peers, index);
+    if (!peer->used)
+        return;
     uint64_t sa_bytes = hg_align_up(hg_esp_sa_bytes(), HG_CACHE_LINE_BYTES);
     /* A waiting session is replaced; the current one stays. */
     int32_t i = peer->next >= 0 ? peer->next : (peer->current == 0 ? 1 : 0);

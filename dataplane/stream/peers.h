@@ -23,6 +23,9 @@
 #define HG_PEER_OPEN_RETRY_NS         HG_NS_PER_S       /* no answer to an OPEN */
 #define HG_PEER_REFUSED_RETRY_NS      (5 * HG_NS_PER_S) /* refused: the other side may be configured later */
 #define HG_PEER_RECEIVE_BYTES_DEFAULT (32u << 20)
+#define HG_PEER_RECEIVE_BYTES_MAX     (UINT64_C(16) << 30)
+#define HG_PEER_MTU_BYTES_MIN         576u
+#define HG_PEER_MTU_BYTES_MAX         9216u
 #define HG_PEER_PACKETS_IN_FLIGHT_MAX (1u << 14)
 #define HG_PEER_NEXT_BUDGET           4096u /* batches looked at for one that this peer wants */
 static_assert(HG_PEER_PING_NS * 4 <= HG_PEER_SILENT_NS, "several pings fit in what counts as silence");
@@ -74,7 +77,7 @@ struct hg_peer_session {
 struct hg_peer {
     struct hg_peers *peers;
     uint32_t index;
-    bool used;
+    bool used; /* has memory for its sessions */
     char name[HG_NAME_BYTES];
     uint64_t node;
     uint16_t region;
@@ -82,6 +85,7 @@ struct hg_peer {
     uint32_t address; /* IPv4, network order */
     uint64_t rate_bytes_per_s;
     uint64_t receive_bytes_max;
+    uint32_t mtu_bytes;
 
     uint32_t state; /* enum hg_peer_state */
     uint64_t state_since_ns;
@@ -118,8 +122,9 @@ struct hg_peers;
 struct hg_peers *hg_peers_init(const struct hg_peers_config *config);
 void hg_peers_free(struct hg_peers *peers);
 
-/* Adds a peer or changes one (found by node id). Memory for its sessions is taken here, once. Returns its
- * index, or -ENOSPC. `mtu_bytes` is the port's. */
+/* Adds a peer or changes one (found by node id). Memory for its sessions is taken here, once. `mtu_bytes` is
+ * the port's. Returns its index; -ENOSPC; -ENOMEM; -EINVAL for an MTU or credit out of limits. After the last
+ * two the peer has its index all the same, for the key exchange counts peers too, but no sessions. */
 int hg_peers_configure(struct hg_peers *peers, const struct hg_config_peer *config, uint32_t mtu_bytes,
                        uint64_t now_ns);
 int32_t hg_peers_find(const struct hg_peers *peers, uint64_t node);
