@@ -122,7 +122,9 @@ static void status_stream(struct hg_worker *worker, uint32_t slot, struct hg_con
          i++) {
         if (!s->origin_local || (s->peers_mask & (UINT64_C(1) << i)) == 0)
             continue;
-        const struct hg_peer_stream *ps = &hg_peers_at(worker->peers, i)->streams[slot];
+        const struct hg_peer *to = hg_peers_at(worker->peers, i);
+        static const struct hg_peer_stream none = {.state = HG_PEER_STREAM_CLOSED};
+        const struct hg_peer_stream *ps = to->used ? &to->streams[slot] : &none;
         struct hg_status_stream_peer *peer = &out->peers[out->peer_count++];
         peer->peer = i;
         peer->state = ps->state;
