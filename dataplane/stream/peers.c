@@ -255,7 +255,6 @@ static void peer_tick_session(struct hg_peer *peer, uint64_t now_ns)
     if (silent_ns >= HG_PEER_SILENT_NS && peer->state == HG_PEER_UP) {
         peer_state_set(peer, HG_PEER_DOWN, now_ns);
         hg_event_put(peer->peers->config.events, HG_EVENT_peer_down, peer->name, silent_ns / HG_NS_PER_MS, 0);
-        peer->peers->config.rekey(peer->peers->config.ctx, peer->index);
     } else if (silent_ns < HG_PEER_SILENT_NS && peer->state == HG_PEER_DOWN) {
         peer_state_set(peer, HG_PEER_UP, now_ns);
         hg_event_put(peer->peers->config.events, HG_EVENT_peer_up, peer->name, session->generation, 0);
@@ -264,8 +263,11 @@ static void peer_tick_session(struct hg_peer *peer, uint64_t now_ns)
         peer->pinged_ns = now_ns;
         hg_lane_ping(session->lane);
     }
-    if (hg_esp_wants_rekey(session->sa_tx) && peer->next < 0)
+    bool wants_keys = peer->state == HG_PEER_DOWN || (hg_esp_wants_rekey(session->sa_tx) && peer->next < 0);
+    if (wants_keys && now_ns - peer->rekey_asked_ns >= HG_PEER_REKEY_NS) {
+        peer->rekey_asked_ns = now_ns; /* again and again: an ask may be lost on its way */
         peer->peers->config.rekey(peer->peers->config.ctx, peer->index);
+    }
     hg_peers_open_streams(peer, now_ns);
     hg_peers_retry(peer);
 }

@@ -20,6 +20,7 @@
 #define HG_PEER_SESSIONS              2u
 #define HG_PEER_PING_NS               (500 * HG_NS_PER_MS)
 #define HG_PEER_SILENT_NS             (3 * HG_NS_PER_S)
+#define HG_PEER_REKEY_NS              HG_NS_PER_S       /* between two asks for new keys */
 #define HG_PEER_OPEN_RETRY_NS         HG_NS_PER_S       /* no answer to an OPEN */
 #define HG_PEER_REFUSED_RETRY_NS      (5 * HG_NS_PER_S) /* refused: the other side may be configured later */
 #define HG_PEER_RECEIVE_BYTES_DEFAULT (32u << 20)
@@ -90,6 +91,7 @@ struct hg_peer {
     uint32_t state; /* enum hg_peer_state */
     uint64_t state_since_ns;
     uint64_t pinged_ns;
+    uint64_t rekey_asked_ns;
     uint64_t handshakes_count;
     struct hg_peer_session sessions[HG_PEER_SESSIONS];
     int32_t current; /* session that carries data, -1 = none */
