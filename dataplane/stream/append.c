@@ -252,7 +252,8 @@ static enum hg_sealed_reason sealed_check(const struct hg_streams *streams, cons
         return HG_SEALED_STREAM;
     if (header->epoch < s->epoch)
         return HG_SEALED_EPOCH;
-    if (s->lsn_begin != 0 && header->lsn_first != s->lsn_sealed)
+    /* 0 is no position: a stream that began there would seem empty for ever, and could go back. */
+    if (header->lsn_first == 0 || (s->lsn_sealed != 0 && header->lsn_first != s->lsn_sealed))
         return HG_SEALED_POSITION;
 #ifndef HG_SEEDED_BUG_SKIP_CHAIN_CHECK
     if (memcmp(header->chain_previous, s->chain_sealed, sizeof(s->chain_sealed)) != 0)
