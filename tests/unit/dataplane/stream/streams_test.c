@@ -361,6 +361,82 @@ static void test_sealed(void)
     node_free();
 }
 
+/* Seals one frame of stream 9. */
+static uint32_t sealed_make(uint8_t *batch, uint32_t batch_bytes, uint64_t lsn, uint32_t span)
+{
+    static uint8_t raw[HG_FRAME_BYTES_MAX + 4096];
+    static uint64_t lz4[4096];
+    struct hg_batch_builder builder;
+    struct hg_batch_origin origin = {
+        .cluster = 7, .stream = 9, .region = 2, .kind = HG_STREAM_POSTGRES_PHYSICAL, .epoch = 1};
+    struct hg_frame frame = {.lsn = lsn, .span = span, .op = HG_OP_OPAQUE, .hlc = 1};
+    memcpy(origin.chain_previous, hg_streams_at(node.streams, 0)->chain_sealed, 16);
+    hg_batch_builder_init(&builder, raw, sizeof(raw));
+    CU_ASSERT_EQUAL(hg_batch_builder_add(&builder, &frame), 0);
+    return hg_batch_seal(&builder, &origin, NULL, 0, batch, batch_bytes, lz4);
+}
+
+/* A batch from a peer that begins at position 0 would leave the stream without a beginning. */
+static void test_sealed_at_zero(void)
+{
+    static uint8_t batch[4096] __attribute__((aligned(16)));
+    node_make();
+    configure("taken", 9, HG_STREAM_POSTGRES_PHYSICAL, 2, 0);
+    uint32_t bytes = sealed_make(batch, sizeof(batch), 0, 100);
+    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, batch, bytes, 0), HG_SEALED_POSITION);
+    bytes = sealed_make(batch, sizeof(batch), 0, 50);
+    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, batch, bytes, 0), HG_SEALED_POSITION);
+    bytes = sealed_make(batch, sizeof(batch), 1000, 50);
+    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, batch, bytes, 0), HG_SEALED_OK);
+    bytes = sealed_make(batch, sizeof(batch), 1020, 50);
+    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, batch, bytes, 0), HG_SEALED_POSITION);
+    node_free();
+}
+
+/* A reader at the end sees the batch that comes next, though its write is open already. */
+static void test_sequence_at_the_end(void)
+{
+    node_make();
+    configure("one", 1, HG_STREAM_KEY_VALUE, 1, 0);
+    configure("two", 2, HG_STREAM_KEY_VALUE, 1, 0);
+    CU_ASSERT_EQUAL(append(0, 1, 1), HG_APPEND_OK);
+    settle();
+    CU_ASSERT_EQUAL(append(1, 1, 1), HG_APPEND_OK);
+    hg_streams_seal(node.streams, true, node.now_ns); /* opens a write */
+    uint64_t from = hg_streams_sequence_of(node.streams, 0, 2);
+    CU_ASSERT_EQUAL(append(0, 2, 1), HG_APPEND_OK);
+    hg_streams_seal(node.streams, true, node.now_ns);
+    CU_ASSERT(from <= hg_streams_at(node.streams, 0)->sequence_last);
+    node_free();
+}
+
+/* When the last batch of an idle stream is gone, nothing of it can be read, and it says so. */
+static void test_oldest_of_an_idle_stream(void)
+{
+    node_make();
+    configure("busy", 1, HG_STREAM_POSTGRES_PHYSICAL, 1, 0);
+    configure("idle", 2, HG_STREAM_KEY_VALUE, 1, 0);
+    hg_streams_at(node.streams, 0)->codec = HG_CODEC_NONE;
+    CU_ASSERT_EQUAL(append(1, 1, 1), HG_APPEND_OK);
+    settle();
+    CU_ASSERT_EQUAL(hg_streams_lsn_oldest(node.streams, 1), 1);
+    uint64_t lsn = 1000;
+    for (int i = 0; i < 2000 && hg_log_tail_sequence(node.log) <= 1; i++, lsn += 60000) {
+        CU_ASSERT_EQUAL(append(0, lsn, 60000), HG_APPEND_OK);
+        hg_streams_at(node.streams, 1)->positions_changed = false;
+        settle();
+        hg_streams_retain(node.streams, node.now_ns);
+    }
+    CU_ASSERT(hg_log_tail_sequence(node.log) > 1);
+    CU_ASSERT_EQUAL(hg_streams_lsn_oldest(node.streams, 1), 2);
+    CU_ASSERT_TRUE(hg_streams_at(node.streams, 1)->positions_changed);
+    CU_ASSERT_EQUAL(append(1, 2, 1), HG_APPEND_OK);
+    settle();
+    CU_ASSERT_EQUAL(hg_streams_lsn_oldest(node.streams, 1), 2);
+    CU_ASSERT(hg_streams_sequence_of(node.streams, 1, 2) <= hg_streams_at(node.streams, 1)->sequence_last);
+    node_free();
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -373,6 +449,9 @@ int main(void)
     CU_add_test(suite, "unconfigured streams are kept", test_unconfigured_is_kept);
     CU_add_test(suite, "consumers are remembered and removed", test_consumer);
     CU_add_test(suite, "sealed batches are taken or refused by name", test_sealed);
+    CU_add_test(suite, "a sealed batch at position 0", test_sealed_at_zero);
+    CU_add_test(suite, "a reader at the end", test_sequence_at_the_end);
+    CU_add_test(suite, "the oldest position of an idle stream", test_oldest_of_an_idle_stream);
     CU_basic_run_tests();
     return CU_get_number_of_failures() != 0;
 }
