@@ -110,8 +110,12 @@ static bool attach_check(struct hg_clients *clients, const struct hg_client_atta
                attach->name);
         return false;
     }
-    int rc = hg_streams_adopt(streams, stream, attach->system_identifier, attach->incarnation,
-                              attach->lsn_unit_bytes);
+    /* Only a producer decides what an empty stream is of; a reader may but disagree. */
+    bool produces = (attach->flags & HG_CLIENT_ATTACH_APPEND) != 0;
+    int rc = hg_streams_adopt(streams, stream,
+                              produces || s->system_identifier != 0 ? attach->system_identifier : 0,
+                              produces || s->incarnation != 0 ? attach->incarnation : 0,
+                              produces || s->lsn_unit_bytes != 0 ? attach->lsn_unit_bytes : 0);
     if (rc == -EXDEV)
         refuse(answer, HG_E_SYSTEM,
                "stream %s belongs to PostgreSQL system %llu with segments of %u bytes, not to %llu with %u",
