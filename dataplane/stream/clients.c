@@ -42,10 +42,20 @@ int hg_clients_open(struct hg_clients *clients, struct hg_client_ring *ring, int
     return -ENOSPC;
 }
 
-static void slot_close(struct hg_clients *clients, struct hg_clients_slot *slot)
+static void consumer_advance(struct hg_clients *clients, struct hg_clients_entry *client, uint32_t index)
 {
+    const struct hg_clients_slot *slot = &client->slots[index];
+    if (slot->used && slot->consumer >= 0 && !client->poisoned)
+        hg_streams_consumer_advance(clients->config.streams, (uint32_t)slot->consumer,
+                                    hg_client_ring_acknowledged(client->ring, index));
+}
+
+static void slot_close(struct hg_clients *clients, struct hg_clients_entry *client, uint32_t index)
+{
+    struct hg_clients_slot *slot = &client->slots[index];
     if (!slot->used)
         return;
+    consumer_advance(clients, client, index); /* its last word may have come since the last turn */
     if (slot->consumer >= 0)
         hg_streams_consumer_at(clients->config.streams, (uint32_t)slot->consumer)->attached_count--;
     slot->used = false;
@@ -55,16 +65,15 @@ void hg_clients_close(struct hg_clients *clients, uint32_t client)
 {
     hg_assert(client < HG_CLIENTS_MAX && clients->table[client].used);
     for (uint32_t i = 0; i < HG_CLIENT_SLOTS; i++)
-        slot_close(clients, &clients->table[client].slots[i]);
+        slot_close(clients, &clients->table[client], i);
     clients->table[client].used = false;
 }
 
 void hg_clients_detach(struct hg_clients *clients, uint32_t client, uint32_t slot, uint16_t attachment)
 {
     hg_assert(client < HG_CLIENTS_MAX && clients->table[client].used && slot < HG_CLIENT_SLOTS);
-    struct hg_clients_slot *s = &clients->table[client].slots[slot];
-    if (s->used && s->attachment == attachment)
-        slot_close(clients, s);
+    if (clients->table[client].slots[slot].attachment == attachment)
+        slot_close(clients, &clients->table[client], slot);
 }
 
 const struct hg_clients_entry *hg_clients_at(const struct hg_clients *clients, uint32_t client)
@@ -375,9 +384,7 @@ void hg_clients_publish(struct hg_clients *clients)
                 continue;
             if (hg_streams_at(clients->config.streams, slot->stream)->positions_changed)
                 hg_clients_position_publish(clients, client->ring, j, slot);
-            if (slot->consumer >= 0)
-                hg_streams_consumer_advance(clients->config.streams, (uint32_t)slot->consumer,
-                                            hg_client_ring_acknowledged(client->ring, j));
+            consumer_advance(clients, client, j);
         }
         if (hg_client_ring_doorbell_needed(client->ring))
             clients->config.doorbell(clients->config.ctx, client->doorbell);
