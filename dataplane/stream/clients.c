@@ -151,8 +151,7 @@ static bool attach_subscribe(struct hg_clients *clients, const struct hg_client_
         if (slot->consumer < 0) {
             refuse(answer, HG_E_INVALID,
                    "consumer %s can't be registered on %s: the name is taken by another stream, the table is "
-                   "full, or "
-                   "the log has no room",
+                   "full, or the log has no room",
                    attach->consumer, attach->name);
             return false;
         }
@@ -166,6 +165,7 @@ static bool attach_subscribe(struct hg_clients *clients, const struct hg_client_
         hg_max_u64(1, slot->lsn_next != 0 ? hg_streams_sequence_of(streams, slot->stream, slot->lsn_next)
                                           : hg_log_tail_sequence(clients->config.log));
     slot->cursor.offset = 0;
+    (void)hg_clients_gap_check(clients, slot); /* told by delivery, as every hole is */
     answer->lsn_from = lsn_from != 0 ? slot->lsn_next : hg_streams_lsn_oldest(streams, slot->stream);
     return true;
 }

@@ -16,6 +16,15 @@ static void read_error(struct hg_clients_slot *slot, int32_t code, uint64_t lsn)
     slot->error_lsn = lsn;
 }
 
+bool hg_clients_gap_check(struct hg_clients *clients, struct hg_clients_slot *slot)
+{
+    uint64_t lsn_oldest = hg_streams_lsn_oldest(clients->config.streams, slot->stream);
+    bool gap = slot->lsn_next != 0 && slot->lsn_next < lsn_oldest;
+    if (gap)
+        read_error(slot, HG_E_GAP, lsn_oldest);
+    return gap;
+}
+
 /* True when the batch is the slot's next one; a hole ends the subscription by name. */
 static bool deliver_wanted(struct hg_clients *clients, struct hg_clients_slot *slot,
                            const struct hg_batch_header *header)
@@ -40,6 +49,8 @@ static uint32_t slot_deliver(struct hg_clients *clients, struct hg_clients_entry
         const struct hg_batch_header *header;
         int rc = hg_cursor_peek(&slot->cursor, clients->config.log, &header);
         if (rc == -ENOENT) {
+            if (hg_clients_gap_check(clients, slot))
+                break;
             slot->cursor.sequence = hg_log_tail_sequence(clients->config.log);
             slot->cursor.offset = 0;
             continue;
