@@ -1,0 +1,529 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Clients of a worker through rings in plain memory: appends, refusals by name, delivery, holes, consumers,
+ * and clients that break the rules.
+ */
+#include "dataplane/stream/clients.h"
+#include "drivers/client/heliograph.h"
+#include "drivers/ipc/client_ring.h"
+#include "stream_node.h"
+
+#include <stdatomic.h>
+
+#define RING_BYTES (1u << 20)
+#define CLIENTS    3u
+#define KV         HG_STREAM_KEY_VALUE
+
+struct client {
+    void *memory;
+    struct hg_client_ring ring;
+    struct hg_client_view view;
+    uint32_t index;
+};
+
+static struct stream_node node;
+static struct hg_peers *peers;
+static struct hg_clients *clients;
+static struct client table[CLIENTS];
+static uint32_t rung[CLIENTS];
+
+static void doorbell(void *ctx, int bell)
+{
+    (void)ctx;
+    rung[bell]++;
+}
+
+static void no_rekey(void *ctx, uint32_t peer)
+{
+    (void)ctx;
+    (void)peer;
+    CU_FAIL("nobody has keys here");
+}
+
+static void client_open(uint32_t i)
+{
+    struct client *c = &table[i];
+    uint64_t bytes = hg_client_memory_bytes(RING_BYTES, RING_BYTES);
+    if (c->memory == NULL)
+        c->memory = aligned_alloc(4096, bytes);
+    memset(c->memory, 0, bytes);
+    hg_client_ring_init(&c->ring, c->memory, RING_BYTES, RING_BYTES, 5, i + 1);
+    CU_ASSERT_EQUAL_FATAL(hg_client_view_init(&c->view, c->memory, bytes), 0);
+    int index = hg_clients_open(clients, &c->ring, (int)i, "test", 100 + i, 0);
+    CU_ASSERT_FATAL(index >= 0);
+    c->index = (uint32_t)index;
+}
+
+static void setup(void)
+{
+    stream_node_make(&node, 1);
+    struct hg_peers_config peer = {.streams = node.streams,
+                                   .log = node.log,
+                                   .events = &node.sink,
+                                   .streams_max = NODE_STREAMS_MAX,
+                                   .peers_max = 2,
+                                   .packets_in_flight_max = 64,
+                                   .rekey = no_rekey};
+    peers = hg_peers_init(&peer);
+    struct hg_clients_config config = {.streams = node.streams,
+                                       .peers = peers,
+                                       .log = node.log,
+                                       .events = &node.sink,
+                                       .region = 1,
+                                       .doorbell = doorbell};
+    clients = hg_clients_init(&config);
+    memset(rung, 0, sizeof(rung));
+    for (uint32_t i = 0; i < CLIENTS; i++)
+        client_open(i);
+}
+
+static void teardown(void)
+{
+    for (uint32_t i = 0; i < CLIENTS; i++) {
+        if (hg_clients_at(clients, table[i].index) != NULL)
+            hg_clients_close(clients, table[i].index);
+        free(table[i].memory);
+        table[i].memory = NULL;
+    }
+    hg_clients_free(clients);
+    hg_peers_free(peers);
+    stream_node_free(&node);
+}
+
+/* As the worker does it. */
+static void turn(void)
+{
+    bool blocked;
+    stream_node_turn(&node);
+    hg_clients_take(clients, node.now_ns, &blocked);
+    hg_streams_seal(node.streams, true, node.now_ns);
+    hg_log_close_write(node.log);
+    hg_clients_deliver(clients);
+    hg_clients_publish(clients);
+}
+
+static void turns(int n)
+{
+    while (n-- > 0)
+        turn();
+}
+
+static struct hg_client_attach attach_make(const char *name, uint32_t flags)
+{
+    struct hg_client_attach attach = {.request = 17, .flags = flags};
+    snprintf(attach.name, sizeof(attach.name), "%s", name);
+    return attach;
+}
+
+static struct hg_client_answer attach(uint32_t i, const struct hg_client_attach *request)
+{
+    struct hg_client_answer answer;
+    memset(&answer, 0, sizeof(answer));
+    hg_clients_attach(clients, table[i].index, request, &answer);
+    CU_ASSERT_EQUAL(answer.request, 17);
+    CU_ASSERT((answer.code == 0) == (answer.text[0] == '\0'));
+    if (answer.code == 0)
+        hg_client_view_slot_attach(&table[i].view, answer.slot, answer.attachment);
+    return answer;
+}
+
+static struct hg_client_answer produce(uint32_t i, const char *name)
+{
+    struct hg_client_attach request = attach_make(name, HG_CLIENT_ATTACH_APPEND);
+    return attach(i, &request);
+}
+
+static struct hg_client_answer subscribe(uint32_t i, const char *name, const char *consumer,
+                                         uint64_t lsn_from)
+{
+    struct hg_client_attach request = attach_make(name, HG_CLIENT_ATTACH_SUBSCRIBE);
+    snprintf(request.consumer, sizeof(request.consumer), "%s", consumer);
+    request.lsn_from = lsn_from;
+    return attach(i, &request);
+}
+
+static int append(uint32_t i, const struct hg_client_answer *to, uint64_t lsn, uint32_t bytes)
+{
+    static const uint8_t data[1u << 19];
+    struct hg_append_record record = {.slot = to->slot,
+                                      .attachment = to->attachment,
+                                      .lsn = lsn,
+                                      .span = 1,
+                                      .op = HG_OP_INSERT,
+                                      .data_bytes = bytes};
+    int rc = hg_client_view_append(&table[i].view, &record, NULL, data);
+    hg_client_view_append_publish(&table[i].view);
+    return rc;
+}
+
+/* The next record delivered: its type, 0 = none. The batch's first LSN or the error's code. */
+static uint32_t delivered(uint32_t i, uint64_t *lsn, int32_t *code)
+{
+    struct hg_deliver_record record;
+    const uint8_t *payload;
+    int rc = hg_client_view_deliver_peek(&table[i].view, &record, &payload);
+    CU_ASSERT_FATAL(rc >= 0);
+    if (rc == 0)
+        return 0;
+    *lsn = record.lsn;
+    *code = record.code;
+    if (record.type == HG_DELIVER_BATCH)
+        *lsn = ((const struct hg_batch_header *)(const void *)payload)->lsn_first;
+    hg_client_view_deliver_consume(&table[i].view);
+    if (record.type == HG_DELIVER_BATCH)
+        hg_client_view_release(&table[i].view, record.slot, record.bytes);
+    return record.type;
+}
+
+static void expect_batch(uint32_t i, uint64_t lsn)
+{
+    uint64_t got = 0;
+    int32_t code = 0;
+    CU_ASSERT_EQUAL(delivered(i, &got, &code), HG_DELIVER_BATCH);
+    CU_ASSERT_EQUAL(got, lsn);
+}
+
+static void expect_error(uint32_t i, uint32_t type, int32_t code)
+{
+    uint64_t lsn = 0;
+    int32_t got = 0;
+    CU_ASSERT_EQUAL(delivered(i, &lsn, &got), type);
+    CU_ASSERT_EQUAL(got, code);
+}
+
+static void expect_nothing(uint32_t i)
+{
+    uint64_t lsn;
+    int32_t code;
+    CU_ASSERT_EQUAL(delivered(i, &lsn, &code), 0);
+}
+
+static uint32_t configure(const char *name, uint64_t id, uint16_t origin)
+{
+    return stream_node_configure(&node, name, id, KV, origin, 0);
+}
+
+/* ---- tests ---- */
+
+static void test_append_and_deliver(void)
+{
+    setup();
+    configure("kv", 1, 1);
+    struct hg_client_answer producer = produce(0, "kv"), reader = subscribe(1, "kv", "", 0);
+    CU_ASSERT_EQUAL(producer.code, 0);
+    CU_ASSERT_EQUAL(reader.code, 0);
+    for (uint64_t lsn = 1; lsn <= 5; lsn++) {
+        CU_ASSERT_EQUAL(append(0, &producer, lsn, 100), 0);
+        turns(3);
+    }
+    turns(20);
+    CU_ASSERT_EQUAL(hg_client_view_durable(&table[0].view, producer.slot), 6);
+    struct hg_client_position position;
+    CU_ASSERT_TRUE(hg_client_view_position_get(&table[0].view, producer.slot, &position));
+    CU_ASSERT_EQUAL(position.lsn_consumed, 6);
+    CU_ASSERT_EQUAL(position.lsn_oldest, 1);
+    CU_ASSERT_EQUAL(position.lsn_durable_region[1], 6);
+    CU_ASSERT_EQUAL(position.writable, 1);
+    for (uint64_t lsn = 1; lsn <= 5; lsn++)
+        expect_batch(1, lsn);
+    expect_nothing(1);
+    expect_nothing(0);
+    teardown();
+}
+
+/* A batch is delivered when it is durable, not before. */
+static void test_deliver_durable_only(void)
+{
+    bool blocked;
+    setup();
+    configure("kv", 1, 1);
+    struct hg_client_answer producer = produce(0, "kv");
+    subscribe(1, "kv", "", 0);
+    CU_ASSERT_EQUAL(append(0, &producer, 1, 100), 0);
+    hg_clients_take(clients, node.now_ns, &blocked);
+    hg_streams_seal(node.streams, true, node.now_ns);
+    hg_log_close_write(node.log);
+    hg_clients_deliver(clients);
+    hg_clients_publish(clients);
+    CU_ASSERT_EQUAL(hg_client_view_durable(&table[0].view, producer.slot), 0);
+    expect_nothing(1);
+    turns(20);
+    expect_batch(1, 1);
+    teardown();
+}
+
+static void test_attach_refusals(void)
+{
+    setup();
+    configure("kv", 1, 1);
+    configure("foreign", 2, 2);
+    CU_ASSERT_EQUAL(produce(0, "unknown").code, HG_E_UNKNOWN);
+    CU_ASSERT_EQUAL(produce(0, "foreign").code, HG_E_NOT_LEADER);
+    CU_ASSERT_EQUAL(produce(0, "kv").code, 0);
+    CU_ASSERT_EQUAL(produce(1, "kv").code, HG_E_NOT_READY); /* one producer a stream */
+    CU_ASSERT_EQUAL(produce(0, "kv").code, HG_E_NOT_READY);
+    struct hg_client_attach request = attach_make("kv", HG_CLIENT_ATTACH_SUBSCRIBE);
+    request.incarnation = 9;
+    CU_ASSERT_EQUAL(attach(1, &request).code, HG_E_INVALID);
+    hg_clients_close(clients, table[0].index);
+    client_open(0);
+    CU_ASSERT_EQUAL(produce(1, "kv").code, 0);
+    while (subscribe(2, "kv", "", 0).code == 0)
+        ;
+    CU_ASSERT_EQUAL(subscribe(2, "kv", "", 0).code, HG_E_INVALID); /* all slots are used */
+    teardown();
+}
+
+/* A reader may disagree about whose stream it is; it never decides it. */
+static void test_reader_adopts_nothing(void)
+{
+    setup();
+    uint32_t slot = stream_node_configure(&node, "pg", 1, HG_STREAM_POSTGRES_PHYSICAL, 1, 0);
+    struct hg_client_attach request = attach_make("pg", HG_CLIENT_ATTACH_SUBSCRIBE);
+    request.system_identifier = 666;
+    request.incarnation = 4;
+    request.lsn_unit_bytes = 1u << 20;
+    CU_ASSERT_EQUAL(attach(0, &request).code, 0);
+    CU_ASSERT_EQUAL(hg_streams_at(node.streams, slot)->system_identifier, 0);
+    CU_ASSERT_EQUAL(hg_streams_at(node.streams, slot)->incarnation, 0);
+    CU_ASSERT_EQUAL(hg_streams_at(node.streams, slot)->lsn_unit_bytes, 0);
+    request.flags = HG_CLIENT_ATTACH_APPEND;
+    request.system_identifier = 77;
+    CU_ASSERT_EQUAL(attach(1, &request).code, 0);
+    CU_ASSERT_EQUAL(hg_streams_at(node.streams, slot)->system_identifier, 77);
+    request.flags = HG_CLIENT_ATTACH_SUBSCRIBE;
+    request.system_identifier = 666;
+    CU_ASSERT_EQUAL(attach(0, &request).code, HG_E_SYSTEM);
+    teardown();
+}
+
+/* The first refusal is told by name; what follows of the attachment is dropped, a new attachment goes on. */
+static void test_append_refusals(void)
+{
+    setup();
+    configure("kv", 1, 1);
+    struct hg_client_answer producer = produce(0, "kv");
+    CU_ASSERT_EQUAL(append(0, &producer, 1, 100), 0);
+    CU_ASSERT_EQUAL(append(0, &producer, 3, 100), 0);
+    CU_ASSERT_EQUAL(append(0, &producer, 2, 100), 0);
+    turns(20);
+    expect_error(0, HG_DELIVER_APPEND_REFUSED, HG_E_GAP);
+    CU_ASSERT_EQUAL(hg_client_view_durable(&table[0].view, producer.slot), 2);
+    CU_ASSERT_EQUAL(hg_clients_dropped_count(clients), 1);
+    uint32_t why;
+    configure("kv", 1, 1); /* moves the position page */
+    turn();
+    CU_ASSERT_FALSE(hg_client_view_writable(&table[0].view, producer.slot, &why));
+    CU_ASSERT_EQUAL(why, HG_CLIENT_WHY_REFUSED);
+    struct hg_client_answer again = produce(1, "kv"); /* a refused producer holds nobody up */
+    CU_ASSERT_EQUAL(again.code, 0);
+    CU_ASSERT_EQUAL(again.lsn_end, 2);
+    CU_ASSERT_EQUAL(append(1, &again, 1, 100), 0);
+    turns(5);
+    expect_error(1, HG_DELIVER_APPEND_REFUSED, HG_E_OVERLAP);
+    /* Of an attachment that is over: dropped without a word. */
+    hg_clients_detach(clients, table[1].index, again.slot, again.attachment);
+    CU_ASSERT_EQUAL(append(1, &again, 2, 100), 0);
+    turns(5);
+    expect_nothing(1);
+    CU_ASSERT_EQUAL(hg_clients_dropped_count(clients), 2);
+    teardown();
+}
+
+/* Forgets the beginning of a stream. */
+static void forget_beginning(uint32_t slot)
+{
+    hg_streams_at(node.streams, slot)->codec = HG_CODEC_NONE;
+    for (int i = 0; i < 400 && hg_log_tail_sequence(node.log) <= 1; i++) {
+        CU_ASSERT_EQUAL(stream_node_append(&node, slot, 500000), HG_APPEND_OK);
+        stream_node_settle(&node);
+        hg_streams_retain(node.streams, node.now_ns);
+    }
+    CU_ASSERT_FATAL(hg_log_tail_sequence(node.log) > 1);
+}
+
+static void test_gap(void)
+{
+    setup();
+    uint32_t slot = configure("busy", 1, 1), idle = configure("idle", 2, 1);
+    CU_ASSERT_EQUAL(stream_node_append(&node, idle, 10), HG_APPEND_OK);
+    CU_ASSERT_EQUAL(stream_node_append(&node, idle, 10), HG_APPEND_OK);
+    forget_beginning(slot);
+    CU_ASSERT_EQUAL(subscribe(0, "busy", "", 1).code, 0);
+    turns(20);
+    expect_error(0, HG_DELIVER_READ_ERROR, HG_E_GAP);
+    expect_nothing(0);
+    /* A stream that has nothing left: told at once, not with its next batch. */
+    CU_ASSERT_EQUAL(subscribe(1, "idle", "", 2).code, 0);
+    turns(20);
+    expect_error(1, HG_DELIVER_READ_ERROR, HG_E_GAP);
+    CU_ASSERT_EQUAL(subscribe(2, "idle", "", 0).code, 0); /* whatever comes first */
+    turns(20);
+    expect_nothing(2);
+    CU_ASSERT_EQUAL(stream_node_append(&node, idle, 10), HG_APPEND_OK);
+    turns(20);
+    expect_batch(2, 3);
+    teardown();
+}
+
+/* The log forgets what a slow reader without a name has not read: it is told, once. */
+static void test_gap_under_a_reader(void)
+{
+    setup();
+    uint32_t slot = configure("kv", 1, 1);
+    hg_streams_at(node.streams, slot)->codec = HG_CODEC_NONE;
+    CU_ASSERT_EQUAL(subscribe(0, "kv", "", 0).code, 0);
+    CU_ASSERT_EQUAL(stream_node_append(&node, slot, 400000), HG_APPEND_OK);
+    CU_ASSERT_EQUAL(stream_node_append(&node, slot, 400000), HG_APPEND_OK);
+    turns(30);
+    forget_beginning(slot);
+    turns(30);
+    uint64_t lsn, next = 1;
+    int32_t code = 0;
+    uint32_t type;
+    while ((type = delivered(0, &lsn, &code)) == HG_DELIVER_BATCH) {
+        CU_ASSERT_EQUAL(lsn, next++);
+        turn();
+    }
+    CU_ASSERT_EQUAL(type, HG_DELIVER_READ_ERROR);
+    CU_ASSERT_EQUAL(code, HG_E_GAP);
+    turns(20);
+    expect_nothing(0);
+    teardown();
+}
+
+static void test_consumer(void)
+{
+    setup();
+    configure("kv", 1, 1);
+    configure("other", 2, 1);
+    struct hg_client_answer producer = produce(0, "kv"), out = subscribe(1, "kv", "out", 0);
+    CU_ASSERT_EQUAL(out.code, 0);
+    CU_ASSERT_EQUAL(subscribe(2, "other", "out", 0).code, HG_E_INVALID); /* the name is the other stream's */
+    for (uint64_t lsn = 1; lsn <= 9; lsn++) {
+        CU_ASSERT_EQUAL(append(0, &producer, lsn, 100), 0);
+        turns(5);
+    }
+    turns(20);
+    hg_client_view_acknowledge(&table[1].view, out.slot, 5);
+    turn();
+    int32_t consumer = hg_streams_consumer_find(node.streams, "out");
+    CU_ASSERT_FATAL(consumer >= 0);
+    const struct hg_consumer_state *state = hg_streams_consumer_at(node.streams, (uint32_t)consumer);
+    CU_ASSERT_EQUAL(state->lsn, 5);
+    CU_ASSERT_EQUAL(state->attached_count, 1);
+    hg_client_view_acknowledge(&table[1].view, out.slot, 500); /* beyond what there is */
+    turn();
+    CU_ASSERT_EQUAL(state->lsn, 5);
+    /* Its last word counts, though it goes at once. */
+    hg_client_view_acknowledge(&table[1].view, out.slot, 8);
+    hg_clients_close(clients, table[1].index);
+    CU_ASSERT_EQUAL(state->lsn, 8);
+    CU_ASSERT_EQUAL(state->attached_count, 0);
+    client_open(1);
+    out = subscribe(1, "kv", "out", 0);
+    CU_ASSERT_EQUAL(out.lsn_from, 8);
+    turns(20);
+    expect_batch(1, 8);
+    CU_ASSERT_EQUAL(state->lsn, 8);
+    teardown();
+}
+
+static void test_poisoned(void)
+{
+    setup();
+    configure("kv", 1, 1);
+    struct hg_client_answer producer = produce(0, "kv"), other = subscribe(1, "kv", "", 0);
+    CU_ASSERT_EQUAL(other.code, 0);
+    CU_ASSERT_EQUAL(append(0, &producer, 1, 100), 0);
+    turns(20);
+    atomic_store(&table[0].view.own->append_tail, UINT64_C(1) << 40);
+    turns(3);
+    const struct hg_clients_entry *entry = hg_clients_at(clients, table[0].index);
+    CU_ASSERT_TRUE(entry->poisoned);
+    CU_ASSERT_EQUAL(node.events[HG_EVENT_client_poisoned], 1);
+    CU_ASSERT_EQUAL(hg_clients_fault_counts(clients)[HG_CLIENT_FAULT_INDEX_RANGE], 1);
+    turns(5);
+    CU_ASSERT_EQUAL(node.events[HG_EVENT_client_poisoned], 1);
+    expect_batch(1, 1); /* others go on */
+    hg_clients_close(clients, table[0].index);
+    client_open(0);
+    CU_ASSERT_EQUAL(produce(0, "kv").lsn_end, 2);
+    teardown();
+}
+
+/* A log that takes little is shared: no client waits for ever behind another one. */
+static void test_fair_when_full(void)
+{
+    bool blocked;
+    setup();
+    uint32_t slots[CLIENTS];
+    struct hg_client_answer producers[CLIENTS];
+    uint64_t lsn[CLIENTS] = {1, 1, 1};
+    char name[8] = "kv0";
+    for (uint32_t i = 0; i < CLIENTS; i++, name[2]++) {
+        slots[i] = configure(name, i + 1, 1);
+        hg_streams_at(node.streams, slots[i])->codec = HG_CODEC_NONE;
+        producers[i] = produce(i, name);
+    }
+    for (int round = 0; round < 60; round++) {
+        for (uint32_t i = 0; i < CLIENTS; i++)
+            while (append(i, &producers[i], lsn[i], 100000) == 0)
+                lsn[i]++;
+        /* The device is slow: it completes a little between two turns of the worker. */
+        hg_clients_take(clients, node.now_ns, &blocked);
+        hg_clients_publish(clients);
+        hg_log_close_write(node.log);
+        stream_node_turn(&node);
+        hg_streams_retain(node.streams, node.now_ns);
+    }
+    for (uint32_t i = 0; i < CLIENTS; i++)
+        CU_ASSERT(hg_streams_at(node.streams, slots[i])->lsn_taken > 20);
+    uint64_t least = UINT64_MAX, most = 0;
+    for (uint32_t i = 0; i < CLIENTS; i++) {
+        least = hg_min_u64(least, hg_streams_at(node.streams, slots[i])->lsn_taken);
+        most = hg_max_u64(most, hg_streams_at(node.streams, slots[i])->lsn_taken);
+    }
+    CU_ASSERT(most <= 3 * least);
+    teardown();
+}
+
+static void test_sleep_and_doorbell(void)
+{
+    setup();
+    configure("kv", 1, 1);
+    struct hg_client_answer producer = produce(0, "kv");
+    subscribe(1, "kv", "", 0);
+    turns(3);
+    CU_ASSERT_TRUE(hg_clients_sleep(clients));
+    CU_ASSERT_EQUAL(append(0, &producer, 1, 10), 0);
+    CU_ASSERT_TRUE(hg_client_view_doorbell_needed(&table[0].view));
+    hg_clients_woken(clients);
+    CU_ASSERT_EQUAL(append(0, &producer, 2, 10), 0);
+    CU_ASSERT_FALSE(hg_clients_sleep(clients)); /* there is news */
+    hg_client_view_sleep_set(&table[1].view, true);
+    uint32_t before = rung[1];
+    turns(20);
+    CU_ASSERT_EQUAL(rung[1], before + 1);
+    CU_ASSERT_EQUAL(rung[2], 0);
+    teardown();
+}
+
+int main(void)
+{
+    CU_initialize_registry();
+    CU_pSuite suite = CU_add_suite("clients", NULL, NULL);
+    CU_add_test(suite, "append and deliver", test_append_and_deliver);
+    CU_add_test(suite, "only what is durable is delivered", test_deliver_durable_only);
+    CU_add_test(suite, "attaching is refused by name", test_attach_refusals);
+    CU_add_test(suite, "a reader adopts nothing", test_reader_adopts_nothing);
+    CU_add_test(suite, "appends are refused by name", test_append_refusals);
+    CU_add_test(suite, "a gap when attaching", test_gap);
+    CU_add_test(suite, "a gap under a reader", test_gap_under_a_reader);
+    CU_add_test(suite, "consumer", test_consumer);
+    CU_add_test(suite, "a client that breaks the rules", test_poisoned);
+    CU_add_test(suite, "a full log is shared", test_fair_when_full);
+    CU_add_test(suite, "sleep and doorbell", test_sleep_and_doorbell);
+    CU_basic_run_tests();
+    return CU_get_number_of_failures() != 0;
+}
