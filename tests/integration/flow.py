@@ -11,10 +11,12 @@
 import os
 import random
 import re
+import time
 
 from cluster import Failed, Postgres, wait_until
 
 SEGMENT_NAME = re.compile(r"^[0-9A-F]{24}$")
+BEGAN = time.monotonic()
 STREAM = "orders"
 SLOT = "helio"
 
@@ -32,7 +34,7 @@ def seeded():
 
 
 def say(text):
-    print(text, flush=True)
+    print(f"{time.monotonic() - BEGAN:6.1f} s  {text}", flush=True)
 
 
 class Flow:
@@ -91,7 +93,7 @@ class Flow:
     def durable(self, region=None):
         return ((region or self.origin).stream(STREAM) or {}).get("lsn_durable", 0)
 
-    def durable_moves(self, seconds=40, region=None, least=1):
+    def durable_moves(self, seconds=40, region=None):
         """The durable position passes where the primary is now (its end moves on under load)."""
         goal = self.wal_end()
         wait_until(lambda: self.durable(region) >= goal, seconds,
