@@ -3,6 +3,7 @@
  * helio-dataplane: starts DPDK, the housekeeping thread, and runs the worker on this thread. Everything else
  * comes from the control plane.
  */
+#include "dataplane/idle.h"
 #include "dataplane/node.h"
 #include "dataplane/worker.h"
 #include "drivers/disk/disk.h"
@@ -10,7 +11,6 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -22,9 +22,6 @@
 
 #define DISK_DEPTH          128u
 #define MEMORY_MB_DEFAULT   128u
-#define SLEEP_ACTIVE_NS_MAX (50 * HG_NS_PER_US)
-#define SLEEP_IDLE_NS_MAX   HG_NS_PER_MS
-#define ACTIVE_NS           (100 * HG_NS_PER_MS)
 
 static struct hg_node node;
 
@@ -179,23 +176,6 @@ static struct hg_worker *wait_for_log(struct hg_disk **disk)
 
 /* ---- run ---- */
 
-static void worker_sleep(struct hg_worker *worker, struct hg_disk *disk, uint64_t deadline_ns,
-                         uint64_t active_ns)
-{
-    struct pollfd fds[2] = {{.fd = node.worker_eventfd, .events = POLLIN},
-                            {.fd = hg_disk_uring_fd(disk), .events = POLLIN}};
-    uint64_t now_ns = node.clock->now_ns(node.clock);
-    uint64_t sleep_ns = now_ns - active_ns < ACTIVE_NS ? SLEEP_ACTIVE_NS_MAX : SLEEP_IDLE_NS_MAX;
-    sleep_ns = hg_min_u64(sleep_ns, deadline_ns > now_ns ? deadline_ns - now_ns : 0);
-    if (sleep_ns < 5 * HG_NS_PER_US || !hg_worker_sleep(worker))
-        return;
-    struct timespec wait = {.tv_nsec = (long)sleep_ns};
-    eventfd_t drained;
-    if (ppoll(fds, 2, &wait, NULL) > 0 && fds[0].revents)
-        (void)eventfd_read(node.worker_eventfd, &drained);
-    hg_worker_woken(worker);
-}
-
 static int run(struct hg_worker *worker, struct hg_disk *disk)
 {
     uint64_t active_ns = node.clock->now_ns(node.clock);
@@ -209,7 +189,7 @@ static int run(struct hg_worker *worker, struct hg_disk *disk)
         if (did)
             active_ns = worker->now_ns;
         else
-            worker_sleep(worker, disk, deadline_ns, active_ns);
+            hg_idle_wait(worker, node.worker_eventfd, hg_disk_uring_fd(disk), deadline_ns, active_ns);
     }
     if (worker->state != HG_WORKER_FAILED)
         return HG_EXIT_OK;

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * helio-perf: what the dataplane costs and carries.
+ */
+#include "perf/perf.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const char usage[] =
+    "helio-perf BENCH [options]\n"
+    "\n"
+    "  stages     what each stage costs, beside the raw library call\n"
+    "  pipeline   sender core to receiver core over memif, durable at both\n"
+    "  feed       appends to a stream of a running dataplane, as a producer does\n"
+    "\n"
+    "  --data pgbench|half|random|all   the frames (default all; pgbench is made once by perf/wal)\n"
+    "  --wal FILE       another WAL for pgbench\n"
+    "  --seconds S      of measuring, for each data set (default 5)\n"
+    "  --directory DIR  where the logs are made: a disk, not tmpfs (default /var/tmp)\n"
+    "  --log-size MB    of each log (default 1024)\n"
+    "  --cpus A,B       sender and receiver (default: the first two)\n"
+    "  --mtu N          of the link (default 1500)\n"
+    "  --run DIR        feed: the dataplane's directory\n"
+    "  --stream NAME    feed: the stream\n"
+    "  --bytes GB       feed: how much (default 10)\n"
+    "  --json           one JSON object\n"
+    "\n"
+    "Example:\n"
+    "  perf/wal && helio-perf pipeline --data pgbench --seconds 10\n";
+
+bool hg_perf_pin(int cpu)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET((size_t)cpu, &set);
+    return sched_setaffinity(0, sizeof(set), &set) == 0;
+}
+
+int hg_perf_each_data(const struct hg_perf_options *options, uint64_t bytes_max,
+                      struct hg_perf_report *report,
+                      int (*f)(const struct hg_perf_options *options, const struct hg_perf_data *data,
+                               struct hg_perf_report *report))
+{
+    static const char *const names[] = {HG_PERF_DATA_NAMES};
+    bool all = strcmp(options->data, "all") == 0;
+    char error[512];
+    int rc = 0;
+    for (size_t i = 0; i < (all ? HG_COUNT(names) : 1) && rc == 0; i++) {
+        struct hg_perf_data data;
+        rc = hg_perf_data_load(&data, all ? names[i] : options->data, options->wal, bytes_max, error,
+                               sizeof(error));
+        if (rc != 0) {
+            fprintf(stderr, "helio-perf: %s\n", error);
+            return rc;
+        }
+        rc = f(options, &data, report);
+        hg_perf_data_free(&data);
+    }
+    return rc;
+}
+
+static bool number(const char *text, double least, double most, double *value)
+{
+    char *end;
+    errno = 0;
+    *value = strtod(text, &end);
+    return errno == 0 && end != text && *end == '\0' && *value >= least && *value <= most;
+}
+
+static void cpus_default(int cpus[2])
+{
+    cpu_set_t set;
+    int count = 0;
+    cpus[0] = cpus[1] = 0;
+    if (sched_getaffinity(0, sizeof(set), &set) != 0)
+        return;
+    for (int cpu = 0; cpu < CPU_SETSIZE && count < 2; cpu++)
+        if (CPU_ISSET((size_t)cpu, &set))
+            cpus[count++] = cpu;
+    if (count == 1)
+        cpus[1] = cpus[0];
+}
+
+static bool cpus_parse(const char *text, int cpus[2])
+{
+    char *end;
+    long a = strtol(text, &end, 10);
+    if (end == text || *end != ',')
+        return false;
+    const char *second = end + 1;
+    long b = strtol(second, &end, 10);
+    if (end == second || *end != '\0' || a < 0 || b < 0 || a >= CPU_SETSIZE || b >= CPU_SETSIZE)
+        return false;
+    cpus[0] = (int)a;
+    cpus[1] = (int)b;
+    return true;
+}
+
+static bool option_take(int c, struct hg_perf_options *options)
+{
+    double value;
+    switch (c) {
+    case 'd':
+        options->data = optarg;
+        return true;
+    case 'w':
+        options->wal = optarg;
+        return true;
+    case 's':
+        return number(optarg, 0.1, 3600, &options->seconds);
+    case 'D':
+        options->directory = optarg;
+        return true;
+    case 'l':
+        if (!number(optarg, 256, 1 << 20, &value))
+            return false;
+        options->log_bytes = (uint64_t)value << 20;
+        return true;
+    case 'c':
+        return cpus_parse(optarg, options->cpus);
+    case 'm':
+        if (!number(optarg, 576, 9000, &value))
+            return false;
+        options->mtu_bytes = (uint32_t)value;
+        return true;
+    case 'b':
+        if (!number(optarg, 0.1, 10000, &value))
+            return false;
+        options->feed_bytes = (uint64_t)(value * 1e9);
+        return true;
+    case 'r':
+        options->run = optarg;
+        return true;
+    case 't':
+        options->stream = optarg;
+        return true;
+    case 'j':
+        options->json = true;
+        return true;
+    default:
+        return false;
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option words[] = {{"data", required_argument, NULL, 'd'},
+                                          {"wal", required_argument, NULL, 'w'},
+                                          {"seconds", required_argument, NULL, 's'},
+                                          {"directory", required_argument, NULL, 'D'},
+                                          {"log-size", required_argument, NULL, 'l'},
+                                          {"cpus", required_argument, NULL, 'c'},
+                                          {"mtu", required_argument, NULL, 'm'},
+                                          {"bytes", required_argument, NULL, 'b'},
+                                          {"run", required_argument, NULL, 'r'},
+                                          {"stream", required_argument, NULL, 't'},
+                                          {"json", no_argument, NULL, 'j'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
+    static struct hg_perf_report report;
+    struct hg_perf_options options = {
+        .data = "all", .directory = "/var/tmp", .seconds = 5, .mtu_bytes = 1500};
+    int c;
+    options.feed_bytes = UINT64_C(10000000000);
+    cpus_default(options.cpus);
+    while ((c = getopt_long(argc, argv, "", words, NULL)) >= 0) {
+        if (c == 'h') {
+            fputs(usage, stdout);
+            return 0;
+        }
+        if (!option_take(c, &options)) {
+            fprintf(stderr, "helio-perf: %s: not understood\n%s", argv[optind - 1], usage);
+            return 2;
+        }
+    }
+    if (optind + 1 != argc) {
+        fputs(usage, stderr);
+        return 2;
+    }
+    report.bench = argv[optind];
+    int rc;
+    if (strcmp(report.bench, "stages") == 0) {
+        rc = hg_perf_stages(&options, &report);
+    } else if (strcmp(report.bench, "pipeline") == 0) {
+        rc = hg_perf_pipeline(&options, &report);
+    } else if (strcmp(report.bench, "feed") == 0) {
+        rc = hg_perf_feed(&options, &report);
+    } else {
+        fprintf(stderr, "helio-perf: no benchmark is called '%s'\n%s", report.bench, usage);
+        return 2;
+    }
+    if (rc != 0)
+        return 1;
+    hg_perf_report_print(&report, options.json);
+    return 0;
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The benchmarks of helio-perf.
+ */
+#ifndef HG_PERF_PERF_H
+#define HG_PERF_PERF_H
+
+#include "perf/data.h"
+#include "perf/report.h"
+
+struct hg_perf_options {
+    const char *data; /* a data set, or "all" */
+    const char *wal;  /* NULL = the cached one */
+    const char *directory;
+    double seconds;
+    uint32_t mtu_bytes;
+    uint64_t log_bytes;
+    uint64_t rate_bytes_per_s;
+    int cpus[2];
+    bool json;
+    /* feed */
+    const char *run;
+    const char *stream;
+    uint64_t feed_bytes;
+};
+
+/* Each adds to the report; 0, or -errno after a sentence on standard error. */
+int hg_perf_stages(const struct hg_perf_options *options, struct hg_perf_report *report);
+int hg_perf_pipeline(const struct hg_perf_options *options, struct hg_perf_report *report);
+int hg_perf_feed(const struct hg_perf_options *options, struct hg_perf_report *report);
+
+/* Calls f for each data set that options name. */
+int hg_perf_each_data(const struct hg_perf_options *options, uint64_t bytes_max,
+                      struct hg_perf_report *report,
+                      int (*f)(const struct hg_perf_options *options, const struct hg_perf_data *data,
+                               struct hg_perf_report *report));
+/* Runs this thread on one CPU; false = not allowed to. */
+bool hg_perf_pin(int cpu);
+
+#endif
