@@ -24,8 +24,9 @@
 struct hg_connection {
     int socket; /* -1 = free */
     bool known; /* said HELLO */
-    bool open;  /* the worker has its ring */
+    bool open;  /* the worker has its ring, until CLIENT_CLOSED */
     bool closing;
+    bool close_sent; /* CLIENT_CLOSE is on its way; CLIENT_CLOSED frees the place */
     bool memory_sent;
     uint64_t since_ns;
     char name[HG_CLIENT_NAME_BYTES];

@@ -34,11 +34,12 @@ static void connection_close(struct hg_housekeeping *hk, uint32_t i)
         return;
     }
     connection->closing = true;
+    if (connection->close_sent)
+        return;
     memset(&letter, 0, sizeof(letter));
     letter.type = HG_LETTER_CLIENT_CLOSE;
     letter.client = i;
-    if (hg_housekeeping_put(hk, &letter))
-        connection->open = false; /* CLIENT_CLOSED frees it; else the tick asks again */
+    connection->close_sent = hg_housekeeping_put(hk, &letter); /* else the tick asks again */
 }
 
 void hg_housekeeping_accept(struct hg_housekeeping *hk)
@@ -65,10 +66,13 @@ static void connection_control(struct hg_housekeeping *hk, struct hg_connection 
 {
     bool busy = hk->control_socket >= 0;
     if (!busy && hg_control_ring_must_recreate(&hk->ring)) {
-        hg_control_ring_close(&hk->ring);
-        if (hg_control_ring_create(&hk->ring, HG_CONTROL_RING_CELLS,
-                                   hk->node->clock->random_u64(hk->node->clock) | 1) != 0)
-            busy = true;
+        struct hg_control_ring fresh; /* the old one goes only when there is another */
+        busy = hg_control_ring_create(&fresh, HG_CONTROL_RING_CELLS,
+                                      hk->node->clock->random_u64(hk->node->clock) | 1) != 0;
+        if (!busy) {
+            hg_control_ring_close(&hk->ring);
+            hk->ring = fresh;
+        }
     }
     int rc = hg_control_socket_answer(connection->socket, busy ? NULL : &hk->ring,
                                       "another control plane is attached to this dataplane: stop it first");
@@ -205,7 +209,7 @@ void hg_housekeeping_connections_tick(struct hg_housekeeping *hk)
         if (connection->socket < 0)
             continue;
         bool mute = !connection->known && hk->now_ns - connection->since_ns > HG_HOUSEKEEPING_HELLO_NS_MAX;
-        if (mute || (connection->closing && connection->open))
+        if (mute || (connection->closing && !connection->close_sent))
             connection_close(hk, i);
     }
 }

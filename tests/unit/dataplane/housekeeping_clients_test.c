@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Connections of clients as housekeeping sees them: the memory lent to the worker lives until the worker says
+ * that it let go, whatever happens meanwhile. The test is the worker and, at the other end of a socket pair,
+ * the client.
+ */
+#include "dataplane/housekeeping.h"
+
+#include <CUnit/Basic.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* What housekeeping.c gives to its other files. */
+struct hg_client_listener hg_housekeeping_listener;
+static struct hg_letter letters[64];
+static uint32_t letter_count;
+static bool box_full;
+
+bool hg_housekeeping_put(struct hg_housekeeping *hk, const struct hg_letter *letter)
+{
+    (void)hk;
+    if (box_full || letter_count == HG_COUNT(letters))
+        return false;
+    letters[letter_count++] = *letter;
+    return true;
+}
+
+void hg_housekeeping_say(struct hg_housekeeping *hk, uint32_t severity, const char *name, const char *text)
+{
+    (void)hk;
+    (void)severity;
+    (void)name;
+    (void)text;
+}
+
+static struct hg_node node;
+static struct hg_housekeeping *hk;
+static int client_socket;
+
+static void setup(void)
+{
+    int pair[2];
+    memset(&node, 0, sizeof(node));
+    node.boot = 5;
+    node.worker_eventfd = eventfd(0, EFD_NONBLOCK);
+    hk = calloc(1, sizeof(*hk));
+    hk->node = &node;
+    hk->control_socket = -1;
+    for (uint32_t i = 0; i < HG_HOUSEKEEPING_CONNECTIONS_MAX; i++)
+        hk->connections[i].socket = hk->connections[i].memfd = hk->connections[i].doorbell = -1;
+    CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair), 0);
+    hk->connections[0].socket = pair[0];
+    client_socket = pair[1];
+    letter_count = 0;
+    box_full = false;
+}
+
+static void teardown(void)
+{
+    if (client_socket >= 0)
+        close(client_socket);
+    close(node.worker_eventfd);
+    free(hk);
+}
+
+static void say(enum hg_client_message_type type)
+{
+    union hg_client_message message;
+    hg_client_message_init(&message, type);
+    if (type == HG_CLIENT_HELLO) {
+        message.hello.abi = HG_CLIENT_ABI;
+        message.hello.name[0] = 'c';
+    } else {
+        message.attach.name[0] = 's';
+        message.attach.flags = HG_CLIENT_ATTACH_SUBSCRIBE;
+    }
+    CU_ASSERT_EQUAL(hg_client_message_send(client_socket, &message, NULL, 0), 0);
+    hg_housekeeping_connection(hk, 0);
+}
+
+static void attached(void)
+{
+    say(HG_CLIENT_HELLO);
+    say(HG_CLIENT_ATTACH);
+    CU_ASSERT_EQUAL_FATAL(letter_count, 2);
+    CU_ASSERT_EQUAL(letters[0].type, HG_LETTER_CLIENT_OPEN);
+    CU_ASSERT_PTR_EQUAL(letters[0].pointer, &hk->connections[0].ring);
+    CU_ASSERT_EQUAL(letters[1].type, HG_LETTER_CLIENT_ATTACH);
+}
+
+static void hang_up(void)
+{
+    close(client_socket);
+    client_socket = -1;
+    hg_housekeeping_connection(hk, 0);
+}
+
+static void worker_says(uint32_t type)
+{
+    struct hg_letter letter = {.type = type, .client = 0};
+    hg_housekeeping_client_letter(hk, &letter);
+}
+
+static uint32_t closes(void)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < letter_count; i++)
+        count += letters[i].type == HG_LETTER_CLIENT_CLOSE;
+    return count;
+}
+
+/* The ring as the worker uses it, and the place, are still there. */
+static void expect_lent(void)
+{
+    CU_ASSERT_PTR_NOT_NULL(hk->connections[0].ring.head);
+    CU_ASSERT(hk->connections[0].socket >= 0);
+}
+
+static void expect_free(void)
+{
+    CU_ASSERT_PTR_NULL(hk->connections[0].ring.head);
+    CU_ASSERT_EQUAL(hk->connections[0].socket, -1);
+    CU_ASSERT_EQUAL(hk->connections[0].memfd, -1);
+    CU_ASSERT_EQUAL(hk->connections[0].doorbell, -1);
+}
+
+static void test_hang_up(void)
+{
+    setup();
+    attached();
+    hang_up();
+    CU_ASSERT_EQUAL(closes(), 1);
+    expect_lent();
+    worker_says(HG_LETTER_CLIENT_CLOSED);
+    expect_free();
+    teardown();
+}
+
+/* The worker found the client poisoned before it read that it is to be closed. */
+static void test_poisoned_while_closing(void)
+{
+    setup();
+    attached();
+    hang_up();
+    worker_says(HG_LETTER_CLIENT_POISONED);
+    expect_lent();
+    CU_ASSERT_EQUAL(closes(), 1);
+    hg_housekeeping_connections_tick(hk);
+    CU_ASSERT_EQUAL(closes(), 1);
+    worker_says(HG_LETTER_CLIENT_ANSWER); /* to the ATTACH, too late */
+    expect_lent();
+    worker_says(HG_LETTER_CLIENT_CLOSED);
+    expect_free();
+    teardown();
+}
+
+static void test_box_full_when_closing(void)
+{
+    setup();
+    attached();
+    box_full = true;
+    hang_up();
+    hg_housekeeping_connections_tick(hk);
+    CU_ASSERT_EQUAL(closes(), 0);
+    expect_lent();
+    box_full = false;
+    hg_housekeeping_connections_tick(hk);
+    hg_housekeeping_connections_tick(hk);
+    CU_ASSERT_EQUAL(closes(), 1);
+    worker_says(HG_LETTER_CLIENT_CLOSED);
+    expect_free();
+    teardown();
+}
+
+/* No room to tell the worker of the ring: it never heard of it, so nothing waits for it. */
+static void test_box_full_when_attaching(void)
+{
+    setup();
+    say(HG_CLIENT_HELLO);
+    box_full = true;
+    say(HG_CLIENT_ATTACH);
+    expect_free();
+    CU_ASSERT_EQUAL(letter_count, 0);
+    teardown();
+}
+
+static void test_out_of_order(void)
+{
+    setup();
+    say(HG_CLIENT_ATTACH); /* before HELLO */
+    expect_free();
+    teardown();
+    setup();
+    hk->now_ns = HG_HOUSEKEEPING_HELLO_NS_MAX + 1;
+    hg_housekeeping_connections_tick(hk); /* says nothing */
+    expect_free();
+    teardown();
+}
+
+int main(void)
+{
+    CU_initialize_registry();
+    CU_pSuite suite = CU_add_suite("housekeeping_clients", NULL, NULL);
+    CU_add_test(suite, "hang up", test_hang_up);
+    CU_add_test(suite, "poisoned while closing", test_poisoned_while_closing);
+    CU_add_test(suite, "the worker's box is full when closing", test_box_full_when_closing);
+    CU_add_test(suite, "the worker's box is full when attaching", test_box_full_when_attaching);
+    CU_add_test(suite, "out of order", test_out_of_order);
+    CU_basic_run_tests();
+    return CU_get_number_of_failures() != 0;
+}
