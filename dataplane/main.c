@@ -166,7 +166,14 @@ static struct hg_worker *wait_for_log(struct hg_disk **disk)
             pthread_cond_timedwait(&start->changed, &start->mutex, &until);
             continue;
         }
-        worker = log_open(start, disk);
+        /* Opening takes its time: housekeeping, which asks for the state, must not wait for it. */
+        struct hg_start own = {.node = start->node, .log = start->log};
+        pthread_mutex_unlock(&start->mutex);
+        worker = log_open(&own, disk);
+        pthread_mutex_lock(&start->mutex);
+        memcpy(start->error, own.error, sizeof(start->error));
+        start->log_size_bytes = own.log_size_bytes;
+        start->log_registered = own.log_registered;
         start->state = worker != NULL ? HG_START_DONE : HG_START_REFUSED;
         eventfd_write(node.housekeeping_eventfd, 1);
     }
