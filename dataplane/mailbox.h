@@ -96,6 +96,13 @@ static inline bool hg_mailbox_take(struct hg_mailbox *box, struct hg_letter *let
     return true;
 }
 
+/* Writer: letters not taken yet. */
+static inline uint32_t hg_mailbox_count(const struct hg_mailbox *box)
+{
+    return (uint32_t)(atomic_load_explicit(&box->tail, memory_order_relaxed) -
+                      atomic_load_explicit(&box->head, memory_order_acquire));
+}
+
 static inline bool hg_mailbox_empty(struct hg_mailbox *box)
 {
     return atomic_load_explicit(&box->head, memory_order_acquire) ==

@@ -246,7 +246,8 @@ bool hg_worker_sleep(struct hg_worker *worker)
 {
     if (worker->state != HG_WORKER_RUNNING)
         return true;
-    if (worker->unsent_used || !hg_mailbox_empty(worker->config.inbox))
+    if (worker->unsent_used || worker->held_next < worker->held_count ||
+        !hg_mailbox_empty(worker->config.inbox))
         return false;
     return hg_clients_sleep(worker->clients);
 }

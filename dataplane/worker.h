@@ -58,8 +58,9 @@ struct hg_worker {
     bool pressure_told;
     struct hg_letter unsent; /* an answer that found the outbox full */
     bool unsent_used;
-    struct hg_letter held; /* came before the log was read back */
-    bool held_used;
+    struct hg_letter held[HG_MAILBOX_LETTERS]; /* came before the log was read back */
+    uint32_t held_count;
+    uint32_t held_next;
     uint64_t tick_ns;
     uint64_t retain_ns;
     uint64_t now_ns;

@@ -173,7 +173,6 @@ static void letter_handle(struct hg_worker *worker, struct hg_letter *letter)
     case HG_LETTER_KEYS:
         if (letter->peer < hg_peers_count(worker->peers))
             hg_peers_keys(worker->peers, letter->peer, &letter->body.keys, worker->now_ns);
-        explicit_bzero(letter, sizeof(*letter));
         break;
     case HG_LETTER_CLIENT_OPEN:
         letter_client_open(worker, letter);
@@ -216,9 +215,33 @@ static void poisoned_tell(struct hg_worker *worker)
     }
 }
 
+/* Until the log is read back there is nothing to say about streams: letters wait, and only the status is
+ * told. */
+static bool letter_next_early(struct hg_worker *worker, struct hg_letter *letter)
+{
+    while (worker->held_count < HG_MAILBOX_LETTERS && hg_mailbox_take(worker->config.inbox, letter)) {
+        if (letter->type == HG_LETTER_STATUS)
+            return true;
+        worker->held[worker->held_count++] = *letter;
+    }
+    return false;
+}
+
+static bool letter_next(struct hg_worker *worker, struct hg_letter *letter)
+{
+    if (worker->state != HG_WORKER_RUNNING)
+        return letter_next_early(worker, letter);
+    if (worker->held_next == worker->held_count)
+        return hg_mailbox_take(worker->config.inbox, letter);
+    struct hg_letter *held = &worker->held[worker->held_next++];
+    *letter = *held;
+    explicit_bzero(held, sizeof(*held));
+    return true;
+}
+
 bool hg_worker_letters(struct hg_worker *worker)
 {
-    struct hg_letter letter;
+    struct hg_letter letter = {.type = 0};
     bool any = false;
     if (worker->unsent_used) {
         if (!hg_mailbox_put(worker->config.outbox, &worker->unsent))
@@ -226,21 +249,13 @@ bool hg_worker_letters(struct hg_worker *worker)
         worker->unsent_used = false;
     }
     poisoned_tell(worker);
-    if (worker->held_used && worker->state == HG_WORKER_RUNNING) {
-        worker->held_used = false;
-        letter_handle(worker, &worker->held);
-    }
-    for (uint32_t i = 0; i < HG_WORKER_LETTERS_TURN && !worker->unsent_used && !worker->held_used; i++) {
-        if (!hg_mailbox_take(worker->config.inbox, &letter))
+    for (uint32_t i = 0; i < HG_WORKER_LETTERS_TURN && !worker->unsent_used; i++) {
+        if (!letter_next(worker, &letter))
             break;
-        /* Until the log is read back there is nothing to say about streams; only the status can be told. */
-        if (worker->state != HG_WORKER_RUNNING && letter.type != HG_LETTER_STATUS) {
-            worker->held = letter;
-            worker->held_used = true;
-            break;
-        }
         letter_handle(worker, &letter);
         any = true;
     }
+    if (any)
+        explicit_bzero(&letter, sizeof(letter)); /* it may have brought keys */
     return any;
 }
