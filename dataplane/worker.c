@@ -22,6 +22,9 @@ static bool link_handshake(void *ctx, uint32_t peer, const uint8_t *message, uin
     struct hg_worker *worker = ctx;
     struct hg_letter letter;
     hg_assert(bytes <= sizeof(letter.body.handshake.data));
+    /* Anybody can send these: they leave room for what only we say. */
+    if (hg_mailbox_count(worker->config.outbox) >= HG_MAILBOX_LETTERS / 2)
+        return false;
     memset(&letter, 0, sizeof(letter));
     letter.type = HG_LETTER_HANDSHAKE_IN;
     letter.peer = peer;
