@@ -66,6 +66,7 @@ static int config_apply(struct hg_worker *worker, const struct hg_control_config
                      peer->name, HG_PEER_MTU_BYTES_MIN, HG_PEER_MTU_BYTES_MAX,
                      (unsigned long long)(HG_PEER_RECEIVE_BYTES_MAX >> 20));
     }
+    hg_streams_configure_begin(worker->streams);
     for (uint32_t i = 0; i < config->stream_count; i++) {
         struct hg_config_stream stream = config->streams[i];
         stream.peers_mask = peers_mask_here(worker, config, stream.peers_mask);
@@ -77,6 +78,7 @@ static int config_apply(struct hg_worker *worker, const struct hg_control_config
                                    : "too many streams for one worker");
         }
     }
+    hg_streams_configure_end(worker->streams);
     for (uint32_t i = 0; i < config->consumer_count; i++) {
         const struct hg_config_consumer *consumer = &config->consumers[i];
         int32_t slot = hg_streams_find_name(worker->streams, consumer->stream);

@@ -20,6 +20,8 @@
     X(peer_down, WARNING, "peer $s has been silent for $a ms; its WAL is kept here until it returns")        \
     X(peer_keys, INFO, "peer $s agreed on new keys, generation $a")                                          \
     X(stream_new, INFO, "stream $s is configured, id $a")                                                    \
+    X(stream_gone, WARNING,                                                                                  \
+      "stream $s, id $a, is not configured any more: it is not sent or taken, and the log may forget it")    \
     X(stream_refused_config, ERROR, "stream $s contradicts what the log has of it; id $a stays as it was")   \
     X(stream_streaming, INFO, "stream $s resumes at $A on a peer")                                           \
     X(stream_refused, ERROR,                                                                                 \

@@ -149,9 +149,9 @@ static uint64_t stream_needed(const struct hg_streams *streams, uint32_t slot)
     uint64_t needed = UINT64_MAX;
     if (s->lsn_begin == 0)
         return needed;
-    if (!s->configured) /* nobody has said yet who wants it */
+    if (!s->configured && !streams->configuration_whole) /* nobody has said yet who wants it */
         return hg_log_tail_sequence(streams->log);
-    if (!s->origin_local)
+    if (!s->configured || !s->origin_local)
         return needed;
     for (uint32_t peer = 0; peer < HG_STREAMS_PEERS_MAX; peer++)
         if (s->peers_mask & (UINT64_C(1) << peer))

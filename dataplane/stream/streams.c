@@ -123,6 +123,7 @@ int hg_streams_configure(struct hg_streams *streams, const struct hg_config_stre
     if (slot < 0)
         return -ENOSPC;
     struct hg_stream_state *s = &streams->table[slot];
+    s->configuration = streams->configuration;
     bool known = s->kind != 0;
     if (known && (s->kind != config->kind || s->region != config->region)) {
         hg_event_put(streams->config.events, HG_EVENT_stream_refused_config, config->name, config->stream, 0);
@@ -143,6 +144,25 @@ int hg_streams_configure(struct hg_streams *streams, const struct hg_config_stre
         s->incarnation = 1;
     s->positions_changed = true;
     return 0;
+}
+
+void hg_streams_configure_begin(struct hg_streams *streams)
+{
+    streams->configuration++;
+}
+
+void hg_streams_configure_end(struct hg_streams *streams)
+{
+    streams->configuration_whole = true;
+    for (uint32_t slot = 0; slot < streams->count; slot++) {
+        struct hg_stream_state *s = &streams->table[slot];
+        if (!s->configured || s->configuration == streams->configuration)
+            continue;
+        s->configured = false;
+        s->peers_mask = 0;
+        s->positions_changed = true;
+        hg_event_put(streams->config.events, HG_EVENT_stream_gone, s->name, s->stream, 0);
+    }
 }
 
 int hg_streams_adopt(struct hg_streams *streams, uint32_t slot, uint64_t system_identifier,

@@ -60,9 +60,10 @@ struct hg_stream_state {
     uint64_t stream;
     uint32_t incarnation;
     uint32_t group;
-    uint16_t region; /* of origin */
-    uint16_t kind;   /* enum hg_stream_kind */
-    bool configured; /* known to the control plane, not to the log alone */
+    uint16_t region;        /* of origin */
+    uint16_t kind;          /* enum hg_stream_kind */
+    bool configured;        /* known to the control plane, not to the log alone */
+    uint64_t configuration; /* the newest one that named it */
     bool origin_local;
     uint8_t codec; /* enum hg_codec */
     uint64_t epoch;
@@ -135,6 +136,12 @@ int32_t hg_streams_find_name(const struct hg_streams *streams, const char *name)
 /* What the control plane wants of a stream. Idempotent. 0; -ENOSPC; -EEXIST when it contradicts what is known
  * (another kind or region), which is also an event. */
 int hg_streams_configure(struct hg_streams *streams, const struct hg_config_stream *config);
+/* Around the hg_streams_configure of one whole configuration: a stream that it does not name is not
+ * configured any more. It is not appended to, sent or taken, and from the first whole configuration on the
+ * log keeps nothing for it but what consumers need. Before that, nobody has said who wants what, and all is
+ * kept. */
+void hg_streams_configure_begin(struct hg_streams *streams);
+void hg_streams_configure_end(struct hg_streams *streams);
 /* A producer or an origin says which PostgreSQL cluster, timeline and segment size the stream is of. An empty
  * stream adopts them (recorded in the log); others must agree. Returns 0; -EAGAIN = the log takes nothing
  * now, ask again; -EXDEV = another system identifier or unit; -ESTALE = another incarnation. */

@@ -26,6 +26,8 @@ struct hg_streams {
     uint64_t realtime_ns;      /* sampled at most once a millisecond */
     uint64_t realtime_read_ns; /* when, on the monotonic clock */
     bool recovery_broken;
+    bool configuration_whole; /* there was one */
+    uint64_t configuration;   /* counts them */
 
     struct hg_stream_state *table;
     uint32_t count;

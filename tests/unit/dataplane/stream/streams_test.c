@@ -291,6 +291,38 @@ static void test_unconfigured_is_kept(void)
     node_free();
 }
 
+/* What a whole configuration does not name is nobody's: it must not hold the log for ever. */
+static void test_no_longer_configured(void)
+{
+    node_make();
+    configure("physical", 1, HG_STREAM_POSTGRES_PHYSICAL, 1, 1);
+    CU_ASSERT_EQUAL(append(0, 1000, 60000), HG_APPEND_OK);
+    settle();
+    node_crash();
+    hg_streams_configure_begin(node.streams);
+    configure("other", 2, HG_STREAM_POSTGRES_PHYSICAL, 1, 1);
+    hg_streams_configure_end(node.streams);
+    CU_ASSERT_EQUAL(node.events[HG_EVENT_stream_gone], 0); /* it was not, in this process */
+    CU_ASSERT_EQUAL(append(0, 61000, 60000), HG_APPEND_NOT_ORIGIN);
+    hg_streams_at(node.streams, 1)->codec = HG_CODEC_NONE;
+    uint64_t lsn = 1000;
+    for (int i = 0; i < 2000 && hg_log_tail_sequence(node.log) <= 1; i++, lsn += 60000) {
+        CU_ASSERT_EQUAL_FATAL(append(1, lsn, 60000), HG_APPEND_OK);
+        settle();
+        hg_streams_peer_durable(node.streams, 1, 0, lsn + 60000);
+        hg_streams_retain(node.streams, node.now_ns);
+    }
+    CU_ASSERT(hg_log_tail_sequence(node.log) > 1);
+    CU_ASSERT_EQUAL(hg_streams_lsn_oldest(node.streams, 0), 61000);
+    hg_streams_configure_begin(node.streams);
+    configure("physical", 1, HG_STREAM_POSTGRES_PHYSICAL, 1, 1);
+    hg_streams_configure_end(node.streams);
+    CU_ASSERT_EQUAL(node.events[HG_EVENT_stream_gone], 1);
+    CU_ASSERT_EQUAL(append(1, lsn, 60000), HG_APPEND_NOT_ORIGIN);
+    CU_ASSERT_EQUAL(append(0, 61000, 60000), HG_APPEND_OK);
+    node_free();
+}
+
 static void test_consumer(void)
 {
     node_make();
@@ -447,6 +479,7 @@ int main(void)
     CU_add_test(suite, "configuration may only agree", test_configuration_may_only_agree);
     CU_add_test(suite, "a peer that is away holds the log", test_retention);
     CU_add_test(suite, "unconfigured streams are kept", test_unconfigured_is_kept);
+    CU_add_test(suite, "a stream that is configured no more", test_no_longer_configured);
     CU_add_test(suite, "consumers are remembered and removed", test_consumer);
     CU_add_test(suite, "sealed batches are taken or refused by name", test_sealed);
     CU_add_test(suite, "a sealed batch at position 0", test_sealed_at_zero);
