@@ -227,6 +227,14 @@ enum hg_batch_reason hg_batch_check_header(const void *batch, uint64_t bytes_max
     return header_take(batch, bytes_max, &header);
 }
 
+/* Neither digest nor chain covers it, and the bytes are to be the same everywhere. */
+static bool padding_is_zero(const void *batch, const struct hg_batch_header *header)
+{
+    static const uint8_t zero[HG_BATCH_ALIGN_BYTES];
+    uint32_t bytes = (uint32_t)sizeof(*header) + header->vector_bytes + header->stored_bytes;
+    return memcmp((const uint8_t *)batch + bytes, zero, hg_batch_bytes(header) - bytes) == 0;
+}
+
 enum hg_batch_reason hg_batch_verify(const void *batch, uint64_t bytes_max)
 {
     struct hg_batch_header header;
@@ -238,7 +246,9 @@ enum hg_batch_reason hg_batch_verify(const void *batch, uint64_t bytes_max)
     if (memcmp(value, header.payload_digest, sizeof(value)) != 0)
         return HG_BATCH_REASON_DIGEST;
     chain_compute(&header, value);
-    return memcmp(value, header.chain, sizeof(value)) == 0 ? HG_BATCH_REASON_OK : HG_BATCH_REASON_CHAIN;
+    if (memcmp(value, header.chain, sizeof(value)) != 0)
+        return HG_BATCH_REASON_CHAIN;
+    return padding_is_zero(batch, &header) ? HG_BATCH_REASON_OK : HG_BATCH_REASON_PADDING;
 }
 
 enum hg_batch_reason hg_batch_open(const void *batch, void *raw, uint32_t raw_bytes_max,

@@ -89,6 +89,7 @@ uint32_t hg_batch_seal_records(const struct hg_batch_origin *origin, uint32_t co
     X(LIMITS, "a size, count or LSN in the header is out of its limits")                                     \
     X(DIGEST, "payload digest does not match")                                                               \
     X(CHAIN, "chain hash does not match the header")                                                         \
+    X(PADDING, "bytes after the payload are not zero")                                                       \
     X(CODEC, "payload does not decompress to its raw size")                                                  \
     X(FRAMES, "frames do not add up to the header")
 enum hg_batch_reason {
@@ -105,7 +106,7 @@ uint32_t hg_batch_bytes(const struct hg_batch_header *header);
 /* Header only: magic, version, CRC, limits, and that it lies within bytes_max. */
 enum hg_batch_reason hg_batch_check_header(const void *batch, uint64_t bytes_max);
 
-/* Everything but the frames: header, digest, chain. What a receiver does before it appends. */
+/* Everything but the frames: header, digest, chain, padding. What a receiver does before it appends. */
 enum hg_batch_reason hg_batch_verify(const void *batch, uint64_t bytes_max);
 
 /* Decompresses (when needed) into `raw` (raw_bytes_max bytes) and sets *frames / *frames_bytes, which point

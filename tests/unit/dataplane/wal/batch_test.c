@@ -367,14 +367,34 @@ static void test_reasons(void)
 static void test_every_bit_matters(void)
 {
     uint32_t bytes = sample();
-    uint32_t used =
-        (uint32_t)sizeof(struct hg_batch_header) + header()->vector_bytes + header()->stored_bytes;
     memcpy(spare, out, bytes);
-    for (uint32_t bit = 0; bit < used * 8; bit++) {
+    for (uint32_t bit = 0; bit < bytes * 8; bit++) {
         out[bit / 8] ^= (uint8_t)(1u << bit % 8);
         CU_ASSERT_NOT_EQUAL(hg_batch_verify(out, bytes), HG_BATCH_REASON_OK);
         out[bit / 8] = spare[bit / 8];
     }
+}
+
+/* Nothing else covers the bytes up to the next multiple of 16: somebody could say something in them. */
+static void test_padding(void)
+{
+    uint32_t padded_count = 0;
+    for (uint32_t raw_bytes = 0; raw_bytes < 4; raw_bytes++) {
+        struct hg_frame frame = frame_of(1, 8 * raw_bytes);
+        hg_batch_builder_init(&builder, raw, sizeof(raw));
+        CU_ASSERT_EQUAL_FATAL(hg_batch_builder_add(&builder, &frame), 0);
+        struct hg_batch_origin stored = origin;
+        stored.codec = HG_CODEC_NONE;
+        uint32_t bytes = hg_batch_seal(&builder, &stored, NULL, 0, out, sizeof(out), lz4_state);
+        uint32_t used = (uint32_t)sizeof(struct hg_batch_header) + header()->stored_bytes;
+        CU_ASSERT_EQUAL(hg_batch_verify(out, bytes), HG_BATCH_REASON_OK);
+        for (uint32_t at = used; at < bytes; at++, padded_count++) {
+            out[at] = 1;
+            CU_ASSERT_EQUAL(hg_batch_verify(out, bytes), HG_BATCH_REASON_PADDING);
+            out[at] = 0;
+        }
+    }
+    CU_ASSERT(padded_count > 0);
 }
 
 static void test_hostile_frames(void)
@@ -439,6 +459,7 @@ int main(void)
     CU_add_test(suite, "limits", test_limits);
     CU_add_test(suite, "reasons", test_reasons);
     CU_add_test(suite, "every bit matters", test_every_bit_matters);
+    CU_add_test(suite, "padding is zero", test_padding);
     CU_add_test(suite, "hostile frames", test_hostile_frames);
     CU_add_test(suite, "records", test_records);
     CU_basic_set_mode(CU_BRM_NORMAL);
