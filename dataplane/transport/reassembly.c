@@ -178,8 +178,8 @@ bool hg_reassembly_waiting(const struct hg_reassembly *r, uint32_t *index, uint3
 
 /* ---- blocks ---- */
 
-/* The lowest run of free blocks: memory that was just given back is still in the cache. HG_REASSEMBLY_NONE: there
- * is none. */
+/* The lowest run of free blocks: memory that was just given back is still in the cache. HG_REASSEMBLY_NONE:
+ * there is none. */
 static uint32_t blocks_run(const struct hg_reassembly *r, uint32_t count)
 {
     uint32_t from = r->block_free_first;

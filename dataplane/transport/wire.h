@@ -153,8 +153,8 @@ struct hg_wire_stream_durable {
 };
 static_assert(sizeof(struct hg_wire_stream_durable) == 16, "stream durable");
 
-/* CLOSE, origin -> receiver: nothing more comes under this alias, forget what is half here. REFUSE, receiver ->
- * origin: a batch did not follow from what is here. The alias is the origin's in both. */
+/* CLOSE, origin -> receiver: nothing more comes under this alias, forget what is half here. REFUSE, receiver
+ * -> origin: a batch did not follow from what is here. The alias is the origin's in both. */
 struct hg_wire_stream_close {
     struct hg_wire_control control;
     uint32_t reason; /* enum hg_wire_status */

@@ -105,7 +105,7 @@ class Test:
         must(1, patterns + ["nothing was applied"], "helio-controlplane", "--run", run_dir, "--config", config)
 
     def one_of_each(self):
-        """Two dataplanes or control planes on one directory, two dataplanes on one log; helioctl without a dataplane."""
+        """Two dataplanes or control planes on one directory, two on one log; helioctl without a dataplane."""
         node = self.node("twice")
         node.start()
         node.wait_ready(20)
@@ -172,7 +172,8 @@ class Test:
         node = self.node("log-empty", log=False)
         write(node.log, "")
         node.start()
-        node.controlplane.wait_line(f"config_refused.*{node.log} as a log: it is empty; create it with helio-log create", 20)
+        refused = f"config_refused.*{node.log} as a log: it is empty; create it with helio-log create"
+        node.controlplane.wait_line(refused, 20)
         node.dataplane.terminate()
         node.controlplane.terminate()
         node = self.node("log-one-copy")
@@ -320,7 +321,7 @@ class Test:
         other.stop("immediate")
 
     def tampered(self, pair, flow):
-        """One byte of a durable write: the dataplane says which, ends with 4 and changes nothing; undone, all is well."""
+        """One byte of a durable write: the dataplane says which, ends with 4, changes nothing; undone, all is well."""
         pair.a.controlplane.terminate()
         pair.a.dataplane.terminate()
         sequence, begin, offset = self.middle_write(pair.a.log)
@@ -341,7 +342,7 @@ class Test:
 
     @staticmethod
     def middle_write(path):
-        """(sequence, byte of the file where it begins, byte of the file inside its batches) of some write of the log."""
+        """(sequence, byte of the file where it begins, byte of the file inside its batches) of a write of the log."""
         text = run("helio-log", "dump", path)[1]
         segment_bytes = int(re.search(r"segments of (\d+) bytes", text).group(1))
         writes = re.findall(r"^write (\d+) segment (\d+) offset (\d+) restarts \d+ payload (\d+)", text, re.M)

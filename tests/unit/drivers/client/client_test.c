@@ -3,6 +3,7 @@
  * libheliograph end to end against a dataplane thread with real socket, rings and batches.
  */
 #include "drivers/client/client_private.h"
+#include "drivers/platform/random.h"
 #include "tests/unit/drivers/client/fake_dataplane.h"
 
 #include <CUnit/Basic.h>
@@ -120,6 +121,14 @@ static void read_range(struct hg_stream *stream, uint64_t first, uint64_t end)
     }
 }
 
+/* Data that does not compress. */
+static void data_random(uint64_t seed)
+{
+    struct hg_random random;
+    hg_random_init(&random, seed);
+    hg_random_fill(&random, data_buffer, sizeof(data_buffer));
+}
+
 static void test_append_and_read_back(void)
 {
     setup();
@@ -174,9 +183,7 @@ static void test_many_in_one_call(void)
                                .data_bytes = HG_FRAME_DATA_BYTES_MAX,
                                .key = data_buffer,
                                .data = data_buffer};
-    srand(1);
-    for (uint32_t i = 0; i < sizeof(data_buffer); i++)
-        data_buffer[i] = (uint8_t)(rand() >> 8);
+    data_random(1);
     for (int i = 0; i < 6; i++)
         CU_ASSERT_EQUAL(hg_stream_append(producer, &largest, 1, soon()), 1);
     for (int i = 0; i < 6; i++) {
@@ -546,9 +553,7 @@ static void test_credit_survives_attachments(void)
 {
     setup();
     struct hg_stream *producer = attach("orders", true, false);
-    srand(2);
-    for (uint32_t i = 0; i < sizeof(data_buffer); i++)
-        data_buffer[i] = (uint8_t)(rand() >> 8); /* does not compress */
+    data_random(2);
     struct hg_entry random = {.span = 1, .op = 7, .data_bytes = 100000, .data = data_buffer};
     for (uint64_t lsn = 1; lsn <= 30; lsn++) {
         random.data = data_buffer + lsn * 1000 * 20;
