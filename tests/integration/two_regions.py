@@ -19,7 +19,8 @@ class Test:
         self.scratch = scratch
         self.random = seeded()
         self.pair = Pair(scratch, rtt_ms=40, loss_percent=0.5, log_size="1g")
-        self.flow = Flow(scratch, self.pair.a, self.pair.b)
+        # Commits don't wait for the disk here, or a busy one would set the pace of the test.
+        self.flow = Flow(scratch, self.pair.a, self.pair.b, settings={"synchronous_commit": "off"})
 
     def flows(self, seconds=60):
         """What the primary has written now gets to B and to a segment there."""
@@ -58,8 +59,8 @@ class Test:
         self.some_load()
         region.kill_controlplane()
         before = len(self.flow.segments())
-        self.flow.wal_grows(4 * self.flow.segment_bytes)
-        wait_until(lambda: len(self.flow.segments()) >= before + 3, 40, "segments go on without a control plane")
+        self.flow.wal_grows(2 * self.flow.segment_bytes)
+        wait_until(lambda: len(self.flow.segments()) >= before + 2, 40, "segments go on without a control plane")
         if region.ctl("show", "all")["code"] != 3:
             raise Failed("helioctl without a control plane is exit code 3")
         if not region.dataplane.alive():
@@ -141,11 +142,14 @@ class Test:
             missing = [word for word in words if word not in done.stdout]
             if done.returncode != 0 or missing:
                 raise Failed(f"show {view}: exit {done.returncode}, without {missing}: {done.stdout}{done.stderr}")
+        # Counted since the keys of now were agreed on.
+        wait_until(lambda: (self.pair.a.peer("b") or {}).get("data_bytes_resent"), 60,
+                   "0.5 % is lost, so something is sent again")
         peer, stream = self.pair.a.peer("b"), self.pair.a.stream(STREAM)
         if not 40e6 <= peer["rtt_min_ns"] < 80e6:
             raise Failed(f"the least round trip of a 40 ms link is {peer['rtt_min_ns'] / 1e6} ms")
-        if peer["data_bytes_resent"] == 0 or peer["data_bytes_sent"] <= peer["data_bytes_resent"]:
-            raise Failed(f"0.5 % is lost, so something is sent again: {peer}")
+        if peer["data_bytes_sent"] <= peer["data_bytes_resent"]:
+            raise Failed(f"most is sent but once: {peer}")
         if not 0 < stream["stored_bytes"] < stream["raw_bytes"]:
             raise Failed(f"WAL compresses: {stream}")
 
