@@ -354,7 +354,10 @@ uint64_t hg_streams_sequence_of(const struct hg_streams *streams, uint32_t slot,
     if (lsn >= s->lsn_sealed)
         return hg_log_append_sequence(streams->log);
     uint64_t sequence = hg_index_find(&s->index, lsn);
-    return sequence != 0 ? sequence : hg_log_tail_sequence(streams->log);
+    if (sequence != 0)
+        return sequence;
+    /* From below what is here: its first batch may be far from the tail, which must not wait for it. */
+    return s->index.count > 0 ? s->index.entries[0].sequence : hg_log_tail_sequence(streams->log);
 }
 
 uint64_t hg_streams_lsn_oldest(const struct hg_streams *streams, uint32_t slot)
