@@ -216,7 +216,7 @@ static void session_promote(struct hg_peer_session *session, uint64_t now_ns)
         peer->aliases[i].slot = -1;
     peer->alias_end = 0;
     peer->read_corrupt = false; /* tried again: the device may have been at fault */
-    peer->waiting_used = false;
+    peer->waiting_count = 0;
     peer->cursor.sequence = 0;
     peer->pinged_ns = now_ns;
     if (peer->state != HG_PEER_UP)

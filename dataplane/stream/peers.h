@@ -28,6 +28,7 @@
 #define HG_PEER_MTU_BYTES_MIN         576u
 #define HG_PEER_MTU_BYTES_MAX         9216u
 #define HG_PEER_PACKETS_IN_FLIGHT_MAX (1u << 14)
+#define HG_PEER_OPENS_WAITING         16u   /* more are offered again by their origin's retry */
 #define HG_PEER_NEXT_BUDGET           4096u /* batches looked at for one that this peer wants */
 static_assert(HG_PEER_PING_NS * 4 <= HG_PEER_SILENT_NS, "several pings fit in what counts as silence");
 
@@ -101,9 +102,10 @@ struct hg_peer {
     bool read_corrupt;
     struct hg_peer_stream *streams; /* by stream slot */
     struct hg_peer_alias aliases[HG_WIRE_ALIASES_MAX];
-    uint32_t alias_end;                 /* none is open from here on */
-    struct hg_wire_stream_open waiting; /* an OPEN that the log had no room to record */
-    bool waiting_used;
+    uint32_t alias_end; /* none is open from here on */
+    /* OPENs that the log had no room to record, or whose stream is on its way to the device. */
+    struct hg_wire_stream_open waiting[HG_PEER_OPENS_WAITING];
+    uint32_t waiting_count;
 };
 
 struct hg_peers_config {

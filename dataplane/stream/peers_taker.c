@@ -46,7 +46,8 @@ static void alias_close(struct hg_peer_session *session, uint32_t alias)
     session->peer->aliases[alias].slot = -1;
 }
 
-/* Returns false when the log has no room to record whose stream this is: try again. */
+/* Returns false when it must be tried again: the log has no room to record whose stream this is, or batches
+ * of it from before are not durable yet. */
 static bool open_handle(struct hg_peer_session *session, const struct hg_wire_stream_open *open)
 {
     struct hg_peer *peer = session->peer;
@@ -78,6 +79,10 @@ static bool open_handle(struct hg_peer_session *session, const struct hg_wire_st
     const struct hg_stream_state *s = hg_streams_at(streams, (uint32_t)slot);
     if (peer->aliases[alias].slot >= 0 && peer->aliases[alias].slot != slot)
         alias_close(session, alias);
+    /* The origin proves our chain where our answer says we end; what is not durable yet would go unproved,
+     * and after a rollback there it may be bytes that the origin no longer has. */
+    if (peer->aliases[alias].slot < 0 && s->lsn_durable != s->lsn_sealed)
+        return false;
     if (peer->aliases[alias].slot < 0) {
         uint64_t lsn_next = s->lsn_begin != 0 ? s->lsn_sealed : open->lsn_begin;
         if (hg_lane_alias_open(session->lane, alias, lsn_next) != 0) {
@@ -97,9 +102,13 @@ void hg_peers_open_received(struct hg_peer_session *session, const struct hg_wir
     struct hg_peer *peer = session->peer;
     if (open_handle(session, open))
         return;
-    /* One waits; others are offered again by their origin's own retry. */
-    peer->waiting = *open;
-    peer->waiting_used = true;
+    uint32_t i = 0;
+    while (i < peer->waiting_count && peer->waiting[i].control.alias != open->control.alias)
+        i++;
+    if (i == HG_PEER_OPENS_WAITING)
+        return;
+    peer->waiting[i] = *open;
+    peer->waiting_count = (uint32_t)hg_max_u64(peer->waiting_count, i + 1);
 }
 
 static void refuse_send(struct hg_peer_session *session, uint32_t alias)
@@ -174,11 +183,11 @@ void hg_peers_retry(struct hg_peer *peer)
         if (peer->aliases[alias].refuse_unsent)
             refuse_send(session, alias);
     hg_peers_report_durable(peer);
-    if (!peer->waiting_used)
-        return;
-    peer->waiting_used = false;
-    struct hg_wire_stream_open open = peer->waiting;
-    hg_peers_open_received(session, &open);
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < peer->waiting_count; i++)
+        if (!open_handle(session, &peer->waiting[i]))
+            peer->waiting[kept++] = peer->waiting[i];
+    peer->waiting_count = kept;
 }
 
 static void durable_received(struct hg_peer *peer, const struct hg_wire_stream_durable *durable)
