@@ -294,8 +294,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "helio-sim: %s\n", error);
         return 1;
     }
-    /* Worlds take and give back the same large blocks: keep them instead of asking the kernel each time. */
-    mallopt(M_MMAP_THRESHOLD, 1 << 30);
+    /* Worlds take and give back the same blocks; only disks are better taken as untouched pages. */
+    mallopt(M_MMAP_THRESHOLD, 16 << 20);
     mallopt(M_TRIM_THRESHOLD, 1 << 30);
     signal(SIGSEGV, on_signal);
     signal(SIGABRT, on_signal);

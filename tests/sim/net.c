@@ -70,6 +70,7 @@ static void deliver(struct sim_world *world, uint32_t to, const struct sim_packe
         return; /* far more than any queue holds: as lost as others */
     copy->bytes = packet->bytes;
     copy->order = packet->order;
+    copy->from = packet->from;
     copy->is_altered = packet->is_altered;
     memcpy(packet_frame(copy), packet->memory + HG_PORT_HEADROOM_BYTES, packet->bytes);
     hg_sim_event_put(world, time_ns, SIM_EVENT_PACKET, to, 0, copy);
@@ -123,6 +124,7 @@ static void link_send(struct sim_world *world, uint32_t from, uint32_t to, struc
     bool replay = hg_random_below(&link->random_replay, PPM) < plan->replay_ppm;
     uint64_t replay_ns = hg_random_below(&link->random_replay, REPLAY_NS_MAX);
     packet->order = ++link->order_sent;
+    packet->from = from;
     if (packet_lost(world, plan, link)) {
         world->sometimes[SIM_packets_lost_on_the_link]++;
         return;
@@ -152,6 +154,9 @@ void hg_sim_packet_arrive(struct sim_world *world, uint32_t to, struct sim_packe
     struct sim_node *node = &world->nodes[to];
     struct sim_port *port = &node->port;
     hg_sim_hash(world, XXH3_64bits(packet_frame(packet), packet->bytes));
+    struct sim_link *link = &world->links[packet->from][to];
+    world->sometimes[SIM_packets_reordered] += packet->order < link->order_arrived;
+    link->order_arrived = hg_max_u64(link->order_arrived, packet->order);
     hg_sim_trace(world, "packet of %u bytes to %c%s", packet->bytes, (int)('A' + to),
                  packet->is_altered ? " (altered)" : "");
     if (!node->is_up || port->queue_tail - port->queue_head >= node->plan->port_receive_max) {

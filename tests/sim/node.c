@@ -125,7 +125,6 @@ static void node_disk(struct sim_node *node)
     if (rc != 0)
         hg_sim_violation(node->world, "format", "hg_log_format of node %c gives %d", (int)('A' + node->index),
                          rc);
-    hg_disk_sim_settle(node->disk);
 }
 
 void hg_sim_node_init(struct sim_world *world, uint32_t index)
@@ -341,12 +340,14 @@ static uint64_t node_run(struct sim_node *node)
 static void node_failed(struct sim_node *node)
 {
     struct sim_world *world = node->world;
-    if (hg_log_is_corrupt(node->worker->log)) {
-        if (!hg_sim_scenario_rots(world->plan->scenario))
-            hg_sim_violation(world, "false_corruption", "node %c: %s", (int)('A' + node->index),
-                             hg_log_message(node->worker->log));
+    bool is_corrupt = hg_log_is_corrupt(node->worker->log);
+    if (hg_sim_scenario_rots(
+            world->plan->scenario)) { /* whatever it says: it refuses, nothing is shortened */
         world->sometimes[SIM_corrupt_logs_refused]++;
         node->refused = true;
+    } else if (is_corrupt) {
+        hg_sim_violation(world, "false_corruption", "node %c: %s", (int)('A' + node->index),
+                         hg_log_message(node->worker->log));
     } else if (node->disk_errors_due == 0) {
         hg_sim_violation(world, "log_failed", "node %c: %s", (int)('A' + node->index),
                          hg_log_message(node->worker->log));
@@ -429,6 +430,8 @@ static void rollback(struct sim_node *node, uint64_t restart_ns)
         struct sim_place *place = &flow->places[node->index];
         place->durable_floor = 0;
         place->read_end = 0;
+        place->durable_before = 0;
+        place->rolled_back = true;
         if (flow->plan->origin == node->index)
             flow->fork_due = true;
     }

@@ -5,12 +5,12 @@
  */
 #include "tests/sim/sim.h"
 
-#define PPM 1000000u
+#define PPM                   1000000u
+#define SEGMENT_BYTES_TWO_WAY (5u << 20)
 
 enum scenario_flags {
     SCENARIO_ROLLBACK = 1,
     SCENARIO_ROT = 2,
-    SCENARIO_CLIENTS = 4,
     SCENARIO_LONG_CUT = 8,
     SCENARIO_IDLE = 16,
 };
@@ -43,8 +43,6 @@ static const struct scenario scenarios[] = {
      BIT(LOSS) | BIT(KILL) | BIT(JITTER), 0, SCENARIO_ROLLBACK},
     {"rot", "a bit of a log flips while its node is down: it is repaired or refused, never shortened",
      BIT(POWER) | BIT(LOSS), 0, SCENARIO_ROT},
-    {"clients", "producers and readers use the client ring, and attach again after each death", CLASSES_ALL,
-     0, SCENARIO_CLIENTS},
     {"fullog", "a peer is cut off until logs are full: producers are pushed back, nothing is dropped",
      BIT(LOSS) | BIT(KILL) | BIT(POWER) | BIT(JITTER), 0, SCENARIO_LONG_CUT},
     {"idle", "a frame now and then: nothing waits for a batch to fill", CLASSES_ALL, 0, SCENARIO_IDLE},
@@ -81,11 +79,6 @@ bool hg_sim_scenario_rolls_back(uint32_t scenario)
 bool hg_sim_scenario_rots(uint32_t scenario)
 {
     return (scenarios[scenario].flags & SCENARIO_ROT) != 0;
-}
-
-bool hg_sim_scenario_clients(uint32_t scenario)
-{
-    return (scenarios[scenario].flags & SCENARIO_CLIENTS) != 0;
 }
 
 /* ---- drawing ---- */
@@ -165,7 +158,7 @@ static void plan_node(struct sim_plan *plan, struct sim_node_plan *node, struct 
                                         write_bytes * hg_random_below(random, 12),
                                     HG_LOG_BLOCK_BYTES);
     node->rate_bytes_per_s = log_uniform(random, 1000000, 500000000);
-    node->receive_bytes = log_uniform(random, 1u << 20, 8u << 20);
+    node->receive_bytes = log_uniform(random, 1u << 20, 3u << 20);
     node->packets_in_flight = 1u << hg_random_between(random, 6, 11);
     int32_t drift = (int32_t)hg_random_below(random, 1001) - 500;
     int64_t offset = (int64_t)hg_random_below(random, 20 * HG_NS_PER_S) - (int64_t)(10 * HG_NS_PER_S);
@@ -182,7 +175,7 @@ static void plan_flow(struct sim_plan *plan, struct sim_flow_plan *flow, uint32_
 {
     uint32_t room = plan->write_payload_bytes - 1024;
     bool idle = (scenarios[plan->scenario].flags & SCENARIO_IDLE) != 0;
-    flow->origin = index == 0 ? 0 : (uint32_t)hg_random_below(random, plan->node_count);
+    flow->origin = index == 0 ? 0 : (uint32_t)hg_random_below(random, plan->origins);
     flow->physical = hg_random_chance(random, 1, 2);
     flow->compresses = hg_random_chance(random, 1, 2);
     flow->consumer = hg_random_chance(random, 1, 2);
@@ -308,6 +301,8 @@ static void plan_special(struct sim_plan *plan, struct hg_random *random)
         fault->b = HG_NS_PER_MS;
     }
     if (flags & SCENARIO_LONG_CUT)
+        plan->flows[0].bytes = log_uniform(random, 2u << 20, 5u << 20);
+    if (flags & SCENARIO_LONG_CUT)
         for (uint32_t other = 1; other < plan->node_count; other++) {
             struct sim_fault *fault = fault_add(plan, SIM_FAULT_CUT, hg_random_below(random, half), 0);
             fault->other = other;
@@ -356,8 +351,14 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
     plan->mtu_bytes = hg_random_chance(&sizes, 3, 4) ? 1500 : (uint32_t)log_uniform(&sizes, 576, 9000);
     plan->write_payload_bytes =
         (uint32_t)hg_align_up(log_uniform(&sizes, 8u << 10, 128u << 10), HG_LOG_BLOCK_BYTES);
-    /* The same everywhere: a log must be able to take a segment of another one (dataplane/wal/log.h). */
+    /* Half of the seeds have one origin and logs so small that they are full all the time. With several
+     * origins a log must be able to take a segment of another one and what is under way besides
+     * (dataplane/wal/log.h). */
+    plan->origins = hg_random_chance(&sizes, 1, 2) ? 1 : plan->node_count;
     plan->segment_bytes = (plan->write_payload_bytes + HG_LOG_BLOCK_BYTES) * log_uniform(&sizes, 4, 16);
+    if (plan->origins > 1)
+        plan->segment_bytes =
+            hg_align_up(hg_max_u64(plan->segment_bytes, SEGMENT_BYTES_TWO_WAY), HG_LOG_BLOCK_BYTES);
     for (uint32_t i = 0; i < plan->node_count; i++)
         plan_node(plan, &plan->nodes[i], &nodes);
     for (uint32_t i = 0; i < plan->node_count; i++)
@@ -464,7 +465,49 @@ void hg_sim_plan_print(const struct sim_plan *plan, FILE *out)
 
 bool hg_sim_scenario_promises(uint32_t scenario, enum sim_sometimes what)
 {
-    (void)scenario;
-    (void)what;
+    static const enum sim_sometimes always[] = {
+        SIM_batches_read_back, SIM_log_reads_from_disk, SIM_batches_compressed, SIM_batches_stored_raw,
+        SIM_retransmissions,   SIM_probe_timeouts,      SIM_segments_reused};
+    static const enum sim_sometimes pair[] = {SIM_packets_lost_on_the_link,
+                                              SIM_spurious_retransmissions,
+                                              SIM_packets_reordered,
+                                              SIM_duplicates_dropped,
+                                              SIM_replays_dropped,
+                                              SIM_corruption_dropped,
+                                              SIM_truncation_dropped,
+                                              SIM_unknown_spi,
+                                              SIM_rekeys,
+                                              SIM_process_kills,
+                                              SIM_kills_inside_a_turn,
+                                              SIM_power_losses,
+                                              SIM_crashes_in_recovery,
+                                              SIM_all_nodes_down_at_once,
+                                              SIM_torn_tails_discarded,
+                                              SIM_chains_verified_at_resume,
+                                              SIM_read_stalls,
+                                              SIM_appends_pushed_back,
+                                              SIM_disk_errors_restarted,
+                                              SIM_short_writes,
+                                              SIM_disk_stalls,
+                                              SIM_clock_jumps,
+                                              SIM_pauses,
+                                              SIM_port_refusals};
+    static const enum sim_sometimes rollback[] = {SIM_rollbacks, SIM_streams_diverged};
+    static const enum sim_sometimes rot[] = {SIM_corrupt_logs_refused};
+    static const enum sim_sometimes fullog[] = {SIM_peer_downs, SIM_credit_stalls, SIM_appends_pushed_back};
+    static const struct {
+        const char *scenario; /* NULL = every */
+        const enum sim_sometimes *list;
+        uint32_t count;
+    } promises[] = {{NULL, always, HG_COUNT(always)},
+                    {"pair", pair, HG_COUNT(pair)},
+                    {"rollback", rollback, HG_COUNT(rollback)},
+                    {"rot", rot, HG_COUNT(rot)},
+                    {"fullog", fullog, HG_COUNT(fullog)}};
+    for (uint32_t i = 0; i < HG_COUNT(promises); i++)
+        for (uint32_t j = 0; j < promises[i].count; j++)
+            if (promises[i].list[j] == what &&
+                (promises[i].scenario == NULL || strcmp(promises[i].scenario, scenarios[scenario].name) == 0))
+                return true;
     return false;
 }

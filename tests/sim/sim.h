@@ -26,8 +26,8 @@
 #define SIM_LIVENESS_NS     (300 * HG_NS_PER_S) /* after the heal everything must be everywhere by then */
 #define SIM_RESTART_FAIL_NS (100 * HG_NS_PER_MS)
 
-/* ---- what must have happened at least once ---- */
-/* (name, bits of the scenarios that promise it over some hundred seeds) */
+/* ---- what must have happened at least once: a scenario promises some of it (hg_sim_scenario_promises) ----
+ */
 #define SIM_SOMETIMES(X)                                                                                     \
     X(batches_read_back)                                                                                     \
     X(packets_lost_on_the_link)                                                                              \
@@ -54,7 +54,6 @@
     X(read_stalls)                                                                                           \
     X(credit_stalls)                                                                                         \
     X(appends_pushed_back)                                                                                   \
-    X(log_pressure_events)                                                                                   \
     X(batches_compressed)                                                                                    \
     X(batches_stored_raw)                                                                                    \
     X(disk_errors_restarted)                                                                                 \
@@ -67,8 +66,7 @@
     X(streams_diverged)                                                                                      \
     X(streams_gap)                                                                                           \
     X(rollbacks)                                                                                             \
-    X(corrupt_logs_refused)                                                                                  \
-    X(client_reattachments)
+    X(corrupt_logs_refused)
 enum sim_sometimes {
 #define HG_X(name) SIM_##name,
     SIM_SOMETIMES(HG_X)
@@ -180,6 +178,7 @@ struct sim_plan {
     uint32_t mtu_bytes;
     uint32_t write_payload_bytes; /* of every log */
     uint64_t segment_bytes;
+    uint32_t origins; /* streams begin on the first so many nodes */
     struct sim_node_plan nodes[SIM_NODES_MAX];
     struct sim_link_plan links[SIM_NODES_MAX][SIM_NODES_MAX];
     struct sim_flow_plan flows[SIM_FLOWS_MAX];
@@ -194,7 +193,6 @@ bool hg_sim_scenario_promises(uint32_t scenario, enum sim_sometimes what);
 int32_t hg_sim_scenario_find(const char *name);
 bool hg_sim_scenario_rolls_back(uint32_t scenario);
 bool hg_sim_scenario_rots(uint32_t scenario);
-bool hg_sim_scenario_clients(uint32_t scenario);
 
 /* Expands (scenario, seed) into everything that the run depends on. */
 void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed);
@@ -205,6 +203,7 @@ void hg_sim_fault_text(const struct sim_fault *fault, char *text, size_t text_by
 struct sim_packet {
     struct sim_packet *next;
     uint32_t bytes;
+    uint32_t from;
     uint32_t holder; /* node whose worker has it; SIM_NODES_MAX = nobody */
     uint64_t order;  /* in which its link sent it */
     bool is_altered;
@@ -237,11 +236,13 @@ struct sim_port {
 
 /* A stream as one node has it, remembered across its deaths. */
 struct sim_place {
-    uint64_t durable_floor; /* it has said that everything below is durable: true for ever */
-    uint64_t durable_ever;  /* rollbacks don't lower it */
-    uint64_t read_next;     /* reader: end of the last batch in this life of the process; 0 = none yet */
-    uint64_t read_end;      /* largest end ever read */
+    uint64_t durable_floor;  /* it has said that everything below is durable: true for ever */
+    uint64_t durable_before; /* the floor before it last rose */
+    uint64_t durable_ever;   /* rollbacks don't lower it */
+    uint64_t read_next;      /* reader: end of the last batch in this life of the process; 0 = none yet */
+    uint64_t read_end;       /* largest end ever read */
     uint8_t read_chain[16];
+    bool rolled_back; /* its disk was replaced: what its readers had registered is older too */
     uint32_t history; /* 0, or 1 after it took bytes that were written after a rollback */
     uint64_t told_peer[SIM_NODES_MAX];
 };
@@ -304,7 +305,6 @@ struct sim_node {
     jmp_buf death;
     struct hg_cursor reader;
     uint64_t spins;
-    struct sim_client *client;
 };
 
 struct sim_event {
@@ -338,6 +338,7 @@ struct sim_world {
     uint64_t hash;
     uint64_t events_count;
     bool healed;
+    bool over; /* nothing more can be asked of it */
     bool trace;
     struct sim_node *nodes;
     struct sim_link links[SIM_NODES_MAX][SIM_NODES_MAX];

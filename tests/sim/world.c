@@ -216,6 +216,8 @@ static void world_events(struct sim_world *world)
         hg_sim_hash(world, event.time_ns);
         hg_sim_hash(world, event.type << 8 | event.a);
         event_handle(world, &event);
+        if (world->over)
+            return;
         if (!world->healed || world->now_ns - checked_ns < HG_NS_PER_MS)
             continue;
         checked_ns = world->now_ns;
@@ -264,10 +266,13 @@ static void flow_print(const struct sim_node *node, const struct sim_flow *flow,
         (unsigned long long)flow->places[node->index].read_end);
     for (uint32_t i = 0; s->origin_local && i < hg_peers_count(node->worker->peers); i++) {
         const struct hg_peer *peer = hg_peers_at(node->worker->peers, i);
-        fprintf(out, "      to %s: state %u next %llu claimed %llu durable %llu verified %u\n", peer->name,
-                peer->streams[slot].state, (unsigned long long)peer->streams[slot].lsn_next,
-                (unsigned long long)peer->streams[slot].lsn_claimed, (unsigned long long)s->lsn_peer[i],
-                peer->streams[slot].verified);
+        fprintf(
+            out,
+            "      to %s: state %u next %llu claimed %llu durable %llu verified %u, needs write %llu on\n",
+            peer->name, peer->streams[slot].state, (unsigned long long)peer->streams[slot].lsn_next,
+            (unsigned long long)peer->streams[slot].lsn_claimed, (unsigned long long)s->lsn_peer[i],
+            peer->streams[slot].verified,
+            (unsigned long long)hg_streams_sequence_of(streams, (uint32_t)slot, s->lsn_peer[i]));
     }
 }
 
