@@ -122,6 +122,50 @@ static void test_rekey(void)
     CU_ASSERT_EQUAL(keys_count[1], 2);
 }
 
+/* The worker's box is full whenever side 0 has something to say in answer: keys that did not get there are
+ * agreed on again, or this side would wait for ever with nothing to open packets with. */
+static void test_keys_that_find_no_room(void)
+{
+    struct hg_letter letter, filler = {.type = HG_LETTER_STATUS};
+    begin();
+    for (uint64_t end_ns = now_ns + HG_NS_PER_S; now_ns < end_ns; now_ns += HG_NS_PER_MS) {
+        (void)hg_exchange_tick(&sides[0], now_ns);
+        while (hg_mailbox_take(&boxes[0], &letter)) {
+            CU_ASSERT_NOT_EQUAL(letter.type, HG_LETTER_KEYS);
+            letter.type = HG_LETTER_HANDSHAKE_IN;
+            hg_exchange_letter(&sides[1], &letter, now_ns);
+        }
+        (void)hg_exchange_tick(&sides[1], now_ns);
+        while (hg_mailbox_take(&boxes[1], &letter)) {
+            if (letter.type != HG_LETTER_HANDSHAKE_OUT)
+                continue;
+            while (hg_mailbox_put(&boxes[0], &filler))
+                ;
+            letter.type = HG_LETTER_HANDSHAKE_IN;
+            hg_exchange_letter(&sides[0], &letter, now_ns);
+            while (hg_mailbox_take(&boxes[0], &letter))
+                CU_ASSERT_EQUAL(letter.type, HG_LETTER_STATUS);
+        }
+    }
+    CU_ASSERT(boxes[0].refused_count > 0);
+    run(30 * HG_NS_PER_S);
+    CU_ASSERT(keys_count[0] > 0 && keys_count[1] > 0);
+    CU_ASSERT_EQUAL(keys[0].generation, keys[1].generation);
+    CU_ASSERT_EQUAL(memcmp(keys[0].key_tx, keys[1].key_rx, sizeof(keys[0].key_tx)), 0);
+}
+
+/* Letters about peers that there are not. */
+static void test_unknown_peer(void)
+{
+    struct hg_letter letter = {.type = HG_LETTER_REKEY};
+    begin();
+    for (letter.peer = 1; letter.peer < HG_CONTROL_PEERS_MAX + 3; letter.peer++)
+        hg_exchange_letter(&sides[0], &letter, now_ns);
+    letter.peer = UINT32_MAX;
+    hg_exchange_letter(&sides[0], &letter, now_ns);
+    CU_ASSERT_TRUE(hg_mailbox_empty(&boxes[0]));
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -130,6 +174,8 @@ int main(void)
     CU_add_test(suite, "an unknown SPI asks for keys", test_unknown_spi_asks_for_keys);
     CU_add_test(suite, "a late packet of the pair before does not", test_late_packet_of_the_pair_before);
     CU_add_test(suite, "asked for new keys", test_rekey);
+    CU_add_test(suite, "keys that find no room", test_keys_that_find_no_room);
+    CU_add_test(suite, "an unknown peer", test_unknown_peer);
     CU_basic_run_tests();
     return CU_get_number_of_failures() != 0;
 }

@@ -32,7 +32,8 @@ struct stream_node {
     struct hg_event event_last[HG_EVENT_COUNT];
 };
 
-static void stream_node_event(struct hg_event_sink *sink, const struct hg_event *event)
+static __attribute__((unused)) void stream_node_event(struct hg_event_sink *sink,
+                                                      const struct hg_event *event)
 {
     struct stream_node *node =
         (struct stream_node *)(void *)((char *)sink - offsetof(struct stream_node, sink));
@@ -57,7 +58,7 @@ static uint64_t stream_node_random(struct hg_clock *clock)
 }
 
 /* One turn of the log, 100 us later. Returns true when something became durable. */
-static bool stream_node_turn(struct stream_node *node)
+static __attribute__((unused)) bool stream_node_turn(struct stream_node *node)
 {
     uint64_t deadline_ns;
     node->now_ns += 100 * HG_NS_PER_US;
@@ -66,7 +67,7 @@ static bool stream_node_turn(struct stream_node *node)
     return hg_log_state(node->log) == HG_LOG_READY && hg_streams_commit(node->streams, node->now_ns);
 }
 
-static void stream_node_open(struct stream_node *node)
+static __attribute__((unused)) void stream_node_open(struct stream_node *node)
 {
     node->clock = (struct hg_clock){stream_node_now_ns, stream_node_realtime_ns, stream_node_random};
     node->sink.put = stream_node_event;
@@ -92,13 +93,13 @@ static void stream_node_open(struct stream_node *node)
     CU_ASSERT_FALSE(hg_streams_recovery_broken(node->streams));
 }
 
-static void stream_node_close(struct stream_node *node)
+static __attribute__((unused)) void stream_node_close(struct stream_node *node)
 {
     hg_log_close(node->log);
     hg_streams_free(node->streams);
 }
 
-static void stream_node_make(struct stream_node *node, uint16_t region)
+static __attribute__((unused)) void stream_node_make(struct stream_node *node, uint16_t region)
 {
     struct hg_log_geometry geometry = {.cluster = 7,
                                        .log_uuid = {1, 2, (uint8_t)region},
@@ -116,7 +117,7 @@ static void stream_node_make(struct stream_node *node, uint16_t region)
     stream_node_open(node);
 }
 
-static void stream_node_free(struct stream_node *node)
+static __attribute__((unused)) void stream_node_free(struct stream_node *node)
 {
     stream_node_close(node);
     node->disk->close(node->disk);
@@ -124,8 +125,9 @@ static void stream_node_free(struct stream_node *node)
 }
 
 /* Configures a stream; returns its slot. */
-static uint32_t stream_node_configure(struct stream_node *node, const char *name, uint64_t id, uint16_t kind,
-                                      uint16_t region, uint64_t peers_mask)
+static __attribute__((unused)) uint32_t stream_node_configure(struct stream_node *node, const char *name,
+                                                              uint64_t id, uint16_t kind, uint16_t region,
+                                                              uint64_t peers_mask)
 {
     struct hg_config_stream config = {
         .stream = id, .kind = kind, .region = region, .epoch = 1, .peers_mask = peers_mask};
@@ -135,7 +137,8 @@ static uint32_t stream_node_configure(struct stream_node *node, const char *name
 }
 
 /* Appends one frame of `bytes` to a stream that counts, and seals it. */
-static enum hg_append_reason stream_node_append(struct stream_node *node, uint32_t slot, uint32_t bytes)
+static __attribute__((unused)) enum hg_append_reason stream_node_append(struct stream_node *node,
+                                                                        uint32_t slot, uint32_t bytes)
 {
     static uint8_t data[1u << 20];
     struct hg_frame frame = {.span = 1, .op = HG_OP_INSERT, .data_bytes = bytes, .data = data};

@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Two links joined by ports in memory: outer headers, ESP, who a packet is from, and a port that is busy.
+ */
+#include "dataplane/link.h"
+#include "drivers/platform/random.h"
+#include "tests/unit/dataplane/stream/stream_node.h"
+
+#include <arpa/inet.h>
+
+#define PACKETS       256u
+#define ADDRESS(site) (0x0a000001u + (site))
+
+struct memory_port {
+    struct hg_port port; /* first */
+    struct memory_port *other;
+    uint8_t frames[PACKETS][2048];
+    bool used[PACKETS];
+    uint32_t queue[PACKETS]; /* to be received: frame numbers of this side's memory */
+    uint32_t queue_bytes[PACKETS];
+    uint32_t queue_count;
+    uint32_t transmit_max; /* taken in one call */
+    bool empty;            /* no buffers */
+};
+
+struct site {
+    struct stream_node node;
+    struct memory_port port;
+    struct hg_peers *peers;
+    struct hg_link link;
+    uint32_t handshakes;
+    uint32_t handshake_peer;
+    uint8_t handshake_first;
+    bool handshake_refused;
+    uint32_t spi_unknowns;
+};
+
+static struct site sites[2];
+static struct site *const a = &sites[0], *const b = &sites[1];
+
+/* ---- a port in memory ---- */
+
+static uint32_t port_allocate(struct hg_port *port, struct hg_packet *packets, uint32_t n)
+{
+    struct memory_port *memory = (struct memory_port *)port;
+    uint32_t got = 0;
+    for (uint32_t i = 0; i < PACKETS && got < n && !memory->empty; i++)
+        if (!memory->used[i]) {
+            memory->used[i] = true;
+            packets[got++] = (struct hg_packet){.data = memory->frames[i],
+                                                .bytes_max = sizeof(memory->frames[i]),
+                                                .handle = &memory->used[i]};
+        }
+    CU_ASSERT(got == n || memory->empty);
+    return got;
+}
+
+static void port_release(struct hg_port *port, struct hg_packet *packets, uint32_t n)
+{
+    (void)port;
+    for (uint32_t i = 0; i < n; i++) {
+        bool *used = packets[i].handle;
+        CU_ASSERT_TRUE(*used);
+        *used = false;
+    }
+}
+
+/* Hands a frame to the other side. */
+static void port_deliver(struct memory_port *to, const void *frame, uint32_t bytes)
+{
+    struct hg_packet packet = {.bytes = 0};
+    CU_ASSERT_EQUAL_FATAL(port_allocate(&to->port, &packet, 1), 1);
+    memcpy(packet.data, frame, bytes);
+    to->queue[to->queue_count] = (uint32_t)((bool *)packet.handle - to->used);
+    to->queue_bytes[to->queue_count++] = bytes;
+}
+
+static uint32_t port_transmit(struct hg_port *port, struct hg_packet *packets, uint32_t n)
+{
+    struct memory_port *memory = (struct memory_port *)port;
+    uint32_t sent = (uint32_t)hg_min_u64(n, memory->transmit_max);
+    for (uint32_t i = 0; i < sent; i++)
+        port_deliver(memory->other, packets[i].data, packets[i].bytes);
+    port_release(port, packets, sent);
+    return sent;
+}
+
+static uint32_t port_receive(struct hg_port *port, struct hg_packet *packets, uint32_t n)
+{
+    struct memory_port *memory = (struct memory_port *)port;
+    uint32_t got = (uint32_t)hg_min_u64(n, memory->queue_count);
+    for (uint32_t i = 0; i < got; i++)
+        packets[i] = (struct hg_packet){.data = memory->frames[memory->queue[i]],
+                                        .bytes = memory->queue_bytes[i],
+                                        .bytes_max = sizeof(memory->frames[0]),
+                                        .handle = &memory->used[memory->queue[i]]};
+    memory->queue_count -= got;
+    memmove(memory->queue, memory->queue + got, memory->queue_count * sizeof(memory->queue[0]));
+    memmove(memory->queue_bytes, memory->queue_bytes + got,
+            memory->queue_count * sizeof(memory->queue_bytes[0]));
+    return got;
+}
+
+static uint32_t port_used(const struct memory_port *memory)
+{
+    uint32_t used = 0;
+    for (uint32_t i = 0; i < PACKETS; i++)
+        used += memory->used[i];
+    return used;
+}
+
+/* ---- two sites ---- */
+
+static bool handshake(void *ctx, uint32_t peer, const uint8_t *message, uint32_t bytes)
+{
+    struct site *site = ctx;
+    if (site->handshake_refused)
+        return false;
+    site->handshakes++;
+    site->handshake_peer = peer;
+    site->handshake_first = bytes > 0 ? message[0] : 0;
+    return true;
+}
+
+static void spi_unknown(void *ctx, uint32_t peer, uint32_t spi)
+{
+    CU_ASSERT_EQUAL(peer, 0);
+    CU_ASSERT(spi > 255);
+    ((struct site *)ctx)->spi_unknowns++;
+}
+
+static void rekey(void *ctx, uint32_t peer)
+{
+    (void)ctx;
+    (void)peer;
+}
+
+static void site_make(uint32_t i)
+{
+    struct site *site = &sites[i];
+    memset(site, 0, sizeof(*site));
+    stream_node_make(&site->node, (uint16_t)(1 + i));
+    struct hg_peers_config config = {.streams = site->node.streams,
+                                     .log = site->node.log,
+                                     .events = &site->node.sink,
+                                     .streams_max = NODE_STREAMS_MAX,
+                                     .peers_max = 2,
+                                     .packets_in_flight_max = 128,
+                                     .rekey = rekey};
+    site->peers = hg_peers_init(&config);
+    struct hg_config_peer peer = {.name = "other",
+                                  .node = 2 - i,
+                                  .region = (uint16_t)(2 - i),
+                                  .mac = {2, 0, 0, 0, 0, (uint8_t)(1 - i)},
+                                  .address = htonl(ADDRESS(1 - i)),
+                                  .receive_bytes_max = 4u << 20};
+    CU_ASSERT_EQUAL(hg_peers_configure(site->peers, &peer, 1500, 0), 0);
+    hg_link_init(&site->link, site->peers);
+    site->port.port = (struct hg_port){.receive = port_receive,
+                                       .allocate = port_allocate,
+                                       .transmit = port_transmit,
+                                       .release = port_release,
+                                       .mac = {2, 0, 0, 0, 0, (uint8_t)i},
+                                       .mtu_bytes = 1500,
+                                       .link_up = true};
+    site->port.other = &sites[1 - i].port;
+    site->port.transmit_max = UINT32_MAX;
+    site->link.handshake = handshake;
+    site->link.spi_unknown = spi_unknown;
+    site->link.ctx = site;
+    site->link.port = &site->port.port;
+    site->link.address = ADDRESS(i);
+}
+
+static void setup(void)
+{
+    char error[128];
+    CU_ASSERT_EQUAL_FATAL(hg_esp_start(error, sizeof(error)), 0);
+    site_make(0);
+    site_make(1);
+}
+
+static void teardown(void)
+{
+    for (uint32_t i = 0; i < 2; i++) {
+        hg_peers_free(sites[i].peers);
+        stream_node_free(&sites[i].node);
+    }
+}
+
+static void keys(struct site *site, uint32_t spi_tx, uint32_t spi_rx)
+{
+    struct hg_handshake_keys fresh = {.generation = 1, .spi_tx = spi_tx, .spi_rx = spi_rx};
+    memset(fresh.key_tx, spi_tx == 1000 ? 1 : 2, sizeof(fresh.key_tx));
+    memset(fresh.key_rx, spi_rx == 1000 ? 1 : 2, sizeof(fresh.key_rx));
+    hg_peers_keys(site->peers, 0, &fresh, site->node.now_ns);
+}
+
+static void turn(struct site *site)
+{
+    hg_link_receive(&site->link, site->node.now_ns);
+    hg_streams_seal(site->node.streams, true, site->node.now_ns);
+    hg_log_close_write(site->node.log);
+    stream_node_turn(&site->node);
+    hg_peers_log_moved(site->peers, site->node.now_ns);
+    hg_peers_tick(site->peers, site->node.now_ns);
+    hg_link_transmit(&site->link, site->node.now_ns);
+}
+
+static void turns(int n)
+{
+    while (n-- > 0) {
+        turn(a);
+        turn(b);
+    }
+}
+
+/* ---- tests ---- */
+
+static void test_handshake(void)
+{
+    uint8_t message[HG_HANDSHAKE_BYTES_MAX + 1] = {42};
+    setup();
+    hg_link_handshake_send(&a->link, 0, message, HG_HANDSHAKE_BYTES_MAX);
+    hg_link_receive(&b->link, 0);
+    CU_ASSERT_EQUAL(b->handshakes, 1);
+    CU_ASSERT_EQUAL(b->handshake_peer, 0);
+    CU_ASSERT_EQUAL(b->handshake_first, 42);
+    hg_link_handshake_send(&a->link, 0, message, HG_HANDSHAKE_BYTES_MAX + 1);
+    hg_link_receive(&b->link, 0);
+    CU_ASSERT_EQUAL(b->link.counters.drop_handshake_size, 1);
+    b->handshake_refused = true;
+    hg_link_handshake_send(&a->link, 0, message, 10);
+    hg_link_receive(&b->link, 0);
+    CU_ASSERT_EQUAL(b->link.counters.drop_mailbox, 1);
+    a->link.address = ADDRESS(77); /* no peer of b */
+    hg_link_handshake_send(&a->link, 0, message, 10);
+    hg_link_receive(&b->link, 0);
+    CU_ASSERT_EQUAL(b->link.counters.drop_source, 1);
+    b->link.address = ADDRESS(78); /* not for us */
+    hg_link_handshake_send(&a->link, 0, message, 10);
+    hg_link_receive(&b->link, 0);
+    CU_ASSERT_EQUAL(b->link.counters.drop_address, 1);
+    CU_ASSERT_EQUAL(b->handshakes, 1);
+    a->port.port.link_up = false; /* lost, as on the link */
+    hg_link_handshake_send(&a->link, 0, message, 10);
+    CU_ASSERT_EQUAL(b->port.queue_count, 0);
+    CU_ASSERT(port_used(&a->port) <= 1 && port_used(&b->port) <= 1); /* a spare at most */
+    teardown();
+}
+
+static void data_flows(void)
+{
+    keys(a, 1000, 1001);
+    keys(b, 1001, 1000);
+    uint32_t slot = stream_node_configure(&a->node, "one", 11, HG_STREAM_KEY_VALUE, 1, 1);
+    stream_node_configure(&b->node, "one", 11, HG_STREAM_KEY_VALUE, 1, 0);
+    hg_streams_at(a->node.streams, slot)->codec = HG_CODEC_NONE;
+    for (int i = 0; i < 20; i++)
+        CU_ASSERT_EQUAL(stream_node_append(&a->node, slot, 20000), HG_APPEND_OK);
+    turns(300);
+    CU_ASSERT_EQUAL(hg_streams_at(b->node.streams, 0)->lsn_durable, 21);
+    CU_ASSERT_EQUAL(hg_streams_at(a->node.streams, slot)->lsn_peer[0], 21);
+    CU_ASSERT(port_used(&a->port) <= 1 && port_used(&b->port) <= 1);
+}
+
+static void test_data(void)
+{
+    setup();
+    data_flows();
+    CU_ASSERT_EQUAL(b->link.esp_counts[HG_ESP_OK], b->link.counters.rx_data);
+    CU_ASSERT_EQUAL(a->link.counters.tx_busy, 0);
+    teardown();
+}
+
+/* A port that takes a few packets at a time and often has no buffers: nothing sealed is lost for it. */
+static void test_busy_port(void)
+{
+    setup();
+    a->port.transmit_max = 3;
+    b->port.transmit_max = 1;
+    data_flows();
+    CU_ASSERT(a->link.counters.tx_busy > 0);
+    CU_ASSERT_EQUAL(hg_lane_stats(hg_peers_at(a->peers, 0)->sessions[0].lane)->packets_lost, 0);
+    a->port.empty = true;
+    CU_ASSERT_EQUAL(stream_node_append(&a->node, 0, 20000), HG_APPEND_OK);
+    a->link.spare_used = false;
+    memset(a->port.used, 0, sizeof(a->port.used));
+    a->link.counters.tx_nobuf = 0;
+    for (int i = 0; i < 10; i++)
+        hg_link_transmit(&a->link, a->node.now_ns);
+    CU_ASSERT(a->link.counters.tx_nobuf > 0);
+    a->port.empty = false;
+    turns(300);
+    CU_ASSERT_EQUAL(hg_streams_at(b->node.streams, 0)->lsn_durable, 22);
+    teardown();
+}
+
+/* Data under keys that we don't have: new ones are asked for, not at line rate. */
+static void test_spi_unknown(void)
+{
+    setup();
+    keys(a, 1000, 1001);
+    for (int i = 0; i < 20; i++) {
+        hg_lane_ping(hg_peers_at(a->peers, 0)->sessions[0].lane);
+        b->node.now_ns = HG_NS_PER_S;
+        hg_link_transmit(&a->link, a->node.now_ns);
+        hg_link_receive(&b->link, b->node.now_ns);
+    }
+    CU_ASSERT_EQUAL(b->link.counters.drop_spi, 20);
+    CU_ASSERT_EQUAL(b->spi_unknowns, 1);
+    b->node.now_ns += HG_HANDSHAKE_HELLO_GAP_NS;
+    hg_lane_ping(hg_peers_at(a->peers, 0)->sessions[0].lane);
+    hg_link_transmit(&a->link, a->node.now_ns);
+    hg_link_receive(&b->link, b->node.now_ns);
+    CU_ASSERT_EQUAL(b->spi_unknowns, 2);
+    teardown();
+}
+
+/* Any bytes, at any length, and true packets with any byte changed. */
+static void test_garbage(void)
+{
+    uint8_t frame[2048];
+    struct hg_random random;
+    setup();
+    keys(a, 1000, 1001);
+    keys(b, 1001, 1000);
+    hg_random_init(&random, 7);
+    hg_lane_ping(hg_peers_at(a->peers, 0)->sessions[0].lane);
+    hg_link_transmit(&a->link, a->node.now_ns);
+    CU_ASSERT_EQUAL_FATAL(b->port.queue_count, 1);
+    uint32_t bytes = b->port.queue_bytes[0];
+    memcpy(frame, b->port.frames[b->port.queue[0]], bytes);
+    struct hg_packet packet = {.bytes = 0};
+    CU_ASSERT_EQUAL(port_receive(&b->port.port, &packet, 1), 1);
+    port_release(&b->port.port, &packet, 1);
+    for (uint32_t at = 0; at < bytes; at++) {
+        frame[at] ^= 1;
+        if (at >= HG_WIRE_OUTER_BYTES) /* UDP's source port and checksum mean nothing to us */
+            port_deliver(&b->port, frame, bytes);
+        port_deliver(&b->port, frame, at);
+        frame[at] ^= 1;
+        hg_link_receive(&b->link, b->node.now_ns);
+    }
+    CU_ASSERT_EQUAL(b->link.counters.rx_data, 0);
+    port_deliver(&b->port, frame, bytes);
+    port_deliver(&b->port, frame, bytes); /* again */
+    hg_link_receive(&b->link, b->node.now_ns);
+    CU_ASSERT_EQUAL(b->link.counters.rx_data, 1);
+    for (int i = 0; i < 500; i++) {
+        bytes = (uint32_t)hg_random_below(&random, sizeof(frame));
+        hg_random_fill(&random, frame, bytes);
+        port_deliver(&b->port, frame, bytes);
+        hg_link_receive(&b->link, b->node.now_ns);
+    }
+    CU_ASSERT_EQUAL(b->link.counters.rx_data, 1);
+    CU_ASSERT(port_used(&b->port) <= 1);
+    teardown();
+}
+
+int main(void)
+{
+    CU_initialize_registry();
+    CU_pSuite suite = CU_add_suite("link", NULL, NULL);
+    CU_add_test(suite, "handshake messages", test_handshake);
+    CU_add_test(suite, "data", test_data);
+    CU_add_test(suite, "a busy port", test_busy_port);
+    CU_add_test(suite, "an unknown SPI", test_spi_unknown);
+    CU_add_test(suite, "garbage", test_garbage);
+    CU_basic_run_tests();
+    return CU_get_number_of_failures() != 0;
+}

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Letters to a worker: what waits until the log is read back, what is answered meanwhile, whose box fills.
+ */
+#include "dataplane/worker.h"
+#include "tests/unit/dataplane/stream/stream_node.h"
+
+static struct stream_node node; /* its clock, disk and log; its own stream table is not used */
+static struct hg_worker *worker;
+static struct hg_mailbox *inbox, *outbox;
+static struct hg_control_status *status;
+static struct hg_control_config *config;
+
+static struct hg_mailbox *box_make(void)
+{
+    struct hg_mailbox *box = aligned_alloc(HG_CACHE_LINE_BYTES, sizeof(*box));
+    memset(box, 0, sizeof(*box));
+    return box;
+}
+
+static void doorbell(void *ctx, int bell)
+{
+    (void)ctx;
+    (void)bell;
+}
+
+static void setup(void)
+{
+    stream_node_make(&node, 1);
+    stream_node_close(&node); /* the worker opens the log */
+    inbox = box_make();
+    outbox = box_make();
+    status = calloc(1, sizeof(*status));
+    config = calloc(1, sizeof(*config));
+    struct hg_worker_config wanted = {.clock = &node.clock,
+                                      .disk = node.disk,
+                                      .log_arena = node.arena,
+                                      .log_arena_bytes = hg_log_arena_bytes_min(NODE_PAYLOAD_BYTES_MAX),
+                                      .cluster = 7,
+                                      .region = 1,
+                                      .streams_max = 16,
+                                      .peers_max = 2,
+                                      .packets_in_flight_max = 64,
+                                      .inbox = inbox,
+                                      .outbox = outbox,
+                                      .doorbell = doorbell};
+    worker = hg_worker_init(&wanted);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(worker);
+}
+
+static void teardown(void)
+{
+    hg_worker_free(worker);
+    node.disk->close(node.disk);
+    free(node.arena);
+    free(inbox);
+    free(outbox);
+    free(status);
+    free(config);
+}
+
+static void put(uint32_t type, void *pointer)
+{
+    struct hg_letter letter = {.type = type, .pointer = pointer};
+    CU_ASSERT_TRUE(hg_mailbox_put(inbox, &letter));
+}
+
+static void turns(int n)
+{
+    uint64_t deadline_ns;
+    while (n-- > 0) {
+        node.now_ns += 100 * HG_NS_PER_US;
+        hg_disk_sim_time_set(node.disk, node.now_ns);
+        hg_worker_turn(worker, &deadline_ns);
+    }
+}
+
+static uint32_t answers(uint32_t type, struct hg_letter *last)
+{
+    struct hg_letter letter;
+    uint32_t count = 0;
+    while (hg_mailbox_take(outbox, &letter))
+        if (letter.type == type) {
+            count++;
+            *last = letter;
+        }
+    return count;
+}
+
+static void config_make(void)
+{
+    config->stream_count = 1;
+    config->streams[0] = (struct hg_config_stream){
+        .name = "one", .stream = 1, .kind = HG_STREAM_KEY_VALUE, .region = 1, .epoch = 1};
+}
+
+/* While the log is read back the status is told, whatever else waits; what waits is done in its order then.
+ */
+static void test_recovering(void)
+{
+    struct hg_letter last;
+    setup();
+    config_make();
+    CU_ASSERT_EQUAL(worker->state, HG_WORKER_RECOVERING);
+    struct hg_letter remove = {.type = HG_LETTER_CONSUMER_REMOVE, .body.name = "nobody"};
+    put(HG_LETTER_CONFIG, config);
+    CU_ASSERT_TRUE(hg_mailbox_put(inbox, &remove));
+    put(HG_LETTER_STATUS, status);
+    uint64_t deadline_ns;
+    hg_worker_turn(worker, &deadline_ns);
+    CU_ASSERT_EQUAL(worker->state, HG_WORKER_RECOVERING);
+    CU_ASSERT_EQUAL(answers(HG_LETTER_STATUS_DONE, &last), 1);
+    CU_ASSERT_EQUAL(hg_streams_count(worker->streams), 0);
+    for (uint32_t i = 0; i < HG_MAILBOX_LETTERS; i++) /* more than can wait: they stay in the box */
+        (void)hg_mailbox_put(inbox, &remove);
+    hg_worker_turn(worker, &deadline_ns);
+    for (uint32_t i = 0; i < HG_MAILBOX_LETTERS / 2; i++)
+        (void)hg_mailbox_put(inbox, &remove);
+    hg_worker_turn(worker, &deadline_ns);
+    uint32_t removed = 0;
+    bool configured = false;
+    for (int i = 0; i < 200; i++) {
+        struct hg_letter letter;
+        turns(1);
+        while (hg_mailbox_take(outbox, &letter)) {
+            configured |= letter.type == HG_LETTER_CONFIG_DONE;
+            CU_ASSERT(configured || letter.type != HG_LETTER_CONSUMER_REMOVED);
+            removed += letter.type == HG_LETTER_CONSUMER_REMOVED;
+        }
+    }
+    CU_ASSERT_EQUAL(worker->state, HG_WORKER_RUNNING);
+    CU_ASSERT_TRUE(configured);
+    CU_ASSERT(removed > HG_MAILBOX_LETTERS);
+    CU_ASSERT_EQUAL(hg_streams_count(worker->streams), 1);
+    CU_ASSERT_TRUE(hg_mailbox_empty(inbox));
+    teardown();
+}
+
+/* An answer waits for room in a full box; nothing further is read before it is gone. */
+static void test_outbox_full(void)
+{
+    struct hg_letter last;
+    setup();
+    config_make();
+    turns(100);
+    CU_ASSERT_EQUAL_FATAL(worker->state, HG_WORKER_RUNNING);
+    (void)answers(0, &last);
+    struct hg_letter event = {.type = HG_LETTER_EVENT};
+    while (hg_mailbox_put(outbox, &event))
+        ;
+    put(HG_LETTER_CONFIG, config);
+    put(HG_LETTER_STATUS, status);
+    turns(20);
+    CU_ASSERT_FALSE(hg_worker_sleep(worker));
+    CU_ASSERT_FALSE(hg_mailbox_empty(inbox));
+    CU_ASSERT_EQUAL(answers(HG_LETTER_CONFIG_DONE, &last), 0);
+    turns(20);
+    CU_ASSERT_EQUAL(answers(HG_LETTER_CONFIG_DONE, &last), 1);
+    CU_ASSERT_TRUE(hg_mailbox_empty(inbox));
+    CU_ASSERT(worker->events_dropped > 0); /* counted, shown among the drops */
+    teardown();
+}
+
+/* Messages that need no key can't fill the box in which events go. */
+static void test_handshake_flood(void)
+{
+    static const uint8_t message[HG_HANDSHAKE_BYTES_MAX];
+    uint32_t taken = 0;
+    setup();
+    turns(100);
+    for (uint32_t i = 0; i < 2 * HG_MAILBOX_LETTERS; i++)
+        taken += worker->link.handshake(worker->link.ctx, 0, message, sizeof(message));
+    CU_ASSERT(taken > 0 && taken <= HG_MAILBOX_LETTERS / 2);
+    CU_ASSERT(hg_mailbox_count(outbox) <= HG_MAILBOX_LETTERS / 2);
+    teardown();
+}
+
+/* A peer that can't be made is refused by name, and the others keep their numbers. */
+static void test_configuration_refused(void)
+{
+    struct hg_letter last;
+    setup();
+    config_make();
+    config->peer_count = 2;
+    config->peers[0] = (struct hg_config_peer){
+        .name = "greedy", .node = 2, .region = 2, .receive_bytes_max = UINT64_C(1) << 60};
+    config->peers[1] =
+        (struct hg_config_peer){.name = "modest", .node = 3, .region = 3, .receive_bytes_max = 1u << 20};
+    config->streams[0].peers_mask = 3;
+    turns(100);
+    (void)answers(0, &last);
+    put(HG_LETTER_CONFIG, config);
+    turns(5);
+    CU_ASSERT_EQUAL(answers(HG_LETTER_CONFIG_DONE, &last), 1);
+    CU_ASSERT_EQUAL(last.code, -EINVAL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(last.body.text, "greedy"));
+    CU_ASSERT_EQUAL(hg_peers_find(worker->peers, 3), 1);
+    hg_worker_status(worker, status);
+    CU_ASSERT_EQUAL(status->streams[0].peer_count, 2);
+    CU_ASSERT_EQUAL(status->streams[0].peers[0].lag_bytes, 0);
+    teardown();
+}
+
+int main(void)
+{
+    CU_initialize_registry();
+    CU_pSuite suite = CU_add_suite("worker", NULL, NULL);
+    CU_add_test(suite, "letters while the log is read back", test_recovering);
+    CU_add_test(suite, "a full outbox", test_outbox_full);
+    CU_add_test(suite, "a flood of handshakes", test_handshake_flood);
+    CU_add_test(suite, "a configuration that is refused", test_configuration_refused);
+    CU_basic_run_tests();
+    return CU_get_number_of_failures() != 0;
+}
