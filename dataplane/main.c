@@ -20,8 +20,8 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#define DISK_DEPTH          128u
-#define MEMORY_MB_DEFAULT   128u
+#define DISK_DEPTH        128u
+#define MEMORY_MB_DEFAULT 128u
 
 static struct hg_node node;
 
