@@ -287,6 +287,8 @@ static void results_add(const struct pipeline *pipeline, const struct sample *fr
         char side = (char)('a' + i);
         hg_perf_report_add(report, (double)(to->cpu_us[i] - from->cpu_us[i]) / 1e6 / seconds,
                            "cpu_share/data=%s/side=%c", name, side);
+        hg_perf_report_add(report, bytes * 1e6 / (double)(to->cpu_us[i] - from->cpu_us[i]),
+                           "raw_bytes_per_cpu_s/data=%s/side=%c", name, side);
         hg_perf_report_add(report, (double)(to->writes[i] - from->writes[i]) / seconds,
                            "log_writes_per_s/data=%s/side=%c", name, side);
         hg_perf_report_add(report, (double)(to->flushes[i] - from->flushes[i]) / seconds,
