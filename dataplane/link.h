@@ -10,8 +10,8 @@
 #include "dataplane/transport/encapsulation.h"
 #include "drivers/net/port.h"
 
-#define HG_LINK_BURSTS_TURN  4u  /* received in a turn at most */
-#define HG_LINK_PACKETS_TURN 64u /* sent to one session in a turn at most */
+#define HG_LINK_BURSTS_TURN  8u   /* received in a turn at most */
+#define HG_LINK_PACKETS_TURN 512u /* sent to one session in a turn at most: more than a turn appends */
 
 #define HG_LINK_COUNTERS(X)                                                                                  \
     X(rx_data, "data packets opened")                                                                        \

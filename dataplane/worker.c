@@ -199,7 +199,8 @@ static void worker_timers(struct hg_worker *worker)
         return;
     worker->tick_ns = worker->now_ns;
     hg_peers_tick(worker->peers, worker->now_ns);
-    if (worker->now_ns - worker->retain_ns < HG_WORKER_RETAIN_NS)
+    /* A blocked producer waits for nothing but this. */
+    if (!worker->blocked && worker->now_ns - worker->retain_ns < HG_WORKER_RETAIN_NS)
         return;
     worker->retain_ns = worker->now_ns;
     hg_streams_retain(worker->streams, worker->now_ns);

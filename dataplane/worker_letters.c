@@ -203,7 +203,7 @@ static void letter_handle(struct hg_worker *worker, struct hg_letter *letter)
 
 static void poisoned_tell(struct hg_worker *worker)
 {
-    for (uint32_t i = 0; i < HG_CLIENTS_MAX; i++) {
+    for (uint32_t i = 0; i < hg_clients_bound(worker->clients); i++) {
         const struct hg_clients_entry *client = hg_clients_at(worker->clients, i);
         if (client == NULL || !client->poisoned || client->poisoned_told)
             continue;

@@ -37,6 +37,7 @@ int hg_clients_open(struct hg_clients *clients, struct hg_client_ring *ring, int
         client->pid = pid;
         client->uid = uid;
         snprintf(client->name, sizeof(client->name), "%.*s", HG_NAME_BYTES - 1, name);
+        clients->bound = (uint32_t)hg_max_u64(clients->bound, i + 1);
         return (int)i;
     }
     return -ENOSPC;
@@ -67,6 +68,8 @@ void hg_clients_close(struct hg_clients *clients, uint32_t client)
     for (uint32_t i = 0; i < HG_CLIENT_SLOTS; i++)
         slot_close(clients, &clients->table[client], i);
     clients->table[client].used = false;
+    while (clients->bound > 0 && !clients->table[clients->bound - 1].used)
+        clients->bound--;
 }
 
 void hg_clients_detach(struct hg_clients *clients, uint32_t client, uint32_t slot, uint16_t attachment)
@@ -80,6 +83,11 @@ const struct hg_clients_entry *hg_clients_at(const struct hg_clients *clients, u
 {
     hg_assert(client < HG_CLIENTS_MAX);
     return clients->table[client].used ? &clients->table[client] : NULL;
+}
+
+uint32_t hg_clients_bound(const struct hg_clients *clients)
+{
+    return clients->bound;
 }
 
 /* ---- attaching ---- */
@@ -96,7 +104,7 @@ refuse(struct hg_client_answer *answer, int32_t code, const char *format, ...)
 
 static bool has_producer(const struct hg_clients *clients, uint32_t stream)
 {
-    for (uint32_t i = 0; i < HG_CLIENTS_MAX; i++)
+    for (uint32_t i = 0; i < clients->bound; i++)
         for (uint32_t j = 0; clients->table[i].used && j < HG_CLIENT_SLOTS; j++)
             if (clients->table[i].slots[j].used && clients->table[i].slots[j].append &&
                 !clients->table[i].slots[j].refused && clients->table[i].slots[j].stream == stream)
@@ -297,12 +305,13 @@ void hg_clients_poisoned_told(struct hg_clients *clients, uint32_t client)
     clients->table[client].poisoned_told = true;
 }
 
-static bool client_take(struct hg_clients *clients, struct hg_clients_entry *client, uint64_t now_ns,
-                        bool *blocked)
+/* Returns the bytes taken. */
+static uint64_t client_take(struct hg_clients *clients, struct hg_clients_entry *client, uint64_t bytes_max,
+                            uint64_t now_ns, bool *blocked)
 {
     uint32_t entries = 0;
     uint64_t bytes = 0;
-    while (entries < HG_CLIENTS_ENTRIES_TURN && bytes < HG_CLIENTS_BYTES_TURN) {
+    while (entries < HG_CLIENTS_ENTRIES_TURN && bytes < bytes_max) {
         struct hg_append_record record;
         const uint8_t *key, *data;
         int rc = hg_client_ring_append_peek(client->ring, &record, &key, &data);
@@ -321,17 +330,22 @@ static bool client_take(struct hg_clients *clients, struct hg_clients_entry *cli
     client->append_bytes += bytes;
     if (entries > 0)
         hg_client_ring_publish(client->ring);
-    return entries > 0;
+    return bytes;
 }
 
 bool hg_clients_take(struct hg_clients *clients, uint64_t now_ns, bool *blocked)
 {
-    bool took = false;
+    uint64_t bytes = 0;
     *blocked = false;
-    for (uint32_t i = 0; i < HG_CLIENTS_MAX; i++)
-        if (clients->table[i].used && !clients->table[i].poisoned)
-            took |= client_take(clients, &clients->table[i], now_ns, blocked);
-    return took;
+    uint32_t first = clients->take_first < clients->bound ? clients->take_first : 0;
+    for (uint32_t i = 0; i < clients->bound && bytes < HG_CLIENTS_BYTES_TURN; i++) {
+        uint32_t index = first + i < clients->bound ? first + i : first + i - clients->bound;
+        struct hg_clients_entry *client = &clients->table[index];
+        if (client->used && !client->poisoned)
+            bytes += client_take(clients, client, HG_CLIENTS_BYTES_TURN - bytes, now_ns, blocked);
+        clients->take_first = index + 1; /* who was left out is first in the next turn */
+    }
+    return bytes > 0;
 }
 
 /* ---- positions ---- */
@@ -374,7 +388,7 @@ void hg_clients_position_publish(struct hg_clients *clients, struct hg_client_ri
 
 void hg_clients_publish(struct hg_clients *clients)
 {
-    for (uint32_t i = 0; i < HG_CLIENTS_MAX; i++) {
+    for (uint32_t i = 0; i < clients->bound; i++) {
         struct hg_clients_entry *client = &clients->table[i];
         if (!client->used || client->poisoned)
             continue;
@@ -396,7 +410,7 @@ void hg_clients_publish(struct hg_clients *clients)
 bool hg_clients_sleep(struct hg_clients *clients)
 {
     bool news = false;
-    for (uint32_t i = 0; i < HG_CLIENTS_MAX && !news; i++) {
+    for (uint32_t i = 0; i < clients->bound && !news; i++) {
         struct hg_clients_entry *client = &clients->table[i];
         if (!client->used || client->poisoned)
             continue;
@@ -410,7 +424,7 @@ bool hg_clients_sleep(struct hg_clients *clients)
 
 void hg_clients_woken(struct hg_clients *clients)
 {
-    for (uint32_t i = 0; i < HG_CLIENTS_MAX; i++)
+    for (uint32_t i = 0; i < clients->bound; i++)
         if (clients->table[i].used && !clients->table[i].poisoned)
             hg_client_ring_sleep_set(clients->table[i].ring, false);
 }

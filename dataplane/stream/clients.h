@@ -12,7 +12,9 @@
 
 #define HG_CLIENTS_MAX          HG_CONTROL_CLIENTS_MAX
 #define HG_CLIENTS_ENTRIES_TURN 4096u /* taken from one client in a turn, so that others get theirs */
-#define HG_CLIENTS_BYTES_TURN   (1u << 20)
+/* Taken in a turn from all clients together. Less than a session sends in a turn (HG_LINK_PACKETS_TURN): a
+ * log that grows faster than it is sent ends in reads from disk and back-pressure. */
+#define HG_CLIENTS_BYTES_TURN   (256u << 10)
 #define HG_CLIENTS_DELIVER_TURN 256u /* batches to one client in a turn */
 
 struct hg_clients_slot {
@@ -73,6 +75,7 @@ void hg_clients_detach(struct hg_clients *clients, uint32_t client, uint32_t slo
 void hg_clients_poisoned_told(struct hg_clients *clients, uint32_t client);
 const struct hg_clients_entry *hg_clients_at(const struct hg_clients *clients,
                                              uint32_t client); /* NULL = unused */
+uint32_t hg_clients_bound(const struct hg_clients *clients);   /* above every index in use */
 
 /* Takes entries. Returns true when it took any; *blocked when the log takes nothing now. */
 bool hg_clients_take(struct hg_clients *clients, uint64_t now_ns, bool *blocked);

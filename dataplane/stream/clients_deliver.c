@@ -89,7 +89,7 @@ static uint32_t slot_deliver(struct hg_clients *clients, struct hg_clients_entry
 bool hg_clients_deliver(struct hg_clients *clients)
 {
     bool any = false;
-    for (uint32_t i = 0; i < HG_CLIENTS_MAX; i++) {
+    for (uint32_t i = 0; i < clients->bound; i++) {
         struct hg_clients_entry *client = &clients->table[i];
         for (uint32_t j = 0; client->used && !client->poisoned && j < HG_CLIENT_SLOTS; j++) {
             struct hg_clients_slot *slot = &client->slots[j];

@@ -10,6 +10,8 @@
 struct hg_clients {
     struct hg_clients_config config;
     struct hg_clients_entry table[HG_CLIENTS_MAX];
+    uint32_t bound;      /* above every index in use: a turn looks no further */
+    uint32_t take_first; /* who is asked first in the next turn */
     uint64_t fault_counts[HG_CLIENT_FAULT_COUNT];
     uint64_t dropped_count;
 };
