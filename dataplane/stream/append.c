@@ -275,6 +275,8 @@ static enum hg_sealed_reason append_sealed(struct hg_streams *streams, uint32_t 
     enum hg_sealed_reason reason = sealed_check(streams, s, header);
     if (reason != HG_SEALED_OK)
         return reason;
+    if (bytes > hg_log_batch_bytes_max(streams->log))
+        return HG_SEALED_SIZE;
     if (commits_full(streams))
         return HG_SEALED_WOULD_BLOCK;
     void *out = hg_log_reserve_taken(streams->log, bytes, &pressure);

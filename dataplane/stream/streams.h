@@ -47,7 +47,8 @@ enum hg_append_reason {
     X(STREAM, "sealed batches of another stream, cluster, kind or incarnation than their alias")             \
     X(POSITION, "sealed batches that do not begin at the stream's end")                                      \
     X(CHAIN, "sealed batches that do not follow from what is here")                                          \
-    X(EPOCH, "sealed batches of an epoch that is over")
+    X(EPOCH, "sealed batches of an epoch that is over")                                                      \
+    X(SIZE, "sealed batches larger than a write of this log: format the logs of all regions alike")
 enum hg_sealed_reason {
 #define HG_X(name, text) HG_SEALED_##name,
     HG_SEALED_REASONS(HG_X)

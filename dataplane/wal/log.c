@@ -230,6 +230,11 @@ uint64_t hg_log_append_sequence(const struct hg_log *log)
     return log->open != NULL ? log->open->sequence : log->next_sequence;
 }
 
+uint32_t hg_log_batch_bytes_max(const struct hg_log *log)
+{
+    return log->geometry.write_payload_bytes_max;
+}
+
 uint32_t hg_log_restarts(const struct hg_log *log)
 {
     return log->superblock.restarts;

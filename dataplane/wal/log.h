@@ -139,6 +139,8 @@ uint64_t hg_log_next_sequence(const struct hg_log *log);
 /* The write that the next batch goes into at the earliest: the open one, else the next. */
 uint64_t hg_log_append_sequence(const struct hg_log *log);
 uint32_t hg_log_restarts(const struct hg_log *log);
+/* The largest batch that this log can take; reserving more is an assertion. */
+uint32_t hg_log_batch_bytes_max(const struct hg_log *log);
 
 /* HLC ceiling: raised by the caller before stamps above it are given; goes into every header block. */
 void hg_log_hlc_ceiling_set(struct hg_log *log, uint64_t ceiling);

@@ -469,6 +469,28 @@ static void test_oldest_of_an_idle_stream(void)
     node_free();
 }
 
+/* A peer's log may be formatted with larger writes than ours: its batch is refused, not believed to fit. */
+static void test_sealed_too_large(void)
+{
+    static uint8_t raw[HG_FRAME_BYTES_MAX + 4096], data[HG_FRAME_DATA_BYTES_MAX];
+    static uint8_t batch[HG_BATCH_BYTES_MAX + 4096] __attribute__((aligned(16)));
+    static uint64_t lz4[4096];
+    struct hg_batch_builder builder;
+    struct hg_batch_origin origin = {
+        .cluster = 7, .stream = 9, .incarnation = 1, .region = 2, .kind = HG_STREAM_KEY_VALUE, .epoch = 1};
+    struct hg_frame frame = {
+        .lsn = 1, .span = 1, .op = HG_OP_INSERT, .hlc = 1, .data = data, .data_bytes = sizeof(data)};
+    node_make();
+    configure("taken", 9, HG_STREAM_KEY_VALUE, 2, 0);
+    hg_batch_builder_init(&builder, raw, sizeof(raw));
+    CU_ASSERT_EQUAL(hg_batch_builder_add(&builder, &frame), 0);
+    uint32_t bytes = hg_batch_seal(&builder, &origin, NULL, 0, batch, sizeof(batch), lz4);
+    CU_ASSERT(bytes > PAYLOAD_BYTES_MAX);
+    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, batch, bytes, 0), HG_SEALED_SIZE);
+    CU_ASSERT_EQUAL(hg_streams_at(node.streams, 0)->lsn_sealed, 0);
+    node_free();
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -485,6 +507,7 @@ int main(void)
     CU_add_test(suite, "a sealed batch at position 0", test_sealed_at_zero);
     CU_add_test(suite, "a reader at the end", test_sequence_at_the_end);
     CU_add_test(suite, "the oldest position of an idle stream", test_oldest_of_an_idle_stream);
+    CU_add_test(suite, "a sealed batch larger than a write of this log", test_sealed_too_large);
     CU_basic_run_tests();
     return CU_get_number_of_failures() != 0;
 }
