@@ -430,7 +430,7 @@ static void rollback(struct sim_node *node, uint64_t restart_ns)
         struct sim_place *place = &flow->places[node->index];
         place->durable_floor = 0;
         place->read_end = 0;
-        place->durable_before = 0;
+        place->durable_before = place->mark_floor = 0;
         place->rolled_back = true;
         if (flow->plan->origin == node->index)
             flow->fork_due = true;

@@ -237,10 +237,11 @@ struct sim_port {
 /* A stream as one node has it, remembered across its deaths. */
 struct sim_place {
     uint64_t durable_floor;  /* it has said that everything below is durable: true for ever */
-    uint64_t durable_before; /* the floor before it last rose */
-    uint64_t durable_ever;   /* rollbacks don't lower it */
-    uint64_t read_next;      /* reader: end of the last batch in this life of the process; 0 = none yet */
-    uint64_t read_end;       /* largest end ever read */
+    uint64_t durable_before; /* the floor as it was some commits ago */
+    uint64_t mark_floor, mark_ns;
+    uint64_t durable_ever; /* rollbacks don't lower it */
+    uint64_t read_next;    /* reader: end of the last batch in this life of the process; 0 = none yet */
+    uint64_t read_end;     /* largest end ever read */
     uint8_t read_chain[16];
     bool rolled_back; /* its disk was replaced: what its readers had registered is older too */
     uint32_t history; /* 0, or 1 after it took bytes that were written after a rollback */
