@@ -319,9 +319,13 @@ static uint64_t node_run(struct sim_node *node)
         bool did = hg_worker_turn(node->worker, &deadline_ns);
         did |= letters_take(node);
         exchange_ns = hg_exchange_tick(&node->exchange, hg_sim_local_ns(node, node->world->now_ns));
-        if (node->worker->state == HG_WORKER_FAILED)
+        if (node->worker->state == HG_WORKER_FAILED) {
+            if (node->was_running)
+                hg_sim_check_node(node); /* a flush before the failure counts, and may have been told */
             return 0;
+        }
         if (node->worker->state == HG_WORKER_RUNNING) {
+            node->was_running = true;
             hg_sim_check_node(node);
             did |= hg_sim_append(node);
             did |= hg_sim_read(node);
