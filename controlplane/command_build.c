@@ -149,8 +149,9 @@ static int devargs_build(const struct hg_port_source *source, uint32_t index, ui
     switch (source->kind) {
     case HG_PORT_MEMIF:
         n = snprintf(devargs, HG_CONTROL_PATH_BYTES,
-                     "net_memif%u,role=client,id=%u,socket=%s,socket-abstract=no,bsize=%u,rsize=10", index,
-                     source->memif_id, source->target, (uint32_t)buffer_bytes);
+                     "net_memif%u,role=%s,id=%u,socket=%s,socket-abstract=no,bsize=%u,rsize=10", index,
+                     source->memif_listens ? "server" : "client", source->memif_id, source->target,
+                     (uint32_t)buffer_bytes);
         break;
     case HG_PORT_PCI:
         n = snprintf(devargs, HG_CONTROL_PATH_BYTES, "%s", source->target);
@@ -180,6 +181,7 @@ static void build_port(struct hg_command_file *file, const struct hg_command *co
     struct hg_config_port port = {.mtu_bytes = mtu == NULL ? 1500 : (uint16_t)mtu->number};
     struct hg_port_source source = {.kind = kind, .memif_id = id == NULL ? 0 : (uint32_t)id->number};
 
+    source.memif_listens = hg_command_value(command, "listen") != NULL;
     if (full(file, command, index, HG_CONTROL_PORTS_MAX, "ports"))
         return;
     if (hg_config_port_find(config, name->text) >= 0)

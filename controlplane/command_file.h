@@ -26,6 +26,7 @@ struct hg_place {
 struct hg_port_source { /* what a port was written as; its devargs are built from it */
     enum hg_port_kind kind;
     uint32_t memif_id;
+    bool memif_listens;
     char target[HG_CONTROL_PATH_BYTES]; /* socket, PCI address, interface */
     struct hg_place place;              /* of target */
 };

@@ -52,7 +52,7 @@ static void port_print(FILE *out, const struct hg_config_port *port, const struc
         address_print(out, port->address);
         fprintf(out, "/%u", port->prefix_bits);
     }
-    fprintf(out, " mtu %u\n", port->mtu_bytes);
+    fprintf(out, " mtu %u%s\n", port->mtu_bytes, source->memif_listens ? " listen" : "");
 }
 
 static void peer_print(FILE *out, const struct hg_config_peer *peer)

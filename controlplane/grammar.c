@@ -55,8 +55,10 @@ static const struct hg_grammar_command commands[] = {
      HG_CONTEXT_FILE,
      {WORD("port"), WORD("add"), VALUE("NAME", NAME), WORD("memif")},
      {NEED("socket", "PATH", SOCKET), NEED("id", "N", NUMBER), NEED("mac", "MAC", MAC),
-      MAY("address", "A.B.C.D/LEN", PREFIX), MAY("mtu", "BYTES", MTU)},
-     "a shared-memory port; we are the client, the server (helio-wan) listens on PATH"},
+      MAY("address", "A.B.C.D/LEN", PREFIX), MAY("mtu", "BYTES", MTU), FLAG("listen")},
+     "a shared-memory port; we are the client, the server (helio-wan) listens on PATH; with `listen` we are "
+     "the "
+     "server, for another node of this machine"},
     {HG_CMD_PORT_ADD_PCI,
      HG_CONTEXT_FILE,
      {WORD("port"), WORD("add"), VALUE("NAME", NAME), WORD("pci"), VALUE("PCI-ADDRESS", PCI)},
