@@ -140,6 +140,7 @@ static void apply_port(struct hg_housekeeping *hk)
     memcpy(options.mac, wanted->mac, sizeof(options.mac));
     options.mtu_bytes = wanted->mtu_bytes;
     options.numa_node = -1;
+    hg_port_dpdk_socket_clear(options.devargs);
     struct hg_port *port = hg_port_dpdk_open(&options, hk->port_problem, sizeof(hk->port_problem));
     hk->port_config = *wanted;
     if (port == NULL) {

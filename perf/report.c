@@ -52,6 +52,6 @@ void hg_perf_report_print(const struct hg_perf_report *report, bool json)
     }
     printf("{\"bench\": \"%s\", \"machine\": \"%s\", \"metrics\": {", report->bench, machine);
     for (uint32_t i = 0; i < report->count; i++)
-        printf("%s\"%s\": %.9g", i == 0 ? "" : ", ", report->metrics[i].name, report->metrics[i].value);
+        printf("%s\"%s\": %.15g", i == 0 ? "" : ", ", report->metrics[i].name, report->metrics[i].value);
     printf("}}\n");
 }

@@ -5,6 +5,9 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <rte_dev.h>
 #include <rte_eal.h>
@@ -287,6 +290,24 @@ static uint32_t devargs_number(const char *devargs, const char *key, uint32_t ot
 static bool devargs_is_server(const char *devargs)
 {
     return strstr(devargs, ",role=server") != NULL || strstr(devargs, ",role=master") != NULL;
+}
+
+void hg_port_dpdk_socket_clear(const char *devargs)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    const char *path = strstr(devargs, ",socket=");
+    if (path == NULL || !devargs_is_server(devargs) || strstr(devargs, ",socket-abstract=no") == NULL)
+        return;
+    path += strlen(",socket=");
+    size_t length = strcspn(path, ",");
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && length < sizeof(address.sun_path)) {
+        memcpy(address.sun_path, path, length);
+        if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) != 0 && errno == ECONNREFUSED)
+            (void)unlink(address.sun_path); /* what keeps us from it, binding will say */
+    }
+    if (fd >= 0)
+        close(fd);
 }
 
 static int device_plug(struct port_dpdk *port, const char *devargs, char *error, size_t error_bytes)

@@ -77,6 +77,11 @@ uint32_t hg_port_pool_packet_bytes(uint32_t frame_bytes_max);
 struct hg_port *hg_port_dpdk_open(const struct hg_port_dpdk_options *options, char *error,
                                   size_t error_bytes);
 
+/* A memif server that was killed leaves its socket's name behind, and the next one can't bind it. Removes the
+ * name when `devargs` is of a memif server and nobody listens there. Before open, not for a socket that this
+ * process listens on already. */
+void hg_port_dpdk_socket_clear(const char *devargs);
+
 /* The worker must have stopped using the port, and given back all packets of the port's own pool. */
 void hg_port_dpdk_close(struct hg_port *port);
 

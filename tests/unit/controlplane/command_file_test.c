@@ -44,16 +44,17 @@ static void test_values(void)
     CU_ASSERT(parse("# all of it\n\n  " NODE PORT "port add n pci 0000:03:00.0 address 10.1.0.1/16 mtu 9000\n"
                     "port add k af_packet eth0 mac 02:00:00:00:00:0c\n"
                     "port add t tap tap0\n"
+                    "port add l memif listen mac 02:00:00:00:00:1d id 1 socket /run/l\n"
                     "peer add b rate 800m credit 32m key \"/with blank#\" port w mac 02:00:00:00:00:0b "
                     "address 10.0.0.2 region 2 node 2 # any order\r\n" PEER_C
                     "log add 3 path /log memory 256m\n"
                     "stream add s id 5 kind postgres-physical region 1 group 2 compression off\n"
                     "stream replicate s b c\nconsumer add arch stream s\nset peer c rate 400m\n"));
     hg_command_file_errors_print(file, stdout);
-    CU_ASSERT_EQUAL(file->command_count, 12);
+    CU_ASSERT_EQUAL(file->command_count, 13);
     CU_ASSERT_STRING_EQUAL(c->node.name, "a1");
     CU_ASSERT(c->node.cluster == 7 && c->node.node == 1 && c->node.region == 1);
-    CU_ASSERT_EQUAL(c->port_count, 4);
+    CU_ASSERT_EQUAL(c->port_count, 5);
     CU_ASSERT_STRING_EQUAL(
         c->ports[0].devargs,
         "net_memif0,role=client,id=0,socket=/run/x,socket-abstract=no,bsize=2048,rsize=10");
@@ -61,6 +62,9 @@ static void test_values(void)
     CU_ASSERT_STRING_EQUAL(c->ports[1].devargs, "0000:03:00.0");
     CU_ASSERT_STRING_EQUAL(c->ports[2].devargs, "net_af_packet2,iface=eth0");
     CU_ASSERT_STRING_EQUAL(c->ports[3].devargs, "net_tap3,iface=tap0");
+    CU_ASSERT_STRING_EQUAL(
+        c->ports[4].devargs,
+        "net_memif4,role=server,id=1,socket=/run/l,socket-abstract=no,bsize=2048,rsize=10");
     CU_ASSERT_EQUAL(c->peer_count, 2);
     CU_ASSERT_EQUAL(c->peers[0].rate_bytes_per_s, 100000000);
     CU_ASSERT_EQUAL(c->peers[0].receive_bytes_max, 32 << 20);
@@ -102,11 +106,13 @@ static const struct {
     {NODE "port add -x memif\n", 2, 10, "expected a name"},
     {NODE "port add x\n", 2, 11, "expected one of memif, pci, af_packet, tap, got end of line"},
     {NODE "port add x vhost\n", 2, 12, "expected one of memif, pci, af_packet, tap, got \"vhost\""},
-    {NODE "port add x memif sock /a\n", 2, 18, "expected one of socket, id, mac, address, mtu, listen, got \"sock\""},
+    {NODE "port add x memif sock /a\n", 2, 18,
+     "expected one of socket, id, mac, address, mtu, listen, got \"sock\""},
     {NODE "port add x memif socket /a id 0\n", 2, 32, "expected mac, got end of line"},
     {NODE "port add x memif socket /a,b id 0\n", 2, 25, "expected the path of a socket"},
     {NODE "port add x memif socket /a id z\n", 2, 31, "expected a number, got \"z\""},
-    {NODE "port add x memif id 1 id 2\n", 2, 23, "expected one of socket, mac, address, mtu, listen, got \"id\""},
+    {NODE "port add x memif id 1 id 2\n", 2, 23,
+     "expected one of socket, mac, address, mtu, listen, got \"id\""},
     {NODE "port add x pci 3:0.0\n", 2, 16, "expected a PCI address"},
     {NODE "port add x tap t mac 01:00:00:00:00:01\n", 2, 22, "expected the MAC address of a station"},
     {NODE "port add x tap t mac 00:00:00:00:00:00\n", 2, 22, "expected the MAC address"},
