@@ -214,7 +214,9 @@ static bool worker_run(struct hg_worker *worker, uint64_t *deadline_ns)
     did |= hg_clients_take(worker->clients, worker->now_ns, &worker->blocked);
     if (worker_seal(worker)) {
         uint64_t after_ns;
-        (void)hg_log_turn(worker->log, worker->now_ns, &after_ns); /* to the device now, not a turn later */
+        /* To the device now, not a turn later. What this finds durable may leave in this turn, so the streams
+         * must know it before a peer's word on it can come. */
+        (void)worker_log(worker, &after_ns);
         *deadline_ns = hg_min_u64(*deadline_ns, after_ns);
         did = true;
     }

@@ -216,6 +216,8 @@ static bool stream_take(struct hg_peer *peer, uint32_t slot, const struct hg_bat
         return false;
     }
 #endif
+    /* A peer's word on what we don't know to be durable would look like another history. */
+    hg_assert(header->lsn_end <= hg_streams_at(peer->peers->config.streams, slot)->lsn_durable);
     ps->verified = 1;
     ps->lsn_next = header->lsn_end;
     memcpy(ps->chain, header->chain, sizeof(ps->chain));
