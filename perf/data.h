@@ -35,8 +35,11 @@ int hg_perf_data_load(struct hg_perf_data *data, const char *name, const char *w
                       char *error, size_t error_bytes);
 void hg_perf_data_free(struct hg_perf_data *data);
 
-/* Raw bytes a second of LZ4 alone over the frames, in blocks of as many frames as make a batch. Runs for
- * about `seconds` on this thread. *ratio = raw bytes for one compressed byte. */
+/* CPU time of this thread: what a single thread costs does not depend on what else runs. */
+uint64_t hg_perf_cpu_ns(void);
+
+/* Raw bytes of LZ4 alone over the frames in a second of CPU time, in blocks of as many frames as make a
+ * batch. Runs for about `seconds` on this thread. *ratio = raw bytes for one compressed byte. */
 double hg_perf_lz4_bytes_per_s(const struct hg_perf_data *data, double seconds, double *ratio);
 
 #endif

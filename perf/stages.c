@@ -12,7 +12,6 @@
 #include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -23,13 +22,6 @@
 #define CHAIN_BYTES      sizeof(struct hg_batch_header)
 
 /* ---- measuring ---- */
-
-uint64_t hg_perf_cpu_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return (uint64_t)now.tv_sec * HG_NS_PER_S + (uint64_t)now.tv_nsec;
-}
 
 static int double_compare(const void *a, const void *b)
 {
@@ -107,7 +99,7 @@ static void batches_build(struct hg_perf_sample *sample)
     const struct hg_perf_data *data = sample->data;
     uint64_t lsn = 16u << 20;
     uint64_t raw_bytes_max = data->bytes_count + data->frame_count * (sizeof(struct hg_frame_header) + 8);
-    sample->builders = calloc(raw_bytes_max / HG_BATCH_RAW_BYTES_AIM + 2, sizeof(sample->builders[0]));
+    sample->builders = calloc(2 * raw_bytes_max / HG_BATCH_RAW_BYTES_AIM + 2, sizeof(sample->builders[0]));
     hg_assert(sample->builders != NULL);
     struct hg_batch_builder *builder = NULL;
     for (uint64_t i = 0; i < data->frame_count; i++) {
@@ -119,7 +111,8 @@ static void batches_build(struct hg_perf_sample *sample)
         int rc = hg_batch_builder_add(builder, &frame);
         hg_assert(rc == 0);
         lsn += frame.span;
-        if (builder->raw_bytes < HG_BATCH_RAW_BYTES_AIM && i + 1 < data->frame_count)
+        uint32_t bytes = builder->raw_bytes / builder->frame_count; /* full as hg_streams_append sees it */
+        if (builder->raw_bytes + bytes <= HG_BATCH_RAW_BYTES_AIM && i + 1 < data->frame_count)
             continue;
         sample->raw_bytes += builder->raw_bytes;
         builder_shrink(builder);

@@ -23,8 +23,6 @@ struct hg_perf_sample {
     uint64_t stored_bytes; /* sealed */
 };
 
-/* CPU time of this thread: what a stage costs does not depend on what else runs. */
-uint64_t hg_perf_cpu_ns(void);
 /* Calls run(ctx), which does the whole sample once and returns the nanoseconds that count, for about
  * stage_ns; the median of the calls. */
 double hg_perf_median_ns(const struct hg_perf_sample *sample, uint64_t (*run)(void *ctx), void *ctx);
