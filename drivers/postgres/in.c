@@ -601,15 +601,17 @@ static void fatal_say(struct in *in)
 
 static void primary_gone_say(struct in *in)
 {
-    const char *more = "";
+    const char *remedy = hg_receive_remedy(in->primary.error);
     if (in->outcome == HG_RECEIVE_SLOT_BUSY) {
-        more = " (another helio-postgres or standby uses the slot, or the primary hasn't noticed the last "
-               "one's end)";
+        remedy = "another helio-postgres or standby uses the slot, or the primary hasn't noticed the last "
+                 "one's end";
     } else if (in->outcome == HG_RECEIVE_NO_FREE_SLOT) {
-        more = " (raise max_replication_slots or max_wal_senders, or drop a slot nobody uses)";
+        remedy = "raise max_replication_slots or max_wal_senders, or drop a slot nobody uses";
     }
-    hg_report_say(&in->report, HG_REPORT_PRIMARY_GONE, "%s: %s%s; trying again",
-                  hg_receive_outcome_name(in->outcome), in->primary.error, more);
+    bool known = remedy[0] != '\0';
+    hg_report_say(&in->report, HG_REPORT_PRIMARY_GONE, "%s: %s%s%s%s; trying again",
+                  hg_receive_outcome_name(in->outcome), in->primary.error, known ? " (" : "", remedy,
+                  known ? ")" : "");
 }
 
 /* Until the stream is attached again. False: the process ends with in->exit_code. */

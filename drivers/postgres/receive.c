@@ -205,6 +205,43 @@ enum hg_receive_outcome hg_receive_classify(const char *sqlstate, bool streaming
     return HG_RECEIVE_PRIMARY_ERROR;
 }
 
+const char *hg_receive_remedy(const char *text)
+{
+    static const struct {
+        const char *part;
+        const char *remedy;
+    } table[] = {
+        {"password authentication failed", "the role's password on the primary and the one in --primary's "
+                                           "passfile differ: correct the file, or "
+                                           "ALTER ROLE ... PASSWORD"},
+        {"no password supplied",
+         "give it in a file that --primary names by passfile=, of mode 0600, with a line "
+         "host:port:replication:user:password"},
+        {"pg_hba.conf rejects",
+         "put above that line of the primary's pg_hba.conf: hostssl replication <user> <our address>/32 "
+         "scram-sha-256; then reload it"},
+        {"no pg_hba.conf entry",
+         "add to the primary's pg_hba.conf: hostssl replication <user> <our address>/32 scram-sha-256; then "
+         "reload it, and connect with sslmode=verify-full"},
+        {"root certificate file",
+         "sslrootcert= in --primary must name the CA certificate that issued the primary's; keep "
+         "sslmode=verify-full"},
+        {"certificate verify failed",
+         "sslrootcert= in --primary must name the CA certificate that issued the primary's; if it does, the "
+         "primary's certificate may have expired"},
+        {"does not match host name", "host= must be a name in it (hostaddr= may give the address), or issue "
+                                     "the primary one for this name"},
+        {"server does not support SSL",
+         "set ssl = on, ssl_cert_file and ssl_key_file on the primary, and reload it"},
+    };
+    for (size_t i = 0; i < HG_COUNT(table); i++) {
+        if (strstr(text, table[i].part) != NULL) {
+            return table[i].remedy;
+        }
+    }
+    return "";
+}
+
 uint64_t hg_receive_backoff(uint64_t *backoff_ns)
 {
     *backoff_ns = *backoff_ns == 0 ? HG_RECEIVE_BACKOFF_FIRST_NS

@@ -117,6 +117,9 @@ uint64_t hg_receive_wake_ns(const struct hg_receive *receive, bool reading);
 
 /* What an SQLSTATE means here; `streaming`: it came in place of, or inside, the WAL stream. */
 enum hg_receive_outcome hg_receive_classify(const char *sqlstate, bool streaming);
+/* What to do about a connection that failed with this text of libpq or the server (in English: a failed
+ * connection has no SQLSTATE to go by); "" when the text says it all or isn't known. */
+const char *hg_receive_remedy(const char *text);
 
 /* 100 ms doubling to 5 s; *backoff_ns is 0 after success. Returns the delay to wait now. */
 uint64_t hg_receive_backoff(uint64_t *backoff_ns);

@@ -47,6 +47,7 @@ class Flow:
         self.primary.init(wal_segment_megabytes=segment_megabytes, archive=True, settings={
             "max_wal_size": "256MB", "min_wal_size": f"{5 * segment_megabytes}MB", "wal_sender_timeout": "10s",
             **(settings or {})})
+        self.primary_conninfo = self.primary.conninfo()
         self.out = scratch.directory("segments")
         self.backup = os.path.join(self.primary.root, "backup")
         self.writer = None
@@ -56,7 +57,7 @@ class Flow:
     # ---- processes ----------------------------------------------------------------------------------------------
 
     def start_in(self):
-        self.writer = self.origin.postgres_in(STREAM, self.primary.conninfo(), SLOT)
+        self.writer = self.origin.postgres_in(STREAM, self.primary_conninfo, SLOT)
 
     def start_out(self):
         self.reader = self.target.postgres_out(STREAM, self.out)

@@ -228,6 +228,27 @@ static void test_classify_and_backoff(void)
     }
 }
 
+static void test_remedy(void)
+{
+    static const struct {
+        const char *text, *part;
+    } cases[] = {
+        {"FATAL:  password authentication failed for user \"helio\"", "passfile"},
+        {"fe_sendauth: no password supplied", "0600"},
+        {"FATAL:  pg_hba.conf rejects replication connection for host \"::1\"", "above that line"},
+        {"FATAL:  no pg_hba.conf entry for replication connection from host", "hostssl replication"},
+        {"root certificate file \"x\" does not exist", "sslrootcert="},
+        {"SSL error: certificate verify failed", "sslrootcert="},
+        {"server certificate for \"a\" does not match host name \"b\"", "host="},
+        {"server does not support SSL, but SSL was required", "ssl = on"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        CU_ASSERT_PTR_NOT_NULL(strstr(hg_receive_remedy(cases[i].text), cases[i].part));
+    }
+    CU_ASSERT_STRING_EQUAL(hg_receive_remedy("Connection refused"), "");
+    CU_ASSERT_STRING_EQUAL(hg_receive_remedy(""), "");
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -240,6 +261,7 @@ int main(void)
     CU_add_test(suite, "status interval follows wal_sender_timeout", test_interval_follows_sender_timeout);
     CU_add_test(suite, "silence", test_silence);
     CU_add_test(suite, "errors and backoff", test_classify_and_backoff);
+    CU_add_test(suite, "remedies", test_remedy);
     CU_basic_run_tests();
     unsigned failures = CU_get_number_of_failures();
     CU_cleanup_registry();
