@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""TLS and SCRAM to the primary: a certificate and a CA made here, pg_hba.conf with `hostssl ... scram-sha-256` alone for
-our role, sslmode=verify-full and a password file. Everything that is commonly wrong with such a setup is wrong first:
-each must name the thing and the remedy, is tried again, and flows as soon as it is put right, nothing restarted."""
+"""TLS and SCRAM to the primary: a certificate and a CA made here, pg_hba.conf with `hostssl ... scram-sha-256` alone
+for our role, sslmode=verify-full and a password file. Everything that is commonly wrong with such a setup is wrong
+first: each must name the thing and the remedy, is tried again, and flows as soon as it is put right, nothing
+restarted."""
 import contextlib
 import os
 import re
@@ -111,15 +112,15 @@ class Test:
         return (
             ("no CA", lambda: os.unlink(self.root_certificate), "root.pem.*does not exist.*sslrootcert",
              root(self.ca[0])),
-            ("wrong CA", root(self.other_ca[0]), "certificate verify failed.*sslrootcert= in --primary must name the CA",
+            ("wrong CA", root(self.other_ca[0]), "certificate verify failed.*sslrootcert= in --primary must name",
              root(self.ca[0])),
-            ("wrong name", names("db1.example"), 'certificate for "db1.example".*does not match host name "localhost"'
+            ("wrong name", names("db1.example"), 'certificate for "db1.example".*not match host name "localhost"'
              ".*host= must be a name in it", names("localhost")),
             ("wrong password", password("wrong"), f'password authentication failed for user "{ROLE}".*pgpass'
              ".*ALTER ROLE", right),
             ("readable password file", password(self.password, 0o644), "no password supplied.*passfile.*0600", right),
             ("no line in pg_hba.conf", hba(""), f'no pg_hba.conf entry for replication .*"{ROLE}".*add to .*pg_hba.conf'
-             f".*hostssl replication <user>", hba(HBA_LINE)),
+             ".*hostssl replication <user>", hba(HBA_LINE)),
             ("refused in pg_hba.conf", hba(f"host replication {ROLE} all reject\n"), "pg_hba.conf rejects.*hostssl",
              hba(HBA_LINE)),
         )
