@@ -69,7 +69,7 @@ void hg_exchange_letter(struct hg_exchange *exchange, const struct hg_letter *le
         return;
     }
     if (letter->type == HG_LETTER_SPI_UNKNOWN) {
-        hg_handshake_spi_unknown(handshake, (uint32_t)letter->number, now_ns);
+        hg_handshake_spi_unknown(handshake, now_ns);
         return;
     }
     hg_assert(letter->type == HG_LETTER_HANDSHAKE_IN);

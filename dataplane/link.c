@@ -34,6 +34,22 @@ static void handshake_in(struct hg_link *link, const struct hg_encapsulation *ou
     }
 }
 
+/* We restarted, or the last message of the handshake is not here yet, or the sender does not know yet that
+ * the new keys work: housekeeping knows which. Ask, but not at line rate. */
+static void spi_unknown(struct hg_link *link, const struct hg_encapsulation *outer, uint32_t spi,
+                        uint64_t now_ns)
+{
+    int32_t peer = peer_of_address(link, outer->ip_source);
+    if (peer >= 0 && hg_peers_at(link->peers, (uint32_t)peer)->spi_replaced == spi)
+        link->counters.drop_spi_replaced++;
+    else
+        link->counters.drop_spi++;
+    if (peer >= 0 && now_ns - link->spi_told_ns[peer] >= HG_HANDSHAKE_HELLO_GAP_NS) {
+        link->spi_told_ns[peer] = now_ns;
+        link->spi_unknown(link->ctx, (uint32_t)peer);
+    }
+}
+
 static void data_in(struct hg_link *link, const struct hg_encapsulation *outer, const uint8_t *esp,
                     uint32_t bytes, uint64_t now_ns)
 {
@@ -41,14 +57,7 @@ static void data_in(struct hg_link *link, const struct hg_encapsulation *outer, 
     uint64_t packet_number;
     struct hg_peer_session *session = hg_peers_session_of_spi(link->peers, hg_esp_spi(esp, bytes));
     if (session == NULL) {
-        link->counters.drop_spi++;
-        /* We restarted, or never got the last message of the handshake: ask for keys, but not at line rate.
-         */
-        int32_t peer = peer_of_address(link, outer->ip_source);
-        if (peer >= 0 && now_ns - link->spi_told_ns[peer] >= HG_HANDSHAKE_HELLO_GAP_NS) {
-            link->spi_told_ns[peer] = now_ns;
-            link->spi_unknown(link->ctx, (uint32_t)peer, hg_esp_spi(esp, bytes));
-        }
+        spi_unknown(link, outer, hg_esp_spi(esp, bytes), now_ns);
         return;
     }
     enum hg_esp_reason reason =

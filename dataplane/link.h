@@ -19,6 +19,7 @@
     X(tx_data, "data packets sent")                                                                          \
     X(tx_handshake, "handshake messages sent")                                                               \
     X(drop_spi, "packets of an unknown SPI: the sender has keys that we don't; new ones are agreed on")      \
+    X(drop_spi_replaced, "packets under keys that newer ones replaced: their data comes again")              \
     X(drop_address, "packets to another IP address or UDP port")                                             \
     X(drop_source, "handshake messages from an address that is no peer")                                     \
     X(drop_handshake_size, "handshake messages longer than any")                                             \
@@ -42,7 +43,7 @@ struct hg_link {
     uint64_t spi_told_ns[HG_PEERS_MAX]; /* when an unknown SPI was last told to the key exchange */
     /* A handshake message of this peer; false = could not be taken. */
     bool (*handshake)(void *ctx, uint32_t peer, const uint8_t *message, uint32_t bytes);
-    void (*spi_unknown)(void *ctx, uint32_t peer, uint32_t spi);
+    void (*spi_unknown)(void *ctx, uint32_t peer);
     void *ctx;
     struct hg_packet waiting[HG_PORT_BURST_MAX]; /* sealed, refused by the port: they go first */
     uint32_t waiting_count;

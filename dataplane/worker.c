@@ -44,14 +44,13 @@ static void ask_rekey(void *ctx, uint32_t peer)
     (void)hg_mailbox_put(worker->config.outbox, &letter);
 }
 
-static void link_spi_unknown(void *ctx, uint32_t peer, uint32_t spi)
+static void link_spi_unknown(void *ctx, uint32_t peer)
 {
     struct hg_worker *worker = ctx;
     struct hg_letter letter;
     memset(&letter, 0, sizeof(letter));
     letter.type = HG_LETTER_SPI_UNKNOWN;
     letter.peer = peer;
-    letter.number = spi;
     (void)hg_mailbox_put(worker->config.outbox, &letter);
 }
 

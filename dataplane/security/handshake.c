@@ -221,8 +221,6 @@ static void exchange_finish(struct hg_handshake *hs, const struct hg_handshake_m
                             uint64_t now_ns)
 {
     hg_assert(reply->generation > hs->generation);
-    hs->spi_rx_before = hs->spi_rx;
-    hs->spi_rx = initiator ? hs->hello.spi : reply->spi;
     hs->generation = reply->generation;
     hs->established_ns = now_ns;
     hs->done_initiator = initiator;
@@ -476,8 +474,10 @@ int hg_handshake_tick(struct hg_handshake *hs, uint64_t now_ns, hg_handshake_ran
 
 void hg_handshake_restart(struct hg_handshake *hs, uint64_t now_ns)
 {
+    uint64_t answered_ns = hs->answer_pending ? hs->answer_begun_ns + HG_HANDSHAKE_OVERTAKE_NS : 0;
     if (hs->hello_pending) {
-        hs->hello_due_ns = hg_min_u64(hs->hello_due_ns, hs->hello_last_ns + HG_HANDSHAKE_HELLO_GAP_NS);
+        uint64_t again_ns = hg_max_u64(hs->hello_last_ns + HG_HANDSHAKE_HELLO_GAP_NS, answered_ns);
+        hs->hello_due_ns = hg_min_u64(hs->hello_due_ns, again_ns);
         return;
     }
     if (hs->hello_due_ns != HG_TIME_NEVER)
@@ -488,16 +488,13 @@ void hg_handshake_restart(struct hg_handshake *hs, uint64_t now_ns)
         quiet ? HG_HANDSHAKE_HELLO_GAP_NS : hg_min_u64(2 * hs->restart_gap_ns, HG_HANDSHAKE_HELLO_GAP_NS_MAX);
     hs->restart_last_ns = now_ns;
     uint64_t due_ns = hg_max_u64(now_ns, hs->established_ns + hs->restart_gap_ns);
-    if (hs->answer_pending)
-        due_ns = hg_max_u64(due_ns, hs->answer_begun_ns + HG_HANDSHAKE_OVERTAKE_NS);
-    hs->hello_due_ns = due_ns;
+    hs->hello_due_ns = hg_max_u64(due_ns, answered_ns);
 }
 
-void hg_handshake_spi_unknown(struct hg_handshake *hs, uint32_t spi, uint64_t now_ns)
+void hg_handshake_spi_unknown(struct hg_handshake *hs, uint64_t now_ns)
 {
-    if (spi == hs->spi_rx_before && now_ns < hs->established_ns + HG_HANDSHAKE_LATE_NS)
-        return;
-    hg_handshake_restart(hs, now_ns);
+    if (hs->generation == 0 || now_ns >= hs->established_ns + HG_HANDSHAKE_SETTLE_NS)
+        hg_handshake_restart(hs, now_ns);
 }
 
 uint64_t hg_handshake_deadline_ns(const struct hg_handshake *hs)

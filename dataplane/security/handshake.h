@@ -27,7 +27,7 @@
 #define HG_HANDSHAKE_PENDING_NS       (5 * HG_NS_PER_S) /* a REPLY waits this long for its CONFIRM */
 #define HG_HANDSHAKE_YIELD_NS         (1 * HG_NS_PER_S) /* our own HELLO waits for an exchange we answered */
 #define HG_HANDSHAKE_OVERTAKE_NS      (500 * HG_NS_PER_MS) /* data may come this long before its CONFIRM */
-#define HG_HANDSHAKE_LATE_NS          (2 * HG_NS_PER_S)    /* data of the pair before may come this late */
+#define HG_HANDSHAKE_SETTLE_NS        (2 * HG_NS_PER_S)    /* a new pair has this long to come into use */
 #define HG_HANDSHAKE_CONFIRM_REPEATS  4                    /* unasked, 250 ms apart and doubling */
 #define HG_HANDSHAKE_ANSWER_GAP_NS    (50 * HG_NS_PER_MS)  /* between answers to a peer, after a burst of */
 #define HG_HANDSHAKE_ANSWER_BURST     8
@@ -85,8 +85,6 @@ struct hg_handshake {
     uint8_t mac_key[HG_MAC_BYTES];
     uint32_t spi_next;   /* 0: none chosen yet */
     uint32_t generation; /* of the SA pair in use; 0: none */
-    uint32_t spi_rx;     /* of the SA pair in use */
-    uint32_t spi_rx_before;
 
     bool hello_pending; /* we are the initiator and wait for REPLY */
     bool hello_yielded; /* since it was last sent */
@@ -142,9 +140,11 @@ int hg_handshake_tick(struct hg_handshake *hs, uint64_t now_ns, hg_handshake_ran
 /* The key is nearly used up, or the peer seems to have forgotten us: begin anew, rate limited. Call it as
  * often as that happens; it only moves the next deadline. */
 void hg_handshake_restart(struct hg_handshake *hs, uint64_t now_ns);
-/* A packet came from this peer's address under an SPI of no SA that we hold: restarts, unless it is but a
- * late packet of the SA pair before this one. */
-void hg_handshake_spi_unknown(struct hg_handshake *hs, uint32_t spi, uint64_t now_ns);
+/* A packet came from this peer's address under an SPI of no SA that the worker holds: restarts, unless a new
+ * SA pair is just coming into use. Then it is data of the pair before, or of the new one while its keys are
+ * on their way to the worker, and asking again would only begin the same anew. Whoever sends goes on until it
+ * is heard, so an ask that is left out here comes again. */
+void hg_handshake_spi_unknown(struct hg_handshake *hs, uint64_t now_ns);
 uint64_t hg_handshake_deadline_ns(const struct hg_handshake *hs); /* HG_TIME_NEVER: none */
 bool hg_handshake_established(const struct hg_handshake *hs);
 const char *hg_handshake_state_text(const struct hg_handshake *hs); /* for people: "waiting for ..." */

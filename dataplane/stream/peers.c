@@ -206,8 +206,10 @@ static void peer_state_set(struct hg_peer *peer, uint32_t state, uint64_t now_ns
 static void session_promote(struct hg_peer_session *session, uint64_t now_ns)
 {
     struct hg_peer *peer = session->peer;
-    if (peer->current >= 0)
+    if (peer->current >= 0) {
+        peer->spi_replaced = hg_esp_sa_spi(peer->sessions[peer->current].sa_rx);
         session_close(&peer->sessions[peer->current]);
+    }
     peer->current = peer->next;
     peer->next = -1;
     memset(peer->streams, 0, peer->peers->config.streams_max * sizeof(peer->streams[0]));
@@ -263,7 +265,9 @@ static void peer_tick_session(struct hg_peer *peer, uint64_t now_ns)
         peer->pinged_ns = now_ns;
         hg_lane_ping(session->lane);
     }
-    bool wants_keys = peer->state == HG_PEER_DOWN || (hg_esp_wants_rekey(session->sa_tx) && peer->next < 0);
+    /* Keys that were just agreed on are on their way into use: others would take their place. */
+    bool settling = peer->next >= 0 && now_ns - peer->sessions[peer->next].since_ns < HG_PEER_SILENT_NS;
+    bool wants_keys = !settling && (peer->state == HG_PEER_DOWN || hg_esp_wants_rekey(session->sa_tx));
     if (wants_keys && now_ns - peer->rekey_asked_ns >= HG_PEER_REKEY_NS) {
         peer->rekey_asked_ns = now_ns; /* again and again: an ask may be lost on its way */
         peer->peers->config.rekey(peer->peers->config.ctx, peer->index);

@@ -95,8 +95,9 @@ struct hg_peer {
     uint64_t rekey_asked_ns;
     uint64_t handshakes_count;
     struct hg_peer_session sessions[HG_PEER_SESSIONS];
-    int32_t current; /* session that carries data, -1 = none */
-    int32_t next;    /* session waiting for its first packet, -1 = none */
+    int32_t current;       /* session that carries data, -1 = none */
+    int32_t next;          /* session waiting for its first packet, -1 = none */
+    uint32_t spi_replaced; /* under which the session before the current one received; 0 = none */
 
     struct hg_cursor cursor;
     bool read_corrupt;

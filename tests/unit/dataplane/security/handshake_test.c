@@ -152,7 +152,7 @@ static void data_deliver(uint32_t to, uint32_t spi)
     if (node->now.generation != 0 && node->now.spi_rx == spi)
         node->before.generation = 0;
     else if (node->before.generation == 0 || node->before.spi_rx != spi)
-        hg_handshake_spi_unknown(&node->hs, spi, now_ns);
+        hg_handshake_spi_unknown(&node->hs, now_ns);
 }
 
 static void data_send(uint32_t from)
