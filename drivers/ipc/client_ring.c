@@ -198,8 +198,14 @@ int hg_client_ring_append_peek(struct hg_client_ring *ring, struct hg_append_rec
         uint64_t used_bytes = ring->append_tail - ring->append_head;
         uint64_t place = ring->append_head & (ring->append_bytes - 1);
         uint64_t run_bytes = hg_min_u64(used_bytes, ring->append_bytes - place);
-        memset(record, 0, sizeof(*record));
-        memcpy(record, ring->append + place, run_bytes < sizeof(*record) ? 8 : sizeof(*record));
+        /* Two copies of constant size: one of either size is a string instruction, half the cost of a peek.
+         */
+        if (run_bytes >= sizeof(*record)) {
+            memcpy(record, ring->append + place, sizeof(*record));
+        } else {
+            memset(record, 0, sizeof(*record));
+            memcpy(record, ring->append + place, 8);
+        }
         atomic_signal_fence(memory_order_seq_cst); /* the compiler may not go back to the shared copy */
         if (record->bytes < 8 || record->bytes % HG_CLIENT_APPEND_ALIGN_BYTES != 0 ||
             record->bytes > run_bytes)
