@@ -156,15 +156,24 @@ static void worker_log_state(struct hg_worker *worker)
     }
 }
 
-/* Seals what is full or old; seals everything and closes the write when a write slot is free, so that an idle
- * stream waits for nothing and a busy log gathers. */
+/* Producers that have more than a turn takes would get a write and a flush for each turn's share. */
+static bool worker_gathers(const struct hg_worker *worker)
+{
+    return worker->taken.is_full && !worker->taken.is_blocked &&
+           hg_log_open_bytes(worker->log) < HG_WORKER_GATHER_BYTES &&
+           worker->now_ns - worker->closed_ns < HG_WORKER_GATHER_NS;
+}
+
+/* Seals what is full or old; seals everything and closes the write when a write slot is free and no producer
+ * has more at hand, so that an idle stream waits for nothing and a busy log gathers. */
 static bool worker_seal(struct hg_worker *worker)
 {
-    bool slot_free = hg_log_slot_free(worker->log);
-    bool did = hg_streams_has_open(worker->streams) &&
-               hg_streams_seal(worker->streams, slot_free, worker->now_ns) > 0;
-    if (slot_free && hg_log_wants_close(worker->log)) {
+    bool all = hg_log_slot_free(worker->log) && !worker_gathers(worker);
+    bool did =
+        hg_streams_has_open(worker->streams) && hg_streams_seal(worker->streams, all, worker->now_ns) > 0;
+    if (all && hg_log_wants_close(worker->log)) {
         hg_log_close_write(worker->log);
+        worker->closed_ns = worker->now_ns;
         did = true;
     }
     return did;
@@ -184,7 +193,7 @@ static void worker_pressure(struct hg_worker *worker)
 {
     struct hg_log_stats stats;
     hg_log_stats_get(worker->log, &stats);
-    bool pressed = worker->blocked && stats.segments_free <= stats.segments_kept;
+    bool pressed = worker->taken.is_blocked && stats.segments_free <= stats.segments_kept;
     if (pressed == worker->pressure_told)
         return;
     worker->pressure_told = pressed;
@@ -199,7 +208,7 @@ static void worker_timers(struct hg_worker *worker)
     worker->tick_ns = worker->now_ns;
     hg_peers_tick(worker->peers, worker->now_ns);
     /* A blocked producer waits for nothing but this. */
-    if (!worker->blocked && worker->now_ns - worker->retain_ns < HG_WORKER_RETAIN_NS)
+    if (!worker->taken.is_blocked && worker->now_ns - worker->retain_ns < HG_WORKER_RETAIN_NS)
         return;
     worker->retain_ns = worker->now_ns;
     hg_streams_retain(worker->streams, worker->now_ns);
@@ -210,7 +219,8 @@ static bool worker_run(struct hg_worker *worker, uint64_t *deadline_ns)
 {
     bool did = hg_link_receive(&worker->link, worker->now_ns) > 0;
     did |= worker_log(worker, deadline_ns);
-    did |= hg_clients_take(worker->clients, worker->now_ns, &worker->blocked);
+    worker->taken = hg_clients_take(worker->clients, worker->now_ns);
+    did |= worker->taken.bytes > 0;
     if (worker_seal(worker)) {
         uint64_t after_ns;
         /* To the device now, not a turn later. What this finds durable may leave in this turn, so the streams

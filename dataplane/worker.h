@@ -13,6 +13,8 @@
 #include "drivers/clock/clock.h"
 
 #define HG_WORKER_TICK_NS         (10 * HG_NS_PER_MS)
+#define HG_WORKER_GATHER_NS       HG_NS_PER_MS /* what producers in a hurry wait for company at most */
+#define HG_WORKER_GATHER_BYTES    (256u << 10) /* sealed: a write worth its flush */
 #define HG_WORKER_RETAIN_NS       (100 * HG_NS_PER_MS)
 #define HG_WORKER_LETTERS_TURN    16u
 #define HG_WORKER_STREAMS_MAX     HG_WIRE_ALIASES_MAX
@@ -54,7 +56,8 @@ struct hg_worker {
     struct hg_link link;
     int32_t client_of[HG_CLIENTS_MAX]; /* housekeeping's number -> index in clients, -1 = none */
     uint32_t number_of[HG_CLIENTS_MAX];
-    bool blocked; /* the log refused an append in this turn */
+    struct hg_clients_taken taken; /* in this turn */
+    uint64_t closed_ns;            /* when a write was last closed to let its entries go */
     bool pressure_told;
     struct hg_letter unsent; /* an answer that found the outbox full */
     bool unsent_used;

@@ -333,19 +333,20 @@ static uint64_t client_take(struct hg_clients *clients, struct hg_clients_entry 
     return bytes;
 }
 
-bool hg_clients_take(struct hg_clients *clients, uint64_t now_ns, bool *blocked)
+struct hg_clients_taken hg_clients_take(struct hg_clients *clients, uint64_t now_ns)
 {
-    uint64_t bytes = 0;
-    *blocked = false;
+    struct hg_clients_taken taken = {0};
     uint32_t first = clients->take_first < clients->bound ? clients->take_first : 0;
-    for (uint32_t i = 0; i < clients->bound && bytes < HG_CLIENTS_BYTES_TURN; i++) {
+    for (uint32_t i = 0; i < clients->bound && taken.bytes < HG_CLIENTS_BYTES_TURN; i++) {
         uint32_t index = first + i < clients->bound ? first + i : first + i - clients->bound;
         struct hg_clients_entry *client = &clients->table[index];
         if (client->used && !client->poisoned)
-            bytes += client_take(clients, client, HG_CLIENTS_BYTES_TURN - bytes, now_ns, blocked);
+            taken.bytes +=
+                client_take(clients, client, HG_CLIENTS_BYTES_TURN - taken.bytes, now_ns, &taken.is_blocked);
         clients->take_first = index + 1; /* who was left out is first in the next turn */
     }
-    return bytes > 0;
+    taken.is_full = taken.bytes >= HG_CLIENTS_BYTES_TURN;
+    return taken;
 }
 
 /* ---- positions ---- */

@@ -77,8 +77,13 @@ const struct hg_clients_entry *hg_clients_at(const struct hg_clients *clients,
                                              uint32_t client); /* NULL = unused */
 uint32_t hg_clients_bound(const struct hg_clients *clients);   /* above every index in use */
 
-/* Takes entries. Returns true when it took any; *blocked when the log takes nothing now. */
-bool hg_clients_take(struct hg_clients *clients, uint64_t now_ns, bool *blocked);
+/* What a turn took from the append rings. */
+struct hg_clients_taken {
+    uint64_t bytes;
+    bool is_full;    /* the turn's share was used up: more may wait in the rings */
+    bool is_blocked; /* the log takes nothing now */
+};
+struct hg_clients_taken hg_clients_take(struct hg_clients *clients, uint64_t now_ns);
 /* Delivers batches and errors. Returns true when it delivered any. */
 bool hg_clients_deliver(struct hg_clients *clients);
 /* Publishes what moved, then rings doorbells. Once a turn, last. */

@@ -123,6 +123,8 @@ uint64_t hg_log_commit(struct hg_log *log, uint32_t bytes);
 /* True when the worker should close the open write now rather than gather more: something is in it and a
  * write slot is free. */
 bool hg_log_wants_close(const struct hg_log *log);
+/* Bytes of batches in the open write, 0 without one. */
+uint32_t hg_log_open_bytes(const struct hg_log *log);
 /* True when a write that is closed now would go to the device at once. Fewer than HG_LOG_WRITES_GATHER_MAX
  * writes are in flight then; the hard limit of writes in flight may be higher, but gathering beyond it makes
  * better batches. */

@@ -199,6 +199,11 @@ uint64_t hg_log_commit_deadline_ns(const struct hg_log *log)
     return deadline_ns;
 }
 
+uint32_t hg_log_open_bytes(const struct hg_log *log)
+{
+    return log->open != NULL ? log->open->payload_bytes : 0;
+}
+
 bool hg_log_slot_free(const struct hg_log *log)
 {
     uint64_t covered = log->is_flushing ? log->flush_sequence : log->flushed_sequence;

@@ -3,7 +3,10 @@
  * Letters to a worker: what waits until the log is read back, what is answered meanwhile, whose box fills.
  */
 #include "dataplane/worker.h"
+#include "drivers/ipc/client_ring.h"
 #include "tests/unit/dataplane/stream/stream_node.h"
+
+#define PRODUCER_RING_BYTES (1u << 20)
 
 static struct stream_node node; /* its clock, disk and log; its own stream table is not used */
 static struct hg_worker *worker;
@@ -201,6 +204,90 @@ static void test_configuration_refused(void)
     teardown();
 }
 
+struct producer {
+    struct hg_client_ring ring;
+    struct hg_client_view view;
+    struct hg_client_answer answer;
+    void *memory;
+    uint64_t lsn;
+};
+
+static void producer_open(struct producer *producer)
+{
+    uint64_t bytes = hg_client_memory_bytes(PRODUCER_RING_BYTES, PRODUCER_RING_BYTES);
+    struct hg_client_attach attach = {.flags = HG_CLIENT_ATTACH_APPEND, .name = "one"};
+    memset(producer, 0, sizeof(*producer));
+    producer->lsn = 1;
+    producer->memory = aligned_alloc(4096, bytes);
+    memset(producer->memory, 0, bytes);
+    hg_client_ring_init(&producer->ring, producer->memory, PRODUCER_RING_BYTES, PRODUCER_RING_BYTES, 5, 1);
+    CU_ASSERT_EQUAL_FATAL(hg_client_view_init(&producer->view, producer->memory, bytes), 0);
+    int index = hg_clients_open(worker->clients, &producer->ring, 0, "test", 1, 0);
+    CU_ASSERT_FATAL(index >= 0);
+    hg_clients_attach(worker->clients, (uint32_t)index, &attach, &producer->answer);
+    CU_ASSERT_EQUAL_FATAL(producer->answer.code, 0);
+    hg_client_view_slot_attach(&producer->view, producer->answer.slot, producer->answer.attachment);
+}
+
+/* Up to `count` frames; fewer when the ring is full. */
+static void produce(struct producer *producer, int count)
+{
+    static const uint8_t data[8192];
+    struct hg_append_record record = {.slot = producer->answer.slot,
+                                      .attachment = producer->answer.attachment,
+                                      .span = 1,
+                                      .op = HG_OP_INSERT,
+                                      .data_bytes = sizeof(data)};
+    for (record.lsn = producer->lsn; count > 0; count--, record.lsn++)
+        if (hg_client_view_append(&producer->view, &record, NULL, data) != 0)
+            break;
+    producer->lsn = record.lsn;
+    hg_client_view_append_publish(&producer->view);
+}
+
+static uint64_t writes_count(void)
+{
+    struct hg_log_stats stats;
+    hg_log_stats_get(worker->log, &stats);
+    return stats.writes;
+}
+
+/* One write and one flush serve what a busy producer appends in a millisecond; who appends little waits for
+ * nobody. */
+static void test_gather(void)
+{
+    struct producer producer;
+    setup();
+    config_make();
+    turns(100);
+    put(HG_LETTER_CONFIG, config);
+    turns(5);
+    hg_streams_at(worker->streams, 0)->codec =
+        HG_CODEC_LZ4; /* zeros: neither bytes nor segments end a write */
+    producer_open(&producer);
+    turns(20); /* so that the last write is longer ago than any gathering */
+    uint64_t before = writes_count();
+    for (int i = 0; i < 5; i++) {
+        produce(&producer, 1);
+        turns(1);
+    }
+    CU_ASSERT_EQUAL(writes_count(), before + 5);
+    turns(20);
+    before = writes_count();
+    for (int i = 0; i < 40; i++) { /* 4 ms */
+        produce(&producer, INT32_MAX);
+        turns(1);
+        CU_ASSERT_TRUE(worker->taken.is_full);
+    }
+    CU_ASSERT(writes_count() - before >= 4 && writes_count() - before <= 5);
+    for (int i = 0; i < 10; i++)
+        turns(1);
+    CU_ASSERT_EQUAL(hg_log_open_bytes(worker->log), 0);
+    CU_ASSERT_EQUAL(hg_client_view_durable(&producer.view, producer.answer.slot), producer.lsn);
+    teardown();
+    free(producer.memory);
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -209,6 +296,7 @@ int main(void)
     CU_add_test(suite, "a full outbox", test_outbox_full);
     CU_add_test(suite, "a flood of handshakes", test_handshake_flood);
     CU_add_test(suite, "a configuration that is refused", test_configuration_refused);
+    CU_add_test(suite, "a busy producer's writes gather", test_gather);
     CU_basic_run_tests();
     return CU_get_number_of_failures() != 0;
 }
