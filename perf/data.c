@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "perf/data.h"
+#include "dataplane/wal/batch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,16 +12,18 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SEED               UINT64_C(0x68656c696f)
-#define GENERATED_BYTES    (64u << 20)
-#define PG_MESSAGE_BYTES   131072u
-#define PG_PAGE_BYTES      8192u
-#define HALF_FRAME_BYTES   200u
-#define HALF_PART_BYTES    50u /* of it: */
-#define HALF_NOVEL_BYTES   22u /* the rest is a word of the dictionary */
-#define HALF_WORD_BYTES    (HALF_PART_BYTES - HALF_NOVEL_BYTES)
-#define HALF_WORDS         64u
-#define RANDOM_FRAME_BYTES 8192u
+#define SEED                     UINT64_C(0x68656c696f)
+#define GENERATED_BYTES          (64u << 20)
+#define PG_MESSAGE_BYTES         131072u
+#define PG_PAGE_BYTES            8192u
+#define HALF_FRAME_BYTES         200u
+#define HALF_PART_BYTES          50u /* of it: */
+#define HALF_NOVEL_BYTES         22u /* the rest is a word of the dictionary */
+#define HALF_WORD_BYTES          (HALF_PART_BYTES - HALF_NOVEL_BYTES)
+#define HALF_WORDS               64u
+#define RANDOM_FRAME_BYTES       8192u
+#define FRAME_OVERHEAD_BYTES_MAX (sizeof(struct hg_frame_header) + HG_FRAME_ALIGN_BYTES)
+#define HLC_FIRST                (UINT64_C(1) << 60)
 
 /* splitmix64 */
 static uint64_t random_next(uint64_t *state)
@@ -168,6 +171,45 @@ uint64_t hg_perf_cpu_ns(void)
     struct timespec now;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
     return (uint64_t)now.tv_sec * HG_NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+static void batch_take(struct hg_perf_data *framed, const struct hg_batch_builder *builder)
+{
+    struct hg_perf_frame *frame = &framed->frames[framed->frame_count++];
+    frame->offset = framed->bytes_count;
+    frame->bytes = builder->raw_bytes;
+    framed->bytes_count += builder->raw_bytes;
+}
+
+void hg_perf_data_framed(const struct hg_perf_data *data, struct hg_perf_data *framed)
+{
+    struct hg_batch_builder builder;
+    uint64_t lsn = 1;
+    memset(framed, 0, sizeof(*framed));
+    framed->name = data->name;
+    framed->bytes =
+        malloc(data->bytes_count + data->frame_count * FRAME_OVERHEAD_BYTES_MAX + HG_FRAME_BYTES_MAX);
+    framed->frames = calloc(data->frame_count, sizeof(framed->frames[0]));
+    hg_assert(framed->bytes != NULL && framed->frames != NULL);
+    hg_batch_builder_init(&builder, framed->bytes, HG_FRAME_BYTES_MAX);
+    for (uint64_t i = 0; i < data->frame_count; i++) {
+        struct hg_frame frame = {.lsn = lsn,
+                                 .span =
+                                     data->kind == HG_STREAM_POSTGRES_PHYSICAL ? data->frames[i].bytes : 1,
+                                 .hlc = HLC_FIRST + i,
+                                 .op = HG_OP_INSERT,
+                                 .data_bytes = data->frames[i].bytes,
+                                 .data = data->bytes + data->frames[i].offset};
+        uint64_t bytes_next = builder.raw_bytes + frame.data_bytes + FRAME_OVERHEAD_BYTES_MAX;
+        if (builder.frame_count > 0 && bytes_next > HG_BATCH_RAW_BYTES_AIM) {
+            batch_take(framed, &builder);
+            hg_batch_builder_init(&builder, framed->bytes + framed->bytes_count, HG_FRAME_BYTES_MAX);
+        }
+        int rc = hg_batch_builder_add(&builder, &frame);
+        hg_assert(rc == 0);
+        lsn += frame.span;
+    }
+    batch_take(framed, &builder);
 }
 
 double hg_perf_lz4_bytes_per_s(const struct hg_perf_data *data, double seconds, double *ratio)

@@ -33,6 +33,9 @@ struct hg_perf_data {
  * Returns 0, or -errno with a sentence. */
 int hg_perf_data_load(struct hg_perf_data *data, const char *name, const char *wal, uint64_t bytes_max,
                       char *error, size_t error_bytes);
+/* The same frames as a batch holds them before it is compressed, with their headers; a "frame" of `framed` is
+ * a whole batch. The caller frees it. */
+void hg_perf_data_framed(const struct hg_perf_data *data, struct hg_perf_data *framed);
 void hg_perf_data_free(struct hg_perf_data *data);
 
 /* CPU time of this thread: what a single thread costs does not depend on what else runs. */
