@@ -11,8 +11,6 @@
 #include <time.h>
 #include <unistd.h>
 
-struct hg_client_listener hg_housekeeping_listener;
-
 /* ---- saying things ---- */
 
 void hg_housekeeping_say(struct hg_housekeeping *hk, uint32_t severity, const char *name, const char *text)
@@ -216,7 +214,7 @@ static void wait_for_news(struct hg_housekeeping *hk, uint64_t deadline_ns)
     struct pollfd fds[HG_HOUSEKEEPING_CONNECTIONS_MAX + 4];
     uint32_t who[HG_HOUSEKEEPING_CONNECTIONS_MAX + 4];
     uint32_t n = 0;
-    fds[n++] = (struct pollfd){.fd = hg_housekeeping_listener.socket, .events = POLLIN};
+    fds[n++] = (struct pollfd){.fd = hk->node->listener.socket, .events = POLLIN};
     fds[n++] = (struct pollfd){.fd = hk->node->housekeeping_eventfd, .events = POLLIN};
     fds[n++] = (struct pollfd){.fd = hg_control_ring_doorbell_fd(&hk->ring), .events = POLLIN};
     for (uint32_t i = 0; i < HG_HOUSEKEEPING_CONNECTIONS_MAX; i++)
@@ -251,7 +249,7 @@ int hg_housekeeping_listen(struct hg_node *node, char *error, size_t error_bytes
 {
     char path[HG_CONTROL_PATH_BYTES];
     snprintf(path, sizeof(path), "%s/%s", node->run_dir, HG_CLIENT_SOCKET_NAME);
-    int rc = hg_client_listener_open(&hg_housekeeping_listener, path, 0600);
+    int rc = hg_client_listener_open(&node->listener, path, 0600);
     if (rc == -EADDRINUSE)
         snprintf(error, error_bytes, "another dataplane runs in %s: give each its own --run directory",
                  node->run_dir);
@@ -300,6 +298,6 @@ void *hg_housekeeping_run(void *arg)
         hg_housekeeping_say(hk, HG_SEVERITY_CRITICAL, node->end_name, node->end_text);
     hg_exchange_wipe(&hk->exchange);
     hg_control_ring_close(&hk->ring);
-    hg_client_listener_close(&hg_housekeeping_listener);
+    hg_client_listener_close(&node->listener);
     return NULL;
 }

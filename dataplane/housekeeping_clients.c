@@ -10,8 +10,6 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-extern struct hg_client_listener hg_housekeeping_listener;
-
 static void connection_free(struct hg_connection *connection)
 {
     if (connection->socket >= 0)
@@ -45,7 +43,7 @@ static void connection_close(struct hg_housekeeping *hk, uint32_t i)
 void hg_housekeeping_accept(struct hg_housekeeping *hk)
 {
     for (;;) {
-        int socket = hg_client_listener_accept(&hg_housekeeping_listener);
+        int socket = hg_client_listener_accept(&hk->node->listener);
         if (socket < 0)
             return;
         uint32_t i = 0;

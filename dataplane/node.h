@@ -44,7 +44,8 @@ struct hg_node {
     struct hg_mailbox *to_worker;
     struct hg_mailbox *to_housekeeping;
     struct hg_start start;
-    int worker_eventfd; /* clients and housekeeping wake a sleeping worker */
+    struct hg_client_listener listener; /* <run>/dataplane.sock; housekeeping's once it runs */
+    int worker_eventfd;                 /* clients and housekeeping wake a sleeping worker */
     int housekeeping_eventfd;
     _Atomic bool housekeeping_sleeps;
     _Atomic bool stop;

@@ -208,15 +208,7 @@ void hg_peers_control_received(void *ctx, const struct hg_wire_control *frame)
         struct hg_wire_stream_durable durable;
         struct hg_wire_stream_close close;
     } copy;
-    static const uint16_t sizes[] = {
-        [HG_WIRE_STREAM_OPEN - HG_WIRE_CONTROL_FIRST] = sizeof(copy.open),
-        [HG_WIRE_STREAM_ANSWER - HG_WIRE_CONTROL_FIRST] = sizeof(copy.answer),
-        [HG_WIRE_STREAM_DURABLE - HG_WIRE_CONTROL_FIRST] = sizeof(copy.durable),
-        [HG_WIRE_STREAM_CLOSE - HG_WIRE_CONTROL_FIRST] = sizeof(copy.close),
-        [HG_WIRE_STREAM_REFUSE - HG_WIRE_CONTROL_FIRST] = sizeof(copy.close),
-    };
-    uint32_t kind = (uint32_t)frame->type - HG_WIRE_CONTROL_FIRST;
-    if (kind >= HG_COUNT(sizes) || frame->bytes != sizes[kind])
+    if (frame->bytes != hg_wire_control_bytes(frame->type))
         return; /* the lane counts frames of an unknown type or size */
     memcpy(&copy, frame, frame->bytes);
     switch (frame->type) {

@@ -228,18 +228,10 @@ static bool lane_data_received(struct hg_lane *lane, const uint8_t *at)
 
 static void lane_control_received(struct hg_lane *lane, const uint8_t *at)
 {
-    static const uint16_t sizes[] = {
-        [HG_WIRE_STREAM_OPEN - HG_WIRE_CONTROL_FIRST] = sizeof(struct hg_wire_stream_open),
-        [HG_WIRE_STREAM_ANSWER - HG_WIRE_CONTROL_FIRST] = sizeof(struct hg_wire_stream_answer),
-        [HG_WIRE_STREAM_DURABLE - HG_WIRE_CONTROL_FIRST] = sizeof(struct hg_wire_stream_durable),
-        [HG_WIRE_STREAM_CLOSE - HG_WIRE_CONTROL_FIRST] = sizeof(struct hg_wire_stream_close),
-        [HG_WIRE_STREAM_REFUSE - HG_WIRE_CONTROL_FIRST] = sizeof(struct hg_wire_stream_close),
-    };
     uint8_t frame[HG_WIRE_CONTROL_BYTES_MAX] __attribute__((aligned(8)));
     struct hg_wire_control control;
     memcpy(&control, at, sizeof(control));
-    uint32_t kind = control.type - HG_WIRE_CONTROL_FIRST;
-    if (kind >= HG_COUNT(sizes) || control.bytes != sizes[kind]) {
+    if (control.bytes != hg_wire_control_bytes(control.type)) {
         lane->stats.drop_control++;
         return;
     }

@@ -162,4 +162,22 @@ struct hg_wire_stream_close {
 };
 static_assert(sizeof(struct hg_wire_stream_close) == 16, "stream close");
 
+/* The size of a control frame of this type; 0 = no such type. */
+static inline uint16_t hg_wire_control_bytes(uint8_t type)
+{
+    switch (type) {
+    case HG_WIRE_STREAM_OPEN:
+        return sizeof(struct hg_wire_stream_open);
+    case HG_WIRE_STREAM_ANSWER:
+        return sizeof(struct hg_wire_stream_answer);
+    case HG_WIRE_STREAM_DURABLE:
+        return sizeof(struct hg_wire_stream_durable);
+    case HG_WIRE_STREAM_CLOSE:
+    case HG_WIRE_STREAM_REFUSE:
+        return sizeof(struct hg_wire_stream_close);
+    default:
+        return 0;
+    }
+}
+
 #endif

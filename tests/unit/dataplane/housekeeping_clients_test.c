@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 /* What housekeeping.c gives to its other files. */
-struct hg_client_listener hg_housekeeping_listener;
 static struct hg_letter letters[64];
 static uint32_t letter_count;
 static bool box_full;

@@ -661,6 +661,20 @@ static void test_alias_beyond_our_streams(void)
     sites_free();
 }
 
+/* The OPEN by which a peer of `region` offers the stream of this id. */
+static struct hg_wire_stream_open open_of(uint32_t alias, uint64_t id, uint16_t kind, uint16_t region)
+{
+    return (struct hg_wire_stream_open){.control = {.type = HG_WIRE_STREAM_OPEN,
+                                                    .bytes = hg_wire_control_bytes(HG_WIRE_STREAM_OPEN),
+                                                    .alias = alias},
+                                        .stream = id,
+                                        .incarnation = 1,
+                                        .epoch = 1,
+                                        .lsn_begin = 1,
+                                        .kind = kind,
+                                        .region = region};
+}
+
 /* Only a peer of the stream's region of origin may send it. */
 static void test_open_from_another_region(void)
 {
@@ -669,14 +683,7 @@ static void test_open_from_another_region(void)
     configure(a, "one", 11, KV, 1);
     configure(b, "third", 31, KV, 3);
     run(30 * HG_NS_PER_MS);
-    struct hg_wire_stream_open open = {
-        .control = {.type = HG_WIRE_STREAM_OPEN, .bytes = sizeof(open), .alias = 3},
-        .stream = 31,
-        .incarnation = 1,
-        .epoch = 1,
-        .lsn_begin = 1,
-        .kind = KV,
-        .region = 3};
+    struct hg_wire_stream_open open = open_of(3, 31, KV, 3);
     memset(open.name, 'x', sizeof(open.name)); /* not terminated */
     CU_ASSERT_EQUAL(say(a, &open.control), 0);
     CU_ASSERT_EQUAL(peer_of(b)->aliases[3].slot, -1);
@@ -694,14 +701,7 @@ static void test_alias_opened_twice(void)
     configure(b, "one", 11, KV, 1);
     configure(b, "two", 12, KV, 1);
     run(30 * HG_NS_PER_MS);
-    struct hg_wire_stream_open open = {
-        .control = {.type = HG_WIRE_STREAM_OPEN, .bytes = sizeof(open), .alias = 9},
-        .stream = 11,
-        .incarnation = 1,
-        .epoch = 1,
-        .lsn_begin = 1,
-        .kind = KV,
-        .region = 1};
+    struct hg_wire_stream_open open = open_of(9, 11, KV, 1);
     CU_ASSERT_EQUAL(say(a, &open.control), 0);
     CU_ASSERT_EQUAL(peer_of(b)->aliases[9].slot, 0);
     open.stream = 12;
@@ -744,10 +744,7 @@ static void test_hostile_frames(void)
     append(a, 0, 1, 100);
     run(30 * HG_NS_PER_MS);
     for (uint32_t i = 0; i < 5 * HG_COUNT(aliases); i++) {
-        static const uint16_t sizes[] = {
-            sizeof(struct hg_wire_stream_open), sizeof(struct hg_wire_stream_answer),
-            sizeof(struct hg_wire_stream_durable), sizeof(struct hg_wire_stream_close),
-            sizeof(struct hg_wire_stream_close)};
+        uint8_t type = (uint8_t)(HG_WIRE_CONTROL_FIRST + i % 5);
         union {
             struct hg_wire_control control;
             struct hg_wire_stream_open open;
@@ -755,12 +752,11 @@ static void test_hostile_frames(void)
         } frame;
         for (int fill = 0; fill < 3; fill++) {
             memset(&frame, fill == 0 ? 0 : fill == 1 ? 0xff : 0x55, sizeof(frame));
-            frame.control = (struct hg_wire_control){.type = (uint8_t)(HG_WIRE_CONTROL_FIRST + i % 5),
-                                                     .bytes = sizes[i % 5],
-                                                     .alias = aliases[i / 5]};
+            frame.control = (struct hg_wire_control){
+                .type = type, .bytes = hg_wire_control_bytes(type), .alias = aliases[i / 5]};
             (void)say(a, &frame.control);
             (void)say(b, &frame.control);
-            if (i % 5 != 0)
+            if (type != HG_WIRE_STREAM_OPEN)
                 continue;
             frame.open.stream = i % 2 == 0 ? 11 : 13;
             frame.open.kind = i % 2 == 0 ? KV : PHYSICAL;
