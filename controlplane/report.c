@@ -97,7 +97,7 @@ json_t *hg_report_ports(const struct hg_control_config *config, const struct hg_
 static json_t *peer_report(const struct hg_control_config *config, const struct hg_control_status *status,
                            const struct hg_status_peer *peer)
 {
-    static const char *const states[] = {"down", "handshake", "up"};
+    static const char *const states[] = {"down", "handshake", "up", "removed"};
     json_t *object = json_object();
     int wanted = hg_config_peer_find(config, peer->name);
     char boot[24];
@@ -137,7 +137,8 @@ json_t *hg_report_peers(const struct hg_control_config *config, const struct hg_
     json_t *array = json_array();
 
     for (uint32_t i = 0; i < status->peer_count; i++)
-        json_array_append_new(array, peer_report(config, status, &status->peers[i]));
+        if (status->peers[i].state != HG_PEER_REMOVED)
+            json_array_append_new(array, peer_report(config, status, &status->peers[i]));
     for (uint32_t i = 0; i < config->peer_count; i++) {
         bool there = false;
 

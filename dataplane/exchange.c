@@ -18,18 +18,36 @@ void hg_exchange_wipe(struct hg_exchange *exchange)
     memset(exchange->used, 0, sizeof(exchange->used));
 }
 
-void hg_exchange_peer(struct hg_exchange *exchange, uint32_t peer, const struct hg_handshake_config *config,
+bool hg_exchange_peer(struct hg_exchange *exchange, uint32_t peer, const struct hg_handshake_config *config,
                       uint64_t now_ns)
 {
     hg_assert(peer < HG_CONTROL_PEERS_MAX);
-    if (exchange->used[peer])
-        return;
+    if (exchange->used[peer]) {
+        struct hg_letter changed;
+        if (CRYPTO_memcmp(exchange->handshakes[peer].config.psk, config->psk, sizeof(config->psk)) == 0)
+            return true;
+        memset(&changed, 0, sizeof(changed));
+        changed.type = HG_LETTER_KEY_CHANGED;
+        changed.peer = peer;
+        if (!hg_mailbox_put(exchange->to_worker, &changed))
+            return false;
+        hg_handshake_wipe(&exchange->handshakes[peer]);
+    }
     exchange->used[peer] = true;
     exchange->peer_count = (uint32_t)hg_max_u64(exchange->peer_count, peer + 1);
     struct hg_handshake_config own = *config;
     own.spi_top = (uint8_t)(peer + 1); /* SPIs of different peers never collide */
     hg_handshake_init(&exchange->handshakes[peer], &own, now_ns);
     OPENSSL_cleanse(&own, sizeof(own));
+    return true;
+}
+
+void hg_exchange_peer_end(struct hg_exchange *exchange, uint32_t peer)
+{
+    hg_assert(peer < HG_CONTROL_PEERS_MAX);
+    if (exchange->used[peer])
+        hg_handshake_wipe(&exchange->handshakes[peer]);
+    exchange->used[peer] = false;
 }
 
 static uint64_t exchange_random(void *ctx)

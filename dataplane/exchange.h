@@ -20,9 +20,13 @@ struct hg_exchange {
 };
 
 void hg_exchange_init(struct hg_exchange *exchange, struct hg_clock *clock, struct hg_mailbox *to_worker);
-/* Begins agreeing with a peer (its index in the worker). A peer that is known already keeps its exchange. */
-void hg_exchange_peer(struct hg_exchange *exchange, uint32_t peer, const struct hg_handshake_config *config,
+/* Begins agreeing with a peer (its index in the worker). A peer that is known already keeps its exchange, or
+ * begins anew when its pre-shared key is another one, which the worker is told.
+ * False: the worker's mailbox is full and all is as it was; ask again. */
+bool hg_exchange_peer(struct hg_exchange *exchange, uint32_t peer, const struct hg_handshake_config *config,
                       uint64_t now_ns);
+/* Ends it; its keys are wiped. */
+void hg_exchange_peer_end(struct hg_exchange *exchange, uint32_t peer);
 /* HANDSHAKE_IN, REKEY and SPI_UNKNOWN. */
 void hg_exchange_letter(struct hg_exchange *exchange, const struct hg_letter *letter, uint64_t now_ns);
 /* Timers. Returns when to call again. */

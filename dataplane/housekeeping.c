@@ -288,6 +288,7 @@ void *hg_housekeeping_run(void *arg)
         hg_housekeeping_control(hk);
         uint64_t deadline_ns = hg_exchange_tick(&hk->exchange, hk->now_ns);
         hg_housekeeping_connections_tick(hk);
+        hg_housekeeping_keys_tick(hk);
         port_maintain(hk);
         control_socket_check(hk);
         status_tick(hk);

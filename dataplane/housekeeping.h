@@ -13,12 +13,15 @@
 #include "drivers/ipc/control_socket.h"
 #include "drivers/net/port_dpdk.h"
 
+#include <sys/stat.h>
+
 #define HG_HOUSEKEEPING_CONNECTIONS_MAX HG_CONTROL_CLIENTS_MAX
 #define HG_HOUSEKEEPING_STATUS_NS       (100 * HG_NS_PER_MS)
 #define HG_HOUSEKEEPING_PORT_NS         (10 * HG_NS_PER_MS)
 #define HG_HOUSEKEEPING_SLEEP_NS_MAX    (5 * HG_NS_PER_MS)
 #define HG_HOUSEKEEPING_HELLO_NS_MAX    (5 * HG_NS_PER_S) /* a connection that says nothing is closed */
 #define HG_HOUSEKEEPING_REFUSALS_MAX    8
+#define HG_HOUSEKEEPING_KEYS_NS         HG_NS_PER_S /* between two looks at the key files */
 #define HG_HOUSEKEEPING_START_AGAIN_NS  HG_NS_PER_S /* a log that could not be opened is tried again */
 
 struct hg_connection {
@@ -34,6 +37,13 @@ struct hg_connection {
     struct hg_client_ring ring;
     int memfd;
     int doorbell;
+};
+
+/* The file of a peer's pre-shared key, as it was when it was last read. */
+struct hg_key_file {
+    bool configured;
+    struct hg_config_peer peer;
+    struct stat stat; /* zero: it was not there */
 };
 
 struct hg_housekeeping {
@@ -72,6 +82,8 @@ struct hg_housekeeping {
     uint64_t port_maintain_ns;
     uint32_t peer_count; /* in the worker's order */
     uint64_t peer_nodes[HG_CONTROL_PEERS_MAX];
+    struct hg_key_file key_files[HG_CONTROL_PEERS_MAX];
+    uint64_t keys_ns; /* when they were last looked at */
     char peer_problems[HG_CONTROL_PEERS_MAX][HG_CONTROL_TEXT_BYTES];
 
     /* status page: lent to the worker while status_lent */
@@ -93,6 +105,16 @@ void hg_housekeeping_config_done(struct hg_housekeeping *hk, const struct hg_let
 void hg_housekeeping_command_done(struct hg_housekeeping *hk, const struct hg_letter *letter);
 void hg_housekeeping_start_poll(struct hg_housekeeping *hk);  /* whether the log was opened */
 void hg_housekeeping_start_saved(struct hg_housekeeping *hk); /* from node.state, without a control plane */
+
+/* An error that stands in the way of the configuration; once in the same words. */
+void hg_housekeeping_refusal(struct hg_housekeeping *hk, const char *name, const char *text);
+
+/* housekeeping_keys.c: pre-shared keys of peers */
+/* Begins and ends key agreement as the applied configuration wants it. Returns NULL, or the peer whose key
+ * can't be read, *problem says why. */
+const struct hg_config_peer *hg_housekeeping_keys_apply(struct hg_housekeeping *hk, const char **problem);
+/* Looks now and then whether a key file is another one. */
+void hg_housekeeping_keys_tick(struct hg_housekeeping *hk);
 
 /* housekeeping_clients.c */
 void hg_housekeeping_accept(struct hg_housekeeping *hk);

@@ -4,10 +4,8 @@
  * order, and ends in one RESULT that says what went wrong first. What can be applied is applied all the same.
  */
 #include "dataplane/housekeeping.h"
-#include "drivers/psk/psk.h"
 
 #include <errno.h>
-#include <openssl/crypto.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -23,8 +21,7 @@ apply_problem(struct hg_housekeeping *hk, int code, const char *format, ...)
     va_end(list);
 }
 
-/* An error that stands in the way of the configuration; once in the same words. */
-static void refusal_say(struct hg_housekeeping *hk, const char *name, const char *text)
+void hg_housekeeping_refusal(struct hg_housekeeping *hk, const char *name, const char *text)
 {
     for (uint32_t i = 0; i < hk->refusal_count; i++)
         if (strncmp(hk->refusals[i], text, sizeof(hk->refusals[i]) - 1) == 0)
@@ -106,7 +103,7 @@ void hg_housekeeping_start_poll(struct hg_housekeeping *hk)
          */
         hk->start_again_ns = hk->now_ns + HG_HOUSEKEEPING_START_AGAIN_NS;
         hk->starting = false;
-        refusal_say(hk, "log_refused", error);
+        hg_housekeeping_refusal(hk, "log_refused", error);
         apply_problem(hk, -EINVAL, "%s", error);
     }
     if (hk->apply_waits_start) {
@@ -145,7 +142,7 @@ static void apply_port(struct hg_housekeeping *hk)
     hk->port_config = *wanted;
     if (port == NULL) {
         apply_problem(hk, -ENODEV, "%s", hk->port_problem);
-        refusal_say(hk, "port_refused", hk->port_problem);
+        hg_housekeeping_refusal(hk, "port_refused", hk->port_problem);
         return;
     }
     hk->port_problem[0] = '\0';
@@ -160,42 +157,6 @@ static void apply_port(struct hg_housekeeping *hk)
         return;
     }
     hk->port = port;
-}
-
-/* ---- peers' keys ---- */
-
-/* The worker numbers peers in the order in which it first hears of them; so do we. */
-static int32_t peer_number(struct hg_housekeeping *hk, uint64_t node)
-{
-    for (uint32_t i = 0; i < hk->peer_count; i++)
-        if (hk->peer_nodes[i] == node)
-            return (int32_t)i;
-    if (hk->peer_count == HG_CONTROL_PEERS_MAX)
-        return -1;
-    hk->peer_nodes[hk->peer_count] = node;
-    return (int32_t)hk->peer_count++;
-}
-
-static void apply_peer_key(struct hg_housekeeping *hk, const struct hg_config_peer *peer, uint32_t number)
-{
-    struct hg_handshake_config config;
-    char *problem = hk->peer_problems[number];
-    if (hk->exchange.used[number])
-        return;
-    memset(&config, 0, sizeof(config));
-    config.cluster = hk->identity.cluster;
-    config.node_local = hk->identity.node;
-    config.node_remote = peer->node;
-    config.boot_local = hk->node->boot;
-    config.workers_local = 1;
-    if (hg_psk_load(peer->psk_path, config.psk, problem, HG_CONTROL_TEXT_BYTES) == 0) {
-        problem[0] = '\0';
-        hg_exchange_peer(&hk->exchange, number, &config, hk->now_ns);
-    } else {
-        apply_problem(hk, -EACCES, "peer %s: %s", peer->name, problem);
-        refusal_say(hk, "peer_key_refused", problem);
-    }
-    OPENSSL_cleanse(&config, sizeof(config));
 }
 
 /* ---- APPLY ---- */
@@ -234,11 +195,10 @@ static void apply_rest(struct hg_housekeeping *hk)
 
 void hg_housekeeping_config_done(struct hg_housekeeping *hk, const struct hg_letter *letter)
 {
-    for (uint32_t i = 0; i < hk->applied->peer_count; i++) {
-        int32_t number = peer_number(hk, hk->applied->peers[i].node);
-        if (number >= 0)
-            apply_peer_key(hk, &hk->applied->peers[i], (uint32_t)number);
-    }
+    const char *problem = NULL;
+    const struct hg_config_peer *peer = hg_housekeeping_keys_apply(hk, &problem);
+    if (peer != NULL)
+        apply_problem(hk, -EACCES, "peer %s: %s", peer->name, problem);
     if (letter->code != 0)
         apply_problem(hk, letter->code, "%.*s", (int)sizeof(letter->body.text) - 1, letter->body.text);
     apply_finish(hk, hk->apply_code, hk->apply_text);

@@ -11,12 +11,19 @@ void hg_link_init(struct hg_link *link, struct hg_peers *peers)
 
 /* ---- receiving ---- */
 
+/* A removed peer's only when no other has its address now. */
 static int32_t peer_of_address(const struct hg_link *link, uint32_t address)
 {
-    for (uint32_t i = 0; i < hg_peers_count(link->peers); i++)
-        if (ntohl(hg_peers_at(link->peers, i)->address) == address)
+    int32_t found = -1;
+    for (uint32_t i = 0; i < hg_peers_count(link->peers); i++) {
+        const struct hg_peer *peer = hg_peers_at(link->peers, i);
+        if (ntohl(peer->address) != address)
+            continue;
+        if (!peer->removed)
             return (int32_t)i;
-    return -1;
+        found = (int32_t)i;
+    }
+    return found;
 }
 
 static void handshake_in(struct hg_link *link, const struct hg_encapsulation *outer, const uint8_t *message,
@@ -25,6 +32,8 @@ static void handshake_in(struct hg_link *link, const struct hg_encapsulation *ou
     int32_t peer = peer_of_address(link, outer->ip_source);
     if (peer < 0) {
         link->counters.drop_source++;
+    } else if (hg_peers_at(link->peers, (uint32_t)peer)->removed) {
+        link->counters.drop_peer_removed++;
     } else if (bytes > HG_HANDSHAKE_BYTES_MAX) {
         link->counters.drop_handshake_size++;
     } else if (!link->handshake(link->ctx, (uint32_t)peer, message, bytes)) {
@@ -40,6 +49,10 @@ static void spi_unknown(struct hg_link *link, const struct hg_encapsulation *out
                         uint64_t now_ns)
 {
     int32_t peer = peer_of_address(link, outer->ip_source);
+    if (peer >= 0 && hg_peers_at(link->peers, (uint32_t)peer)->removed) {
+        link->counters.drop_peer_removed++;
+        return;
+    }
     if (peer >= 0 && hg_peers_at(link->peers, (uint32_t)peer)->spi_replaced == spi)
         link->counters.drop_spi_replaced++;
     else
@@ -222,7 +235,8 @@ uint32_t hg_link_transmit(struct hg_link *link, uint64_t now_ns)
 void hg_link_handshake_send(struct hg_link *link, uint32_t peer, const uint8_t *message, uint32_t bytes)
 {
     struct hg_packet packet;
-    if (link->port == NULL || !link->port->link_up || !waiting_out(link))
+    if (hg_peers_at(link->peers, peer)->removed || link->port == NULL || !link->port->link_up ||
+        !waiting_out(link))
         return; /* lost as on the link; the handshake retries */
     if (!spare_take(link, &packet))
         return;

@@ -19,6 +19,7 @@
     X(tx_data, "data packets sent")                                                                          \
     X(tx_handshake, "handshake messages sent")                                                               \
     X(drop_spi, "packets of an unknown SPI: the sender has keys that we don't; new ones are agreed on")      \
+    X(drop_peer_removed, "packets of a peer that the configuration no longer has")                           \
     X(drop_spi_replaced, "packets under keys that newer ones replaced: their data comes again")              \
     X(drop_address, "packets to another IP address or UDP port")                                             \
     X(drop_source, "handshake messages from an address that is no peer")                                     \

@@ -13,6 +13,7 @@
 #include "drivers/ipc/control_state.h"
 
 #include <stdatomic.h>
+#include <string.h>
 
 #define HG_MAILBOX_LETTERS 256u /* power of two */
 
@@ -33,6 +34,7 @@ enum hg_letter_type {
     HG_LETTER_PORT,          /* `pointer`: struct hg_port, ready to be polled; `number`: its IPv4 address */
     HG_LETTER_HANDSHAKE_OUT, /* send this message to the peer */
     HG_LETTER_KEYS,          /* agreed with this peer */
+    HG_LETTER_KEY_CHANGED,   /* the pre-shared key of this peer is another one */
     HG_LETTER_CLIENT_OPEN,   /* `pointer`: struct hg_client_ring, lent until CLIENT_CLOSED; `number`: its
                                 doorbell */
     HG_LETTER_CLIENT_ATTACH,
@@ -85,13 +87,15 @@ static inline bool hg_mailbox_put(struct hg_mailbox *box, const struct hg_letter
     return true;
 }
 
-/* Reader. Returns false when it is empty. */
+/* Reader. Returns false when it is empty. Leaves nothing behind in the box: it may have been keys. */
 static inline bool hg_mailbox_take(struct hg_mailbox *box, struct hg_letter *letter)
 {
     uint64_t head = atomic_load_explicit(&box->head, memory_order_relaxed);
     if (head == atomic_load_explicit(&box->tail, memory_order_acquire))
         return false;
-    *letter = box->letters[head & (HG_MAILBOX_LETTERS - 1)];
+    struct hg_letter *place = &box->letters[head & (HG_MAILBOX_LETTERS - 1)];
+    *letter = *place;
+    explicit_bzero(place, sizeof(*place));
     atomic_store_explicit(&box->head, head + 1, memory_order_release);
     return true;
 }

@@ -50,6 +50,7 @@ static int config_apply(struct hg_worker *worker, const struct hg_control_config
 {
     int result = 0;
     text[0] = '\0';
+    hg_peers_configure_begin(worker->peers);
     for (uint32_t i = 0; i < config->peer_count; i++) {
         const struct hg_config_peer *peer = &config->peers[i];
         int rc = hg_peers_configure(worker->peers, peer, mtu_of(config, peer), worker->now_ns);
@@ -66,6 +67,7 @@ static int config_apply(struct hg_worker *worker, const struct hg_control_config
                      peer->name, HG_PEER_MTU_BYTES_MIN, HG_PEER_MTU_BYTES_MAX,
                      (unsigned long long)(HG_PEER_RECEIVE_BYTES_MAX >> 20));
     }
+    hg_peers_configure_end(worker->peers, worker->now_ns);
     hg_streams_configure_begin(worker->streams);
     for (uint32_t i = 0; i < config->stream_count; i++) {
         struct hg_config_stream stream = config->streams[i];
@@ -175,6 +177,10 @@ static void letter_handle(struct hg_worker *worker, struct hg_letter *letter)
     case HG_LETTER_KEYS:
         if (letter->peer < hg_peers_count(worker->peers))
             hg_peers_keys(worker->peers, letter->peer, &letter->body.keys, worker->now_ns);
+        break;
+    case HG_LETTER_KEY_CHANGED:
+        if (letter->peer < hg_peers_count(worker->peers))
+            hg_peers_key_changed(worker->peers, letter->peer, worker->now_ns);
         break;
     case HG_LETTER_CLIENT_OPEN:
         letter_client_open(worker, letter);

@@ -19,6 +19,13 @@
     X(peer_up, INFO, "peer $s is up under key generation $a")                                                \
     X(peer_down, WARNING, "peer $s has been silent for $a ms; its WAL is kept here until it returns")        \
     X(peer_keys, INFO, "peer $s agreed on new keys, generation $a")                                          \
+    X(peer_removed, WARNING, "peer $s is not configured any more: its session is ended, its keys are wiped") \
+    X(peer_key_changed, INFO,                                                                                \
+      "the shared key of peer $s is another one: both sides agree under it; the present session lasts $a s " \
+      "more at most, so give the other side the same key")                                                   \
+    X(peer_key_over, WARNING,                                                                                \
+      "the session of peer $s under its former shared key is ended: the other side has not yet the same "    \
+      "key")                                                                                                 \
     X(stream_new, INFO, "stream $s is configured, id $a")                                                    \
     X(stream_gone, WARNING,                                                                                  \
       "stream $s, id $a, is not configured any more: it is not sent or taken, and the log may forget it")    \

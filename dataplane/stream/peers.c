@@ -41,6 +41,7 @@ static void session_close(struct hg_peer_session *session)
     hg_esp_sa_wipe(session->sa_tx);
     hg_esp_sa_wipe(session->sa_rx);
     session->live = false;
+    session->end_ns = 0;
 }
 
 static void peer_memory_give_back(struct hg_peer *peer)
@@ -109,6 +110,7 @@ static int peer_begin(struct hg_peer *peer, uint64_t receive_bytes_max, uint64_t
     if (!peer_memory_take(peer))
         return -ENOMEM;
     peer->used = true;
+    peer->removed = false;
     peer->state = HG_PEER_HANDSHAKE;
     peer->state_since_ns = now_ns;
     return 0;
@@ -123,6 +125,7 @@ int hg_peers_configure(struct hg_peers *peers, const struct hg_config_peer *conf
     if (index < 0)
         index = (int32_t)peers->count++;
     struct hg_peer *peer = &peers->table[index];
+    peer->configuration = peers->configuration;
     snprintf(peer->name, sizeof(peer->name), "%.*s", HG_NAME_BYTES - 1, config->name);
     peer->node = config->node;
     peer->region = config->region;
@@ -139,6 +142,40 @@ int hg_peers_configure(struct hg_peers *peers, const struct hg_config_peer *conf
         if (peer->sessions[i].live)
             hg_lane_rate_set(peer->sessions[i].lane, peer->rate_bytes_per_s);
     return index;
+}
+
+static void peer_state_set(struct hg_peer *peer, uint32_t state, uint64_t now_ns)
+{
+    peer->state = state;
+    peer->state_since_ns = now_ns;
+}
+
+static void peer_remove(struct hg_peer *peer, uint64_t now_ns)
+{
+    for (uint32_t i = 0; i < HG_PEER_SESSIONS; i++)
+        session_close(&peer->sessions[i]);
+    peer_memory_give_back(peer);
+    peer->current = -1;
+    peer->next = -1;
+    peer->spi_replaced = 0;
+    peer->used = false;
+    peer->removed = true;
+    peer_state_set(peer, HG_PEER_REMOVED, now_ns);
+    hg_event_put(peer->peers->config.events, HG_EVENT_peer_removed, peer->name, 0, 0);
+}
+
+void hg_peers_configure_begin(struct hg_peers *peers)
+{
+    peers->configuration++;
+}
+
+void hg_peers_configure_end(struct hg_peers *peers, uint64_t now_ns)
+{
+    for (uint32_t i = 0; i < peers->count; i++) {
+        struct hg_peer *peer = &peers->table[i];
+        if (peer->configuration != peers->configuration && !peer->removed)
+            peer_remove(peer, now_ns);
+    }
 }
 
 int32_t hg_peers_find(const struct hg_peers *peers, uint64_t node)
@@ -186,6 +223,18 @@ void hg_peers_keys(struct hg_peers *peers, uint32_t index, const struct hg_hands
     hg_event_put(peers->config.events, HG_EVENT_peer_keys, peer->name, keys->generation, 0);
 }
 
+void hg_peers_key_changed(struct hg_peers *peers, uint32_t index, uint64_t now_ns)
+{
+    struct hg_peer *peer = hg_peers_at(peers, index);
+    if (peer->next >= 0)
+        session_close(&peer->sessions[peer->next]);
+    peer->next = -1;
+    if (peer->current >= 0)
+        peer->sessions[peer->current].end_ns = now_ns + HG_PEER_KEY_GRACE_NS;
+    hg_event_put(peers->config.events, HG_EVENT_peer_key_changed, peer->name,
+                 peer->current >= 0 ? HG_PEER_KEY_GRACE_NS / HG_NS_PER_S : 0, 0);
+}
+
 struct hg_peer_session *hg_peers_session_of_spi(struct hg_peers *peers, uint32_t spi)
 {
     for (uint32_t i = 0; i < peers->count; i++)
@@ -195,12 +244,6 @@ struct hg_peer_session *hg_peers_session_of_spi(struct hg_peers *peers, uint32_t
                 return session;
         }
     return NULL;
-}
-
-static void peer_state_set(struct hg_peer *peer, uint32_t state, uint64_t now_ns)
-{
-    peer->state = state;
-    peer->state_since_ns = now_ns;
 }
 
 static void session_promote(struct hg_peer_session *session, uint64_t now_ns)
@@ -279,7 +322,16 @@ static void peer_tick_session(struct hg_peer *peer, uint64_t now_ns)
 void hg_peers_tick(struct hg_peers *peers, uint64_t now_ns)
 {
     peers->now_ns = now_ns;
-    for (uint32_t i = 0; i < peers->count; i++)
-        if (peers->table[i].current >= 0)
-            peer_tick_session(&peers->table[i], now_ns);
+    for (uint32_t i = 0; i < peers->count; i++) {
+        struct hg_peer *peer = &peers->table[i];
+        uint64_t end_ns = peer->current >= 0 ? peer->sessions[peer->current].end_ns : 0;
+        if (end_ns != 0 && now_ns >= end_ns) {
+            session_close(&peer->sessions[peer->current]);
+            peer->current = -1;
+            peer_state_set(peer, HG_PEER_HANDSHAKE, now_ns);
+            hg_event_put(peers->config.events, HG_EVENT_peer_key_over, peer->name, 0, 0);
+        }
+        if (peer->current >= 0)
+            peer_tick_session(peer, now_ns);
+    }
 }

@@ -20,9 +20,10 @@
 #define HG_PEER_SESSIONS              2u
 #define HG_PEER_PING_NS               (500 * HG_NS_PER_MS)
 #define HG_PEER_SILENT_NS             (3 * HG_NS_PER_S)
-#define HG_PEER_REKEY_NS              HG_NS_PER_S       /* between two asks for new keys */
-#define HG_PEER_OPEN_RETRY_NS         HG_NS_PER_S       /* no answer to an OPEN */
-#define HG_PEER_REFUSED_RETRY_NS      (5 * HG_NS_PER_S) /* refused: the other side may be configured later */
+#define HG_PEER_REKEY_NS              HG_NS_PER_S        /* between two asks for new keys */
+#define HG_PEER_KEY_GRACE_NS          (60 * HG_NS_PER_S) /* a session outlives its pre-shared key by this */
+#define HG_PEER_OPEN_RETRY_NS         HG_NS_PER_S        /* no answer to an OPEN */
+#define HG_PEER_REFUSED_RETRY_NS      (5 * HG_NS_PER_S)  /* refused: the other side may be configured later */
 #define HG_PEER_RECEIVE_BYTES_DEFAULT (32u << 20)
 #define HG_PEER_RECEIVE_BYTES_MAX     (UINT64_C(16) << 30)
 #define HG_PEER_MTU_BYTES_MIN         576u
@@ -68,6 +69,7 @@ struct hg_peer_session {
     struct hg_peer *peer;
     bool live;
     uint64_t since_ns;
+    uint64_t end_ns; /* its pre-shared key was replaced: it ends then at the latest; 0 = no such time */
     uint32_t generation;
     uint64_t boot_remote;
     struct hg_lane *lane;
@@ -79,7 +81,9 @@ struct hg_peer_session {
 struct hg_peer {
     struct hg_peers *peers;
     uint32_t index;
-    bool used; /* has memory for its sessions */
+    bool used;              /* has memory for its sessions */
+    bool removed;           /* not configured any more: keeps its number and nothing else */
+    uint64_t configuration; /* the newest one that named it */
     char name[HG_NAME_BYTES];
     uint64_t node;
     uint16_t region;
@@ -132,6 +136,11 @@ void hg_peers_free(struct hg_peers *peers);
  * two the peer has its index all the same, for the key exchange counts peers too, but no sessions. */
 int hg_peers_configure(struct hg_peers *peers, const struct hg_config_peer *config, uint32_t mtu_bytes,
                        uint64_t now_ns);
+/* Around the hg_peers_configure of one whole configuration: a peer that it does not name is removed. Its
+ * sessions end, their keys are wiped, its memory is given back; it keeps its number. Named again, it begins
+ * anew. */
+void hg_peers_configure_begin(struct hg_peers *peers);
+void hg_peers_configure_end(struct hg_peers *peers, uint64_t now_ns);
 int32_t hg_peers_find(const struct hg_peers *peers, uint64_t node);
 struct hg_peer *hg_peers_at(struct hg_peers *peers, uint32_t index);
 uint32_t hg_peers_count(const struct hg_peers *peers);
@@ -139,6 +148,11 @@ uint32_t hg_peers_count(const struct hg_peers *peers);
 /* New keys: a second session that takes over with its first packet. */
 void hg_peers_keys(struct hg_peers *peers, uint32_t index, const struct hg_handshake_keys *keys,
                    uint64_t now_ns);
+
+/* The peer's pre-shared key is another one. Keys of the former one that wait for their first packet are
+ * dropped; a session in use goes on until new keys replace it, so that both sides can be changed one after
+ * the other, but for HG_PEER_KEY_GRACE_NS at most. */
+void hg_peers_key_changed(struct hg_peers *peers, uint32_t index, uint64_t now_ns);
 
 /* The session whose receiving SA has this SPI, or NULL. */
 struct hg_peer_session *hg_peers_session_of_spi(struct hg_peers *peers, uint32_t spi);

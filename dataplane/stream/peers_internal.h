@@ -10,7 +10,8 @@
 struct hg_peers {
     struct hg_peers_config config;
     uint32_t count;
-    uint64_t now_ns; /* of the call we are in, for the lane's callbacks */
+    uint64_t configuration; /* counts them */
+    uint64_t now_ns;        /* of the call we are in, for the lane's callbacks */
     struct hg_peer table[HG_PEERS_MAX];
 };
 

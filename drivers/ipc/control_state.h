@@ -108,7 +108,9 @@ struct hg_status_port {
     char problem[HG_CONTROL_TEXT_BYTES]; /* why it is not open; empty = fine */
 };
 
-enum hg_peer_state { HG_PEER_DOWN, HG_PEER_HANDSHAKE, HG_PEER_UP };
+/* REMOVED: the configuration no longer has it; its number stays taken, for packets that still come from it.
+ */
+enum hg_peer_state { HG_PEER_DOWN, HG_PEER_HANDSHAKE, HG_PEER_UP, HG_PEER_REMOVED };
 
 struct hg_status_peer {
     char name[HG_CONTROL_NAME_BYTES];

@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Keys of two real nodes: one agreement a start, whoever starts and whatever the other one was doing."""
+"""Keys of two real nodes: one agreement a start, whoever starts and whatever the other one was doing; another shared
+key and a removed peer take effect in a running dataplane."""
+import os
+import secrets
 import time
 
 from cluster import Failed, Scratch, wait_until
-from regions import Pair
+from regions import Pair, write
 
 WATCH_SECONDS = 3  # agreements that are too many come within one
 
@@ -13,8 +16,14 @@ def handshakes(region, other):
     return (region.peer(other) or {}).get("handshakes", 0)
 
 
+def drops(region):
+    shown = region.show() or {"drops": []}
+    return {f"{drop['where']} {drop['name']}": drop["count"] for drop in shown["drops"]}
+
+
 class Test:
     def __init__(self, scratch):
+        self.scratch = scratch
         self.pair = Pair(scratch, rtt_ms=40, loss_percent=0, log_size="256m")
 
     def agreed(self, wanted, what):
@@ -47,10 +56,44 @@ class Test:
         self.agreed((2, 1), "b starts again after a silence")
 
 
+    def another_key(self):
+        """The file that both sides read is replaced."""
+        path = os.path.join(self.scratch.path, "link.key")
+        write(path + ".new", secrets.token_hex(32) + "\n", 0o600)
+        os.rename(path + ".new", path)
+        self.agreed((3, 2), "another shared key")
+        for region in (self.pair.a, self.pair.b):
+            region.dataplane.wait_line("peer_key_changed", 5)
+            if region.dataplane.find("peer_key_over"):
+                raise Failed("the session was ended though both sides had the new key")
+
+    def peer_removed(self):
+        """A new configuration without the peer, and one with it again."""
+        a, b = self.pair.a, self.pair.b
+        with open(a.config, encoding="utf-8") as file:
+            lines = file.readlines()
+        write(a.config, "".join(line for line in lines if "peer add b" not in line and "replicate" not in line))
+        a.controlplane.terminate()
+        a.start_controlplane()
+        a.dataplane.wait_line("peer_removed.*peer b", 20)
+        wait_until(lambda: drops(a).get("link drop_peer_removed"), 20, "its packets are dropped by name")
+        if a.peer("b"):
+            raise Failed(f"a still shows {a.peer('b')}")
+        wait_until(lambda: b.peer("a")["state"] == "down", 20, "b finds that a is silent")
+        write(a.config, "".join(lines))
+        a.controlplane.terminate()
+        a.start_controlplane()
+        a.wait_up("b", 30)
+        b.wait_up("a", 30)
+        print("peer removed and back: up again", flush=True)
+
+
 def main():
     with Scratch() as scratch:
         test = Test(scratch)
         test.starts()
+        test.another_key()
+        test.peer_removed()
 
 
 if __name__ == "__main__":

@@ -266,7 +266,7 @@ static void keys_begin(struct sim_node *node)
         config.boot_local = node->boot;
         config.workers_local = 1;
         memset(config.psk, 0x5a, sizeof(config.psk));
-        hg_exchange_peer(&node->exchange, i, &config, hg_sim_local_ns(node, node->world->now_ns));
+        (void)hg_exchange_peer(&node->exchange, i, &config, hg_sim_local_ns(node, node->world->now_ns));
     }
 }
 

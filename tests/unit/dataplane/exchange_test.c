@@ -8,7 +8,7 @@ static struct hg_exchange sides[2];
 static struct hg_clock clock_here;
 static uint64_t random_state, now_ns;
 static struct hg_handshake_keys keys[2];
-static uint32_t keys_count[2];
+static uint32_t keys_count[2], keys_changed_count;
 
 static uint64_t random_here(struct hg_clock *clock)
 {
@@ -17,7 +17,9 @@ static uint64_t random_here(struct hg_clock *clock)
     return random_state;
 }
 
-static void side_start(uint32_t i)
+static uint8_t psk_first[2];
+
+static bool side_key(uint32_t i)
 {
     struct hg_handshake_config config;
     memset(&config, 0, sizeof(config));
@@ -26,15 +28,23 @@ static void side_start(uint32_t i)
     config.node_remote = 2 - i;
     config.boot_local = random_here(NULL);
     config.workers_local = 1;
+    config.psk[0] = psk_first[i];
+    return hg_exchange_peer(&sides[i], 0, &config, now_ns);
+}
+
+static void side_start(uint32_t i)
+{
     keys_count[i] = 0;
     memset(&boxes[i], 0, sizeof(boxes[i]));
     hg_exchange_init(&sides[i], &clock_here, &boxes[i]);
-    hg_exchange_peer(&sides[i], 0, &config, now_ns);
+    CU_ASSERT_TRUE(side_key(i));
 }
 
 static void begin(void)
 {
     random_state = 1;
+    memset(psk_first, 0, sizeof(psk_first));
+    keys_changed_count = 0;
     now_ns = HG_NS_PER_S;
     clock_here.random_u64 = random_here;
     side_start(0);
@@ -54,6 +64,9 @@ static void run(uint64_t span_ns)
                     keys_count[i]++;
                     continue;
                 }
+                keys_changed_count += letter.type == HG_LETTER_KEY_CHANGED;
+                if (letter.type == HG_LETTER_KEY_CHANGED)
+                    continue;
                 CU_ASSERT_EQUAL_FATAL(letter.type, HG_LETTER_HANDSHAKE_OUT);
                 letter.type = HG_LETTER_HANDSHAKE_IN;
                 hg_exchange_letter(&sides[1 - i], &letter, now_ns);
@@ -123,6 +136,56 @@ static void test_rekey(void)
     letter.peer = 5; /* nobody */
     hg_exchange_letter(&sides[0], &letter, now_ns);
     run(3 * HG_NS_PER_S);
+    CU_ASSERT_EQUAL(keys_count[0], 2);
+    CU_ASSERT_EQUAL(keys_count[1], 2);
+}
+
+/* Another key is a new exchange, and the same one is none. While the sides differ nothing is agreed on. */
+static void test_another_key(void)
+{
+    struct hg_letter filler = {.type = HG_LETTER_KEY_CHANGED};
+    begin();
+    run(3 * HG_NS_PER_S);
+    CU_ASSERT_TRUE(side_key(0));
+    CU_ASSERT_TRUE(hg_mailbox_empty(&boxes[0]));
+    psk_first[0] = psk_first[1] = 9;
+    while (hg_mailbox_put(&boxes[0], &filler))
+        ;
+    CU_ASSERT_FALSE(side_key(0));
+    CU_ASSERT_TRUE(hg_handshake_established(&sides[0].handshakes[0]));
+    run(HG_NS_PER_MS);
+    keys_changed_count = 0;
+    CU_ASSERT_TRUE(side_key(0));
+    run(10 * HG_NS_PER_S);
+    CU_ASSERT_EQUAL(keys_changed_count, 1);
+    CU_ASSERT_EQUAL(keys_count[0], 1);
+    CU_ASSERT(sides[1].handshakes[0].counters.drop_mac > 0);
+    struct hg_handshake_keys before = keys[0];
+    CU_ASSERT_TRUE(side_key(1));
+    run(5 * HG_NS_PER_S);
+    CU_ASSERT_EQUAL(keys_changed_count, 2);
+    CU_ASSERT_EQUAL(keys_count[0], 2);
+    CU_ASSERT_EQUAL(keys_count[1], 2);
+    CU_ASSERT_EQUAL(memcmp(keys[0].key_tx, keys[1].key_rx, sizeof(keys[0].key_tx)), 0);
+    CU_ASSERT_NOT_EQUAL(memcmp(keys[0].key_tx, before.key_tx, sizeof(before.key_tx)), 0);
+}
+
+/* Ended: nothing of the key is left, and nothing is said or heard. */
+static void test_ended(void)
+{
+    static const struct hg_handshake zeros;
+    begin();
+    run(3 * HG_NS_PER_S);
+    hg_exchange_peer_end(&sides[0], 0);
+    CU_ASSERT_EQUAL(memcmp(&sides[0].handshakes[0], &zeros, sizeof(zeros)), 0);
+    for (int i = 0; i < 3; i++) {
+        spi_unknown(1);
+        run(3 * HG_NS_PER_S);
+    }
+    CU_ASSERT_EQUAL(keys_count[0], 1);
+    CU_ASSERT_EQUAL(keys_count[1], 1);
+    CU_ASSERT_TRUE(side_key(0));
+    run(5 * HG_NS_PER_S);
     CU_ASSERT_EQUAL(keys_count[0], 2);
     CU_ASSERT_EQUAL(keys_count[1], 2);
 }
@@ -363,6 +426,8 @@ int main(void)
     CU_add_test(suite, "an unknown SPI asks for keys", test_unknown_spi_asks_for_keys);
     CU_add_test(suite, "a late packet of the pair before does not", test_late_packet_of_the_pair_before);
     CU_add_test(suite, "asked for new keys", test_rekey);
+    CU_add_test(suite, "another pre-shared key", test_another_key);
+    CU_add_test(suite, "an exchange that is ended", test_ended);
     CU_add_test(suite, "one agreement a start", test_one_agreement_a_start);
     CU_add_test(suite, "agreed in the end", test_agreed_in_the_end);
     CU_add_test(suite, "keys that find no room", test_keys_that_find_no_room);

@@ -335,6 +335,35 @@ static void test_spi_replaced(void)
     teardown();
 }
 
+/* Not configured any more: what it goes on sending is dropped under a name and prompts nothing; named again
+ * it is a peer like any other. */
+static void test_peer_removed(void)
+{
+    uint8_t message[10] = {1};
+    setup();
+    keys(a, 1000, 1001);
+    keys(b, 1001, 1000);
+    turns(20);
+    b->node.now_ns = HG_NS_PER_S;
+    hg_peers_configure_begin(b->peers);
+    hg_peers_configure_end(b->peers, b->node.now_ns);
+    CU_ASSERT_PTR_NULL(hg_peers_session_of_spi(b->peers, 1000));
+    CU_ASSERT_PTR_NULL(hg_peers_session_of_spi(b->peers, 1001));
+    hg_lane_ping(hg_peers_at(a->peers, 0)->sessions[0].lane);
+    hg_link_transmit(&a->link, a->node.now_ns);
+    hg_link_handshake_send(&a->link, 0, message, sizeof(message));
+    uint32_t heard = b->handshakes, received = hg_link_receive(&b->link, b->node.now_ns);
+    CU_ASSERT_EQUAL(received, 2);
+    CU_ASSERT_EQUAL(b->link.counters.drop_peer_removed, 2);
+    CU_ASSERT_EQUAL(b->link.counters.drop_spi, 0);
+    CU_ASSERT_EQUAL(b->spi_unknowns, 0);
+    CU_ASSERT_EQUAL(b->handshakes, heard);
+    hg_link_handshake_send(&b->link, 0, message, sizeof(message)); /* it was on its way to the worker */
+    CU_ASSERT_EQUAL(b->link.counters.tx_handshake, 0);
+    CU_ASSERT_EQUAL(hg_link_transmit(&b->link, b->node.now_ns), 0);
+    teardown();
+}
+
 /* Any bytes, at any length, and true packets with any byte changed. */
 static void test_garbage(void)
 {
@@ -385,6 +414,7 @@ int main(void)
     CU_add_test(suite, "a busy port", test_busy_port);
     CU_add_test(suite, "an unknown SPI", test_spi_unknown);
     CU_add_test(suite, "an SPI that was replaced", test_spi_replaced);
+    CU_add_test(suite, "a peer that was removed", test_peer_removed);
     CU_add_test(suite, "garbage", test_garbage);
     CU_basic_run_tests();
     return CU_get_number_of_failures() != 0;

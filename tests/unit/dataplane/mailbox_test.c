@@ -58,6 +58,8 @@ static void test_bounded(void)
         CU_ASSERT_TRUE(letter_is(&letter, taken++));
     CU_ASSERT_EQUAL(taken, put);
     CU_ASSERT_TRUE(hg_mailbox_empty(box));
+    for (uint32_t i = 0; i < sizeof(box->letters); i++) /* what was keys is gone */
+        CU_ASSERT_EQUAL_FATAL(((const uint8_t *)box->letters)[i], 0);
     free(box);
 }
 

@@ -770,6 +770,76 @@ static void test_hostile_frames(void)
 
 /* ---- configuration ---- */
 
+/* Removed and named again: its memory comes and goes, its number stays, and data flows as from a new peer. */
+static void test_peer_removed(void)
+{
+    sites_make();
+    keys();
+    uint32_t slot = configure(a, "one", 11, KV, 1);
+    configure(b, "one", 11, KV, 1);
+    append(a, slot, 3, 100);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(stream(b, 0)->lsn_durable, 4);
+    keys_one(a, 2000, 2001); /* and others wait */
+    hg_peers_configure_begin(a->peers);
+    hg_peers_configure_end(a->peers, a->node.now_ns);
+    struct hg_peer *peer = peer_of(a);
+    CU_ASSERT_EQUAL(a->node.events[HG_EVENT_peer_removed], 1);
+    CU_ASSERT_EQUAL(peer->state, HG_PEER_REMOVED);
+    CU_ASSERT_EQUAL(peer->current, -1);
+    CU_ASSERT_EQUAL(peer->next, -1);
+    for (uint32_t i = 0; i < HG_PEER_SESSIONS; i++) {
+        CU_ASSERT_FALSE(peer->sessions[i].live);
+        CU_ASSERT_PTR_NULL(peer->sessions[i].memory);
+    }
+    CU_ASSERT_PTR_NULL(hg_peers_session_of_spi(a->peers, 2001));
+    struct hg_handshake_keys late = {.generation = 9, .spi_tx = 2002, .spi_rx = 2003};
+    hg_peers_keys(a->peers, 0, &late, a->node.now_ns); /* were on their way */
+    CU_ASSERT_PTR_NULL(hg_peers_session_of_spi(a->peers, 2003));
+    append(a, slot, 2, 100);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(stream(b, 0)->lsn_durable, 4);
+    hg_peers_configure_begin(a->peers);
+    hg_peers_configure_end(a->peers, a->node.now_ns);
+    CU_ASSERT_EQUAL(a->node.events[HG_EVENT_peer_removed], 1); /* said once */
+    struct hg_config_peer config = peer_config(2);
+    hg_peers_configure_begin(a->peers);
+    CU_ASSERT_EQUAL(hg_peers_configure(a->peers, &config, 1500, a->node.now_ns), 0);
+    hg_peers_configure_end(a->peers, a->node.now_ns);
+    keys();
+    run(100 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(peer->state, HG_PEER_UP);
+    CU_ASSERT_EQUAL(stream(b, 0)->lsn_durable, 6);
+    sites_free();
+}
+
+/* Another pre-shared key: the session goes on until new keys take over, or its time is up. */
+static void test_pre_shared_key_changed(void)
+{
+    sites_make();
+    keys();
+    run(30 * HG_NS_PER_MS);
+    keys_one(a, 2000, 2001); /* of the former key: never to be used */
+    hg_peers_key_changed(a->peers, 0, a->node.now_ns);
+    CU_ASSERT_EQUAL(a->node.events[HG_EVENT_peer_key_changed], 1);
+    CU_ASSERT_PTR_NULL(hg_peers_session_of_spi(a->peers, 2001));
+    CU_ASSERT_EQUAL(peer_of(a)->state, HG_PEER_UP);
+    keys();
+    run(30 * HG_NS_PER_MS);
+    CU_ASSERT(peer_of(a)->current >= 0 && peer_of(a)->sessions[peer_of(a)->current].end_ns == 0);
+    hg_peers_key_changed(a->peers, 0, a->node.now_ns);
+    hg_peers_tick(a->peers, a->node.now_ns + HG_PEER_KEY_GRACE_NS - 1);
+    CU_ASSERT(peer_of(a)->current >= 0);
+    hg_peers_tick(a->peers, a->node.now_ns + HG_PEER_KEY_GRACE_NS);
+    CU_ASSERT_EQUAL(peer_of(a)->current, -1);
+    CU_ASSERT_EQUAL(peer_of(a)->state, HG_PEER_HANDSHAKE);
+    CU_ASSERT_EQUAL(a->node.events[HG_EVENT_peer_key_over], 1);
+    keys();
+    run(30 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(peer_of(a)->state, HG_PEER_UP);
+    sites_free();
+}
+
 static void test_peers_that_can_not_be(void)
 {
     sites_make();
@@ -819,6 +889,8 @@ int main(void)
     CU_add_test(suite, "durable beyond what there is", test_durable_beyond_what_there_is);
     CU_add_test(suite, "hostile frames", test_hostile_frames);
     CU_add_test(suite, "peers that can not be", test_peers_that_can_not_be);
+    CU_add_test(suite, "a peer that was removed", test_peer_removed);
+    CU_add_test(suite, "another pre-shared key", test_pre_shared_key_changed);
     CU_basic_run_tests();
     return CU_get_number_of_failures() != 0;
 }
