@@ -241,7 +241,7 @@ class Test:
         flow.primary_stops()
 
 
-WRITE_FAILS = "(write of sequence|header ring copy of write) \\d+: Input/output error; nothing after it was acknowledged"
+WRITE_FAILS = "(write of sequence|header ring copy of write) \\d+: Input/output error; nothing after it was ackno"
 FLUSH_FAILS = "flush after write \\d+: Input/output error; writes after \\d+ are not acknowledged"
 CASES = {
     "write": (lambda scratch: LimitedDevice(scratch, "write", False), lambda test: test.write_fails(WRITE_FAILS)),
