@@ -13,7 +13,7 @@
 
 /* ---- saying things ---- */
 
-void hg_housekeeping_say(struct hg_housekeeping *hk, uint32_t severity, const char *name, const char *text)
+static void say(struct hg_housekeeping *hk, uint32_t severity, const char *name, const char *text)
 {
     static const char *const severities[] = {"info", "warning", "error", "critical"};
     struct timespec now;
@@ -36,6 +36,24 @@ void hg_housekeeping_say(struct hg_housekeeping *hk, uint32_t severity, const ch
         hk->events_unsent++;
     else
         hg_control_ring_doorbell(&hk->ring);
+}
+
+void hg_housekeeping_say(struct hg_housekeeping *hk, uint32_t severity, const char *name, const char *text)
+{
+    char more[HG_CONTROL_TEXT_BYTES];
+    uint32_t suppressed, i = 0;
+    while (hk->kinds[i].name != NULL && strcmp(hk->kinds[i].name, name) != 0)
+        hg_assert(++i < HG_HOUSEKEEPING_KINDS_MAX);
+    hk->kinds[i].name = name;
+    if (!hg_event_limit_take(&hk->kinds[i].limit, hk->now_ns, &suppressed)) {
+        hk->events_suppressed++;
+        return;
+    }
+    if (suppressed > 0) {
+        snprintf(more, sizeof(more), "%.140s (and %u more like it were not shown)", text, suppressed);
+        text = more;
+    }
+    say(hk, severity, name, text);
 }
 
 bool hg_housekeeping_put(struct hg_housekeeping *hk, const struct hg_letter *letter)
@@ -76,6 +94,16 @@ static void status_port(struct hg_housekeeping *hk, struct hg_control_status *st
     out->reconnects = stats.reconnects;
 }
 
+static void status_drop(struct hg_control_status *status, const char *where, const char *name, uint64_t count)
+{
+    if (count == 0 || status->drop_count == HG_CONTROL_DROPS_MAX)
+        return;
+    struct hg_status_drop *drop = &status->drops[status->drop_count++];
+    snprintf(drop->where, sizeof(drop->where), "%s", where);
+    snprintf(drop->name, sizeof(drop->name), "%s", name);
+    drop->count = count;
+}
+
 static void status_handshake_drops(struct hg_housekeeping *hk, struct hg_control_status *status)
 {
     for (uint32_t i = 0; i < hk->exchange.peer_count && i < status->peer_count; i++) {
@@ -104,6 +132,8 @@ static void status_publish(struct hg_housekeeping *hk)
         status->realtime_ns = hk->node->clock->realtime_ns(hk->node->clock);
     status_port(hk, status);
     status_handshake_drops(hk, status);
+    status_drop(status, "clients", "accept_failed", hk->accept_failed_count);
+    status_drop(status, "housekeeping", "events_suppressed", hk->events_suppressed);
     if (status->log_count > 0) {
         struct hg_status_log *log = &status->logs[0];
         log->id = hk->log.id;
@@ -140,7 +170,7 @@ static void letter_event(struct hg_housekeeping *hk, const struct hg_event *even
 {
     char text[HG_CONTROL_TEXT_BYTES];
     hg_event_format(event, text, sizeof(text));
-    hg_housekeeping_say(hk, hg_event_severity(event->type), hg_event_name(event->type), text);
+    say(hk, hg_event_severity(event->type), hg_event_name(event->type), text); /* the worker limits them */
 }
 
 static bool letters(struct hg_housekeeping *hk)
@@ -214,7 +244,7 @@ static void wait_for_news(struct hg_housekeeping *hk, uint64_t deadline_ns)
     struct pollfd fds[HG_HOUSEKEEPING_CONNECTIONS_MAX + 4];
     uint32_t who[HG_HOUSEKEEPING_CONNECTIONS_MAX + 4];
     uint32_t n = 0;
-    fds[n++] = (struct pollfd){.fd = hk->node->listener.socket, .events = POLLIN};
+    fds[n++] = (struct pollfd){.fd = hg_housekeeping_accept_socket(hk), .events = POLLIN};
     fds[n++] = (struct pollfd){.fd = hk->node->housekeeping_eventfd, .events = POLLIN};
     fds[n++] = (struct pollfd){.fd = hg_control_ring_doorbell_fd(&hk->ring), .events = POLLIN};
     for (uint32_t i = 0; i < HG_HOUSEKEEPING_CONNECTIONS_MAX; i++)

@@ -21,8 +21,11 @@
 #define HG_HOUSEKEEPING_SLEEP_NS_MAX    (5 * HG_NS_PER_MS)
 #define HG_HOUSEKEEPING_HELLO_NS_MAX    (5 * HG_NS_PER_S) /* a connection that says nothing is closed */
 #define HG_HOUSEKEEPING_REFUSALS_MAX    8
-#define HG_HOUSEKEEPING_KEYS_NS         HG_NS_PER_S /* between two looks at the key files */
-#define HG_HOUSEKEEPING_START_AGAIN_NS  HG_NS_PER_S /* a log that could not be opened is tried again */
+#define HG_HOUSEKEEPING_KINDS_MAX       16 /* of events that housekeeping says itself */
+#define HG_HOUSEKEEPING_ACCEPT_AGAIN_NS                                                                      \
+    (250 * HG_NS_PER_MS)                           /* when there was no descriptor for a connection */
+#define HG_HOUSEKEEPING_KEYS_NS        HG_NS_PER_S /* between two looks at the key files */
+#define HG_HOUSEKEEPING_START_AGAIN_NS HG_NS_PER_S /* a log that could not be opened is tried again */
 
 struct hg_connection {
     int socket; /* -1 = free */
@@ -69,6 +72,11 @@ struct hg_housekeeping {
     char refusals[HG_HOUSEKEEPING_REFUSALS_MAX][HG_CONTROL_TEXT_BYTES];
     uint64_t command_request;
     uint64_t events_unsent;
+    uint64_t events_suppressed;
+    struct {
+        const char *name; /* NULL = free */
+        struct hg_event_limit limit;
+    } kinds[HG_HOUSEKEEPING_KINDS_MAX];
 
     /* identity, ports, peers */
     bool starting; /* the log is being opened */
@@ -91,10 +99,13 @@ struct hg_housekeeping {
     bool status_lent;
     uint64_t status_ns;
 
+    uint64_t accept_again_ns; /* the listener is not watched until then */
+    uint64_t accept_failed_count;
     struct hg_connection connections[HG_HOUSEKEEPING_CONNECTIONS_MAX];
 };
 
-/* housekeeping.c: one line on stderr, "time severity name text", and an EVENT to the control plane. */
+/* housekeeping.c: one line on stderr, "time severity name text", and an EVENT to the control plane; not more
+ * of one name than hg_event_limit_take allows. `name` is a literal. */
 void hg_housekeeping_say(struct hg_housekeeping *hk, uint32_t severity, const char *name, const char *text);
 /* Puts a letter; true when it went. */
 bool hg_housekeeping_put(struct hg_housekeeping *hk, const struct hg_letter *letter);
@@ -118,6 +129,8 @@ void hg_housekeeping_keys_tick(struct hg_housekeeping *hk);
 
 /* housekeeping_clients.c */
 void hg_housekeeping_accept(struct hg_housekeeping *hk);
+/* The listener to watch; -1 while there are no descriptors for who would come. */
+int hg_housekeeping_accept_socket(const struct hg_housekeeping *hk);
 void hg_housekeeping_connection(struct hg_housekeeping *hk, uint32_t i); /* it is readable or hung up */
 void hg_housekeeping_connections_tick(struct hg_housekeeping *hk);
 void hg_housekeeping_client_letter(struct hg_housekeeping *hk, const struct hg_letter *letter);

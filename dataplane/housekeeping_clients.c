@@ -40,12 +40,33 @@ static void connection_close(struct hg_housekeeping *hk, uint32_t i)
     connection->close_sent = hg_housekeeping_put(hk, &letter); /* else the tick asks again */
 }
 
+/* No descriptor or no memory for whoever waits there: he goes on waiting, and the listener stays readable. */
+static void accept_later(struct hg_housekeeping *hk, int error)
+{
+    char text[HG_CONTROL_TEXT_BYTES];
+    hk->accept_again_ns = hk->now_ns + HG_HOUSEKEEPING_ACCEPT_AGAIN_NS;
+    hk->accept_failed_count++;
+    snprintf(text, sizeof(text),
+             "no connection can be taken: %s; raise the limit of open files (LimitNOFILE, ulimit -n) or stop "
+             "clients",
+             strerror(error));
+    hg_housekeeping_say(hk, HG_SEVERITY_ERROR, "accept_failed", text);
+}
+
+int hg_housekeeping_accept_socket(const struct hg_housekeeping *hk)
+{
+    return hk->now_ns >= hk->accept_again_ns ? hk->node->listener.socket : -1;
+}
+
 void hg_housekeeping_accept(struct hg_housekeeping *hk)
 {
     for (;;) {
         int socket = hg_client_listener_accept(&hk->node->listener);
-        if (socket < 0)
+        if (socket < 0) {
+            if (socket != -EAGAIN)
+                accept_later(hk, -socket);
             return;
+        }
         uint32_t i = 0;
         while (i < HG_HOUSEKEEPING_CONNECTIONS_MAX && hk->connections[i].socket >= 0)
             i++;

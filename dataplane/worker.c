@@ -10,11 +10,33 @@ static void event_put(struct hg_event_sink *sink, const struct hg_event *event)
 {
     struct hg_worker *worker = (struct hg_worker *)((char *)sink - offsetof(struct hg_worker, events));
     struct hg_letter letter;
+    uint32_t suppressed;
+    hg_assert(event->type < HG_EVENT_COUNT);
+    if (!hg_event_limit_take(&worker->event_limits[event->type], worker->now_ns, &suppressed)) {
+        worker->event_held[event->type] = *event;
+        worker->events_suppressed++;
+        return;
+    }
     memset(&letter, 0, sizeof(letter));
     letter.type = HG_LETTER_EVENT;
     letter.body.event = *event;
+    letter.body.event.suppressed = suppressed;
     if (!hg_mailbox_put(worker->config.outbox, &letter))
         worker->events_dropped++;
+}
+
+/* The newest of those that were too many is said as soon as its kind may be said again: how things stand is
+ * known when the flood is over. */
+static void events_held_put(struct hg_worker *worker)
+{
+    for (uint32_t type = 0; type < HG_EVENT_COUNT; type++) {
+        struct hg_event_limit *limit = &worker->event_limits[type];
+        uint32_t suppressed = limit->suppressed;
+        if (suppressed == 0 || limit->bucket_ns > worker->now_ns + (HG_EVENT_BURST - 1) * HG_EVENT_GAP_NS)
+            continue;
+        limit->suppressed--; /* it is said itself */
+        event_put(&worker->events, &worker->event_held[type]);
+    }
 }
 
 static bool link_handshake(void *ctx, uint32_t peer, const uint8_t *message, uint32_t bytes)
@@ -207,6 +229,7 @@ static void worker_timers(struct hg_worker *worker)
         return;
     worker->tick_ns = worker->now_ns;
     hg_peers_tick(worker->peers, worker->now_ns);
+    events_held_put(worker);
     /* A blocked producer waits for nothing but this. */
     if (!worker->taken.is_blocked && worker->now_ns - worker->retain_ns < HG_WORKER_RETAIN_NS)
         return;

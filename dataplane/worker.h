@@ -49,6 +49,9 @@ struct hg_worker {
     enum hg_worker_state state;
     struct hg_event_sink events;
     uint64_t events_dropped;
+    uint64_t events_suppressed;
+    struct hg_event_limit event_limits[HG_EVENT_COUNT];
+    struct hg_event event_held[HG_EVENT_COUNT]; /* the newest one of its kind that was suppressed */
     struct hg_log *log;
     struct hg_streams *streams;
     struct hg_peers *peers;

@@ -69,6 +69,7 @@ static void status_drops(struct hg_worker *worker, struct hg_control_status *sta
         status_drop(status, "clients", hg_client_fault_name(i), hg_clients_fault_counts(worker->clients)[i]);
     status_drop(status, "clients", "entries_after_refusal", hg_clients_dropped_count(worker->clients));
     status_drop(status, "worker", "events_lost", worker->events_dropped);
+    status_drop(status, "worker", "events_suppressed", worker->events_suppressed);
 }
 
 static void status_peer(struct hg_worker *worker, uint32_t index, struct hg_control_status *status)

@@ -27,6 +27,18 @@ void hg_event_put(struct hg_event_sink *sink, enum hg_event_type type, const cha
     sink->put(sink, &event);
 }
 
+bool hg_event_limit_take(struct hg_event_limit *limit, uint64_t now_ns, uint32_t *suppressed)
+{
+    if (limit->bucket_ns > now_ns + (HG_EVENT_BURST - 1) * HG_EVENT_GAP_NS) {
+        limit->suppressed += limit->suppressed < UINT32_MAX;
+        return false;
+    }
+    limit->bucket_ns = hg_max_u64(limit->bucket_ns, now_ns) + HG_EVENT_GAP_NS;
+    *suppressed = limit->suppressed;
+    limit->suppressed = 0;
+    return true;
+}
+
 const char *hg_event_name(uint32_t type)
 {
     return type < HG_EVENT_COUNT ? events[type].name : "unknown";
@@ -68,4 +80,6 @@ void hg_event_format(const struct hg_event *event, char *text, size_t text_bytes
         }
     }
     text[used] = '\0';
+    if (event->suppressed > 0)
+        snprintf(text + used, text_bytes - used, " (and %u more like it were not shown)", event->suppressed);
 }

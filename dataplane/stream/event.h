@@ -59,8 +59,8 @@ enum hg_event_type {
 };
 
 struct hg_event {
-    uint32_t type; /* enum hg_event_type */
-    uint32_t reserved;
+    uint32_t type;       /* enum hg_event_type */
+    uint32_t suppressed; /* of its kind, since the one before: said too often */
     uint64_t a;
     uint64_t b;
     char subject[HG_NAME_BYTES];
@@ -70,6 +70,17 @@ struct hg_event {
 struct hg_event_sink {
     void (*put)(struct hg_event_sink *sink, const struct hg_event *event);
 };
+
+/* How often one kind of event may be said, so that nobody, with or without valid keys, pushes the others out
+ * of the ring of events: a burst, then one each HG_EVENT_GAP_NS. What is too many is counted. */
+#define HG_EVENT_BURST  32u
+#define HG_EVENT_GAP_NS (5 * HG_NS_PER_S)
+struct hg_event_limit {
+    uint64_t bucket_ns;  /* when the next one is due in the long run */
+    uint32_t suppressed; /* since one was last said */
+};
+/* True: say it, with *suppressed before it. False: it is counted. */
+bool hg_event_limit_take(struct hg_event_limit *limit, uint64_t now_ns, uint32_t *suppressed);
 
 /* Records an event; `subject` is cut to its field. */
 void hg_event_put(struct hg_event_sink *sink, enum hg_event_type type, const char *subject, uint64_t a,

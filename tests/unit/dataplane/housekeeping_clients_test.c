@@ -7,8 +7,10 @@
 #include "dataplane/housekeeping.h"
 
 #include <CUnit/Basic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -16,6 +18,8 @@
 static struct hg_letter letters[64];
 static uint32_t letter_count;
 static bool box_full;
+static uint32_t said_count;
+static const char *said;
 
 bool hg_housekeeping_put(struct hg_housekeeping *hk, const struct hg_letter *letter)
 {
@@ -30,8 +34,9 @@ void hg_housekeeping_say(struct hg_housekeeping *hk, uint32_t severity, const ch
 {
     (void)hk;
     (void)severity;
-    (void)name;
     (void)text;
+    said_count++;
+    said = name;
 }
 
 static struct hg_node node;
@@ -198,6 +203,48 @@ static void test_out_of_order(void)
     teardown();
 }
 
+/* No descriptor left: whoever connects waits, the listener isn't watched for a while, and is again. */
+static void test_no_descriptors(void)
+{
+    char directory[] = "/tmp/hg-accept-XXXXXX", path[64];
+    struct rlimit all, few;
+    setup();
+    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(directory));
+    snprintf(path, sizeof(path), "%s/s", directory);
+    CU_ASSERT_EQUAL_FATAL(hg_client_listener_open(&node.listener, path, 0600), 0);
+    hk->now_ns = HG_NS_PER_S;
+    int waiting = hg_client_socket_connect(path);
+    CU_ASSERT_FATAL(waiting >= 0);
+    CU_ASSERT_EQUAL_FATAL(getrlimit(RLIMIT_NOFILE, &all), 0);
+    few = all;
+    few.rlim_cur = 0; /* every new descriptor is too many */
+    CU_ASSERT_EQUAL_FATAL(setrlimit(RLIMIT_NOFILE, &few), 0);
+    said_count = 0;
+    CU_ASSERT_EQUAL(hg_housekeeping_accept_socket(hk), node.listener.socket);
+    hg_housekeeping_accept(hk);
+    CU_ASSERT_EQUAL(hk->accept_failed_count, 1);
+    CU_ASSERT_EQUAL(said_count, 1);
+    CU_ASSERT_STRING_EQUAL(said, "accept_failed");
+    CU_ASSERT_EQUAL(hg_housekeeping_accept_socket(hk), -1);
+    hk->now_ns += HG_HOUSEKEEPING_ACCEPT_AGAIN_NS;
+    CU_ASSERT_EQUAL(hg_housekeeping_accept_socket(hk), node.listener.socket);
+    hg_housekeeping_accept(hk);
+    CU_ASSERT_EQUAL(hk->accept_failed_count, 2);
+    CU_ASSERT_EQUAL_FATAL(setrlimit(RLIMIT_NOFILE, &all), 0);
+    hk->now_ns += HG_HOUSEKEEPING_ACCEPT_AGAIN_NS;
+    hg_housekeeping_accept(hk);
+    CU_ASSERT_EQUAL(hk->accept_failed_count, 2);
+    CU_ASSERT(hk->connections[1].socket >= 0);
+    CU_ASSERT_EQUAL(hg_housekeeping_accept_socket(hk), node.listener.socket);
+    close(hk->connections[1].socket);
+    close(waiting);
+    hg_client_listener_close(&node.listener);
+    strncat(path, ".lock", sizeof(path) - strlen(path) - 1);
+    (void)unlink(path);
+    CU_ASSERT_EQUAL(rmdir(directory), 0);
+    teardown();
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -207,6 +254,7 @@ int main(void)
     CU_add_test(suite, "the worker's box is full when closing", test_box_full_when_closing);
     CU_add_test(suite, "the worker's box is full when attaching", test_box_full_when_attaching);
     CU_add_test(suite, "out of order", test_out_of_order);
+    CU_add_test(suite, "no descriptors", test_no_descriptors);
     CU_basic_run_tests();
     return CU_get_number_of_failures() != 0;
 }

@@ -164,6 +164,39 @@ static void test_outbox_full(void)
     teardown();
 }
 
+/* One kind of event without end leaves room for the others, and how it ended is said when the flood is over.
+ */
+static void test_event_flood(void)
+{
+    struct hg_letter letter;
+    uint32_t floods = 0, others = 0, suppressed = 0;
+    uint64_t newest = 0;
+    setup();
+    turns(100);
+    (void)answers(0, &letter);
+    for (uint64_t i = 1; i <= 10000; i++)
+        hg_event_put(&worker->events, HG_EVENT_stream_refused, "s", i, 0);
+    hg_event_put(&worker->events, HG_EVENT_peer_down, "p", 1, 0);
+    for (int i = 0; i < 8; i++) {
+        node.now_ns += HG_NS_PER_S;
+        turns(1);
+        while (hg_mailbox_take(outbox, &letter)) {
+            others += letter.type == HG_LETTER_EVENT && letter.body.event.type == HG_EVENT_peer_down;
+            if (letter.type != HG_LETTER_EVENT || letter.body.event.type != HG_EVENT_stream_refused)
+                continue;
+            floods++;
+            suppressed += letter.body.event.suppressed;
+            newest = letter.body.event.a;
+        }
+    }
+    CU_ASSERT_EQUAL(others, 1);
+    CU_ASSERT_EQUAL(floods, HG_EVENT_BURST + 1);
+    CU_ASSERT_EQUAL(newest, 10000);
+    CU_ASSERT_EQUAL(suppressed + floods, 10000);
+    CU_ASSERT_EQUAL(worker->events_suppressed, 10000 - HG_EVENT_BURST);
+    teardown();
+}
+
 /* Messages that need no key can't fill the box in which events go. */
 static void test_handshake_flood(void)
 {
@@ -295,6 +328,7 @@ int main(void)
     CU_add_test(suite, "letters while the log is read back", test_recovering);
     CU_add_test(suite, "a full outbox", test_outbox_full);
     CU_add_test(suite, "a flood of handshakes", test_handshake_flood);
+    CU_add_test(suite, "a flood of events", test_event_flood);
     CU_add_test(suite, "a configuration that is refused", test_configuration_refused);
     CU_add_test(suite, "a busy producer's writes gather", test_gather);
     CU_basic_run_tests();

@@ -53,6 +53,31 @@ static void test_unknown(void)
     CU_ASSERT(strlen(text) > 0);
 }
 
+/* A burst, then one each gap; the next one that is said tells how many were not. */
+static void test_limit(void)
+{
+    struct hg_event_limit limit = {0};
+    uint64_t now_ns = 1000 * HG_NS_PER_S;
+    uint32_t said = 0, suppressed = 77;
+    char text[256];
+    for (uint32_t i = 0; i < 1000; i++)
+        said += hg_event_limit_take(&limit, now_ns, &suppressed);
+    CU_ASSERT_EQUAL(said, HG_EVENT_BURST);
+    CU_ASSERT_EQUAL(suppressed, 0);
+    CU_ASSERT_FALSE(hg_event_limit_take(&limit, now_ns + HG_EVENT_GAP_NS - 1, &suppressed));
+    CU_ASSERT_TRUE(hg_event_limit_take(&limit, now_ns + HG_EVENT_GAP_NS, &suppressed));
+    CU_ASSERT_EQUAL(suppressed, 1000 - HG_EVENT_BURST + 1);
+    CU_ASSERT_FALSE(hg_event_limit_take(&limit, now_ns + HG_EVENT_GAP_NS, &suppressed));
+    now_ns += 3600 * HG_NS_PER_S; /* the burst is whole again, and no more than that */
+    for (said = 0; hg_event_limit_take(&limit, now_ns, &suppressed); said++)
+        ;
+    CU_ASSERT_EQUAL(said, HG_EVENT_BURST);
+    last = (struct hg_event){.type = HG_EVENT_peer_keys, .suppressed = 12, .a = 4, .subject = "b"};
+    hg_event_format(&last, text, sizeof(text));
+    CU_ASSERT_STRING_EQUAL(text,
+                           "peer b agreed on new keys, generation 4 (and 12 more like it were not shown)");
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -60,6 +85,7 @@ int main(void)
     CU_add_test(suite, "subject, numbers and LSNs in the sentence", test_sentence);
     CU_add_test(suite, "cut to any buffer", test_cut);
     CU_add_test(suite, "of a newer build", test_unknown);
+    CU_add_test(suite, "a flood", test_limit);
     CU_basic_run_tests();
     return CU_get_number_of_failures() != 0;
 }
