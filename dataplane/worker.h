@@ -17,6 +17,7 @@
 #define HG_WORKER_GATHER_BYTES    (256u << 10) /* sealed: a write worth its flush */
 #define HG_WORKER_RETAIN_NS       (100 * HG_NS_PER_MS)
 #define HG_WORKER_LETTERS_TURN    16u
+#define HG_WORKER_LATER_MAX       64u /* then no further letter is read until the log has moved */
 #define HG_WORKER_STREAMS_MAX     HG_WIRE_ALIASES_MAX
 #define HG_WORKER_LOG_ARENA_BYTES (256u << 20)
 
@@ -64,6 +65,11 @@ struct hg_worker {
     bool pressure_told;
     struct hg_letter unsent; /* an answer that found the outbox full */
     bool unsent_used;
+    struct { /* answers about what the log does not yet have on its device, oldest first */
+        struct hg_letter letter;
+        uint64_t sequence;
+    } later[HG_WORKER_LATER_MAX];
+    uint32_t later_count;
     struct hg_letter held[HG_MAILBOX_LETTERS]; /* came before the log was read back */
     uint32_t held_count;
     uint32_t held_next;

@@ -21,6 +21,43 @@ static void answer_put(struct hg_worker *worker, const struct hg_letter *letter)
     }
 }
 
+/* An answer to be given once the log has write `sequence` on its device. */
+static void answer_later(struct hg_worker *worker, const struct hg_letter *letter, uint64_t sequence)
+{
+    if (sequence <= hg_log_durable_sequence(worker->log)) {
+        answer_put(worker, letter);
+        return;
+    }
+    hg_assert(worker->later_count < HG_WORKER_LATER_MAX);
+    worker->later[worker->later_count].letter = *letter;
+    worker->later[worker->later_count++].sequence = sequence;
+}
+
+static bool later_put(struct hg_worker *worker)
+{
+    uint32_t kept = 0, count = worker->later_count;
+    for (uint32_t i = 0; i < count; i++) {
+        bool due = worker->later[i].sequence <= hg_log_durable_sequence(worker->log) && !worker->unsent_used;
+        if (due)
+            answer_put(worker, &worker->later[i].letter);
+        else
+            worker->later[kept++] = worker->later[i];
+    }
+    worker->later_count = kept;
+    return kept < count;
+}
+
+/* The client is gone, and another one will have its number. */
+static void later_forget(struct hg_worker *worker, uint32_t client)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < worker->later_count; i++)
+        if (worker->later[i].letter.type != HG_LETTER_CLIENT_ANSWER ||
+            worker->later[i].letter.client != client)
+            worker->later[kept++] = worker->later[i];
+    worker->later_count = kept;
+}
+
 /* ---- configuration ---- */
 
 /* The command file numbers peers by their order; here they have the place they first got. */
@@ -100,7 +137,14 @@ static void letter_config(struct hg_worker *worker, struct hg_letter *letter)
     struct hg_letter answer = *letter;
     answer.type = HG_LETTER_CONFIG_DONE;
     answer.code = config_apply(worker, config, answer.body.text, sizeof(answer.body.text));
-    answer_put(worker, &answer);
+    uint64_t sequence = 0;
+    for (uint32_t i = 0; i < config->consumer_count; i++) {
+        int32_t consumer = hg_streams_consumer_find(worker->streams, config->consumers[i].name);
+        if (consumer >= 0)
+            sequence =
+                hg_max_u64(sequence, hg_streams_consumer_at(worker->streams, (uint32_t)consumer)->sequence);
+    }
+    answer_later(worker, &answer, sequence);
 }
 
 /* ---- clients ---- */
@@ -123,8 +167,9 @@ static void letter_client_attach(struct hg_worker *worker, const struct hg_lette
     memset(&answer, 0, sizeof(answer));
     answer.type = HG_LETTER_CLIENT_ANSWER;
     answer.client = letter->client;
-    hg_clients_attach(worker->clients, (uint32_t)client, &letter->body.attach, &answer.body.answer);
-    answer_put(worker, &answer);
+    uint64_t sequence =
+        hg_clients_attach(worker->clients, (uint32_t)client, &letter->body.attach, &answer.body.answer);
+    answer_later(worker, &answer, sequence);
 }
 
 static void letter_client_close(struct hg_worker *worker, const struct hg_letter *letter)
@@ -133,6 +178,7 @@ static void letter_client_close(struct hg_worker *worker, const struct hg_letter
     int32_t client = letter->client < HG_CLIENTS_MAX ? worker->client_of[letter->client] : -1;
     hg_assert(client >= 0);
     hg_clients_close(worker->clients, (uint32_t)client);
+    later_forget(worker, letter->client);
     worker->client_of[letter->client] = -1;
     memset(&answer, 0, sizeof(answer));
     answer.type = HG_LETTER_CLIENT_CLOSED;
@@ -146,8 +192,9 @@ static void letter_consumer_remove(struct hg_worker *worker, const struct hg_let
 {
     struct hg_letter answer = *letter;
     answer.type = HG_LETTER_CONSUMER_REMOVED;
-    answer.code = hg_streams_consumer_remove(worker->streams, letter->body.name);
-    answer_put(worker, &answer);
+    uint64_t sequence;
+    answer.code = hg_streams_consumer_remove(worker->streams, letter->body.name, &sequence);
+    answer_later(worker, &answer, sequence);
 }
 
 static void letter_status(struct hg_worker *worker, const struct hg_letter *letter)
@@ -256,8 +303,12 @@ bool hg_worker_letters(struct hg_worker *worker)
             return false;
         worker->unsent_used = false;
     }
+    if (worker->later_count > 0)
+        any = later_put(worker);
     poisoned_tell(worker);
-    for (uint32_t i = 0; i < HG_WORKER_LETTERS_TURN && !worker->unsent_used; i++) {
+    for (uint32_t i = 0;
+         i < HG_WORKER_LETTERS_TURN && !worker->unsent_used && worker->later_count < HG_WORKER_LATER_MAX;
+         i++) {
         if (!letter_next(worker, &letter))
             break;
         letter_handle(worker, &letter);

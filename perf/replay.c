@@ -78,7 +78,7 @@ int hg_perf_replay_open(struct hg_perf_replay *replay, struct hg_perf_node *node
         attach.lsn_unit_bytes = 16u << 20;
     }
     memset(&answer, 0, sizeof(answer));
-    hg_clients_attach(node->worker->clients, (uint32_t)client, &attach, &answer);
+    (void)hg_clients_attach(node->worker->clients, (uint32_t)client, &attach, &answer);
     if (answer.code != 0) {
         snprintf(error, error_bytes, "%s", answer.text);
         return -EINVAL;

@@ -148,6 +148,25 @@ static bool attach_check(struct hg_clients *clients, const struct hg_client_atta
     return rc == 0;
 }
 
+/* One client a consumer: two would move its position past what the other has not read. */
+static bool consumer_free(const struct hg_clients *clients, const struct hg_client_attach *attach,
+                          uint32_t stream, struct hg_client_answer *answer)
+{
+    int32_t consumer = hg_streams_consumer_find(clients->config.streams, attach->consumer);
+    for (uint32_t i = 0; consumer >= 0 && i < clients->bound; i++)
+        for (uint32_t j = 0; clients->table[i].used && j < HG_CLIENT_SLOTS; j++)
+            if (clients->table[i].slots[j].used && clients->table[i].slots[j].consumer == consumer &&
+                clients->table[i].slots[j].stream == stream) {
+                refuse(
+                    answer, HG_E_NOT_READY,
+                    "consumer %s of stream %s is held by client %s (pid %u): stop that one, or take another "
+                    "name",
+                    attach->consumer, attach->name, clients->table[i].name, clients->table[i].pid);
+                return false;
+            }
+    return true;
+}
+
 static bool attach_subscribe(struct hg_clients *clients, const struct hg_client_attach *attach,
                              struct hg_clients_slot *slot, struct hg_client_answer *answer)
 {
@@ -155,6 +174,8 @@ static bool attach_subscribe(struct hg_clients *clients, const struct hg_client_
     const struct hg_stream_state *s = hg_streams_at(streams, slot->stream);
     uint64_t lsn_from = attach->lsn_from;
     if (attach->consumer[0] != '\0') {
+        if (!consumer_free(clients, attach, slot->stream, answer))
+            return false;
         slot->consumer = hg_streams_consumer_add(streams, attach->consumer, slot->stream);
         if (slot->consumer < 0) {
             refuse(answer, HG_E_INVALID,
@@ -198,8 +219,8 @@ static void attach_facts(struct hg_clients *clients, struct hg_client_ring *ring
     hg_clients_position_publish(clients, ring, slot_index, slot);
 }
 
-void hg_clients_attach(struct hg_clients *clients, uint32_t client, const struct hg_client_attach *attach,
-                       struct hg_client_answer *answer)
+uint64_t hg_clients_attach(struct hg_clients *clients, uint32_t client, const struct hg_client_attach *attach,
+                           struct hg_client_answer *answer)
 {
     hg_assert(client < HG_CLIENTS_MAX && clients->table[client].used);
     struct hg_clients_entry *entry = &clients->table[client];
@@ -208,17 +229,17 @@ void hg_clients_attach(struct hg_clients *clients, uint32_t client, const struct
     if (stream < 0 || !hg_streams_at(clients->config.streams, (uint32_t)stream)->configured) {
         refuse(answer, HG_E_UNKNOWN, "no stream %s is configured on this node: see helioctl show streams",
                attach->name);
-        return;
+        return 0;
     }
     uint32_t index = 0;
     while (index < HG_CLIENT_SLOTS && entry->slots[index].used)
         index++;
     if (index == HG_CLIENT_SLOTS) {
         refuse(answer, HG_E_INVALID, "a client attaches %u streams at most", HG_CLIENT_SLOTS);
-        return;
+        return 0;
     }
     if (!attach_check(clients, attach, (uint32_t)stream, answer))
-        return;
+        return 0;
     struct hg_clients_slot *slot = &entry->slots[index];
     memset(slot, 0, sizeof(*slot));
     slot->stream = (uint32_t)stream;
@@ -226,9 +247,12 @@ void hg_clients_attach(struct hg_clients *clients, uint32_t client, const struct
     slot->append = (attach->flags & HG_CLIENT_ATTACH_APPEND) != 0;
     slot->subscribe = (attach->flags & HG_CLIENT_ATTACH_SUBSCRIBE) != 0;
     if (slot->subscribe && !attach_subscribe(clients, attach, slot, answer))
-        return;
+        return 0;
     slot->used = true;
     attach_facts(clients, entry->ring, index, slot, answer);
+    return slot->consumer < 0
+               ? 0
+               : hg_streams_consumer_at(clients->config.streams, (uint32_t)slot->consumer)->sequence;
 }
 
 /* ---- taking ---- */

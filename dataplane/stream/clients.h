@@ -68,9 +68,10 @@ int hg_clients_open(struct hg_clients *clients, struct hg_client_ring *ring, int
                     uint32_t pid, uint32_t uid);
 /* Forgets it; its ring is the caller's again. */
 void hg_clients_close(struct hg_clients *clients, uint32_t client);
-/* Handles an ATTACH: fills the answer (its head, worker and flags are the caller's). */
-void hg_clients_attach(struct hg_clients *clients, uint32_t client, const struct hg_client_attach *attach,
-                       struct hg_client_answer *answer);
+/* Handles an ATTACH: fills the answer (its head, worker and flags are the caller's). Returns the write of the
+ * log that must be durable before the answer is given, 0 = none: it may have registered a consumer. */
+uint64_t hg_clients_attach(struct hg_clients *clients, uint32_t client, const struct hg_client_attach *attach,
+                           struct hg_client_answer *answer);
 void hg_clients_detach(struct hg_clients *clients, uint32_t client, uint32_t slot, uint16_t attachment);
 void hg_clients_poisoned_told(struct hg_clients *clients, uint32_t client);
 const struct hg_clients_entry *hg_clients_at(const struct hg_clients *clients,

@@ -81,7 +81,8 @@ int32_t hg_streams_consumer_add(struct hg_streams *streams, const char *name, ui
     if (found < 0)
         return -1;
     hg_streams_record_of_consumer(streams, &streams->consumers[found], &record);
-    if (hg_log_append_records(streams->log, &record, 1) == 0) {
+    streams->consumers[found].sequence = hg_log_append_records(streams->log, &record, 1);
+    if (streams->consumers[found].sequence == 0) {
         streams->consumers[found].used = false;
         return -1;
     }
@@ -104,9 +105,10 @@ void hg_streams_consumer_advance(struct hg_streams *streams, uint32_t consumer, 
     c->dirty = true;
 }
 
-int hg_streams_consumer_remove(struct hg_streams *streams, const char *name)
+int hg_streams_consumer_remove(struct hg_streams *streams, const char *name, uint64_t *sequence)
 {
     struct hg_local_record record;
+    *sequence = 0;
     int32_t found = hg_streams_consumer_find(streams, name);
     if (found < 0)
         return -ENOENT;
@@ -115,7 +117,8 @@ int hg_streams_consumer_remove(struct hg_streams *streams, const char *name)
         return -EBUSY;
     hg_streams_record_of_consumer(streams, consumer, &record);
     record.type = HG_LOCAL_CONSUMER_REMOVED;
-    if (hg_log_append_records(streams->log, &record, 1) == 0)
+    *sequence = hg_log_append_records(streams->log, &record, 1);
+    if (*sequence == 0)
         return -EAGAIN;
     consumer->used = false;
     hg_event_put(streams->config.events, HG_EVENT_consumer_removed, name, 0, 0);

@@ -100,7 +100,8 @@ struct hg_consumer_state {
     uint32_t slot; /* of its stream */
     bool used;
     bool dirty;
-    uint32_t attached_count;
+    uint32_t attached_count; /* 0 or 1 */
+    uint64_t sequence;       /* the write that has its registration; 0 = one of before this process */
     uint64_t lsn;
     uint64_t saved_ns;
 };
@@ -172,14 +173,16 @@ const uint64_t *hg_streams_sealed_counts(const struct hg_streams *streams); /* b
 
 /* ---- positions elsewhere, consumers, retention ---- */
 void hg_streams_peer_durable(struct hg_streams *streams, uint32_t slot, uint32_t peer, uint64_t lsn);
-/* Registers (idempotent) or finds; -1 = table full or the log takes nothing now. */
+/* Registers (idempotent) or finds; -1 = table full or the log takes nothing now. It is registered when the
+ * log is durable up to its `sequence`: nobody is told so before. */
 int32_t hg_streams_consumer_add(struct hg_streams *streams, const char *name, uint32_t slot);
 int32_t hg_streams_consumer_find(const struct hg_streams *streams, const char *name);
 struct hg_consumer_state *hg_streams_consumer_at(struct hg_streams *streams, uint32_t consumer);
 /* Only rises, and never above the stream's durable end. */
 void hg_streams_consumer_advance(struct hg_streams *streams, uint32_t consumer, uint64_t lsn);
-/* 0; -ENOENT; -EBUSY while attached; -EAGAIN. */
-int hg_streams_consumer_remove(struct hg_streams *streams, const char *name);
+/* 0; -ENOENT; -EBUSY while attached; -EAGAIN. *sequence = the write that has it: removed when that is
+ * durable. */
+int hg_streams_consumer_remove(struct hg_streams *streams, const char *name, uint64_t *sequence);
 /* Saves moved consumer positions and tells the log what nobody needs. Call every 100 ms or so, and under
  * pressure. */
 void hg_streams_retain(struct hg_streams *streams, uint64_t now_ns);

@@ -237,6 +237,56 @@ static void test_configuration_refused(void)
     teardown();
 }
 
+/* Who registers or removes a consumer is answered when the log has it on its device, and not before. A client
+ * that goes meanwhile takes its answer with it. */
+static void test_consumer_answers(void)
+{
+    static struct hg_client_ring rings[2];
+    struct hg_letter last;
+    setup();
+    config_make();
+    turns(100);
+    put(HG_LETTER_CONFIG, config);
+    turns(20);
+    CU_ASSERT_EQUAL(answers(HG_LETTER_CONFIG_DONE, &last), 1);
+    uint64_t bytes = hg_client_memory_bytes(PRODUCER_RING_BYTES, PRODUCER_RING_BYTES);
+    for (uint32_t i = 0; i < 2; i++) {
+        uint8_t *memory = aligned_alloc(4096, bytes);
+        memset(memory, 0, bytes);
+        hg_client_ring_init(&rings[i], memory, PRODUCER_RING_BYTES, PRODUCER_RING_BYTES, 5, 1);
+        struct hg_letter open = {.type = HG_LETTER_CLIENT_OPEN, .client = i, .pointer = &rings[i]};
+        struct hg_letter attach = {.type = HG_LETTER_CLIENT_ATTACH, .client = i};
+        attach.body.attach = (struct hg_client_attach){.flags = HG_CLIENT_ATTACH_SUBSCRIBE, .name = "one"};
+        snprintf(attach.body.attach.consumer, sizeof(attach.body.attach.consumer), "out%u", i);
+        CU_ASSERT_TRUE(hg_mailbox_put(inbox, &open));
+        CU_ASSERT_TRUE(hg_mailbox_put(inbox, &attach));
+    }
+    struct hg_letter close = {.type = HG_LETTER_CLIENT_CLOSE, .client = 1};
+    CU_ASSERT_TRUE(hg_mailbox_put(inbox, &close));
+    uint64_t durable = hg_log_durable_sequence(worker->log);
+    uint64_t deadline_ns;
+    CU_ASSERT_TRUE(hg_worker_turn(worker, &deadline_ns)); /* the disk's time stands still */
+    CU_ASSERT_EQUAL(hg_log_durable_sequence(worker->log), durable);
+    CU_ASSERT(hg_streams_consumer_find(worker->streams, "out1") >= 0);
+    CU_ASSERT_EQUAL(answers(HG_LETTER_CLIENT_ANSWER, &last), 0);
+    turns(50);
+    CU_ASSERT(hg_log_durable_sequence(worker->log) > durable);
+    CU_ASSERT_EQUAL(answers(HG_LETTER_CLIENT_ANSWER, &last), 1);
+    CU_ASSERT_EQUAL(last.client, 0);
+    CU_ASSERT_EQUAL(last.body.answer.code, 0);
+    struct hg_letter remove = {.type = HG_LETTER_CONSUMER_REMOVE, .body.name = "out1"};
+    CU_ASSERT_TRUE(hg_mailbox_put(inbox, &remove));
+    durable = hg_log_durable_sequence(worker->log);
+    hg_worker_turn(worker, &deadline_ns);
+    CU_ASSERT_EQUAL(answers(HG_LETTER_CONSUMER_REMOVED, &last), 0);
+    turns(50);
+    CU_ASSERT_EQUAL(answers(HG_LETTER_CONSUMER_REMOVED, &last), 1);
+    CU_ASSERT_EQUAL(last.code, 0);
+    for (uint32_t i = 0; i < 2; i++)
+        free(rings[i].head);
+    teardown();
+}
+
 struct producer {
     struct hg_client_ring ring;
     struct hg_client_view view;
@@ -257,7 +307,7 @@ static void producer_open(struct producer *producer)
     CU_ASSERT_EQUAL_FATAL(hg_client_view_init(&producer->view, producer->memory, bytes), 0);
     int index = hg_clients_open(worker->clients, &producer->ring, 0, "test", 1, 0);
     CU_ASSERT_FATAL(index >= 0);
-    hg_clients_attach(worker->clients, (uint32_t)index, &attach, &producer->answer);
+    (void)hg_clients_attach(worker->clients, (uint32_t)index, &attach, &producer->answer);
     CU_ASSERT_EQUAL_FATAL(producer->answer.code, 0);
     hg_client_view_slot_attach(&producer->view, producer->answer.slot, producer->answer.attachment);
 }
@@ -329,6 +379,7 @@ int main(void)
     CU_add_test(suite, "a full outbox", test_outbox_full);
     CU_add_test(suite, "a flood of handshakes", test_handshake_flood);
     CU_add_test(suite, "a flood of events", test_event_flood);
+    CU_add_test(suite, "answers about consumers wait for the log", test_consumer_answers);
     CU_add_test(suite, "a configuration that is refused", test_configuration_refused);
     CU_add_test(suite, "a busy producer's writes gather", test_gather);
     CU_basic_run_tests();

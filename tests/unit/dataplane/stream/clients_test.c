@@ -118,7 +118,7 @@ static struct hg_client_answer attach(uint32_t i, const struct hg_client_attach 
 {
     struct hg_client_answer answer;
     memset(&answer, 0, sizeof(answer));
-    hg_clients_attach(clients, table[i].index, request, &answer);
+    (void)hg_clients_attach(clients, table[i].index, request, &answer);
     CU_ASSERT_EQUAL(answer.request, 17);
     CU_ASSERT((answer.code == 0) == (answer.text[0] == '\0'));
     if (answer.code == 0)
@@ -427,6 +427,32 @@ static void test_consumer(void)
     teardown();
 }
 
+/* A consumer is one client's: the second is told whose, until the first detached or is gone. */
+static void test_consumer_held(void)
+{
+    setup();
+    configure("kv", 1, 1);
+    struct hg_client_answer first = subscribe(1, "kv", "out", 0);
+    CU_ASSERT_EQUAL_FATAL(first.code, 0);
+    for (uint32_t i = 1; i <= 2; i++) { /* itself, and another */
+        struct hg_client_answer second = subscribe(i, "kv", "out", 0);
+        CU_ASSERT_EQUAL(second.code, HG_E_NOT_READY);
+        CU_ASSERT_PTR_NOT_NULL(strstr(second.text, hg_clients_at(clients, table[1].index)->name));
+        CU_ASSERT_PTR_NOT_NULL(strstr(second.text, "pid "));
+    }
+    int32_t consumer = hg_streams_consumer_find(node.streams, "out");
+    CU_ASSERT_FATAL(consumer >= 0);
+    CU_ASSERT_EQUAL(hg_streams_consumer_at(node.streams, (uint32_t)consumer)->attached_count, 1);
+    CU_ASSERT_EQUAL(subscribe(2, "kv", "", 0).code, 0); /* without a name as many as like */
+    hg_clients_detach(clients, table[1].index, first.slot, first.attachment);
+    CU_ASSERT_EQUAL(subscribe(2, "kv", "out", 0).code, 0);
+    CU_ASSERT_EQUAL(subscribe(1, "kv", "out", 0).code, HG_E_NOT_READY);
+    hg_clients_close(clients, table[2].index); /* died */
+    CU_ASSERT_EQUAL(subscribe(1, "kv", "out", 0).code, 0);
+    client_open(2);
+    teardown();
+}
+
 static void test_poisoned(void)
 {
     setup();
@@ -518,6 +544,7 @@ int main(void)
     CU_add_test(suite, "a gap when attaching", test_gap);
     CU_add_test(suite, "a gap under a reader", test_gap_under_a_reader);
     CU_add_test(suite, "consumer", test_consumer);
+    CU_add_test(suite, "a consumer that another client holds", test_consumer_held);
     CU_add_test(suite, "a client that breaks the rules", test_poisoned);
     CU_add_test(suite, "a full log is shared", test_fair_when_full);
     CU_add_test(suite, "sleep and doorbell", test_sleep_and_doorbell);

@@ -325,6 +325,7 @@ static void test_no_longer_configured(void)
 
 static void test_consumer(void)
 {
+    uint64_t sequence;
     node_make();
     configure("physical", 1, HG_STREAM_POSTGRES_PHYSICAL, 1, 0);
     CU_ASSERT_EQUAL(append(0, 1000, 100), HG_APPEND_OK);
@@ -342,10 +343,10 @@ static void test_consumer(void)
     CU_ASSERT_FATAL(out >= 0);
     CU_ASSERT_EQUAL(hg_streams_consumer_at(node.streams, (uint32_t)out)->lsn, 1100);
     hg_streams_consumer_at(node.streams, (uint32_t)out)->attached_count = 1;
-    CU_ASSERT_EQUAL(hg_streams_consumer_remove(node.streams, "out"), -EBUSY);
+    CU_ASSERT_EQUAL(hg_streams_consumer_remove(node.streams, "out", &sequence), -EBUSY);
     hg_streams_consumer_at(node.streams, (uint32_t)out)->attached_count = 0;
-    CU_ASSERT_EQUAL(hg_streams_consumer_remove(node.streams, "out"), 0);
-    CU_ASSERT_EQUAL(hg_streams_consumer_remove(node.streams, "out"), -ENOENT);
+    CU_ASSERT_EQUAL(hg_streams_consumer_remove(node.streams, "out", &sequence), 0);
+    CU_ASSERT_EQUAL(hg_streams_consumer_remove(node.streams, "out", &sequence), -ENOENT);
     settle();
     node_crash();
     CU_ASSERT_EQUAL(hg_streams_consumer_find(node.streams, "out"), -1);
