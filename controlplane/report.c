@@ -119,6 +119,7 @@ static json_t *peer_report(const struct hg_control_config *config, const struct 
     number_set(object, "rttvar_ns", peer->rttvar_ns);
     number_set(object, "rtt_min_ns", peer->rtt_min_ns);
     number_set(object, "rate_bytes_per_s", peer->rate_bytes_per_s);
+    number_set(object, "path_mtu_bytes", peer->path_mtu_bytes);
     number_set(object, "bytes_in_flight", peer->bytes_in_flight);
     number_set(object, "credit_bytes_left", peer->credit_bytes_left);
     number_set(object, "data_bytes_sent", peer->data_bytes_sent);

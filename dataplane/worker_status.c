@@ -90,6 +90,7 @@ static void status_peer(struct hg_worker *worker, uint32_t index, struct hg_cont
     out->srtt_ns = lane->srtt_ns;
     out->rttvar_ns = lane->rttvar_ns;
     out->rtt_min_ns = lane->rtt_min_ns;
+    out->path_mtu_bytes = lane->path_mtu_bytes;
     out->bytes_in_flight = lane->bytes_in_flight;
     out->credit_bytes_left = lane->credit_bytes_left;
     out->data_bytes_sent = lane->data_bytes_sent;

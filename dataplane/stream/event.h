@@ -18,6 +18,9 @@
     X(log_pressure_over, INFO, "log $s takes appends again: $a segments free")                               \
     X(peer_up, INFO, "peer $s is up under key generation $a")                                                \
     X(peer_down, WARNING, "peer $s has been silent for $a ms; its WAL is kept here until it returns")        \
+    X(path_narrow, WARNING,                                                                                  \
+      "the path to peer $s carries packets of $a bytes, not of the $b that its port allows")                 \
+    X(path_wide, INFO, "the path to peer $s carries packets of $a bytes again")                              \
     X(peer_keys, INFO, "peer $s agreed on new keys, generation $a")                                          \
     X(peer_removed, WARNING, "peer $s is not configured any more: its session is ended, its keys are wiped") \
     X(peer_key_changed, INFO,                                                                                \

@@ -73,6 +73,7 @@ static struct hg_lane_config session_lane_config(const struct hg_peer *peer,
     config.ctx = (void *)(uintptr_t)session;
     config.key_generation = session->generation;
     config.mtu_bytes = peer->mtu_bytes;
+    config.path_mtu_bytes = peer->path_mtu_bytes;
     config.rate_bytes_per_s = peer->rate_bytes_per_s;
     config.receive_bytes_max = peer->receive_bytes_max;
     config.packets_in_flight_max = peer->peers->config.packets_in_flight_max;
@@ -292,6 +293,18 @@ void hg_peers_log_moved(struct hg_peers *peers, uint64_t now_ns)
     }
 }
 
+/* What a lane finds out about its path outlives it: the next one begins there. */
+static void peer_path_mtu(struct hg_peer *peer, const struct hg_lane_stats *stats)
+{
+    uint64_t before = peer->path_mtu_bytes != 0 ? peer->path_mtu_bytes : peer->mtu_bytes;
+    if (stats->path_mtu_bytes == before)
+        return;
+    bool narrow = stats->path_mtu_bytes < peer->mtu_bytes;
+    peer->path_mtu_bytes = narrow ? (uint32_t)stats->path_mtu_bytes : 0;
+    hg_event_put(peer->peers->config.events, narrow ? HG_EVENT_path_narrow : HG_EVENT_path_wide, peer->name,
+                 stats->path_mtu_bytes, peer->mtu_bytes);
+}
+
 static void peer_tick_session(struct hg_peer *peer, uint64_t now_ns)
 {
     struct hg_peer_session *session = &peer->sessions[peer->current];
@@ -315,6 +328,7 @@ static void peer_tick_session(struct hg_peer *peer, uint64_t now_ns)
         peer->rekey_asked_ns = now_ns; /* again and again: an ask may be lost on its way */
         peer->peers->config.rekey(peer->peers->config.ctx, peer->index);
     }
+    peer_path_mtu(peer, hg_lane_stats(session->lane));
     hg_peers_open_streams(peer, now_ns);
     hg_peers_retry(peer);
 }

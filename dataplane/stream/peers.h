@@ -91,7 +91,8 @@ struct hg_peer {
     uint32_t address; /* IPv4, network order */
     uint64_t rate_bytes_per_s;
     uint64_t receive_bytes_max;
-    uint32_t mtu_bytes;
+    uint32_t mtu_bytes;      /* of the port */
+    uint32_t path_mtu_bytes; /* what the path was found to carry; 0: not known to be less */
 
     uint32_t state; /* enum hg_peer_state */
     uint64_t state_since_ns;

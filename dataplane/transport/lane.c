@@ -33,7 +33,7 @@ struct hg_lane *hg_lane_init(void *memory, const struct hg_lane_config *config, 
     hg_assert(config->packets_in_flight_max >= HG_LANE_PACKETS_IN_FLIGHT_MIN);
     hg_assert(config->packets_in_flight_max <= HG_LANE_LIMIT_PACKETS_IN_FLIGHT);
     hg_assert((config->packets_in_flight_max & (config->packets_in_flight_max - 1)) == 0);
-    hg_assert(config->mtu_bytes >= 576 && config->mtu_bytes <= 9216);
+    hg_assert(config->mtu_bytes >= HG_LANE_MTU_BYTES_MIN && config->mtu_bytes <= HG_LANE_MTU_BYTES_MAX);
     struct hg_lane *lane = memory;
     memset(lane, 0, sizeof(*lane));
     lane->ops = config->ops;
@@ -42,7 +42,8 @@ struct hg_lane *hg_lane_init(void *memory, const struct hg_lane_config *config, 
     lane->now_ns = now_ns;
     lane->heard_ns = now_ns;
     lane->ping_ns = now_ns;
-    lane->inner_bytes_max = HG_WIRE_INNER_BYTES(config->mtu_bytes);
+    hg_pmtu_init(&lane->pmtu, config->mtu_bytes, config->path_mtu_bytes, now_ns);
+    lane->inner_bytes_max = HG_WIRE_INNER_BYTES(hg_pmtu_bytes(&lane->pmtu));
 
     uint8_t *at = (uint8_t *)memory + hg_align_up(sizeof(*lane), HG_CACHE_LINE_BYTES);
     hg_sent_init(&lane->sent, at, config->packets_in_flight_max);
@@ -63,10 +64,11 @@ uint64_t hg_lane_deadline_ns(const struct hg_lane *lane)
 {
     bool room = !lane->ring_full;
     bool queued = lane->ping_due || hg_control_next(&lane->control) != HG_CONTROL_NONE;
-    if (lane->probes_due > 0 || (room && queued)) {
+    uint64_t pmtu_ns = room ? hg_pmtu_deadline_ns(&lane->pmtu) : HG_TIME_NEVER;
+    if (lane->probes_due > 0 || (room && queued) || pmtu_ns <= lane->now_ns) {
         return lane->now_ns;
     }
-    uint64_t deadline_ns = lane->ack.deadline_ns;
+    uint64_t deadline_ns = hg_min_u64(lane->ack.deadline_ns, pmtu_ns);
     deadline_ns = hg_min_u64(deadline_ns, hg_loss_deadline_ns(&lane->loss, &lane->sent));
     if (lane->paced) {
         deadline_ns = hg_min_u64(deadline_ns, hg_pacer_ready_ns(&lane->pacer));
@@ -137,6 +139,9 @@ const struct hg_lane_stats *hg_lane_stats(struct hg_lane *lane)
     lane->stats.srtt_ns = lane->loss.rtt_latest_ns != 0 ? lane->loss.srtt_ns : 0;
     lane->stats.rttvar_ns = lane->loss.rtt_latest_ns != 0 ? lane->loss.rttvar_ns : 0;
     lane->stats.rtt_min_ns = lane->loss.rtt_min_ns;
+    if (lane->pmtu.state == HG_PMTU_SETTLED) {
+        lane->stats.path_mtu_bytes = lane->pmtu.bytes;
+    }
     lane->stats.credit_bytes_left = hg_lane_credit_left(lane);
     return &lane->stats;
 }

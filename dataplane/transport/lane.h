@@ -49,6 +49,8 @@ struct hg_lane_ops {
 
 #define HG_LANE_LIMIT_PACKETS_IN_FLIGHT (1u << 16)
 #define HG_LANE_PACKETS_IN_FLIGHT_MIN   64u
+#define HG_LANE_MTU_BYTES_MIN           576u
+#define HG_LANE_MTU_BYTES_MAX           9216u
 #define HG_LANE_RECEIVE_BYTES_MIN       hg_align_up(2 * HG_BATCH_BYTES_MAX, HG_WIRE_BLOCK_BYTES)
 
 struct hg_lane_config {
@@ -57,7 +59,8 @@ struct hg_lane_config {
     uint8_t worker_sending;   /* ours */
     uint8_t worker_receiving; /* the peer's; the peer's lane has them the other way round */
     uint32_t key_generation;
-    uint32_t mtu_bytes;        /* of the IP link */
+    uint32_t mtu_bytes;        /* of the IP link; the path may carry less: dataplane/transport/pmtu.h */
+    uint32_t path_mtu_bytes;   /* what an earlier lane found out about the path; 0: nothing */
     uint64_t rate_bytes_per_s; /* fixed rate of this side, counted in IP packet bytes; 0 = unpaced */
     uint64_t
         receive_bytes_max; /* reassembly memory = credit given; less than the least is taken as the least */
@@ -80,6 +83,8 @@ struct hg_lane_config {
     X(acks_sent, "acks sent")                                                                                \
     X(acks_received, "acks received")                                                                        \
     X(probes_sent, "probe timeouts fired")                                                                   \
+    X(pmtu_probes_sent, "probes of the path MTU sent")                                                       \
+    X(pmtu_probes_lost, "probes of the path MTU lost")                                                       \
     X(credit_stalls, "times sending waited for credit")                                                      \
     X(read_stalls, "times sending waited for a read from the log")                                           \
     X(drop_version, "packets of an unknown transport version")                                               \
@@ -102,6 +107,7 @@ struct hg_lane_stats {
     uint64_t srtt_ns;
     uint64_t rttvar_ns;
     uint64_t rtt_min_ns;
+    uint64_t path_mtu_bytes;    /* as last found; while it is looked for packets are smaller */
     uint64_t credit_bytes_left; /* that we may still send */
 };
 

@@ -116,6 +116,7 @@ static uint64_t lane_range_acked(struct hg_lane *lane, uint64_t first, uint64_t 
         }
         bytes += packet->bytes;
         first = packet->number + 1;
+        (void)hg_pmtu_arrived(&lane->pmtu, packet->number, packet->bytes, lane->now_ns);
         hg_sent_acked(&lane->sent, packet);
         lane_packet_acked(lane, packet);
     }

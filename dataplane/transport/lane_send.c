@@ -29,11 +29,16 @@ static void lane_contents_due(struct hg_lane *lane, const struct hg_sent_packet 
     }
 }
 
-void hg_lane_packet_lost(struct hg_lane *lane, struct hg_sent_packet *packet)
+uint32_t hg_lane_packet_lost(struct hg_lane *lane, struct hg_sent_packet *packet)
 {
     lane_contents_due(lane, packet);
     hg_sent_lost(&lane->sent, packet);
+    if (hg_pmtu_lost(&lane->pmtu, packet->number, packet->bytes, lane->now_ns)) {
+        lane->stats.pmtu_probes_lost++;
+        return 0;
+    }
     lane->stats.packets_lost++;
+    return packet->bytes;
 }
 
 void hg_lane_losses(struct hg_lane *lane)
@@ -41,8 +46,7 @@ void hg_lane_losses(struct hg_lane *lane)
     uint64_t bytes = 0;
     struct hg_sent_packet *packet;
     while ((packet = hg_loss_next(&lane->loss, &lane->sent, lane->now_ns)) != NULL) {
-        bytes += packet->bytes;
-        hg_lane_packet_lost(lane, packet);
+        bytes += hg_lane_packet_lost(lane, packet);
     }
     if (bytes > 0) {
         lane->cc.ops->on_lost(&lane->cc, bytes, &lane->loss, lane->now_ns);
@@ -70,6 +74,7 @@ static void lane_timers(struct hg_lane *lane)
         if (packet == NULL) {
             break;
         }
+        hg_pmtu_timeout(&lane->pmtu, lane->loss.probe_count, packet->bytes);
         lane_contents_due(lane, packet);
         after = packet->number;
     }
@@ -248,7 +253,6 @@ static void draft_data(struct hg_lane *lane, struct lane_draft *draft)
 static uint32_t draft_finish(struct hg_lane *lane, struct lane_draft *draft, uint64_t number)
 {
     struct hg_lane_packet *packet = draft->packet;
-    hg_assert(packet->bytes <= lane->inner_bytes_max);
     struct hg_wire_header header = {
         .version = HG_WIRE_VERSION,
         .worker_sending = lane->config.worker_sending,
@@ -259,6 +263,7 @@ static uint32_t draft_finish(struct hg_lane *lane, struct lane_draft *draft, uin
     };
     memcpy(lane->scratch, &header, sizeof(header));
     uint32_t ip_bytes = hg_lane_ip_bytes(packet->bytes);
+    hg_assert(ip_bytes <= lane->config.mtu_bytes);
     hg_pacer_sent(&lane->pacer, ip_bytes, lane->now_ns);
     lane->stats.packets_sent++;
     if (!draft->eliciting) {
@@ -274,6 +279,23 @@ static uint32_t draft_finish(struct hg_lane *lane, struct lane_draft *draft, uin
         lane->probes_due--;
     }
     return packet->bytes;
+}
+
+/* Nothing but size: whether a packet like this passes. Neither window nor rate holds it back, it is one. */
+static uint32_t draft_pmtu_probe(struct hg_lane *lane, struct lane_draft *draft, uint32_t bytes,
+                                 uint64_t number)
+{
+    static const uint8_t padding[HG_LANE_MTU_BYTES_MAX];
+    struct hg_lane_packet *packet = draft->packet;
+    *draft_scratch(lane, draft, 1) = HG_WIRE_PING;
+    draft->eliciting = true;
+    uint32_t left = HG_WIRE_INNER_BYTES(bytes) - packet->bytes;
+    packet->pieces[packet->piece_count++] =
+        (struct iovec){.iov_base = (void *)(uintptr_t)padding, .iov_len = left};
+    packet->bytes += left;
+    hg_pmtu_probe_sent(&lane->pmtu, number);
+    lane->stats.pmtu_probes_sent++;
+    return draft_finish(lane, draft, number);
 }
 
 /* Whether data may go out by window and rate; remembers when only the rate forbids it. */
@@ -309,12 +331,17 @@ uint32_t hg_lane_build(struct hg_lane *lane, uint64_t number, uint64_t now_ns, s
     }
     struct hg_sent_packet *in_way;
     while ((in_way = hg_sent_in_way(&lane->sent, number)) != NULL) {
-        hg_lane_packet_lost(lane, in_way);
+        (void)hg_lane_packet_lost(lane, in_way);
     }
     struct lane_draft draft = {.packet = packet, .sent = hg_sent_draft(&lane->sent, number)};
     packet->piece_count = 0;
     packet->bytes = 0;
     (void)draft_scratch(lane, &draft, sizeof(struct hg_wire_header));
+    uint32_t pmtu_probe_bytes = room ? hg_pmtu_probe_due(&lane->pmtu, lane->now_ns) : 0;
+    if (pmtu_probe_bytes > 0) {
+        return draft_pmtu_probe(lane, &draft, pmtu_probe_bytes, number);
+    }
+    lane->inner_bytes_max = HG_WIRE_INNER_BYTES(hg_pmtu_bytes(&lane->pmtu));
     if (ack_due) {
         draft_ack(lane, &draft, HG_WIRE_ACK_RANGES_MAX);
     }

@@ -11,6 +11,7 @@
 #include "dataplane/transport/lane.h"
 #include "dataplane/transport/outbox.h"
 #include "dataplane/transport/pacer.h"
+#include "dataplane/transport/pmtu.h"
 #include "dataplane/transport/reassembly.h"
 
 /* Headers, acks and control frames of one packet. */
@@ -23,15 +24,16 @@ struct hg_lane {
     const struct hg_lane_ops *ops;
     void *ctx;
     struct hg_lane_config config;
-    uint64_t now_ns;   /* the largest that was seen */
-    uint64_t heard_ns; /* last packet received */
-    uint32_t inner_bytes_max;
+    uint64_t now_ns;          /* the largest that was seen */
+    uint64_t heard_ns;        /* last packet received */
+    uint32_t inner_bytes_max; /* as the path MTU is now */
 
     /* sending */
     struct hg_sent sent;
     struct hg_loss loss;
     struct hg_pacer pacer;
     struct hg_cc cc;
+    struct hg_pmtu pmtu;
     struct hg_outbox outbox;
     struct hg_control control;
     struct hg_lane_batch held; /* given by batch_next, larger than the credit left */
@@ -72,8 +74,9 @@ static inline bool hg_lane_credit_blocked(const struct hg_lane *lane)
     return left == 0 || (lane->held_is_set && HG_WIRE_CREDIT_BYTES(lane->held.bytes) > left);
 }
 
-/* lane_send.c: gives a packet in flight up, its contents become due again. */
-void hg_lane_packet_lost(struct hg_lane *lane, struct hg_sent_packet *packet);
+/* lane_send.c: gives a packet in flight up, its contents become due again. Returns the bytes that congestion
+ * control shall know of. */
+uint32_t hg_lane_packet_lost(struct hg_lane *lane, struct hg_sent_packet *packet);
 /* lane.c: receive memory was freed; the sender is told at once when it may be short of it. */
 void hg_lane_credit_freed(struct hg_lane *lane);
 /* lane_send.c: declares lost what is lost by now. */

@@ -65,7 +65,7 @@ enum hg_wire_type {
     HG_WIRE_STREAM_CLOSE = 19,
     HG_WIRE_STREAM_REFUSE = 20,
     HG_WIRE_CONTROL_LAST = 31,
-    /* 32.. reserved: SEAL, GRANT, VOTE, 2PC, FEC parity, MTU probe, key exchange */
+    /* 32.. reserved: SEAL, GRANT, VOTE, 2PC, FEC parity, key exchange */
 };
 
 /* Followed by `bytes` bytes of the batch (alias, lsn_first) from `offset` on. Ack-eliciting. */

@@ -120,6 +120,7 @@ struct hg_status_peer {
     uint64_t boot;
     uint64_t srtt_ns, rttvar_ns, rtt_min_ns;
     uint64_t rate_bytes_per_s;
+    uint64_t path_mtu_bytes; /* IP packets that the path carries, as last found */
     uint64_t bytes_in_flight, credit_bytes_left;
     uint64_t data_bytes_sent, data_bytes_resent, data_bytes_received;
     uint64_t packets_sent, packets_received, packets_lost;

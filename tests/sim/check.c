@@ -433,6 +433,7 @@ static void lane_harvest(struct sim_world *world, struct hg_lane *lane)
     world->sometimes[SIM_retransmissions] += stats->data_bytes_resent > 0;
     world->sometimes[SIM_spurious_retransmissions] += stats->packets_spurious;
     world->sometimes[SIM_probe_timeouts] += stats->probes_sent;
+    world->sometimes[SIM_path_mtu_probes_lost] += stats->pmtu_probes_lost;
     world->sometimes[SIM_duplicates_dropped] += stats->drop_duplicate + stats->data_bytes_duplicate;
     world->sometimes[SIM_read_stalls] += stats->read_stalls;
     world->sometimes[SIM_credit_stalls] += stats->credit_stalls;

@@ -13,6 +13,7 @@
 #define QUEUE_MASK       1023u
 #define REPLAY_NS_MAX    (60 * HG_NS_PER_S)
 #define FLIPPED_BITS_MAX 8u
+#define ETHERNET_BYTES   14u
 
 uint32_t hg_sim_address(uint32_t node)
 {
@@ -113,6 +114,13 @@ static bool packet_lost(struct sim_world *world, const struct sim_link_plan *pla
     return lost || world->now_ns < link->cut_until_ns;
 }
 
+/* A black hole: too large for the path, and nobody says so. Some paths stay like this, healed or not. */
+static bool packet_too_large(const struct sim_world *world, const struct sim_link *link,
+                             const struct sim_packet *packet)
+{
+    return world->now_ns < link->narrow_until_ns && packet->bytes > link->narrow_bytes + ETHERNET_BYTES;
+}
+
 static void link_send(struct sim_world *world, uint32_t from, uint32_t to, struct sim_packet *packet)
 {
     const struct sim_link_plan *plan = &world->plan->links[from][to];
@@ -125,6 +133,10 @@ static void link_send(struct sim_world *world, uint32_t from, uint32_t to, struc
     uint64_t replay_ns = hg_random_below(&link->random_replay, REPLAY_NS_MAX);
     packet->order = ++link->order_sent;
     packet->from = from;
+    if (packet_too_large(world, link, packet)) {
+        world->sometimes[SIM_packets_too_large_for_the_path]++;
+        return;
+    }
     if (packet_lost(world, plan, link)) {
         world->sometimes[SIM_packets_lost_on_the_link]++;
         return;

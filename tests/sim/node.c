@@ -481,6 +481,10 @@ void hg_sim_fault_strike(struct sim_world *world, const struct sim_fault *fault)
     case SIM_FAULT_CUT:
         world->links[fault->node][fault->other].cut_until_ns = world->now_ns + fault->a;
         break;
+    case SIM_FAULT_NARROW:
+        world->links[fault->node][fault->other].narrow_until_ns = world->now_ns + fault->a;
+        world->links[fault->node][fault->other].narrow_bytes = (uint32_t)fault->b;
+        break;
     case SIM_FAULT_DISK_STALL:
         node->disk_stall_ns = hg_max_u64(node->disk_stall_ns, world->now_ns + fault->a);
         world->sometimes[SIM_disk_stalls]++;

@@ -3,16 +3,19 @@
  * From (scenario, seed) to a plan. Every purpose draws from a generator of its own, so that a change to one
  * does not reshuffle the others.
  */
+#include "dataplane/transport/pmtu.h"
 #include "tests/sim/sim.h"
 
 #define PPM                   1000000u
 #define SEGMENT_BYTES_TWO_WAY (5u << 20)
+#define SIM_FOREVER_NS        (HG_TIME_NEVER / 2)
 
 enum scenario_flags {
     SCENARIO_ROLLBACK = 1,
     SCENARIO_ROT = 2,
     SCENARIO_LONG_CUT = 8,
     SCENARIO_IDLE = 16,
+    SCENARIO_NARROW = 32,
 };
 
 #define BIT(c) (1u << SIM_CLASS_##c)
@@ -45,6 +48,9 @@ static const struct scenario scenarios[] = {
      BIT(POWER) | BIT(LOSS), 0, SCENARIO_ROT},
     {"fullog", "a peer is cut off until logs are full: producers are pushed back, nothing is dropped",
      BIT(LOSS) | BIT(KILL) | BIT(POWER) | BIT(JITTER), 0, SCENARIO_LONG_CUT},
+    {"narrow",
+     "paths that carry less than their link, from the start, for a while or for good, and say nothing",
+     CLASSES_NET | BIT(KILL), 0, SCENARIO_NARROW},
     {"idle", "a frame now and then: nothing waits for a batch to fill", CLASSES_ALL, 0, SCENARIO_IDLE},
 };
 
@@ -284,6 +290,26 @@ static void plan_small(struct sim_plan *plan, struct hg_random *random)
         fault_random(plan, SIM_FAULT_PAUSE, random)->a = log_uniform(random, HG_NS_PER_MS, 8 * HG_NS_PER_S);
 }
 
+/* Each direction of each link by itself; some narrow twice, the second time less or more. */
+static void plan_narrow(struct sim_plan *plan, struct hg_random *random)
+{
+    plan->mtu_bytes = hg_random_chance(random, 1, 2) ? 1500 : (uint32_t)hg_random_between(random, 1300, 9000);
+    for (uint32_t from = 0; from < plan->node_count; from++)
+        for (uint32_t to = 0; to < plan->node_count; to++) {
+            uint64_t count = from == to ? 0 : hg_random_below(random, 3);
+            uint64_t time_ns = hg_random_chance(random, 1, 2) ? 0 : hg_random_below(random, plan->safety_ns);
+            for (uint64_t i = 0; i < count; i++) {
+                struct sim_fault *fault = fault_add(plan, SIM_FAULT_NARROW, time_ns, from);
+                fault->other = to;
+                fault->a = hg_random_chance(random, 1, 2)
+                               ? log_uniform(random, 100 * HG_NS_PER_MS, plan->safety_ns)
+                               : SIM_FOREVER_NS;
+                fault->b = hg_random_between(random, HG_PMTU_BASE_BYTES, plan->mtu_bytes);
+                time_ns += hg_random_below(random, plan->safety_ns);
+            }
+        }
+}
+
 static void plan_special(struct sim_plan *plan, struct hg_random *random)
 {
     uint32_t flags = scenarios[plan->scenario].flags;
@@ -300,6 +326,8 @@ static void plan_special(struct sim_plan *plan, struct hg_random *random)
         fault->a = hg_random_u64(random);
         fault->b = HG_NS_PER_MS;
     }
+    if (flags & SCENARIO_NARROW)
+        plan_narrow(plan, random);
     if (flags & SCENARIO_LONG_CUT)
         plan->flows[0].bytes = log_uniform(random, 2u << 20, 5u << 20);
     if (flags & SCENARIO_LONG_CUT)
@@ -376,6 +404,7 @@ static const char *const fault_names[SIM_FAULT_KIND_COUNT] = {
     [SIM_FAULT_POWER] = "power",
     [SIM_FAULT_POWER_ALL] = "power-all",
     [SIM_FAULT_CUT] = "cut",
+    [SIM_FAULT_NARROW] = "narrow",
     [SIM_FAULT_DISK_STALL] = "disk-stall",
     [SIM_FAULT_DISK_WRITE] = "disk-write-error",
     [SIM_FAULT_DISK_FLUSH] = "disk-flush-error",
@@ -394,9 +423,10 @@ static const char *const class_names[SIM_CLASS_COUNT] = {
 
 void hg_sim_fault_text(const struct sim_fault *fault, char *text, size_t text_bytes)
 {
+    bool is_of_link = fault->kind == SIM_FAULT_CUT || fault->kind == SIM_FAULT_NARROW;
     snprintf(text, text_bytes, "%.9f s %s node %c%s%c a=%llu b=%llu%s", (double)fault->time_ns / 1e9,
-             fault_names[fault->kind], (int)('A' + fault->node), fault->kind == SIM_FAULT_CUT ? "->" : "",
-             fault->kind == SIM_FAULT_CUT ? (int)('A' + fault->other) : ' ', (unsigned long long)fault->a,
+             fault_names[fault->kind], (int)('A' + fault->node), is_of_link ? "->" : "",
+             is_of_link ? (int)('A' + fault->other) : ' ', (unsigned long long)fault->a,
              (unsigned long long)fault->b, fault->left_out ? " (left out)" : "");
 }
 
@@ -494,16 +524,15 @@ bool hg_sim_scenario_promises(uint32_t scenario, enum sim_sometimes what)
                                               SIM_port_refusals};
     static const enum sim_sometimes rollback[] = {SIM_rollbacks, SIM_streams_diverged};
     static const enum sim_sometimes rot[] = {SIM_corrupt_logs_refused};
+    static const enum sim_sometimes narrow[] = {SIM_packets_too_large_for_the_path, SIM_path_mtu_probes_lost};
     static const enum sim_sometimes fullog[] = {SIM_peer_downs, SIM_credit_stalls, SIM_appends_pushed_back};
     static const struct {
         const char *scenario; /* NULL = every */
         const enum sim_sometimes *list;
         uint32_t count;
-    } promises[] = {{NULL, always, HG_COUNT(always)},
-                    {"pair", pair, HG_COUNT(pair)},
-                    {"rollback", rollback, HG_COUNT(rollback)},
-                    {"rot", rot, HG_COUNT(rot)},
-                    {"fullog", fullog, HG_COUNT(fullog)}};
+    } promises[] = {{NULL, always, HG_COUNT(always)},           {"pair", pair, HG_COUNT(pair)},
+                    {"rollback", rollback, HG_COUNT(rollback)}, {"rot", rot, HG_COUNT(rot)},
+                    {"narrow", narrow, HG_COUNT(narrow)},       {"fullog", fullog, HG_COUNT(fullog)}};
     for (uint32_t i = 0; i < HG_COUNT(promises); i++)
         for (uint32_t j = 0; j < promises[i].count; j++)
             if (promises[i].list[j] == what &&

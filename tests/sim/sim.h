@@ -66,7 +66,9 @@
     X(streams_diverged)                                                                                      \
     X(streams_gap)                                                                                           \
     X(rollbacks)                                                                                             \
-    X(corrupt_logs_refused)
+    X(corrupt_logs_refused)                                                                                  \
+    X(packets_too_large_for_the_path)                                                                        \
+    X(path_mtu_probes_lost)
 enum sim_sometimes {
 #define HG_X(name) SIM_##name,
     SIM_SOMETIMES(HG_X)
@@ -102,6 +104,7 @@ enum sim_fault_kind {
     SIM_FAULT_POWER, /* likewise, with the device's cache lost */
     SIM_FAULT_POWER_ALL,
     SIM_FAULT_CUT,        /* node -> other; a = ns */
+    SIM_FAULT_NARROW,     /* node -> other; a = ns, b = the largest IP packet that passes, silently */
     SIM_FAULT_DISK_STALL, /* a = ns */
     SIM_FAULT_DISK_WRITE, /* a = nth from now fails */
     SIM_FAULT_DISK_FLUSH,
@@ -215,6 +218,8 @@ struct sim_link {
     uint32_t burst_left;
     uint64_t busy_until_ns;
     uint64_t cut_until_ns;
+    uint64_t narrow_until_ns;
+    uint32_t narrow_bytes;
     uint64_t order_sent;
     uint64_t order_arrived;
 };

@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-#define COLUMNS_MAX    12
+#define COLUMNS_MAX    16
 #define CELL_BYTES_MAX 256
 
 enum form { TEXT, NUMBER, BYTES, RATE, TIME, LSN };
@@ -45,6 +45,7 @@ static const struct view views[] = {
       {"REGION", "region", NUMBER},
       {"RTT", "srtt_ns", TIME},
       {"RATE", "rate_bytes_per_s", RATE},
+      {"MTU", "path_mtu_bytes", NUMBER},
       {"IN-FLIGHT", "bytes_in_flight", BYTES},
       {"SENT", "data_bytes_sent", BYTES},
       {"RESENT", "data_bytes_resent", BYTES},

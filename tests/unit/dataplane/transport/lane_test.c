@@ -109,6 +109,37 @@ static void test_blackout(void)
     }
 }
 
+/* The path carries less than the link from the start, or from the middle of the transfer on. */
+static void test_narrow_path(void)
+{
+    static const struct {
+        uint32_t link, path, found;
+        uint64_t from_ns;
+    } table[] = {{1500, 1400, 1400, 0},
+                 {1500, 1300, 1280, 200 * HG_NS_PER_MS},
+                 {9000, 1500, 1500, 0},
+                 {9000, 4100, 4000, 200 * HG_NS_PER_MS},
+                 {1500, 1200, 1200, 200 * HG_NS_PER_MS}};
+    for (size_t i = 0; i < HG_COUNT(table); i++) {
+        for (uint64_t seed = 1; seed <= 4; seed++) {
+            struct sim_config config = sim_config_default(seed);
+            config.mtu_bytes = table[i].link;
+            config.batches[0] = 400;
+            config.batches[1] = 0;
+            config.batch_bytes_max = 40000;
+            config.rate_bytes_per_s = 5000000;
+            config.link.delay_ns = 10 * HG_NS_PER_MS;
+            config.link.loss_per_mille = seed % 3 * 10;
+            config.link.narrow_from_ns = table[i].from_ns;
+            config.link.narrow_bytes = table[i].path;
+            struct sim_result result = run_checked(&config, "narrow path");
+            CU_ASSERT_EQUAL(result.stats[0].path_mtu_bytes, table[i].found);
+            CU_ASSERT(result.stats[0].pmtu_probes_lost >= HG_PMTU_PROBES_MAX);
+            CU_ASSERT(result.end_ns < 5 * HG_NS_PER_S);
+        }
+    }
+}
+
 static void test_largest_batch(void)
 {
     struct sim_config config = sim_config_default(5);
@@ -164,6 +195,7 @@ int main(void)
     CU_add_test(suite, "reads that wait", test_reads_that_wait);
     CU_add_test(suite, "long again", test_long_again);
     CU_add_test(suite, "blackout", test_blackout);
+    CU_add_test(suite, "narrow path", test_narrow_path);
     CU_add_test(suite, "largest batch", test_largest_batch);
     CU_add_test(suite, "small batches", test_small_batches);
     CU_add_test(suite, "bytes in flight", test_bytes_in_flight);
