@@ -27,7 +27,7 @@ static void settle(struct hg_pmtu *pmtu, uint64_t now_ns)
 {
     pmtu->state = HG_PMTU_SETTLED;
     pmtu->full_losses = 0;
-    pmtu->raise_ns = pmtu->bytes < pmtu->bytes_max ? now_ns + HG_PMTU_RAISE_NS : HG_TIME_NEVER;
+    pmtu->raise_ns = pmtu->bytes < pmtu->bytes_max ? now_ns + pmtu->raise_wait_ns : HG_TIME_NEVER;
     probe_next(pmtu, 0);
 }
 
@@ -37,6 +37,7 @@ void hg_pmtu_init(struct hg_pmtu *pmtu, uint32_t bytes_max, uint32_t bytes_known
     pmtu->bytes_max = bytes_max;
     pmtu->bytes_base = (uint32_t)hg_min_u64(HG_PMTU_BASE_BYTES, bytes_max);
     pmtu->bytes = bytes_max;
+    pmtu->raise_wait_ns = HG_PMTU_RAISE_NS_MIN;
     if (bytes_known >= pmtu->bytes_base && bytes_known < bytes_max)
         pmtu->bytes = bytes_known;
     settle(pmtu, now_ns);
@@ -57,6 +58,7 @@ uint32_t hg_pmtu_probe_due(struct hg_pmtu *pmtu, uint64_t now_ns)
 {
     if (pmtu->state == HG_PMTU_SETTLED && now_ns >= pmtu->raise_ns) {
         pmtu->bytes_bad = UINT32_MAX;
+        pmtu->raise_wait_ns = hg_min_u64(2 * pmtu->raise_wait_ns, HG_PMTU_RAISE_NS_MAX);
         search_on(pmtu, now_ns);
     }
     return pmtu->probe_number == 0 ? pmtu->probe_bytes : 0;
@@ -110,8 +112,10 @@ static void probe_lost(struct hg_pmtu *pmtu, uint64_t now_ns)
     if (++pmtu->probe_losses < HG_PMTU_PROBES_MAX)
         return;
     pmtu->bytes_bad = pmtu->probe_bytes;
-    if (pmtu->state == HG_PMTU_VERIFYING)
+    if (pmtu->state == HG_PMTU_VERIFYING) {
         pmtu->bytes = pmtu->bytes_base;
+        pmtu->raise_wait_ns = HG_PMTU_RAISE_NS_MIN;
+    }
     search_on(pmtu, now_ns);
 }
 

@@ -7,18 +7,20 @@
  * that carries less shows itself as a black hole, full packets lost while none of them arrives. Then data
  * goes out at the base size at once, a probe of the old size is sent, and when probes of it are lost too the
  * path's size is looked for by halving a table of the sizes that links have. A probe carries no data and its
- * loss means nothing to congestion control. Larger sizes are tried again every HG_PMTU_RAISE_NS.
+ * loss means nothing to congestion control. Larger sizes are tried again, soon at first: heavy loss can look
+ * like a black hole.
  */
 #ifndef HG_TRANSPORT_PMTU_H
 #define HG_TRANSPORT_PMTU_H
 
 #include "drivers/platform/platform.h"
 
-#define HG_PMTU_BASE_BYTES 1200u               /* BASE_PLPMTU, RFC 8899 5.1.2 */
-#define HG_PMTU_PROBES_MAX 3u                  /* MAX_PROBES, RFC 8899 5.1.2 */
-#define HG_PMTU_RAISE_NS   (600 * HG_NS_PER_S) /* PMTU_RAISE_TIMER, RFC 8899 5.1.1 */
-#define HG_PMTU_FULL_LOST  3u                  /* full packets lost in a row that make a path suspect */
-#define HG_PMTU_TIMEOUTS   2u                  /* probe timeouts in a row that do */
+#define HG_PMTU_BASE_BYTES   1200u               /* BASE_PLPMTU, RFC 8899 5.1.2 */
+#define HG_PMTU_PROBES_MAX   3u                  /* MAX_PROBES, RFC 8899 5.1.2 */
+#define HG_PMTU_RAISE_NS_MIN (10 * HG_NS_PER_S)  /* doubles with every search in vain, up to: */
+#define HG_PMTU_RAISE_NS_MAX (600 * HG_NS_PER_S) /* PMTU_RAISE_TIMER, RFC 8899 5.1.1 */
+#define HG_PMTU_FULL_LOST    3u                  /* full packets lost in a row that make a path suspect */
+#define HG_PMTU_TIMEOUTS     2u                  /* probe timeouts in a row that do */
 #define HG_PMTU_FULL_LESS_BYTES                                                                              \
     512u /* a packet that is full may be smaller by this: fragments have units                               \
           */
@@ -40,7 +42,8 @@ struct hg_pmtu {
     uint32_t probe_losses; /* of this size, in a row */
     uint32_t full_losses;  /* since a full packet arrived */
     uint64_t full_arrived; /* largest packet number of a full packet that arrived */
-    uint64_t raise_ns;     /* when to look for a larger size; HG_TIME_NEVER: it is the largest */
+    uint64_t raise_wait_ns;
+    uint64_t raise_ns; /* when to look for a larger size; HG_TIME_NEVER: it is the largest */
 };
 
 /* `bytes_max` is the link's MTU; `bytes_known` what an earlier lane found, 0: nothing. */

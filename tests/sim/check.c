@@ -339,6 +339,12 @@ void hg_sim_check_event(struct sim_node *node, const struct hg_event *event)
     case HG_EVENT_peer_down:
         world->sometimes[SIM_peer_downs]++;
         return;
+    case HG_EVENT_path_narrow: /* heavy loss may look like it, too */
+        world->sometimes[SIM_paths_found_narrow]++;
+        return;
+    case HG_EVENT_path_wide:
+        world->sometimes[SIM_paths_found_wide_again]++;
+        return;
     case HG_EVENT_stream_streaming:
         if (flow < world->plan->flow_count)
             world->sometimes[SIM_chains_verified_at_resume] += event->a > world->plan->flows[flow].lsn_start;
@@ -433,7 +439,6 @@ static void lane_harvest(struct sim_world *world, struct hg_lane *lane)
     world->sometimes[SIM_retransmissions] += stats->data_bytes_resent > 0;
     world->sometimes[SIM_spurious_retransmissions] += stats->packets_spurious;
     world->sometimes[SIM_probe_timeouts] += stats->probes_sent;
-    world->sometimes[SIM_path_mtu_probes_lost] += stats->pmtu_probes_lost;
     world->sometimes[SIM_duplicates_dropped] += stats->drop_duplicate + stats->data_bytes_duplicate;
     world->sometimes[SIM_read_stalls] += stats->read_stalls;
     world->sometimes[SIM_credit_stalls] += stats->credit_stalls;

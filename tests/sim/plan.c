@@ -524,7 +524,7 @@ bool hg_sim_scenario_promises(uint32_t scenario, enum sim_sometimes what)
                                               SIM_port_refusals};
     static const enum sim_sometimes rollback[] = {SIM_rollbacks, SIM_streams_diverged};
     static const enum sim_sometimes rot[] = {SIM_corrupt_logs_refused};
-    static const enum sim_sometimes narrow[] = {SIM_packets_too_large_for_the_path, SIM_path_mtu_probes_lost};
+    static const enum sim_sometimes narrow[] = {SIM_packets_too_large_for_the_path, SIM_paths_found_narrow};
     static const enum sim_sometimes fullog[] = {SIM_peer_downs, SIM_credit_stalls, SIM_appends_pushed_back};
     static const struct {
         const char *scenario; /* NULL = every */

@@ -68,7 +68,8 @@
     X(rollbacks)                                                                                             \
     X(corrupt_logs_refused)                                                                                  \
     X(packets_too_large_for_the_path)                                                                        \
-    X(path_mtu_probes_lost)
+    X(paths_found_narrow)                                                                                    \
+    X(paths_found_wide_again)
 enum sim_sometimes {
 #define HG_X(name) SIM_##name,
     SIM_SOMETIMES(HG_X)

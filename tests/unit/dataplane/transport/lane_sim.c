@@ -187,7 +187,7 @@ static void link_carry(struct sim *sim, uint8_t to, uint64_t number, const struc
     const struct sim_link *link = &sim->config.link;
     bool cut = sim->now_ns >= link->cut_from_ns && sim->now_ns < link->cut_to_ns;
     bool too_large = link->narrow_bytes != 0 && sim->now_ns >= link->narrow_from_ns &&
-                     hg_lane_ip_bytes(packet->bytes) > link->narrow_bytes;
+                     sim->now_ns < link->narrow_to_ns && hg_lane_ip_bytes(packet->bytes) > link->narrow_bytes;
     if (too_large || cut || sim_chance(&sim->random, link->loss_per_mille)) {
         return;
     }

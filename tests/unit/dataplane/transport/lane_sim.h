@@ -20,7 +20,8 @@ struct sim_link {
     uint64_t reorder_ns;
     uint64_t cut_from_ns; /* nothing passes in [cut_from_ns, cut_to_ns) */
     uint64_t cut_to_ns;
-    uint64_t narrow_from_ns; /* from then on IP packets above narrow_bytes vanish; 0 bytes: none do */
+    uint64_t narrow_from_ns; /* IP packets above narrow_bytes vanish in [from, to); 0 bytes: none do */
+    uint64_t narrow_to_ns;
     uint32_t narrow_bytes;
 };
 

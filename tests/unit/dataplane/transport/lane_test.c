@@ -131,12 +131,34 @@ static void test_narrow_path(void)
             config.link.delay_ns = 10 * HG_NS_PER_MS;
             config.link.loss_per_mille = seed % 3 * 10;
             config.link.narrow_from_ns = table[i].from_ns;
+            config.link.narrow_to_ns = HG_TIME_NEVER;
             config.link.narrow_bytes = table[i].path;
             struct sim_result result = run_checked(&config, "narrow path");
             CU_ASSERT_EQUAL(result.stats[0].path_mtu_bytes, table[i].found);
             CU_ASSERT(result.stats[0].pmtu_probes_lost >= HG_PMTU_PROBES_MAX);
             CU_ASSERT(result.end_ns < 5 * HG_NS_PER_S);
         }
+    }
+}
+
+/* A path that was narrow for a while is used whole again. */
+static void test_path_widens(void)
+{
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        struct sim_config config = sim_config_default(seed);
+        config.mtu_bytes = 9000;
+        config.batches[0] = 400;
+        config.batches[1] = 0;
+        config.batch_bytes_max = 40000;
+        config.rate_bytes_per_s = 400000;
+        config.deadline_ns = 60 * HG_NS_PER_S;
+        config.link.delay_ns = 10 * HG_NS_PER_MS;
+        config.link.narrow_to_ns = 2 * HG_NS_PER_S;
+        config.link.narrow_bytes = 1500;
+        struct sim_result result = run_checked(&config, "path widens");
+        CU_ASSERT(result.end_ns > HG_PMTU_RAISE_NS_MIN);
+        CU_ASSERT(result.stats[0].pmtu_probes_lost >= HG_PMTU_PROBES_MAX);
+        CU_ASSERT_EQUAL(result.stats[0].path_mtu_bytes, 9000);
     }
 }
 
@@ -196,6 +218,7 @@ int main(void)
     CU_add_test(suite, "long again", test_long_again);
     CU_add_test(suite, "blackout", test_blackout);
     CU_add_test(suite, "narrow path", test_narrow_path);
+    CU_add_test(suite, "a path that widens", test_path_widens);
     CU_add_test(suite, "largest batch", test_largest_batch);
     CU_add_test(suite, "small batches", test_small_batches);
     CU_add_test(suite, "bytes in flight", test_bytes_in_flight);

@@ -142,13 +142,16 @@ static void test_raise(void)
     path_make(&path, 9000, 1500);
     path_settle(&path);
     CU_ASSERT_EQUAL(hg_pmtu_bytes(&path.pmtu), 1500);
-    CU_ASSERT_EQUAL(hg_pmtu_deadline_ns(&path.pmtu), path.now_ns + HG_PMTU_RAISE_NS);
-    path.now_ns += HG_PMTU_RAISE_NS - 1;
-    CU_ASSERT_EQUAL(hg_pmtu_probe_due(&path.pmtu, path.now_ns), 0);
-    path.now_ns += 1;
-    path_settle(&path); /* nothing better yet */
-    CU_ASSERT_EQUAL(hg_pmtu_bytes(&path.pmtu), 1500);
-    path.now_ns += HG_PMTU_RAISE_NS;
+    for (uint64_t wait_ns = HG_PMTU_RAISE_NS_MIN; wait_ns < 10 * HG_PMTU_RAISE_NS_MAX; wait_ns *= 2) {
+        uint64_t due_ns = path.now_ns + hg_min_u64(wait_ns, HG_PMTU_RAISE_NS_MAX);
+        CU_ASSERT_EQUAL(hg_pmtu_deadline_ns(&path.pmtu), due_ns);
+        path.now_ns = due_ns - 1;
+        CU_ASSERT_EQUAL(hg_pmtu_probe_due(&path.pmtu, path.now_ns), 0);
+        path.now_ns = due_ns;
+        path_settle(&path); /* nothing better yet */
+        CU_ASSERT_EQUAL(hg_pmtu_bytes(&path.pmtu), 1500);
+    }
+    path.now_ns += HG_PMTU_RAISE_NS_MAX;
     path.bytes = 9000;
     path_settle(&path);
     CU_ASSERT_EQUAL(hg_pmtu_bytes(&path.pmtu), 9000);
@@ -168,7 +171,7 @@ static void test_known(void)
         hg_pmtu_init(&pmtu, 1500, table[i].known, 5);
         CU_ASSERT_EQUAL(hg_pmtu_bytes(&pmtu), table[i].begins);
         CU_ASSERT_EQUAL(hg_pmtu_deadline_ns(&pmtu),
-                        table[i].begins < 1500 ? 5 + HG_PMTU_RAISE_NS : HG_TIME_NEVER);
+                        table[i].begins < 1500 ? 5 + HG_PMTU_RAISE_NS_MIN : HG_TIME_NEVER);
     }
 }
 
