@@ -144,10 +144,13 @@ static void on_connection(uv_stream_t *api, int status)
 
 int hg_api_open(struct hg_server *server)
 {
+    struct stat status;
     mode_t mask;
     int rc;
 
     snprintf(server->api_path, sizeof(server->api_path), "%s/control.sock", server->run);
+    if (lstat(server->api_path, &status) == 0 && !S_ISSOCK(status.st_mode))
+        return -EEXIST;
     if (unlink(server->api_path) < 0 && errno != ENOENT) /* we hold the lock: it was a dead one's */
         return -errno;
     rc = uv_pipe_init(&server->loop, &server->api, 0);

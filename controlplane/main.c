@@ -72,10 +72,15 @@ static int options_parse(int argc, char **argv, struct options *options)
     }
     if (optind != argc)
         fprintf(stderr, "helio-controlplane: I don't know '%s'\n", argv[optind]);
-    if (optind != argc || options->config == NULL || (!options->check && options->run == NULL) ||
-        (options->json && !options->check))
-        return -1;
-    return 0;
+    else if (options->config == NULL)
+        fprintf(stderr, "helio-controlplane: --config FILE is missing\n");
+    else if (!options->check && options->run == NULL)
+        fprintf(stderr, "helio-controlplane: --run DIR is missing\n");
+    else if (options->json && !options->check)
+        fprintf(stderr, "helio-controlplane: --json goes with --check\n");
+    else
+        return 0;
+    return -1;
 }
 
 static int check(struct hg_command_file *file, const struct options *options)
@@ -116,8 +121,13 @@ static int run_directory(struct hg_server *server, const char *run)
     snprintf(path, sizeof(path), "%s/control.lock", run);
     server->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (server->lock < 0 || flock(server->lock, LOCK_EX | LOCK_NB) < 0) {
-        fprintf(stderr, "helio-controlplane: %s: %s\n", path,
-                errno == EWOULDBLOCK ? "another control plane runs here; stop it first" : strerror(errno));
+        if (errno == EWOULDBLOCK)
+            fprintf(stderr, "helio-controlplane: %s: another control plane runs here; stop it first\n", path);
+        else
+            fprintf(stderr,
+                    "helio-controlplane: can't open %s: %s; --run must be a directory that this user may "
+                    "write in, and this a file\n",
+                    path, strerror(errno));
         return -1;
     }
     return 0;
@@ -151,7 +161,8 @@ static int serve(struct hg_server *server)
     int rc = hg_api_open(server);
 
     if (rc < 0) {
-        fprintf(stderr, "helio-controlplane: %s: %s\n", server->api_path, uv_strerror(rc));
+        fprintf(stderr, "helio-controlplane: can't listen on %s: %s%s\n", server->api_path, uv_strerror(rc),
+                rc == UV_EEXIST ? ": it is no socket; move it away" : "");
         return 1;
     }
     uv_timer_init(&server->loop, &server->tick);

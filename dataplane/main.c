@@ -22,6 +22,7 @@
 
 #define DISK_DEPTH        128u
 #define MEMORY_MB_DEFAULT 128u
+#define RUN_DIR_BYTES_MAX 80u /* helio-controlplane's limit too */
 
 static struct hg_node node;
 
@@ -209,6 +210,23 @@ static int run(struct hg_worker *worker, struct hg_disk *disk)
     return corrupt ? HG_EXIT_LOG_CORRUPT : HG_EXIT_LOG_FAILED;
 }
 
+/* Before anything is made in the directory, or memory taken that isn't there. */
+static int arguments_check(char *error, size_t error_bytes)
+{
+    uint64_t memory_mb = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) >> 20;
+    if (strlen(node.run_dir) > RUN_DIR_BYTES_MAX) {
+        snprintf(error, error_bytes, "--run %.100s...: longer than %u bytes, too long for a socket's path",
+                 node.run_dir, RUN_DIR_BYTES_MAX);
+        return -ENAMETOOLONG;
+    }
+    if (node.memory_mb > memory_mb) {
+        snprintf(error, error_bytes, "--mem %u: this machine has %llu MB: give less", node.memory_mb,
+                 (unsigned long long)memory_mb);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
 static int node_make(char *error, size_t error_bytes)
 {
     node.clock = hg_clock_tsc();
@@ -260,7 +278,7 @@ static int arguments(int argc, char **argv, const char **lcores)
     }
     if (optind != argc)
         fprintf(stderr, "helio-dataplane: I don't know what '%s' is for\n", argv[optind]);
-    else if (node.run_dir == NULL)
+    else if (node.run_dir == NULL || node.run_dir[0] == '\0')
         fprintf(stderr, "helio-dataplane: --run DIR is missing\n");
     else
         return HG_EXIT_OK;
@@ -282,8 +300,8 @@ int main(int argc, char **argv)
     sigaction(SIGINT, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
     /* Housekeeping first: EAL pins the thread that starts it, and children inherit that. */
-    if (node_make(error, sizeof(error)) != 0 || hg_esp_start(error, sizeof(error)) != 0 ||
-        eal_start(lcores, error, sizeof(error)) != 0) {
+    if (arguments_check(error, sizeof(error)) != 0 || node_make(error, sizeof(error)) != 0 ||
+        hg_esp_start(error, sizeof(error)) != 0 || eal_start(lcores, error, sizeof(error)) != 0) {
         fprintf(stderr, "helio-dataplane: %s\n", error);
         return HG_EXIT_REFUSED;
     }

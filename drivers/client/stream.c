@@ -44,13 +44,12 @@ int hg_stream_attach(struct hg_client *client, const char *name, const struct hg
     made->options = *options;
     made->options.consumer = NULL; /* our own copy is used */
     made->reader.raw = raw;
-    if (hg_client_name_copy(made->name, name) != 0 ||
+    bool named = hg_client_name_copy(made->name, name) == 0;
+    if (!named ||
         (options->consumer != NULL && hg_client_name_copy(made->consumer, options->consumer) != 0)) {
         rc = client_fail(
-            client, HG_E_INVALID,
-            "the name \"%.40s\" of a stream or consumer is not 1 to %u printable bytes without space "
-            "and /",
-            name, HG_CLIENT_NAME_BYTES - 1);
+            client, HG_E_INVALID, "the %s name \"%.40s\" is not 1 to %u printable bytes without space and /",
+            named ? "consumer" : "stream", named ? options->consumer : name, HG_CLIENT_NAME_BYTES - 1);
     } else {
         made->next = client->streams;
         client->streams = made;

@@ -55,5 +55,7 @@ int hg_disk_uring_fd(struct hg_disk *disk);
  * be NULL) is called with the bytes done. Blocks: for tools and housekeeping, never a worker. */
 int hg_disk_file_create(const char *path, uint64_t bytes, void (*progress)(void *arg, uint64_t bytes_done),
                         void *arg, char *error, size_t error_bytes);
+/* What can be said against creating it without trying: 0, or -errno and a sentence. */
+int hg_disk_file_check(const char *path, uint64_t bytes, char *error, size_t error_bytes);
 
 #endif

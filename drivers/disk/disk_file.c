@@ -10,7 +10,9 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -75,17 +77,43 @@ static int folder_sync(const char *folder)
     return result;
 }
 
-int hg_disk_file_create(const char *path, uint64_t bytes, void (*progress)(void *arg, uint64_t bytes_done),
-                        void *arg, char *error, size_t error_bytes)
+int hg_disk_file_check(const char *path, uint64_t bytes, char *error, size_t error_bytes)
 {
     char folder[PATH_MAX];
-    hg_assert(bytes > 0 && bytes % HG_DISK_BLOCK_BYTES == 0);
+    struct stat status;
     int result = folder_path(path, folder, sizeof(folder));
     if (result != 0) {
         snprintf(error, error_bytes, "the path of the log is too long");
         return result;
     }
-    result = space_check(folder, bytes, error, error_bytes);
+    if (lstat(path, &status) == 0) {
+        snprintf(error, error_bytes, "cannot create the log %s: %s", path,
+                 S_ISDIR(status.st_mode)
+                     ? "it is a directory: name a file in it"
+                     : "it exists; it is left as it is: choose another path, or remove it "
+                       "if nobody needs it");
+        return -EEXIST;
+    }
+    result = errno == ENOENT ? 0 : -errno;
+    if (result == 0 && access(folder, W_OK | X_OK) != 0)
+        result = -errno;
+    if (result != 0) {
+        snprintf(error, error_bytes,
+                 "cannot create the log %s: %s: does the directory exist and may you write in it?", path,
+                 strerror(-result));
+        return result;
+    }
+    return space_check(folder, bytes, error, error_bytes);
+}
+
+int hg_disk_file_create(const char *path, uint64_t bytes, void (*progress)(void *arg, uint64_t bytes_done),
+                        void *arg, char *error, size_t error_bytes)
+{
+    char folder[PATH_MAX];
+    hg_assert(bytes > 0 && bytes % HG_DISK_BLOCK_BYTES == 0);
+    int result = hg_disk_file_check(path, bytes, error, error_bytes);
+    if (result == 0)
+        result = folder_path(path, folder, sizeof(folder));
     if (result != 0)
         return result;
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_DIRECT | O_CLOEXEC, 0600);

@@ -46,7 +46,7 @@ enum hg_directory_result hg_directory_open(struct hg_directory *directory, const
     directory->lock_fd =
         openat(directory->fd, HG_DIRECTORY_LOCK_NAME, O_RDWR | O_CREAT | O_CLOEXEC, FILE_MODE);
     if (directory->lock_fd < 0) {
-        return unusable(directory, "can't write in directory", errno);
+        return unusable(directory, "can't open the lock file " HG_DIRECTORY_LOCK_NAME " in directory", errno);
     }
     if (flock(directory->lock_fd, LOCK_EX | LOCK_NB) < 0) {
         if (errno != EWOULDBLOCK) {

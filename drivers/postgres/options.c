@@ -13,6 +13,7 @@
 #define STATUS_INTERVAL_DEFAULT_NS (10 * HG_NS_PER_S)
 #define STATUS_INTERVAL_MIN_NS     (10 * HG_NS_PER_MS)
 #define STATUS_INTERVAL_MAX_NS     (3600 * HG_NS_PER_S)
+#define NAME_BYTES_MAX             31 /* of streams and consumers: drivers/ipc/client_ring.h */
 
 static const char help[] =
     "helio-postgres: ships a PostgreSQL cluster's WAL into a stream, and a stream into WAL segment files.\n"
@@ -135,6 +136,18 @@ static int required(const char *name, const char *value)
     return -1;
 }
 
+/* What the dataplane would refuse later, when other things work already. */
+static int name_check(const char *option, const char *name)
+{
+    size_t bytes = strlen(name);
+    bool good = bytes >= 1 && bytes <= NAME_BYTES_MAX;
+    for (size_t i = 0; good && i < bytes; i++) {
+        good = name[i] > ' ' && name[i] < 0x7f && name[i] != '/';
+    }
+    return good ? 0
+                : wrong(option, name, "1 to 31 printable bytes without space and /, as in the command file");
+}
+
 /* An option of the other mode would be ignored: say so instead. */
 static int unexpected(const char *mode, const char *name, bool given)
 {
@@ -169,7 +182,8 @@ static int check_out(const struct hg_postgres_options *options)
     if (unexpected("out", "--primary", options->primary != NULL) < 0 ||
         unexpected("out", "--slot", options->slot != NULL) < 0 ||
         unexpected("out", "--status-interval", options->status_interval_ns != 0) < 0 ||
-        required("--directory", options->directory) < 0 || required("--consumer", options->consumer) < 0) {
+        required("--directory", options->directory) < 0 || required("--consumer", options->consumer) < 0 ||
+        name_check("--consumer", options->consumer) < 0) {
         return -1;
     }
     return 0;
@@ -194,7 +208,8 @@ static int options_read(int argc, char **argv, struct hg_postgres_options *optio
     if (optind < argc) {
         return wrong("argument", argv[optind], "only options after the mode");
     }
-    if (required("--run", options->run) < 0 || required("--stream", options->stream) < 0) {
+    if (required("--run", options->run) < 0 || required("--stream", options->stream) < 0 ||
+        name_check("--stream", options->stream) < 0) {
         return -1;
     }
     return options->out ? check_out(options) : check_in(options);

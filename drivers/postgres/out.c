@@ -410,7 +410,7 @@ static int directory_open(struct out *out)
         hg_report_fatal(&out->report, "locked", "%s. Stop it, or give this one another directory.",
                         out->directory.error);
     } else {
-        hg_report_fatal(&out->report, "directory", "%s. Make it, writable by this user.",
+        hg_report_fatal(&out->report, "directory", "%s. Make it a directory that this user may write in.",
                         out->directory.error);
     }
     hg_directory_close(&out->directory);

@@ -27,6 +27,36 @@ __attribute__((format(printf, 2, 3))) static void error_set(struct hg_primary *p
     }
 }
 
+/* libpq looks at these two only when it connects, and would be asked again for ever. */
+static bool option_valid(const PQconninfoOption *option, char *error, uint32_t error_bytes)
+{
+    static const char *const modes[] = {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"};
+    bool good = true;
+    if (option->val == NULL) {
+        return true;
+    }
+    if (strcmp(option->keyword, "sslmode") == 0) {
+        good = false;
+        for (size_t i = 0; i < HG_COUNT(modes); i++) {
+            good = good || strcmp(option->val, modes[i]) == 0;
+        }
+    } else if (strcmp(option->keyword, "port") == 0) { /* one a host, with commas; none = the default */
+        const char *at = option->val;
+        do {
+            uint64_t port = 0;
+            char text[6];
+            size_t bytes = strcspn(at, ",");
+            snprintf(text, sizeof(text), "%.*s", (int)(bytes < sizeof(text) ? bytes : 0), at);
+            good = good && (bytes == 0 || (hg_decimal_parse(text, UINT16_MAX, &port) && port > 0));
+            at += bytes;
+        } while (*at++ == ',');
+    }
+    if (!good) {
+        snprintf(error, error_bytes, "%s=%s is none\n", option->keyword, option->val);
+    }
+    return good;
+}
+
 bool hg_primary_conninfo_valid(const char *conninfo, char *error, uint32_t error_bytes)
 {
     char *reason = NULL;
@@ -36,8 +66,12 @@ bool hg_primary_conninfo_valid(const char *conninfo, char *error, uint32_t error
         PQfreemem(reason);
         return false;
     }
+    bool good = true;
+    for (const PQconninfoOption *option = options; good && option->keyword != NULL; option++) {
+        good = option_valid(option, error, error_bytes);
+    }
     PQconninfoFree(options);
-    return true;
+    return good;
 }
 
 int hg_primary_fd(const struct hg_primary *primary)

@@ -4,6 +4,7 @@
 the documented code or a counted event, and lose nothing. `bad_input.py NAME...` runs only these cases."""
 import contextlib
 import hashlib
+import json
 import os
 import re
 import subprocess
@@ -75,7 +76,7 @@ class Test:
         must(2, ["helio-wan"], "helio-wan")
         must(2, ["usage|--run"], "helio-controlplane")
         must(2, ["shwo"], "helioctl", "shwo", "peers")
-        must(2, ["at least"], "helio-log", "create", self.scratch.path + "/tiny", "--size", "1m")
+        must(2, ["3 MiB or larger|at least"], "helio-log", "create", self.scratch.path + "/tiny", "--size", "1m")
         nowhere = self.scratch.path + "/nowhere"
         node = self.node("usage")
         must(1, [nowhere, "does the directory exist"], "helio-dataplane", "--run", nowhere)
@@ -87,6 +88,96 @@ class Test:
         must(8, ["can't open directory " + nowhere, "Make it"], "helio-postgres", "out", "--run", node.run, "--stream",
              STREAM, "--consumer", "c", "--directory", nowhere)
         must(3, [node.run + "/control.sock", "start helio-controlplane"], "helioctl", "--run", node.run, "show", "all")
+
+    def strange_options(self):
+        """Empty, too long, out of range, of the wrong kind; each names what it is about. And nothing is left behind."""
+        folder = self.scratch.directory("strange")
+        node = self.node("strange-node")
+        file = write(os.path.join(folder, "file"), "")
+        full = os.path.join(folder, "d" * 150)
+        os.mkdir(full)
+        before = sorted(os.listdir(folder))
+        must(2, ["--run DIR is missing"], "helio-dataplane", "--run", "")
+        must(1, ["longer than 80 bytes"], "helio-dataplane", "--run", full)
+        must(1, ["this machine has \\d+ MB"], "helio-dataplane", "--run", folder, "--mem", 1000000)
+        must(1, [file], "helio-dataplane", "--run", file)
+        must(2, ["--config FILE is missing"], "helio-controlplane")
+        must(2, ["--run DIR is missing"], "helio-controlplane", "--config", node.config)
+        must(2, ["--json goes with --check"], "helio-controlplane", "--run", folder, "--config", node.config, "--json")
+        must(1, [folder + ": can't be read: Is a directory"], "helio-controlplane", "--check", "--config", folder)
+        must(1, [file + ": .*not a directory"], "helio-controlplane", "--run", file, "--config", node.config)
+        must(3, ['"code": 3', "start helio-controlplane"], "helioctl", "--run", folder, "--json", "show", "all")
+        must(1, [folder + ":1:1: can't be read: Is a directory"], "helio-wan", "--check", "--config", folder)
+        must(2, ["--run DIR is missing"], "helio-wan", "--run", "", "--config", file)
+        must(1, ["--lcore 1023: give a CPU"], "helio-wan", "--run", folder, "--config", file, "--lcore", 1023)
+        must(2, ["--dry-run goes with --command"], "helio-wan", "--run", folder, "--config", file, "--dry-run")
+        for left in ("wan.lock", "helio-wan-eal.log", "dpdk"):
+            subprocess.run(["rm", "-rf", os.path.join(folder, left)], check=True)
+        if sorted(os.listdir(folder)) != before:
+            raise Failed(f"left behind: {set(os.listdir(folder)) - set(before)}")
+
+    def strange_logs(self):
+        folder = self.scratch.directory("strange-logs")
+        path = os.path.join(folder, "log-0")
+        must(2, ["create or dump.* Not sideways"], "helio-log", "sideways")
+        must(2, ["wants the path of the log"], "helio-log", "create", "--size", "64m")
+        must(2, ["wants --size"], "helio-log", "create", path)
+        must(2, ["wants a number from 1 on, got '64m'"], "helio-log", "create", path, "--size", "64m", "--cluster",
+             "64m")
+        for size in ("-5m", "64x", "0", "99999999999999999999", "64mm"):
+            must(2, [f"wants a size such as 64m or 4g, got '{size}'"], "helio-log", "create", path, "--size", size)
+        must(2, ["a segment must be a multiple of 4096"], "helio-log", "create", path, "--size", "64m",
+             "--segment-bytes", 1000)
+        must(2, ["make them 3 MiB or larger"], "helio-log", "create", path, "--size", "64m", "--segment-bytes", "1m")
+        must(1, [folder + ": it is a directory: name a file in it"], "helio-log", "create", folder, "--size", "64m")
+        must(1, ["free some or make the log smaller"], "helio-log", "create", path, "--size", "500t")
+        must(0, [f"would create {path}: 61 MiB"], "helio-log", "create", path, "--size", "64m", "--dry-run")
+        must(1, ["does the directory exist"], "helio-log", "create", folder + "/no/log", "--size", "64m", "--dry-run")
+        if os.listdir(folder):
+            raise Failed(f"a refusal or a dry run made {os.listdir(folder)}")
+        must(0, ['"created": true'], "helio-log", "create", path, "--size", "64m", "--json")
+        must(1, ["it exists; it is left as it is"], "helio-log", "create", path, "--size", "64m", "--dry-run")
+        for line in run("helio-log", "dump", path, "--json")[1].splitlines():
+            json.loads(line)
+        must(1, ["the file ends before: is it a log"], "helio-log", "dump", write(folder + "/short", "x"))
+        must(1, ["Is a directory"], "helio-log", "dump", folder)
+
+    def strange_postgres(self):
+        folder = self.scratch.directory("strange-postgres")
+        common = ("--run", folder, "--stream", STREAM)
+        for conninfo, words in (("sslmode=bogus", "sslmode=bogus is none"), ("port=99999", "port=99999 is none"),
+                                ("port=5432,x", "port=5432,x is none"), ("x", 'missing "=" after "x"')):
+            must(2, [words], "helio-postgres", "in", *common, "--primary", conninfo, "--slot", "s")
+        must(2, ["--stream .*1 to 31 printable bytes"], "helio-postgres", "in", "--run", folder, "--stream", "x" * 32,
+             "--primary", "host=a", "--slot", "s")
+        must(2, ["--consumer .*1 to 31 printable bytes"], "helio-postgres", "out", *common, "--directory", folder,
+             "--consumer", "a b")
+        file = write(os.path.join(folder, "file"), "")
+        must(8, [file + ": Not a directory.*writ"], "helio-postgres", "out", *common, "--directory", file, "--consumer",
+             "c")
+        os.mkdir(os.path.join(folder, "helio-postgres.lock"))
+        must(8, ["lock file helio-postgres.lock in directory .*Is a directory"], "helio-postgres", "out", *common,
+             "--directory", folder, "--consumer", "c")
+
+    def strange_files(self):
+        """What lies where a socket or a lock should be is named and left alone."""
+        node = self.node("strange-files")
+        socket = os.path.join(node.run, "control.sock")
+        write(socket, "mine")
+        must(1, [socket + ": .*it is no socket; move it away"], "helio-controlplane", "--run", node.run, "--config",
+             node.config)
+        if open(socket, encoding="utf-8").read() != "mine":
+            raise Failed("a file that is not ours was changed")
+        os.unlink(socket)
+        lock = os.path.join(node.run, "control.lock")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(lock)
+        os.mkdir(lock)
+        must(1, [lock + ": Is a directory"], "helio-controlplane", "--run", node.run, "--config", node.config)
+        os.rmdir(lock)
+        config = write(os.path.join(node.run, "wan.conf"),
+                       "port add d memif socket /nowhere/x.sock id 0 mac 02:00:00:00:00:0e\n")
+        must(1, ["there is no directory /nowhere; create it"], "helio-wan", "--run", node.run, "--config", config)
 
     def config_errors(self):
         """All of them at once, each at its place; nothing is applied."""
@@ -366,8 +457,8 @@ class Test:
         flow.primary_stops()
 
     def run(self, names):
-        cases = ("usage", "config_errors", "log_on_full_disk", "one_of_each", "log_missing", "log_unusable", "ports",
-                 "pair_cases")
+        cases = ("usage", "strange_options", "strange_logs", "strange_postgres", "strange_files", "config_errors",
+                 "log_on_full_disk", "one_of_each", "log_missing", "log_unusable", "ports", "pair_cases")
         for name in names or cases:
             getattr(self, name)()
             say(f"{name}: ok")

@@ -111,8 +111,26 @@ static int line_check(const struct options *options)
     return -1;
 }
 
-static int control_connect(const char *run)
+static void no_control_say(const struct options *options, const char *reason)
 {
+    char text[512];
+
+    snprintf(text, sizeof(text),
+             "no control plane at %s/control.sock (%s); start helio-controlplane --run %s", options->run,
+             reason, options->run);
+    if (options->json) {
+        json_t *answer = json_pack("{s:i, s:s}", "code", EXIT_NO_CONTROL, "error", text);
+
+        json_dumpf(answer, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII);
+        printf("\n");
+        json_decref(answer);
+    }
+    fprintf(stderr, "helioctl: %s\n", text);
+}
+
+static int control_connect(const struct options *options)
+{
+    const char *run = options->run;
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct timeval patience = {.tv_sec = ANSWER_S_MAX};
     int length = snprintf(address.sun_path, sizeof(address.sun_path), "%s/control.sock", run);
@@ -126,9 +144,7 @@ static int control_connect(const char *run)
     if (rc == 0)
         rc = connect(fd, (const struct sockaddr *)&address, sizeof(address));
     if (rc < 0) {
-        fprintf(stderr,
-                "helioctl: no control plane at %s/control.sock (%s); start helio-controlplane --run %s\n",
-                run, strerror(errno), run);
+        no_control_say(options, strerror(errno));
         if (fd >= 0)
             close(fd);
         return -1;
@@ -213,7 +229,7 @@ int main(int argc, char **argv)
 
     if (options_parse(argc, argv, &options) < 0 || line_check(&options) < 0)
         return EXIT_USAGE;
-    fd = control_connect(options.run);
+    fd = control_connect(&options);
     if (fd < 0)
         return EXIT_NO_CONTROL;
     answer = ask(fd, &options);

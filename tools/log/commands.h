@@ -13,11 +13,12 @@ struct create_options {
     uint64_t cluster;
     uint64_t segment_bytes; /* 0 = chosen from the size */
     bool is_json;
+    bool is_dry_run;
 };
 
 int create_run(const struct create_options *options);
 
 /* Reads only; works on a log in use, whose newest writes it may not see. */
-int dump_run(const char *path);
+int dump_run(const char *path, bool is_json);
 
 #endif

@@ -63,9 +63,13 @@ static bool geometry_choose(const struct create_options *options, struct hg_log_
         segment_bytes / 2 < HG_LOG_BLOCK_BYTES ? 0 : segment_bytes / 2 - HG_LOG_BLOCK_BYTES;
     payload_bytes -= payload_bytes % HG_LOG_BLOCK_BYTES;
     geometry->write_payload_bytes_max = (uint32_t)hg_min_u64(payload_bytes, HG_LOG_WRITE_PAYLOAD_BYTES_MAX);
-    const char *problem = hg_log_geometry_problem(geometry);
-    if (problem == NULL && geometry->write_payload_bytes_max < HG_BATCH_BYTES_MAX)
+    const char *problem = NULL;
+    if (segment_bytes % HG_LOG_BLOCK_BYTES != 0)
+        problem = "a segment must be a multiple of 4096 bytes";
+    else if (geometry->write_payload_bytes_max < HG_BATCH_BYTES_MAX)
         problem = "its segments could not hold the largest batch: make them 3 MiB or larger";
+    else
+        problem = hg_log_geometry_problem(geometry);
     if (problem == NULL)
         return true;
     fprintf(stderr, "helio-log: a log of %llu bytes in segments of %llu: %s\n",
@@ -105,12 +109,13 @@ static void json_string(const char *text)
 static void created_show(const struct create_options *options, const struct hg_log_geometry *geometry)
 {
     if (!options->is_json) {
-        printf("created %s: %llu MiB, %u segments of %llu KiB, cluster %llu\n", options->path,
+        printf("%s %s: %llu MiB, %u segments of %llu KiB, cluster %llu\n",
+               options->is_dry_run ? "would create" : "created", options->path,
                (unsigned long long)(hg_log_file_bytes(geometry) >> 20), geometry->segment_count,
                (unsigned long long)(geometry->segment_bytes >> 10), (unsigned long long)geometry->cluster);
         return;
     }
-    printf("{\"path\": ");
+    printf("{\"created\": %s, \"path\": ", options->is_dry_run ? "false" : "true");
     json_string(options->path);
     printf(
         ", \"bytes\": %llu, \"segment_bytes\": %llu, \"segment_count\": %u, \"write_payload_bytes_max\": %u, "
@@ -132,6 +137,14 @@ int create_run(const struct create_options *options)
         return 2;
     uuid_fill(geometry.log_uuid);
     uuid_fill(geometry.node_uuid);
+    if (options->is_dry_run) {
+        if (hg_disk_file_check(options->path, hg_log_file_bytes(&geometry), error, sizeof(error)) != 0) {
+            fprintf(stderr, "helio-log: %s\n", error);
+            return 1;
+        }
+        created_show(options, &geometry);
+        return 0;
+    }
     struct progress progress = {.bytes = hg_log_file_bytes(&geometry), .begin_ns = clock->now_ns(clock)};
     int result =
         hg_disk_file_create(options->path, progress.bytes, progress_show, &progress, error, sizeof(error));

@@ -15,6 +15,7 @@
 struct dump {
     const char *path;
     int fd;
+    bool is_json;
     struct hg_log_superblock superblock;
     uint8_t *buffer; /* one write of the largest size */
 };
@@ -28,7 +29,7 @@ static bool read_all(const struct dump *dump, void *data, size_t bytes, uint64_t
         if (count <= 0) {
             fprintf(stderr, "helio-log: cannot read %zu bytes at %llu of %s: %s\n", bytes,
                     (unsigned long long)offset, dump->path,
-                    count < 0 ? strerror(errno) : "the file ends before");
+                    count < 0 ? strerror(errno) : "the file ends before: is it a log?");
             return false;
         }
         done += (size_t)count;
@@ -48,7 +49,11 @@ static bool superblocks_show(struct dump *dump)
     if (!read_all(dump, copies, HG_LOG_SUPERBLOCK_COPIES * HG_LOG_BLOCK_BYTES, 0))
         return false;
     for (uint16_t i = 0; i < HG_LOG_SUPERBLOCK_COPIES; i++) {
-        if (hg_log_superblock_is_valid(&copies[i], i))
+        bool is_valid = hg_log_superblock_is_valid(&copies[i], i);
+        if (dump->is_json)
+            printf("{\"superblock_copy\": %u, \"valid\": %s, \"generation\": %llu}\n", i,
+                   is_valid ? "true" : "false", is_valid ? (unsigned long long)copies[i].generation : 0);
+        else if (is_valid)
             printf("superblock copy %u: generation %llu\n", i, (unsigned long long)copies[i].generation);
         else
             printf("superblock copy %u: not valid\n", i);
@@ -61,8 +66,19 @@ static bool superblocks_show(struct dump *dump)
     }
     dump->superblock = copies[chosen];
     const struct hg_log_superblock *s = &dump->superblock;
-    printf("log ");
+    printf(dump->is_json ? "{\"log_uuid\": \"" : "log ");
     hex_print(s->log_uuid, sizeof(s->log_uuid));
+    if (dump->is_json) {
+        printf("\", \"log_id\": %u, \"cluster\": %llu, \"generation\": %llu, \"restarts\": %u, \"segments\": "
+               "%u, "
+               "\"segment_bytes\": %llu, \"write_payload_bytes_max\": %u, \"tail_segment\": %llu, "
+               "\"tail_sequence\": %llu, \"hlc_ceiling\": %llu}\n",
+               s->log_id, (unsigned long long)s->cluster, (unsigned long long)s->generation, s->restarts,
+               s->segment_count, (unsigned long long)s->segment_bytes, s->write_payload_bytes_max,
+               (unsigned long long)s->tail_segment, (unsigned long long)s->tail_sequence,
+               (unsigned long long)s->hlc_ceiling);
+        return true;
+    }
     printf(" id %u cluster %llu generation %llu restarts %u: %u segments of %llu bytes, payload up to %u; "
            "tail segment "
            "%llu sequence %llu; hlc ceiling %llu\n",
@@ -89,8 +105,10 @@ static bool ring_show(struct dump *dump)
         newest = hg_max_u64(newest, header->sequence);
         durable = hg_max_u64(durable, header->durable_sequence);
     }
-    printf("ring: %u valid copies, newest of write %llu, durable up to %llu at least\n", valid,
-           (unsigned long long)newest, (unsigned long long)hg_max_u64(newest, durable));
+    printf(dump->is_json
+               ? "{\"ring_copies_valid\": %u, \"newest_sequence\": %llu, \"durable_sequence_min\": %llu}\n"
+               : "ring: %u valid copies, newest of write %llu, durable up to %llu at least\n",
+           valid, (unsigned long long)newest, (unsigned long long)hg_max_u64(newest, durable));
     return true;
 }
 
@@ -107,6 +125,45 @@ static void batch_show(const struct hg_batch_header *batch, enum hg_batch_reason
            batch->codec == HG_CODEC_LZ4 ? " lz4" : "");
     hex_print(batch->chain, sizeof(batch->chain));
     printf(" (%s)\n", hg_batch_reason_text(reason));
+}
+
+static void batch_show_json(const struct hg_batch_header *batch, enum hg_batch_reason reason)
+{
+    if ((batch->flags & HG_BATCH_LOCAL) != 0) {
+        printf("{\"local_records\": %u, \"verdict\": \"%s\"}", batch->frame_count,
+               hg_batch_reason_text(reason));
+        return;
+    }
+    printf("{\"stream\": %llu, \"incarnation\": %u, \"group\": %u, \"epoch\": %llu, \"lsn_first\": %llu, "
+           "\"lsn_end\": %llu, \"frames\": %u, \"raw_bytes\": %u, \"stored_bytes\": %u, \"codec\": \"%s\", "
+           "\"chain\": \"",
+           (unsigned long long)batch->stream, batch->incarnation, batch->group,
+           (unsigned long long)batch->epoch, (unsigned long long)batch->lsn_first,
+           (unsigned long long)batch->lsn_end, batch->frame_count, batch->raw_bytes, batch->stored_bytes,
+           batch->codec == HG_CODEC_LZ4 ? "lz4" : "off");
+    hex_print(batch->chain, sizeof(batch->chain));
+    printf("\", \"verdict\": \"%s\"}", hg_batch_reason_text(reason));
+}
+
+static void write_show_json(const struct hg_log_write_header *header, const uint8_t *payload)
+{
+    printf("{\"write\": %llu, \"segment\": %llu, \"segment_offset\": %u, \"restarts\": %u, "
+           "\"payload_bytes\": %u, "
+           "\"durable_sequence\": %llu, \"batches\": [",
+           (unsigned long long)header->sequence, (unsigned long long)header->segment, header->segment_offset,
+           header->restarts, header->payload_bytes, (unsigned long long)header->durable_sequence);
+    for (uint32_t offset = 0; offset < header->payload_bytes;) {
+        const struct hg_batch_header *batch = (const struct hg_batch_header *)(payload + offset);
+        enum hg_batch_reason reason = hg_batch_check_header(batch, header->payload_bytes - offset);
+        printf("%s", offset == 0 ? "" : ", ");
+        if (reason != HG_BATCH_REASON_OK) {
+            printf("{\"payload_offset\": %u, \"verdict\": \"%s\"}", offset, hg_batch_reason_text(reason));
+            break;
+        }
+        batch_show_json(batch, hg_batch_verify(batch, header->payload_bytes - offset));
+        offset += hg_batch_bytes(batch);
+    }
+    printf("]}\n");
 }
 
 static void write_show(const struct hg_log_write_header *header, const uint8_t *payload)
@@ -171,20 +228,26 @@ static bool writes_show(struct dump *dump)
         if (problem != NULL)
             break;
         const struct hg_log_write_header *header = (const struct hg_log_write_header *)dump->buffer;
-        write_show(header, dump->buffer + HG_LOG_BLOCK_BYTES);
+        if (dump->is_json)
+            write_show_json(header, dump->buffer + HG_LOG_BLOCK_BYTES);
+        else
+            write_show(header, dump->buffer + HG_LOG_BLOCK_BYTES);
         hg_log_place_next(s->segment_bytes, write_bytes_max, hg_log_write_bytes(header->payload_bytes),
                           &segment, &offset);
         sequence++;
     }
-    printf("end: %llu writes; at segment %llu offset %u, where write %llu would be: %s\n",
+    printf(dump->is_json
+               ? "{\"writes\": %llu, \"end_segment\": %llu, \"end_offset\": %u, \"end_sequence\": %llu, "
+                 "\"reason\": \"%s\"}\n"
+               : "end: %llu writes; at segment %llu offset %u, where write %llu would be: %s\n",
            (unsigned long long)(sequence - s->tail_sequence), (unsigned long long)segment, offset,
            (unsigned long long)sequence, problem);
     return true;
 }
 
-int dump_run(const char *path)
+int dump_run(const char *path, bool is_json)
 {
-    struct dump dump = {.path = path, .fd = open(path, O_RDONLY | O_CLOEXEC)};
+    struct dump dump = {.path = path, .is_json = is_json, .fd = open(path, O_RDONLY | O_CLOEXEC)};
     if (dump.fd < 0) {
         fprintf(stderr, "helio-log: cannot open %s: %s\n", path, strerror(errno));
         return 1;

@@ -44,6 +44,7 @@ struct options {
     int cpu; /* -1 = the last one this process may use */
     uint32_t memory_mb;
     bool check;
+    bool dry_run;
     bool json;
     bool seeded;
     uint64_t seed;
@@ -147,6 +148,12 @@ static uint32_t config_read(const char *path, bool json, struct config *config)
         if (command.verb != HG_WAN_VERB_NOTHING)
             config_add(config, &command, line);
     }
+    if (ferror(file)) {
+        struct hg_wan_error error = {0};
+        snprintf(error.text, sizeof(error.text), "can't be read: %s", strerror(errno));
+        config_error(path, 1, &error, json);
+        errors++;
+    }
     fclose(file);
     return errors;
 }
@@ -203,6 +210,13 @@ static int socket_path(const struct wan *w, const char *given, char path[HG_WAN_
         return -ENAMETOOLONG;
     }
     memcpy(path, joined, strlen(joined) + 1);
+    char *slash = strrchr(joined, '/');
+    struct stat status;
+    *slash = '\0';
+    if (slash != joined && (stat(joined, &status) != 0 || !S_ISDIR(status.st_mode))) {
+        snprintf(error, error_bytes, "socket %s: there is no directory %.200s; create it", path, joined);
+        return -ENOENT;
+    }
     return 0;
 }
 
@@ -298,6 +312,9 @@ static char *console_run(void *owner, const char *line, bool json)
     struct hg_wan_command command;
     struct hg_wan_error problem = {0};
     char error[ERROR_BYTES];
+    bool dry_run = strncmp(line, "dry-run ", 8) == 0;
+    if (dry_run)
+        line += 8;
     if (hg_wan_command_parse(line, &command, &problem) != 0 ||
         hg_wan_command_check(&w->declared, &command, &problem) != 0)
         return hg_wan_show_error(problem.text, problem.column, json);
@@ -305,6 +322,8 @@ static char *console_run(void *owner, const char *line, bool json)
         return show_ports(w, json);
     if (command.verb == HG_WAN_VERB_SHOW_LINKS)
         return hg_wan_show_links(&w->sw, json);
+    if (dry_run)
+        return hg_wan_show_ok(json);
     if (command_apply(w, &command, error, sizeof(error)) != 0)
         return hg_wan_show_error(error, 0, json);
     return hg_wan_show_ok(json);
@@ -411,6 +430,13 @@ static int cpu_last(void)
 static int eal_start(const struct options *options, char *error, size_t error_bytes)
 {
     char lcores[16];
+    cpu_set_t cpus;
+    CPU_ZERO(&cpus);
+    hg_assert(sched_getaffinity(0, sizeof(cpus), &cpus) == 0);
+    if (options->cpu >= 0 && !CPU_ISSET(options->cpu, &cpus)) {
+        snprintf(error, error_bytes, "--lcore %d: give a CPU that this process may run on", options->cpu);
+        return -EINVAL;
+    }
     snprintf(lcores, sizeof(lcores), "0@%d", options->cpu >= 0 ? options->cpu : cpu_last());
     struct hg_eal_options eal = {.program = "helio-wan",
                                  .lcores = lcores,
@@ -517,7 +543,7 @@ static void usage(FILE *out)
 {
     fputs("usage: helio-wan --run DIR --config FILE [--lcore CPU] [--mem MB] [--seed N] [--json]\n"
           "       helio-wan --config FILE --check [--json]\n"
-          "       helio-wan --run DIR --command 'COMMAND' [--json]\n"
+          "       helio-wan --run DIR --command 'COMMAND' [--dry-run] [--json]\n"
           "\n"
           "  --run DIR       directory of its sockets, lock and log\n"
           "  --config FILE   commands, one a line (docs/helio-wan.md)\n"
@@ -526,7 +552,15 @@ static void usage(FILE *out)
           "  --seed N        of all random numbers; wins over `seed` in the file\n"
           "  --check         only check the file\n"
           "  --command C     send one command to the helio-wan that runs in DIR\n"
-          "  --json          answers in JSON\n",
+          "  --dry-run       with --command: check it against what runs, and do nothing\n"
+          "  --json          answers in JSON\n"
+          "\n"
+          "Exit: 0 done, 1 refused, 2 usage.\n"
+          "\n"
+          "Examples:\n"
+          "  sed 's#@RUN@#/run/wan#g' configs/wan.conf > /run/wan/wan.conf\n"
+          "  helio-wan --run /run/wan --config /run/wan/wan.conf\n"
+          "  helio-wan --run /run/wan --command 'link cut a b'\n",
           out);
 }
 
@@ -573,6 +607,9 @@ static bool option_take(int letter, struct options *options)
     case 'k':
         options->check = true;
         break;
+    case 'd':
+        options->dry_run = true;
+        break;
     case 'j':
         options->json = true;
         break;
@@ -583,12 +620,34 @@ static bool option_take(int letter, struct options *options)
     return good;
 }
 
+/* False after naming what is missing or too much. */
+static bool options_complete(const struct options *options, const char *extra)
+{
+    if (extra != NULL)
+        fprintf(stderr, "helio-wan: I don't know '%s'\n\n", extra);
+    else if (options->command == NULL && options->config == NULL)
+        fprintf(stderr, "helio-wan: --config FILE (or --command) is missing\n\n");
+    else if (!options->check && (options->run_dir == NULL || options->run_dir[0] == '\0'))
+        fprintf(stderr, "helio-wan: --run DIR is missing\n\n");
+    else if (options->dry_run && options->command == NULL)
+        fprintf(stderr, "helio-wan: --dry-run goes with --command; a file is checked by --check\n\n");
+    else
+        return true;
+    return false;
+}
+
 static int command_send(const struct options *options)
 {
+    char line[HG_WAN_LINE_BYTES_MAX];
+    if (snprintf(line, sizeof(line), "%s%s", options->dry_run ? "dry-run " : "", options->command) >=
+        (int)sizeof(line)) {
+        fprintf(stderr, "helio-wan: a command is one line of at most %zu bytes\n", sizeof(line) - 1);
+        return 1;
+    }
     char path[PATH_MAX];
     char error[ERROR_BYTES];
     snprintf(path, sizeof(path), "%s/wan.sock", options->run_dir);
-    int rc = hg_wan_console_send(path, options->command, options->json, stdout, error, sizeof(error));
+    int rc = hg_wan_console_send(path, line, options->json, stdout, error, sizeof(error));
     if (rc < 0)
         fprintf(stderr, "helio-wan: %s\n", error);
     return rc == 0 ? 0 : 1;
@@ -596,12 +655,17 @@ static int command_send(const struct options *options)
 
 int main(int argc, char **argv)
 {
-    static const struct option longs[] = {
-        {"run", required_argument, NULL, 'r'},     {"config", required_argument, NULL, 'f'},
-        {"command", required_argument, NULL, 'c'}, {"lcore", required_argument, NULL, 'l'},
-        {"mem", required_argument, NULL, 'm'},     {"seed", required_argument, NULL, 's'},
-        {"check", no_argument, NULL, 'k'},         {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
+    static const struct option longs[] = {{"run", required_argument, NULL, 'r'},
+                                          {"config", required_argument, NULL, 'f'},
+                                          {"command", required_argument, NULL, 'c'},
+                                          {"lcore", required_argument, NULL, 'l'},
+                                          {"mem", required_argument, NULL, 'm'},
+                                          {"seed", required_argument, NULL, 's'},
+                                          {"check", no_argument, NULL, 'k'},
+                                          {"dry-run", no_argument, NULL, 'd'},
+                                          {"json", no_argument, NULL, 'j'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
     struct options options = {.cpu = -1, .memory_mb = MEMORY_MB_NORMAL, .seed = 1};
     struct config config = {0};
     for (int letter = getopt_long(argc, argv, "", longs, NULL); letter != -1;
@@ -613,9 +677,7 @@ int main(int argc, char **argv)
         if (!option_take(letter, &options))
             return 2;
     }
-    if (optind != argc || (options.command != NULL && options.run_dir == NULL) ||
-        (options.command == NULL && options.config == NULL) ||
-        (options.command == NULL && !options.check && options.run_dir == NULL)) {
+    if (!options_complete(&options, optind == argc ? NULL : argv[optind])) {
         usage(stderr);
         return 2;
     }
