@@ -155,6 +155,7 @@ static void lane_ack_received(struct hg_lane *lane, const uint8_t *at, uint64_t 
         lane->loss.probe_count = 0;
         lane->probes_due = 0;
         lane->cc.ops->on_acked(&lane->cc, bytes, &lane->loss, lane->now_ns);
+        hg_loss_round(&lane->loss, lane->sent.number_last);
     }
     hg_lane_losses(lane);
 }

@@ -37,6 +37,21 @@ void hg_loss_spurious(struct hg_loss *loss, uint64_t number)
     uint64_t distance = loss->number_acked_largest - number + 1;
     uint64_t raised = hg_max_u64(loss->threshold_packets, distance);
     loss->threshold_packets = (uint32_t)hg_min_u64(raised, HG_LOSS_THRESHOLD_PACKETS_MAX);
+    loss->rounds_calm = 0;
+}
+
+void hg_loss_round(struct hg_loss *loss, uint64_t number_sent_last)
+{
+    if (loss->number_acked_largest < loss->round_end) {
+        return;
+    }
+    loss->round_end = number_sent_last + 1;
+    if (loss->threshold_packets == HG_LOSS_THRESHOLD_PACKETS || ++loss->rounds_calm < HG_LOSS_CALM_ROUNDS) {
+        return;
+    }
+    loss->rounds_calm = 0;
+    loss->threshold_packets =
+        HG_LOSS_THRESHOLD_PACKETS + (loss->threshold_packets - HG_LOSS_THRESHOLD_PACKETS) / 2;
 }
 
 /* 9/8 of the round trip. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Round-trip times, loss and probe timeouts: RFC 9002 with a finer clock (granularity 100 us instead of 1 ms)
- * and a packet threshold that rises when the path is seen to reorder.
+ * and a packet threshold that rises when the path is seen to reorder and falls again when it no longer is
+ * (as RACK's reordering window does, RFC 8985 6.2).
  */
 #ifndef HG_TRANSPORT_LOSS_H
 #define HG_TRANSPORT_LOSS_H
@@ -10,6 +11,7 @@
 
 #define HG_LOSS_THRESHOLD_PACKETS     3u
 #define HG_LOSS_THRESHOLD_PACKETS_MAX 128u /* time takes over beyond it */
+#define HG_LOSS_CALM_ROUNDS           16u  /* without a spurious loss: what is above the least is halved */
 #define HG_LOSS_GRANULARITY_NS        (100 * HG_NS_PER_US)
 /* RFC 9002 says 333 ms; our paths are known and a lost first packet shouldn't cost a second. */
 #define HG_LOSS_RTT_INITIAL_NS (100 * HG_NS_PER_MS)
@@ -26,6 +28,8 @@ struct hg_loss {
     uint64_t probe_from_ns; /* when an ack-eliciting packet was last sent */
     uint32_t probe_count;   /* timeouts in a row */
     uint32_t threshold_packets;
+    uint32_t rounds_calm;
+    uint64_t round_end; /* the round trip is over when this number is acknowledged */
 };
 
 void hg_loss_init(struct hg_loss *loss);
@@ -35,6 +39,10 @@ void hg_loss_rtt(struct hg_loss *loss, uint64_t rtt_ns, uint64_t ack_delay_ns);
 
 /* A packet that was declared lost was acknowledged: the path reorders by that much. */
 void hg_loss_spurious(struct hg_loss *loss, uint64_t number);
+
+/* After each ack, with the last number sent: counts round trips, and lowers the packet threshold when the
+ * path has been in order for so many of them. */
+void hg_loss_round(struct hg_loss *loss, uint64_t number_sent_last);
 
 /* The next packet in flight that is lost by now, for the caller to hg_sent_lost; NULL when there is none
  * left, and the loss timer is set. */

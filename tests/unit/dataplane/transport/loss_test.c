@@ -137,6 +137,42 @@ static void test_reordering_path(void)
     CU_ASSERT(loss.threshold_packets == HG_LOSS_THRESHOLD_PACKETS_MAX);
 }
 
+/* Calm round trips lower the threshold by halves, down to the least; one spurious loss begins the count anew,
+ * and acks within one round trip are one. */
+static void test_reordering_over(void)
+{
+    uint64_t last_sent = 100;
+    hg_loss_init(&loss);
+    loss.number_acked_largest = 50;
+    hg_loss_spurious(&loss, 1);
+    CU_ASSERT_EQUAL(loss.threshold_packets, 50);
+    uint32_t wanted = 50;
+    for (uint32_t halves = 0; halves < 7; halves++) {
+        for (uint32_t round = 0; round < HG_LOSS_CALM_ROUNDS; round++) {
+            CU_ASSERT_EQUAL(loss.threshold_packets, wanted);
+            for (uint64_t n = loss.number_acked_largest + 1; n < loss.round_end; n++) {
+                loss.number_acked_largest = n;
+                hg_loss_round(&loss, last_sent);
+            }
+            CU_ASSERT_EQUAL(loss.threshold_packets, wanted);
+            loss.number_acked_largest++;
+            hg_loss_round(&loss, last_sent);
+            last_sent += 40;
+        }
+        wanted = 3 + (wanted - 3) / 2;
+        CU_ASSERT_EQUAL(loss.threshold_packets, wanted);
+    }
+    CU_ASSERT_EQUAL(loss.threshold_packets, HG_LOSS_THRESHOLD_PACKETS);
+    hg_loss_spurious(&loss, loss.number_acked_largest - 9);
+    for (uint32_t round = 0; round < HG_LOSS_CALM_ROUNDS; round++) {
+        loss.number_acked_largest = loss.round_end;
+        if (round == HG_LOSS_CALM_ROUNDS - 2)
+            hg_loss_spurious(&loss, loss.number_acked_largest - 9);
+        hg_loss_round(&loss, loss.number_acked_largest + 40);
+    }
+    CU_ASSERT_EQUAL(loss.threshold_packets, 10);
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -147,6 +183,7 @@ int main(void)
     CU_add_test(suite, "nothing acked nothing lost", test_nothing_acked_nothing_lost);
     CU_add_test(suite, "probes", test_probes);
     CU_add_test(suite, "reordering path", test_reordering_path);
+    CU_add_test(suite, "a path that reorders no more", test_reordering_over);
     CU_basic_set_mode(CU_BRM_VERBOSE);
     CU_basic_run_tests();
     unsigned failures = CU_get_number_of_failures();
