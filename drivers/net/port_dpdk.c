@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -303,7 +304,11 @@ void hg_port_dpdk_socket_clear(const char *devargs)
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd >= 0 && length < sizeof(address.sun_path)) {
         memcpy(address.sun_path, path, length);
-        if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) != 0 && errno == ECONNREFUSED)
+        struct stat what;
+        bool is_socket = lstat(address.sun_path, &what) == 0 && S_ISSOCK(what.st_mode);
+        /* A file of any other kind refuses connections too. */
+        if (is_socket && connect(fd, (const struct sockaddr *)&address, sizeof(address)) != 0 &&
+            errno == ECONNREFUSED)
             (void)unlink(address.sun_path); /* what keeps us from it, binding will say */
     }
     if (fd >= 0)

@@ -14,6 +14,9 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define DEADLINE_NS (10 * HG_NS_PER_S)
@@ -365,6 +368,58 @@ static void test_pool_shared(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(error, "--mem"));
 }
 
+/* A socket of this name; listens, or was left behind by one that did. Returns the descriptor. */
+static int socket_make(const char *path, bool listening)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    CU_ASSERT_EQUAL_FATAL(bind(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
+    CU_ASSERT_EQUAL_FATAL(listen(fd, 1), 0);
+    if (!listening)
+        close(fd);
+    return fd;
+}
+
+/* Only what a dead memif server left behind is taken away. */
+static void test_socket_clear(void)
+{
+    static const struct {
+        const char *devargs; /* the path goes into it */
+        char kind;           /* what is there: 'd'ead, 'l'istening, 'f'ile */
+        bool cleared;
+    } cases[] = {
+        {"net_memif7,role=server,socket=%s,socket-abstract=no,id=1", 'd', true},
+        {"net_memif7,role=master,id=1,socket-abstract=no,socket=%s", 'd', true},
+        {"net_memif7,role=client,socket=%s,socket-abstract=no,id=1", 'd', false},
+        {"net_memif7,socket=%s,socket-abstract=no,id=1", 'd', false},
+        {"net_memif7,role=server,socket=%s,id=1", 'd', false}, /* abstract: no file */
+        {"net_memif7,role=server,socket=%s,socket-abstract=no,id=1", 'l', false},
+        {"net_memif7,role=server,socket=%s,socket-abstract=no,id=1", 'f', false},
+        {"net_memif7,role=server,socket=%s-other,socket-abstract=no,id=1", 'd', false},
+    };
+    char path[96], devargs[256];
+    for (uint32_t i = 0; i < HG_COUNT(cases); i++) {
+        int fd = -1;
+        snprintf(path, sizeof(path), "%s/clear-%u", run_dir, i);
+        if (cases[i].kind == 'f')
+            fclose(fopen(path, "w"));
+        else
+            fd = socket_make(path, cases[i].kind == 'l');
+        (void)snprintf(devargs, sizeof(devargs), cases[i].devargs, path);
+        hg_port_dpdk_socket_clear(devargs);
+        CU_ASSERT_EQUAL(access(path, F_OK) != 0, cases[i].cleared);
+        if (cases[i].kind == 'l')
+            close(fd);
+    }
+    hg_port_dpdk_socket_clear("net_memif7,role=server,socket-abstract=no"); /* names none */
+    memset(devargs, 'x', sizeof(devargs) - 1);
+    devargs[sizeof(devargs) - 1] = '\0';
+    memcpy(devargs,
+           "net_memif7,role=server,socket-abstract=no,socket=", 49); /* longer than any name may be */
+    hg_port_dpdk_socket_clear(devargs);
+}
+
 int main(void)
 {
     if (mkdtemp(run_dir) == NULL || CU_initialize_registry() != CUE_SUCCESS)
@@ -380,6 +435,7 @@ int main(void)
     CU_add_test(suite, "memif client waits for its server", test_memif_waits);
     CU_add_test(suite, "memif client reconnects", test_memif_reconnects);
     CU_add_test(suite, "shared pool", test_pool_shared);
+    CU_add_test(suite, "a socket's name that was left behind", test_socket_clear);
     CU_basic_set_mode(CU_BRM_NORMAL);
     CU_basic_run_tests();
     unsigned int failures = CU_get_number_of_failures() + (CU_get_number_of_tests_failed() != 0);
