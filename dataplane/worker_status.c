@@ -81,25 +81,25 @@ static void status_peer(struct hg_worker *worker, uint32_t index, struct hg_cont
     out->since_realtime_ns = status->realtime_ns - (worker->now_ns - peer->state_since_ns);
     out->rate_bytes_per_s = peer->rate_bytes_per_s;
     out->handshakes = peer->handshakes_count;
+    struct hg_lane_stats totals;
+    hg_peers_totals(peer, &totals);
+    out->srtt_ns = totals.srtt_ns;
+    out->rttvar_ns = totals.rttvar_ns;
+    out->rtt_min_ns = totals.rtt_min_ns;
+    out->path_mtu_bytes = totals.path_mtu_bytes;
+    out->bytes_in_flight = totals.bytes_in_flight;
+    out->credit_bytes_left = totals.credit_bytes_left;
+    out->data_bytes_sent = totals.data_bytes_sent;
+    out->data_bytes_resent = totals.data_bytes_resent;
+    out->data_bytes_received = totals.data_bytes_received;
+    out->packets_sent = totals.packets_sent;
+    out->packets_received = totals.packets_received;
+    out->packets_lost = totals.packets_lost;
+    status_lane_drops(status, peer->name, &totals);
     if (peer->current < 0)
         return;
-    const struct hg_peer_session *session = &peer->sessions[peer->current];
-    const struct hg_lane_stats *lane = hg_lane_stats(session->lane);
-    out->key_generation = session->generation;
-    out->boot = session->boot_remote;
-    out->srtt_ns = lane->srtt_ns;
-    out->rttvar_ns = lane->rttvar_ns;
-    out->rtt_min_ns = lane->rtt_min_ns;
-    out->path_mtu_bytes = lane->path_mtu_bytes;
-    out->bytes_in_flight = lane->bytes_in_flight;
-    out->credit_bytes_left = lane->credit_bytes_left;
-    out->data_bytes_sent = lane->data_bytes_sent;
-    out->data_bytes_resent = lane->data_bytes_resent;
-    out->data_bytes_received = lane->data_bytes_received;
-    out->packets_sent = lane->packets_sent;
-    out->packets_received = lane->packets_received;
-    out->packets_lost = lane->packets_lost;
-    status_lane_drops(status, peer->name, lane);
+    out->key_generation = peer->sessions[peer->current].generation;
+    out->boot = peer->sessions[peer->current].boot_remote;
 }
 
 static void status_stream(struct hg_worker *worker, uint32_t slot, struct hg_control_status *status)

@@ -194,7 +194,7 @@ static enum hg_append_reason append_frame(struct hg_streams *streams, uint32_t s
         return reason != HG_APPEND_OK ? reason : HG_APPEND_LIMITS;
     }
     s->lsn_taken = frame->lsn + frame->span;
-    s->positions_changed = true;
+    hg_streams_moved(streams, s);
     /* Full when another one like this would not fit: LZ4 is a tenth faster and packs better up to 64 KiB. */
     if (s->builder.raw_bytes + frame_bytes(frame) > HG_BATCH_RAW_BYTES_AIM ||
         s->builder.frame_count >= HG_STREAMS_BATCH_FRAMES)
@@ -316,7 +316,7 @@ bool hg_streams_commit(struct hg_streams *streams, uint64_t now_ns)
         hg_assert(commit->lsn_end > s->lsn_durable);
         s->lsn_durable = commit->lsn_end;
         memcpy(s->chain_durable, commit->chain, sizeof(s->chain_durable));
-        s->positions_changed = true;
+        hg_streams_moved(streams, s);
         streams->commits_tail++;
         moved = true;
     }

@@ -60,6 +60,8 @@ static void slot_close(struct hg_clients *clients, struct hg_clients_entry *clie
     if (slot->consumer >= 0)
         hg_streams_consumer_at(clients->config.streams, (uint32_t)slot->consumer)->attached_count--;
     slot->used = false;
+    while (client->slots_bound > 0 && !client->slots[client->slots_bound - 1].used)
+        client->slots_bound--;
 }
 
 void hg_clients_close(struct hg_clients *clients, uint32_t client)
@@ -249,6 +251,7 @@ uint64_t hg_clients_attach(struct hg_clients *clients, uint32_t client, const st
     if (slot->subscribe && !attach_subscribe(clients, attach, slot, answer))
         return 0;
     slot->used = true;
+    entry->slots_bound = (uint32_t)hg_max_u64(entry->slots_bound, index + 1);
     attach_facts(clients, entry->ring, index, slot, answer);
     return slot->consumer < 0
                ? 0
@@ -413,23 +416,24 @@ void hg_clients_position_publish(struct hg_clients *clients, struct hg_client_ri
 
 void hg_clients_publish(struct hg_clients *clients)
 {
+    uint32_t changed_count;
+    (void)hg_streams_changed(clients->config.streams, &changed_count);
     for (uint32_t i = 0; i < clients->bound; i++) {
         struct hg_clients_entry *client = &clients->table[i];
         if (!client->used || client->poisoned)
             continue;
-        for (uint32_t j = 0; j < HG_CLIENT_SLOTS; j++) {
+        for (uint32_t j = 0; j < client->slots_bound; j++) {
             struct hg_clients_slot *slot = &client->slots[j];
             if (!slot->used)
                 continue;
-            if (hg_streams_at(clients->config.streams, slot->stream)->positions_changed)
+            if (changed_count > 0 && hg_streams_at(clients->config.streams, slot->stream)->positions_changed)
                 hg_clients_position_publish(clients, client->ring, j, slot);
             consumer_advance(clients, client, j);
         }
         if (hg_client_ring_doorbell_needed(client->ring))
             clients->config.doorbell(clients->config.ctx, client->doorbell);
     }
-    for (uint32_t slot = 0; slot < hg_streams_count(clients->config.streams); slot++)
-        hg_streams_at(clients->config.streams, slot)->positions_changed = false;
+    hg_streams_changed_clear(clients->config.streams);
 }
 
 bool hg_clients_sleep(struct hg_clients *clients)

@@ -43,6 +43,7 @@ struct hg_clients_entry {
     int doorbell;                /* the client's eventfd */
     struct hg_client_ring *ring; /* housekeeping's memory, lent until hg_clients_close */
     struct hg_clients_slot slots[HG_CLIENT_SLOTS];
+    uint32_t slots_bound; /* above every slot in use */
     uint64_t append_bytes;
     uint64_t deliver_bytes;
 };

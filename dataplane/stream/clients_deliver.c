@@ -91,7 +91,7 @@ bool hg_clients_deliver(struct hg_clients *clients)
     bool any = false;
     for (uint32_t i = 0; i < clients->bound; i++) {
         struct hg_clients_entry *client = &clients->table[i];
-        for (uint32_t j = 0; client->used && !client->poisoned && j < HG_CLIENT_SLOTS; j++) {
+        for (uint32_t j = 0; client->used && !client->poisoned && j < client->slots_bound; j++) {
             struct hg_clients_slot *slot = &client->slots[j];
             if (!slot->used)
                 continue;

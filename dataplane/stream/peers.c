@@ -34,10 +34,18 @@ struct hg_peers *hg_peers_init(const struct hg_peers_config *config)
     return peers;
 }
 
+static void counters_add(struct hg_lane_stats *to, const struct hg_lane_stats *stats)
+{
+#define HG_X(name, text) to->name += stats->name;
+    HG_LANE_COUNTERS(HG_X)
+#undef HG_X
+}
+
 static void session_close(struct hg_peer_session *session)
 {
     if (!session->live)
         return;
+    counters_add(&session->peer->ended, hg_lane_stats(session->lane));
     hg_esp_sa_wipe(session->sa_tx);
     hg_esp_sa_wipe(session->sa_rx);
     session->live = false;
@@ -143,6 +151,16 @@ int hg_peers_configure(struct hg_peers *peers, const struct hg_config_peer *conf
         if (peer->sessions[i].live)
             hg_lane_rate_set(peer->sessions[i].lane, peer->rate_bytes_per_s);
     return index;
+}
+
+void hg_peers_totals(const struct hg_peer *peer, struct hg_lane_stats *totals)
+{
+    memset(totals, 0, sizeof(*totals));
+    if (peer->current >= 0)
+        *totals = *hg_lane_stats(peer->sessions[peer->current].lane);
+    if (peer->next >= 0)
+        counters_add(totals, hg_lane_stats(peer->sessions[peer->next].lane));
+    counters_add(totals, &peer->ended);
 }
 
 static void peer_state_set(struct hg_peer *peer, uint32_t state, uint64_t now_ns)

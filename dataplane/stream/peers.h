@@ -100,9 +100,10 @@ struct hg_peer {
     uint64_t rekey_asked_ns;
     uint64_t handshakes_count;
     struct hg_peer_session sessions[HG_PEER_SESSIONS];
-    int32_t current;       /* session that carries data, -1 = none */
-    int32_t next;          /* session waiting for its first packet, -1 = none */
-    uint32_t spi_replaced; /* under which the session before the current one received; 0 = none */
+    struct hg_lane_stats ended; /* counters of the sessions that are over */
+    int32_t current;            /* session that carries data, -1 = none */
+    int32_t next;               /* session waiting for its first packet, -1 = none */
+    uint32_t spi_replaced;      /* under which the session before the current one received; 0 = none */
 
     struct hg_cursor cursor;
     bool read_corrupt;
@@ -154,6 +155,10 @@ void hg_peers_keys(struct hg_peers *peers, uint32_t index, const struct hg_hands
  * dropped; a session in use goes on until new keys replace it, so that both sides can be changed one after
  * the other, but for HG_PEER_KEY_GRACE_NS at most. */
 void hg_peers_key_changed(struct hg_peers *peers, uint32_t index, uint64_t now_ns);
+
+/* Counters of all sessions the peer ever had in this process; times and what is in flight of the current one,
+ * zero without one. */
+void hg_peers_totals(const struct hg_peer *peer, struct hg_lane_stats *totals);
 
 /* The session whose receiving SA has this SPI, or NULL. */
 struct hg_peer_session *hg_peers_session_of_spi(struct hg_peers *peers, uint32_t spi);

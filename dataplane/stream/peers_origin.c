@@ -37,6 +37,18 @@ static void stream_open_send(struct hg_peer *peer, uint32_t slot)
     (void)hg_lane_control_send(peer->sessions[peer->current].lane, &open.control);
 }
 
+static uint32_t close_reason(enum hg_peer_stream_state state)
+{
+    switch (state) {
+    case HG_PEER_STREAM_DIVERGED:
+        return HG_WIRE_CLOSED_DIVERGED;
+    case HG_PEER_STREAM_GAP:
+        return HG_WIRE_CLOSED_GAP;
+    default:
+        return HG_WIRE_CLOSED_WITHDRAWN;
+    }
+}
+
 static void stream_close_send(struct hg_peer *peer, uint32_t slot)
 {
     struct hg_wire_stream_close close;
@@ -44,7 +56,7 @@ static void stream_close_send(struct hg_peer *peer, uint32_t slot)
     close.control.type = HG_WIRE_STREAM_CLOSE;
     close.control.bytes = sizeof(close);
     close.control.alias = slot;
-    close.reason = HG_WIRE_REFUSED_BATCH;
+    close.reason = close_reason(peer->streams[slot].state);
     peer->streams[slot].close_unsent =
         hg_lane_control_send(peer->sessions[peer->current].lane, &close.control) != 0;
 }

@@ -149,6 +149,10 @@ void hg_peers_close_received(struct hg_peer_session *session, const struct hg_wi
     uint32_t alias = close->control.alias;
     if (alias >= HG_WIRE_ALIASES_MAX || session->peer->aliases[alias].slot < 0)
         return;
+    struct hg_peer *peer = session->peer;
+    const struct hg_stream_state *s =
+        hg_streams_at(peer->peers->config.streams, (uint32_t)peer->aliases[alias].slot);
+    hg_event_put(peer->peers->config.events, HG_EVENT_stream_closed, s->name, close->reason, 0);
     alias_close(session, alias);
 }
 

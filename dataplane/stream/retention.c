@@ -14,7 +14,7 @@ void hg_streams_peer_durable(struct hg_streams *streams, uint32_t slot, uint32_t
     /* A peer can't have what is not durable here: a batch leaves only then. */
     if (lsn > s->lsn_peer[peer] && lsn <= s->lsn_durable) {
         s->lsn_peer[peer] = lsn;
-        s->positions_changed = true;
+        hg_streams_moved(streams, s);
     }
 }
 

@@ -62,6 +62,7 @@ struct hg_streams *hg_streams_init(const struct hg_streams_config *config)
     streams->hash_mask = hash_count - 1;
     streams->hash = malloc(hash_count * sizeof(streams->hash[0]));
     streams->table = calloc(config->streams_max, sizeof(streams->table[0]));
+    streams->changed = calloc(config->streams_max, sizeof(streams->changed[0]));
     streams->commits = calloc(HG_STREAMS_COMMITS_MAX, sizeof(streams->commits[0]));
     streams->raw_memory = malloc((size_t)HG_STREAMS_OPEN_BATCHES_MAX * HG_STREAMS_RAW_BYTES);
     streams->lz4_state = malloc((size_t)LZ4_sizeofState());
@@ -77,6 +78,7 @@ void hg_streams_free(struct hg_streams *streams)
 {
     free(streams->hash);
     free(streams->table);
+    free(streams->changed);
     free(streams->commits);
     free(streams->raw_memory);
     free(streams->lz4_state);
@@ -86,6 +88,19 @@ void hg_streams_free(struct hg_streams *streams)
 void hg_streams_log_set(struct hg_streams *streams, struct hg_log *log)
 {
     streams->log = log;
+}
+
+const uint32_t *hg_streams_changed(const struct hg_streams *streams, uint32_t *count)
+{
+    *count = streams->changed_count;
+    return streams->changed;
+}
+
+void hg_streams_changed_clear(struct hg_streams *streams)
+{
+    for (uint32_t i = 0; i < streams->changed_count; i++)
+        streams->table[streams->changed[i]].positions_changed = false;
+    streams->changed_count = 0;
 }
 
 uint32_t hg_streams_count(const struct hg_streams *streams)
@@ -142,7 +157,7 @@ int hg_streams_configure(struct hg_streams *streams, const struct hg_config_stre
     s->configured = true;
     if (s->incarnation == 0 && s->kind != HG_STREAM_POSTGRES_PHYSICAL)
         s->incarnation = 1;
-    s->positions_changed = true;
+    hg_streams_moved(streams, s);
     return 0;
 }
 
@@ -160,7 +175,7 @@ void hg_streams_configure_end(struct hg_streams *streams)
             continue;
         s->configured = false;
         s->peers_mask = 0;
-        s->positions_changed = true;
+        hg_streams_moved(streams, s);
         hg_event_put(streams->config.events, HG_EVENT_stream_gone, s->name, s->stream, 0);
     }
 }
@@ -197,7 +212,7 @@ int hg_streams_adopt(struct hg_streams *streams, uint32_t slot, uint64_t system_
     s->system_identifier = adopted.system_identifier;
     s->incarnation = adopted.incarnation;
     s->lsn_unit_bytes = adopted.lsn_unit_bytes;
-    s->positions_changed = true;
+    hg_streams_moved(streams, s);
     return 0;
 }
 
@@ -319,7 +334,7 @@ static void streams_trimmed(void *ctx, uint64_t sequence)
             hg_index_trim(&s->index, sequence);
         else if (s->index.count > 0)
             hg_index_init(&s->index); /* nothing of it is left */
-        s->positions_changed = true;  /* the oldest that can be read */
+        hg_streams_moved(streams, s); /* the oldest that can be read */
     }
 }
 
@@ -337,7 +352,7 @@ void hg_streams_recovered(struct hg_streams *streams)
         s->lsn_taken = s->lsn_sealed;
         s->lsn_durable = s->lsn_sealed;
         memcpy(s->chain_durable, s->chain_sealed, sizeof(s->chain_durable));
-        s->positions_changed = true;
+        hg_streams_moved(streams, s);
     }
     hg_hlc_init(&streams->hlc, hg_log_hlc_ceiling(streams->log));
 }

@@ -80,7 +80,7 @@ struct hg_stream_state {
     uint8_t chain_sealed[16];
     uint8_t chain_durable[16];
     uint64_t lsn_peer[HG_STREAMS_PEERS_MAX]; /* durable there, as far as this process has been told */
-    bool positions_changed;                  /* since somebody last looked and cleared it */
+    bool positions_changed;                  /* it is among the changed ones */
 
     int32_t raw_slot; /* of the open batch, -1 = none */
     uint64_t batch_opened_ns;
@@ -172,6 +172,9 @@ const uint64_t *hg_streams_append_counts(const struct hg_streams *streams); /* b
 const uint64_t *hg_streams_sealed_counts(const struct hg_streams *streams); /* by enum hg_sealed_reason */
 
 /* ---- positions elsewhere, consumers, retention ---- */
+/* Streams whose positions moved since hg_streams_changed_clear: their slots, each once. */
+const uint32_t *hg_streams_changed(const struct hg_streams *streams, uint32_t *count);
+void hg_streams_changed_clear(struct hg_streams *streams);
 void hg_streams_peer_durable(struct hg_streams *streams, uint32_t slot, uint32_t peer, uint64_t lsn);
 /* Registers (idempotent) or finds; -1 = table full or the log takes nothing now. It is registered when the
  * log is durable up to its `sequence`: nobody is told so before. */

@@ -31,6 +31,8 @@ struct hg_streams {
 
     struct hg_stream_state *table;
     uint32_t count;
+    uint32_t *changed; /* slots with positions_changed */
+    uint32_t changed_count;
     uint32_t hash_mask;
     int32_t *hash;
 
@@ -47,6 +49,15 @@ struct hg_streams {
     uint64_t append_counts[HG_APPEND_REASON_COUNT];
     uint64_t sealed_counts[HG_SEALED_REASON_COUNT];
 };
+
+/* A position of the stream moved, or who may see it. */
+static inline void hg_streams_moved(struct hg_streams *streams, struct hg_stream_state *s)
+{
+    if (s->positions_changed)
+        return;
+    s->positions_changed = true;
+    streams->changed[streams->changed_count++] = (uint32_t)(s - streams->table);
+}
 
 int32_t hg_streams_slot_make(struct hg_streams *streams, uint64_t stream);
 void hg_streams_record_of_stream(const struct hg_stream_state *s, struct hg_local_record *record);

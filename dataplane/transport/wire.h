@@ -133,6 +133,9 @@ enum hg_wire_status {
     HG_WIRE_REFUSED_INCARNATION = 4, /* a timeline switch: a later version of this software takes it */
     HG_WIRE_REFUSED_LIMIT = 5,       /* too many streams */
     HG_WIRE_REFUSED_BATCH = 6,       /* a batch that does not follow from what is there */
+    HG_WIRE_CLOSED_WITHDRAWN = 7,    /* the origin's configuration no longer gives the stream to this peer */
+    HG_WIRE_CLOSED_DIVERGED = 8,     /* the peer has other bytes than the origin */
+    HG_WIRE_CLOSED_GAP = 9,          /* the origin no longer has what the peer needs next */
 };
 
 struct hg_wire_stream_answer {
@@ -157,7 +160,7 @@ static_assert(sizeof(struct hg_wire_stream_durable) == 16, "stream durable");
  * -> origin: a batch did not follow from what is here. The alias is the origin's in both. */
 struct hg_wire_stream_close {
     struct hg_wire_control control;
-    uint32_t reason; /* enum hg_wire_status */
+    uint32_t reason; /* enum hg_wire_status: CLOSE one of CLOSED_, REFUSE one of REFUSED_ */
     uint32_t reserved;
 };
 static_assert(sizeof(struct hg_wire_stream_close) == 16, "stream close");

@@ -142,7 +142,6 @@ class Test:
             missing = [word for word in words if word not in done.stdout]
             if done.returncode != 0 or missing:
                 raise Failed(f"show {view}: exit {done.returncode}, without {missing}: {done.stdout}{done.stderr}")
-        # Counted since the keys of now were agreed on.
         wait_until(lambda: (self.pair.a.peer("b") or {}).get("data_bytes_resent"), 60,
                    "0.5 % is lost, so something is sent again")
         peer, stream = self.pair.a.peer("b"), self.pair.a.stream(STREAM)

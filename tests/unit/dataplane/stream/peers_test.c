@@ -542,6 +542,10 @@ static void test_no_longer_wanted(void)
     run(100 * HG_NS_PER_MS);
     CU_ASSERT_EQUAL(stream(b, 0)->lsn_durable, there);
     CU_ASSERT_EQUAL(sending(a, kept)->state, HG_PEER_STREAM_GAP); /* what was under way can't be read again */
+    CU_ASSERT_EQUAL(b->node.events[HG_EVENT_stream_closed], 2);   /* each with its reason */
+    const struct hg_event *closed = &b->node.event_last[HG_EVENT_stream_closed];
+    CU_ASSERT_EQUAL(closed->a,
+                    strcmp(closed->subject, "gone") == 0 ? HG_WIRE_CLOSED_WITHDRAWN : HG_WIRE_CLOSED_GAP);
     /* Given back, it opens under new keys, where it has a gap too: the log has forgotten. */
     uint32_t rekeys = a->rekeys;
     configure(a, "gone", 11, KV, 1);
@@ -728,6 +732,9 @@ static void test_durable_beyond_what_there_is(void)
     run(30 * HG_NS_PER_MS);
     CU_ASSERT_EQUAL(stream(a, slot)->lsn_peer[0], 2);
     CU_ASSERT_EQUAL(sending(a, slot)->state, HG_PEER_STREAM_DIVERGED);
+    a->cut = false;
+    run(500 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(b->node.event_last[HG_EVENT_stream_closed].a, HG_WIRE_CLOSED_DIVERGED);
     sites_free();
 }
 
@@ -813,6 +820,39 @@ static void test_peer_removed(void)
     sites_free();
 }
 
+/* What a peer was sent counts over all its sessions, the drops of them too. */
+static void test_totals(void)
+{
+    struct hg_lane_stats before, after;
+    sites_make();
+    keys();
+    uint32_t slot = configure(a, "one", 11, KV, 1);
+    configure(b, "one", 11, KV, 1);
+    append(a, slot, 3, 5000);
+    run(50 * HG_NS_PER_MS);
+    hg_peers_totals(peer_of(a), &before);
+    CU_ASSERT(before.data_bytes_sent > 0 && before.packets_sent > 0 && before.srtt_ns > 0);
+    struct hg_lane_stats *lane =
+        (struct hg_lane_stats *)(uintptr_t)hg_lane_stats(peer_of(a)->sessions[peer_of(a)->current].lane);
+    lane->data_bytes_resent = 640;
+    lane->drop_duplicate = 3;
+    keys();
+    run(50 * HG_NS_PER_MS);
+    append(a, slot, 1, 5000);
+    run(50 * HG_NS_PER_MS);
+    hg_peers_totals(peer_of(a), &after);
+    CU_ASSERT_EQUAL(after.data_bytes_resent, 640);
+    CU_ASSERT_EQUAL(after.drop_duplicate, 3);
+    CU_ASSERT(after.data_bytes_sent > before.data_bytes_sent);
+    CU_ASSERT(after.packets_sent > before.packets_sent);
+    hg_peers_configure_begin(a->peers);
+    hg_peers_configure_end(a->peers, a->node.now_ns); /* without a session too */
+    hg_peers_totals(peer_of(a), &before);
+    CU_ASSERT_EQUAL(before.data_bytes_sent, after.data_bytes_sent);
+    CU_ASSERT_EQUAL(before.bytes_in_flight + before.srtt_ns, 0);
+    sites_free();
+}
+
 /* Another pre-shared key: the session goes on until new keys take over, or its time is up. */
 static void test_pre_shared_key_changed(void)
 {
@@ -890,6 +930,7 @@ int main(void)
     CU_add_test(suite, "hostile frames", test_hostile_frames);
     CU_add_test(suite, "peers that can not be", test_peers_that_can_not_be);
     CU_add_test(suite, "a peer that was removed", test_peer_removed);
+    CU_add_test(suite, "totals over sessions", test_totals);
     CU_add_test(suite, "another pre-shared key", test_pre_shared_key_changed);
     CU_basic_run_tests();
     return CU_get_number_of_failures() != 0;

@@ -323,6 +323,32 @@ static void test_no_longer_configured(void)
     node_free();
 }
 
+/* What moved since the last look, each stream once, and nothing of the others. */
+static void test_changed(void)
+{
+    uint32_t count;
+    node_make();
+    configure("a", 1, HG_STREAM_KEY_VALUE, 1, 0);
+    configure("b", 2, HG_STREAM_POSTGRES_PHYSICAL, 1, 0);
+    configure("c", 3, HG_STREAM_KEY_VALUE, 1, 0);
+    (void)hg_streams_changed(node.streams, &count);
+    CU_ASSERT_EQUAL(count, 3);
+    hg_streams_changed_clear(node.streams);
+    (void)hg_streams_changed(node.streams, &count);
+    CU_ASSERT_EQUAL(count, 0);
+    for (uint64_t lsn = 1000; lsn < 1500; lsn += 100)
+        CU_ASSERT_EQUAL(append(1, lsn, 100), HG_APPEND_OK);
+    const uint32_t *changed = hg_streams_changed(node.streams, &count);
+    CU_ASSERT_EQUAL_FATAL(count, 1);
+    CU_ASSERT_EQUAL(changed[0], 1);
+    hg_streams_changed_clear(node.streams);
+    settle(); /* durable now */
+    changed = hg_streams_changed(node.streams, &count);
+    CU_ASSERT_EQUAL_FATAL(count, 1);
+    CU_ASSERT_EQUAL(changed[0], 1);
+    node_free();
+}
+
 static void test_consumer(void)
 {
     uint64_t sequence;
@@ -504,6 +530,7 @@ int main(void)
     CU_add_test(suite, "unconfigured streams are kept", test_unconfigured_is_kept);
     CU_add_test(suite, "a stream that is configured no more", test_no_longer_configured);
     CU_add_test(suite, "consumers are remembered and removed", test_consumer);
+    CU_add_test(suite, "streams whose positions moved", test_changed);
     CU_add_test(suite, "sealed batches are taken or refused by name", test_sealed);
     CU_add_test(suite, "a sealed batch at position 0", test_sealed_at_zero);
     CU_add_test(suite, "a reader at the end", test_sequence_at_the_end);
