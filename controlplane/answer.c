@@ -209,6 +209,34 @@ static json_t *set_peer(struct hg_server *server, struct hg_api_connection *conn
     return change_begin(server, connection, hg_link_apply(server), true, what);
 }
 
+static json_t *peer_remove(struct hg_server *server, struct hg_api_connection *connection,
+                           const struct hg_command *command)
+{
+    const struct hg_value *name = hg_command_value(command, "NAME");
+    int index = hg_config_peer_find(&server->config->wanted, name->text);
+    char text[HG_GRAMMAR_ERROR_BYTES];
+    uint32_t streams = 0;
+    json_t *refusal;
+
+    if (index < 0)
+        return hg_answer_error(HG_API_REFUSED, "there is no peer \"%s\"; see 'show peers'", name->text);
+    for (uint32_t i = 0; i < server->config->wanted.stream_count; i++)
+        streams += server->config->wanted.streams[i].peers_mask >> index & 1;
+    if (hg_command_value(command, "dry-run") != NULL) {
+        snprintf(text, sizeof(text),
+                 "would remove peer %s: its session would end, and %u streams would no longer go there",
+                 name->text, streams);
+        return done(text);
+    }
+    refusal = not_now(server);
+    if (refusal != NULL)
+        return refusal;
+    server->change.before = *server->config;
+    (void)hg_command_config_peer_remove(server->config, name->text);
+    snprintf(text, sizeof(text), "peer %s removed; %u streams no longer go there", name->text, streams);
+    return change_begin(server, connection, hg_link_apply(server), true, text);
+}
+
 static bool consumer_known(struct hg_server *server, const char *name, uint64_t *lsn)
 {
     bool known = false;
@@ -285,6 +313,8 @@ json_t *hg_answer(struct hg_server *server, struct hg_api_connection *connection
         return show(server, command->values[0].text);
     case HG_CMD_SET_PEER:
         return set_peer(server, connection, command);
+    case HG_CMD_PEER_REMOVE:
+        return peer_remove(server, connection, command);
     case HG_CMD_CONSUMER_REMOVE:
         return consumer_remove(server, connection, command);
     case HG_CMD_STOP:

@@ -234,6 +234,27 @@ int hg_command_config_peer_rate(struct hg_command_config *config, const char *pe
     return 0;
 }
 
+bool hg_command_config_peer_remove(struct hg_command_config *config, const char *name)
+{
+    struct hg_control_config *wanted = &config->wanted;
+    int index = hg_config_peer_find(wanted, name);
+
+    if (index < 0)
+        return false;
+    uint32_t last = --wanted->peer_count;
+    uint64_t below = (UINT64_C(1) << index) - 1;
+
+    memmove(&wanted->peers[index], &wanted->peers[index + 1],
+            (last - (uint32_t)index) * sizeof(wanted->peers[0]));
+    memset(&wanted->peers[last], 0, sizeof(wanted->peers[0]));
+    for (uint32_t i = 0; i < wanted->stream_count; i++) { /* streams name peers by their place */
+        uint64_t mask = wanted->streams[i].peers_mask;
+
+        wanted->streams[i].peers_mask = (mask & below) | (mask >> 1 & ~below);
+    }
+    return true;
+}
+
 bool hg_command_config_consumer_remove(struct hg_command_config *config, const char *name)
 {
     struct hg_control_config *wanted = &config->wanted;

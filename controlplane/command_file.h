@@ -75,6 +75,8 @@ void hg_command_config_print(const struct hg_command_config *config, FILE *out);
 /* Live change. 0, or -1 with a sentence in error: no such peer. Rate in bit/s as in the grammar. */
 int hg_command_config_peer_rate(struct hg_command_config *config, const char *peer, uint64_t rate_bits_per_s,
                                 char *error, size_t error_bytes);
+/* Forgets a peer, and that streams go to it; true when it was there. */
+bool hg_command_config_peer_remove(struct hg_command_config *config, const char *name);
 /* Forgets a consumer; true when it was there. */
 bool hg_command_config_consumer_remove(struct hg_command_config *config, const char *name);
 

@@ -54,6 +54,7 @@ enum hg_command_id {
     HG_CMD_CONSUMER_ADD,
     HG_CMD_SET_PEER,
     HG_CMD_SHOW,
+    HG_CMD_PEER_REMOVE,
     HG_CMD_CONSUMER_REMOVE,
     HG_CMD_STOP,
 };

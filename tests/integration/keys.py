@@ -69,23 +69,43 @@ class Test:
 
     def peer_removed(self):
         """A new configuration without the peer, and one with it again."""
-        a, b = self.pair.a, self.pair.b
+        a = self.pair.a
         with open(a.config, encoding="utf-8") as file:
             lines = file.readlines()
         write(a.config, "".join(line for line in lines if "peer add b" not in line and "replicate" not in line))
         a.controlplane.terminate()
         a.start_controlplane()
-        a.dataplane.wait_line("peer_removed.*peer b", 20)
-        wait_until(lambda: drops(a).get("link drop_peer_removed"), 20, "its packets are dropped by name")
-        if a.peer("b"):
-            raise Failed(f"a still shows {a.peer('b')}")
-        wait_until(lambda: b.peer("a")["state"] == "down", 20, "b finds that a is silent")
+        self.removed(1)
         write(a.config, "".join(lines))
         a.controlplane.terminate()
         a.start_controlplane()
-        a.wait_up("b", 30)
-        b.wait_up("a", 30)
-        print("peer removed and back: up again", flush=True)
+        self.back("peer missing from a new configuration, and back")
+        for words, code in ((["peer", "remove", "nobody"], 1), (["peer", "remove", "b", "--dry-run"], 0),
+                            (["peer", "remove", "b"], 0)):
+            answer = a.ctl(*words)
+            if answer["code"] != code:
+                raise Failed(f"{words}: {answer}")
+            if code == 0 and "--dry-run" in words and (a.peer("b") or {}).get("state") != "up":
+                raise Failed("--dry-run removed the peer")
+        self.removed(2)
+        a.controlplane.terminate()
+        a.start_controlplane()
+        self.back("peer removed by command, and back")
+
+    def removed(self, times):
+        a, b = self.pair.a, self.pair.b
+        wait_until(lambda: sum("peer_removed" in line for line in a.dataplane.lines) == times, 20,
+                   "the peer is removed")
+        before = drops(a).get("link drop_peer_removed", 0)
+        wait_until(lambda: drops(a).get("link drop_peer_removed", 0) > before, 20, "its packets are dropped by name")
+        if a.peer("b"):
+            raise Failed(f"a still shows {a.peer('b')}")
+        wait_until(lambda: b.peer("a")["state"] == "down", 20, "b finds that a is silent")
+
+    def back(self, what):
+        self.pair.a.wait_up("b", 30)
+        self.pair.b.wait_up("a", 30)
+        print(f"{what}: up again", flush=True)
 
 
 def main():

@@ -300,6 +300,35 @@ static void test_changes(void)
     CU_ASSERT_STRING_EQUAL(file->config.wanted.consumers[0].name, "y");
 }
 
+/* The streams go on naming the other peers by their places, which move. */
+static void test_peer_removed(void)
+{
+    struct hg_command_config *config = calloc(1, sizeof(*config));
+    struct hg_control_config *wanted = &config->wanted;
+
+    wanted->peer_count = HG_CONTROL_PEERS_MAX;
+    for (uint32_t i = 0; i < wanted->peer_count; i++)
+        snprintf(wanted->peers[i].name, sizeof(wanted->peers[i].name), "p%u", i);
+    wanted->stream_count = 3;
+    wanted->streams[0].peers_mask = 0x7;
+    wanted->streams[1].peers_mask = UINT64_C(1) << (HG_CONTROL_PEERS_MAX - 1) | 1;
+    wanted->streams[2].peers_mask = 0x2;
+    CU_ASSERT_FALSE(hg_command_config_peer_remove(config, "p99"));
+    CU_ASSERT_TRUE(hg_command_config_peer_remove(config, "p1"));
+    CU_ASSERT_EQUAL(wanted->peer_count, HG_CONTROL_PEERS_MAX - 1);
+    CU_ASSERT_STRING_EQUAL(wanted->peers[0].name, "p0");
+    CU_ASSERT_STRING_EQUAL(wanted->peers[1].name, "p2");
+    CU_ASSERT_EQUAL(wanted->peers[HG_CONTROL_PEERS_MAX - 1].name[0], '\0');
+    CU_ASSERT_EQUAL(wanted->streams[0].peers_mask, 0x3);
+    CU_ASSERT_EQUAL(wanted->streams[1].peers_mask, UINT64_C(1) << (HG_CONTROL_PEERS_MAX - 2) | 1);
+    CU_ASSERT_EQUAL(wanted->streams[2].peers_mask, 0);
+    while (wanted->peer_count > 0)
+        CU_ASSERT_TRUE_FATAL(
+            hg_command_config_peer_remove(config, wanted->peers[wanted->peer_count - 1].name));
+    CU_ASSERT_EQUAL(wanted->streams[0].peers_mask | wanted->streams[1].peers_mask, 0);
+    free(config);
+}
+
 static void test_number_format(void)
 {
     char text[32];
@@ -318,6 +347,7 @@ int main(void)
 {
     CU_TestInfo tests[] = {{"values", test_values},
                            {"round trip", test_round_trip},
+                           {"a peer that is removed", test_peer_removed},
                            {"errors", test_errors},
                            {"all errors, none that follow", test_all_errors_none_following},
                            {"hostile text", test_hostile_text},
