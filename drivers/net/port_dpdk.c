@@ -3,8 +3,11 @@
 #include "drivers/net/interrupt_gate.h"
 
 #include <errno.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -18,6 +21,7 @@
 #include <rte_mbuf_pool_ops.h>
 
 #define DESCRIPTORS_WANTED   1024
+#define DESCRIPTORS_TAP      16
 #define POOL_CACHE_PACKETS   256
 #define STATS_EVERY_NS       HG_NS_PER_S
 #define FRAME_OVER_MTU_BYTES 18 /* Ethernet header and one VLAN tag */
@@ -63,6 +67,7 @@ struct port_dpdk {
     bool gated;      /* its rings may be unmapped by the interrupt thread */
     bool under_gate; /* is gated, and up */
     bool pool_owned;
+    bool tap;
     bool wakes; /* receive interrupts are on */
     bool was_up;
     uint64_t retry_ns;
@@ -372,8 +377,10 @@ static int device_mtu_check(struct port_dpdk *port, const struct rte_eth_dev_inf
 
 static int device_queues_setup(struct port_dpdk *port, int numa_node)
 {
-    uint16_t rx_descriptors = DESCRIPTORS_WANTED;
-    uint16_t tx_descriptors = DESCRIPTORS_WANTED;
+    /* A tap reads one frame with one call, into as many buffers as it has descriptors: they hold what the
+     * other ports could use, and do nothing. */
+    uint16_t rx_descriptors = port->tap ? DESCRIPTORS_TAP : DESCRIPTORS_WANTED;
+    uint16_t tx_descriptors = rx_descriptors;
     int rc = rte_eth_dev_adjust_nb_rx_tx_desc(port->id, &rx_descriptors, &tx_descriptors);
     unsigned int socket = numa_node < 0 ? (unsigned int)SOCKET_ID_ANY : (unsigned int)numa_node;
     if (rc == 0)
@@ -407,7 +414,8 @@ static int device_configure(struct port_dpdk *port, const struct hg_port_dpdk_op
     }
     conf.rxmode.mtu = memif ? 0 : port->port.mtu_bytes;
     /* tap hands out its descriptor when receive interrupts are asked for; memif has none to give. */
-    port->wakes = strcmp(info.driver_name, "net_tap") == 0;
+    port->tap = strcmp(info.driver_name, "net_tap") == 0;
+    port->wakes = port->tap;
     conf.intr_conf.rxq = port->wakes;
     rc = rte_eth_dev_configure(port->id, 1, 1, &conf);
     if (rc == 0)
@@ -604,6 +612,25 @@ static void stats_collect(struct port_dpdk *port, uint64_t now_ns)
     port->housekeeping.tx_errors = stats.oerrors;
 }
 
+/* DPDK asks for a tap's interface by name and takes one that was moved into another network namespace for
+ * down. Its descriptor knows it wherever it is, until it is deleted with its namespace. While an interface is
+ * down the kernel takes no frame, and transmit() refuses them. */
+static bool tap_exists(const struct port_dpdk *port)
+{
+    struct ifreq request = {0};
+    int fd = hg_port_dpdk_wake_fd(&port->port);
+    return fd >= 0 && ioctl(fd, TUNGETIFF, &request) == 0;
+}
+
+static const char *down_reason(const struct port_dpdk *port)
+{
+    if (port->restarts)
+        return "the other side closed the connection; trying again";
+    if (port->tap)
+        return "its interface is gone, perhaps with its network namespace; start this program again";
+    return "the link is down";
+}
+
 static void link_set(struct port_dpdk *port, bool up)
 {
     if (up == __atomic_load_n(&port->port.link_up, __ATOMIC_RELAXED))
@@ -614,8 +641,7 @@ static void link_set(struct port_dpdk *port, bool up)
     if (!up) {
         bursts_stop(port);
         hg_interrupt_gate_hurry();
-        snprintf(port->problem, sizeof(port->problem), "port %s: %s", port->name,
-                 port->restarts ? "the other side closed the connection; trying again" : "the link is down");
+        snprintf(port->problem, sizeof(port->problem), "port %s: %s", port->name, down_reason(port));
         return;
     }
     if (port->was_up)
@@ -647,7 +673,9 @@ uint64_t hg_port_dpdk_maintain(struct hg_port *base, uint64_t now_ns)
         return now_ns + HG_NS_PER_MS;
     }
     bool was_up = port->port.link_up;
-    bool up = rte_eth_link_get_nowait(port->id, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
+    bool up = port->tap
+                  ? tap_exists(port)
+                  : rte_eth_link_get_nowait(port->id, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
     link_set(port, up);
     if (up || !port->restarts)
         return now_ns + MAINTAIN_EVERY_NS;
