@@ -40,8 +40,8 @@ struct payload {
 struct report {
     uint64_t count;
     uint64_t bytes;
-    uint64_t hash; /* of the numbers, in the order they came */
-    uint64_t reordered;
+    uint64_t hash;      /* of the numbers, in the order they came */
+    uint64_t reordered; /* came after a higher number, or twice */
     uint64_t damaged;
     uint64_t next;
     uint64_t latency_min_ns;
@@ -75,16 +75,25 @@ static bool mac_parse(const char *text, uint8_t mac[6])
     return true;
 }
 
+/* What frame_fill() sent, as far as that can be told: number and time may be any. */
+static bool intact(const struct hg_packet *packet, struct payload *payload)
+{
+    const uint8_t *data = packet->data;
+    if (packet->bytes < 14 + sizeof(*payload))
+        return false;
+    memcpy(payload, data + 14, sizeof(*payload));
+    uint8_t rest = 0;
+    for (uint32_t i = 14 + sizeof(*payload); i < packet->bytes; i++)
+        rest |= data[i];
+    return payload->magic == MAGIC && rest == 0;
+}
+
 static void received(const struct hg_packet *packet, uint64_t now_ns)
 {
     struct payload payload;
-    if (packet->bytes < 14 + sizeof(payload)) {
+    if (!intact(packet, &payload)) {
         report.damaged++;
-        return;
-    }
-    memcpy(&payload, (char *)packet->data + 14, sizeof(payload));
-    if (payload.magic != MAGIC) {
-        report.damaged++;
+        report.last_ns = now_ns;
         return;
     }
     uint64_t latency_ns = now_ns - payload.sent_ns;
@@ -92,7 +101,7 @@ static void received(const struct hg_packet *packet, uint64_t now_ns)
     report.latency_max_ns = hg_max_u64(report.latency_max_ns, latency_ns);
     report.latency_sum_ns += latency_ns;
     report.reordered += payload.number < report.next;
-    report.next = payload.number + 1;
+    report.next = hg_max_u64(report.next, payload.number + 1);
     report.hash = (report.hash ^ payload.number) * UINT64_C(0x100000001b3);
     report.count++;
     report.bytes += packet->bytes;

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""helio-wan with real processes: frames both ways, delay, loss that a seed repeats, cuts, unknown addresses, and
-kill -9 of the emulator and of a station, under load. usage: wan_test.py HELIO_WAN WAN_PEER"""
+"""helio-wan with real processes: frames both ways, delay, loss that a seed repeats, reordering, doubles, damage,
+several paths, a small MTU, cuts, unknown addresses, and kill -9 of the emulator and of a station, under load.
+usage: wan_test.py HELIO_WAN WAN_PEER"""
 import json
 import os
 import shutil
@@ -149,6 +150,61 @@ def test_loss_repeats(wan, a, b):
     wan.command('link set a b')
 
 
+def stream(wan, a, b, command, count=3000, bytes_=200):
+    """One stream over a link set so; what b got, and by how much the link's counters moved. Made again when this
+    machine was too busy to take it."""
+    wan.command('link set a b ' + command)
+    for _ in range(5):
+        before = wan.link('a', 'b')
+        wan.command('seed 7')
+        a.send(MAC['b'], count, bytes_, 40)
+        got = b.report()
+        after = wan.link('a', 'b')
+        moved = {key: after[key] - before[key] for key in after if key in before and isinstance(after[key], int)}
+        if moved['lost_tx_full'] == 0:
+            wan.command('link set a b')
+            return got, moved
+    raise AssertionError('this machine is too busy for 25000 frames a second')
+
+
+def test_reorder(wan, a, b):
+    got, moved = stream(wan, a, b, 'delay 5ms reorder 5% late 2ms')
+    check(got['count'] == 3000 and got['damaged'] == 0, f'all arrive: {got}')
+    check(90 <= moved['reordered'] <= 220, f'about 5 % of 3000 are late: {moved}')
+    check(got['reordered'] >= moved['reordered'] // 2, f'and overtaken: {got} {moved}')
+    again = stream(wan, a, b, 'delay 5ms reorder 5% late 2ms')[1]
+    check(moved['reordered'] == again['reordered'], 'a seed repeats them')
+
+
+def test_paths(wan, a, b):
+    got, moved = stream(wan, a, b, 'paths 4 skew 1ms')
+    check(got['count'] == 3000 and got['reordered'] > 300, f'paths of different length reorder: {got}')
+    check(2100 <= moved['detoured'] <= 2400, f'three quarters leave the first path: {moved}')
+    got, moved = stream(wan, a, b, 'paths 4 skew 1ms spread flow')
+    check(got['count'] == 3000 and got['reordered'] == 0, f'a flow keeps its order: {got}')
+    check(moved['detoured'] in (0, 3000), f'on its one path: {moved}')
+
+
+def test_duplicate_and_corrupt(wan, a, b):
+    got, moved = stream(wan, a, b, 'duplicate 10%')
+    check(got['count'] == 3000 + moved['duplicated'] and 220 <= moved['duplicated'] <= 380, f'doubles: {got} {moved}')
+    got, moved = stream(wan, a, b, 'corrupt 10%')
+    check(got['count'] + got['damaged'] == 3000, f'what is damaged arrives all the same: {got}')
+    check(220 <= moved['corrupted'] <= 380, f'one in ten: {moved}')
+    # One bit in ten hits number or time, where the station can't tell.
+    check(0.7 * moved['corrupted'] <= got['damaged'] <= moved['corrupted'], f'{got} {moved}')
+
+
+def test_mtu(wan, a, b):
+    got, moved = stream(wan, a, b, 'mtu 1000', 100, 1014)
+    check(got['count'] == 100 and moved['lost_mtu'] == 0, f'what fits passes: {got} {moved}')
+    got, moved = stream(wan, a, b, 'mtu 1000', 100, 1015)
+    check(got['count'] == 0 and moved['lost_mtu'] == 100 and moved['icmp_unsent'] == 0, f'the rest is gone: {moved}')
+    got, moved = stream(wan, a, b, 'mtu 1000 icmp', 100, 1015)
+    check(got['count'] == 0 and moved['icmp_unsent'] == 100, f'nothing is said of what is not IP: {moved}')
+    check(a.report()['count'] == 0, 'no answer comes')
+
+
 def test_cut(wan, a, b):
     wan.command('link cut a b')
     a.send(MAC['b'], 50)
@@ -166,6 +222,23 @@ def test_bad_commands(wan):
     check(answer['column'] == 12 and "'z'" in answer['error'], f'{answer}')
     answer = wan.command('link set a b delay 1', good=False)
     check(answer['column'] == 20 and 'duration' in answer['error'], f'{answer}')
+
+
+def test_taken_at_run_time(wan):
+    """A command's words come back in what is shown; a refused one changes nothing."""
+    wan.command('link set a b reorder 1% late 2ms duplicate 2% corrupt 3% header '
+                'paths 3 skew 1ms spread flow mtu 900 icmp')
+    check(wan.command('link set a b paths 1 skew 1ms', good=False)['column'] == 14, 'refused')
+    link = wan.link('a', 'b')
+    want = {'reorder_ppb': 10_000_000, 'late_ns': 2_000_000, 'duplicate_ppb': 20_000_000, 'corrupt_ppb': 30_000_000,
+            'corrupt_header': True, 'path_count': 3, 'skew_ns': 1_000_000, 'spread': 'flow', 'mtu_bytes': 900,
+            'mtu_icmp': True}
+    check({key: link[key] for key in want} == want, f'{link}')
+    done = subprocess.run([WAN, '--run', wan.run, '--command', 'show links'], capture_output=True, text=True,
+                          timeout=ANSWER_S, check=True)
+    check('reorder 1.0000000% late 2000us duplicate 2.0000000% corrupt 3.0000000% header paths 3 skew 1000us '
+          'spread flow mtu 900 icmp\n' in done.stdout, done.stdout)
+    wan.command('link set a b')
 
 
 def test_second_instance(run, config):
@@ -237,8 +310,13 @@ def main():
         test_group_and_unknown(wan, a, b)
         test_delay(wan, a, b)
         test_loss_repeats(wan, a, b)
+        test_reorder(wan, a, b)
+        test_paths(wan, a, b)
+        test_duplicate_and_corrupt(wan, a, b)
+        test_mtu(wan, a, b)
         test_cut(wan, a, b)
         test_bad_commands(wan)
+        test_taken_at_run_time(wan)
         test_second_instance(run, config)
         test_check(run)
         b = test_station_killed(run, wan, a, b)

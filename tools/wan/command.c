@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -172,24 +173,15 @@ static int end_parse(struct words *words, struct hg_wan_error *error, const char
     return words->word[0] == '\0' ? 0 : expected(words, error, what);
 }
 
-/* One keyword of `port add` and its value. */
-static int port_option_parse(struct words *words, struct hg_wan_command *command, struct hg_wan_error *error)
+static int memif_value_parse(struct words *words, const char *keyword, struct hg_wan_command *command,
+                             struct hg_wan_error *error)
 {
-    char keyword[16];
     uint64_t value = 0;
-    snprintf(keyword, sizeof(keyword), "%.15s", words->word);
-    if (strcmp(keyword, "socket") != 0 && strcmp(keyword, "id") != 0 && strcmp(keyword, "mac") != 0 &&
-        strcmp(keyword, "bsize") != 0 && strcmp(keyword, "rsize") != 0)
-        return expected(words, error, "socket, id, mac, bsize or rsize");
-    words_next(words);
     if (strcmp(keyword, "socket") == 0) {
         if (words->word[0] == '\0' || strlen(words->word) >= sizeof(command->socket) ||
             strchr(words->word, ',') != NULL)
             return expected(words, error, "the path of a socket, at most 107 bytes and without commas");
         snprintf(command->socket, sizeof(command->socket), "%.107s", words->word);
-    } else if (strcmp(keyword, "mac") == 0) {
-        if (!mac_parse(words->word, command->mac))
-            return expected(words, error, "a unicast address such as 02:00:00:00:00:0a");
     } else if (strcmp(keyword, "id") == 0) {
         if (!number_parse(words->word, 0, UINT32_MAX, &value))
             return expected(words, error, "a number from 0 to 4294967295");
@@ -203,8 +195,44 @@ static int port_option_parse(struct words *words, struct hg_wan_command *command
             return expected(words, error, "the ring size's logarithm, 1 to 14");
         command->ring_log2 = (uint32_t)value;
     }
-    words_next(words);
     return 0;
+}
+
+/* What the kernel takes for a name, less what DPDK's device arguments or a shell would stumble over. */
+static int iface_parse(struct words *words, struct hg_wan_command *command, struct hg_wan_error *error)
+{
+    size_t length = strlen(words->word);
+    bool good = length > 0 && length < sizeof(command->iface) && isalpha((unsigned char)words->word[0]);
+    for (const char *c = words->word; good && *c != '\0'; c++)
+        good = isalnum((unsigned char)*c) || *c == '-' || *c == '_';
+    if (!good)
+        return expected(words, error,
+                        "a network interface to make: a letter, then letters, digits, '-', '_', "
+                        "at most 15");
+    snprintf(command->iface, sizeof(command->iface), "%.15s", words->word);
+    return 0;
+}
+
+/* One keyword of `port add` and its value. */
+static int port_option_parse(struct words *words, struct hg_wan_command *command, struct hg_wan_error *error)
+{
+    char keyword[16];
+    int rc = 0;
+    bool tap = command->kind == HG_WAN_PORT_TAP;
+    snprintf(keyword, sizeof(keyword), "%.15s", words->word);
+    bool mac = strcmp(keyword, "mac") == 0;
+    if (tap && !mac && strcmp(keyword, "iface") != 0)
+        return expected(words, error, "iface or mac");
+    if (!tap && !mac && strcmp(keyword, "socket") != 0 && strcmp(keyword, "id") != 0 &&
+        strcmp(keyword, "bsize") != 0 && strcmp(keyword, "rsize") != 0)
+        return expected(words, error, "socket, id, mac, bsize or rsize");
+    words_next(words);
+    if (mac && !mac_parse(words->word, command->mac))
+        return expected(words, error, "a unicast address such as 02:00:00:00:00:0a");
+    if (!mac)
+        rc = tap ? iface_parse(words, command, error) : memif_value_parse(words, keyword, command, error);
+    words_next(words);
+    return rc;
 }
 
 static int port_parse(struct words *words, struct hg_wan_command *command, struct hg_wan_error *error)
@@ -219,17 +247,84 @@ static int port_parse(struct words *words, struct hg_wan_command *command, struc
                         &command->name_column, error);
     if (rc != 0)
         return rc;
-    if (strcmp(words->word, "memif") != 0)
-        return expected(words, error, "memif");
+    bool tap = strcmp(words->word, "tap") == 0;
+    if (!tap && strcmp(words->word, "memif") != 0)
+        return expected(words, error, "memif or tap");
+    command->kind = tap ? HG_WAN_PORT_TAP : HG_WAN_PORT_MEMIF;
     words_next(words);
     while (rc == 0 && words->word[0] != '\0')
         rc = port_option_parse(words, command, error);
     if (rc != 0)
         return rc;
-    if (command->socket[0] == '\0')
+    if (!tap && command->socket[0] == '\0')
         return expected(words, error, "socket PATH");
+    if (tap && command->iface[0] == '\0')
+        return expected(words, error, "iface NAME");
     if (command->mac[0] == 0 && memcmp(command->mac, command->mac + 1, 5) == 0)
         return expected(words, error, "mac ADDRESS");
+    return 0;
+}
+
+/* The keywords of `link set`: where the value goes, how it is read, what is said of a wrong one, and the word
+ * that may follow it. */
+struct impairment_keyword {
+    const char *name;
+    bool (*parse)(const char *text, uint64_t *value); /* NULL = a number from low to high */
+    uint64_t low;
+    uint64_t high;
+    size_t at; /* offset of a uint64_t */
+    const char *expected;
+    const char *flag;
+    size_t flag_at; /* offset of a bool */
+};
+
+#define AT(field) offsetof(struct hg_wan_impairment, field)
+static const struct impairment_keyword impairment_keywords[] = {
+    {"delay", hg_wan_parse_duration_ns, 0, UINT64_MAX, AT(delay_ns), "a duration such as 40ms", NULL, 0},
+    {"jitter", hg_wan_parse_duration_ns, 0, UINT64_MAX, AT(jitter_ns), "a duration such as 5ms", NULL, 0},
+    {"loss", hg_wan_parse_loss_ppb, 0, UINT64_MAX, AT(loss_ppb), "a share such as 0.1%", NULL, 0},
+    {"burst", NULL, 1, HG_WAN_BURST_FRAMES_MAX, AT(burst_count), "a mean number of frames, 1 to 100000", NULL,
+     0},
+    {"rate", hg_wan_parse_rate_bits, 1, UINT64_MAX, AT(rate_bits), "bits per second such as 100m or 1g", NULL,
+     0},
+    {"queue", hg_wan_parse_queue_bytes, 1, UINT64_MAX, AT(queue_bytes), "bytes such as 64k or 4m", NULL, 0},
+    {"reorder", hg_wan_parse_loss_ppb, 0, UINT64_MAX, AT(reorder_ppb), "a share such as 1%", NULL, 0},
+    {"late", hg_wan_parse_duration_ns, 0, UINT64_MAX, AT(late_ns), "a duration such as 5ms", NULL, 0},
+    {"duplicate", hg_wan_parse_loss_ppb, 0, UINT64_MAX, AT(duplicate_ppb), "a share such as 0.1%", NULL, 0},
+    {"corrupt", hg_wan_parse_loss_ppb, 0, UINT64_MAX, AT(corrupt_ppb), "a share such as 0.01%", "header",
+     AT(corrupt_header)},
+    {"paths", NULL, 1, HG_WAN_PATHS_MAX, AT(path_count), "a number of paths, 1 to 8", NULL, 0},
+    {"skew", hg_wan_parse_duration_ns, 0, UINT64_MAX, AT(skew_ns), "a duration such as 3ms", NULL, 0},
+    {"mtu", NULL, HG_WAN_MTU_BYTES_MIN, HG_WAN_MTU_BYTES_MAX, AT(mtu_bytes),
+     "a packet size from 68 to 9198 bytes", "icmp", AT(mtu_icmp)},
+};
+#undef AT
+
+static int spread_parse(struct words *words, struct hg_wan_impairment *impairment, struct hg_wan_error *error)
+{
+    impairment->path_by_flow = strcmp(words->word, "flow") == 0;
+    if (!impairment->path_by_flow && strcmp(words->word, "packet") != 0)
+        return expected(words, error, "packet or flow");
+    words_next(words);
+    return 0;
+}
+
+static int impairment_value_parse(struct words *words, const struct impairment_keyword *keyword,
+                                  struct hg_wan_impairment *impairment, struct hg_wan_error *error)
+{
+    uint64_t value = 0;
+    bool good = keyword->parse != NULL
+                    ? keyword->parse(words->word, &value) && value >= keyword->low && value <= keyword->high
+                    : number_parse(words->word, keyword->low, keyword->high, &value);
+    if (!good)
+        return expected(words, error, keyword->expected);
+    memcpy((char *)impairment + keyword->at, &value, sizeof(value));
+    words_next(words);
+    if (keyword->flag != NULL && strcmp(words->word, keyword->flag) == 0) {
+        bool set = true;
+        memcpy((char *)impairment + keyword->flag_at, &set, sizeof(set));
+        words_next(words);
+    }
     return 0;
 }
 
@@ -237,34 +332,21 @@ static int port_parse(struct words *words, struct hg_wan_command *command, struc
 static int impairment_parse(struct words *words, struct hg_wan_impairment *impairment,
                             struct hg_wan_error *error)
 {
-    char keyword[16];
-    snprintf(keyword, sizeof(keyword), "%.15s", words->word);
+    char name[16];
+    snprintf(name, sizeof(name), "%.15s", words->word);
     uint32_t column = words->column;
     words_next(words);
-    if (strcmp(keyword, "delay") == 0) {
-        if (!hg_wan_parse_duration_ns(words->word, &impairment->delay_ns))
-            return expected(words, error, "a duration such as 40ms");
-    } else if (strcmp(keyword, "jitter") == 0) {
-        if (!hg_wan_parse_duration_ns(words->word, &impairment->jitter_ns))
-            return expected(words, error, "a duration such as 5ms");
-    } else if (strcmp(keyword, "loss") == 0) {
-        if (!hg_wan_parse_loss_ppb(words->word, &impairment->loss_ppb))
-            return expected(words, error, "a share such as 0.1%");
-    } else if (strcmp(keyword, "burst") == 0) {
-        if (!number_parse(words->word, 1, HG_WAN_BURST_FRAMES_MAX, &impairment->burst_count))
-            return expected(words, error, "a mean number of frames, 1 to 100000");
-    } else if (strcmp(keyword, "rate") == 0) {
-        if (!hg_wan_parse_rate_bits(words->word, &impairment->rate_bits) || impairment->rate_bits == 0)
-            return expected(words, error, "bits per second such as 100m or 1g");
-    } else if (strcmp(keyword, "queue") == 0) {
-        if (!hg_wan_parse_queue_bytes(words->word, &impairment->queue_bytes) || impairment->queue_bytes == 0)
-            return expected(words, error, "bytes such as 64k or 4m");
-    } else {
-        return fail(error, column, "expected delay, jitter, loss, burst, rate or queue, found '%.15s'",
-                    keyword);
+    if (strcmp(name, "spread") == 0)
+        return spread_parse(words, impairment, error);
+    for (size_t i = 0; i < HG_COUNT(impairment_keywords); i++) {
+        if (strcmp(name, impairment_keywords[i].name) == 0)
+            return impairment_value_parse(words, &impairment_keywords[i], impairment, error);
     }
-    words_next(words);
-    return 0;
+    return fail(
+        error, column,
+        "expected delay, jitter, loss, burst, rate, queue, reorder, late, duplicate, corrupt, paths, skew, "
+        "spread or mtu, found '%.15s'",
+        name);
 }
 
 static int link_parse(struct words *words, struct hg_wan_command *command, struct hg_wan_error *error)
@@ -364,7 +446,12 @@ static int port_check(const struct hg_wan_declared *declared, const struct hg_wa
         if (memcmp(declared->ports[i].mac, command->mac, 6) == 0)
             return fail(error, 0, "port '%s' has the address of port '%s'", command->name,
                         declared->ports[i].name);
-        if (strcmp(declared->ports[i].socket, command->socket) == 0 &&
+        if (declared->ports[i].kind != command->kind)
+            continue;
+        if (command->kind == HG_WAN_PORT_TAP && strcmp(declared->ports[i].iface, command->iface) == 0)
+            return fail(error, 0, "port '%s' has the interface of port '%s'", command->name,
+                        declared->ports[i].name);
+        if (command->kind == HG_WAN_PORT_MEMIF && strcmp(declared->ports[i].socket, command->socket) == 0 &&
             declared->ports[i].memif_id == command->memif_id)
             return fail(error, 0, "port '%s' has socket and id of port '%s': give it another id",
                         command->name, declared->ports[i].name);
@@ -399,6 +486,8 @@ void hg_wan_declared_add(struct hg_wan_declared *declared, const struct hg_wan_c
     uint32_t i = declared->count++;
     memcpy(declared->ports[i].name, command->name, sizeof(command->name));
     memcpy(declared->ports[i].mac, command->mac, sizeof(command->mac));
+    declared->ports[i].kind = command->kind;
+    memcpy(declared->ports[i].iface, command->iface, sizeof(command->iface));
     memcpy(declared->ports[i].socket, command->socket, sizeof(command->socket));
     declared->ports[i].memif_id = command->memif_id;
 }

@@ -4,7 +4,10 @@
  * error with a column out.
  *
  *   port add NAME memif socket PATH id N mac 02:00:00:00:00:0a [bsize 2048] [rsize 10]
+ *   port add NAME tap iface hgtap0 mac 02:00:00:00:00:0a
  *   link set FROM TO [delay 40ms] [jitter 5ms] [loss 0.1%] [burst 8] [rate 1g] [queue 4m]
+ *       [reorder 1% late 5ms] [duplicate 0.1%] [corrupt 0.01% [header]]
+ *       [paths 2 skew 3ms [spread packet|flow]] [mtu 1400 [icmp]]
  *   link cut FROM TO            link restore FROM TO
  *   show ports                  show links
  *   seed N                      quit
@@ -16,6 +19,7 @@
 
 #define HG_WAN_LINE_BYTES_MAX   1024
 #define HG_WAN_SOCKET_BYTES_MAX 108 /* sun_path */
+#define HG_WAN_IFACE_BYTES_MAX  16  /* IFNAMSIZ */
 #define HG_WAN_ERROR_BYTES_MAX  256
 
 enum hg_wan_verb {
@@ -30,12 +34,16 @@ enum hg_wan_verb {
     HG_WAN_VERB_QUIT
 };
 
+enum hg_wan_port_kind { HG_WAN_PORT_MEMIF, HG_WAN_PORT_TAP };
+
 struct hg_wan_command {
     enum hg_wan_verb verb;
     char name[HG_WAN_NAME_BYTES_MAX]; /* the port to add, or where the link comes from */
     char to[HG_WAN_NAME_BYTES_MAX];
     uint32_t name_column; /* counted from 1 */
     uint32_t to_column;
+    enum hg_wan_port_kind kind;
+    char iface[HG_WAN_IFACE_BYTES_MAX]; /* of a tap port */
     char socket[HG_WAN_SOCKET_BYTES_MAX];
     uint32_t memif_id;
     uint8_t mac[6];
@@ -56,6 +64,8 @@ struct hg_wan_declared {
     struct {
         char name[HG_WAN_NAME_BYTES_MAX];
         uint8_t mac[6];
+        enum hg_wan_port_kind kind;
+        char iface[HG_WAN_IFACE_BYTES_MAX];
         char socket[HG_WAN_SOCKET_BYTES_MAX];
         uint32_t memif_id;
     } ports[HG_WAN_PORTS_MAX];
@@ -64,8 +74,8 @@ struct hg_wan_declared {
 /* Returns 0, or -EINVAL with column and text ("expected ..., found '...'"). `line` may end in a newline. */
 int hg_wan_command_parse(const char *line, struct hg_wan_command *command, struct hg_wan_error *error);
 
-/* Checks a parsed command against what is declared: unknown port, name or address or socket given twice, too
- * many ports. Returns 0 or -EINVAL. */
+/* Checks a parsed command against what is declared: unknown port, name, address, socket or interface given
+ * twice, too many ports. Returns 0 or -EINVAL. */
 int hg_wan_command_check(const struct hg_wan_declared *declared, const struct hg_wan_command *command,
                          struct hg_wan_error *error);
 

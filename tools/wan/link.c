@@ -5,7 +5,7 @@
 
 __extension__ typedef unsigned __int128 hg_u128;
 
-/* SplitMix64: one addition and a mix, any state will do, and the mix alone serves as a hash. */
+/* SplitMix64's mix: a sequence when its argument goes up by a constant, and a hash. */
 static uint64_t mix(uint64_t value)
 {
     value = (value ^ (value >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
@@ -13,10 +13,16 @@ static uint64_t mix(uint64_t value)
     return value ^ (value >> 31);
 }
 
-static uint64_t random_next(uint64_t *state)
+/* Number `offered_count` of a kind's sequence. */
+static uint64_t draw(const struct hg_wan_link *link, enum hg_wan_draw kind)
 {
-    *state += UINT64_C(0x9e3779b97f4a7c15);
-    return mix(*state);
+    return mix(link->draw_seed[kind] + link->offered_count * UINT64_C(0x9e3779b97f4a7c15));
+}
+
+/* Evenly one of 0 ... count - 1. */
+static uint64_t one_of(uint64_t random, uint64_t count)
+{
+    return (uint64_t)(((hg_u128)random * count) >> 64);
 }
 
 /* numerator / denominator of 2^64, at most 2^64 - 1. */
@@ -25,6 +31,35 @@ static uint64_t chance(uint64_t numerator, uint64_t denominator)
     if (numerator >= denominator)
         return UINT64_MAX;
     return (uint64_t)(((hg_u128)numerator << 64) / denominator);
+}
+
+/* UINT64_MAX is certainty. */
+static bool hits(uint64_t random, uint64_t chance_of)
+{
+    return chance_of == UINT64_MAX || random < chance_of;
+}
+
+/* What is wrong with the impairments that come and go together. */
+static const char *companion_problem(const struct hg_wan_impairment *impairment)
+{
+    bool paths = impairment->path_count > 1;
+    if (impairment->reorder_ppb != 0 && impairment->late_ns == 0)
+        return "a 'late' time together with the reorder";
+    if (impairment->late_ns != 0 && impairment->reorder_ppb == 0)
+        return "a reorder together with the 'late' time";
+    if (impairment->path_count > HG_WAN_PATHS_MAX)
+        return "at most 8 paths";
+    if (paths && impairment->skew_ns == 0)
+        return "a skew together with the paths";
+    if (!paths && impairment->skew_ns != 0)
+        return "2 paths or more together with the skew";
+    if (!paths && impairment->path_by_flow)
+        return "2 paths or more together with the spread";
+    if (impairment->late_ns > HG_WAN_DELAY_NS_MAX)
+        return "a 'late' time of at most 60s";
+    if (paths && impairment->skew_ns > HG_WAN_DELAY_NS_MAX / (impairment->path_count - 1))
+        return "paths of at most 60s more";
+    return NULL;
 }
 
 const char *hg_wan_impairment_problem(const struct hg_wan_impairment *impairment)
@@ -51,12 +86,21 @@ const char *hg_wan_impairment_problem(const struct hg_wan_impairment *impairment
         return "a rate together with the queue";
     if (impairment->queue_bytes > HG_WAN_QUEUE_BYTES_MAX)
         return "a queue of at most 1 TiB";
-    return NULL;
+    if (impairment->reorder_ppb > HG_WAN_LOSS_ALL_PPB || impairment->duplicate_ppb > HG_WAN_LOSS_ALL_PPB ||
+        impairment->corrupt_ppb > HG_WAN_LOSS_ALL_PPB)
+        return "a share of at most 100%";
+    if (impairment->mtu_bytes != 0 &&
+        (impairment->mtu_bytes < HG_WAN_MTU_BYTES_MIN || impairment->mtu_bytes > HG_WAN_MTU_BYTES_MAX))
+        return "an mtu of 68 to 9198 bytes";
+    return companion_problem(impairment);
 }
 
 void hg_wan_link_seed(struct hg_wan_link *link, uint64_t seed)
 {
-    link->loss_random = mix(seed ^ UINT64_C(0x6c6f7373));
+    link->draw_seed[HG_WAN_DRAW_LOSS] = mix(seed ^ UINT64_C(0x6c6f7373));
+    for (uint64_t kind = HG_WAN_DRAW_LOSS + 1; kind < HG_WAN_DRAWS; kind++)
+        link->draw_seed[kind] = mix(mix(seed + kind) ^ UINT64_C(0x64726177));
+    link->offered_count = 0;
     link->wander_seed = mix(seed ^ UINT64_C(0x6a6974746572));
     link->losing = false;
 }
@@ -80,6 +124,11 @@ void hg_wan_link_set(struct hg_wan_link *link, const struct hg_wan_impairment *i
     /* Between two knots the delay changes by at most 2 * jitter in 4 * jitter of time: frames come closer
      * together or drift apart by half, and never change places. */
     link->wander_knot_ns = hg_max_u64(4 * impairment->jitter_ns, JITTER_KNOT_NS_MIN);
+    link->reorder_chance = chance(impairment->reorder_ppb, HG_WAN_LOSS_ALL_PPB);
+    link->duplicate_chance = chance(impairment->duplicate_ppb, HG_WAN_LOSS_ALL_PPB);
+    link->corrupt_chance = chance(impairment->corrupt_ppb, HG_WAN_LOSS_ALL_PPB);
+    link->plain = link->reorder_chance == 0 && link->duplicate_chance == 0 && link->corrupt_chance == 0 &&
+                  impairment->path_count <= 1;
     link->busy_fraction = 0;
     if (impairment->rate_bits == 0)
         link->busy_until_ns = 0;
@@ -93,15 +142,14 @@ void hg_wan_link_init(struct hg_wan_link *link, uint64_t seed)
     hg_wan_link_set(link, &none);
 }
 
-/* One draw a frame, whatever else happens to it. */
 static bool loss_draw(struct hg_wan_link *link)
 {
     const struct hg_wan_impairment *impairment = &link->impairment;
-    uint64_t random = random_next(&link->loss_random);
     if (impairment->loss_ppb == 0)
         return false;
+    uint64_t random = draw(link, HG_WAN_DRAW_LOSS);
     if (impairment->burst_count <= 1)
-        return impairment->loss_ppb == HG_WAN_LOSS_ALL_PPB || random < link->loss_enter;
+        return hits(random, link->loss_enter);
     if (link->losing)
         link->losing = random >= link->loss_leave;
     else
@@ -113,7 +161,7 @@ static bool loss_draw(struct hg_wan_link *link)
 static uint64_t delay_at_knot_ns(const struct hg_wan_link *link, uint64_t knot)
 {
     uint64_t span_ns = 2 * link->impairment.jitter_ns + 1;
-    uint64_t offset_ns = (uint64_t)(((hg_u128)mix(link->wander_seed + mix(knot)) * span_ns) >> 64);
+    uint64_t offset_ns = one_of(mix(link->wander_seed + mix(knot)), span_ns);
     return link->impairment.delay_ns - link->impairment.jitter_ns + offset_ns;
 }
 
@@ -148,22 +196,52 @@ static bool transmitter_take(struct hg_wan_link *link, uint64_t now_ns, uint32_t
     return true;
 }
 
-enum hg_wan_fate hg_wan_link_offer(struct hg_wan_link *link, uint64_t now_ns, uint32_t bytes,
-                                   uint64_t *due_ns)
+/* Draws what happens to a frame on the line; returns the time it takes longer than the delay. */
+static uint64_t adventures(struct hg_wan_link *link, const struct hg_wan_offer *frame,
+                           struct hg_wan_arrival *arrival)
 {
-    bool lost = loss_draw(link);
+    const struct hg_wan_impairment *impairment = &link->impairment;
+    uint64_t path = 0;
+    if (impairment->path_count > 1) {
+        uint64_t random = impairment->path_by_flow ? mix(link->draw_seed[HG_WAN_DRAW_PATH] + frame->flow)
+                                                   : draw(link, HG_WAN_DRAW_PATH);
+        path = one_of(random, impairment->path_count);
+    }
+    arrival->detour = path != 0;
+    arrival->late = hits(draw(link, HG_WAN_DRAW_REORDER), link->reorder_chance);
+    arrival->duplicate = hits(draw(link, HG_WAN_DRAW_DUPLICATE), link->duplicate_chance);
+    arrival->corrupt = hits(draw(link, HG_WAN_DRAW_CORRUPT), link->corrupt_chance);
+    if (arrival->corrupt)
+        arrival->corrupt_random = draw(link, HG_WAN_DRAW_CORRUPT_BITS);
+    arrival->track = (uint32_t)(2 * path + arrival->late);
+    return path * impairment->skew_ns + (arrival->late ? impairment->late_ns : 0);
+}
+
+enum hg_wan_fate hg_wan_link_offer(struct hg_wan_link *link, uint64_t now_ns,
+                                   const struct hg_wan_offer *frame, struct hg_wan_arrival *arrival)
+{
     uint64_t sent_ns = now_ns;
+    link->offered_count++;
+    bool lost =
+        loss_draw(link); /* before all else: a run of losses counts frames, whatever happens to them */
     if (link->cut)
         return HG_WAN_FATE_CUT;
+    if (link->impairment.mtu_bytes != 0 && frame->payload_bytes > link->impairment.mtu_bytes)
+        return HG_WAN_FATE_OVER_MTU;
     if (link->impairment.rate_bits != 0) {
-        if (!transmitter_take(link, now_ns, bytes))
+        if (!transmitter_take(link, now_ns, frame->bytes))
             return HG_WAN_FATE_QUEUE_FULL;
         sent_ns = link->busy_until_ns;
     }
     if (lost)
         return HG_WAN_FATE_LOST;
+    memset(arrival, 0, sizeof(*arrival));
+    uint64_t due_ns = sent_ns + delay_ns(link, sent_ns);
+    if (!link->plain)
+        due_ns += adventures(link, frame, arrival);
     /* A delay made shorter while frames are under way must not let new ones overtake them. */
-    link->due_last_ns = hg_max_u64(link->due_last_ns, sent_ns + delay_ns(link, sent_ns));
-    *due_ns = link->due_last_ns;
+    uint64_t *last_ns = &link->due_last_ns[arrival->track];
+    *last_ns = hg_max_u64(*last_ns, due_ns);
+    arrival->due_ns = *last_ns;
     return HG_WAN_FATE_ARRIVES;
 }

@@ -10,6 +10,7 @@
 #include "tools/wan/console.h"
 #include "tools/wan/show.h"
 #include "tools/wan/switch.h"
+#include "tools/wan/tap.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -35,6 +36,7 @@
 #define IDLE_NS              HG_NS_PER_S
 #define SLEEP_NS_MIN         (5 * HG_NS_PER_US) /* shorter ones cost more than they save */
 #define FRAME_OVER_MTU_BYTES 18
+#define TAP_MTU_BYTES        1500 /* net_tap takes frames of 1522 bytes at most */
 #define ERROR_BYTES          512
 
 struct options {
@@ -220,35 +222,64 @@ static int socket_path(const struct wan *w, const char *given, char path[HG_WAN_
     return 0;
 }
 
-static int port_add(struct wan *w, const struct hg_wan_command *given, char *error, size_t error_bytes)
+static int memif_devargs(struct wan *w, const struct hg_wan_command *command, char *devargs,
+                         size_t devargs_bytes, char *error, size_t error_bytes)
 {
-    char devargs[256];
-    struct hg_wan_command command = *given;
+    if (!socket_is_ours(w, command->socket)) {
+        int rc = socket_clear(command->socket, error, error_bytes);
+        if (rc != 0)
+            return rc;
+    }
+    if (command->buffer_bytes > w->frame_bytes_max) {
+        snprintf(error, error_bytes,
+                 "port %s: bsize %u is more than the %u bytes that packet buffers were made with "
+                 "at the start: put the port into the file",
+                 command->name, command->buffer_bytes, w->frame_bytes_max);
+        return -EINVAL;
+    }
+    snprintf(devargs, devargs_bytes,
+             "net_memif%u,role=server,id=%u,socket=%s,socket-abstract=no,bsize=%u,rsize=%u",
+             w->declared.count, command->memif_id, command->socket, command->buffer_bytes,
+             command->ring_log2);
+    return 0;
+}
+
+static int port_devargs(struct wan *w, struct hg_wan_command *command, char *devargs, size_t devargs_bytes,
+                        char *error, size_t error_bytes)
+{
     struct hg_wan_error check = {0};
-    int rc = socket_path(w, given->socket, command.socket, error, error_bytes);
+    bool tap = command->kind == HG_WAN_PORT_TAP;
+    int rc = 0;
+    if (!tap) {
+        char given[HG_WAN_SOCKET_BYTES_MAX];
+        memcpy(given, command->socket, sizeof(given));
+        rc = socket_path(w, given, command->socket, error, error_bytes);
+    }
     if (rc != 0)
         return rc;
-    rc = hg_wan_command_check(&w->declared, &command, &check); /* again, with the absolute path */
+    rc = hg_wan_command_check(&w->declared, command, &check); /* again, with the absolute path */
     if (rc != 0) {
         snprintf(error, error_bytes, "%s", check.text);
         return rc;
     }
-    if (!socket_is_ours(w, command.socket) && (rc = socket_clear(command.socket, error, error_bytes)) != 0)
+    if (!tap)
+        return memif_devargs(w, command, devargs, devargs_bytes, error, error_bytes);
+    snprintf(devargs, devargs_bytes, "net_tap%u,iface=%s", w->declared.count, command->iface);
+    return hg_wan_tap_check(command->iface, error, error_bytes);
+}
+
+static int port_add(struct wan *w, const struct hg_wan_command *given, char *error, size_t error_bytes)
+{
+    char devargs[256];
+    struct hg_wan_command command = *given;
+    int rc = port_devargs(w, &command, devargs, sizeof(devargs), error, error_bytes);
+    if (rc != 0)
         return rc;
-    if (command.buffer_bytes > w->frame_bytes_max) {
-        snprintf(error, error_bytes,
-                 "port %s: bsize %u is more than the %u bytes that packet buffers were made with "
-                 "at the start: put the port into the file",
-                 command.name, command.buffer_bytes, w->frame_bytes_max);
-        return -EINVAL;
-    }
-    snprintf(devargs, sizeof(devargs),
-             "net_memif%u,role=server,id=%u,socket=%s,socket-abstract=no,bsize=%u,rsize=%u",
-             w->declared.count, command.memif_id, command.socket, command.buffer_bytes, command.ring_log2);
+    uint32_t mtu_bytes =
+        command.kind == HG_WAN_PORT_TAP ? TAP_MTU_BYTES : command.buffer_bytes - FRAME_OVER_MTU_BYTES;
     struct hg_port_dpdk_options options = {.name = command.name,
                                            .devargs = devargs,
-                                           .mtu_bytes =
-                                               (uint16_t)(command.buffer_bytes - FRAME_OVER_MTU_BYTES),
+                                           .mtu_bytes = (uint16_t)mtu_bytes,
                                            .numa_node = -1,
                                            .pool = w->pool};
     memcpy(options.mac, command.mac, sizeof(options.mac));
@@ -298,6 +329,7 @@ static char *show_ports(struct wan *w, bool json)
 {
     struct hg_wan_port_view views[HG_WAN_PORTS_MAX];
     for (uint32_t i = 0; i < w->sw.port_count; i++) {
+        views[i].iface = w->declared.ports[i].kind == HG_WAN_PORT_TAP ? w->declared.ports[i].iface : NULL;
         views[i].socket = w->declared.ports[i].socket;
         views[i].memif_id = w->declared.ports[i].memif_id;
         views[i].link_up = w->ports[i]->link_up;
@@ -497,8 +529,10 @@ static void stop(struct wan *w)
     hg_wan_switch_drain(&w->sw);
     for (uint32_t i = 0; i < w->sw.port_count; i++)
         hg_port_dpdk_close(w->ports[i]);
-    for (uint32_t i = 0; i < w->declared.count; i++)
-        unlink(w->declared.ports[i].socket);
+    for (uint32_t i = 0; i < w->declared.count; i++) {
+        if (w->declared.ports[i].kind == HG_WAN_PORT_MEMIF)
+            unlink(w->declared.ports[i].socket);
+    }
     hg_wan_console_close(&w->console);
     hg_port_pool_destroy(w->pool);
     free(w->slots);
@@ -557,10 +591,20 @@ static void usage(FILE *out)
           "\n"
           "Exit: 0 done, 1 refused, 2 usage.\n"
           "\n"
+          "Commands:\n"
+          "  port add NAME memif socket PATH id N mac MAC [bsize 2048] [rsize 10]\n"
+          "  port add NAME tap iface IFACE mac MAC        kernel TCP over the same link; needs root\n"
+          "  link set FROM TO [delay D] [jitter D] [loss P%] [burst N] [rate R] [queue Q]\n"
+          "      [reorder P% late D] [duplicate P%] [corrupt P% [header]]\n"
+          "      [paths N skew D [spread packet|flow]] [mtu N [icmp]]\n"
+          "  link cut FROM TO    link restore FROM TO    show ports    show links    seed N    quit\n"
+          "\n"
           "Examples:\n"
           "  sed 's#@RUN@#/run/wan#g' configs/wan.conf > /run/wan/wan.conf\n"
           "  helio-wan --run /run/wan --config /run/wan/wan.conf\n"
-          "  helio-wan --run /run/wan --command 'link cut a b'\n",
+          "  helio-wan --run /run/wan --command 'link set a b delay 40ms loss 0.1% reorder 1% late 5ms'\n"
+          "  helio-wan --run /run/wan --command 'link cut a b'\n"
+          "  helio-wan --run /run/wan --command 'show links' --json\n",
           out);
 }
 

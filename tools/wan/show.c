@@ -38,8 +38,13 @@ static json_t *port_json(const struct hg_wan_port *port, const struct hg_wan_por
     mac_print(port->mac, mac, sizeof(mac));
     json_object_set_new(object, "name", json_string(port->name));
     json_object_set_new(object, "mac", json_string(mac));
-    json_object_set_new(object, "socket", json_string(view->socket));
-    json_object_set_new(object, "id", number(view->memif_id));
+    json_object_set_new(object, "kind", json_string(view->iface != NULL ? "tap" : "memif"));
+    if (view->iface != NULL) {
+        json_object_set_new(object, "iface", json_string(view->iface));
+    } else {
+        json_object_set_new(object, "socket", json_string(view->socket));
+        json_object_set_new(object, "id", number(view->memif_id));
+    }
     json_object_set_new(object, "up", json_boolean(view->link_up));
     json_object_set_new(object, "problem", json_string(view->problem));
 #define X(field, text) json_object_set_new(object, #field, number(port->stats.field));
@@ -67,8 +72,12 @@ char *hg_wan_show_ports(const struct hg_wan_switch *sw, const struct hg_wan_port
         const struct hg_wan_port *port = &sw->ports[i];
         char mac[24];
         mac_print(port->mac, mac, sizeof(mac));
-        fprintf(out, "port %s  mac %s  memif %s id %u  %s%s%s\n", port->name, mac, views[i].socket,
-                views[i].memif_id, views[i].link_up ? "up" : "down", views[i].link_up ? "" : ": ",
+        fprintf(out, "port %s  mac %s  ", port->name, mac);
+        if (views[i].iface != NULL)
+            fprintf(out, "tap %s  ", views[i].iface);
+        else
+            fprintf(out, "memif %s id %u  ", views[i].socket, views[i].memif_id);
+        fprintf(out, "%s%s%s\n", views[i].link_up ? "up" : "down", views[i].link_up ? "" : ": ",
                 views[i].link_up ? "" : views[i].problem);
 #define X(field, words)                                                                                      \
     if (port->stats.field != 0)                                                                              \
@@ -95,11 +104,27 @@ static json_t *pair_json(const struct hg_wan_switch *sw, uint32_t from, uint32_t
     json_object_set_new(object, "burst_count", number(impairment->burst_count));
     json_object_set_new(object, "rate_bits", number(impairment->rate_bits));
     json_object_set_new(object, "queue_bytes", number(impairment->queue_bytes));
+    json_object_set_new(object, "reorder_ppb", number(impairment->reorder_ppb));
+    json_object_set_new(object, "late_ns", number(impairment->late_ns));
+    json_object_set_new(object, "duplicate_ppb", number(impairment->duplicate_ppb));
+    json_object_set_new(object, "corrupt_ppb", number(impairment->corrupt_ppb));
+    json_object_set_new(object, "corrupt_header", json_boolean(impairment->corrupt_header));
+    json_object_set_new(object, "path_count", number(hg_max_u64(impairment->path_count, 1)));
+    json_object_set_new(object, "skew_ns", number(impairment->skew_ns));
+    json_object_set_new(object, "spread", json_string(impairment->path_by_flow ? "flow" : "packet"));
+    json_object_set_new(object, "mtu_bytes", number(impairment->mtu_bytes));
+    json_object_set_new(object, "mtu_icmp", json_boolean(impairment->mtu_icmp));
     json_object_set_new(object, "under_way", number(pair->count));
 #define X(field, text) json_object_set_new(object, #field, number(pair->stats.field));
     HG_WAN_LINK_COUNTERS(X)
 #undef X
     return object;
+}
+
+static void share_print(FILE *out, const char *name, uint64_t ppb)
+{
+    if (ppb != 0)
+        fprintf(out, " %s %" PRIu64 ".%07" PRIu64 "%%", name, ppb / 10000000, ppb % 10000000);
 }
 
 static void pair_print(FILE *out, const struct hg_wan_switch *sw, uint32_t from, uint32_t to)
@@ -113,13 +138,23 @@ static void pair_print(FILE *out, const struct hg_wan_switch *sw, uint32_t from,
         fprintf(out, " delay %" PRIu64 "us", impairment->delay_ns / HG_NS_PER_US);
     if (impairment->jitter_ns != 0)
         fprintf(out, " jitter %" PRIu64 "us", impairment->jitter_ns / HG_NS_PER_US);
-    if (impairment->loss_ppb != 0)
-        fprintf(out, " loss %" PRIu64 ".%07" PRIu64 "%%", impairment->loss_ppb / 10000000,
-                impairment->loss_ppb % 10000000);
+    share_print(out, "loss", impairment->loss_ppb);
     if (impairment->burst_count != 0)
         fprintf(out, " burst %" PRIu64, impairment->burst_count);
     if (impairment->rate_bits != 0)
         fprintf(out, " rate %" PRIu64 " queue %" PRIu64, impairment->rate_bits, impairment->queue_bytes);
+    share_print(out, "reorder", impairment->reorder_ppb);
+    if (impairment->late_ns != 0)
+        fprintf(out, " late %" PRIu64 "us", impairment->late_ns / HG_NS_PER_US);
+    share_print(out, "duplicate", impairment->duplicate_ppb);
+    share_print(out, "corrupt", impairment->corrupt_ppb);
+    if (impairment->corrupt_header)
+        fprintf(out, " header");
+    if (impairment->path_count > 1)
+        fprintf(out, " paths %" PRIu64 " skew %" PRIu64 "us spread %s", impairment->path_count,
+                impairment->skew_ns / HG_NS_PER_US, impairment->path_by_flow ? "flow" : "packet");
+    if (impairment->mtu_bytes != 0)
+        fprintf(out, " mtu %" PRIu64 "%s", impairment->mtu_bytes, impairment->mtu_icmp ? " icmp" : "");
     fprintf(out, "\n");
     if (pair->count != 0)
         fprintf(out, "  %-16s %12u  frames on the line\n", "under_way", pair->count);
@@ -128,6 +163,13 @@ static void pair_print(FILE *out, const struct hg_wan_switch *sw, uint32_t from,
         fprintf(out, "  %-16s %12" PRIu64 "  %s\n", #field, pair->stats.field, words);
     HG_WAN_LINK_COUNTERS(X)
 #undef X
+}
+
+/* A port has no link to itself, but there may be answers of the emulator that it was sent. */
+static bool pair_shown(const struct hg_wan_switch *sw, uint32_t from, uint32_t to)
+{
+    static const struct hg_wan_link_stats none;
+    return from != to || memcmp(&sw->pairs[from][to].stats, &none, sizeof(none)) != 0;
 }
 
 char *hg_wan_show_links(const struct hg_wan_switch *sw, bool json)
@@ -139,7 +181,7 @@ char *hg_wan_show_links(const struct hg_wan_switch *sw, bool json)
     hg_assert(json ? links != NULL : out != NULL);
     for (uint32_t from = 0; from < sw->port_count; from++) {
         for (uint32_t to = 0; to < sw->port_count; to++) {
-            if (from == to)
+            if (!pair_shown(sw, from, to))
                 continue;
             if (json)
                 json_array_append_new(links, pair_json(sw, from, to));

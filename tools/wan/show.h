@@ -10,7 +10,8 @@
 
 /* What the shell knows of a port beyond the switch. */
 struct hg_wan_port_view {
-    const char *socket;
+    const char *iface;  /* of a tap; NULL = a memif, with ... */
+    const char *socket; /* ... this */
     uint32_t memif_id;
     bool link_up;
     const char *problem; /* why the link is down */

@@ -2,7 +2,8 @@
  *
  * The switch: ports with declared addresses, a link for each ordered pair of them, and the frames that are
  * under way. A frame goes to the owner of its destination address, a group address to all other ports; what
- * nobody owns is dropped and counted. Nothing is learned: a topology is what its file says.
+ * nobody owns is dropped and counted. Nothing is learned: a topology is what its file says. A packet larger
+ * than a link's mtu is answered as a router would (frame.h) where `mtu` was set with `icmp`.
  *
  * Pure: ports come in as struct hg_port, time as now_ns, memory at init. One thread.
  */
@@ -10,6 +11,7 @@
 #define HG_WAN_SWITCH_H
 
 #include "drivers/net/port.h"
+#include "tools/wan/frame.h"
 #include "tools/wan/link.h"
 
 #define HG_WAN_PORTS_MAX      16
@@ -34,10 +36,17 @@
     X(lost_loss, "lost by loss")                                                                             \
     X(lost_queue, "dropped because the queue was full")                                                      \
     X(lost_cut, "dropped because the link is cut")                                                           \
-    X(lost_memory, "dropped because the emulator's memory was full (--mem)")                                 \
+    X(lost_memory, "frames and doubles dropped because the memory was full (--mem)")                         \
     X(lost_too_big, "dropped because the receiver's MTU is smaller")                                         \
     X(lost_tx_full, "dropped because the receiver took nothing for 100 ms")                                  \
-    X(lost_port_down, "dropped because nobody is connected to the receiver's port")
+    X(lost_port_down, "dropped because nobody is connected to the receiver's port")                          \
+    X(lost_mtu, "dropped because they were larger than the link's mtu")                                      \
+    X(icmp_sent, "answers to the sender that a packet was larger than the mtu")                              \
+    X(icmp_unsent, "packets over the mtu that no answer is allowed to or possible for")                      \
+    X(reordered, "held back, so that later ones overtake")                                                   \
+    X(duplicated, "doubled")                                                                                 \
+    X(corrupted, "damaged")                                                                                  \
+    X(detoured, "sent over another path than the first")
 
 struct hg_wan_port_stats {
 #define X(field, text) uint64_t field;
@@ -65,14 +74,21 @@ struct hg_wan_port {
     struct hg_wan_port_stats stats;
 };
 
+/* Frames under way that keep their order. */
+struct hg_wan_track {
+    uint32_t head; /* the oldest */
+    uint32_t tail;
+};
+
+/* A pair of a port with itself carries what the emulator answers to the port's station. */
 struct hg_wan_pair {
     struct hg_wan_link link;
     struct hg_wan_link_stats stats;
     uint64_t behind_since_ns; /* the receiver refused a frame then and hasn't caught up since; 0 = it is not
                                  behind */
-    uint32_t head;            /* oldest frame under way */
-    uint32_t tail;
     uint32_t count;
+    uint16_t tracks_busy; /* bit set = the track has frames */
+    struct hg_wan_track tracks[HG_WAN_TRACKS_MAX];
 };
 
 struct hg_wan_switch {

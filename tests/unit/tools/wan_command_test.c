@@ -48,6 +48,25 @@ static void test_commands(void)
     CU_ASSERT_EQUAL(command.impairment.burst_count, 8);
     CU_ASSERT_EQUAL(command.impairment.rate_bits, 1000000000);
     CU_ASSERT_EQUAL(command.impairment.queue_bytes, 4 << 20);
+    CU_ASSERT_TRUE(
+        parses("link set a b reorder 1% late 5ms duplicate 0.1% corrupt 0.01% paths 3 skew 2ms mtu 1400"));
+    CU_ASSERT_EQUAL(command.impairment.reorder_ppb, 10000000);
+    CU_ASSERT_EQUAL(command.impairment.late_ns, 5 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(command.impairment.duplicate_ppb, 1000000);
+    CU_ASSERT_EQUAL(command.impairment.corrupt_ppb, 100000);
+    CU_ASSERT_EQUAL(command.impairment.path_count, 3);
+    CU_ASSERT_EQUAL(command.impairment.skew_ns, 2 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(command.impairment.mtu_bytes, 1400);
+    CU_ASSERT_FALSE(command.impairment.corrupt_header || command.impairment.path_by_flow ||
+                    command.impairment.mtu_icmp);
+    CU_ASSERT_TRUE(parses("link set a b mtu 1280 icmp corrupt 1% header paths 2 spread flow skew 1us"));
+    CU_ASSERT_TRUE(command.impairment.corrupt_header && command.impairment.path_by_flow &&
+                   command.impairment.mtu_icmp);
+    CU_ASSERT_EQUAL(command.impairment.skew_ns, 1000);
+    CU_ASSERT_TRUE(parses("port add t tap iface hgtap0 mac 02:00:00:00:00:0c"));
+    CU_ASSERT_EQUAL(command.kind, HG_WAN_PORT_TAP);
+    CU_ASSERT_STRING_EQUAL(command.iface, "hgtap0");
+    CU_ASSERT_EQUAL(command.mac[5], 0x0c);
     CU_ASSERT_TRUE(parses("link set a b") && command.impairment.delay_ns == 0);
     CU_ASSERT_TRUE(parses("link cut a b") && command.verb == HG_WAN_VERB_LINK_CUT);
     CU_ASSERT_TRUE(parses("link restore a b") && command.verb == HG_WAN_VERB_LINK_RESTORE);
@@ -83,7 +102,15 @@ static void test_errors(void)
 {
     CU_ASSERT_TRUE(fails("prot add", 1, "expected port, link, show, seed or quit, found 'prot'"));
     CU_ASSERT_TRUE(fails("port del a", 6, "expected add"));
-    CU_ASSERT_TRUE(fails("port add a tap", 12, "expected memif, found 'tap'"));
+    CU_ASSERT_TRUE(fails("port add a tun", 12, "expected memif or tap, found 'tun'"));
+    CU_ASSERT_TRUE(fails("port add a tap", 15, "expected iface NAME, found the end of the line"));
+    CU_ASSERT_TRUE(fails("port add a tap iface h0", 24, "expected mac"));
+    CU_ASSERT_TRUE(fails("port add a tap iface", 21, "network interface"));
+    CU_ASSERT_TRUE(fails("port add a tap iface sixteen-letters0", 22, "at most 15"));
+    CU_ASSERT_TRUE(fails("port add a tap iface h,0", 22, "network interface"));
+    CU_ASSERT_TRUE(fails("port add a tap iface 0h", 22, "network interface"));
+    CU_ASSERT_TRUE(fails("port add a tap socket s", 16, "expected iface or mac, found 'socket'"));
+    CU_ASSERT_TRUE(fails("port add a memif iface h0", 18, "expected socket, id, mac"));
     CU_ASSERT_TRUE(fails("port add a/b memif", 10, "name"));
     CU_ASSERT_TRUE(fails("port add a memif socket", 24, "found the end of the line"));
     CU_ASSERT_TRUE(fails("port add a memif socket s", 26, "expected mac"));
@@ -99,10 +126,25 @@ static void test_errors(void)
     CU_ASSERT_TRUE(fails("link set a a delay 1ms", 12, "another port"));
     CU_ASSERT_TRUE(fails("link set a b delay 40", 20, "duration"));
     CU_ASSERT_TRUE(fails("link set a b delay", 19, "end of the line"));
-    CU_ASSERT_TRUE(fails("link set a b speed 1g", 14, "expected delay, jitter, loss, burst, rate or queue"));
+    CU_ASSERT_TRUE(fails("link set a b speed 1g", 14, "paths, skew, spread or mtu, found 'speed'"));
     CU_ASSERT_TRUE(fails("link set a b loss 0.1", 19, "0.1%"));
     CU_ASSERT_TRUE(fails("link set a b jitter 1ms", 14, "jitter no longer than the delay"));
     CU_ASSERT_TRUE(fails("link set a b burst 0", 20, "1 to 100000"));
+    CU_ASSERT_TRUE(fails("link set a b reorder 1", 22, "1%"));
+    CU_ASSERT_TRUE(fails("link set a b reorder 1%", 14, "'late' time together with the reorder"));
+    CU_ASSERT_TRUE(fails("link set a b late 1ms", 14, "a reorder together"));
+    CU_ASSERT_TRUE(fails("link set a b reorder 1% late 5", 30, "duration"));
+    CU_ASSERT_TRUE(fails("link set a b duplicate 101%", 24, "0.1%"));
+    CU_ASSERT_TRUE(fails("link set a b corrupt header", 22, "0.01%, found 'header'"));
+    CU_ASSERT_TRUE(fails("link set a b corrupt 1% headers", 25, "found 'headers'"));
+    CU_ASSERT_TRUE(fails("link set a b paths 9 skew 1ms", 20, "1 to 8"));
+    CU_ASSERT_TRUE(fails("link set a b paths 2", 14, "skew together"));
+    CU_ASSERT_TRUE(fails("link set a b paths 2 skew 1ms spread 3", 38, "packet or flow"));
+    CU_ASSERT_TRUE(fails("link set a b spread flow", 14, "2 paths or more"));
+    CU_ASSERT_TRUE(fails("link set a b mtu 67", 18, "68 to 9198"));
+    CU_ASSERT_TRUE(fails("link set a b mtu icmp", 18, "packet size"));
+    CU_ASSERT_TRUE(fails("link set a b rate 0", 19, "bits per second"));
+    CU_ASSERT_TRUE(fails("link set a b rate 1g queue 0", 28, "64k or 4m"));
     CU_ASSERT_TRUE(fails("link cut a b now", 14, "end of the line, found 'now'"));
     CU_ASSERT_TRUE(fails("link break a b", 6, "set, cut or restore"));
     CU_ASSERT_TRUE(fails("show all", 6, "ports or links"));
@@ -148,7 +190,11 @@ static void test_declared(void)
     CU_ASSERT_TRUE(refused(&declared, "link cut a c", 12, "'c'"));
     CU_ASSERT_TRUE(refused(&declared, "link cut c a", 10, "'c'"));
     CU_ASSERT_TRUE(parses("link cut b a") && hg_wan_command_check(&declared, &command, &error) == 0);
-    for (int i = 2; i < HG_WAN_PORTS_MAX; i++) {
+    declare(&declared, "port add t tap iface hgtap0 mac 02:00:00:00:00:04");
+    declare(&declared, "port add u tap iface hgtap1 mac 02:00:00:00:00:05");
+    CU_ASSERT_TRUE(
+        refused(&declared, "port add c tap iface hgtap1 mac 02:00:00:00:00:06", 0, "interface of port 'u'"));
+    for (int i = 4; i < HG_WAN_PORTS_MAX; i++) {
         char line[100];
         snprintf(line, sizeof(line), "port add p%d memif socket s id %d mac 02:00:00:00:01:%02x", i, i, i);
         declare(&declared, line);

@@ -21,7 +21,8 @@ struct fake {
     bool no_memory;
     struct {
         uint32_t bytes;
-        uint32_t mark; /* the frame's number, behind the addresses */
+        uint32_t mark;    /* the frame's number, behind the addresses */
+        uint8_t head[64]; /* its first bytes */
     } received[RECEIVED_MAX];
 };
 
@@ -57,6 +58,7 @@ static uint32_t fake_transmit(struct hg_port *port, struct hg_packet *packets, u
         CU_ASSERT_FATAL(fake->sent < RECEIVED_MAX);
         fake->received[fake->sent].bytes = packets[i].bytes;
         memcpy(&fake->received[fake->sent].mark, (char *)packets[i].data + 14, 4);
+        memcpy(fake->received[fake->sent].head, packets[i].data, 64);
         fake->sent++;
     }
     fake->room -= taken;
@@ -239,6 +241,217 @@ static void test_receiver_full(void)
     CU_ASSERT_EQUAL(sw.pairs[0][1].stats.lost_tx_full, 5);
 }
 
+static void set(uint32_t from, uint32_t to, struct hg_wan_impairment impairment)
+{
+    CU_ASSERT_PTR_NULL_FATAL(hg_wan_impairment_problem(&impairment));
+    hg_wan_link_set(&sw.pairs[from][to].link, &impairment);
+}
+
+static uint64_t sum_of(const struct hg_wan_link_stats *stats)
+{
+    return stats->forwarded + stats->lost_loss + stats->lost_mtu + stats->lost_memory + stats->lost_cut;
+}
+
+static void test_reorder(void)
+{
+    fresh();
+    set(0, 1, (struct hg_wan_impairment){.delay_ns = 1000, .reorder_ppb = 200000000, .late_ns = 550});
+    for (uint32_t i = 0; i < 60; i++)
+        offer(0, 2, 100, i, 10000 + i * 100);
+    CU_ASSERT_EQUAL(hg_wan_switch_due_ns(&sw, 10000), 11000);
+    uint32_t late = (uint32_t)sw.pairs[0][1].stats.reordered;
+    CU_ASSERT(late >= 5 && late <= 20);
+    CU_ASSERT_EQUAL(hg_wan_switch_deliver(&sw, HG_NS_PER_S), 60);
+    CU_ASSERT_EQUAL(hg_wan_switch_due_ns(&sw, HG_NS_PER_S), HG_TIME_NEVER);
+    /* Whoever was late comes right behind the fifth after it; all others keep their order. */
+    uint32_t found = 0;
+    uint32_t place[60];
+    for (uint32_t i = 0; i < 60; i++)
+        place[fakes[1].received[i].mark] = i;
+    for (uint32_t i = 0; i < 54; i++)
+        found += place[i] > place[i + 5] && place[i] < place[i + 6];
+    for (uint32_t i = 54; i < 59; i++)
+        found += place[i] > place[i + 1];
+    CU_ASSERT(found > 0 && found <= late);
+    CU_ASSERT_EQUAL(outstanding, 0);
+}
+
+static void test_reorder_exact(void)
+{
+    fresh();
+    set(0, 1, (struct hg_wan_impairment){.reorder_ppb = HG_WAN_LOSS_ALL_PPB, .late_ns = 150});
+    offer(0, 2, 100, 0, 1000); /* late */
+    set(0, 1, (struct hg_wan_impairment){0});
+    offer(0, 2, 100, 1, 1000);
+    offer(0, 2, 100, 2, 1100);
+    offer(0, 2, 100, 3, 1200);
+    CU_ASSERT_EQUAL(hg_wan_switch_deliver(&sw, 1100), 2);
+    CU_ASSERT_EQUAL(hg_wan_switch_due_ns(&sw, 1100), 1150);
+    fakes[1].room = 1; /* taken one at a time, the order is the same */
+    CU_ASSERT_EQUAL(hg_wan_switch_deliver(&sw, 1300), 1);
+    fakes[1].room = 1;
+    CU_ASSERT_EQUAL(hg_wan_switch_deliver(&sw, 1300), 1);
+    CU_ASSERT(fakes[1].received[0].mark == 1 && fakes[1].received[1].mark == 2);
+    CU_ASSERT(fakes[1].received[2].mark == 0 && fakes[1].received[3].mark == 3);
+    CU_ASSERT_EQUAL(sw.pairs[0][1].stats.reordered, 1);
+    CU_ASSERT_EQUAL(outstanding, 0);
+}
+
+static void test_paths(void)
+{
+    fresh();
+    set(0, 1, (struct hg_wan_impairment){.path_count = 4, .skew_ns = 1000});
+    for (uint32_t i = 0; i < 60; i++)
+        offer(0, 2, 100, i, 100);
+    uint32_t detoured = (uint32_t)sw.pairs[0][1].stats.detoured;
+    CU_ASSERT(detoured > 30 && detoured < 58);
+    CU_ASSERT_EQUAL(hg_wan_switch_deliver(&sw, 100), 60 - detoured);
+    uint32_t rest = hg_wan_switch_deliver(&sw, 1100) + hg_wan_switch_deliver(&sw, 2100);
+    CU_ASSERT(rest > 0 && rest < detoured);
+    CU_ASSERT_EQUAL(hg_wan_switch_due_ns(&sw, 2100), 3100);
+    /* A cut loses what is under way on every path. */
+    hg_wan_switch_cut(&sw, 0, 1);
+    CU_ASSERT_EQUAL(sw.pairs[0][1].stats.lost_cut, detoured - rest);
+    CU_ASSERT_EQUAL(sw.slots_used, 0);
+    CU_ASSERT_EQUAL(outstanding, 0);
+}
+
+static void test_paths_by_flow(void)
+{
+    fresh();
+    set(0, 1, (struct hg_wan_impairment){.path_count = 4, .skew_ns = 1000, .path_by_flow = true});
+    for (uint32_t i = 0; i < 50; i++)
+        offer(0, 2, 100, i, i * 10); /* one flow: not IP, so the Ethernet header makes it */
+    CU_ASSERT(sw.pairs[0][1].stats.detoured == 0 || sw.pairs[0][1].stats.detoured == 50);
+    CU_ASSERT_EQUAL(hg_wan_switch_deliver(&sw, HG_NS_PER_S), 50);
+    for (uint32_t i = 0; i < 50; i++)
+        CU_ASSERT_EQUAL(fakes[1].received[i].mark, i);
+}
+
+static void test_duplicate(void)
+{
+    fresh();
+    set(0, 1, (struct hg_wan_impairment){.duplicate_ppb = 250000000});
+    for (uint32_t i = 0; i < 40; i++)
+        offer(0, 2, 100, i, i);
+    const struct hg_wan_link_stats *stats = &sw.pairs[0][1].stats;
+    CU_ASSERT(stats->duplicated >= 4 && stats->duplicated <= 20);
+    CU_ASSERT_EQUAL(hg_wan_switch_deliver(&sw, 100), 40 + stats->duplicated);
+    uint32_t twins = 0;
+    for (uint32_t i = 1; i < fakes[1].sent; i++) {
+        twins += fakes[1].received[i].mark == fakes[1].received[i - 1].mark;
+        CU_ASSERT_FATAL(fakes[1].received[i].mark - fakes[1].received[i - 1].mark <= 1);
+        CU_ASSERT_EQUAL(fakes[1].received[i].bytes, 100);
+    }
+    CU_ASSERT_EQUAL(twins, stats->duplicated);
+    /* Neither slots nor packets for a double: the frame arrives, the double is counted as lost. */
+    set(0, 1, (struct hg_wan_impairment){.duplicate_ppb = HG_WAN_LOSS_ALL_PPB});
+    for (uint32_t i = 0; i < SLOTS; i++)
+        offer(0, 2, 100, i, HG_NS_PER_S);
+    CU_ASSERT_EQUAL(sw.slots_used, SLOTS);
+    CU_ASSERT_EQUAL(stats->lost_memory, SLOTS / 2);
+    CU_ASSERT_EQUAL(hg_wan_switch_deliver(&sw, HG_NS_PER_S), SLOTS);
+    CU_ASSERT_EQUAL(sum_of(stats), 40 + SLOTS + stats->duplicated);
+    uint64_t lost_memory = stats->lost_memory;
+    fakes[1].no_memory = true;
+    offer(0, 2, 100, 7, HG_NS_PER_S);
+    CU_ASSERT_EQUAL(stats->lost_memory, lost_memory + 1);
+    CU_ASSERT_EQUAL(hg_wan_switch_deliver(&sw, HG_NS_PER_S), 1);
+    CU_ASSERT_EQUAL(outstanding, 0);
+}
+
+static void test_corrupt(void)
+{
+    fresh();
+    set(0, 1, (struct hg_wan_impairment){.corrupt_ppb = 300000000});
+    for (uint32_t i = 0; i < 60; i++)
+        offer(0, 2, 64, 0, i); /* all alike, so that damage shows */
+    offer(0, 2, 14, 0, 100);   /* never: nothing behind its header */
+    CU_ASSERT_EQUAL(hg_wan_switch_deliver(&sw, 200), 61);
+    const uint8_t header[14] = {2, 0, 0, 0, 0, 2};
+    const uint8_t zero[50] = {0};
+    uint32_t damaged = 0;
+    for (uint32_t i = 0; i < 61; i++) {
+        CU_ASSERT_EQUAL_FATAL(memcmp(fakes[1].received[i].head, header, 14), 0);
+        damaged += memcmp(fakes[1].received[i].head + 14, zero, 50) != 0;
+    }
+    CU_ASSERT_EQUAL(damaged, sw.pairs[0][1].stats.corrupted);
+    CU_ASSERT(damaged >= 6 && damaged <= 32);
+    /* A broadcast is damaged on the one link only. */
+    set(0, 1,
+        (struct hg_wan_impairment){.corrupt_ppb = HG_WAN_LOSS_ALL_PPB, .duplicate_ppb = HG_WAN_LOSS_ALL_PPB});
+    offer(0, 0xff, 64, 0, 1000);
+    CU_ASSERT_EQUAL(hg_wan_switch_deliver(&sw, 1000), 3);
+    CU_ASSERT_EQUAL(memcmp(fakes[2].received[0].head + 14, zero, 50), 0);
+    CU_ASSERT_NOT_EQUAL(memcmp(fakes[1].received[61].head + 14, zero, 50), 0);
+    CU_ASSERT_EQUAL(memcmp(fakes[1].received[61].head, fakes[1].received[62].head, 64),
+                    0); /* the double too */
+    CU_ASSERT_EQUAL(outstanding, 0);
+}
+
+/* From station a (10.0.0.1) to b, don't fragment. */
+static void offer_ip(uint32_t ip_bytes, uint64_t now_ns)
+{
+    static const uint8_t header[34] = {2, 0, 0, 0,    0, 2,  2,  0, 0, 0,  0, 1, 0x08, 0,  0x45, 0, 0,
+                                       0, 0, 0, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 1,    10, 0,    0, 2};
+    struct hg_packet packet;
+    CU_ASSERT_EQUAL_FATAL(fake_allocate(&fakes[0].port, &packet, 1), 1);
+    uint8_t *data = packet.data;
+    memcpy(data, header, sizeof(header));
+    data[16] = (uint8_t)(ip_bytes >> 8);
+    data[17] = (uint8_t)ip_bytes;
+    packet.bytes = 14 + ip_bytes;
+    hg_wan_switch_receive(&sw, 0, &packet, 1, now_ns);
+}
+
+static void test_mtu(void)
+{
+    fresh();
+    struct hg_wan_link_stats *stats = &sw.pairs[0][1].stats;
+    set(0, 1, (struct hg_wan_impairment){.delay_ns = 1000, .mtu_bytes = 1400});
+    offer_ip(1400, 0);
+    offer_ip(1401, 0);
+    CU_ASSERT_EQUAL(hg_wan_switch_deliver(&sw, HG_NS_PER_MS), 1);
+    CU_ASSERT_EQUAL(fakes[1].received[0].bytes, 1414);
+    CU_ASSERT_EQUAL(fakes[0].sent, 0); /* a black hole says nothing */
+    CU_ASSERT(stats->lost_mtu == 1 && stats->icmp_sent == 0 && stats->icmp_unsent == 0);
+
+    set(0, 1, (struct hg_wan_impairment){.delay_ns = 1000, .mtu_bytes = 1400, .mtu_icmp = true});
+    set(1, 0, (struct hg_wan_impairment){.loss_ppb = HG_WAN_LOSS_ALL_PPB}); /* not on the answer's way */
+    offer_ip(1401, HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(hg_wan_switch_deliver(&sw, HG_NS_PER_MS), 1); /* at once */
+    CU_ASSERT_EQUAL(fakes[0].sent, 1);
+    CU_ASSERT_EQUAL(fakes[0].received[0].bytes, 14 + 576);
+    const uint8_t *head = fakes[0].received[0].head;
+    CU_ASSERT(head[5] == 1 && head[11] == 2);                   /* from b's address to a's */
+    CU_ASSERT(head[23] == 1 && head[34] == 3 && head[35] == 4); /* ICMP, fragmentation needed */
+    CU_ASSERT_EQUAL(head[40] << 8 | head[41], 1400);
+    CU_ASSERT(stats->lost_mtu == 2 && stats->icmp_sent == 1 && stats->icmp_unsent == 0);
+    offer(0, 2, 1415, 0, HG_NS_PER_MS); /* not IP: no words for it */
+    CU_ASSERT(stats->lost_mtu == 3 && stats->icmp_sent == 1 && stats->icmp_unsent == 1);
+    CU_ASSERT_EQUAL(hg_wan_switch_deliver(&sw, HG_NS_PER_S), 0);
+    CU_ASSERT_EQUAL(outstanding, 0);
+    CU_ASSERT_EQUAL(sw.slots_used, 0);
+}
+
+/* Answers need memory; without it they are counted and the switch goes on. */
+static void test_mtu_no_memory(void)
+{
+    fresh();
+    set(0, 1, (struct hg_wan_impairment){.mtu_bytes = 1400, .mtu_icmp = true});
+    set(0, 2, (struct hg_wan_impairment){.delay_ns = HG_NS_PER_S});
+    for (uint32_t i = 0; i < SLOTS; i++)
+        offer(0, 3, 100, i, 0);
+    offer_ip(1500, 0);
+    CU_ASSERT_EQUAL(sw.pairs[0][1].stats.icmp_unsent, 1);
+    CU_ASSERT_EQUAL(sw.pairs[0][1].stats.lost_mtu, 1);
+    hg_wan_switch_drain(&sw);
+    offer_ip(1500, 0);
+    CU_ASSERT_EQUAL(sw.pairs[0][1].stats.icmp_sent, 1);
+    hg_wan_switch_drain(&sw); /* answers under way are given back as well */
+    CU_ASSERT_EQUAL(outstanding, 0);
+}
+
 static uint64_t losses(uint64_t seed, bool reseed)
 {
     struct hg_wan_impairment impairment = {.loss_ppb = 200000000};
@@ -290,6 +503,14 @@ int main(void)
     CU_add_test(suite, "a cut drops what is under way", test_cut_drops_under_way);
     CU_add_test(suite, "memory is bounded", test_memory);
     CU_add_test(suite, "a receiver that is full or gone", test_receiver_full);
+    CU_add_test(suite, "reorder", test_reorder);
+    CU_add_test(suite, "a late frame, exactly", test_reorder_exact);
+    CU_add_test(suite, "paths", test_paths);
+    CU_add_test(suite, "paths by flow", test_paths_by_flow);
+    CU_add_test(suite, "duplicate", test_duplicate);
+    CU_add_test(suite, "corrupt", test_corrupt);
+    CU_add_test(suite, "mtu, silent and with an answer", test_mtu);
+    CU_add_test(suite, "answers without memory", test_mtu_no_memory);
     CU_add_test(suite, "one seed, one pattern", test_seed);
     CU_add_test(suite, "names and addresses are unique", test_names);
     CU_basic_set_mode(CU_BRM_NORMAL);
