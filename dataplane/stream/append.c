@@ -281,7 +281,8 @@ static enum hg_sealed_reason append_sealed(struct hg_streams *streams, uint32_t 
         return HG_SEALED_SIZE;
     if (commits_full(streams))
         return HG_SEALED_WOULD_BLOCK;
-    void *out = hg_log_reserve_taken(streams->log, bytes, &pressure);
+    void *out = header->lsn_first < s->lsn_needed ? hg_log_reserve_taken(streams->log, bytes, &pressure)
+                                                  : hg_log_reserve(streams->log, bytes, &pressure);
     if (out == NULL)
         return HG_SEALED_WOULD_BLOCK;
     memcpy(out, batch, bytes);

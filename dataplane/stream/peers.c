@@ -282,6 +282,8 @@ static void session_promote(struct hg_peer_session *session, uint64_t now_ns)
     peer->read_corrupt = false; /* tried again: the device may have been at fault */
     peer->waiting_count = 0;
     peer->cursor.sequence = 0;
+    peer->sequence_needed = 0;
+    peer->offer_due = false;
     peer->pinged_ns = now_ns;
     if (peer->state != HG_PEER_UP)
         hg_event_put(peer->peers->config.events, HG_EVENT_peer_up, peer->name, session->generation, 0);
@@ -348,6 +350,7 @@ static void peer_tick_session(struct hg_peer *peer, uint64_t now_ns)
     }
     peer_path_mtu(peer, hg_lane_stats(session->lane));
     hg_peers_open_streams(peer, now_ns);
+    hg_peers_need(peer);
     hg_peers_retry(peer);
 }
 

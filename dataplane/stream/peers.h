@@ -29,8 +29,11 @@
 #define HG_PEER_MTU_BYTES_MIN         576u
 #define HG_PEER_MTU_BYTES_MAX         9216u
 #define HG_PEER_PACKETS_IN_FLIGHT_MAX (1u << 14)
-#define HG_PEER_OPENS_WAITING         16u   /* more are offered again by their origin's retry */
-#define HG_PEER_NEXT_BUDGET           4096u /* batches looked at for one that this peer wants */
+#define HG_PEER_OPENS_WAITING         16u /* more are offered again by their origin's retry */
+/* Credit that only batches of the oldest segment use: were all of it given to younger ones that a full log
+ * does not take, what that log waits for could not be sent. */
+#define HG_PEER_RESERVE_BYTES HG_WIRE_CREDIT_BYTES(HG_BATCH_BYTES_MAX)
+#define HG_PEER_NEXT_BUDGET   4096u /* batches looked at for one that this peer wants */
 static_assert(HG_PEER_PING_NS * 4 <= HG_PEER_SILENT_NS, "several pings fit in what counts as silence");
 
 enum hg_peer_stream_state { /* as in struct hg_status_stream_peer */
@@ -50,6 +53,7 @@ struct hg_peer_stream {
     bool withdrawn;    /* taken away: opens again in a new session only, as frames come in any order */
     uint32_t reserved2;
     uint64_t lsn_next;    /* of the next batch to send */
+    uint64_t lsn_needed;  /* as the peer was told: what is below holds our log's oldest segment */
     uint64_t lsn_claimed; /* durable there by its own word; counts up to what was sent and verified */
     uint64_t retry_ns;
     uint8_t chain[16]; /* of the batch that ends at lsn_next */
@@ -107,6 +111,8 @@ struct hg_peer {
 
     struct hg_cursor cursor;
     bool read_corrupt;
+    bool offer_due;                 /* it needs some of what we did not take */
+    uint64_t sequence_needed;       /* newest write of the oldest segment that holds something for it */
     struct hg_peer_stream *streams; /* by stream slot */
     struct hg_peer_alias aliases[HG_WIRE_ALIASES_MAX];
     uint32_t alias_end; /* none is open from here on */

@@ -211,6 +211,43 @@ void hg_peers_claim(struct hg_peer *peer, uint32_t slot, uint64_t lsn)
                                 hg_min_u64(ps->lsn_claimed, ps->lsn_next));
 }
 
+static void stream_needed_send(struct hg_peer *peer, uint32_t slot)
+{
+    struct hg_streams *streams = peer->peers->config.streams;
+    struct hg_peer_stream *ps = &peer->streams[slot];
+    struct hg_wire_stream_needed needed;
+    uint64_t lsn = hg_streams_lsn_after(streams, slot, peer->sequence_needed);
+    if (ps->state != HG_PEER_STREAM_STREAMING || lsn <= ps->lsn_needed ||
+        lsn <= hg_streams_at(streams, slot)->lsn_peer[peer->index])
+        return;
+    memset(&needed, 0, sizeof(needed));
+    needed.control.type = HG_WIRE_STREAM_NEEDED;
+    needed.control.bytes = sizeof(needed);
+    needed.control.alias = slot;
+    needed.lsn_needed = lsn;
+    if (hg_lane_control_send(peer->sessions[peer->current].lane, &needed.control) == 0)
+        ps->lsn_needed = lsn;
+}
+
+void hg_peers_need(struct hg_peer *peer)
+{
+    struct hg_streams *streams = peer->peers->config.streams;
+    const struct hg_log *log = peer->peers->config.log;
+    uint32_t count = hg_streams_count(streams);
+    uint64_t sequence = hg_log_next_sequence(log);
+    for (uint32_t slot = 0; slot < count && slot < peer->peers->config.streams_max; slot++) {
+        const struct hg_stream_state *s = hg_streams_at(streams, slot);
+        if (stream_wanted(peer, s))
+            sequence = hg_min_u64(sequence, hg_streams_sequence_of(streams, slot, s->lsn_peer[peer->index]));
+    }
+    peer->sequence_needed = hg_log_segment_last(log, sequence);
+    if (!hg_log_is_scarce(log))
+        return;
+    for (uint32_t slot = 0; slot < count && slot < peer->peers->config.streams_max; slot++)
+        if (stream_wanted(peer, hg_streams_at(streams, slot)))
+            stream_needed_send(peer, slot);
+}
+
 /* Whether this batch is the next one of its stream for this peer; if so the stream moves past it. */
 static bool stream_take(struct hg_peer *peer, uint32_t slot, const struct hg_batch_header *header)
 {
@@ -262,6 +299,9 @@ bool hg_peers_batch_next(void *ctx, struct hg_lane_batch *batch)
         if (rc <= 0)
             return false;
         struct hg_cursor here = peer->cursor;
+        if (here.sequence > peer->sequence_needed &&
+            !hg_lane_credit_has(session->lane, hg_batch_bytes(header), HG_PEER_RESERVE_BYTES))
+            return false;
         hg_cursor_advance(&peer->cursor, header);
         int32_t slot = header->flags & HG_BATCH_LOCAL
                            ? -1

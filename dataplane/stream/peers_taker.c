@@ -186,6 +186,9 @@ void hg_peers_retry(struct hg_peer *peer)
     for (uint32_t alias = 0; alias < peer->alias_end; alias++)
         if (peer->aliases[alias].refuse_unsent)
             refuse_send(session, alias);
+    if (peer->offer_due)
+        hg_lane_offer(session->lane);
+    peer->offer_due = false;
     hg_peers_report_durable(peer);
     uint32_t kept = 0;
     for (uint32_t i = 0; i < peer->waiting_count; i++)
@@ -202,6 +205,18 @@ static void durable_received(struct hg_peer *peer, const struct hg_wire_stream_d
     hg_peers_claim(peer, slot, durable->lsn_durable);
 }
 
+/* The lane is in the middle of a packet: what waits is offered by the next tick. */
+static void needed_received(struct hg_peer *peer, const struct hg_wire_stream_needed *needed)
+{
+    uint32_t alias = needed->control.alias;
+    if (alias >= HG_WIRE_ALIASES_MAX || peer->aliases[alias].slot < 0)
+        return;
+    struct hg_stream_state *s =
+        hg_streams_at(peer->peers->config.streams, (uint32_t)peer->aliases[alias].slot);
+    s->lsn_needed = hg_max_u64(s->lsn_needed, needed->lsn_needed);
+    peer->offer_due = true;
+}
+
 void hg_peers_control_received(void *ctx, const struct hg_wire_control *frame)
 {
     struct hg_peer_session *session = ctx;
@@ -211,6 +226,7 @@ void hg_peers_control_received(void *ctx, const struct hg_wire_control *frame)
         struct hg_wire_stream_answer answer;
         struct hg_wire_stream_durable durable;
         struct hg_wire_stream_close close;
+        struct hg_wire_stream_needed needed;
     } copy;
     if (frame->bytes != hg_wire_control_bytes(frame->type))
         return; /* the lane counts frames of an unknown type or size */
@@ -227,6 +243,9 @@ void hg_peers_control_received(void *ctx, const struct hg_wire_control *frame)
         break;
     case HG_WIRE_STREAM_CLOSE:
         hg_peers_close_received(session, &copy.close);
+        break;
+    case HG_WIRE_STREAM_NEEDED:
+        needed_received(session->peer, &copy.needed);
         break;
     default:
         hg_peers_refuse_received(session->peer, &copy.close);

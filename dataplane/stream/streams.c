@@ -375,6 +375,14 @@ uint64_t hg_streams_sequence_of(const struct hg_streams *streams, uint32_t slot,
     return s->index.count > 0 ? s->index.entries[0].sequence : hg_log_tail_sequence(streams->log);
 }
 
+uint64_t hg_streams_lsn_after(const struct hg_streams *streams, uint32_t slot, uint64_t sequence)
+{
+    const struct hg_stream_state *s = &streams->table[slot];
+    hg_assert(slot < streams->count);
+    uint64_t lsn = hg_index_lsn_after(&s->index, sequence);
+    return lsn != 0 ? lsn : s->lsn_sealed;
+}
+
 uint64_t hg_streams_lsn_oldest(const struct hg_streams *streams, uint32_t slot)
 {
     const struct hg_stream_state *s = &streams->table[slot];

@@ -80,7 +80,8 @@ struct hg_stream_state {
     uint8_t chain_sealed[16];
     uint8_t chain_durable[16];
     uint64_t lsn_peer[HG_STREAMS_PEERS_MAX]; /* durable there, as far as this process has been told */
-    bool positions_changed;                  /* it is among the changed ones */
+    uint64_t lsn_needed;    /* taken from a peer: what is below holds the oldest segment of its log */
+    bool positions_changed; /* it is among the changed ones */
 
     int32_t raw_slot; /* of the open batch, -1 = none */
     uint64_t batch_opened_ns;
@@ -162,7 +163,7 @@ bool hg_streams_has_open(const struct hg_streams *streams);
 /* When the oldest open batch must be sealed. */
 uint64_t hg_streams_deadline_ns(const struct hg_streams *streams);
 /* Appends a batch that its origin sealed: verifies it against the stream, then copies it into the log
- * unchanged. */
+ * unchanged. In a full log only what is below lsn_needed finds room. */
 enum hg_sealed_reason hg_streams_append_sealed(struct hg_streams *streams, uint32_t slot,
                                                const uint8_t *batch, uint32_t bytes, uint64_t now_ns);
 /* Moves durable positions up to the log's durable sequence. Returns true when one moved. */
@@ -192,6 +193,9 @@ void hg_streams_retain(struct hg_streams *streams, uint64_t now_ns);
 
 /* Where in the log to start for a reader that has everything below lsn (0 = from the beginning). */
 uint64_t hg_streams_sequence_of(const struct hg_streams *streams, uint32_t slot, uint64_t lsn);
+/* The LSN from which on hg_streams_sequence_of gives a write after `sequence`: who has everything below it
+ * needs no write up to that one. */
+uint64_t hg_streams_lsn_after(const struct hg_streams *streams, uint32_t slot, uint64_t sequence);
 /* Oldest LSN that can be read; equals lsn_durable when nothing can. */
 uint64_t hg_streams_lsn_oldest(const struct hg_streams *streams, uint32_t slot);
 

@@ -152,6 +152,10 @@ void hg_lane_alias_close(struct hg_lane *lane, uint32_t alias);
  * them. */
 void hg_lane_alias_forget(struct hg_lane *lane, uint32_t alias);
 
+/* For batch_next: whether a batch of these bytes fits into the credit and leaves the reserve. When not, the
+ * lane asks for more credit from time to time, and batch_next is called again. */
+bool hg_lane_credit_has(struct hg_lane *lane, uint32_t bytes, uint64_t reserve_bytes);
+
 /* Offers batches again that batch_received had answered with -EAGAIN. */
 void hg_lane_offer(struct hg_lane *lane);
 

@@ -201,6 +201,23 @@ static enum lane_fragment draft_fragment(struct hg_lane *lane, struct lane_draft
     return FRAGMENT_PUT;
 }
 
+static void lane_credit_stalls(struct hg_lane *lane)
+{
+    /* Before the first ack nobody knows the credit: that is no stall. */
+    lane->stats.credit_stalls += lane->credit_stalled || lane->credit_number == 0 ? 0 : 1;
+    lane->credit_stalled = true;
+}
+
+bool hg_lane_credit_has(struct hg_lane *lane, uint32_t bytes, uint64_t reserve_bytes)
+{
+    if (hg_lane_credit_left(lane) >= HG_WIRE_CREDIT_BYTES(bytes) + reserve_bytes) {
+        return true;
+    }
+    lane->credit_short = true;
+    lane_credit_stalls(lane);
+    return false;
+}
+
 /* Admits the owner's next batch, as far as credit goes. */
 static bool lane_admit(struct hg_lane *lane)
 {
@@ -209,6 +226,7 @@ static bool lane_admit(struct hg_lane *lane)
     }
     uint64_t left = hg_lane_credit_left(lane);
     if (left > 0 && !lane->held_is_set) {
+        lane->credit_short = false;
         if (!lane->ops->batch_next(lane->ctx, &lane->held)) {
             return false;
         }
@@ -218,9 +236,7 @@ static bool lane_admit(struct hg_lane *lane)
         lane->held_is_set = true;
     }
     if (hg_lane_credit_blocked(lane)) {
-        /* Before the first ack nobody knows the credit: that is no stall. */
-        lane->stats.credit_stalls += lane->credit_stalled || lane->credit_number == 0 ? 0 : 1;
-        lane->credit_stalled = true;
+        lane_credit_stalls(lane);
         return false;
     }
     (void)hg_outbox_add(&lane->outbox, &lane->held);

@@ -44,8 +44,9 @@ struct hg_lane {
     uint32_t probes_due;    /* packets to send whatever pacing and windows say */
     bool ping_due;
     bool credit_stalled;
-    bool ring_full; /* the last build found a packet in flight in its place */
-    bool paced;     /* the last build was held back by pacing alone */
+    bool credit_short; /* the owner holds a batch back until there is more of it */
+    bool ring_full;    /* the last build found a packet in flight in its place */
+    bool paced;        /* the last build was held back by pacing alone */
 
     /* receiving */
     struct hg_ack ack;
@@ -71,7 +72,8 @@ static inline uint64_t hg_lane_credit_left(const struct hg_lane *lane)
 static inline bool hg_lane_credit_blocked(const struct hg_lane *lane)
 {
     uint64_t left = hg_lane_credit_left(lane);
-    return left == 0 || (lane->held_is_set && HG_WIRE_CREDIT_BYTES(lane->held.bytes) > left);
+    return left == 0 || lane->credit_short ||
+           (lane->held_is_set && HG_WIRE_CREDIT_BYTES(lane->held.bytes) > left);
 }
 
 /* lane_send.c: gives a packet in flight up, its contents become due again. Returns the bytes that congestion

@@ -64,6 +64,7 @@ enum hg_wire_type {
     HG_WIRE_STREAM_DURABLE = 18,
     HG_WIRE_STREAM_CLOSE = 19,
     HG_WIRE_STREAM_REFUSE = 20,
+    HG_WIRE_STREAM_NEEDED = 21,
     HG_WIRE_CONTROL_LAST = 31,
     /* 32.. reserved: SEAL, GRANT, VOTE, 2PC, FEC parity, key exchange */
 };
@@ -156,6 +157,14 @@ struct hg_wire_stream_durable {
 };
 static_assert(sizeof(struct hg_wire_stream_durable) == 16, "stream durable");
 
+/* Origin -> receiver: my log is full, and what is below lsn_needed holds its oldest segment: take that before
+ * anything else, and into what your log keeps for it. */
+struct hg_wire_stream_needed {
+    struct hg_wire_control control;
+    uint64_t lsn_needed;
+};
+static_assert(sizeof(struct hg_wire_stream_needed) == 16, "stream needed");
+
 /* CLOSE, origin -> receiver: nothing more comes under this alias, forget what is half here. REFUSE, receiver
  * -> origin: a batch did not follow from what is here. The alias is the origin's in both. */
 struct hg_wire_stream_close {
@@ -175,6 +184,8 @@ static inline uint16_t hg_wire_control_bytes(uint8_t type)
         return sizeof(struct hg_wire_stream_answer);
     case HG_WIRE_STREAM_DURABLE:
         return sizeof(struct hg_wire_stream_durable);
+    case HG_WIRE_STREAM_NEEDED:
+        return sizeof(struct hg_wire_stream_needed);
     case HG_WIRE_STREAM_CLOSE:
     case HG_WIRE_STREAM_REFUSE:
         return sizeof(struct hg_wire_stream_close);

@@ -58,3 +58,16 @@ uint64_t hg_index_find(const struct hg_index *index, uint64_t lsn)
     }
     return low == 0 ? 0 : index->entries[low - 1].sequence;
 }
+
+uint64_t hg_index_lsn_after(const struct hg_index *index, uint64_t sequence)
+{
+    uint32_t low = 0, high = index->count;
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+        if (index->entries[middle].sequence <= sequence)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low == index->count ? 0 : index->entries[low].lsn_first;
+}

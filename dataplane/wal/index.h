@@ -32,5 +32,7 @@ void hg_index_trim(struct hg_index *index, uint64_t sequence);
 /* The newest known write whose first LSN is <= lsn. 0 = the stream has nothing that old (or nothing at all).
  */
 uint64_t hg_index_find(const struct hg_index *index, uint64_t lsn);
+/* The smallest LSN for which hg_index_find gives a write after `sequence`. 0 = there is none. */
+uint64_t hg_index_lsn_after(const struct hg_index *index, uint64_t sequence);
 
 #endif

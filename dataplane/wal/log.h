@@ -112,10 +112,10 @@ uint32_t hg_log_recovery_percent(const struct hg_log *log);
  * is none. NULL: would block (see pressure). The pointer is valid until the next call of reserve, commit or
  * turn. */
 void *hg_log_reserve(struct hg_log *log, uint32_t bytes, enum hg_log_pressure *pressure);
-/* The same for a batch that a peer originated. It may use a share of the log that producers here must leave:
- * were two logs full of what each waits for the other to take, neither could take anything for ever. The
- * share is an eighth of the segments, two at least, and must hold what one segment of the peer's log holds;
- * so while it is used writes gather longer. */
+/* The same for a batch that holds the oldest segment of its origin's log. It may use a share of the log that
+ * nothing else may: were two logs full of what each waits for the other to take, neither could take anything
+ * for ever (architecture.md, Two full logs). The share is an eighth of the segments, two at least, and must
+ * hold what one segment of the peer's log holds; so while it is used writes gather longer. */
 void *hg_log_reserve_taken(struct hg_log *log, uint32_t bytes, enum hg_log_pressure *pressure);
 /* The first `bytes` (multiple of 16) of the reservation are a batch: it belongs to the write whose sequence
  * is returned. It is durable once hg_log_durable_sequence() reaches that. */
@@ -154,6 +154,12 @@ uint64_t hg_log_tail_sequence(const struct hg_log *log);
 /* Nobody needs writes below `sequence` any more (what is not durable yet is never released: UINT64_MAX means
  * all that is durable now). Their segments are reused lazily, when less than a quarter is free. */
 void hg_log_release(struct hg_log *log, uint64_t sequence);
+/* The newest write of the segment that write `sequence` is in (of the tail's, if it is older): what has to be
+ * released before that segment can be reused. */
+uint64_t hg_log_segment_last(const struct hg_log *log, uint64_t sequence);
+/* True when producers are pushed back, or are with the next segment: what they may not use is all that is
+ * left. */
+bool hg_log_is_scarce(const struct hg_log *log);
 
 /* ---- reading ---- */
 /* The verified payload of durable write `sequence`: from memory while it is there, else from a read slot.

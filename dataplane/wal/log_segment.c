@@ -29,6 +29,25 @@ void hg_log_release(struct hg_log *log, uint64_t sequence)
     log->release_sequence = hg_max_u64(log->release_sequence, sequence);
 }
 
+uint64_t hg_log_segment_last(const struct hg_log *log, uint64_t sequence)
+{
+    uint64_t segment;
+    uint32_t offset, payload_bytes;
+    sequence = hg_max_u64(sequence, log->tail_sequence);
+    if (sequence > log->closed_sequence)
+        return log->next_sequence - 1;
+    hg_log_place_get(log, sequence, &segment, &offset, &payload_bytes);
+    if (segment == log->head_segment)
+        return log->next_sequence - 1;
+    return log->segment_first[(segment + 1) % log->geometry.segment_count] - 1;
+}
+
+bool hg_log_is_scarce(const struct hg_log *log)
+{
+    return log->state == HG_LOG_READY &&
+           hg_log_segments_free(log) <= hg_log_segments_kept(log, HG_LOG_USER_PRODUCER);
+}
+
 void hg_log_superblock_start(struct hg_log *log)
 {
     uint32_t first = log->superblock_pair * 2;

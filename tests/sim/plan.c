@@ -6,9 +6,9 @@
 #include "dataplane/transport/pmtu.h"
 #include "tests/sim/sim.h"
 
-#define PPM                   1000000u
-#define SEGMENT_BYTES_TWO_WAY (5u << 20)
-#define SIM_FOREVER_NS        (HG_TIME_NEVER / 2)
+#define PPM                1000000u
+#define SEGMENT_BYTES_RING (5u << 20) /* three origins do not fill such logs */
+#define SIM_FOREVER_NS     (HG_TIME_NEVER / 2)
 
 enum scenario_flags {
     SCENARIO_ROLLBACK = 1,
@@ -329,7 +329,8 @@ static void plan_special(struct sim_plan *plan, struct hg_random *random)
     if (flags & SCENARIO_NARROW)
         plan_narrow(plan, random);
     if (flags & SCENARIO_LONG_CUT)
-        plan->flows[0].bytes = log_uniform(random, 2u << 20, 5u << 20);
+        for (uint32_t i = 0; i < (plan->origins == 1 ? 1 : plan->flow_count); i++)
+            plan->flows[i].bytes = log_uniform(random, 2u << 20, 5u << 20);
     if (flags & SCENARIO_LONG_CUT)
         for (uint32_t other = 1; other < plan->node_count; other++) {
             struct sim_fault *fault = fault_add(plan, SIM_FAULT_CUT, hg_random_below(random, half), 0);
@@ -379,21 +380,28 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
     plan->mtu_bytes = hg_random_chance(&sizes, 3, 4) ? 1500 : (uint32_t)log_uniform(&sizes, 576, 9000);
     plan->write_payload_bytes =
         (uint32_t)hg_align_up(log_uniform(&sizes, 8u << 10, 128u << 10), HG_LOG_BLOCK_BYTES);
-    /* Half of the seeds have one origin and logs so small that they are full all the time. With several
-     * origins a log must be able to take a segment of another one and what is under way besides
-     * (dataplane/wal/log.h). */
+    /* Logs are so small that they are full all the time. Two full logs get each other out of that; three need
+     * more room than any log keeps (architecture.md, Two full logs). */
     plan->origins = hg_random_chance(&sizes, 1, 2) ? 1 : plan->node_count;
+    bool is_filled = (scenarios[scenario].flags & SCENARIO_LONG_CUT) && plan->origins > 1;
+    if (plan->origins > 2 && (is_filled || hg_random_chance(&sizes, 1, 2)))
+        plan->origins = 2;
     plan->segment_bytes = (plan->write_payload_bytes + HG_LOG_BLOCK_BYTES) * log_uniform(&sizes, 4, 16);
-    if (plan->origins > 1)
+    if (plan->origins > 2)
         plan->segment_bytes =
-            hg_align_up(hg_max_u64(plan->segment_bytes, SEGMENT_BYTES_TWO_WAY), HG_LOG_BLOCK_BYTES);
+            hg_align_up(hg_max_u64(plan->segment_bytes, SEGMENT_BYTES_RING), HG_LOG_BLOCK_BYTES);
     for (uint32_t i = 0; i < plan->node_count; i++)
         plan_node(plan, &plan->nodes[i], &nodes);
     for (uint32_t i = 0; i < plan->node_count; i++)
         for (uint32_t j = 0; j < plan->node_count; j++)
             plan_link(plan, &plan->links[i][j], &links);
+    if (is_filled)
+        plan->flow_count = (uint32_t)hg_max_u64(plan->flow_count, 4);
     for (uint32_t i = 0; i < plan->flow_count; i++)
         plan_flow(plan, &plan->flows[i], i, &flows);
+    if (is_filled)
+        for (uint32_t i = 0; i < plan->flow_count; i++)
+            plan->flows[i].origin = i % 2; /* both logs are filled, by several streams each */
     plan_faults(plan, &faults);
 }
 

@@ -750,8 +750,8 @@ static void test_hostile_frames(void)
     configure(b, "pg", 13, PHYSICAL, 1);
     append(a, 0, 1, 100);
     run(30 * HG_NS_PER_MS);
-    for (uint32_t i = 0; i < 5 * HG_COUNT(aliases); i++) {
-        uint8_t type = (uint8_t)(HG_WIRE_CONTROL_FIRST + i % 5);
+    for (uint32_t i = 0; i < 6 * HG_COUNT(aliases); i++) {
+        uint8_t type = (uint8_t)(HG_WIRE_CONTROL_FIRST + i % 6);
         union {
             struct hg_wire_control control;
             struct hg_wire_stream_open open;
@@ -760,7 +760,7 @@ static void test_hostile_frames(void)
         for (int fill = 0; fill < 3; fill++) {
             memset(&frame, fill == 0 ? 0 : fill == 1 ? 0xff : 0x55, sizeof(frame));
             frame.control = (struct hg_wire_control){
-                .type = type, .bytes = hg_wire_control_bytes(type), .alias = aliases[i / 5]};
+                .type = type, .bytes = hg_wire_control_bytes(type), .alias = aliases[i / 6]};
             (void)say(a, &frame.control);
             (void)say(b, &frame.control);
             if (type != HG_WIRE_STREAM_OPEN)

@@ -435,6 +435,32 @@ static uint32_t sealed_make(uint8_t *batch, uint32_t batch_bytes, uint64_t lsn, 
     return hg_batch_seal(&builder, &origin, NULL, 0, batch, batch_bytes, lz4);
 }
 
+/* What a full log keeps is for what its origin's log waits for, and for nothing else. */
+static void test_sealed_into_a_full_log(void)
+{
+    static uint8_t batch[4096] __attribute__((aligned(16))), data[500000];
+    node_make();
+    configure("taken", 9, HG_STREAM_POSTGRES_PHYSICAL, 2, 0);
+    configure("own", 10, HG_STREAM_KEY_VALUE, 1, 1);
+    for (uint32_t i = 0; i < sizeof(data); i++)
+        data[i] = (uint8_t)(i * 2654435761u >> 24);
+    for (int i = 0; i < 200; i++) { /* held for a peer that takes nothing */
+        struct hg_frame frame = {.span = 1, .op = HG_OP_INSERT, .data_bytes = sizeof(data), .data = data};
+        (void)hg_streams_append(node.streams, 1, &frame, node.now_ns);
+        hg_streams_seal(node.streams, true, node.now_ns);
+        settle();
+        hg_streams_retain(node.streams, node.now_ns);
+    }
+    CU_ASSERT(hg_log_is_scarce(node.log));
+    uint32_t bytes = sealed_make(batch, sizeof(batch), 1000, 50);
+    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, batch, bytes, 0), HG_SEALED_WOULD_BLOCK);
+    hg_streams_at(node.streams, 0)->lsn_needed = 1000;
+    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, batch, bytes, 0), HG_SEALED_WOULD_BLOCK);
+    hg_streams_at(node.streams, 0)->lsn_needed = 1001;
+    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, batch, bytes, 0), HG_SEALED_OK);
+    node_free();
+}
+
 /* A batch from a peer that begins at position 0 would leave the stream without a beginning. */
 static void test_sealed_at_zero(void)
 {
@@ -533,6 +559,7 @@ int main(void)
     CU_add_test(suite, "streams whose positions moved", test_changed);
     CU_add_test(suite, "sealed batches are taken or refused by name", test_sealed);
     CU_add_test(suite, "a sealed batch at position 0", test_sealed_at_zero);
+    CU_add_test(suite, "a sealed batch into a full log", test_sealed_into_a_full_log);
     CU_add_test(suite, "a reader at the end", test_sequence_at_the_end);
     CU_add_test(suite, "the oldest position of an idle stream", test_oldest_of_an_idle_stream);
     CU_add_test(suite, "a sealed batch larger than a write of this log", test_sealed_too_large);

@@ -26,6 +26,15 @@ static void test_find(void)
         CU_ASSERT_FATAL(found <= wanted && found > 0 && wanted - found <= 2 * index_.stride);
     }
     CU_ASSERT_EQUAL(hg_index_find(&index_, 9), 0);
+    for (uint64_t sequence = 0; sequence < 100000; sequence += 13) {
+        uint64_t lsn = hg_index_lsn_after(&index_, sequence);
+        if (lsn == 0) {
+            CU_ASSERT_FATAL(hg_index_find(&index_, UINT64_MAX) <= sequence);
+            continue;
+        }
+        CU_ASSERT_FATAL(hg_index_find(&index_, lsn) > sequence &&
+                        hg_index_find(&index_, lsn - 1) <= sequence);
+    }
     CU_ASSERT(index_.stride <= 2 * 100000 / (HG_INDEX_ENTRIES_MAX / 2));
 }
 
