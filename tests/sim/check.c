@@ -469,11 +469,16 @@ void hg_sim_harvest(struct sim_node *node)
 
 /* ---- the end of the run ---- */
 
-/* In this life the reader may have found nothing: what it had read before is released. */
-static bool read_complete(const struct sim_node *node, const struct sim_place *place, uint64_t end)
+/* In this life the reader may have found nothing: what it had read before is released. What nobody is
+ * registered for may be released unread. */
+static bool read_complete(const struct sim_node *node, const struct sim_flow *flow, uint32_t slot,
+                          uint64_t end)
 {
+    const struct sim_place *place = &flow->places[node->index];
+    bool overtaken =
+        !flow->plan->consumer && hg_streams_lsn_oldest(node->worker->streams, slot) > place->read_end;
     return node->reader.sequence >= hg_log_durable_sequence(node->worker->log) &&
-           (place->read_end == end || (place->rolled_back && place->read_end == 0)) &&
+           (place->read_end == end || overtaken || (place->rolled_back && place->read_end == 0)) &&
            (place->read_next == end || place->read_next == 0);
 }
 
@@ -487,7 +492,7 @@ static bool flow_complete(struct sim_world *world, struct sim_flow *flow, char *
         int32_t slot = hg_streams_find(node->worker->streams, flow->stream);
         const struct hg_stream_state *s =
             slot < 0 ? NULL : hg_streams_at(node->worker->streams, (uint32_t)slot);
-        if (s == NULL || s->lsn_durable != end || !read_complete(node, &flow->places[i], end)) {
+        if (s == NULL || s->lsn_durable != end || !read_complete(node, flow, (uint32_t)slot, end)) {
             snprintf(text, text_bytes,
                      "s%u is produced to %llu; node %c has it durable to %llu, read to %llu", flow->index,
                      (unsigned long long)end, letter_of(i),
