@@ -352,6 +352,7 @@ void hg_sim_check_event(struct sim_node *node, const struct hg_event *event)
     case HG_EVENT_stream_diverged:
     case HG_EVENT_stream_gap:
     case HG_EVENT_stream_refused_batch:
+    case HG_EVENT_stream_closed:
         if (!hg_sim_scenario_rolls_back(world->plan->scenario) || flow >= world->plan->flow_count)
             break;
         world->flows[flow].diverged_told[node->index] = true;
