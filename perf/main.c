@@ -15,6 +15,7 @@ static const char usage[] =
     "\n"
     "  stages     what each stage costs, beside the raw library call\n"
     "  pipeline   sender core to receiver core over memif, durable at both\n"
+    "  emulator   what helio-wan carries over memif, on one core\n"
     "  feed       appends to a stream of a running dataplane, as a producer does\n"
     "\n"
     "  --data pgbench|half|random|all   the frames (default all; pgbench is made once by perf/wal)\n"
@@ -22,7 +23,7 @@ static const char usage[] =
     "  --seconds S      of measuring, for each data set (default 5)\n"
     "  --directory DIR  where the logs are made: a disk, not tmpfs (default /var/tmp)\n"
     "  --log-size MB    of each log (default 1024)\n"
-    "  --cpus A,B       sender and receiver (default: the first two)\n"
+    "  --cpus A,B       sender and receiver, or emulator and stations (default: the first two)\n"
     "  --mtu N          of the link (default 1500)\n"
     "  --run DIR        feed: the dataplane's directory\n"
     "  --stream NAME    feed: the stream\n"
@@ -187,6 +188,8 @@ int main(int argc, char **argv)
         rc = hg_perf_stages(&options, &report);
     } else if (strcmp(report.bench, "pipeline") == 0) {
         rc = hg_perf_pipeline(&options, &report);
+    } else if (strcmp(report.bench, "emulator") == 0) {
+        rc = hg_perf_emulator(&options, &report);
     } else if (strcmp(report.bench, "feed") == 0) {
         rc = hg_perf_feed(&options, &report);
     } else {

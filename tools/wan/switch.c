@@ -395,6 +395,9 @@ static void pair_due(const struct hg_wan_switch *sw, const struct hg_wan_pair *p
         const struct hg_wan_slot *slot = &sw->slots[next[first]];
         if (slot->due_ns > now_ns)
             return;
+        /* Cold after the delay: the port reads both next. */
+        __builtin_prefetch(slot->packet.handle);
+        __builtin_prefetch(slot->packet.data);
         burst->packets[burst->count] = slot->packet;
         burst->tracks[burst->count++] = (uint8_t)first;
         next[first] = slot->next;

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * helio-perf emulator: what one helio-wan carries. It runs on one core; on the other one thread is both
+ * stations. Frames are sent as fast as the emulator takes them: a taken_share below 1 says that it was the
+ * emulator that could do no more. What was sent and did not come is reported as lost.
+ */
+#include "drivers/clock/clock.h"
+#include "drivers/net/eal.h"
+#include "drivers/net/port_dpdk.h"
+#include "perf/perf.h"
+
+#include <errno.h>
+#include <libgen.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define WARM_NS       (HG_NS_PER_S / 2)
+#define CONNECT_NS    (20 * HG_NS_PER_S)
+#define QUIET_NS      (HG_NS_PER_S / 2)
+#define EMULATOR_MB   "256"
+#define STATIONS_MB   128
+#define STATION_COUNT 2
+
+struct emulator {
+    const struct hg_perf_options *options;
+    struct hg_port *ports[STATION_COUNT];
+    struct hg_clock *clock;
+    char program[PATH_MAX];
+    char run[PATH_MAX];
+    pid_t child;
+    uint64_t sent;
+    uint64_t received;
+    uint64_t offered;
+};
+
+static const uint8_t macs[STATION_COUNT][6] = {{2, 0, 0, 0, 0, 0x0a}, {2, 0, 0, 0, 0, 0x0b}};
+
+static uint64_t now_ns(const struct emulator *emulator)
+{
+    return emulator->clock->now_ns(emulator->clock);
+}
+
+/* helio-wan lies beside this program in bin/, or where the build put it. */
+static bool program_find(struct emulator *emulator)
+{
+    static const char *const places[] = {"helio-wan", "../tools/wan/helio-wan", "../bin/helio-wan"};
+    char self[PATH_MAX] = "";
+    if (readlink("/proc/self/exe", self, sizeof(self) - 1) <= 0)
+        return false;
+    const char *directory = dirname(self);
+    for (size_t i = 0; i < HG_COUNT(places); i++) {
+        int length = snprintf(emulator->program, sizeof(emulator->program), "%s/%s", directory, places[i]);
+        if (length < (int)sizeof(emulator->program) && access(emulator->program, X_OK) == 0)
+            return true;
+    }
+    fprintf(stderr, "helio-perf: no helio-wan near %s: build it (tools/build)\n", directory);
+    return false;
+}
+
+static pid_t program_start(struct emulator *emulator, const char *const arguments[])
+{
+    pid_t child = fork();
+    if (child != 0)
+        return child;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (freopen("/dev/null", "w", stdout) != NULL)
+        execv(emulator->program, (char *const *)(uintptr_t)arguments);
+    _exit(127);
+}
+
+/* Sends a command to the emulator; keeps the stations going meanwhile is not needed: their rings are quiet.
+ */
+static bool command_send(struct emulator *emulator, const char *command)
+{
+    const char *const arguments[] = {emulator->program, "--run", emulator->run, "--command", command, NULL};
+    int status = 0;
+    pid_t child = program_start(emulator, arguments);
+    return child > 0 && waitpid(child, &status, 0) == child && status == 0;
+}
+
+static bool emulator_start(struct emulator *emulator)
+{
+    char config[PATH_MAX + 16];
+    char cpu[16];
+    snprintf(emulator->run, sizeof(emulator->run), "%s/helio-perf-wan-XXXXXX", emulator->options->directory);
+    if (mkdtemp(emulator->run) == NULL) {
+        fprintf(stderr, "helio-perf: can't make a directory in %s: %s\n", emulator->options->directory,
+                strerror(errno));
+        return false;
+    }
+    snprintf(config, sizeof(config), "%s/wan.conf", emulator->run);
+    FILE *file = fopen(config, "we");
+    if (file == NULL)
+        return false;
+    for (int i = 0; i < STATION_COUNT; i++)
+        fprintf(file, "port add %c memif socket wan-memif.sock id %d mac 02:00:00:00:00:%02x\n", 'a' + i, i,
+                macs[i][5]);
+    fclose(file);
+    snprintf(cpu, sizeof(cpu), "%d", emulator->options->cpus[0]);
+    const char *const arguments[] = {emulator->program, "--run", emulator->run, "--config",  config,
+                                     "--lcore",         cpu,     "--mem",       EMULATOR_MB, NULL};
+    emulator->child = program_start(emulator, arguments);
+    return emulator->child > 0;
+}
+
+static void directory_remove(const struct emulator *emulator)
+{
+    const char *const arguments[] = {"rm", "-rf", emulator->run, NULL};
+    pid_t child = fork();
+    if (child == 0) {
+        execvp("rm", (char *const *)(uintptr_t)arguments);
+        _exit(127);
+    }
+    if (child > 0)
+        waitpid(child, NULL, 0);
+}
+
+/* --- the stations --- */
+
+static bool stations_open(struct emulator *emulator)
+{
+    char error[512];
+    char lcores[16];
+    snprintf(lcores, sizeof(lcores), "0@%d", emulator->options->cpus[1]);
+    struct hg_eal_options eal = {.program = "helio-perf",
+                                 .lcores = lcores,
+                                 .memory_mb = STATIONS_MB,
+                                 .file_prefix = "helio-perf-stations",
+                                 .run_dir = emulator->run,
+                                 .pages = HG_EAL_PAGES_NORMAL};
+    int rc = hg_eal_start(&eal, error, sizeof(error));
+    for (int i = 0; i < STATION_COUNT && rc == 0; i++) {
+        char devargs[PATH_MAX + 128];
+        snprintf(devargs, sizeof(devargs),
+                 "net_memif%d,role=client,socket=%s/wan-memif.sock,socket-abstract=no,id=%d,bsize=2048,"
+                 "rsize=10",
+                 i, emulator->run, i);
+        struct hg_port_dpdk_options options = {
+            .name = i == 0 ? "a" : "b", .devargs = devargs, .numa_node = -1, .packets = 8191};
+        memcpy(options.mac, macs[i], sizeof(options.mac));
+        emulator->ports[i] = hg_port_dpdk_open(&options, error, sizeof(error));
+        rc = emulator->ports[i] != NULL ? 0 : -EIO;
+    }
+    if (rc != 0)
+        fprintf(stderr, "helio-perf: %s\n", error);
+    return rc == 0;
+}
+
+static bool stations_connect(struct emulator *emulator)
+{
+    uint64_t until_ns = now_ns(emulator) + CONNECT_NS;
+    while (!emulator->ports[0]->link_up || !emulator->ports[1]->link_up) {
+        uint64_t at_ns = now_ns(emulator);
+        for (int i = 0; i < STATION_COUNT; i++)
+            (void)hg_port_dpdk_maintain(emulator->ports[i], at_ns);
+        if (at_ns >= until_ns || waitpid(emulator->child, NULL, WNOHANG) > 0) {
+            fprintf(stderr, "helio-perf: no connection to helio-wan: %s\n",
+                    hg_port_dpdk_problem(emulator->ports[0]));
+            return false;
+        }
+    }
+    return true;
+}
+
+static void stations_send(struct emulator *emulator, uint32_t bytes)
+{
+    struct hg_port *port = emulator->ports[0];
+    struct hg_packet packets[HG_PORT_BURST_MAX];
+    if (port->allocate(port, packets, HG_PORT_BURST_MAX) == 0)
+        return;
+    for (uint32_t i = 0; i < HG_PORT_BURST_MAX; i++) {
+        uint8_t *data = packets[i].data;
+        memcpy(data, macs[1], 6);
+        memcpy(data + 6, macs[0], 6);
+        data[12] = 0x88;
+        data[13] = 0xb5; /* local experimental */
+        packets[i].bytes = bytes;
+    }
+    uint32_t sent = port->transmit(port, packets, HG_PORT_BURST_MAX);
+    port->release(port, packets + sent, HG_PORT_BURST_MAX - sent);
+    emulator->sent += sent;
+    emulator->offered += HG_PORT_BURST_MAX;
+}
+
+static uint32_t stations_receive(struct emulator *emulator)
+{
+    struct hg_port *port = emulator->ports[1];
+    struct hg_packet packets[HG_PORT_BURST_MAX];
+    uint32_t n = port->receive(port, packets, HG_PORT_BURST_MAX);
+    port->release(port, packets, n);
+    emulator->received += n;
+    return n;
+}
+
+/* Sends at `rate_bits` a second, or as fast as frames are taken when that is 0. */
+static void stations_run(struct emulator *emulator, uint32_t bytes, uint64_t rate_bits, uint64_t ns)
+{
+    uint64_t gap_ns = rate_bits != 0 ? UINT64_C(8) * bytes * HG_PORT_BURST_MAX * HG_NS_PER_S / rate_bits : 0;
+    uint64_t next_ns = now_ns(emulator);
+    for (uint64_t until_ns = next_ns + ns; now_ns(emulator) < until_ns;) {
+        if (now_ns(emulator) >= next_ns) {
+            stations_send(emulator, bytes);
+            next_ns += gap_ns;
+        }
+        while (stations_receive(emulator) == HG_PORT_BURST_MAX)
+            continue;
+    }
+}
+
+static void stations_drain(struct emulator *emulator)
+{
+    for (uint64_t last_ns = now_ns(emulator); now_ns(emulator) - last_ns < QUIET_NS;) {
+        if (stations_receive(emulator) != 0)
+            last_ns = now_ns(emulator);
+    }
+}
+
+/* --- measuring --- */
+
+struct load {
+    const char *what;
+    const char *link;
+    uint64_t rate_bits; /* offered; 0 = all that is taken */
+    uint32_t bytes;
+};
+
+static int measure(struct emulator *emulator, const struct load *load, struct hg_perf_report *report)
+{
+    char command[256];
+    snprintf(command, sizeof(command), "link set a b %s", load->link);
+    if (!command_send(emulator, command)) {
+        fprintf(stderr, "helio-perf: helio-wan refuses '%s'\n", command);
+        return -EINVAL;
+    }
+    emulator->sent = emulator->received = 0;
+    stations_run(emulator, load->bytes, load->rate_bits, WARM_NS);
+    uint64_t began_ns = now_ns(emulator);
+    uint64_t received = emulator->received;
+    uint64_t sent = emulator->sent;
+    emulator->offered = 0;
+    stations_run(emulator, load->bytes, load->rate_bits, (uint64_t)(emulator->options->seconds * 1e9));
+    double seconds = (double)(now_ns(emulator) - began_ns) / 1e9;
+    double frames = (double)(emulator->received - received) / seconds;
+    double taken = (double)(emulator->sent - sent) / (double)emulator->offered;
+    stations_drain(emulator);
+    double lost =
+        1 - (double)emulator->received / (double)emulator->sent; /* below 0 where some are doubled */
+    hg_perf_report_add(report, frames * load->bytes * 8, "bits_per_s/bytes=%u/link=%s", load->bytes,
+                       load->what);
+    hg_perf_report_add(report, frames, "frames_per_s/bytes=%u/link=%s", load->bytes, load->what);
+    hg_perf_report_add(report, lost, "lost_share/bytes=%u/link=%s", load->bytes, load->what);
+    hg_perf_report_add(report, taken, "taken_share/bytes=%u/link=%s", load->bytes, load->what);
+    return 0;
+}
+
+static int measure_all(struct emulator *emulator, struct hg_perf_report *report)
+{
+    uint32_t bytes = emulator->options->mtu_bytes + 14;
+    const struct load loads[] = {
+        {"perfect", "", 0, bytes},
+        {"delay", "delay 20ms", 0, bytes},
+        {"loss", "delay 20ms jitter 2ms loss 0.1% burst 4", 0, bytes},
+        {"all", "delay 20ms reorder 0.1% late 1ms duplicate 0.1% corrupt 0.1% paths 2 skew 1ms", 0, bytes},
+        {"rate_4g", "delay 20ms rate 4g queue 4m", UINT64_C(3990000000), bytes},
+        {"perfect", "", 0, 64},
+    };
+    int rc = 0;
+    for (size_t i = 0; i < HG_COUNT(loads) && rc == 0; i++)
+        rc = measure(emulator, &loads[i], report);
+    return rc;
+}
+
+int hg_perf_emulator(const struct hg_perf_options *options, struct hg_perf_report *report)
+{
+    static struct emulator emulator;
+    emulator.options = options;
+    emulator.clock = hg_clock_tsc();
+    if (options->cpus[0] == options->cpus[1]) {
+        fprintf(stderr, "helio-perf: the emulator and its stations want a CPU each (--cpus A,B)\n");
+        return -EINVAL;
+    }
+    if (!program_find(&emulator) || !emulator_start(&emulator))
+        return -EIO;
+    int rc = -EIO;
+    if (stations_open(&emulator) && stations_connect(&emulator))
+        rc = measure_all(&emulator, report);
+    kill(emulator.child, SIGTERM);
+    waitpid(emulator.child, NULL, 0);
+    directory_remove(&emulator);
+    return rc;
+}
