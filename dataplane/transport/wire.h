@@ -80,6 +80,7 @@ struct hg_wire_data {
     uint32_t batch_bytes; /* the whole sealed batch */
 };
 static_assert(sizeof(struct hg_wire_data) == 24, "data frame");
+static_assert(HG_BATCH_BYTES_MAX == 1053448, "tools/wireshark/heliograph.lua has the same number");
 
 /* Followed by range_count - 1 struct hg_wire_ack_range, most recent first. */
 struct hg_wire_ack {

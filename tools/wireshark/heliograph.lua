@@ -1,0 +1,284 @@
+-- SPDX-License-Identifier: Apache-2.0
+--
+-- Heliograph for Wireshark and tshark 4.0: the handshake on UDP port 47000, ESP in UDP on 47001 to 47064, and, once
+-- ESP is decrypted, the transport header and every frame behind next header 253. Fields are named as in
+-- docs/wire-format.md and docs/wire-security.md. What does not parse there is malformed here (heliograph.malformed).
+-- docs/operations.md says how to use it and where the keys come from.
+
+local WORKERS_MAX = 64
+local ACK_RANGES_MAX = 32
+local UNIT_BYTES = 64
+local BATCH_BYTES_MIN = 192
+local BATCH_BYTES_MAX = 1053448 -- HG_BATCH_BYTES_MAX of dataplane/wal/format.h
+
+local heliograph = Proto("heliograph", "Heliograph transport")
+local types = { [0] = "PADDING", [1] = "PING", [2] = "DATA", [3] = "ACK", [16] = "STREAM_OPEN", [17] = "STREAM_ANSWER",
+    [18] = "STREAM_DURABLE", [19] = "STREAM_CLOSE", [20] = "STREAM_REFUSE" }
+local statuses = { [0] = "OK", [1] = "REFUSED_UNKNOWN", [2] = "REFUSED_SYSTEM", [3] = "REFUSED_EPOCH",
+    [4] = "REFUSED_INCARNATION", [5] = "REFUSED_LIMIT", [6] = "REFUSED_BATCH", [7] = "CLOSED_WITHDRAWN",
+    [8] = "CLOSED_DIVERGED", [9] = "CLOSED_GAP" }
+local handshake_types = { [1] = "HELLO", [2] = "REPLY", [3] = "CONFIRM" }
+
+-- A table is a run of {name, bytes, kind, values}, in the order of the wire; the fields are made from it.
+local function layout(proto, prefix, rows)
+    for _, row in ipairs(rows) do
+        local name, bytes, kind = row[1], row[2], row[3]
+        local abbreviation = prefix .. "." .. name
+        if kind == "text" then
+            row.field = ProtoField.stringz(abbreviation, name)
+        elseif kind == "bytes" then
+            row.field = ProtoField.bytes(abbreviation, name)
+        else
+            local make = ({ [1] = ProtoField.uint8, [2] = ProtoField.uint16, [4] = ProtoField.uint32,
+                [8] = ProtoField.uint64 })[bytes]
+            row.field = make(abbreviation, name, kind == "hex" and base.HEX or base.DEC, row[4])
+        end
+        table.insert(proto, row.field)
+    end
+    return rows
+end
+
+local transport_fields, handshake_fields = {}, {}
+local header = layout(transport_fields, "heliograph", {
+    { "version", 1 }, { "flags", 1, "hex" }, { "worker_sending", 1 }, { "worker_receiving", 1 }, { "time_us", 4 },
+    { "fec_group", 4 }, { "fec_index", 1 }, { "fec_k", 1 }, { "fec_m", 1 }, { "fec_depth", 1 },
+    { "key_generation", 4 }, { "frames_bytes", 2 }, { "reserved", 2 } })
+local frame_type = layout(transport_fields, "heliograph", { { "type", 1, "dec", types } })
+local data = layout(transport_fields, "heliograph.data", {
+    { "flags", 1, "hex" }, { "bytes", 2 }, { "alias", 4 }, { "lsn_first", 8 }, { "offset", 4 }, { "batch_bytes", 4 } })
+local ack = layout(transport_fields, "heliograph.ack", {
+    { "range_count", 1 }, { "delay_8us", 2 }, { "first_count", 4 }, { "largest", 8 }, { "credit_bytes", 8 },
+    { "ecn_ce", 4 }, { "ecn_ect", 4 } })
+local ack_range = layout(transport_fields, "heliograph.ack", { { "gap", 4 }, { "count", 4 } })
+local control = layout(transport_fields, "heliograph.control", { { "reserved", 1 }, { "bytes", 2 }, { "alias", 4 } })
+local bodies = {
+    [16] = layout(transport_fields, "heliograph.stream_open", {
+        { "stream", 8 }, { "incarnation", 4 }, { "group", 4 }, { "epoch", 8 }, { "lsn_begin", 8 },
+        { "lsn_durable", 8 }, { "system_identifier", 8 }, { "kind", 2 }, { "region", 2 }, { "lsn_unit_bytes", 4 },
+        { "name", 32, "text" } }),
+    [17] = layout(transport_fields, "heliograph.stream_answer", {
+        { "status", 2, "dec", statuses }, { "worker", 2 }, { "incarnation", 4 }, { "lsn_durable", 8 }, { "epoch", 8 },
+        { "chain", 16, "bytes" } }),
+    [18] = layout(transport_fields, "heliograph.stream_durable", { { "lsn_durable", 8 } }),
+    [19] = layout(transport_fields, "heliograph.stream_close", { { "reason", 4, "dec", statuses },
+        { "reserved", 4 } }),
+    [20] = layout(transport_fields, "heliograph.stream_refuse", { { "reason", 4, "dec", statuses },
+        { "reserved", 4 } }),
+}
+local data_data = ProtoField.bytes("heliograph.data.data", "data")
+local padding = ProtoField.bytes("heliograph.padding", "padding")
+table.insert(transport_fields, data_data)
+table.insert(transport_fields, padding)
+heliograph.fields = transport_fields
+
+local malformed = ProtoExpert.new("heliograph.malformed", "malformed: a receiver drops the whole packet",
+    expert.group.MALFORMED, expert.severity.ERROR)
+heliograph.experts = { malformed }
+
+-- Adds the fields of a layout whose bytes are known to be there; returns where they end.
+local function add(tree, rows, tvb, at)
+    for _, row in ipairs(rows) do
+        local range = tvb(at, row[2])
+        if row[3] == "text" or row[3] == "bytes" then
+            tree:add(row.field, range)
+        else
+            tree:add_le(row.field, range)
+        end
+        at = at + row[2]
+    end
+    return at
+end
+
+-- Each shape_ function returns the bytes of the frame at `at`, of which `left` are there, or nil and why it doesn't
+-- parse: the rules of dataplane/transport/lane_receive.c, which drops the packet then.
+local function shape_data(tvb, at, left)
+    if left < 24 then
+        return nil, "a DATA frame of less than 24 bytes"
+    end
+    local bytes, offset, batch_bytes = tvb(at + 2, 2):le_uint(), tvb(at + 16, 4):le_uint(), tvb(at + 20, 4):le_uint()
+    local finish = offset + bytes
+    if bytes == 0 or bytes > left - 24 then
+        return nil, "DATA of " .. bytes .. " bytes where " .. (left - 24) .. " are left"
+    elseif tvb(at + 1, 1):uint() ~= 0 then
+        return nil, "DATA with unknown flags"
+    elseif batch_bytes < BATCH_BYTES_MIN or batch_bytes > BATCH_BYTES_MAX or batch_bytes % 16 ~= 0 then
+        return nil, "no batch has " .. batch_bytes .. " bytes"
+    elseif offset % UNIT_BYTES ~= 0 or finish > batch_bytes or (finish % UNIT_BYTES ~= 0 and finish ~= batch_bytes) then
+        return nil, "a fragment at " .. offset .. " of " .. bytes .. " bytes can't be one of " .. batch_bytes
+    end
+    return 24 + bytes
+end
+
+local function shape_ack(tvb, at, left)
+    if left < 32 then
+        return nil, "an ACK frame of less than 32 bytes"
+    end
+    local count = tvb(at + 1, 1):uint()
+    local bytes = 32 + (count - 1) * 8
+    if count == 0 or count > ACK_RANGES_MAX or bytes > left then
+        return nil, "an ACK of " .. count .. " ranges in " .. left .. " bytes"
+    end
+    local below, first = tvb(at + 8, 8):le_uint64(), UInt64(tvb(at + 4, 4):le_uint(), 0)
+    if first == UInt64(0, 0) or below < first then
+        return nil, "an ACK of packets below 1"
+    end
+    below = below - first
+    for i = 1, count - 1 do
+        local gap = UInt64(tvb(at + 24 + i * 8, 4):le_uint(), 0)
+        local packets = UInt64(tvb(at + 28 + i * 8, 4):le_uint(), 0)
+        if gap == UInt64(0, 0) or packets == UInt64(0, 0) or below < gap + packets then
+            return nil, "range " .. i .. " of an ACK is empty or reaches below packet 1"
+        end
+        below = below - gap - packets
+    end
+    return bytes
+end
+
+local function shape_control(tvb, at, left)
+    if left < 8 then
+        return nil, "a control frame of less than 8 bytes"
+    end
+    local bytes = tvb(at + 2, 2):le_uint()
+    if bytes < 8 or bytes > 256 or bytes % 4 ~= 0 or bytes > left then
+        return nil, "a control frame of " .. bytes .. " bytes where " .. left .. " are left"
+    end
+    return bytes
+end
+
+local function shape(tvb, at, left)
+    local kind = tvb(at, 1):uint()
+    if kind <= 1 then
+        return 1
+    elseif kind == 2 then
+        return shape_data(tvb, at, left)
+    elseif kind == 3 then
+        return shape_ack(tvb, at, left)
+    elseif kind >= 16 and kind <= 31 then
+        return shape_control(tvb, at, left)
+    end
+    return nil, "a frame of the unknown type " .. kind
+end
+
+local function body_bytes(rows)
+    local bytes = 0
+    for _, row in ipairs(rows) do
+        bytes = bytes + row[2]
+    end
+    return bytes
+end
+
+local function add_frame(tree, tvb, at, bytes)
+    local kind = tvb(at, 1):uint()
+    local branch = tree:add(heliograph, tvb(at, bytes), types[kind] or ("unknown control frame " .. kind))
+    add(branch, frame_type, tvb, at)
+    if kind == 2 then
+        local behind = add(branch, data, tvb, at + 1)
+        branch:add(data_data, tvb(behind, at + bytes - behind))
+    elseif kind == 3 then
+        local behind = add(branch, ack, tvb, at + 1)
+        while behind < at + bytes do
+            behind = add(branch, ack_range, tvb, behind)
+        end
+    elseif kind >= 16 then
+        local behind = add(branch, control, tvb, at + 1)
+        -- Another size than the type's is skipped by a receiver, so the body isn't read here either.
+        if bodies[kind] ~= nil and bytes == 8 + body_bytes(bodies[kind]) then
+            add(branch, bodies[kind], tvb, behind)
+        else
+            branch:append_text(" (skipped by a receiver)")
+        end
+    end
+    return types[kind] or tostring(kind)
+end
+
+-- PADDING comes in runs of many single bytes: one item for a run.
+local function padding_run(tvb, at, finish)
+    local behind = at
+    while behind < finish and tvb(behind, 1):uint() == 0 do
+        behind = behind + 1
+    end
+    return behind - at
+end
+
+local function refuse(tree, pinfo, why)
+    tree:add_proto_expert_info(malformed, "malformed: " .. why)
+    pinfo.cols.info = "malformed: " .. why
+end
+
+local function header_problem(tvb)
+    if tvb(0, 1):uint() ~= 1 then
+        return "version " .. tvb(0, 1):uint() .. ", not 1"
+    elseif tvb(1, 1):uint() ~= 0 then
+        return "unknown flags in the header"
+    elseif tvb(20, 2):le_uint() > tvb:len() - 24 then
+        return "frames_bytes " .. tvb(20, 2):le_uint() .. " where " .. (tvb:len() - 24) .. " bytes follow"
+    end
+    return nil
+end
+
+function heliograph.dissector(tvb, pinfo, root)
+    pinfo.cols.protocol = "Heliograph"
+    local tree = root:add(heliograph, tvb())
+    if tvb:len() < 24 then
+        refuse(tree, pinfo, "a packet of " .. tvb:len() .. " bytes, less than its header")
+        return tvb:len()
+    end
+    add(tree, header, tvb, 0)
+    local problem = header_problem(tvb)
+    if problem ~= nil then
+        refuse(tree, pinfo, problem)
+        return tvb:len()
+    end
+    local at, finish, names = 24, 24 + tvb(20, 2):le_uint(), {}
+    while at < finish do
+        local run = padding_run(tvb, at, finish)
+        if run > 0 then
+            tree:add(padding, tvb(at, run))
+            at = at + run
+        else
+            local bytes, why = shape(tvb, at, finish - at)
+            if bytes == nil then
+                refuse(tree, pinfo, why)
+                return tvb:len()
+            end
+            table.insert(names, add_frame(tree, tvb, at, bytes))
+            at = at + bytes
+        end
+    end
+    pinfo.cols.info = table.concat(names, ", ")
+    return tvb:len()
+end
+
+-- ---- handshake ----
+
+local handshake = Proto("heliograph_handshake", "Heliograph handshake")
+local message = layout(handshake_fields, "heliograph_handshake", {
+    { "magic", 4, "bytes" }, { "version", 1 }, { "type", 1, "dec", handshake_types }, { "bytes", 2 },
+    { "cluster", 8 }, { "node_sender", 8 }, { "node_receiver", 8 }, { "boot", 8, "hex" }, { "spi", 4, "hex" },
+    { "generation", 4 }, { "workers", 1 }, { "zero", 7, "bytes" }, { "nonce_sender", 32, "bytes" },
+    { "nonce_receiver", 32, "bytes" }, { "mac", 32, "bytes" } })
+handshake.fields = handshake_fields
+local handshake_malformed = ProtoExpert.new("heliograph_handshake.malformed", "malformed: a receiver drops it",
+    expert.group.MALFORMED, expert.severity.ERROR)
+handshake.experts = { handshake_malformed }
+
+function handshake.dissector(tvb, pinfo, root)
+    pinfo.cols.protocol = "Heliograph"
+    local tree = root:add(handshake, tvb())
+    local name = tvb:len() >= 6 and handshake_types[tvb(5, 1):uint()] or nil
+    if tvb:len() ~= 152 or tvb(0, 4):string() ~= "HGHS" or tvb(4, 1):uint() ~= 1 or name == nil
+        or tvb(6, 2):le_uint() ~= 152 or tvb(48, 1):uint() < 1 or tvb(48, 1):uint() > WORKERS_MAX then
+        tree:add_proto_expert_info(handshake_malformed)
+        pinfo.cols.info = "malformed handshake"
+        return tvb:len()
+    end
+    add(tree, message, tvb, 0)
+    pinfo.cols.info = name
+    return tvb:len()
+end
+
+DissectorTable.get("ip.proto"):add(253, heliograph)
+-- ESP in UDP has no name that a script could ask for; it is what Wireshark has on its own port.
+local udp_port = DissectorTable.get("udp.port")
+udp_port:add(47000, handshake)
+udp_port:add("47001-47064", udp_port:get_dissector(4500))
