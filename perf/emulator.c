@@ -2,7 +2,9 @@
  *
  * helio-perf emulator: what one helio-wan carries. It runs on one core; on the other one thread is both
  * stations. Frames are sent as fast as the emulator takes them: a taken_share below 1 says that it was the
- * emulator that could do no more. What was sent and did not come is reported as lost.
+ * emulator that could do no more. What was sent and did not come is reported as lost. stalled_share is the
+ * time that the stations' CPU was taken from them: above a few percent, a figure says more of the machine's
+ * other guests than of helio-wan.
  */
 #include "drivers/clock/clock.h"
 #include "drivers/net/eal.h"
@@ -22,6 +24,7 @@
 #define WARM_NS       (HG_NS_PER_S / 2)
 #define CONNECT_NS    (20 * HG_NS_PER_S)
 #define QUIET_NS      (HG_NS_PER_S / 2)
+#define STALL_NS      (200 * HG_NS_PER_US) /* no turn takes so long: the thread was not running */
 #define EMULATOR_MB   "256"
 #define STATIONS_MB   128
 #define STATION_COUNT 2
@@ -36,6 +39,7 @@ struct emulator {
     uint64_t sent;
     uint64_t received;
     uint64_t offered;
+    uint64_t stalled_ns;
 };
 
 static const uint8_t macs[STATION_COUNT][6] = {{2, 0, 0, 0, 0, 0x0a}, {2, 0, 0, 0, 0, 0x0b}};
@@ -201,9 +205,15 @@ static uint32_t stations_receive(struct emulator *emulator)
 static void stations_run(struct emulator *emulator, uint32_t bytes, uint64_t rate_bits, uint64_t ns)
 {
     uint64_t gap_ns = rate_bits != 0 ? UINT64_C(8) * bytes * HG_PORT_BURST_MAX * HG_NS_PER_S / rate_bits : 0;
-    uint64_t next_ns = now_ns(emulator);
-    for (uint64_t until_ns = next_ns + ns; now_ns(emulator) < until_ns;) {
-        if (now_ns(emulator) >= next_ns) {
+    uint64_t at_ns = now_ns(emulator);
+    uint64_t next_ns = at_ns;
+    emulator->stalled_ns = 0;
+    for (uint64_t until_ns = at_ns + ns; at_ns < until_ns;) {
+        uint64_t before_ns = at_ns;
+        at_ns = now_ns(emulator);
+        if (at_ns - before_ns > STALL_NS)
+            emulator->stalled_ns += at_ns - before_ns;
+        if (at_ns >= next_ns) {
             stations_send(emulator, bytes);
             next_ns += gap_ns;
         }
@@ -247,6 +257,7 @@ static int measure(struct emulator *emulator, const struct load *load, struct hg
     double seconds = (double)(now_ns(emulator) - began_ns) / 1e9;
     double frames = (double)(emulator->received - received) / seconds;
     double taken = (double)(emulator->sent - sent) / (double)emulator->offered;
+    double stalled = (double)emulator->stalled_ns / 1e9 / seconds;
     stations_drain(emulator);
     double lost =
         1 - (double)emulator->received / (double)emulator->sent; /* below 0 where some are doubled */
@@ -255,6 +266,7 @@ static int measure(struct emulator *emulator, const struct load *load, struct hg
     hg_perf_report_add(report, frames, "frames_per_s/bytes=%u/link=%s", load->bytes, load->what);
     hg_perf_report_add(report, lost, "lost_share/bytes=%u/link=%s", load->bytes, load->what);
     hg_perf_report_add(report, taken, "taken_share/bytes=%u/link=%s", load->bytes, load->what);
+    hg_perf_report_add(report, stalled, "stalled_share/bytes=%u/link=%s", load->bytes, load->what);
     return 0;
 }
 
