@@ -17,6 +17,7 @@ struct hg_log;
 enum hg_log_state { HG_LOG_RECOVERING, HG_LOG_READY, HG_LOG_FAILED };
 
 #define HG_LOG_WRITES_GATHER_MAX 2
+#define HG_LOG_READ_TRIES        3u /* before an old write is called corrupt: a device may err once */
 
 /* Why appends are not taken now. */
 enum hg_log_pressure {
@@ -66,6 +67,7 @@ struct hg_log_stats {
     uint64_t read_bytes;
     uint64_t recovered_writes;
     uint64_t discarded_writes; /* torn tail */
+    uint64_t reads_again;      /* of old writes, after an error or bytes that fail their checks */
     uint64_t corrupt_writes;
     uint64_t flush_ns_last;
     uint64_t flush_ns_max;
@@ -165,7 +167,8 @@ bool hg_log_is_scarce(const struct hg_log *log);
 /* The verified payload of durable write `sequence`: from memory while it is there, else from a read slot.
  * Returns 1 with *payload and *payload_bytes valid until the next hg_log_turn; 0 = being read, or all slots
  * busy: ask again after a turn; -ERANGE = not durable yet; -ENOENT = below the tail (a gap: say so, never
- * skip); -EBADMSG = corrupt on disk (counted; the log stays up). */
+ * skip); -EBADMSG = corrupt on disk, read HG_LOG_READ_TRIES times (counted; the log stays up).
+ */
 int hg_log_at(struct hg_log *log, uint64_t sequence, const uint8_t **payload, uint32_t *payload_bytes);
 /* Starts reads of up to `count` writes from `sequence` on, those that are not in memory, as slots allow. */
 void hg_log_prefetch(struct hg_log *log, uint64_t sequence, uint32_t count);

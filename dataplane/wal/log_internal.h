@@ -64,7 +64,8 @@ struct hg_log_slot {
     uint8_t *buffer;
     uint32_t bytes;
     enum hg_log_slot_state state;
-    bool is_pinned; /* handed out in this turn */
+    uint32_t failures; /* of reads of this write in a row */
+    bool is_pinned;    /* handed out in this turn */
 };
 
 struct hg_log_recovery;

@@ -51,6 +51,7 @@ static void slot_start(struct hg_log *log, struct hg_log_slot *slot, uint64_t se
 {
     slot->sequence = sequence;
     slot->used = ++log->slot_clock;
+    slot->failures = 0;
     slot->state = HG_LOG_SLOT_WAITING;
     slot_submit(log, slot);
 }
@@ -93,6 +94,9 @@ void hg_log_read_completed(struct hg_log *log, uint64_t slot_index, int32_t resu
         slot->state = HG_LOG_SLOT_EMPTY; /* its segment may have been overwritten meanwhile */
     } else if (result == (int32_t)slot->bytes && slot_is_right(log, slot)) {
         slot->state = HG_LOG_SLOT_VALID;
+    } else if (++slot->failures < HG_LOG_READ_TRIES) {
+        slot->state = HG_LOG_SLOT_WAITING; /* read again in this turn or the next */
+        log->stats.reads_again++;
     } else {
         slot->state = HG_LOG_SLOT_BAD;
         log->stats.corrupt_writes++;
