@@ -454,6 +454,7 @@ void hg_sim_harvest(struct sim_node *node)
     hg_log_stats_get(worker->log, &stats);
     world->sometimes[SIM_torn_tails_discarded] += stats.discarded_writes > 0;
     world->sometimes[SIM_log_reads_from_disk] += stats.reads;
+    world->sometimes[SIM_reads_again] += stats.reads_again;
     world->sometimes[SIM_segments_reused] +=
         worker->state == HG_WORKER_RUNNING && hg_log_tail_sequence(worker->log) > 1;
     world->sometimes[SIM_replays_dropped] += worker->link.esp_counts[HG_ESP_REPLAY];

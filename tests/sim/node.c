@@ -490,9 +490,15 @@ void hg_sim_fault_strike(struct sim_world *world, const struct sim_fault *fault)
         world->sometimes[SIM_disk_stalls]++;
         break;
     case SIM_FAULT_DISK_WRITE:
+        hg_disk_sim_fail(node->disk, HG_DISK_WRITE, fault->a, EIO);
+        node->disk_errors_due++;
+        break;
     case SIM_FAULT_DISK_FLUSH:
-        hg_disk_sim_fail(node->disk, fault->kind == SIM_FAULT_DISK_WRITE ? HG_DISK_WRITE : HG_DISK_FLUSH,
-                         fault->a, EIO);
+        hg_disk_sim_fail(node->disk, HG_DISK_FLUSH, fault->a, EIO);
+        node->disk_errors_due++;
+        break;
+    case SIM_FAULT_DISK_READ:
+        hg_disk_sim_fail(node->disk, HG_DISK_READ, fault->a, EIO);
         node->disk_errors_due++;
         break;
     case SIM_FAULT_DISK_SHORT:

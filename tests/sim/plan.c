@@ -39,7 +39,7 @@ static const struct scenario scenarios[] = {
      CLASSES_NET | BIT(KILL) | BIT(PAUSE), BIT(KILL), 0},
     {"power", "power goes: unflushed sectors are old, new, torn or zero",
      BIT(POWER) | BIT(KILL) | BIT(LOSS) | BIT(DISK_STALL), BIT(POWER), 0},
-    {"disk", "writes and flushes fail, are short, take seconds",
+    {"disk", "writes, flushes and reads fail, are short, take seconds",
      BIT(DISK_STALL) | BIT(DISK_ERROR) | BIT(DISK_SHORT) | BIT(POWER) | BIT(LOSS),
      BIT(DISK_ERROR) | BIT(DISK_SHORT), 0},
     {"rollback", "a node's disk is replaced by an older image of itself, then other bytes are written",
@@ -278,6 +278,15 @@ static void plan_disk(struct sim_plan *plan, struct hg_random *random)
     }
 }
 
+/* A device that errs once and reads the next time: in recovery, under a peer that catches up, under a reader.
+ */
+static void plan_reads(struct sim_plan *plan, struct hg_random *random)
+{
+    uint64_t count = log_uniform(random, 1, 8);
+    for (uint64_t i = 0; i < count && on(plan, SIM_CLASS_DISK_ERROR); i++)
+        fault_random(plan, SIM_FAULT_DISK_READ, random)->a = log_uniform(random, 1, 64);
+}
+
 static void plan_small(struct sim_plan *plan, struct hg_random *random)
 {
     uint64_t jumps = log_uniform(random, 1, 4), pauses = log_uniform(random, 1, 4);
@@ -342,13 +351,14 @@ static void plan_special(struct sim_plan *plan, struct hg_random *random)
 
 static void plan_faults(struct sim_plan *plan, struct hg_random *random)
 {
-    struct hg_random kill, power, cut, disk, small, special;
+    struct hg_random kill, power, cut, disk, small, special, reads;
     hg_random_fork(random, 1, &kill);
     hg_random_fork(random, 2, &power);
     hg_random_fork(random, 3, &cut);
     hg_random_fork(random, 4, &disk);
     hg_random_fork(random, 5, &small);
     hg_random_fork(random, 6, &special);
+    hg_random_fork(random, 7, &reads);
     plan_special(plan, &special);
     if (on(plan, SIM_CLASS_KILL))
         plan_deaths(plan, &kill, SIM_FAULT_KILL);
@@ -358,6 +368,7 @@ static void plan_faults(struct sim_plan *plan, struct hg_random *random)
         plan_cuts(plan, &cut);
     plan_disk(plan, &disk);
     plan_small(plan, &small);
+    plan_reads(plan, &reads);
 }
 
 void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
@@ -416,6 +427,7 @@ static const char *const fault_names[SIM_FAULT_KIND_COUNT] = {
     [SIM_FAULT_DISK_STALL] = "disk-stall",
     [SIM_FAULT_DISK_WRITE] = "disk-write-error",
     [SIM_FAULT_DISK_FLUSH] = "disk-flush-error",
+    [SIM_FAULT_DISK_READ] = "disk-read-error",
     [SIM_FAULT_DISK_SHORT] = "disk-short-write",
     [SIM_FAULT_CLOCK_JUMP] = "clock-jump",
     [SIM_FAULT_PAUSE] = "pause",
@@ -530,6 +542,7 @@ bool hg_sim_scenario_promises(uint32_t scenario, enum sim_sometimes what)
                                               SIM_clock_jumps,
                                               SIM_pauses,
                                               SIM_port_refusals};
+    static const enum sim_sometimes disk[] = {SIM_disk_errors_restarted, SIM_short_writes, SIM_reads_again};
     static const enum sim_sometimes rollback[] = {SIM_rollbacks, SIM_streams_diverged};
     static const enum sim_sometimes rot[] = {SIM_corrupt_logs_refused};
     static const enum sim_sometimes narrow[] = {SIM_packets_too_large_for_the_path, SIM_paths_found_narrow};
@@ -538,9 +551,10 @@ bool hg_sim_scenario_promises(uint32_t scenario, enum sim_sometimes what)
         const char *scenario; /* NULL = every */
         const enum sim_sometimes *list;
         uint32_t count;
-    } promises[] = {{NULL, always, HG_COUNT(always)},           {"pair", pair, HG_COUNT(pair)},
-                    {"rollback", rollback, HG_COUNT(rollback)}, {"rot", rot, HG_COUNT(rot)},
-                    {"narrow", narrow, HG_COUNT(narrow)},       {"fullog", fullog, HG_COUNT(fullog)}};
+    } promises[] = {{NULL, always, HG_COUNT(always)},    {"pair", pair, HG_COUNT(pair)},
+                    {"disk", disk, HG_COUNT(disk)},      {"rollback", rollback, HG_COUNT(rollback)},
+                    {"rot", rot, HG_COUNT(rot)},         {"narrow", narrow, HG_COUNT(narrow)},
+                    {"fullog", fullog, HG_COUNT(fullog)}};
     for (uint32_t i = 0; i < HG_COUNT(promises); i++)
         for (uint32_t j = 0; j < promises[i].count; j++)
             if (promises[i].list[j] == what &&

@@ -68,6 +68,7 @@
     X(rollbacks)                                                                                             \
     X(corrupt_logs_refused)                                                                                  \
     X(packets_too_large_for_the_path)                                                                        \
+    X(reads_again)                                                                                           \
     X(paths_found_narrow)                                                                                    \
     X(paths_found_wide_again)
 enum sim_sometimes {
@@ -109,6 +110,7 @@ enum sim_fault_kind {
     SIM_FAULT_DISK_STALL, /* a = ns */
     SIM_FAULT_DISK_WRITE, /* a = nth from now fails */
     SIM_FAULT_DISK_FLUSH,
+    SIM_FAULT_DISK_READ,
     SIM_FAULT_DISK_SHORT, /* a = nth from now writes b blocks */
     SIM_FAULT_CLOCK_JUMP, /* a = ns, signed, of CLOCK_REALTIME */
     SIM_FAULT_PAUSE,      /* a = ns in which the node does nothing */
