@@ -71,6 +71,21 @@ void hg_streams_recovered_consumer(struct hg_streams *streams, const struct hg_l
     streams->consumers[found].lsn = record->lsn;
 }
 
+/* Positions are saved now and then, and the log lets go by those that weren't yet: what is left of a stream
+ * begins where every consumer of it had been at least. One left behind would hold the log for what is gone.
+ */
+void hg_streams_recovered_consumers(struct hg_streams *streams)
+{
+    for (uint32_t i = 0; i < HG_LOG_CONSUMERS_MAX; i++) {
+        struct hg_consumer_state *consumer = &streams->consumers[i];
+        uint64_t lsn_oldest = consumer->used ? hg_streams_lsn_oldest(streams, consumer->slot) : 0;
+        if (consumer->lsn >= lsn_oldest)
+            continue;
+        consumer->lsn = lsn_oldest;
+        consumer->dirty = true;
+    }
+}
+
 int32_t hg_streams_consumer_add(struct hg_streams *streams, const char *name, uint32_t slot)
 {
     struct hg_local_record record;

@@ -354,6 +354,7 @@ void hg_streams_recovered(struct hg_streams *streams)
         memcpy(s->chain_durable, s->chain_sealed, sizeof(s->chain_durable));
         hg_streams_moved(streams, s);
     }
+    hg_streams_recovered_consumers(streams);
     hg_hlc_init(&streams->hlc, hg_log_hlc_ceiling(streams->log));
 }
 

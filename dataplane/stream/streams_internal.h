@@ -64,5 +64,7 @@ void hg_streams_record_of_stream(const struct hg_stream_state *s, struct hg_loca
 void hg_streams_record_of_consumer(const struct hg_streams *streams, const struct hg_consumer_state *consumer,
                                    struct hg_local_record *record);
 void hg_streams_recovered_consumer(struct hg_streams *streams, const struct hg_local_record *record);
+/* Once the log is read back and the streams' positions are known. */
+void hg_streams_recovered_consumers(struct hg_streams *streams);
 
 #endif

@@ -276,6 +276,18 @@ static void flow_print(const struct sim_node *node, const struct sim_flow *flow,
     }
 }
 
+static void consumers_print(const struct sim_node *node, FILE *out)
+{
+    struct hg_streams *streams = node->worker->streams;
+    for (uint32_t i = 0; i < HG_LOG_CONSUMERS_MAX; i++) {
+        const struct hg_consumer_state *c = hg_streams_consumer_at(streams, i);
+        if (c != NULL)
+            fprintf(out, "    consumer %s of %s at %llu, needs write %llu on\n", c->name,
+                    hg_streams_at(streams, c->slot)->name, (unsigned long long)c->lsn,
+                    (unsigned long long)hg_streams_sequence_of(streams, c->slot, c->lsn));
+    }
+}
+
 static void peer_print(const struct hg_peer *peer, FILE *out)
 {
     fprintf(out, "    peer %s: state %u, cursor %llu+%u, current %d next %d\n", peer->name, peer->state,
@@ -320,5 +332,6 @@ void hg_sim_world_state_print(struct sim_world *world, FILE *out)
             peer_print(hg_peers_at(node->worker->peers, j), out);
         for (uint32_t j = 0; j < world->plan->flow_count; j++)
             flow_print(node, &world->flows[j], out);
+        consumers_print(node, out);
     }
 }

@@ -379,6 +379,44 @@ static void test_consumer(void)
     node_free();
 }
 
+/* The log let go by a position that was not saved yet when the process died: what the consumer is then known
+ * to have passed is all that is gone. */
+static void test_consumer_behind_the_tail(void)
+{
+    node_make();
+    configure("busy", 1, HG_STREAM_POSTGRES_PHYSICAL, 1, 0);
+    configure("idle", 2, HG_STREAM_KEY_VALUE, 1, 0);
+    hg_streams_at(node.streams, 0)->codec = HG_CODEC_NONE;
+    for (uint64_t lsn = 1; lsn <= 3; lsn++)
+        CU_ASSERT_EQUAL(append(1, lsn, 1), HG_APPEND_OK);
+    settle();
+    uint32_t out = (uint32_t)hg_streams_consumer_add(node.streams, "out", 1);
+    hg_streams_consumer_advance(node.streams, out, 2);
+    node.now_ns += 2 * HG_STREAMS_CONSUMER_SAVE_NS;
+    hg_streams_retain(node.streams, node.now_ns);
+    (void)fill(1000);
+    CU_ASSERT_EQUAL(hg_log_tail_sequence(node.log), 1);
+    hg_streams_consumer_advance(node.streams, out, 4);
+    hg_streams_consumer_at(node.streams, out)->saved_ns = node.now_ns; /* a moment ago: not saved again yet */
+    hg_streams_retain(node.streams, node.now_ns);
+    settle();
+    CU_ASSERT(hg_log_tail_sequence(node.log) > 1);
+    node_crash();
+    out = (uint32_t)hg_streams_consumer_find(node.streams, "out");
+    CU_ASSERT_EQUAL(hg_streams_consumer_at(node.streams, out)->lsn, 4);
+    configure("busy", 1, HG_STREAM_POSTGRES_PHYSICAL, 1, 0);
+    configure("idle", 2, HG_STREAM_KEY_VALUE, 1, 0);
+    uint64_t sequence = hg_log_tail_sequence(node.log);
+    uint64_t end = hg_streams_at(node.streams, 0)->lsn_taken; /* what was not durable is gone */
+    for (int i = 0; i < 2000 && hg_log_tail_sequence(node.log) == sequence; i++, end += 60000) {
+        CU_ASSERT_EQUAL_FATAL(append(0, end, 60000), HG_APPEND_OK);
+        settle();
+        hg_streams_retain(node.streams, node.now_ns);
+    }
+    CU_ASSERT(hg_log_tail_sequence(node.log) > sequence);
+    node_free();
+}
+
 /* Batches sealed elsewhere: taken in order, each reason to refuse reached. */
 static void test_sealed(void)
 {
@@ -556,6 +594,8 @@ int main(void)
     CU_add_test(suite, "unconfigured streams are kept", test_unconfigured_is_kept);
     CU_add_test(suite, "a stream that is configured no more", test_no_longer_configured);
     CU_add_test(suite, "consumers are remembered and removed", test_consumer);
+    CU_add_test(suite, "a consumer is never behind what is left of its stream",
+                test_consumer_behind_the_tail);
     CU_add_test(suite, "streams whose positions moved", test_changed);
     CU_add_test(suite, "sealed batches are taken or refused by name", test_sealed);
     CU_add_test(suite, "a sealed batch at position 0", test_sealed_at_zero);
