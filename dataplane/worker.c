@@ -31,8 +31,7 @@ static void events_held_put(struct hg_worker *worker)
 {
     for (uint32_t type = 0; type < HG_EVENT_COUNT; type++) {
         struct hg_event_limit *limit = &worker->event_limits[type];
-        uint32_t suppressed = limit->suppressed;
-        if (suppressed == 0 || limit->bucket_ns > worker->now_ns + (HG_EVENT_BURST - 1) * HG_EVENT_GAP_NS)
+        if (limit->suppressed == 0 || !hg_event_limit_allows(limit, worker->now_ns))
             continue;
         limit->suppressed--; /* it is said itself */
         event_put(&worker->events, &worker->event_held[type]);

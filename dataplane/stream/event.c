@@ -29,7 +29,7 @@ void hg_event_put(struct hg_event_sink *sink, enum hg_event_type type, const cha
 
 bool hg_event_limit_take(struct hg_event_limit *limit, uint64_t now_ns, uint32_t *suppressed)
 {
-    if (limit->bucket_ns > now_ns + (HG_EVENT_BURST - 1) * HG_EVENT_GAP_NS) {
+    if (!hg_event_limit_allows(limit, now_ns)) {
         limit->suppressed += limit->suppressed < UINT32_MAX;
         return false;
     }

@@ -84,6 +84,11 @@ struct hg_event_limit {
     uint64_t bucket_ns;  /* when the next one is due in the long run */
     uint32_t suppressed; /* since one was last said */
 };
+/* Whether one may be said now. */
+static inline bool hg_event_limit_allows(const struct hg_event_limit *limit, uint64_t now_ns)
+{
+    return limit->bucket_ns <= now_ns + (HG_EVENT_BURST - 1) * HG_EVENT_GAP_NS;
+}
 /* True: say it, with *suppressed before it. False: it is counted. */
 bool hg_event_limit_take(struct hg_event_limit *limit, uint64_t now_ns, uint32_t *suppressed);
 

@@ -73,36 +73,33 @@ static void range_check(const struct disk_uring *uring, const void *data, uint32
     hg_assert(offset <= uring->disk.size_bytes && bytes <= uring->disk.size_bytes - offset);
 }
 
-static bool uring_write(struct hg_disk *disk, uint64_t tag, const void *data, uint32_t bytes, uint64_t offset)
+/* The buffer's index is how the kernel skips pinning its pages. */
+static bool transfer_submit(struct disk_uring *uring, uint32_t op, uint64_t tag, const void *data,
+                            uint32_t bytes, uint64_t offset)
 {
-    struct disk_uring *uring = uring_of(disk);
     range_check(uring, data, bytes, offset);
     struct io_uring_sqe *sqe = sqe_get(uring);
     if (sqe == NULL)
         return false;
     int index = buffer_index(uring, data, bytes);
-    if (index >= 0)
-        io_uring_prep_write_fixed(sqe, 0, data, bytes, offset, index);
+    if (op == HG_DISK_WRITE)
+        io_uring_prep_rw(index >= 0 ? IORING_OP_WRITE_FIXED : IORING_OP_WRITE, sqe, 0, data, bytes, offset);
     else
-        io_uring_prep_write(sqe, 0, data, bytes, offset);
-    sqe_finish(uring, sqe, HG_DISK_WRITE, tag);
+        io_uring_prep_rw(index >= 0 ? IORING_OP_READ_FIXED : IORING_OP_READ, sqe, 0, data, bytes, offset);
+    if (index >= 0)
+        sqe->buf_index = (uint16_t)index;
+    sqe_finish(uring, sqe, op, tag);
     return true;
+}
+
+static bool uring_write(struct hg_disk *disk, uint64_t tag, const void *data, uint32_t bytes, uint64_t offset)
+{
+    return transfer_submit(uring_of(disk), HG_DISK_WRITE, tag, data, bytes, offset);
 }
 
 static bool uring_read(struct hg_disk *disk, uint64_t tag, void *data, uint32_t bytes, uint64_t offset)
 {
-    struct disk_uring *uring = uring_of(disk);
-    range_check(uring, data, bytes, offset);
-    struct io_uring_sqe *sqe = sqe_get(uring);
-    if (sqe == NULL)
-        return false;
-    int index = buffer_index(uring, data, bytes);
-    if (index >= 0)
-        io_uring_prep_read_fixed(sqe, 0, data, bytes, offset, index);
-    else
-        io_uring_prep_read(sqe, 0, data, bytes, offset);
-    sqe_finish(uring, sqe, HG_DISK_READ, tag);
-    return true;
+    return transfer_submit(uring_of(disk), HG_DISK_READ, tag, data, bytes, offset);
 }
 
 static bool uring_flush(struct hg_disk *disk, uint64_t tag)
