@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a configuration changes while peers are at work: streams taken away, peers removed, keys replaced.
+ */
+#include "peers_pair.h"
+
+/* ---- a stream is taken away from a peer ---- */
+
+static void test_no_longer_wanted(void)
+{
+    sites_make();
+    keys();
+    uint32_t gone = configure(a, "gone", 11, KV, 1), kept = configure(a, "kept", 12, KV, 1);
+    configure(b, "gone", 11, KV, 1);
+    configure(b, "kept", 12, KV, 1);
+    stream(a, gone)->codec = HG_CODEC_NONE;
+    append(a, gone, 3, 100);
+    append(a, kept, 3, 100);
+    run(50 * HG_NS_PER_MS);
+    a->cut = true; /* some of it is on its way when the configuration changes */
+    append(a, gone, 3, 200000);
+    run(20 * HG_NS_PER_MS);
+    stream_node_configure(&a->node, "gone", 11, KV, 1, 0);
+    for (int i = 0; i < 40; i++) { /* ... and the log forgets it */
+        append(a, gone, 1, 500000);
+        run(3 * HG_NS_PER_MS);
+        hg_streams_retain(a->node.streams, a->node.now_ns);
+        append(a, kept, 1, 100);
+        hg_streams_peer_durable(a->node.streams, kept, 0, stream(a, kept)->lsn_durable); /* lets it go */
+    }
+    CU_ASSERT(hg_log_tail_sequence(a->node.log) > 1);
+    CU_ASSERT_EQUAL(sending(a, gone)->state, HG_PEER_STREAM_CLOSED);
+    a->cut = false;
+    run(500 * HG_NS_PER_MS);
+    uint64_t there = stream(b, 0)->lsn_durable;
+    CU_ASSERT(there <= 7);
+    append(a, gone, 3, 1000);
+    run(100 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(stream(b, 0)->lsn_durable, there);
+    CU_ASSERT_EQUAL(sending(a, kept)->state, HG_PEER_STREAM_GAP); /* what was under way can't be read again */
+    CU_ASSERT_EQUAL(b->node.events[HG_EVENT_stream_closed], 2);   /* each with its reason */
+    const struct hg_event *closed = &b->node.event_last[HG_EVENT_stream_closed];
+    CU_ASSERT_EQUAL(closed->a,
+                    strcmp(closed->subject, "gone") == 0 ? HG_WIRE_CLOSED_WITHDRAWN : HG_WIRE_CLOSED_GAP);
+    /* Given back, it opens under new keys, where it has a gap too: the log has forgotten. */
+    uint32_t rekeys = a->rekeys;
+    configure(a, "gone", 11, KV, 1);
+    run(100 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(a->rekeys, rekeys + 1);
+    CU_ASSERT_EQUAL(sending(a, gone)->state, HG_PEER_STREAM_CLOSED);
+    keys();
+    run(100 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(sending(a, gone)->state, HG_PEER_STREAM_GAP);
+    CU_ASSERT_EQUAL(hg_lane_stats(peer_of(a)->sessions[peer_of(a)->current].lane)->bytes_in_flight, 0);
+    sites_free();
+}
+
+/* ---- configuration ---- */
+
+/* Removed and named again: its memory comes and goes, its number stays, and data flows as from a new peer. */
+static void test_peer_removed(void)
+{
+    uint32_t slot = sites_joined();
+    append(a, slot, 3, 100);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(stream(b, 0)->lsn_durable, 4);
+    keys_one(a, 2000, 2001); /* and others wait */
+    hg_peers_configure_begin(a->peers);
+    hg_peers_configure_end(a->peers, a->node.now_ns);
+    struct hg_peer *peer = peer_of(a);
+    CU_ASSERT_EQUAL(a->node.events[HG_EVENT_peer_removed], 1);
+    CU_ASSERT_EQUAL(peer->state, HG_PEER_REMOVED);
+    CU_ASSERT_EQUAL(peer->current, -1);
+    CU_ASSERT_EQUAL(peer->next, -1);
+    for (uint32_t i = 0; i < HG_PEER_SESSIONS; i++) {
+        CU_ASSERT_FALSE(peer->sessions[i].live);
+        CU_ASSERT_PTR_NULL(peer->sessions[i].memory);
+    }
+    CU_ASSERT_PTR_NULL(hg_peers_session_of_spi(a->peers, 2001));
+    struct hg_handshake_keys late = {.generation = 9, .spi_tx = 2002, .spi_rx = 2003};
+    hg_peers_keys(a->peers, 0, &late, a->node.now_ns); /* were on their way */
+    CU_ASSERT_PTR_NULL(hg_peers_session_of_spi(a->peers, 2003));
+    append(a, slot, 2, 100);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(stream(b, 0)->lsn_durable, 4);
+    hg_peers_configure_begin(a->peers);
+    hg_peers_configure_end(a->peers, a->node.now_ns);
+    CU_ASSERT_EQUAL(a->node.events[HG_EVENT_peer_removed], 1); /* said once */
+    struct hg_config_peer config = peer_config(2);
+    hg_peers_configure_begin(a->peers);
+    CU_ASSERT_EQUAL(hg_peers_configure(a->peers, &config, 1500, a->node.now_ns), 0);
+    hg_peers_configure_end(a->peers, a->node.now_ns);
+    keys();
+    run(100 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(peer->state, HG_PEER_UP);
+    CU_ASSERT_EQUAL(stream(b, 0)->lsn_durable, 6);
+    sites_free();
+}
+
+/* What a peer was sent counts over all its sessions, the drops of them too. */
+static void test_totals(void)
+{
+    struct hg_lane_stats before, after;
+    uint32_t slot = sites_joined();
+    append(a, slot, 3, 5000);
+    run(50 * HG_NS_PER_MS);
+    hg_peers_totals(peer_of(a), &before);
+    CU_ASSERT(before.data_bytes_sent > 0 && before.packets_sent > 0 && before.srtt_ns > 0);
+    struct hg_lane_stats *lane =
+        (struct hg_lane_stats *)(uintptr_t)hg_lane_stats(peer_of(a)->sessions[peer_of(a)->current].lane);
+    lane->data_bytes_resent = 640;
+    lane->drop_duplicate = 3;
+    keys();
+    run(50 * HG_NS_PER_MS);
+    append(a, slot, 1, 5000);
+    run(50 * HG_NS_PER_MS);
+    hg_peers_totals(peer_of(a), &after);
+    CU_ASSERT_EQUAL(after.data_bytes_resent, 640);
+    CU_ASSERT_EQUAL(after.drop_duplicate, 3);
+    CU_ASSERT(after.data_bytes_sent > before.data_bytes_sent);
+    CU_ASSERT(after.packets_sent > before.packets_sent);
+    hg_peers_configure_begin(a->peers);
+    hg_peers_configure_end(a->peers, a->node.now_ns); /* without a session too */
+    hg_peers_totals(peer_of(a), &before);
+    CU_ASSERT_EQUAL(before.data_bytes_sent, after.data_bytes_sent);
+    CU_ASSERT_EQUAL(before.bytes_in_flight + before.srtt_ns, 0);
+    sites_free();
+}
+
+/* Another pre-shared key: the session goes on until new keys take over, or its time is up. */
+static void test_pre_shared_key_changed(void)
+{
+    sites_make();
+    keys();
+    run(30 * HG_NS_PER_MS);
+    keys_one(a, 2000, 2001); /* of the former key: never to be used */
+    hg_peers_key_changed(a->peers, 0, a->node.now_ns);
+    CU_ASSERT_EQUAL(a->node.events[HG_EVENT_peer_key_changed], 1);
+    CU_ASSERT_PTR_NULL(hg_peers_session_of_spi(a->peers, 2001));
+    CU_ASSERT_EQUAL(peer_of(a)->state, HG_PEER_UP);
+    keys();
+    run(30 * HG_NS_PER_MS);
+    CU_ASSERT(peer_of(a)->current >= 0 && peer_of(a)->sessions[peer_of(a)->current].end_ns == 0);
+    hg_peers_key_changed(a->peers, 0, a->node.now_ns);
+    hg_peers_tick(a->peers, a->node.now_ns + HG_PEER_KEY_GRACE_NS - 1);
+    CU_ASSERT(peer_of(a)->current >= 0);
+    hg_peers_tick(a->peers, a->node.now_ns + HG_PEER_KEY_GRACE_NS);
+    CU_ASSERT_EQUAL(peer_of(a)->current, -1);
+    CU_ASSERT_EQUAL(peer_of(a)->state, HG_PEER_HANDSHAKE);
+    CU_ASSERT_EQUAL(a->node.events[HG_EVENT_peer_key_over], 1);
+    keys();
+    run(30 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(peer_of(a)->state, HG_PEER_UP);
+    sites_free();
+}
+
+static void test_peers_that_can_not_be(void)
+{
+    sites_make();
+    struct hg_config_peer config = peer_config(2);
+    config.node = 50;
+    config.receive_bytes_max = UINT64_C(1) << 50;
+    CU_ASSERT_EQUAL(hg_peers_configure(a->peers, &config, 1500, 0), -EINVAL);
+    /* It keeps its number, which the key exchange counts too, but has no sessions. */
+    struct hg_handshake_keys keys_none = {.generation = 1, .spi_tx = 9000, .spi_rx = 9001};
+    hg_peers_keys(a->peers, 1, &keys_none, 0);
+    CU_ASSERT_PTR_NULL(hg_peers_session_of_spi(a->peers, 9001));
+    config.node = 51;
+    CU_ASSERT_EQUAL(hg_peers_configure(a->peers, &config, 1500, 0), -ENOSPC);
+    config.node = 50;
+    config.receive_bytes_max = 0;
+    CU_ASSERT_EQUAL(hg_peers_configure(a->peers, &config, 60000, 0), -EINVAL);
+    CU_ASSERT_EQUAL(hg_peers_configure(a->peers, &config, 68, 0), -EINVAL);
+    CU_ASSERT_EQUAL(hg_peers_configure(a->peers, &config, 1500, 0), 1);
+    hg_peers_keys(a->peers, 1, &keys_none, 0);
+    CU_ASSERT_PTR_NOT_NULL(hg_peers_session_of_spi(a->peers, 9001));
+    sites_free();
+}
+
+int main(void)
+{
+    CU_initialize_registry();
+    CU_pSuite suite = CU_add_suite("peers_configure", NULL, NULL);
+    CU_add_test(suite, "a stream is taken away from a peer", test_no_longer_wanted);
+    CU_add_test(suite, "a peer that was removed", test_peer_removed);
+    CU_add_test(suite, "totals over sessions", test_totals);
+    CU_add_test(suite, "another pre-shared key", test_pre_shared_key_changed);
+    CU_add_test(suite, "peers that can not be", test_peers_that_can_not_be);
+    CU_basic_run_tests();
+    return CU_get_number_of_failures() != 0;
+}
