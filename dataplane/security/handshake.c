@@ -61,12 +61,12 @@ struct key_info {
     uint64_t boot_initiator;
     uint64_t boot_responder;
     uint32_t direction; /* enum direction */
-    uint32_t lane;
+    uint32_t lane;      /* sending worker | receiving worker << 8 */
 };
 static_assert(sizeof(struct key_info) == 40, "HKDF info");
 
 static bool key_derive(const struct hg_handshake *hs, const struct hg_handshake_message *hello,
-                       const struct hg_handshake_message *reply, enum direction direction,
+                       const struct hg_handshake_message *reply, enum direction direction, uint32_t lane,
                        uint8_t key[HG_ESP_KEY_BYTES], uint8_t salt[HG_ESP_SALT_BYTES])
 {
     uint8_t nonces[2 * HG_HANDSHAKE_NONCE_BYTES], keyed[KEYED_BYTES];
@@ -74,7 +74,7 @@ static bool key_derive(const struct hg_handshake *hs, const struct hg_handshake_
                             .boot_initiator = hello->boot,
                             .boot_responder = reply->boot,
                             .direction = direction,
-                            .lane = 0};
+                            .lane = lane};
     memcpy(nonces, hello->nonce, HG_HANDSHAKE_NONCE_BYTES);
     memcpy(nonces + HG_HANDSHAKE_NONCE_BYTES, reply->nonce, HG_HANDSHAKE_NONCE_BYTES);
     bool good = hg_hkdf_sha256(hs->config.psk, sizeof(hs->config.psk), nonces, sizeof(nonces), &info,
@@ -85,10 +85,18 @@ static bool key_derive(const struct hg_handshake *hs, const struct hg_handshake_
     return good;
 }
 
-/* The SA pair of a finished exchange, seen from the initiator or the responder. */
+uint32_t hg_handshake_spi(uint32_t spi, uint8_t worker_sending, uint8_t worker_receiving)
+{
+    hg_assert(spi % HG_HANDSHAKE_SPI_LANES == 0 && worker_sending < HG_WIRE_WORKERS_MAX &&
+              worker_receiving < HG_WIRE_WORKERS_MAX);
+    return spi | worker_sending | (uint32_t)worker_receiving * HG_WIRE_WORKERS_MAX;
+}
+static_assert(HG_HANDSHAKE_SPI_LANES == HG_WIRE_WORKERS_MAX * HG_WIRE_WORKERS_MAX, "an SPI a lane");
+
+/* The SA pair of a lane after a finished exchange, seen from the initiator or the responder. */
 static bool keys_derive(const struct hg_handshake *hs, const struct hg_handshake_message *hello,
-                        const struct hg_handshake_message *reply, bool initiator,
-                        struct hg_handshake_keys *keys)
+                        const struct hg_handshake_message *reply, bool initiator, uint8_t worker_local,
+                        uint8_t worker_remote, struct hg_handshake_keys *keys)
 {
     const struct hg_handshake_message *local = initiator ? hello : reply;
     const struct hg_handshake_message *remote = initiator ? reply : hello;
@@ -99,10 +107,14 @@ static bool keys_derive(const struct hg_handshake *hs, const struct hg_handshake
     keys->boot_remote = remote->boot;
     keys->generation = reply->generation;
     keys->workers_remote = remote->workers;
-    keys->spi_tx = remote->spi;
-    keys->spi_rx = local->spi;
-    if (key_derive(hs, hello, reply, tx, keys->key_tx, keys->salt_tx) &&
-        key_derive(hs, hello, reply, rx, keys->key_rx, keys->salt_rx))
+    keys->worker_local = worker_local;
+    keys->worker_remote = worker_remote;
+    keys->spi_tx = hg_handshake_spi(remote->spi, worker_local, worker_remote);
+    keys->spi_rx = hg_handshake_spi(local->spi, worker_remote, worker_local);
+    uint32_t lane_tx = worker_local | (uint32_t)worker_remote << 8;
+    uint32_t lane_rx = worker_remote | (uint32_t)worker_local << 8;
+    if (key_derive(hs, hello, reply, tx, lane_tx, keys->key_tx, keys->salt_tx) &&
+        key_derive(hs, hello, reply, rx, lane_rx, keys->key_rx, keys->salt_rx))
         return true;
     OPENSSL_cleanse(keys, sizeof(*keys));
     return false;
@@ -132,7 +144,7 @@ static uint32_t spi_choose(struct hg_handshake *hs, hg_handshake_random random64
         hs->spi_next = (uint32_t)random64(random_ctx) | 1;
     uint32_t spi;
     do {
-        spi = hs->spi_next++;
+        spi = hs->spi_next++ * HG_HANDSHAKE_SPI_LANES;
         if (hs->config.spi_top != 0)
             spi = (uint32_t)hs->config.spi_top << 24 | (spi & 0xffffff);
     } while (spi <= SPI_RESERVED);
@@ -191,7 +203,8 @@ static bool message_parse(struct hg_handshake *hs, const uint8_t *from, uint32_t
     memcpy(message, from, sizeof(*message));
     bool good = message->magic == HG_HANDSHAKE_MAGIC && message->version == HG_HANDSHAKE_VERSION &&
                 message->type >= HG_HANDSHAKE_HELLO && message->type <= HG_HANDSHAKE_CONFIRM &&
-                message->bytes == MESSAGE_BYTES && message->spi > SPI_RESERVED && message->workers >= 1 &&
+                message->bytes == MESSAGE_BYTES && message->spi > SPI_RESERVED &&
+                message->spi % HG_HANDSHAKE_SPI_LANES == 0 && message->workers >= 1 &&
                 message->workers <= HG_WIRE_WORKERS_MAX &&
                 memcmp(message->reserved, zeros, sizeof(message->reserved)) == 0;
     if (good && message->type == HG_HANDSHAKE_HELLO)
@@ -216,15 +229,16 @@ static bool message_parse(struct hg_handshake *hs, const uint8_t *from, uint32_t
     return true;
 }
 
-/* The exchange whose REPLY this is becomes the SA pair in use. */
-static void exchange_finish(struct hg_handshake *hs, const struct hg_handshake_message *reply, bool initiator,
-                            uint64_t now_ns)
+/* The exchange of these two becomes the SA pairs in use. */
+static void exchange_finish(struct hg_handshake *hs, const struct hg_handshake_message *hello,
+                            const struct hg_handshake_message *reply, bool initiator, uint64_t now_ns)
 {
     hg_assert(reply->generation > hs->generation);
     hs->generation = reply->generation;
     hs->established_ns = now_ns;
     hs->done_initiator = initiator;
     hs->done_responder = !initiator;
+    hs->done_hello = *hello;
     hs->done_reply = *reply;
     hs->confirm_repeats_left = initiator ? HG_HANDSHAKE_CONFIRM_REPEATS : 0;
     hs->confirm_retry_ns = HG_HANDSHAKE_RETRY_NS;
@@ -334,12 +348,13 @@ static int reply_receive(struct hg_handshake *hs, const struct hg_handshake_mess
     struct hg_handshake_message confirm;
     struct hg_handshake_keys derived;
     if (!confirm_make(hs, &hs->hello, reply, &confirm) ||
-        !keys_derive(hs, &hs->hello, reply, true, &derived)) {
+        !keys_derive(hs, &hs->hello, reply, true, 0, 0, &derived)) {
         hs->counters.drop_crypto++;
         return HG_HANDSHAKE_NOTHING;
     }
     hs->done_confirm = confirm;
-    exchange_finish(hs, reply, true, now_ns);
+    struct hg_handshake_message hello = hs->hello;
+    exchange_finish(hs, &hello, reply, true, now_ns);
     *keys = derived;
     OPENSSL_cleanse(&derived, sizeof(derived));
     return message_send(&hs->done_confirm, out, out_bytes) | HG_HANDSHAKE_ESTABLISHED;
@@ -373,12 +388,12 @@ static int confirm_receive(struct hg_handshake *hs, const struct hg_handshake_me
     }
     hg_assert(reply->generation > hs->generation); /* exchange_finish forgets answers that are overtaken */
     struct hg_handshake_keys derived;
-    if (!keys_derive(hs, hello, reply, false, &derived)) {
+    if (!keys_derive(hs, hello, reply, false, 0, 0, &derived)) {
         hs->counters.drop_crypto++;
         return HG_HANDSHAKE_NOTHING;
     }
-    struct hg_handshake_message finished = *reply;
-    exchange_finish(hs, &finished, false, now_ns);
+    struct hg_handshake_message begun = *hello, finished = *reply;
+    exchange_finish(hs, &begun, &finished, false, now_ns);
     hs->answer_pending = false;
     *keys = derived;
     OPENSSL_cleanse(&derived, sizeof(derived));
@@ -402,6 +417,19 @@ int hg_handshake_receive(struct hg_handshake *hs, const uint8_t *message, uint32
         return confirm_receive(hs, &parsed, now_ns, keys);
     }
     return HG_HANDSHAKE_NOTHING;
+}
+
+bool hg_handshake_lane_keys(struct hg_handshake *hs, uint8_t worker_local, uint8_t worker_remote,
+                            struct hg_handshake_keys *keys)
+{
+    hg_assert(hs->done_initiator || hs->done_responder);
+    uint8_t workers_remote = hs->done_initiator ? hs->done_reply.workers : hs->done_hello.workers;
+    hg_assert(worker_local < hs->config.workers_local && worker_remote < workers_remote);
+    if (keys_derive(hs, &hs->done_hello, &hs->done_reply, hs->done_initiator, worker_local, worker_remote,
+                    keys))
+        return true;
+    hs->counters.drop_crypto++;
+    return false;
 }
 
 /* ---- timers ---- */

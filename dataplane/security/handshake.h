@@ -32,6 +32,7 @@
 #define HG_HANDSHAKE_ANSWER_GAP_NS    (50 * HG_NS_PER_MS)  /* between answers to a peer, after a burst of */
 #define HG_HANDSHAKE_ANSWER_BURST     8
 #define HG_HANDSHAKE_GENERATION_MAX   (UINT32_C(1) << 31)
+#define HG_HANDSHAKE_SPI_LANES        4096u /* an exchange names the first of so many SPIs: one a lane */
 
 #define HG_HANDSHAKE_COUNTERS(X)                                                                             \
     X(hellos_sent, "handshakes begun")                                                                       \
@@ -65,11 +66,14 @@ struct hg_handshake_config {
     uint8_t psk[HG_HANDSHAKE_PSK_BYTES];
 };
 
-/* What an exchange yields: one SA pair (lane 0,0; further lanes derive from the same master). */
+/* What an exchange yields for one lane: its SA pair. Those of all lanes have one generation. */
 struct hg_handshake_keys {
     uint64_t boot_remote;
     uint32_t generation; /* of the SA pair: the same on both sides, > 0, rising */
     uint8_t workers_remote;
+    uint8_t worker_local; /* the lane is between these two */
+    uint8_t worker_remote;
+    uint8_t reserved;
     uint32_t spi_tx; /* chosen by the remote side */
     uint32_t spi_rx; /* chosen by us */
     uint8_t key_tx[HG_ESP_KEY_BYTES];
@@ -107,6 +111,7 @@ struct hg_handshake {
     uint64_t confirm_due_ns;
     uint64_t confirm_retry_ns;
     uint64_t established_ns;
+    struct hg_handshake_message done_hello;
     struct hg_handshake_message done_reply;
     struct hg_handshake_message done_confirm;
 
@@ -133,6 +138,13 @@ enum hg_handshake_event {
 int hg_handshake_receive(struct hg_handshake *hs, const uint8_t *message, uint32_t bytes, uint64_t now_ns,
                          hg_handshake_random random64, void *random_ctx, uint8_t *out, uint32_t *out_bytes,
                          struct hg_handshake_keys *keys);
+/* After ESTABLISHED, which gives those of lane (0, 0): the keys of any lane of the same exchange, for as long
+ * as no other is finished. worker_remote < keys->workers_remote. False, counted: the crypto library can't.
+ * The caller wipes *keys. */
+bool hg_handshake_lane_keys(struct hg_handshake *hs, uint8_t worker_local, uint8_t worker_remote,
+                            struct hg_handshake_keys *keys);
+/* The SPI of a lane, from the one that its receiver named in the exchange. */
+uint32_t hg_handshake_spi(uint32_t spi, uint8_t worker_sending, uint8_t worker_receiving);
 /* Timers: begins, retries. Gives one message a call: call it while hg_handshake_deadline_ns is not after
  * now_ns. */
 int hg_handshake_tick(struct hg_handshake *hs, uint64_t now_ns, hg_handshake_random random64,

@@ -28,7 +28,7 @@ struct hg_handshake_message {
     uint64_t node_from;
     uint64_t node_to;
     uint64_t boot;       /* of node_from */
-    uint32_t spi;        /* that node_from wants to receive under; > 255 */
+    uint32_t spi;        /* the first of 4096 that node_from receives under, one a lane; > 255 */
     uint32_t generation; /* HELLO: the lowest that will do; REPLY, CONFIRM: that of the new SA pair */
     uint8_t workers;     /* of node_from */
     uint8_t reserved[7]; /* 0 */

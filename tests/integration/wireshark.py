@@ -8,6 +8,7 @@ import ctypes
 import ctypes.util
 import hashlib
 import hmac
+import itertools
 import os
 import random
 import re
@@ -101,8 +102,10 @@ def sa_table(secret, messages):
         hello = hellos[reply[88:120]]
         salt = hello[56:88] + reply[56:88]
         for direction, receiver in ((0, reply), (1, hello)):
-            info = b"heliograph esp1\0" + hello[32:40] + reply[32:40] + struct.pack("<II", direction, 0)
-            table[struct.unpack("<I", receiver[40:44])[0]] = hkdf(secret, salt, info, 36)
+            sender = hello if receiver is reply else reply
+            for s, r in itertools.product(range(sender[48]), range(receiver[48])):
+                info = b"heliograph esp1\0" + hello[32:40] + reply[32:40] + struct.pack("<II", direction, s + 256 * r)
+                table[struct.unpack("<I", receiver[40:44])[0] + s + 64 * r] = hkdf(secret, salt, info, 36)
     return table
 
 

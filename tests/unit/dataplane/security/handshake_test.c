@@ -257,6 +257,40 @@ static void start_both(void)
     node_start(1);
 }
 
+/* Both sides derive the same keys for every lane, and no two lanes share a key or an SPI. */
+static void test_lanes(void)
+{
+    static struct hg_handshake_keys here[3][4], there[3][4];
+    world_init(5);
+    nodes[0].config.workers_local = 3;
+    nodes[1].config.workers_local = 4;
+    start_both();
+    CU_ASSERT_TRUE_FATAL(settle(HG_NS_PER_S * 10));
+    CU_ASSERT_EQUAL(nodes[0].now.workers_remote, 4);
+    for (uint8_t i = 0; i < 3; i++)
+        for (uint8_t j = 0; j < 4; j++) {
+            struct hg_handshake_keys *a = &here[i][j], *b = &there[i][j];
+            CU_ASSERT_TRUE_FATAL(hg_handshake_lane_keys(&nodes[0].hs, i, j, a));
+            CU_ASSERT_TRUE_FATAL(hg_handshake_lane_keys(&nodes[1].hs, j, i, b));
+            CU_ASSERT_EQUAL(a->generation, nodes[0].now.generation);
+            CU_ASSERT_EQUAL(a->worker_local, i);
+            CU_ASSERT_EQUAL(b->worker_remote, i);
+            CU_ASSERT_EQUAL(a->spi_tx, b->spi_rx);
+            CU_ASSERT_EQUAL(a->spi_rx, b->spi_tx);
+            CU_ASSERT_EQUAL(memcmp(a->key_tx, b->key_rx, sizeof(a->key_tx)), 0);
+            CU_ASSERT_EQUAL(memcmp(a->key_rx, b->key_tx, sizeof(a->key_rx)), 0);
+            CU_ASSERT_EQUAL(memcmp(a->salt_tx, b->salt_rx, sizeof(a->salt_tx)), 0);
+            CU_ASSERT_NOT_EQUAL(memcmp(a->key_tx, a->key_rx, sizeof(a->key_tx)), 0);
+            for (uint8_t k = 0; k < 4 * i + j; k++) {
+                const struct hg_handshake_keys *other = &here[k / 4][k % 4];
+                CU_ASSERT(other->spi_tx != a->spi_tx && other->spi_rx != a->spi_rx);
+                CU_ASSERT_NOT_EQUAL(memcmp(other->key_tx, a->key_tx, sizeof(a->key_tx)), 0);
+                CU_ASSERT_NOT_EQUAL(memcmp(other->key_rx, a->key_rx, sizeof(a->key_rx)), 0);
+            }
+        }
+    CU_ASSERT_EQUAL(memcmp(&here[0][0], &nodes[0].now, sizeof(here[0][0])), 0);
+}
+
 static void test_simultaneous_open(void)
 {
     static const uint64_t delays_ms[] = {0, 1, 40, 120, 200, 260, 400, 900};
@@ -606,6 +640,7 @@ int main(void)
     if (CU_initialize_registry() != CUE_SUCCESS)
         return 1;
     CU_pSuite suite = CU_add_suite("handshake", NULL, NULL);
+    CU_ADD_TEST(suite, test_lanes);
     CU_ADD_TEST(suite, test_simultaneous_open);
     CU_ADD_TEST(suite, test_either_side_first);
     CU_ADD_TEST(suite, test_bad_channel);
