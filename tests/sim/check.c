@@ -367,12 +367,12 @@ void hg_sim_check_event(struct sim_node *node, const struct hg_event *event)
 
 /* ---- nonces ---- */
 
-static struct sim_nonce *nonce_find(struct sim_world *world, uint32_t node, uint32_t spi, uint64_t number)
+static struct sim_nonce *nonce_find(struct sim_world *world, uint64_t key, uint64_t number)
 {
-    uint64_t key = (number * 4 + node) * UINT64_C(0x9e3779b97f4a7c15) ^ spi * UINT64_C(0xc2b2ae3d27d4eb4f);
-    uint32_t at = (uint32_t)(key >> 32) & world->nonces_mask;
-    while (world->nonces[at].number != 0 && (world->nonces[at].number != number ||
-                                             world->nonces[at].spi != spi || world->nonces[at].node != node))
+    uint64_t place = number * UINT64_C(0x9e3779b97f4a7c15) ^ key * UINT64_C(0xc2b2ae3d27d4eb4f);
+    uint32_t at = (uint32_t)(place >> 32) & world->nonces_mask;
+    while (world->nonces[at].number != 0 &&
+           (world->nonces[at].number != number || world->nonces[at].key != key))
         at = (at + 1) & world->nonces_mask;
     return &world->nonces[at];
 }
@@ -386,8 +386,23 @@ static void nonces_grow(struct sim_world *world)
     hg_assert(world->nonces != NULL);
     for (uint32_t i = 0; i < old_count; i++)
         if (old[i].number != 0)
-            *nonce_find(world, old[i].node, old[i].spi, old[i].number) = old[i];
+            *nonce_find(world, old[i].key, old[i].number) = old[i];
     free(old);
+}
+
+/* Tells the keys apart under which the node seals: an SPI is chosen anew at each start of its receiver, by
+ * chance the same. A packet that the port refused may outlive its session: such ones are compared among
+ * themselves. */
+static uint64_t key_of(struct sim_node *node, uint32_t spi)
+{
+    uint64_t of[] = {spi, node->boot, 0};
+    for (uint32_t i = 0; i < hg_peers_count(node->worker->peers); i++) {
+        const struct hg_peer *peer = hg_peers_at(node->worker->peers, i);
+        for (uint32_t j = 0; j < HG_PEER_SESSIONS; j++)
+            if (peer->sessions[j].live && hg_esp_sa_spi(peer->sessions[j].sa_tx) == spi)
+                of[2] = peer->sessions[j].boot_remote;
+    }
+    return XXH3_64bits(of, sizeof(of));
 }
 
 void hg_sim_check_nonce(struct sim_node *node, const uint8_t *frame, uint32_t bytes)
@@ -399,18 +414,18 @@ void hg_sim_check_nonce(struct sim_node *node, const uint8_t *frame, uint32_t by
         return;
     memcpy(&spi, frame + OUTER_BYTES, sizeof(spi));
     memcpy(&number, frame + OUTER_BYTES + 8, sizeof(number));
+    uint64_t key = key_of(node, __builtin_bswap32(spi));
     uint64_t content = XXH3_64bits(frame + OUTER_BYTES, bytes - OUTER_BYTES);
     if (world->nonces_count * 2 >= world->nonces_mask)
         nonces_grow(world);
-    struct sim_nonce *known = nonce_find(world, node->index, spi, number);
+    struct sim_nonce *known = nonce_find(world, key, number);
     if (known->number != 0 && known->content != content)
         hg_sim_violation(world, "nonce", "node %c sealed two packets under SPI %08x number %llu",
                          letter_of(node->index), __builtin_bswap32(spi),
                          (unsigned long long)__builtin_bswap64(number));
     world->nonces_count += known->number == 0;
     known->number = number;
-    known->spi = spi;
-    known->node = node->index;
+    known->key = key;
     known->content = content;
 }
 

@@ -336,8 +336,7 @@ enum sim_event_type {
 
 struct sim_nonce {
     uint64_t number; /* 0 = free */
-    uint32_t spi;
-    uint32_t node;
+    uint64_t key;    /* tells keys apart: SPI and both processes */
     uint64_t content;
 };
 
