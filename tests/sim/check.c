@@ -2,7 +2,7 @@
  *
  * The invariants. What a node has once said to be durable is a promise for the rest of the run.
  */
-#include "tests/sim/sim.h"
+#include "tests/sim/scenario.h"
 
 #include <stdlib.h>
 #include <xxhash.h>
@@ -233,8 +233,8 @@ static void flow_check(struct sim_node *node, struct sim_flow *flow, const struc
         fork_begin(node, flow, s);
     /* The newest commits have no second proof yet (architecture 6): rotten, they look as if they never were.
      */
-    if (hg_sim_scenario_rots(world->plan->scenario) && s->lsn_durable < place->durable_floor &&
-        s->lsn_durable >= place->durable_before) {
+    if (hg_sim_scenario_has(world->plan->scenario, SIM_SCENARIO_ROT) &&
+        s->lsn_durable < place->durable_floor && s->lsn_durable >= place->durable_before) {
         world->over = true;
         return;
     }
@@ -353,7 +353,8 @@ void hg_sim_check_event(struct sim_node *node, const struct hg_event *event)
     case HG_EVENT_stream_gap:
     case HG_EVENT_stream_refused_batch:
     case HG_EVENT_stream_closed:
-        if (!hg_sim_scenario_rolls_back(world->plan->scenario) || flow >= world->plan->flow_count)
+        if (!hg_sim_scenario_has(world->plan->scenario, SIM_SCENARIO_ROLLBACK) ||
+            flow >= world->plan->flow_count)
             break;
         world->flows[flow].diverged_told[node->index] = true;
         world->sometimes[event->type == HG_EVENT_stream_gap ? SIM_streams_gap : SIM_streams_diverged]++;

@@ -2,7 +2,7 @@
  *
  * helio-sim: options, the loop over seeds, what is printed.
  */
-#include "tests/sim/sim.h"
+#include "tests/sim/scenario.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -136,7 +136,7 @@ static int options_parse(int argc, char **argv, struct options *options)
             break;
         case 'l':
             for (uint32_t i = 0; i < hg_sim_scenario_count(); i++)
-                printf("%-10s %s\n", hg_sim_scenario_name(i), hg_sim_scenario_purpose(i));
+                printf("%-10s %s\n", hg_sim_scenario_at(i)->name, hg_sim_scenario_at(i)->purpose);
             return 0;
         case 'w':
             if (!without_parse(options, optarg))
@@ -179,8 +179,9 @@ static uint32_t scenario_now;
 
 static void replay_print(FILE *out, uint32_t scenario, uint64_t seed, const char *without)
 {
-    fprintf(out, "replay: helio-sim --scenario %s --seeds %llu --trace%s%s\n", hg_sim_scenario_name(scenario),
-            (unsigned long long)seed, without == NULL ? "" : " --without ", without == NULL ? "" : without);
+    fprintf(out, "replay: helio-sim --scenario %s --seeds %llu --trace%s%s\n",
+            hg_sim_scenario_at(scenario)->name, (unsigned long long)seed,
+            without == NULL ? "" : " --without ", without == NULL ? "" : without);
 }
 
 static void on_signal(int signal_number)
@@ -188,7 +189,7 @@ static void on_signal(int signal_number)
     char text[160];
     int bytes = snprintf(text, sizeof(text),
                          "helio-sim: signal %d\nreplay: helio-sim --scenario %s --seeds %llu --trace\n",
-                         signal_number, hg_sim_scenario_name(scenario_now), (unsigned long long)seed_now);
+                         signal_number, hg_sim_scenario_at(scenario_now)->name, (unsigned long long)seed_now);
     if (write(2, text, (size_t)bytes) < 0)
         _exit(3);
     _exit(1);
@@ -197,7 +198,7 @@ static void on_signal(int signal_number)
 static void violation_print(struct sim_world *world, const struct options *options, FILE *out)
 {
     fprintf(out, "VIOLATION %s: scenario %s seed %llu at %.9f s of virtual time\n  %s\n",
-            world->violation_name, hg_sim_scenario_name(world->plan->scenario),
+            world->violation_name, hg_sim_scenario_at(world->plan->scenario)->name,
             (unsigned long long)world->plan->seed, (double)world->now_ns / 1e9, world->violation_text);
     hg_sim_plan_print(world->plan, out);
     fprintf(out, "state of the nodes:\n");
@@ -247,7 +248,7 @@ static void result_print(const struct options *options, const struct result *res
         printf("%llu seeds of %s, %llu violations, trace hash %016llx, %llu events, longest liveness phase "
                "%.3f s, "
                "%.2f s\n",
-               (unsigned long long)result->seeds, hg_sim_scenario_name(options->scenario),
+               (unsigned long long)result->seeds, hg_sim_scenario_at(options->scenario)->name,
                (unsigned long long)result->violations, (unsigned long long)result->hash,
                (unsigned long long)result->events, (double)result->liveness_ns_max / 1e9, seconds);
         return;
@@ -255,7 +256,7 @@ static void result_print(const struct options *options, const struct result *res
     printf("{\"scenario\": \"%s\", \"seeds\": %llu, \"violations\": %llu, \"trace_hash\": \"%016llx\", "
            "\"seconds\": %.3f, \"events\": %llu, \"liveness_ns_max\": %llu, \"seed_violated\": %llu, "
            "\"sometimes\": {",
-           hg_sim_scenario_name(options->scenario), (unsigned long long)result->seeds,
+           hg_sim_scenario_at(options->scenario)->name, (unsigned long long)result->seeds,
            (unsigned long long)result->violations, (unsigned long long)result->hash, seconds,
            (unsigned long long)result->events, (unsigned long long)result->liveness_ns_max,
            (unsigned long long)result->seed_violated);
@@ -275,7 +276,7 @@ static bool promises_kept(const struct options *options, const struct result *re
     for (uint32_t i = 0; i < SIM_SOMETIMES_COUNT && options->promises; i++)
         if (result->sometimes[i] == 0 && hg_sim_scenario_promises(options->scenario, i)) {
             fprintf(stderr, "helio-sim: %s never happened: the seeds of scenario %s no longer reach it\n",
-                    sometimes_names[i], hg_sim_scenario_name(options->scenario));
+                    sometimes_names[i], hg_sim_scenario_at(options->scenario)->name);
             kept = false;
         }
     return kept;

@@ -99,6 +99,16 @@ static void packet_alter(struct sim_world *world, const struct sim_link_plan *pl
     }
 }
 
+/* Down in every other turn of a flap. */
+static bool is_flapped(struct sim_world *world, const struct sim_link *link)
+{
+    if (world->now_ns >= link->flap_until_ns ||
+        (world->now_ns - link->flap_from_ns) / link->flap_turn_ns % 2 != 0)
+        return false;
+    world->sometimes[SIM_flaps]++;
+    return true;
+}
+
 static bool packet_lost(struct sim_world *world, const struct sim_link_plan *plan, struct sim_link *link)
 {
     struct hg_random *random = &link->random_loss;
@@ -111,7 +121,7 @@ static bool packet_lost(struct sim_world *world, const struct sim_link_plan *pla
     }
     if (world->healed)
         return false;
-    return lost || world->now_ns < link->cut_until_ns;
+    return lost || world->now_ns < link->cut_until_ns || is_flapped(world, link);
 }
 
 /* A black hole: too large for the path, and nobody says so. Some paths stay like this, healed or not. */
@@ -125,7 +135,9 @@ static void link_send(struct sim_world *world, uint32_t from, uint32_t to, struc
 {
     const struct sim_link_plan *plan = &world->plan->links[from][to];
     struct sim_link *link = &world->links[from][to];
-    uint64_t time_ns = world->now_ns + plan->delay_ns;
+    uint64_t path = hg_random_below(&link->random_path, plan->path_count);
+    uint64_t delay_ns = plan->delay_ns + link->path_delay_ns[path];
+    uint64_t time_ns = world->now_ns + delay_ns;
     uint64_t jitter_ns = hg_random_below(&link->random_jitter, plan->jitter_ns + 1);
     bool duplicate = hg_random_below(&link->random_duplicate, PPM) < plan->duplicate_ppm;
     uint64_t copy_ns = hg_random_below(&link->random_duplicate, 2 * plan->delay_ns + 1);
@@ -148,7 +160,7 @@ static void link_send(struct sim_world *world, uint32_t from, uint32_t to, struc
             return;
         }
         link->busy_until_ns = start_ns + packet->bytes * HG_NS_PER_S / plan->rate_bytes_per_s;
-        time_ns = link->busy_until_ns + plan->delay_ns;
+        time_ns = link->busy_until_ns + delay_ns;
     }
     if (!world->healed) {
         time_ns += jitter_ns;
@@ -159,6 +171,24 @@ static void link_send(struct sim_world *world, uint32_t from, uint32_t to, struc
     }
     packet_alter(world, plan, link, packet);
     deliver(world, to, packet, time_ns);
+}
+
+void hg_sim_link_fault(struct sim_world *world, const struct sim_fault *fault)
+{
+    struct sim_link *link = &world->links[fault->node][fault->other];
+    if (fault->kind == SIM_FAULT_CUT) {
+        link->cut_until_ns = world->now_ns + fault->a;
+    } else if (fault->kind == SIM_FAULT_NARROW) {
+        link->narrow_until_ns = world->now_ns + fault->a;
+        link->narrow_bytes = (uint32_t)fault->b;
+    } else if (fault->kind == SIM_FAULT_FLAP) {
+        link->flap_from_ns = world->now_ns;
+        link->flap_until_ns = world->now_ns + fault->a;
+        link->flap_turn_ns = fault->b;
+    } else {
+        link->path_delay_ns[fault->b] = fault->a;
+        world->sometimes[SIM_paths_changed]++;
+    }
 }
 
 void hg_sim_packet_arrive(struct sim_world *world, uint32_t to, struct sim_packet *packet)
@@ -298,5 +328,7 @@ void hg_sim_net_init(struct sim_world *world)
             hg_random_init(&link->random_duplicate, hg_sim_random_seed(world, 12, index));
             hg_random_init(&link->random_replay, hg_sim_random_seed(world, 13, index));
             hg_random_init(&link->random_alter, hg_sim_random_seed(world, 14, index));
+            hg_random_init(&link->random_path, hg_sim_random_seed(world, 15, index));
+            memcpy(link->path_delay_ns, world->plan->links[i][j].path_delay_ns, sizeof(link->path_delay_ns));
         }
 }

@@ -3,7 +3,7 @@
  * A node: a worker and the key agreement of its housekeeping over simulated drivers; how it starts, runs,
  * dies.
  */
-#include "tests/sim/sim.h"
+#include "tests/sim/scenario.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -345,8 +345,8 @@ static void node_failed(struct sim_node *node)
 {
     struct sim_world *world = node->world;
     bool is_corrupt = hg_log_is_corrupt(node->worker->log);
-    if (hg_sim_scenario_rots(
-            world->plan->scenario)) { /* whatever it says: it refuses, nothing is shortened */
+    if (hg_sim_scenario_has(world->plan->scenario,
+                            SIM_SCENARIO_ROT)) { /* whatever it says: it refuses, nothing is shortened */
         world->sometimes[SIM_corrupt_logs_refused]++;
         node->refused = true;
     } else if (is_corrupt) {
@@ -479,11 +479,10 @@ void hg_sim_fault_strike(struct sim_world *world, const struct sim_fault *fault)
             hg_sim_node_die(&world->nodes[i], true, fault->b + i);
         break;
     case SIM_FAULT_CUT:
-        world->links[fault->node][fault->other].cut_until_ns = world->now_ns + fault->a;
-        break;
     case SIM_FAULT_NARROW:
-        world->links[fault->node][fault->other].narrow_until_ns = world->now_ns + fault->a;
-        world->links[fault->node][fault->other].narrow_bytes = (uint32_t)fault->b;
+    case SIM_FAULT_FLAP:
+    case SIM_FAULT_PATH:
+        hg_sim_link_fault(world, fault);
         break;
     case SIM_FAULT_DISK_STALL:
         node->disk_stall_ns = hg_max_u64(node->disk_stall_ns, world->now_ns + fault->a);

@@ -4,87 +4,15 @@
  * does not reshuffle the others.
  */
 #include "dataplane/transport/pmtu.h"
-#include "tests/sim/sim.h"
+#include "tests/sim/scenario.h"
 
 #define PPM                1000000u
 #define SEGMENT_BYTES_RING (5u << 20) /* three origins do not fill such logs */
 #define SIM_FOREVER_NS     (HG_TIME_NEVER / 2)
 
-enum scenario_flags {
-    SCENARIO_ROLLBACK = 1,
-    SCENARIO_ROT = 2,
-    SCENARIO_LONG_CUT = 8,
-    SCENARIO_IDLE = 16,
-    SCENARIO_NARROW = 32,
-};
-
-#define BIT(c) (1u << SIM_CLASS_##c)
-#define CLASSES_NET                                                                                          \
-    (BIT(LOSS) | BIT(BURST) | BIT(JITTER) | BIT(DUPLICATE) | BIT(REPLAY) | BIT(CORRUPT) | BIT(TRUNCATE) |    \
-     BIT(QUEUE) | BIT(CUT) | BIT(PORT))
-#define CLASSES_ALL ((1u << SIM_CLASS_COUNT) - 1)
-
-struct scenario {
-    const char *name;
-    const char *purpose;
-    uint32_t classes; /* that may be on */
-    uint32_t always;  /* that are on in every seed */
-    uint32_t flags;
-};
-
-static const struct scenario scenarios[] = {
-    {"pair", "everything at once: each fault class on with probability one half", CLASSES_ALL, 0, 0},
-    {"loss", "a bad network only: loss, bursts, reordering, copies, damage, cuts", CLASSES_NET, BIT(LOSS), 0},
-    {"crash", "processes die at any event, in recovery, in the middle of a turn; the power stays",
-     CLASSES_NET | BIT(KILL) | BIT(PAUSE), BIT(KILL), 0},
-    {"power", "power goes: unflushed sectors are old, new, torn or zero",
-     BIT(POWER) | BIT(KILL) | BIT(LOSS) | BIT(DISK_STALL), BIT(POWER), 0},
-    {"disk", "writes, flushes and reads fail, are short, take seconds",
-     BIT(DISK_STALL) | BIT(DISK_ERROR) | BIT(DISK_SHORT) | BIT(POWER) | BIT(LOSS),
-     BIT(DISK_ERROR) | BIT(DISK_SHORT), 0},
-    {"rollback", "a node's disk is replaced by an older image of itself, then other bytes are written",
-     BIT(LOSS) | BIT(KILL) | BIT(JITTER), 0, SCENARIO_ROLLBACK},
-    {"rot", "a bit of a log flips while its node is down: it is repaired or refused, never shortened",
-     BIT(POWER) | BIT(LOSS), 0, SCENARIO_ROT},
-    {"fullog", "a peer is cut off until logs are full: producers are pushed back, nothing is dropped",
-     BIT(LOSS) | BIT(KILL) | BIT(POWER) | BIT(JITTER), 0, SCENARIO_LONG_CUT},
-    {"narrow",
-     "paths that carry less than their link, from the start, for a while or for good, and say nothing",
-     CLASSES_NET | BIT(KILL), 0, SCENARIO_NARROW},
-    {"idle", "a frame now and then: nothing waits for a batch to fill", CLASSES_ALL, 0, SCENARIO_IDLE},
-};
-
-uint32_t hg_sim_scenario_count(void)
+static bool is_flagged(const struct sim_plan *plan, enum sim_scenario_flag flag)
 {
-    return HG_COUNT(scenarios);
-}
-
-const char *hg_sim_scenario_name(uint32_t scenario)
-{
-    return scenarios[scenario].name;
-}
-
-const char *hg_sim_scenario_purpose(uint32_t scenario)
-{
-    return scenarios[scenario].purpose;
-}
-
-int32_t hg_sim_scenario_find(const char *name)
-{
-    for (uint32_t i = 0; i < HG_COUNT(scenarios); i++)
-        if (strcmp(scenarios[i].name, name) == 0)
-            return (int32_t)i;
-    return -1;
-}
-
-bool hg_sim_scenario_rolls_back(uint32_t scenario)
-{
-    return (scenarios[scenario].flags & SCENARIO_ROLLBACK) != 0;
-}
-
-bool hg_sim_scenario_rots(uint32_t scenario)
-{
-    return (scenarios[scenario].flags & SCENARIO_ROT) != 0;
+    return (hg_sim_scenario_at(plan->scenario)->flags & flag) != 0;
 }
 
 /* ---- drawing ---- */
@@ -114,7 +42,7 @@ static uint32_t ppm_if(const struct sim_plan *plan, struct hg_random *random, en
 
 static void plan_classes(struct sim_plan *plan, struct hg_random *random)
 {
-    const struct scenario *scenario = &scenarios[plan->scenario];
+    const struct sim_scenario *scenario = hg_sim_scenario_at(plan->scenario);
     uint64_t mode = hg_random_below(random, 10);
     uint32_t single = (uint32_t)hg_random_below(random, SIM_CLASS_COUNT);
     for (uint32_t i = 0; i < SIM_CLASS_COUNT; i++) {
@@ -133,6 +61,7 @@ static void plan_classes(struct sim_plan *plan, struct hg_random *random)
 
 static void plan_link(struct sim_plan *plan, struct sim_link_plan *link, struct hg_random *random)
 {
+    link->path_count = 1;
     link->delay_ns = log_uniform(random, 10 * HG_NS_PER_US, 150 * HG_NS_PER_MS);
     uint64_t jitter = log_uniform(random, HG_NS_PER_US, 50 * HG_NS_PER_MS);
     link->jitter_ns = on(plan, SIM_CLASS_JITTER) ? jitter : 0;
@@ -180,7 +109,7 @@ static void plan_flow(struct sim_plan *plan, struct sim_flow_plan *flow, uint32_
                       struct hg_random *random)
 {
     uint32_t room = plan->write_payload_bytes - 1024;
-    bool idle = (scenarios[plan->scenario].flags & SCENARIO_IDLE) != 0;
+    bool idle = is_flagged(plan, SIM_SCENARIO_IDLE);
     flow->origin = index == 0 ? 0 : (uint32_t)hg_random_below(random, plan->origins);
     flow->physical = hg_random_chance(random, 1, 2);
     flow->compresses = hg_random_chance(random, 1, 2);
@@ -319,28 +248,60 @@ static void plan_narrow(struct sim_plan *plan, struct hg_random *random)
         }
 }
 
+/* Each direction by itself: how many paths its packets take, which of them change, when it flaps. */
+static void plan_paths_of(struct sim_plan *plan, struct hg_random *random, uint32_t from, uint32_t to)
+{
+    struct sim_link_plan *link = &plan->links[from][to];
+    link->path_count = (uint32_t)hg_random_between(random, 1, SIM_PATHS_MAX);
+    for (uint32_t path = 1; path < SIM_PATHS_MAX; path++)
+        link->path_delay_ns[path] = log_uniform(random, HG_NS_PER_US, 50 * HG_NS_PER_MS);
+    for (uint64_t i = hg_random_below(random, 4); i > 0; i--) {
+        struct sim_fault *fault =
+            fault_add(plan, SIM_FAULT_PATH, hg_random_below(random, plan->safety_ns), from);
+        fault->other = to;
+        fault->a = log_uniform(random, HG_NS_PER_US, 200 * HG_NS_PER_MS);
+        fault->b = hg_random_below(random, link->path_count);
+    }
+    for (uint64_t i = hg_random_below(random, 3); i > 0; i--) {
+        struct sim_fault *fault =
+            fault_add(plan, SIM_FAULT_FLAP, hg_random_below(random, plan->safety_ns), from);
+        fault->other = to;
+        fault->a = log_uniform(random, 10 * HG_NS_PER_MS, 10 * HG_NS_PER_S);
+        fault->b = log_uniform(random, 100 * HG_NS_PER_US, HG_NS_PER_S);
+    }
+}
+
+static void plan_paths(struct sim_plan *plan, struct hg_random *random)
+{
+    for (uint32_t from = 0; from < plan->node_count; from++)
+        for (uint32_t to = 0; to < plan->node_count; to++)
+            if (from != to)
+                plan_paths_of(plan, random, from, to);
+}
+
 static void plan_special(struct sim_plan *plan, struct hg_random *random)
 {
-    uint32_t flags = scenarios[plan->scenario].flags;
     uint64_t half = plan->safety_ns / 2;
-    if (flags & SCENARIO_ROLLBACK) {
+    if (is_flagged(plan, SIM_SCENARIO_ROLLBACK)) {
         uint32_t node =
             hg_random_chance(random, 3, 4) ? 0 : (uint32_t)hg_random_below(random, plan->node_count);
         fault_add(plan, SIM_FAULT_SNAPSHOT, hg_random_below(random, half), node)->b = HG_NS_PER_MS;
         fault_add(plan, SIM_FAULT_ROLLBACK, half + hg_random_below(random, half), node)->b =
             log_uniform(random, HG_NS_PER_MS, HG_NS_PER_S);
     }
-    if (flags & SCENARIO_ROT) {
+    if (is_flagged(plan, SIM_SCENARIO_ROT)) {
         struct sim_fault *fault = fault_random(plan, SIM_FAULT_ROT, random);
         fault->a = hg_random_u64(random);
         fault->b = HG_NS_PER_MS;
     }
-    if (flags & SCENARIO_NARROW)
+    if (is_flagged(plan, SIM_SCENARIO_NARROW))
         plan_narrow(plan, random);
-    if (flags & SCENARIO_LONG_CUT)
+    if (is_flagged(plan, SIM_SCENARIO_PATHS))
+        plan_paths(plan, random);
+    if (is_flagged(plan, SIM_SCENARIO_LONG_CUT))
         for (uint32_t i = 0; i < (plan->origins == 1 ? 1 : plan->flow_count); i++)
             plan->flows[i].bytes = log_uniform(random, 2u << 20, 5u << 20);
-    if (flags & SCENARIO_LONG_CUT)
+    if (is_flagged(plan, SIM_SCENARIO_LONG_CUT))
         for (uint32_t other = 1; other < plan->node_count; other++) {
             struct sim_fault *fault = fault_add(plan, SIM_FAULT_CUT, hg_random_below(random, half), 0);
             fault->other = other;
@@ -394,7 +355,7 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
     /* Logs are so small that they are full all the time. Two full logs get each other out of that; three need
      * more room than any log keeps (architecture.md, Two full logs). */
     plan->origins = hg_random_chance(&sizes, 1, 2) ? 1 : plan->node_count;
-    bool is_filled = (scenarios[scenario].flags & SCENARIO_LONG_CUT) && plan->origins > 1;
+    bool is_filled = is_flagged(plan, SIM_SCENARIO_LONG_CUT) && plan->origins > 1;
     if (plan->origins > 2 && (is_filled || hg_random_chance(&sizes, 1, 2)))
         plan->origins = 2;
     plan->segment_bytes = (plan->write_payload_bytes + HG_LOG_BLOCK_BYTES) * log_uniform(&sizes, 4, 16);
@@ -414,151 +375,4 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
         for (uint32_t i = 0; i < plan->flow_count; i++)
             plan->flows[i].origin = i % 2; /* both logs are filled, by several streams each */
     plan_faults(plan, &faults);
-}
-
-/* ---- printing ---- */
-
-static const char *const fault_names[SIM_FAULT_KIND_COUNT] = {
-    [SIM_FAULT_KILL] = "kill",
-    [SIM_FAULT_POWER] = "power",
-    [SIM_FAULT_POWER_ALL] = "power-all",
-    [SIM_FAULT_CUT] = "cut",
-    [SIM_FAULT_NARROW] = "narrow",
-    [SIM_FAULT_DISK_STALL] = "disk-stall",
-    [SIM_FAULT_DISK_WRITE] = "disk-write-error",
-    [SIM_FAULT_DISK_FLUSH] = "disk-flush-error",
-    [SIM_FAULT_DISK_READ] = "disk-read-error",
-    [SIM_FAULT_DISK_SHORT] = "disk-short-write",
-    [SIM_FAULT_CLOCK_JUMP] = "clock-jump",
-    [SIM_FAULT_PAUSE] = "pause",
-    [SIM_FAULT_SNAPSHOT] = "snapshot",
-    [SIM_FAULT_ROLLBACK] = "rollback",
-    [SIM_FAULT_ROT] = "bit-rot",
-};
-
-static const char *const class_names[SIM_CLASS_COUNT] = {
-    "loss", "burst", "jitter",     "duplicate",  "replay",     "corrupt", "truncate", "queue", "cut",
-    "kill", "power", "disk-stall", "disk-error", "disk-short", "clock",   "pause",    "port",
-};
-
-void hg_sim_fault_text(const struct sim_fault *fault, char *text, size_t text_bytes)
-{
-    bool is_of_link = fault->kind == SIM_FAULT_CUT || fault->kind == SIM_FAULT_NARROW;
-    snprintf(text, text_bytes, "%.9f s %s node %c%s%c a=%llu b=%llu%s", (double)fault->time_ns / 1e9,
-             fault_names[fault->kind], (int)('A' + fault->node), is_of_link ? "->" : "",
-             is_of_link ? (int)('A' + fault->other) : ' ', (unsigned long long)fault->a,
-             (unsigned long long)fault->b, fault->left_out ? " (left out)" : "");
-}
-
-static void nodes_print(const struct sim_plan *plan, FILE *out)
-{
-    for (uint32_t i = 0; i < plan->node_count; i++) {
-        const struct sim_node_plan *n = &plan->nodes[i];
-        fprintf(out,
-                "  node %c: %u segments of %llu bytes, arena %llu, disk depth %u write %llu-%llu read "
-                "%llu-%llu flush "
-                "%llu-%llu ns, rate %llu B/s, credit %llu, %u packets in flight, drift %d ppm, port refuses "
-                "%u ppm\n",
-                (int)('A' + i), n->segment_count, (unsigned long long)n->segment_bytes,
-                (unsigned long long)n->arena_bytes, n->disk_depth, (unsigned long long)n->write_ns_min,
-                (unsigned long long)n->write_ns_max, (unsigned long long)n->read_ns_min,
-                (unsigned long long)n->read_ns_max, (unsigned long long)n->flush_ns_min,
-                (unsigned long long)n->flush_ns_max, (unsigned long long)n->rate_bytes_per_s,
-                (unsigned long long)n->receive_bytes, n->packets_in_flight, n->drift_ppm, n->port_refuse_ppm);
-    }
-    for (uint32_t i = 0; i < plan->node_count; i++)
-        for (uint32_t j = 0; j < plan->node_count; j++) {
-            const struct sim_link_plan *l = &plan->links[i][j];
-            if (i != j)
-                fprintf(out,
-                        "  link %c->%c: delay %llu ns jitter %llu ns, ppm: loss %u burst %u x %u duplicate "
-                        "%u replay %u "
-                        "corrupt %u truncate %u; rate %llu B/s queue %llu ns\n",
-                        (int)('A' + i), (int)('A' + j), (unsigned long long)l->delay_ns,
-                        (unsigned long long)l->jitter_ns, l->loss_ppm, l->burst_ppm, l->burst_packets,
-                        l->duplicate_ppm, l->replay_ppm, l->corrupt_ppm, l->truncate_ppm,
-                        (unsigned long long)l->rate_bytes_per_s, (unsigned long long)l->queue_ns);
-        }
-}
-
-void hg_sim_plan_print(const struct sim_plan *plan, FILE *out)
-{
-    char text[SIM_TEXT_BYTES];
-    fprintf(
-        out,
-        "plan: scenario %s seed %llu, %u nodes, %u streams, safety phase %.3f s, mtu %u, write payload %u\n",
-        hg_sim_scenario_name(plan->scenario), (unsigned long long)plan->seed, plan->node_count,
-        plan->flow_count, (double)plan->safety_ns / 1e9, plan->mtu_bytes, plan->write_payload_bytes);
-    fprintf(out, "  fault classes:");
-    for (uint32_t i = 0; i < SIM_CLASS_COUNT; i++)
-        if (on(plan, i))
-            fprintf(out, " %s", class_names[i]);
-    fprintf(out, "%s\n", plan->classes == 0 ? " none" : "");
-    nodes_print(plan, out);
-    for (uint32_t i = 0; i < plan->flow_count; i++) {
-        const struct sim_flow_plan *f = &plan->flows[i];
-        fprintf(out,
-                "  stream s%u: origin %c, %s, %s, %s, frames to %u bytes, bursts to %u each %llu ns, %llu "
-                "bytes\n",
-                i, (int)('A' + f->origin), f->physical ? "physical" : "key/value",
-                f->compresses ? "compresses" : "does not compress",
-                f->consumer ? "registered readers" : "free readers", f->frame_bytes_max, f->burst_frames_max,
-                (unsigned long long)f->interval_ns, (unsigned long long)f->bytes);
-    }
-    for (uint32_t i = 0; i < plan->fault_count; i++) {
-        hg_sim_fault_text(&plan->faults[i], text, sizeof(text));
-        fprintf(out, "  fault %u: %s\n", i, text);
-    }
-}
-
-/* ---- promises ---- */
-
-bool hg_sim_scenario_promises(uint32_t scenario, enum sim_sometimes what)
-{
-    static const enum sim_sometimes always[] = {
-        SIM_batches_read_back, SIM_log_reads_from_disk, SIM_batches_compressed, SIM_batches_stored_raw,
-        SIM_retransmissions,   SIM_probe_timeouts,      SIM_segments_reused};
-    static const enum sim_sometimes pair[] = {SIM_packets_lost_on_the_link,
-                                              SIM_spurious_retransmissions,
-                                              SIM_packets_reordered,
-                                              SIM_duplicates_dropped,
-                                              SIM_replays_dropped,
-                                              SIM_corruption_dropped,
-                                              SIM_truncation_dropped,
-                                              SIM_unknown_spi,
-                                              SIM_rekeys,
-                                              SIM_process_kills,
-                                              SIM_kills_inside_a_turn,
-                                              SIM_power_losses,
-                                              SIM_crashes_in_recovery,
-                                              SIM_all_nodes_down_at_once,
-                                              SIM_torn_tails_discarded,
-                                              SIM_chains_verified_at_resume,
-                                              SIM_read_stalls,
-                                              SIM_appends_pushed_back,
-                                              SIM_disk_errors_restarted,
-                                              SIM_short_writes,
-                                              SIM_disk_stalls,
-                                              SIM_clock_jumps,
-                                              SIM_pauses,
-                                              SIM_port_refusals};
-    static const enum sim_sometimes disk[] = {SIM_disk_errors_restarted, SIM_short_writes, SIM_reads_again};
-    static const enum sim_sometimes rollback[] = {SIM_rollbacks, SIM_streams_diverged};
-    static const enum sim_sometimes rot[] = {SIM_corrupt_logs_refused};
-    static const enum sim_sometimes narrow[] = {SIM_packets_too_large_for_the_path, SIM_paths_found_narrow};
-    static const enum sim_sometimes fullog[] = {SIM_peer_downs, SIM_credit_stalls, SIM_appends_pushed_back};
-    static const struct {
-        const char *scenario; /* NULL = every */
-        const enum sim_sometimes *list;
-        uint32_t count;
-    } promises[] = {{NULL, always, HG_COUNT(always)},    {"pair", pair, HG_COUNT(pair)},
-                    {"disk", disk, HG_COUNT(disk)},      {"rollback", rollback, HG_COUNT(rollback)},
-                    {"rot", rot, HG_COUNT(rot)},         {"narrow", narrow, HG_COUNT(narrow)},
-                    {"fullog", fullog, HG_COUNT(fullog)}};
-    for (uint32_t i = 0; i < HG_COUNT(promises); i++)
-        for (uint32_t j = 0; j < promises[i].count; j++)
-            if (promises[i].list[j] == what &&
-                (promises[i].scenario == NULL || strcmp(promises[i].scenario, scenarios[scenario].name) == 0))
-                return true;
-    return false;
 }

@@ -19,6 +19,7 @@
 #define SIM_NODES_MAX       3u
 #define SIM_FLOWS_MAX       6u
 #define SIM_FAULTS_MAX      128u
+#define SIM_PATHS_MAX       4u
 #define SIM_TEXT_BYTES      512u
 #define SIM_CLUSTER         UINT64_C(0x5e110)
 #define SIM_PACKETS_MAX     16384u
@@ -26,8 +27,7 @@
 #define SIM_LIVENESS_NS     (300 * HG_NS_PER_S) /* after the heal everything must be everywhere by then */
 #define SIM_RESTART_FAIL_NS (100 * HG_NS_PER_MS)
 
-/* ---- what must have happened at least once: a scenario promises some of it (hg_sim_scenario_promises) ----
- */
+/* ---- what must have happened at least once: a scenario promises some of it (tests/sim/scenario.h) ---- */
 #define SIM_SOMETIMES(X)                                                                                     \
     X(batches_read_back)                                                                                     \
     X(packets_lost_on_the_link)                                                                              \
@@ -70,7 +70,9 @@
     X(packets_too_large_for_the_path)                                                                        \
     X(reads_again)                                                                                           \
     X(paths_found_narrow)                                                                                    \
-    X(paths_found_wide_again)
+    X(paths_found_wide_again)                                                                                \
+    X(paths_changed)                                                                                         \
+    X(flaps)
 enum sim_sometimes {
 #define HG_X(name) SIM_##name,
     SIM_SOMETIMES(HG_X)
@@ -117,6 +119,8 @@ enum sim_fault_kind {
     SIM_FAULT_SNAPSHOT,   /* process dies, its disk is copied, it starts again */
     SIM_FAULT_ROLLBACK,   /* power goes, the disk is replaced by the copy */
     SIM_FAULT_ROT,        /* power goes, bit a of the disk is flipped */
+    SIM_FAULT_FLAP,       /* node -> other, cut and whole in turns; a = ns in all, b = ns of one turn */
+    SIM_FAULT_PATH,       /* node -> other; a = the ns that path b takes longer than the link from now on */
     SIM_FAULT_KIND_COUNT
 };
 
@@ -142,6 +146,8 @@ struct sim_link_plan {
     uint32_t truncate_ppm;
     uint64_t rate_bytes_per_s; /* 0 = no limit */
     uint64_t queue_ns;
+    uint32_t path_count;                   /* each packet takes one of them; 1 = the link itself */
+    uint64_t path_delay_ns[SIM_PATHS_MAX]; /* on top of the link's */
 };
 
 struct sim_node_plan {
@@ -192,14 +198,6 @@ struct sim_plan {
     struct sim_fault faults[SIM_FAULTS_MAX];
 };
 
-uint32_t hg_sim_scenario_count(void);
-const char *hg_sim_scenario_name(uint32_t scenario);
-const char *hg_sim_scenario_purpose(uint32_t scenario);
-bool hg_sim_scenario_promises(uint32_t scenario, enum sim_sometimes what);
-int32_t hg_sim_scenario_find(const char *name);
-bool hg_sim_scenario_rolls_back(uint32_t scenario);
-bool hg_sim_scenario_rots(uint32_t scenario);
-
 /* Expands (scenario, seed) into everything that the run depends on. */
 void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed);
 void hg_sim_plan_print(const struct sim_plan *plan, FILE *out);
@@ -217,10 +215,12 @@ struct sim_packet {
 };
 
 struct sim_link {
-    struct hg_random random_loss, random_jitter, random_duplicate, random_replay, random_alter;
+    struct hg_random random_loss, random_jitter, random_duplicate, random_replay, random_alter, random_path;
     uint32_t burst_left;
     uint64_t busy_until_ns;
     uint64_t cut_until_ns;
+    uint64_t flap_from_ns, flap_until_ns, flap_turn_ns;
+    uint64_t path_delay_ns[SIM_PATHS_MAX];
     uint64_t narrow_until_ns;
     uint32_t narrow_bytes;
     uint64_t order_sent;
@@ -392,6 +392,8 @@ void hg_sim_net_init(struct sim_world *world);
 void hg_sim_port_init(struct sim_node *node);
 void hg_sim_port_reset(
     struct sim_node *node); /* the process is gone: what it held is free, what waited is lost */
+/* One that strikes a link: cut, narrow, flap, path. */
+void hg_sim_link_fault(struct sim_world *world, const struct sim_fault *fault);
 void hg_sim_packet_arrive(struct sim_world *world, uint32_t to, struct sim_packet *packet);
 void hg_sim_packet_free(struct sim_world *world, struct sim_packet *packet);
 uint32_t hg_sim_address(uint32_t node); /* IPv4, host order */

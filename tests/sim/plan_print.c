@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A plan in words: what --plan shows and a violation prints.
+ */
+#include "tests/sim/scenario.h"
+
+static const char *const fault_names[SIM_FAULT_KIND_COUNT] = {
+    [SIM_FAULT_KILL] = "kill",
+    [SIM_FAULT_POWER] = "power",
+    [SIM_FAULT_POWER_ALL] = "power-all",
+    [SIM_FAULT_CUT] = "cut",
+    [SIM_FAULT_FLAP] = "flap",
+    [SIM_FAULT_PATH] = "path",
+    [SIM_FAULT_NARROW] = "narrow",
+    [SIM_FAULT_DISK_STALL] = "disk-stall",
+    [SIM_FAULT_DISK_WRITE] = "disk-write-error",
+    [SIM_FAULT_DISK_FLUSH] = "disk-flush-error",
+    [SIM_FAULT_DISK_READ] = "disk-read-error",
+    [SIM_FAULT_DISK_SHORT] = "disk-short-write",
+    [SIM_FAULT_CLOCK_JUMP] = "clock-jump",
+    [SIM_FAULT_PAUSE] = "pause",
+    [SIM_FAULT_SNAPSHOT] = "snapshot",
+    [SIM_FAULT_ROLLBACK] = "rollback",
+    [SIM_FAULT_ROT] = "bit-rot",
+};
+
+static const char *const class_names[SIM_CLASS_COUNT] = {
+    "loss", "burst", "jitter",     "duplicate",  "replay",     "corrupt", "truncate", "queue", "cut",
+    "kill", "power", "disk-stall", "disk-error", "disk-short", "clock",   "pause",    "port",
+};
+
+void hg_sim_fault_text(const struct sim_fault *fault, char *text, size_t text_bytes)
+{
+    bool is_of_link = fault->kind == SIM_FAULT_CUT || fault->kind == SIM_FAULT_FLAP ||
+                      fault->kind == SIM_FAULT_PATH || fault->kind == SIM_FAULT_NARROW;
+    snprintf(text, text_bytes, "%.9f s %s node %c%s%c a=%llu b=%llu%s", (double)fault->time_ns / 1e9,
+             fault_names[fault->kind], (int)('A' + fault->node), is_of_link ? "->" : "",
+             is_of_link ? (int)('A' + fault->other) : ' ', (unsigned long long)fault->a,
+             (unsigned long long)fault->b, fault->left_out ? " (left out)" : "");
+}
+
+static void nodes_print(const struct sim_plan *plan, FILE *out)
+{
+    for (uint32_t i = 0; i < plan->node_count; i++) {
+        const struct sim_node_plan *n = &plan->nodes[i];
+        fprintf(out,
+                "  node %c: %u segments of %llu bytes, arena %llu, disk depth %u write %llu-%llu read "
+                "%llu-%llu flush "
+                "%llu-%llu ns, rate %llu B/s, credit %llu, %u packets in flight, drift %d ppm, port refuses "
+                "%u ppm\n",
+                (int)('A' + i), n->segment_count, (unsigned long long)n->segment_bytes,
+                (unsigned long long)n->arena_bytes, n->disk_depth, (unsigned long long)n->write_ns_min,
+                (unsigned long long)n->write_ns_max, (unsigned long long)n->read_ns_min,
+                (unsigned long long)n->read_ns_max, (unsigned long long)n->flush_ns_min,
+                (unsigned long long)n->flush_ns_max, (unsigned long long)n->rate_bytes_per_s,
+                (unsigned long long)n->receive_bytes, n->packets_in_flight, n->drift_ppm, n->port_refuse_ppm);
+    }
+    for (uint32_t i = 0; i < plan->node_count; i++)
+        for (uint32_t j = 0; j < plan->node_count; j++) {
+            const struct sim_link_plan *l = &plan->links[i][j];
+            if (i != j)
+                fprintf(out,
+                        "  link %c->%c: delay %llu ns jitter %llu ns, ppm: loss %u burst %u x %u duplicate "
+                        "%u replay %u "
+                        "corrupt %u truncate %u; rate %llu B/s queue %llu ns; %u paths\n",
+                        (int)('A' + i), (int)('A' + j), (unsigned long long)l->delay_ns,
+                        (unsigned long long)l->jitter_ns, l->loss_ppm, l->burst_ppm, l->burst_packets,
+                        l->duplicate_ppm, l->replay_ppm, l->corrupt_ppm, l->truncate_ppm,
+                        (unsigned long long)l->rate_bytes_per_s, (unsigned long long)l->queue_ns,
+                        l->path_count);
+        }
+}
+
+void hg_sim_plan_print(const struct sim_plan *plan, FILE *out)
+{
+    char text[SIM_TEXT_BYTES];
+    fprintf(
+        out,
+        "plan: scenario %s seed %llu, %u nodes, %u streams, safety phase %.3f s, mtu %u, write payload %u\n",
+        hg_sim_scenario_at(plan->scenario)->name, (unsigned long long)plan->seed, plan->node_count,
+        plan->flow_count, (double)plan->safety_ns / 1e9, plan->mtu_bytes, plan->write_payload_bytes);
+    fprintf(out, "  fault classes:");
+    for (uint32_t i = 0; i < SIM_CLASS_COUNT; i++)
+        if ((plan->classes & (1u << i)) != 0)
+            fprintf(out, " %s", class_names[i]);
+    fprintf(out, "%s\n", plan->classes == 0 ? " none" : "");
+    nodes_print(plan, out);
+    for (uint32_t i = 0; i < plan->flow_count; i++) {
+        const struct sim_flow_plan *f = &plan->flows[i];
+        fprintf(out,
+                "  stream s%u: origin %c, %s, %s, %s, frames to %u bytes, bursts to %u each %llu ns, %llu "
+                "bytes\n",
+                i, (int)('A' + f->origin), f->physical ? "physical" : "key/value",
+                f->compresses ? "compresses" : "does not compress",
+                f->consumer ? "registered readers" : "free readers", f->frame_bytes_max, f->burst_frames_max,
+                (unsigned long long)f->interval_ns, (unsigned long long)f->bytes);
+    }
+    for (uint32_t i = 0; i < plan->fault_count; i++) {
+        hg_sim_fault_text(&plan->faults[i], text, sizeof(text));
+        fprintf(out, "  fault %u: %s\n", i, text);
+    }
+}

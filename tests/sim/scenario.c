@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/sim/scenario.h"
+
+#define BIT(c) (1u << SIM_CLASS_##c)
+#define CLASSES_NET                                                                                          \
+    (BIT(LOSS) | BIT(BURST) | BIT(JITTER) | BIT(DUPLICATE) | BIT(REPLAY) | BIT(CORRUPT) | BIT(TRUNCATE) |    \
+     BIT(QUEUE) | BIT(CUT) | BIT(PORT))
+#define CLASSES_ALL ((1u << SIM_CLASS_COUNT) - 1)
+
+/* ---- promises ---- */
+
+static const enum sim_sometimes promises_always[] = {
+    SIM_batches_read_back, SIM_log_reads_from_disk, SIM_batches_compressed, SIM_batches_stored_raw,
+    SIM_retransmissions,   SIM_probe_timeouts,      SIM_segments_reused};
+static const enum sim_sometimes promises_pair[] = {SIM_packets_lost_on_the_link,
+                                                   SIM_spurious_retransmissions,
+                                                   SIM_packets_reordered,
+                                                   SIM_duplicates_dropped,
+                                                   SIM_replays_dropped,
+                                                   SIM_corruption_dropped,
+                                                   SIM_truncation_dropped,
+                                                   SIM_unknown_spi,
+                                                   SIM_rekeys,
+                                                   SIM_process_kills,
+                                                   SIM_kills_inside_a_turn,
+                                                   SIM_power_losses,
+                                                   SIM_crashes_in_recovery,
+                                                   SIM_all_nodes_down_at_once,
+                                                   SIM_torn_tails_discarded,
+                                                   SIM_chains_verified_at_resume,
+                                                   SIM_read_stalls,
+                                                   SIM_appends_pushed_back,
+                                                   SIM_disk_errors_restarted,
+                                                   SIM_short_writes,
+                                                   SIM_disk_stalls,
+                                                   SIM_clock_jumps,
+                                                   SIM_pauses,
+                                                   SIM_port_refusals};
+static const enum sim_sometimes promises_disk[] = {SIM_disk_errors_restarted, SIM_short_writes,
+                                                   SIM_reads_again};
+static const enum sim_sometimes promises_rollback[] = {SIM_rollbacks, SIM_streams_diverged};
+static const enum sim_sometimes promises_rot[] = {SIM_corrupt_logs_refused};
+static const enum sim_sometimes promises_narrow[] = {SIM_packets_too_large_for_the_path,
+                                                     SIM_paths_found_narrow};
+static const enum sim_sometimes promises_fullog[] = {SIM_peer_downs, SIM_credit_stalls,
+                                                     SIM_appends_pushed_back};
+static const enum sim_sometimes promises_paths[] = {SIM_packets_reordered, SIM_spurious_retransmissions,
+                                                    SIM_paths_changed, SIM_flaps};
+
+/* ---- the table ---- */
+
+#define PROMISES(name) promises_##name, HG_COUNT(promises_##name)
+
+/* A scenario's place is part of what its seeds mean: new ones come last. */
+static const struct sim_scenario scenarios[] = {
+    {"pair", "everything at once: each fault class on with probability one half", CLASSES_ALL, 0, 0,
+     PROMISES(pair)},
+    {"loss", "a bad network only: loss, bursts, reordering, copies, damage, cuts", CLASSES_NET, BIT(LOSS), 0},
+    {"crash", "processes die at any event, in recovery, in the middle of a turn; the power stays",
+     CLASSES_NET | BIT(KILL) | BIT(PAUSE), BIT(KILL), 0},
+    {"power", "power goes: unflushed sectors are old, new, torn or zero",
+     BIT(POWER) | BIT(KILL) | BIT(LOSS) | BIT(DISK_STALL), BIT(POWER), 0},
+    {"disk", "writes, flushes and reads fail, are short, take seconds",
+     BIT(DISK_STALL) | BIT(DISK_ERROR) | BIT(DISK_SHORT) | BIT(POWER) | BIT(LOSS),
+     BIT(DISK_ERROR) | BIT(DISK_SHORT), 0, PROMISES(disk)},
+    {"rollback", "a node's disk is replaced by an older image of itself, then other bytes are written",
+     BIT(LOSS) | BIT(KILL) | BIT(JITTER), 0, SIM_SCENARIO_ROLLBACK, PROMISES(rollback)},
+    {"rot", "a bit of a log flips while its node is down: it is repaired or refused, never shortened",
+     BIT(POWER) | BIT(LOSS), 0, SIM_SCENARIO_ROT, PROMISES(rot)},
+    {"fullog", "a peer is cut off until logs are full: producers are pushed back, nothing is dropped",
+     BIT(LOSS) | BIT(KILL) | BIT(POWER) | BIT(JITTER), 0, SIM_SCENARIO_LONG_CUT, PROMISES(fullog)},
+    {"narrow",
+     "paths that carry less than their link, from the start, for a while or for good, and say nothing",
+     CLASSES_NET | BIT(KILL), 0, SIM_SCENARIO_NARROW, PROMISES(narrow)},
+    {"idle", "a frame now and then: nothing waits for a batch to fill", CLASSES_ALL, 0, SIM_SCENARIO_IDLE},
+    {"paths", "each packet takes one of several paths, paths change their length, a direction comes and goes",
+     CLASSES_NET | BIT(KILL), 0, SIM_SCENARIO_PATHS, PROMISES(paths)},
+};
+
+uint32_t hg_sim_scenario_count(void)
+{
+    return HG_COUNT(scenarios);
+}
+
+const struct sim_scenario *hg_sim_scenario_at(uint32_t scenario)
+{
+    hg_assert(scenario < HG_COUNT(scenarios));
+    return &scenarios[scenario];
+}
+
+int32_t hg_sim_scenario_find(const char *name)
+{
+    for (uint32_t i = 0; i < HG_COUNT(scenarios); i++)
+        if (strcmp(scenarios[i].name, name) == 0)
+            return (int32_t)i;
+    return -1;
+}
+
+bool hg_sim_scenario_has(uint32_t scenario, enum sim_scenario_flag flag)
+{
+    return (hg_sim_scenario_at(scenario)->flags & flag) != 0;
+}
+
+static bool is_listed(const enum sim_sometimes *list, uint32_t count, enum sim_sometimes what)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (list[i] == what)
+            return true;
+    return false;
+}
+
+bool hg_sim_scenario_promises(uint32_t scenario, enum sim_sometimes what)
+{
+    const struct sim_scenario *s = hg_sim_scenario_at(scenario);
+    return is_listed(promises_always, HG_COUNT(promises_always), what) ||
+           is_listed(s->promises, s->promise_count, what);
+}
