@@ -7,6 +7,7 @@ void hg_link_init(struct hg_link *link, struct hg_peers *peers)
 {
     memset(link, 0, sizeof(*link));
     link->peers = peers;
+    link->workers = 1;
 }
 
 /* ---- receiving ---- */
@@ -68,9 +69,12 @@ static void data_in(struct hg_link *link, const struct hg_encapsulation *outer, 
 {
     uint32_t inner_bytes;
     uint64_t packet_number;
-    struct hg_peer_session *session = hg_peers_session_of_spi(link->peers, hg_esp_spi(esp, bytes));
+    uint32_t spi = hg_esp_spi(esp, bytes);
+    struct hg_peer_session *session = hg_peers_session_of_spi(link->peers, spi);
+    if (session == NULL)
+        session = hg_peers_lane_first(link->peers, spi, now_ns);
     if (session == NULL) {
-        spi_unknown(link, outer, hg_esp_spi(esp, bytes), now_ns);
+        spi_unknown(link, outer, spi, now_ns);
         return;
     }
     enum hg_esp_reason reason =
@@ -82,7 +86,24 @@ static void data_in(struct hg_link *link, const struct hg_encapsulation *outer, 
     hg_peers_receive(session, link->inner, inner_bytes, packet_number, now_ns);
 }
 
-static void packet_in(struct hg_link *link, const struct hg_packet *packet, uint64_t now_ns)
+static struct hg_handover *handover_of(const struct hg_link *link, uint32_t from, uint32_t to)
+{
+    return &link->handover[from * link->workers + to];
+}
+
+/* True when the packet is another worker's now. */
+static bool hand_over(struct hg_link *link, const struct hg_packet *packet, uint32_t worker)
+{
+    if (!hg_handover_put(handover_of(link, link->worker, worker), packet)) {
+        link->counters.drop_handover++;
+        return false;
+    }
+    link->counters.rx_handed_over++;
+    return true;
+}
+
+/* True when the packet was given away. */
+static bool packet_in(struct hg_link *link, const struct hg_packet *packet, uint64_t now_ns)
 {
     struct hg_encapsulation outer;
     const uint8_t *payload;
@@ -92,15 +113,47 @@ static void packet_in(struct hg_link *link, const struct hg_packet *packet, uint
         reason = hg_encapsulation_read(packet->data, packet->bytes, &outer, &payload, &payload_bytes);
     link->encapsulation_counts[reason]++;
     if (reason != HG_ENCAPSULATION_OK)
-        return;
-    if (outer.ip_destination != link->address)
+        return false;
+    bool handshake = outer.port_destination == HG_WIRE_UDP_PORT_HANDSHAKE;
+    uint32_t worker = handshake ? 0 : (uint32_t)outer.port_destination - HG_WIRE_UDP_PORT_DATA;
+    if (outer.ip_destination != link->address || worker >= link->workers) {
         link->counters.drop_address++;
-    else if (outer.port_destination == HG_WIRE_UDP_PORT_HANDSHAKE)
+        return false;
+    }
+    if (worker != link->worker)
+        return hand_over(link, packet, worker);
+    if (handshake)
         handshake_in(link, &outer, payload, payload_bytes);
-    else if (outer.port_destination == HG_WIRE_UDP_PORT_DATA)
-        data_in(link, &outer, payload, payload_bytes, now_ns);
     else
-        link->counters.drop_address++;
+        data_in(link, &outer, payload, payload_bytes, now_ns);
+    return false;
+}
+
+/* What other workers received for us. */
+static uint32_t handed_over_in(struct hg_link *link, uint64_t now_ns)
+{
+    struct hg_packet packets[HG_PORT_BURST_MAX];
+    uint32_t total = 0;
+    for (uint32_t from = 0; from < link->workers; from++) {
+        if (from == link->worker)
+            continue;
+        uint32_t n = hg_handover_take(handover_of(link, from, link->worker), packets, HG_PORT_BURST_MAX);
+        link->counters.rx_taken_over += n;
+        for (uint32_t i = 0; i < n; i++)
+            (void)packet_in(link, &packets[i], now_ns); /* it is ours, so it stays */
+        if (n > 0)
+            link->port->release(link->port, packets, n);
+        total += n;
+    }
+    return total;
+}
+
+bool hg_link_handed_over(const struct hg_link *link)
+{
+    for (uint32_t from = 0; from < link->workers; from++)
+        if (from != link->worker && !hg_handover_empty(handover_of(link, from, link->worker)))
+            return true;
+    return false;
 }
 
 uint32_t hg_link_receive(struct hg_link *link, uint64_t now_ns)
@@ -111,21 +164,23 @@ uint32_t hg_link_receive(struct hg_link *link, uint64_t now_ns)
         return 0;
     for (uint32_t burst = 0; burst < HG_LINK_BURSTS_TURN; burst++) {
         uint32_t n = link->port->receive(link->port, packets, HG_PORT_BURST_MAX);
+        uint32_t kept = 0;
         for (uint32_t i = 0; i < n; i++)
-            packet_in(link, &packets[i], now_ns);
-        if (n > 0)
-            link->port->release(link->port, packets, n);
+            if (!packet_in(link, &packets[i], now_ns))
+                packets[kept++] = packets[i];
+        if (kept > 0)
+            link->port->release(link->port, packets, kept);
         total += n;
         if (n < HG_PORT_BURST_MAX)
             break;
     }
-    return total;
+    return total + handed_over_in(link, now_ns);
 }
 
 /* ---- sending ---- */
 
 static struct hg_encapsulation outer_to(const struct hg_link *link, const struct hg_peer *peer,
-                                        uint16_t udp_port)
+                                        uint32_t port_source, uint32_t port_destination)
 {
     struct hg_encapsulation outer;
     memset(&outer, 0, sizeof(outer));
@@ -133,8 +188,8 @@ static struct hg_encapsulation outer_to(const struct hg_link *link, const struct
     memcpy(outer.mac_destination, peer->mac, sizeof(outer.mac_destination));
     outer.ip_source = link->address;
     outer.ip_destination = ntohl(peer->address);
-    outer.port_source = udp_port;
-    outer.port_destination = udp_port;
+    outer.port_source = (uint16_t)port_source;
+    outer.port_destination = (uint16_t)port_destination;
     return outer;
 }
 
@@ -192,7 +247,8 @@ static uint32_t session_burst(struct hg_link *link, struct hg_peer_session *sess
     struct hg_packet packets[HG_PORT_BURST_MAX];
     struct hg_lane_packet inner;
     uint32_t n = 0;
-    struct hg_encapsulation outer = outer_to(link, session->peer, HG_WIRE_UDP_PORT_DATA);
+    struct hg_encapsulation outer = outer_to(link, session->peer->head, HG_WIRE_UDP_PORT_DATA + link->worker,
+                                             HG_WIRE_UDP_PORT_DATA + session->worker_remote);
     while (n < HG_PORT_BURST_MAX) {
         if (!spare_take(link, &packets[n]))
             break;
@@ -214,8 +270,8 @@ uint32_t hg_link_transmit(struct hg_link *link, uint64_t now_ns)
     uint32_t total = 0;
     if (link->port == NULL || !link->port->link_up || !waiting_out(link))
         return 0;
-    for (uint32_t i = 0; i < hg_peers_count(link->peers); i++) {
-        struct hg_peer *peer = hg_peers_at(link->peers, i);
+    for (struct hg_peer *peer = hg_peers_next(link->peers, NULL); peer != NULL;
+         peer = hg_peers_next(link->peers, peer)) {
         for (uint32_t j = 0; j < HG_PEER_SESSIONS; j++) {
             struct hg_peer_session *session = &peer->sessions[j];
             for (uint32_t sent = 0; session->live && sent < HG_LINK_PACKETS_TURN;) {
@@ -240,8 +296,8 @@ void hg_link_handshake_send(struct hg_link *link, uint32_t peer, const uint8_t *
         return; /* lost as on the link; the handshake retries */
     if (!spare_take(link, &packet))
         return;
-    struct hg_encapsulation outer =
-        outer_to(link, hg_peers_at(link->peers, peer), HG_WIRE_UDP_PORT_HANDSHAKE);
+    struct hg_encapsulation outer = outer_to(link, hg_peers_at(link->peers, peer), HG_WIRE_UDP_PORT_HANDSHAKE,
+                                             HG_WIRE_UDP_PORT_HANDSHAKE);
     uint8_t *frame = packet.data;
     hg_assert(packet.bytes_max >= HG_WIRE_OUTER_BYTES + bytes);
     packet.bytes = hg_encapsulation_write(&outer, bytes, frame);
@@ -253,8 +309,8 @@ void hg_link_handshake_send(struct hg_link *link, uint32_t peer, const uint8_t *
 uint64_t hg_link_deadline_ns(const struct hg_link *link)
 {
     uint64_t deadline_ns = HG_TIME_NEVER;
-    for (uint32_t i = 0; i < hg_peers_count(link->peers); i++) {
-        const struct hg_peer *peer = hg_peers_at(link->peers, i);
+    for (const struct hg_peer *peer = hg_peers_next(link->peers, NULL); peer != NULL;
+         peer = hg_peers_next(link->peers, peer)) {
         for (uint32_t j = 0; j < HG_PEER_SESSIONS; j++)
             if (peer->sessions[j].live)
                 deadline_ns = hg_min_u64(deadline_ns, hg_lane_deadline_ns(peer->sessions[j].lane));

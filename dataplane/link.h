@@ -6,6 +6,7 @@
 #ifndef HG_LINK_H
 #define HG_LINK_H
 
+#include "dataplane/handover.h"
 #include "dataplane/stream/peers.h"
 #include "dataplane/transport/encapsulation.h"
 #include "drivers/net/port.h"
@@ -25,6 +26,9 @@
     X(drop_source, "handshake messages from an address that is no peer")                                     \
     X(drop_handshake_size, "handshake messages longer than any")                                             \
     X(drop_mailbox, "handshake messages that found housekeeping busy")                                       \
+    X(rx_handed_over, "packets received for another worker and given to it")                                 \
+    X(rx_taken_over, "packets that another worker received for this one")                                    \
+    X(drop_handover, "packets for another worker that found its queue full")                                 \
     X(tx_nobuf, "times there was no packet buffer to send with")                                             \
     X(tx_busy, "packets that the port did not take at once")                                                 \
     X(tx_exhausted, "packets not sent because their key is used up")
@@ -35,8 +39,12 @@ struct hg_link_counters {
 };
 
 struct hg_link {
-    struct hg_port *port; /* NULL until there is one */
+    struct hg_port *port; /* this worker's queue of it; NULL until there is one */
     uint32_t address;     /* ours, IPv4, host order */
+    uint32_t worker;      /* this one, of `workers` of this node */
+    uint32_t workers;
+    /* Packets of workers to each other, [from * workers + to]; NULL with one worker. */
+    struct hg_handover *handover;
     struct hg_peers *peers;
     struct hg_link_counters counters;
     uint64_t esp_counts[HG_ESP_REASON_COUNT];
@@ -54,12 +62,15 @@ struct hg_link {
 };
 
 void hg_link_init(struct hg_link *link, struct hg_peers *peers);
-/* Receives bursts and gives what opens to its lane. Returns packets received. */
+/* Receives bursts, gives what opens to its lane and what is for another worker to that one. Handshakes are
+ * worker 0's. Returns packets received. */
 uint32_t hg_link_receive(struct hg_link *link, uint64_t now_ns);
 /* Builds, seals and sends what lanes have, a share for each session. Returns packets sent. */
 uint32_t hg_link_transmit(struct hg_link *link, uint64_t now_ns);
 /* Sends one handshake message. */
 void hg_link_handshake_send(struct hg_link *link, uint32_t peer, const uint8_t *message, uint32_t bytes);
+/* True when another worker has received packets for this one. */
+bool hg_link_handed_over(const struct hg_link *link);
 /* When a lane may have something to send. */
 uint64_t hg_link_deadline_ns(const struct hg_link *link);
 

@@ -27,6 +27,7 @@ struct hg_peers *hg_peers_init(const struct hg_peers_config *config)
     for (uint32_t i = 0; i < config->peers_max; i++) {
         struct hg_peer *peer = &peers->table[i];
         peer->peers = peers;
+        peer->head = peer;
         peer->index = i;
         peer->current = -1;
         peer->next = -1;
@@ -52,22 +53,55 @@ static void session_close(struct hg_peer_session *session)
     session->end_ns = 0;
 }
 
+static void lane_keys_wipe(struct hg_peer *head)
+{
+    if (head->lane_keys != NULL)
+        explicit_bzero(head->lane_keys, HG_WIRE_WORKERS_MAX * sizeof(head->lane_keys[0]));
+}
+
 static void peer_memory_give_back(struct hg_peer *peer)
 {
     for (uint32_t i = 0; i < HG_PEER_SESSIONS; i++) {
         free(peer->sessions[i].memory);
         peer->sessions[i].memory = NULL;
     }
+    lane_keys_wipe(peer);
+    free(peer->lane_keys);
+    free(peer->stream_worker);
     free(peer->streams);
+    peer->lane_keys = NULL;
+    peer->stream_worker = NULL;
     peer->streams = NULL;
+    peer->peers->session_last = NULL;
+}
+
+static void lane_close(struct hg_peer *lane)
+{
+    for (uint32_t i = 0; i < HG_PEER_SESSIONS; i++)
+        session_close(&lane->sessions[i]);
+    peer_memory_give_back(lane);
+    lane->current = -1;
+    lane->next = -1;
+}
+
+/* All but the head. */
+static void lanes_forget(struct hg_peer *head)
+{
+    while (head->lane_next != NULL) {
+        struct hg_peer *lane = head->lane_next;
+        head->lane_next = lane->lane_next;
+        lane_close(lane);
+        counters_add(&head->ended, &lane->ended);
+        free(lane);
+    }
+    head->lanes_wanted = 0;
 }
 
 void hg_peers_free(struct hg_peers *peers)
 {
     for (uint32_t i = 0; i < peers->count; i++) {
-        for (uint32_t j = 0; j < HG_PEER_SESSIONS; j++)
-            session_close(&peers->table[i].sessions[j]);
-        peer_memory_give_back(&peers->table[i]);
+        lanes_forget(&peers->table[i]);
+        lane_close(&peers->table[i]);
     }
     free(peers);
 }
@@ -79,11 +113,13 @@ static struct hg_lane_config session_lane_config(const struct hg_peer *peer,
     memset(&config, 0, sizeof(config));
     config.ops = &peers_lane_ops;
     config.ctx = (void *)(uintptr_t)session;
+    config.worker_sending = peer->peers->config.worker;
+    config.worker_receiving = session->worker_remote;
     config.key_generation = session->generation;
-    config.mtu_bytes = peer->mtu_bytes;
+    config.mtu_bytes = peer->head->mtu_bytes;
     config.path_mtu_bytes = peer->path_mtu_bytes;
-    config.rate_bytes_per_s = peer->rate_bytes_per_s;
-    config.receive_bytes_max = peer->receive_bytes_max;
+    config.rate_bytes_per_s = peer->head->rate_bytes_per_s;
+    config.receive_bytes_max = peer->head->receive_bytes_max;
     config.packets_in_flight_max = peer->peers->config.packets_in_flight_max;
     return config;
 }
@@ -93,6 +129,11 @@ static bool peer_memory_take(struct hg_peer *peer)
     const struct hg_peers_config *config = &peer->peers->config;
     peer->streams = calloc(config->streams_max, sizeof(peer->streams[0]));
     bool all = peer->streams != NULL;
+    if (peer == peer->head) {
+        peer->stream_worker = calloc(config->streams_max, sizeof(peer->stream_worker[0]));
+        peer->lane_keys = calloc(HG_WIRE_WORKERS_MAX, sizeof(peer->lane_keys[0]));
+        all &= peer->stream_worker != NULL && peer->lane_keys != NULL;
+    }
     for (uint32_t i = 0; i < HG_PEER_SESSIONS; i++) {
         struct hg_peer_session *session = &peer->sessions[i];
         session->peer = peer;
@@ -120,9 +161,20 @@ static int peer_begin(struct hg_peer *peer, uint64_t receive_bytes_max, uint64_t
         return -ENOMEM;
     peer->used = true;
     peer->removed = false;
+    peer->workers_remote = 0;
     peer->state = HG_PEER_HANDSHAKE;
     peer->state_since_ns = now_ns;
     return 0;
+}
+
+static void lane_name(struct hg_peer *lane)
+{
+    const struct hg_peers_config *config = &lane->peers->config;
+    if (config->workers <= 1 && lane->head->workers_remote <= 1)
+        snprintf(lane->lane_name, sizeof(lane->lane_name), "%s", lane->head->name);
+    else
+        snprintf(lane->lane_name, sizeof(lane->lane_name), "%.*s %u-%u", HG_NAME_BYTES - 9, lane->head->name,
+                 config->worker, lane->worker_remote);
 }
 
 int hg_peers_configure(struct hg_peers *peers, const struct hg_config_peer *config, uint32_t mtu_bytes,
@@ -138,6 +190,7 @@ int hg_peers_configure(struct hg_peers *peers, const struct hg_config_peer *conf
     snprintf(peer->name, sizeof(peer->name), "%.*s", HG_NAME_BYTES - 1, config->name);
     peer->node = config->node;
     peer->region = config->region;
+    lane_name(peer);
     memcpy(peer->mac, config->mac, sizeof(peer->mac));
     peer->address = config->address;
     peer->rate_bytes_per_s = config->rate_bytes_per_s;
@@ -147,9 +200,10 @@ int hg_peers_configure(struct hg_peers *peers, const struct hg_config_peer *conf
     int rc = peer->used ? 0 : peer_begin(peer, config->receive_bytes_max, now_ns);
     if (rc != 0)
         return rc;
-    for (uint32_t i = 0; i < HG_PEER_SESSIONS; i++)
-        if (peer->sessions[i].live)
-            hg_lane_rate_set(peer->sessions[i].lane, peer->rate_bytes_per_s);
+    for (struct hg_peer *lane = peer; lane != NULL; lane = lane->lane_next)
+        for (uint32_t i = 0; i < HG_PEER_SESSIONS; i++)
+            if (lane->sessions[i].live)
+                hg_lane_rate_set(lane->sessions[i].lane, peer->rate_bytes_per_s);
     return index;
 }
 
@@ -171,11 +225,8 @@ static void peer_state_set(struct hg_peer *peer, uint32_t state, uint64_t now_ns
 
 static void peer_remove(struct hg_peer *peer, uint64_t now_ns)
 {
-    for (uint32_t i = 0; i < HG_PEER_SESSIONS; i++)
-        session_close(&peer->sessions[i]);
-    peer_memory_give_back(peer);
-    peer->current = -1;
-    peer->next = -1;
+    lanes_forget(peer);
+    lane_close(peer);
     peer->spi_replaced = 0;
     peer->used = false;
     peer->removed = true;
@@ -216,18 +267,41 @@ uint32_t hg_peers_count(const struct hg_peers *peers)
     return peers->count;
 }
 
-void hg_peers_keys(struct hg_peers *peers, uint32_t index, const struct hg_handshake_keys *keys,
-                   uint64_t now_ns)
+struct hg_peer *hg_peers_next(struct hg_peers *peers, const struct hg_peer *lane)
 {
-    struct hg_peer *peer = hg_peers_at(peers, index);
-    if (!peer->used)
-        return;
+    if (lane != NULL && lane->lane_next != NULL)
+        return lane->lane_next;
+    uint32_t index = lane == NULL ? 0 : lane->index + 1;
+    return index < peers->count ? &peers->table[index] : NULL;
+}
+
+/* ---- lanes and their keys ---- */
+
+static struct hg_peer *lane_find(struct hg_peer *head, uint32_t worker)
+{
+    struct hg_peer *lane = head;
+    while (lane != NULL && lane->worker_remote != worker)
+        lane = lane->lane_next;
+    return lane;
+}
+
+const struct hg_peer *hg_peers_lane_of(const struct hg_peer *head, uint32_t slot)
+{
+    const struct hg_peer *lane = head;
+    while (lane != NULL && (!head->used || lane->worker_remote != head->stream_worker[slot]))
+        lane = lane->lane_next;
+    return lane;
+}
+
+static void session_begin(struct hg_peer *peer, const struct hg_handshake_keys *keys, uint64_t now_ns)
+{
     uint64_t sa_bytes = hg_align_up(hg_esp_sa_bytes(), HG_CACHE_LINE_BYTES);
     /* A waiting session is replaced; the current one stays. */
     int32_t i = peer->next >= 0 ? peer->next : (peer->current == 0 ? 1 : 0);
     struct hg_peer_session *session = &peer->sessions[i];
     session_close(session);
     session->generation = keys->generation;
+    session->worker_remote = keys->worker_remote;
     session->boot_remote = keys->boot_remote;
     session->since_ns = now_ns;
     uint8_t *memory = session->memory;
@@ -239,29 +313,123 @@ void hg_peers_keys(struct hg_peers *peers, uint32_t index, const struct hg_hands
     peer->next = i;
     peer->handshakes_count++;
     hg_lane_ping(session->lane); /* so that the other side sees a packet under the new keys */
-    hg_event_put(peers->config.events, HG_EVENT_peer_keys, peer->name, keys->generation, 0);
+    hg_event_put(peer->peers->config.events, HG_EVENT_peer_keys, peer->lane_name, keys->generation, 0);
+}
+
+static struct hg_peer *lane_make(struct hg_peer *head, uint32_t worker, uint64_t now_ns)
+{
+    struct hg_peer *lane = calloc(1, sizeof(*lane));
+    if (lane == NULL)
+        return NULL;
+    lane->peers = head->peers;
+    lane->head = head;
+    lane->index = head->index;
+    lane->worker_remote = (uint8_t)worker;
+    memcpy(lane->name, head->name, sizeof(lane->name));
+    lane->node = head->node;
+    lane->region = head->region;
+    lane->path_mtu_bytes = head->path_mtu_bytes;
+    lane->current = lane->next = -1;
+    if (!peer_memory_take(lane)) {
+        free(lane);
+        return NULL;
+    }
+    lane->used = true;
+    lane->state = HG_PEER_HANDSHAKE;
+    lane->state_since_ns = now_ns;
+    lane_name(lane);
+    lane->lane_next = head->lane_next;
+    head->lane_next = lane;
+    return lane;
+}
+
+struct hg_peer *hg_peers_lane_open(struct hg_peer *head, uint32_t worker, uint64_t now_ns)
+{
+    hg_assert(head == head->head);
+    if (!head->used || worker >= head->workers_remote)
+        return NULL;
+    struct hg_peer *lane = lane_find(head, worker);
+    if (lane == NULL)
+        lane = lane_make(head, worker, now_ns);
+    if (lane != NULL && head->lane_keys[worker].generation != 0) {
+        session_begin(lane, &head->lane_keys[worker], now_ns);
+        explicit_bzero(&head->lane_keys[worker], sizeof(head->lane_keys[worker]));
+    }
+    return lane;
+}
+
+/* The node began anew with another number of workers: its former lanes lead nowhere. */
+static void workers_remote_set(struct hg_peer *head, uint8_t workers)
+{
+    if (head->workers_remote == workers)
+        return;
+    lanes_forget(head);
+    lane_keys_wipe(head);
+    head->workers_remote = workers;
+    head->worker_remote = head->peers->config.worker % workers;
+    memset(head->stream_worker, head->worker_remote, head->peers->config.streams_max);
+    lane_name(head);
+}
+
+void hg_peers_keys(struct hg_peers *peers, uint32_t index, const struct hg_handshake_keys *keys,
+                   uint64_t now_ns)
+{
+    struct hg_peer *head = hg_peers_at(peers, index);
+    hg_assert(keys->worker_remote < keys->workers_remote && keys->workers_remote <= HG_WIRE_WORKERS_MAX);
+    hg_assert(keys->worker_local == peers->config.worker);
+    if (!head->used)
+        return;
+    workers_remote_set(head, keys->workers_remote);
+    struct hg_peer *lane = lane_find(head, keys->worker_remote);
+    if (lane != NULL)
+        session_begin(lane, keys, now_ns);
+    else
+        head->lane_keys[keys->worker_remote] = *keys;
 }
 
 void hg_peers_key_changed(struct hg_peers *peers, uint32_t index, uint64_t now_ns)
 {
-    struct hg_peer *peer = hg_peers_at(peers, index);
-    if (peer->next >= 0)
-        session_close(&peer->sessions[peer->next]);
-    peer->next = -1;
-    if (peer->current >= 0)
-        peer->sessions[peer->current].end_ns = now_ns + HG_PEER_KEY_GRACE_NS;
-    hg_event_put(peers->config.events, HG_EVENT_peer_key_changed, peer->name,
-                 peer->current >= 0 ? HG_PEER_KEY_GRACE_NS / HG_NS_PER_S : 0, 0);
+    struct hg_peer *head = hg_peers_at(peers, index);
+    bool lasts = false;
+    for (struct hg_peer *lane = head; lane != NULL; lane = lane->lane_next) {
+        if (lane->next >= 0)
+            session_close(&lane->sessions[lane->next]);
+        lane->next = -1;
+        if (lane->current >= 0)
+            lane->sessions[lane->current].end_ns = now_ns + HG_PEER_KEY_GRACE_NS;
+        lasts |= lane->current >= 0;
+    }
+    lane_keys_wipe(head);
+    hg_event_put(peers->config.events, HG_EVENT_peer_key_changed, head->name,
+                 lasts ? HG_PEER_KEY_GRACE_NS / HG_NS_PER_S : 0, 0);
 }
 
 struct hg_peer_session *hg_peers_session_of_spi(struct hg_peers *peers, uint32_t spi)
 {
-    for (uint32_t i = 0; i < peers->count; i++)
+    struct hg_peer_session *last = peers->session_last;
+    if (last != NULL && last->live && hg_esp_sa_spi(last->sa_rx) == spi)
+        return last;
+    for (struct hg_peer *lane = hg_peers_next(peers, NULL); lane != NULL; lane = hg_peers_next(peers, lane))
         for (uint32_t j = 0; j < HG_PEER_SESSIONS; j++) {
-            struct hg_peer_session *session = &peers->table[i].sessions[j];
-            if (session->live && hg_esp_sa_spi(session->sa_rx) == spi)
+            struct hg_peer_session *session = &lane->sessions[j];
+            if (session->live && hg_esp_sa_spi(session->sa_rx) == spi) {
+                peers->session_last = session;
                 return session;
+            }
         }
+    return NULL;
+}
+
+struct hg_peer_session *hg_peers_lane_first(struct hg_peers *peers, uint32_t spi, uint64_t now_ns)
+{
+    uint32_t worker = spi % HG_WIRE_WORKERS_MAX; /* who sends */
+    for (uint32_t i = 0; i < peers->count; i++) {
+        struct hg_peer *head = &peers->table[i];
+        if (!head->used || head->lane_keys[worker].generation == 0 || head->lane_keys[worker].spi_rx != spi)
+            continue;
+        struct hg_peer *lane = hg_peers_lane_open(head, worker, now_ns);
+        return lane == NULL ? NULL : &lane->sessions[lane->next];
+    }
     return NULL;
 }
 
@@ -286,7 +454,7 @@ static void session_promote(struct hg_peer_session *session, uint64_t now_ns)
     peer->offer_due = false;
     peer->pinged_ns = now_ns;
     if (peer->state != HG_PEER_UP)
-        hg_event_put(peer->peers->config.events, HG_EVENT_peer_up, peer->name, session->generation, 0);
+        hg_event_put(peer->peers->config.events, HG_EVENT_peer_up, peer->lane_name, session->generation, 0);
     peer_state_set(peer, HG_PEER_UP, now_ns);
     hg_peers_open_streams(peer, now_ns);
 }
@@ -304,8 +472,7 @@ void hg_peers_receive(struct hg_peer_session *session, const uint8_t *inner, uin
 void hg_peers_log_moved(struct hg_peers *peers, uint64_t now_ns)
 {
     peers->now_ns = now_ns;
-    for (uint32_t i = 0; i < peers->count; i++) {
-        struct hg_peer *peer = &peers->table[i];
+    for (struct hg_peer *peer = hg_peers_next(peers, NULL); peer != NULL; peer = hg_peers_next(peers, peer)) {
         if (peer->current < 0)
             continue;
         hg_lane_offer(peer->sessions[peer->current].lane);
@@ -316,13 +483,14 @@ void hg_peers_log_moved(struct hg_peers *peers, uint64_t now_ns)
 /* What a lane finds out about its path outlives it: the next one begins there. */
 static void peer_path_mtu(struct hg_peer *peer, const struct hg_lane_stats *stats)
 {
-    uint64_t before = peer->path_mtu_bytes != 0 ? peer->path_mtu_bytes : peer->mtu_bytes;
+    uint32_t mtu_bytes = peer->head->mtu_bytes;
+    uint64_t before = peer->path_mtu_bytes != 0 ? peer->path_mtu_bytes : mtu_bytes;
     if (stats->path_mtu_bytes == before)
         return;
-    bool narrow = stats->path_mtu_bytes < peer->mtu_bytes;
+    bool narrow = stats->path_mtu_bytes < mtu_bytes;
     peer->path_mtu_bytes = narrow ? (uint32_t)stats->path_mtu_bytes : 0;
-    hg_event_put(peer->peers->config.events, narrow ? HG_EVENT_path_narrow : HG_EVENT_path_wide, peer->name,
-                 stats->path_mtu_bytes, peer->mtu_bytes);
+    hg_event_put(peer->peers->config.events, narrow ? HG_EVENT_path_narrow : HG_EVENT_path_wide,
+                 peer->lane_name, stats->path_mtu_bytes, mtu_bytes);
 }
 
 static void peer_tick_session(struct hg_peer *peer, uint64_t now_ns)
@@ -332,10 +500,11 @@ static void peer_tick_session(struct hg_peer *peer, uint64_t now_ns)
     uint64_t silent_ns = now_ns > heard_ns ? now_ns - heard_ns : 0;
     if (silent_ns >= HG_PEER_SILENT_NS && peer->state == HG_PEER_UP) {
         peer_state_set(peer, HG_PEER_DOWN, now_ns);
-        hg_event_put(peer->peers->config.events, HG_EVENT_peer_down, peer->name, silent_ns / HG_NS_PER_MS, 0);
+        hg_event_put(peer->peers->config.events, HG_EVENT_peer_down, peer->lane_name,
+                     silent_ns / HG_NS_PER_MS, 0);
     } else if (silent_ns < HG_PEER_SILENT_NS && peer->state == HG_PEER_DOWN) {
         peer_state_set(peer, HG_PEER_UP, now_ns);
-        hg_event_put(peer->peers->config.events, HG_EVENT_peer_up, peer->name, session->generation, 0);
+        hg_event_put(peer->peers->config.events, HG_EVENT_peer_up, peer->lane_name, session->generation, 0);
     }
     if (now_ns - peer->pinged_ns >= HG_PEER_PING_NS) {
         peer->pinged_ns = now_ns;
@@ -354,17 +523,27 @@ static void peer_tick_session(struct hg_peer *peer, uint64_t now_ns)
     hg_peers_retry(peer);
 }
 
+/* Streams of ours are owned by workers there to whom there was no memory or no key for a lane. */
+static void lanes_wanted(struct hg_peer *head, uint64_t now_ns)
+{
+    for (uint32_t worker = 0; worker < head->workers_remote; worker++)
+        if (head->lanes_wanted & (UINT64_C(1) << worker) && hg_peers_lane_open(head, worker, now_ns) != NULL)
+            head->lanes_wanted &= ~(UINT64_C(1) << worker);
+}
+
 void hg_peers_tick(struct hg_peers *peers, uint64_t now_ns)
 {
     peers->now_ns = now_ns;
-    for (uint32_t i = 0; i < peers->count; i++) {
-        struct hg_peer *peer = &peers->table[i];
+    for (uint32_t i = 0; i < peers->count; i++)
+        if (peers->table[i].lanes_wanted != 0)
+            lanes_wanted(&peers->table[i], now_ns);
+    for (struct hg_peer *peer = hg_peers_next(peers, NULL); peer != NULL; peer = hg_peers_next(peers, peer)) {
         uint64_t end_ns = peer->current >= 0 ? peer->sessions[peer->current].end_ns : 0;
         if (end_ns != 0 && now_ns >= end_ns) {
             session_close(&peer->sessions[peer->current]);
             peer->current = -1;
             peer_state_set(peer, HG_PEER_HANDSHAKE, now_ns);
-            hg_event_put(peers->config.events, HG_EVENT_peer_key_over, peer->name, 0, 0);
+            hg_event_put(peers->config.events, HG_EVENT_peer_key_over, peer->lane_name, 0, 0);
         }
         if (peer->current >= 0)
             peer_tick_session(peer, now_ns);

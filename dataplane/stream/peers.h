@@ -2,8 +2,14 @@
  *
  * The peers of one worker: for each, its sessions (an SA pair and the lane over it), which streams it gets
  * and where it stands in them, and which of its streams we take. Feeds lanes from the durable log, live or
- * days behind, with one cursor a peer; takes what lanes deliver into the log; tells origins what is durable.
+ * days behind, with one cursor a lane; takes what lanes deliver into the log; tells origins what is durable.
  * Pure core; owning worker only.
+ *
+ * Lanes: a struct hg_peer is what one worker of a node is to this worker. The first of a node, its head, is
+ * to worker (ours mod theirs) there and always kept open; hg_peers_at gives heads. A lane to another worker
+ * there takes memory and keys into use when it is first needed: a stream of ours is owned there, or a packet
+ * came. A stream belongs to one lane of each node at a time, to begin with to the head: whoever does not own
+ * it there answers who does.
  *
  * Sessions: new keys make a second session beside the current one. The first packet that opens under the new
  * keys promotes it; until then the old one carries everything (make before break). Promotion forgets aliases
@@ -72,6 +78,7 @@ struct hg_peer;
 struct hg_peer_session {
     struct hg_peer *peer;
     bool live;
+    uint8_t worker_remote;
     uint64_t since_ns;
     uint64_t end_ns; /* its pre-shared key was replaced: it ends then at the latest; 0 = no such time */
     uint32_t generation;
@@ -84,10 +91,14 @@ struct hg_peer_session {
 
 struct hg_peer {
     struct hg_peers *peers;
-    uint32_t index;
-    bool used;              /* has memory for its sessions */
-    bool removed;           /* not configured any more: keeps its number and nothing else */
-    uint64_t configuration; /* the newest one that named it */
+    struct hg_peer *head;      /* of its node; what is configured stands there alone */
+    struct hg_peer *lane_next; /* to another worker of the same node; NULL = none */
+    uint32_t index;            /* of the node: the same in all its lanes and in every worker */
+    uint8_t worker_remote;
+    char lane_name[HG_NAME_BYTES]; /* for events: the name, and the two workers where there are several */
+    bool used;                     /* has memory for its sessions */
+    bool removed;                  /* not configured any more: keeps its number and nothing else */
+    uint64_t configuration;        /* the newest one that named it */
     char name[HG_NAME_BYTES];
     uint64_t node;
     uint16_t region;
@@ -95,7 +106,15 @@ struct hg_peer {
     uint32_t address; /* IPv4, network order */
     uint64_t rate_bytes_per_s;
     uint64_t receive_bytes_max;
-    uint32_t mtu_bytes;      /* of the port */
+    uint32_t mtu_bytes; /* of the port */
+
+    /* The head's too. */
+    uint8_t workers_remote;              /* 0 = not known yet */
+    uint64_t lanes_wanted;               /* by streams of ours; bit = worker there */
+    uint8_t *stream_worker;              /* by stream slot: who owns it there, as far as we were told */
+    struct hg_handshake_keys *lane_keys; /* newest keys of lanes not in use, by worker there */
+
+    /* Of every lane. */
     uint32_t path_mtu_bytes; /* what the path was found to carry; 0: not known to be less */
 
     uint32_t state; /* enum hg_peer_state */
@@ -129,8 +148,13 @@ struct hg_peers_config {
     uint32_t peers_max;   /* <= HG_PEERS_MAX */
     uint32_t packets_in_flight_max;
     uint64_t receive_bytes_default; /* 0 = HG_PEER_RECEIVE_BYTES_DEFAULT */
+    uint8_t worker;                 /* this one */
+    uint8_t workers;                /* of this node; 0 counts as 1 */
     /* The peer is silent or its key nearly used up: agree on new keys. */
     void (*rekey)(void *ctx, uint32_t peer);
+    /* The worker of this node that owns a stream which is not configured in this one, -1 = none does. NULL:
+     * there is no other. */
+    int32_t (*stream_worker)(void *ctx, uint64_t stream);
     void *ctx;
 };
 
@@ -152,8 +176,13 @@ void hg_peers_configure_end(struct hg_peers *peers, uint64_t now_ns);
 int32_t hg_peers_find(const struct hg_peers *peers, uint64_t node);
 struct hg_peer *hg_peers_at(struct hg_peers *peers, uint32_t index);
 uint32_t hg_peers_count(const struct hg_peers *peers);
+/* All lanes of all peers: NULL gives the first, the last gives NULL. */
+struct hg_peer *hg_peers_next(struct hg_peers *peers, const struct hg_peer *lane);
+/* The lane on which a stream of ours goes to a node, by its head; NULL while that is not open. */
+const struct hg_peer *hg_peers_lane_of(const struct hg_peer *head, uint32_t slot);
 
-/* New keys: a second session that takes over with its first packet. */
+/* New keys of one lane: a second session that takes over with its first packet, or at the lane's first use.
+ */
 void hg_peers_keys(struct hg_peers *peers, uint32_t index, const struct hg_handshake_keys *keys,
                    uint64_t now_ns);
 
@@ -168,6 +197,8 @@ void hg_peers_totals(const struct hg_peer *peer, struct hg_lane_stats *totals);
 
 /* The session whose receiving SA has this SPI, or NULL. */
 struct hg_peer_session *hg_peers_session_of_spi(struct hg_peers *peers, uint32_t spi);
+/* The same, for the first packet of a lane that was not in use here: opens it. */
+struct hg_peer_session *hg_peers_lane_first(struct hg_peers *peers, uint32_t spi, uint64_t now_ns);
 /* An inner packet that opened under the session's SA. Promotes the session when it was waiting. */
 void hg_peers_receive(struct hg_peer_session *session, const uint8_t *inner, uint32_t bytes,
                       uint64_t packet_number, uint64_t now_ns);

@@ -10,8 +10,9 @@
 struct hg_peers {
     struct hg_peers_config config;
     uint32_t count;
-    uint64_t configuration; /* counts them */
-    uint64_t now_ns;        /* of the call we are in, for the lane's callbacks */
+    uint64_t configuration;               /* counts them */
+    uint64_t now_ns;                      /* of the call we are in, for the lane's callbacks */
+    struct hg_peer_session *session_last; /* that a packet was for: more of it follow */
     struct hg_peer table[HG_PEERS_MAX];
 };
 
@@ -22,6 +23,9 @@ bool hg_peers_batch_gone(void *ctx, const struct hg_lane_batch *batch);
 void hg_peers_batch_acked(void *ctx, const struct hg_lane_batch *batch);
 int hg_peers_batch_received(void *ctx, uint32_t alias, const uint8_t *batch, uint32_t bytes);
 void hg_peers_control_received(void *ctx, const struct hg_wire_control *frame);
+
+/* Opens the lane to a worker of the node, once keys for it are here. NULL: no memory, or no such worker. */
+struct hg_peer *hg_peers_lane_open(struct hg_peer *head, uint32_t worker, uint64_t now_ns);
 
 /* Streams we send. */
 void hg_peers_claim(struct hg_peer *peer, uint32_t slot, uint64_t lsn);

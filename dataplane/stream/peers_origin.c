@@ -8,10 +8,12 @@
 #include <errno.h>
 #include <stdio.h>
 
-static bool stream_wanted(const struct hg_peer *peer, const struct hg_stream_state *s)
+/* Whether the stream goes to this worker of the node. */
+static bool stream_wanted(const struct hg_peer *peer, uint32_t slot)
 {
+    const struct hg_stream_state *s = hg_streams_at(peer->peers->config.streams, slot);
     return s->configured && s->origin_local && (s->peers_mask & (UINT64_C(1) << peer->index)) != 0 &&
-           s->lsn_durable != 0;
+           s->lsn_durable != 0 && peer->head->stream_worker[slot] == peer->worker_remote;
 }
 
 static void stream_open_send(struct hg_peer *peer, uint32_t slot)
@@ -85,7 +87,7 @@ void hg_peers_open_streams(struct hg_peer *peer, uint64_t now_ns)
         struct hg_peer_stream *ps = &peer->streams[slot];
         if (ps->close_unsent)
             stream_close_send(peer, slot);
-        if (!stream_wanted(peer, hg_streams_at(peer->peers->config.streams, slot))) {
+        if (!stream_wanted(peer, slot)) {
             if (ps->state == HG_PEER_STREAM_OPENING || ps->state == HG_PEER_STREAM_STREAMING) {
                 stream_give_up(peer, slot, HG_PEER_STREAM_CLOSED);
                 ps->withdrawn = true;
@@ -164,6 +166,22 @@ static void stream_start(struct hg_peer *peer, uint32_t slot, const struct hg_wi
     hg_event_put(peer->peers->config.events, HG_EVENT_stream_streaming, s->name, lsn, 0);
 }
 
+/* Another worker of the node owns it: the stream goes on the lane to that one, in the next tick at the
+ * latest. */
+static void stream_elsewhere(struct hg_peer *peer, uint32_t slot, uint32_t worker)
+{
+    struct hg_peer *head = peer->head;
+    struct hg_peer_stream *ps = &peer->streams[slot];
+    if (worker >= head->workers_remote || worker == peer->worker_remote)
+        return; /* asked again */
+    memset(ps, 0, sizeof(*ps));
+    head->stream_worker[slot] = (uint8_t)worker;
+    head->lanes_wanted |= UINT64_C(1) << worker;
+    struct hg_peer *lane = hg_peers_lane_open(head, worker, peer->peers->now_ns);
+    if (lane != NULL && lane->current >= 0)
+        hg_peers_open_streams(lane, peer->peers->now_ns);
+}
+
 void hg_peers_answer_received(struct hg_peer_session *session, const struct hg_wire_stream_answer *answer)
 {
     struct hg_peer *peer = session->peer;
@@ -173,6 +191,10 @@ void hg_peers_answer_received(struct hg_peer_session *session, const struct hg_w
         return; /* a repeated answer, or to an OPEN we no longer stand by */
     if (answer->status == HG_WIRE_OK) {
         stream_start(peer, slot, answer);
+        return;
+    }
+    if (answer->status == HG_WIRE_ELSEWHERE) {
+        stream_elsewhere(peer, slot, answer->worker);
         return;
     }
     const struct hg_stream_state *s = hg_streams_at(peer->peers->config.streams, slot);
@@ -237,14 +259,14 @@ void hg_peers_need(struct hg_peer *peer)
     uint64_t sequence = hg_log_next_sequence(log);
     for (uint32_t slot = 0; slot < count && slot < peer->peers->config.streams_max; slot++) {
         const struct hg_stream_state *s = hg_streams_at(streams, slot);
-        if (stream_wanted(peer, s))
+        if (stream_wanted(peer, slot))
             sequence = hg_min_u64(sequence, hg_streams_sequence_of(streams, slot, s->lsn_peer[peer->index]));
     }
     peer->sequence_needed = hg_log_segment_last(log, sequence);
     if (!hg_log_is_scarce(log))
         return;
     for (uint32_t slot = 0; slot < count && slot < peer->peers->config.streams_max; slot++)
-        if (stream_wanted(peer, hg_streams_at(streams, slot)))
+        if (stream_wanted(peer, slot))
             stream_needed_send(peer, slot);
 }
 

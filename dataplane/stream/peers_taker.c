@@ -17,6 +17,7 @@ static void answer_send(struct hg_peer_session *session, uint32_t alias, uint16_
     answer.control.bytes = sizeof(answer);
     answer.control.alias = alias;
     answer.status = status;
+    answer.worker = session->peer->peers->config.worker;
     if (s != NULL) {
         answer.incarnation = s->incarnation;
         answer.lsn_durable = s->lsn_durable;
@@ -26,6 +27,29 @@ static void answer_send(struct hg_peer_session *session, uint32_t alias, uint16_
     (void)hg_lane_control_send(session->lane, &answer.control);
 }
 
+static void elsewhere_send(struct hg_peer_session *session, uint32_t alias, uint32_t worker)
+{
+    struct hg_wire_stream_answer answer;
+    memset(&answer, 0, sizeof(answer));
+    answer.control.type = HG_WIRE_STREAM_ANSWER;
+    answer.control.bytes = sizeof(answer);
+    answer.control.alias = alias;
+    answer.status = HG_WIRE_ELSEWHERE;
+    answer.worker = (uint16_t)worker;
+    (void)hg_lane_control_send(session->lane, &answer.control);
+}
+
+/* The other worker here that owns the stream, -1 = none. */
+static int32_t stream_elsewhere(const struct hg_peer *peer, uint64_t stream, int32_t slot)
+{
+    const struct hg_peers_config *config = &peer->peers->config;
+    bool here = slot >= 0 && hg_streams_at(config->streams, (uint32_t)slot)->configured;
+    if (here || config->stream_worker == NULL)
+        return -1;
+    int32_t worker = config->stream_worker(config->ctx, stream);
+    return worker == config->worker ? -1 : worker;
+}
+
 static uint16_t open_check(struct hg_peer *peer, const struct hg_wire_stream_open *open, int32_t slot)
 {
     if (slot < 0)
@@ -33,7 +57,7 @@ static uint16_t open_check(struct hg_peer *peer, const struct hg_wire_stream_ope
     const struct hg_stream_state *s = hg_streams_at(peer->peers->config.streams, (uint32_t)slot);
     /* Only its origin sends a stream: any other region's keys are no leave to write into it. */
     if (!s->configured || s->origin_local || s->kind != open->kind || s->region != open->region ||
-        s->region != peer->region)
+        s->region != peer->head->region)
         return HG_WIRE_REFUSED_UNKNOWN;
     if (open->epoch < s->epoch)
         return HG_WIRE_REFUSED_EPOCH;
@@ -58,6 +82,11 @@ static bool open_handle(struct hg_peer_session *session, const struct hg_wire_st
         return true;
     }
     int32_t slot = hg_streams_find(streams, open->stream);
+    int32_t elsewhere = stream_elsewhere(peer, open->stream, slot);
+    if (elsewhere >= 0) {
+        elsewhere_send(session, alias, (uint32_t)elsewhere);
+        return true;
+    }
     uint16_t status = open_check(peer, open, slot);
     if (status == HG_WIRE_REFUSED_UNKNOWN) {
         char name[HG_NAME_BYTES];

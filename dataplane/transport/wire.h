@@ -138,6 +138,7 @@ enum hg_wire_status {
     HG_WIRE_CLOSED_WITHDRAWN = 7,    /* the origin's configuration no longer gives the stream to this peer */
     HG_WIRE_CLOSED_DIVERGED = 8,     /* the peer has other bytes than the origin */
     HG_WIRE_CLOSED_GAP = 9,          /* the origin no longer has what the peer needs next */
+    HG_WIRE_ELSEWHERE = 10,          /* another worker of the receiver owns the stream: open it there */
 };
 
 struct hg_wire_stream_answer {

@@ -16,7 +16,7 @@ local types = { [0] = "PADDING", [1] = "PING", [2] = "DATA", [3] = "ACK", [16] =
     [18] = "STREAM_DURABLE", [19] = "STREAM_CLOSE", [20] = "STREAM_REFUSE" }
 local statuses = { [0] = "OK", [1] = "REFUSED_UNKNOWN", [2] = "REFUSED_SYSTEM", [3] = "REFUSED_EPOCH",
     [4] = "REFUSED_INCARNATION", [5] = "REFUSED_LIMIT", [6] = "REFUSED_BATCH", [7] = "CLOSED_WITHDRAWN",
-    [8] = "CLOSED_DIVERGED", [9] = "CLOSED_GAP" }
+    [8] = "CLOSED_DIVERGED", [9] = "CLOSED_GAP", [10] = "ELSEWHERE" }
 local handshake_types = { [1] = "HELLO", [2] = "REPLY", [3] = "CONFIRM" }
 
 -- A table is a run of {name, bytes, kind, values}, in the order of the wire; the fields are made from it.

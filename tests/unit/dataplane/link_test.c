@@ -189,7 +189,8 @@ static void teardown(void)
 
 static void keys(struct site *site, uint32_t spi_tx, uint32_t spi_rx)
 {
-    struct hg_handshake_keys fresh = {.generation = 1, .spi_tx = spi_tx, .spi_rx = spi_rx};
+    struct hg_handshake_keys fresh = {
+        .generation = 1, .workers_remote = 1, .spi_tx = spi_tx, .spi_rx = spi_rx};
     memset(fresh.key_tx, spi_tx == 1000 ? 1 : 2, sizeof(fresh.key_tx));
     memset(fresh.key_rx, spi_rx == 1000 ? 1 : 2, sizeof(fresh.key_rx));
     hg_peers_keys(site->peers, 0, &fresh, site->node.now_ns);

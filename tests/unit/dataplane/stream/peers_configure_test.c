@@ -77,7 +77,7 @@ static void test_peer_removed(void)
         CU_ASSERT_PTR_NULL(peer->sessions[i].memory);
     }
     CU_ASSERT_PTR_NULL(hg_peers_session_of_spi(a->peers, 2001));
-    struct hg_handshake_keys late = {.generation = 9, .spi_tx = 2002, .spi_rx = 2003};
+    struct hg_handshake_keys late = {.generation = 9, .workers_remote = 1, .spi_tx = 2002, .spi_rx = 2003};
     hg_peers_keys(a->peers, 0, &late, a->node.now_ns); /* were on their way */
     CU_ASSERT_PTR_NULL(hg_peers_session_of_spi(a->peers, 2003));
     append(a, slot, 2, 100);
@@ -162,7 +162,8 @@ static void test_peers_that_can_not_be(void)
     config.receive_bytes_max = UINT64_C(1) << 50;
     CU_ASSERT_EQUAL(hg_peers_configure(a->peers, &config, 1500, 0), -EINVAL);
     /* It keeps its number, which the key exchange counts too, but has no sessions. */
-    struct hg_handshake_keys keys_none = {.generation = 1, .spi_tx = 9000, .spi_rx = 9001};
+    struct hg_handshake_keys keys_none = {
+        .generation = 1, .workers_remote = 1, .spi_tx = 9000, .spi_rx = 9001};
     hg_peers_keys(a->peers, 1, &keys_none, 0);
     CU_ASSERT_PTR_NULL(hg_peers_session_of_spi(a->peers, 9001));
     config.node = 51;

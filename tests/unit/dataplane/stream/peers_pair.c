@@ -75,8 +75,11 @@ const struct hg_peer_stream *sending(const struct site *site, uint32_t slot)
 /* Both sides agreed on new keys. */
 void keys_one(struct site *site, uint32_t spi_tx, uint32_t spi_rx)
 {
-    struct hg_handshake_keys keys = {
-        .boot_remote = 1, .generation = key_generation, .spi_tx = spi_tx, .spi_rx = spi_rx};
+    struct hg_handshake_keys keys = {.boot_remote = 1,
+                                     .generation = key_generation,
+                                     .workers_remote = 1,
+                                     .spi_tx = spi_tx,
+                                     .spi_rx = spi_rx};
     hg_peers_keys(site->peers, 0, &keys, site->node.now_ns);
     site->packet_number[peer_of(site)->next] = 0;
 }
