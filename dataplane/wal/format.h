@@ -163,11 +163,13 @@ struct hg_log_superblock {
     uint64_t tail_sequence; /* sequence of its first write */
     uint64_t hlc_ceiling;   /* no stamp was ever given above it */
     uint64_t epoch_promised[HG_GROUPS_MAX]; /* reserved for seals; 0 */
-    uint8_t reserved[4096 - 104 - 8 * HG_GROUPS_MAX - 4];
+    uint64_t durable_sequence; /* newest write known flushed when this was built; 0 = none, or not known */
+    uint8_t reserved[4096 - 112 - 8 * HG_GROUPS_MAX - 4];
     uint32_t crc32c; /* of the 4092 bytes before it */
 };
 static_assert(sizeof(struct hg_log_superblock) == HG_DISK_BLOCK_BYTES, "superblock");
 static_assert(offsetof(struct hg_log_superblock, epoch_promised) == 104, "superblock");
+static_assert(offsetof(struct hg_log_superblock, durable_sequence) == 616, "superblock");
 
 /* First block of every log write, copied to ring block (sequence mod 256) one commit later. */
 struct hg_log_write_header {

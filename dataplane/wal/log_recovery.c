@@ -192,7 +192,7 @@ static bool superblocks_take(struct hg_log *log)
     r->sequence = log->superblock.tail_sequence;
     r->segment = r->head_segment = log->superblock.tail_segment;
     /* The tail only ever moves to a durable write. */
-    r->durable = r->sequence > 1 ? r->sequence : 0;
+    r->durable = hg_max_u64(r->sequence > 1 ? r->sequence : 0, log->superblock.durable_sequence);
     r->window = log->slots[0].buffer;
     r->window_bytes_max =
         hg_min_u64(WINDOW_BYTES, log->arena_bytes - (uint64_t)HG_LOG_FIXED_BLOCKS * HG_LOG_BLOCK_BYTES);
@@ -616,6 +616,7 @@ static bool repair_start(struct hg_log *log)
 {
     struct hg_log_recovery *r = log->recovery;
     log->superblock.restarts = r->restarts_max + 1;
+    log->superblock.durable_sequence = r->sequence - 1; /* the flush of SETTLE is done */
     hg_log_hlc_ceiling_set(log, r->hlc_ceiling);
     hg_log_superblock_start(log);
     r->phase = REPAIRING;

@@ -54,6 +54,7 @@ void hg_log_superblock_start(struct hg_log *log)
     hg_assert(!log->superblock_is_busy);
     log->superblock.generation++;
     log->superblock.hlc_ceiling = log->hlc_ceiling;
+    log->superblock.durable_sequence = hg_max_u64(log->superblock.durable_sequence, log->flushed_sequence);
     for (uint32_t copy = first; copy < first + 2; copy++) {
         log->superblock_buffers[copy] = log->superblock;
         hg_log_superblock_seal(&log->superblock_buffers[copy], (uint16_t)copy);

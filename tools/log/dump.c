@@ -72,27 +72,27 @@ static bool superblocks_show(struct dump *dump)
         printf("\", \"log_id\": %u, \"cluster\": %llu, \"generation\": %llu, \"restarts\": %u, \"segments\": "
                "%u, "
                "\"segment_bytes\": %llu, \"write_payload_bytes_max\": %u, \"tail_segment\": %llu, "
-               "\"tail_sequence\": %llu, \"hlc_ceiling\": %llu}\n",
+               "\"tail_sequence\": %llu, \"durable_sequence\": %llu, \"hlc_ceiling\": %llu}\n",
                s->log_id, (unsigned long long)s->cluster, (unsigned long long)s->generation, s->restarts,
                s->segment_count, (unsigned long long)s->segment_bytes, s->write_payload_bytes_max,
                (unsigned long long)s->tail_segment, (unsigned long long)s->tail_sequence,
-               (unsigned long long)s->hlc_ceiling);
+               (unsigned long long)s->durable_sequence, (unsigned long long)s->hlc_ceiling);
         return true;
     }
     printf(" id %u cluster %llu generation %llu restarts %u: %u segments of %llu bytes, payload up to %u; "
            "tail segment "
-           "%llu sequence %llu; hlc ceiling %llu\n",
+           "%llu sequence %llu; durable to %llu at least; hlc ceiling %llu\n",
            s->log_id, (unsigned long long)s->cluster, (unsigned long long)s->generation, s->restarts,
            s->segment_count, (unsigned long long)s->segment_bytes, s->write_payload_bytes_max,
            (unsigned long long)s->tail_segment, (unsigned long long)s->tail_sequence,
-           (unsigned long long)s->hlc_ceiling);
+           (unsigned long long)s->durable_sequence, (unsigned long long)s->hlc_ceiling);
     return true;
 }
 
 static bool ring_show(struct dump *dump)
 {
     struct hg_log_write_header *header = (struct hg_log_write_header *)dump->buffer;
-    uint64_t newest = 0, durable = 0;
+    uint64_t newest = 0, durable = dump->superblock.durable_sequence;
     uint32_t valid = 0;
     for (uint32_t slot = 0; slot < HG_LOG_RING_BLOCKS; slot++) {
         if (!read_all(dump, header, sizeof(*header),

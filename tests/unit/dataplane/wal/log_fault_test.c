@@ -92,6 +92,23 @@ static void test_rot_without_ring(void)
     }
 }
 
+/* The ring and the segments are gone, the superblock is not: that is no empty log. */
+static void test_wiped(void)
+{
+    for (uint32_t writes = 0; writes <= 2; writes++) {
+        prepare(writes + 1, writes, true);
+        CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY); /* whose superblock knows of them */
+        harness_crash(&h, true);
+        memset(hg_disk_sim_bytes(h.disk) + HG_LOG_RING_OFFSET, 0, h.disk->size_bytes - HG_LOG_RING_OFFSET);
+        if (writes > 0) {
+            expect_corrupt(1);
+            continue;
+        }
+        CU_ASSERT_EQUAL(harness_recover(&h), HG_LOG_READY);
+        harness_destroy(&h);
+    }
+}
+
 /* A rotten header block is restored from the ring, and stays restored. */
 static void test_rot_in_header(void)
 {
@@ -382,6 +399,7 @@ int main(void)
     CU_pSuite suite = CU_add_suite("log_fault", NULL, NULL);
     CU_add_test(suite, "rot in a payload", test_rot_in_payload);
     CU_add_test(suite, "rot without the ring", test_rot_without_ring);
+    CU_add_test(suite, "a wiped log is not an empty one", test_wiped);
     CU_add_test(suite, "rot in a header", test_rot_in_header);
     CU_add_test(suite, "header and copy rot", test_header_and_copy_rot);
     CU_add_test(suite, "lost write", test_lost_write);
