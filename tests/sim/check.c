@@ -393,17 +393,21 @@ static void nonces_grow(struct sim_world *world)
 
 /* Tells the keys apart under which the node seals: an SPI is chosen anew at each start of its receiver, by
  * chance the same. A packet that the port refused may outlive its session: such ones are compared among
- * themselves. */
+ * themselves. 0: two sessions have this SPI, of two lives of the receiver, and nothing tells whose packet it
+ * is. */
 static uint64_t key_of(struct sim_node *node, uint32_t spi)
 {
     uint64_t of[] = {spi, node->boot, 0};
+    uint32_t found = 0;
     for (uint32_t i = 0; i < hg_peers_count(node->worker->peers); i++) {
         const struct hg_peer *peer = hg_peers_at(node->worker->peers, i);
         for (uint32_t j = 0; j < HG_PEER_SESSIONS; j++)
-            if (peer->sessions[j].live && hg_esp_sa_spi(peer->sessions[j].sa_tx) == spi)
+            if (peer->sessions[j].live && hg_esp_sa_spi(peer->sessions[j].sa_tx) == spi) {
                 of[2] = peer->sessions[j].boot_remote;
+                found++;
+            }
     }
-    return XXH3_64bits(of, sizeof(of));
+    return found > 1 ? 0 : XXH3_64bits(of, sizeof(of));
 }
 
 void hg_sim_check_nonce(struct sim_node *node, const uint8_t *frame, uint32_t bytes)
@@ -416,6 +420,8 @@ void hg_sim_check_nonce(struct sim_node *node, const uint8_t *frame, uint32_t by
     memcpy(&spi, frame + OUTER_BYTES, sizeof(spi));
     memcpy(&number, frame + OUTER_BYTES + 8, sizeof(number));
     uint64_t key = key_of(node, __builtin_bswap32(spi));
+    if (key == 0)
+        return;
     uint64_t content = XXH3_64bits(frame + OUTER_BYTES, bytes - OUTER_BYTES);
     if (world->nonces_count * 2 >= world->nonces_mask)
         nonces_grow(world);
