@@ -26,7 +26,7 @@ static void probe_next(struct hg_pmtu *pmtu, uint32_t bytes)
 static void settle(struct hg_pmtu *pmtu, uint64_t now_ns)
 {
     pmtu->state = HG_PMTU_SETTLED;
-    pmtu->full_losses = 0;
+    pmtu->large_losses = 0;
     pmtu->raise_ns = pmtu->bytes < pmtu->bytes_max ? now_ns + pmtu->raise_wait_ns : HG_TIME_NEVER;
     probe_next(pmtu, 0);
 }
@@ -77,25 +77,28 @@ uint64_t hg_pmtu_deadline_ns(const struct hg_pmtu *pmtu)
     return pmtu->probe_number == 0 ? 0 : HG_TIME_NEVER;
 }
 
-static bool is_full(const struct hg_pmtu *pmtu, uint32_t bytes)
+/* Whether a packet of this size that arrives clears the path of what was lost: a full one always, a smaller
+ * one when none of the lost ones was smaller. */
+static bool clears(const struct hg_pmtu *pmtu, uint32_t bytes)
 {
-    return bytes > pmtu->bytes_base && bytes + HG_PMTU_FULL_LESS_BYTES > pmtu->bytes;
+    bool full = bytes + HG_PMTU_FULL_LESS_BYTES > pmtu->bytes;
+    return bytes > pmtu->bytes_base && (full || (pmtu->large_losses > 0 && bytes >= pmtu->large_bytes));
 }
 
 bool hg_pmtu_arrived(struct hg_pmtu *pmtu, uint64_t number, uint32_t bytes, uint64_t now_ns)
 {
     if (number == pmtu->probe_number && number != 0) {
         pmtu->bytes = pmtu->probe_bytes;
-        pmtu->full_arrived = hg_max_u64(pmtu->full_arrived, number);
+        pmtu->large_arrived = hg_max_u64(pmtu->large_arrived, number);
         if (pmtu->state == HG_PMTU_VERIFYING)
             settle(pmtu, now_ns);
         else
             search_on(pmtu, now_ns);
         return true;
     }
-    if (is_full(pmtu, bytes) && number > pmtu->full_arrived) {
-        pmtu->full_arrived = number;
-        pmtu->full_losses = 0;
+    if (number > pmtu->large_arrived && clears(pmtu, bytes)) {
+        pmtu->large_arrived = number;
+        pmtu->large_losses = 0;
     }
     return false;
 }
@@ -126,15 +129,16 @@ bool hg_pmtu_lost(struct hg_pmtu *pmtu, uint64_t number, uint32_t bytes, uint64_
         return true;
     }
     /* One that was sent later and arrived speaks for all of its size. */
-    if (pmtu->state != HG_PMTU_SETTLED || !is_full(pmtu, bytes) || number < pmtu->full_arrived)
+    if (pmtu->state != HG_PMTU_SETTLED || bytes <= pmtu->bytes_base || number < pmtu->large_arrived)
         return false;
-    if (++pmtu->full_losses >= HG_PMTU_FULL_LOST)
+    pmtu->large_bytes = pmtu->large_losses == 0 ? bytes : (uint32_t)hg_min_u64(pmtu->large_bytes, bytes);
+    if (++pmtu->large_losses >= HG_PMTU_LARGE_LOST)
         suspect(pmtu);
     return false;
 }
 
 void hg_pmtu_timeout(struct hg_pmtu *pmtu, uint32_t timeouts, uint32_t bytes)
 {
-    if (pmtu->state == HG_PMTU_SETTLED && timeouts >= HG_PMTU_TIMEOUTS && is_full(pmtu, bytes))
+    if (pmtu->state == HG_PMTU_SETTLED && timeouts >= HG_PMTU_TIMEOUTS && bytes > pmtu->bytes_base)
         suspect(pmtu);
 }

@@ -4,7 +4,7 @@
  * packets. All sizes are of IP packets.
  *
  * It starts at the link's configured MTU, which on a leased line is right, and not at the base size: a path
- * that carries less shows itself as a black hole, full packets lost while none of them arrives. Then data
+ * that carries less shows itself as a black hole, large packets lost while none as large arrives. Then data
  * goes out at the base size at once, a probe of the old size is sent, and when probes of it are lost too the
  * path's size is looked for by halving a table of the sizes that links have. A probe carries no data and its
  * loss means nothing to congestion control. Larger sizes are tried again, soon at first: heavy loss can look
@@ -19,7 +19,7 @@
 #define HG_PMTU_PROBES_MAX   3u                  /* MAX_PROBES, RFC 8899 5.1.2 */
 #define HG_PMTU_RAISE_NS_MIN (10 * HG_NS_PER_S)  /* doubles with every search in vain, up to: */
 #define HG_PMTU_RAISE_NS_MAX (600 * HG_NS_PER_S) /* PMTU_RAISE_TIMER, RFC 8899 5.1.1 */
-#define HG_PMTU_FULL_LOST    3u                  /* full packets lost in a row that make a path suspect */
+#define HG_PMTU_LARGE_LOST   3u                  /* larger than the base, lost in a row: a suspect path */
 #define HG_PMTU_TIMEOUTS     2u                  /* probe timeouts in a row that do */
 #define HG_PMTU_FULL_LESS_BYTES                                                                              \
     512u /* a packet that is full may be smaller by this: fragments have units                               \
@@ -40,8 +40,11 @@ struct hg_pmtu {
     uint32_t probe_bytes;  /* of the probe that is due or in flight; 0: none */
     uint64_t probe_number; /* of the probe in flight; 0: it isn't sent yet */
     uint32_t probe_losses; /* of this size, in a row */
-    uint32_t full_losses;  /* since a full packet arrived */
-    uint64_t full_arrived; /* largest packet number of a full packet that arrived */
+    /* Packets larger than the base size. They need not be full: short batches make packets of any size, and a
+     * path may swallow those alone that are in between. */
+    uint32_t large_losses;  /* since one that clears the path of them arrived */
+    uint32_t large_bytes;   /* the smallest of them */
+    uint64_t large_arrived; /* largest packet number that cleared the path */
     uint64_t raise_wait_ns;
     uint64_t raise_ns; /* when to look for a larger size; HG_TIME_NEVER: it is the largest */
 };

@@ -80,7 +80,7 @@ static void test_suspicion(void)
 {
     struct path path;
     path_make(&path, 1500, 1500);
-    for (uint64_t number = 1; number <= HG_PMTU_FULL_LOST; number++) {
+    for (uint64_t number = 1; number <= HG_PMTU_LARGE_LOST; number++) {
         CU_ASSERT_EQUAL(hg_pmtu_bytes(&path.pmtu), 1500);
         CU_ASSERT_FALSE(hg_pmtu_lost(&path.pmtu, number, 1500, path.now_ns));
     }
@@ -116,6 +116,30 @@ static void test_loss_is_no_black_hole(void)
         CU_ASSERT_FALSE(hg_pmtu_lost(&path.pmtu, number, 1200, path.now_ns));
     CU_ASSERT_EQUAL(path.pmtu.state, HG_PMTU_SETTLED);
     CU_ASSERT_EQUAL(hg_pmtu_bytes(&path.pmtu), 1500);
+}
+
+/* Short batches: no packet is full, those in between vanish, and small ones arrive all the time. */
+static void test_black_hole_in_between(void)
+{
+    struct path path;
+    path_make(&path, 6564, 2531);
+    CU_ASSERT_FALSE(path_send(&path, 1, 3100));
+    CU_ASSERT_FALSE(path_send(&path, 2, 2400));
+    CU_ASSERT_FALSE(path_send(&path, 3, 4700));
+    CU_ASSERT_FALSE(path_send(&path, 4, 1100));
+    CU_ASSERT_EQUAL(path.pmtu.state, HG_PMTU_SETTLED);
+    CU_ASSERT_FALSE(path_send(&path, 5, 2600));
+    CU_ASSERT_EQUAL(path.pmtu.state, HG_PMTU_VERIFYING);
+    path_settle(&path);
+    CU_ASSERT_EQUAL(hg_pmtu_bytes(&path.pmtu), 1500);
+    /* Lost by chance: one as large that arrives clears it. */
+    path_make(&path, 6564, 6564);
+    for (uint64_t number = 1; number < 1000; number += 3) {
+        CU_ASSERT_FALSE(hg_pmtu_lost(&path.pmtu, number, 3100, path.now_ns));
+        CU_ASSERT_FALSE(hg_pmtu_lost(&path.pmtu, number + 1, 2000, path.now_ns));
+        CU_ASSERT_FALSE(hg_pmtu_arrived(&path.pmtu, number + 2, 2000, path.now_ns));
+    }
+    CU_ASSERT_EQUAL(path.pmtu.state, HG_PMTU_SETTLED);
 }
 
 /* Only full packets are sent, so nothing is acknowledged and nothing is declared lost. */
@@ -183,6 +207,7 @@ int main(void)
     CU_add_test(suite, "a narrower path", test_narrow_path);
     CU_add_test(suite, "a suspicion that was wrong", test_suspicion);
     CU_add_test(suite, "loss is no black hole", test_loss_is_no_black_hole);
+    CU_add_test(suite, "black hole in between", test_black_hole_in_between);
     CU_add_test(suite, "silence", test_silence);
     CU_add_test(suite, "a path that widens", test_raise);
     CU_add_test(suite, "a path that is known", test_known);
