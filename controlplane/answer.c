@@ -180,20 +180,33 @@ static json_t *change_begin(struct hg_server *server, struct hg_api_connection *
     return NULL;
 }
 
+/* "800000000 bit/s, fixed"; 0 bit/s: "no limit, bbr" */
+static void peer_rate_text(const struct hg_config_peer *peer, char *text, size_t bytes)
+{
+    if (peer->rate_bytes_per_s == 0)
+        snprintf(text, bytes, "no limit, %s", hg_config_congestion_text(peer->congestion));
+    else
+        snprintf(text, bytes, "%llu bit/s, %s", (unsigned long long)peer->rate_bytes_per_s * 8,
+                 hg_config_congestion_text(peer->congestion));
+}
+
 static json_t *set_peer(struct hg_server *server, struct hg_api_connection *connection,
                         const struct hg_command *command)
 {
-    const struct hg_value *name = hg_command_value(command, "NAME"),
-                          *rate = hg_command_value(command, "rate");
+    const struct hg_value *name = hg_command_value(command, "NAME");
     int index = hg_config_peer_find(&server->config->wanted, name->text);
-    char what[HG_GRAMMAR_ERROR_BYTES], error[HG_GRAMMAR_ERROR_BYTES];
+    char what[HG_GRAMMAR_ERROR_BYTES], before[64], after[64];
+    struct hg_config_peer peer;
     json_t *refusal;
 
     if (index < 0)
         return hg_answer_error(HG_API_REFUSED, "there is no peer \"%s\"; see 'show peers'", name->text);
-    snprintf(what, sizeof(what), "rate of peer %s: %llu -> %llu bit/s", name->text,
-             (unsigned long long)server->config->wanted.peers[index].rate_bytes_per_s * 8,
-             (unsigned long long)rate->number);
+    peer = server->config->wanted.peers[index];
+    peer_rate_text(&peer, before, sizeof(before));
+    if (!hg_command_peer_change(&peer, command))
+        return hg_answer_error(HG_API_USAGE, "expected rate or congestion after \"%s\"", name->text);
+    peer_rate_text(&peer, after, sizeof(after));
+    snprintf(what, sizeof(what), "rate of peer %s: %s -> %s", name->text, before, after);
     if (hg_command_value(command, "dry-run") != NULL) {
         char text[HG_GRAMMAR_ERROR_BYTES + 32];
 
@@ -204,8 +217,7 @@ static json_t *set_peer(struct hg_server *server, struct hg_api_connection *conn
     if (refusal != NULL)
         return refusal;
     server->change.before = *server->config;
-    if (hg_command_config_peer_rate(server->config, name->text, rate->number, error, sizeof(error)) < 0)
-        return hg_answer_error(HG_API_REFUSED, "%s", error);
+    server->config->wanted.peers[index] = peer;
     return change_begin(server, connection, hg_link_apply(server), true, what);
 }
 

@@ -218,7 +218,8 @@ static void build_peer(struct hg_command_file *file, const struct hg_command *co
                           *port = need(command, "port");
     const struct hg_value *mac = need(command, "mac"), *address = need(command, "address");
     const struct hg_value *rate = hg_command_value(command, "rate"),
-                          *credit = hg_command_value(command, "credit");
+                          *credit = hg_command_value(command, "credit"),
+                          *congestion = hg_command_value(command, "congestion");
     struct hg_config_peer peer = {.node = node->number, .address = address->address};
     int port_index = hg_config_port_find(config, port->text);
 
@@ -247,7 +248,12 @@ static void build_peer(struct hg_command_file *file, const struct hg_command *co
     copy_text(peer.psk_path, sizeof(peer.psk_path), need(command, "key"));
     memcpy(peer.mac, mac->mac, sizeof(peer.mac));
     peer.region = (uint16_t)need(command, "region")->number;
-    peer.rate_bytes_per_s = rate == NULL ? HG_RATE_DEFAULT_BYTES_PER_S : rate->number / 8;
+    peer.rate_bytes_per_s = rate == NULL ? 0 : rate->number / 8;
+    peer.congestion = rate == NULL ? HG_CONFIG_CONGESTION_BBR : HG_CONFIG_CONGESTION_FIXED;
+    if (congestion != NULL)
+        peer.congestion = (uint32_t)congestion->number;
+    if (peer.congestion == HG_CONFIG_CONGESTION_FIXED && rate == NULL)
+        peer.rate_bytes_per_s = HG_RATE_DEFAULT_BYTES_PER_S;
     peer.receive_bytes_max = credit == NULL ? 0 : credit->number;
     file->key_places[config->peer_count] = place_of(file, need(command, "key"));
     config->peers[config->peer_count++] = peer;
@@ -375,8 +381,30 @@ static void build_set_peer(struct hg_command_file *file, const struct hg_command
     if (peer < 0)
         unknown(file, name, "peer", SUBJECT_PEER, config->peers[0].name, sizeof(config->peers[0]),
                 config->peer_count);
-    else
-        config->peers[peer].rate_bytes_per_s = need(command, "rate")->number / 8;
+    else if (!hg_command_peer_change(&config->peers[peer], command))
+        hg_command_file_error(file, place_of(file, name), "expected rate or congestion after \"%s\"",
+                              name->text);
+}
+
+bool hg_command_peer_change(struct hg_config_peer *peer, const struct hg_command *command)
+{
+    const struct hg_value *rate = hg_command_value(command, "rate"),
+                          *congestion = hg_command_value(command, "congestion");
+
+    if (rate != NULL)
+        peer->rate_bytes_per_s = rate->number / 8;
+    if (congestion != NULL)
+        peer->congestion = (uint32_t)congestion->number;
+    if (peer->congestion == HG_CONFIG_CONGESTION_FIXED && peer->rate_bytes_per_s == 0)
+        peer->rate_bytes_per_s = HG_RATE_DEFAULT_BYTES_PER_S;
+    return rate != NULL || congestion != NULL;
+}
+
+const char *hg_config_congestion_text(uint32_t congestion)
+{
+    static const char *const names[] = {"fixed", "cubic", "bbr"};
+
+    return congestion < HG_COUNT(names) ? names[congestion] : "unknown";
 }
 
 void hg_command_build(struct hg_command_file *file, const struct hg_command *command)

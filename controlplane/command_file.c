@@ -221,19 +221,6 @@ json_t *hg_command_file_json(const struct hg_command_file *file)
                      "commands", (int)file->command_count, "errors", errors);
 }
 
-int hg_command_config_peer_rate(struct hg_command_config *config, const char *peer, uint64_t rate_bits_per_s,
-                                char *error, size_t error_bytes)
-{
-    int index = hg_config_peer_find(&config->wanted, peer);
-
-    if (index < 0) {
-        snprintf(error, error_bytes, "there is no peer \"%s\"; see 'show peers'", peer);
-        return -1;
-    }
-    config->wanted.peers[index].rate_bytes_per_s = rate_bits_per_s / 8;
-    return 0;
-}
-
 bool hg_command_config_peer_remove(struct hg_command_config *config, const char *name)
 {
     struct hg_control_config *wanted = &config->wanted;

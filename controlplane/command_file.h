@@ -13,7 +13,7 @@
 
 #define HG_COMMAND_FILE_BYTES_MAX   (1u << 20)
 #define HG_COMMAND_FILE_ERRORS_MAX  64
-#define HG_RATE_DEFAULT_BYTES_PER_S UINT64_C(125000000) /* 1 Gbit/s */
+#define HG_RATE_DEFAULT_BYTES_PER_S UINT64_C(125000000) /* 1 Gbit/s: `fixed` without a rate */
 #define HG_LOG_MEMORY_BYTES_MIN     (UINT64_C(8) << 20)
 #define HG_PEER_CREDIT_BYTES_MIN    (UINT64_C(1) << 20)
 
@@ -72,9 +72,11 @@ json_t *hg_command_file_json(const struct hg_command_file *file);
 /* Writes a command file that gives the same configuration. */
 void hg_command_config_print(const struct hg_command_config *config, FILE *out);
 
-/* Live change. 0, or -1 with a sentence in error: no such peer. Rate in bit/s as in the grammar. */
-int hg_command_config_peer_rate(struct hg_command_config *config, const char *peer, uint64_t rate_bits_per_s,
-                                char *error, size_t error_bytes);
+/* What a `set peer` says of a peer: rate, congestion or both. False when it says neither. `fixed` without any
+ * rate gets the default one. */
+bool hg_command_peer_change(struct hg_config_peer *peer, const struct hg_command *command);
+/* "fixed", "cubic", "bbr"; static. */
+const char *hg_config_congestion_text(uint32_t congestion);
 /* Forgets a peer, and that streams go to it; true when it was there. */
 bool hg_command_config_peer_remove(struct hg_command_config *config, const char *name);
 /* Forgets a consumer; true when it was there. */

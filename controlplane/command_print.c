@@ -62,7 +62,9 @@ static void peer_print(FILE *out, const struct hg_config_peer *peer)
     mac_print(out, peer->mac);
     fprintf(out, " port %s", peer->port);
     word_print(out, "key", peer->psk_path);
-    number_print(out, "rate", peer->rate_bytes_per_s * 8, 1000);
+    if (peer->rate_bytes_per_s != 0)
+        number_print(out, "rate", peer->rate_bytes_per_s * 8, 1000);
+    fprintf(out, " congestion %s", hg_config_congestion_text(peer->congestion));
     if (peer->receive_bytes_max != 0)
         number_print(out, "credit", peer->receive_bytes_max, 1024);
     fprintf(out, "\n");

@@ -45,6 +45,9 @@
 
 #define PORT_REST MAY("mac", "MAC", MAC), MAY("address", "A.B.C.D/LEN", PREFIX), MAY("mtu", "BYTES", MTU)
 
+/* In the order of enum hg_config_congestion. */
+#define CONGESTION "fixed|cubic|bbr"
+
 static const struct hg_grammar_command commands[] = {
     {HG_CMD_NODE_SET,
      HG_CONTEXT_FILE,
@@ -79,10 +82,11 @@ static const struct hg_grammar_command commands[] = {
      {WORD("peer"), WORD("add"), VALUE("NAME", NAME)},
      {NEED("node", "N", ID), NEED("region", "N", REGION), NEED("address", "A.B.C.D", ADDRESS),
       NEED("mac", "MAC", MAC), NEED("port", "PORT", NAME), NEED("key", "FILE", PATH),
-      MAY("rate", "RATE", RATE), MAY("credit", "SIZE", SIZE)},
-     "another node, reached through PORT; FILE (mode 0600) holds the shared key; RATE in bit/s (1g unless "
-     "given); "
-     "SIZE it may have under way to us"},
+      MAY("rate", "RATE", RATE), MAY_ONE_OF("congestion", CONGESTION), MAY("credit", "SIZE", SIZE)},
+     "another node, reached through PORT; FILE (mode 0600) holds the shared key; with RATE in bit/s it is "
+     "sent to at that rate (`fixed`), without one at what the path carries (`bbr`); for bbr and cubic RATE "
+     "is "
+     "the most; SIZE it may have under way to us"},
     {HG_CMD_LOG_ADD,
      HG_CONTEXT_FILE,
      {WORD("log"), WORD("add"), VALUE("ID", NUMBER)},
@@ -107,8 +111,8 @@ static const struct hg_grammar_command commands[] = {
     {HG_CMD_SET_PEER,
      HG_CONTEXT_FILE | HG_CONTEXT_LIVE,
      {WORD("set"), WORD("peer"), VALUE("NAME", NAME)},
-     {NEED("rate", "RATE", RATE), FLAG("dry-run")},
-     "the rate towards a peer, at once"},
+     {MAY("rate", "RATE", RATE), MAY_ONE_OF("congestion", CONGESTION), FLAG("dry-run")},
+     "the rate towards a peer, how it is found, or both, at once"},
     {HG_CMD_SHOW,
      HG_CONTEXT_LIVE,
      {WORD("show"),

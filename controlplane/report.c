@@ -110,7 +110,9 @@ static json_t *peer_report(const struct hg_control_config *config, const struct 
         number_set(object, "node", config->peers[wanted].node);
         number_set(object, "region", config->peers[wanted].region);
         address_set(object, "address", config->peers[wanted].address);
-        number_set(object, "rate_wanted_bytes_per_s", config->peers[wanted].rate_bytes_per_s);
+        if (config->peers[wanted].rate_bytes_per_s != 0)
+            number_set(object, "rate_wanted_bytes_per_s", config->peers[wanted].rate_bytes_per_s);
+        text_set(object, "congestion_wanted", hg_config_congestion_text(config->peers[wanted].congestion));
     }
     snprintf(boot, sizeof(boot), "%016llx", (unsigned long long)peer->boot);
     text_set(object, "boot", boot);
@@ -118,7 +120,14 @@ static json_t *peer_report(const struct hg_control_config *config, const struct 
     number_set(object, "srtt_ns", peer->srtt_ns);
     number_set(object, "rttvar_ns", peer->rttvar_ns);
     number_set(object, "rtt_min_ns", peer->rtt_min_ns);
-    number_set(object, "rate_bytes_per_s", peer->rate_bytes_per_s);
+    if (peer->rate_bytes_per_s != 0)
+        number_set(object, "rate_bytes_per_s", peer->rate_bytes_per_s);
+    text_set(object, "congestion", peer->congestion);
+    text_set(object, "congestion_state", peer->congestion_state);
+    if (peer->cwnd_bytes != UINT64_MAX)
+        number_set(object, "cwnd_bytes", peer->cwnd_bytes);
+    number_set(object, "pacing_bytes_per_s", peer->pacing_bytes_per_s);
+    number_set(object, "delivery_bytes_per_s", peer->delivery_bytes_per_s);
     number_set(object, "path_mtu_bytes", peer->path_mtu_bytes);
     number_set(object, "bytes_in_flight", peer->bytes_in_flight);
     number_set(object, "credit_bytes_left", peer->credit_bytes_left);

@@ -86,6 +86,13 @@ static void status_peer(struct hg_worker *worker, uint32_t index, struct hg_cont
     out->srtt_ns = totals.srtt_ns;
     out->rttvar_ns = totals.rttvar_ns;
     out->rtt_min_ns = totals.rtt_min_ns;
+    if (totals.congestion != NULL) {
+        snprintf(out->congestion, sizeof(out->congestion), "%s", totals.congestion);
+        snprintf(out->congestion_state, sizeof(out->congestion_state), "%s", totals.congestion_state);
+    }
+    out->cwnd_bytes = totals.cwnd_bytes;
+    out->pacing_bytes_per_s = totals.pacing_bytes_per_s;
+    out->delivery_bytes_per_s = totals.delivery_bytes_per_s;
     out->path_mtu_bytes = totals.path_mtu_bytes;
     out->bytes_in_flight = totals.bytes_in_flight;
     out->credit_bytes_left = totals.credit_bytes_left;

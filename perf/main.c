@@ -2,6 +2,7 @@
  *
  * helio-perf: what the dataplane costs and carries.
  */
+#include "drivers/ipc/control_state.h"
 #include "perf/perf.h"
 
 #include <errno.h>
@@ -25,6 +26,7 @@ static const char usage[] =
     "  --log-size MB    of each log (default 1024)\n"
     "  --cpus A,B       sender and receiver, or emulator and stations (default: the first two)\n"
     "  --mtu N          of the link (default 1500)\n"
+    "  --congestion fixed|cubic|bbr     pipeline: the controller (default bbr); fixed is unpaced here\n"
     "  --run DIR        feed: the dataplane's directory\n"
     "  --stream NAME    feed: the stream\n"
     "  --bytes GB       feed: how much (default 10)\n"
@@ -101,6 +103,20 @@ static bool cpus_parse(const char *text, int cpus[2])
     return true;
 }
 
+static bool congestion_parse(const char *text, uint32_t *congestion)
+{
+    static const char *const names[] = {[HG_CONFIG_CONGESTION_FIXED] = "fixed",
+                                        [HG_CONFIG_CONGESTION_CUBIC] = "cubic",
+                                        [HG_CONFIG_CONGESTION_BBR] = "bbr"};
+    for (uint32_t i = 0; i < HG_COUNT(names); i++) {
+        if (strcmp(text, names[i]) == 0) {
+            *congestion = i;
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool option_take(int c, struct hg_perf_options *options)
 {
     double value;
@@ -128,6 +144,8 @@ static bool option_take(int c, struct hg_perf_options *options)
             return false;
         options->mtu_bytes = (uint32_t)value;
         return true;
+    case 'C':
+        return congestion_parse(optarg, &options->congestion);
     case 'b':
         if (!number(optarg, 0.1, 10000, &value))
             return false;
@@ -149,22 +167,20 @@ static bool option_take(int c, struct hg_perf_options *options)
 
 int main(int argc, char **argv)
 {
-    static const struct option words[] = {{"data", required_argument, NULL, 'd'},
-                                          {"wal", required_argument, NULL, 'w'},
-                                          {"seconds", required_argument, NULL, 's'},
-                                          {"directory", required_argument, NULL, 'D'},
-                                          {"log-size", required_argument, NULL, 'l'},
-                                          {"cpus", required_argument, NULL, 'c'},
-                                          {"mtu", required_argument, NULL, 'm'},
-                                          {"bytes", required_argument, NULL, 'b'},
-                                          {"run", required_argument, NULL, 'r'},
-                                          {"stream", required_argument, NULL, 't'},
-                                          {"json", no_argument, NULL, 'j'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option words[] = {
+        {"data", required_argument, NULL, 'd'},     {"wal", required_argument, NULL, 'w'},
+        {"seconds", required_argument, NULL, 's'},  {"directory", required_argument, NULL, 'D'},
+        {"log-size", required_argument, NULL, 'l'}, {"cpus", required_argument, NULL, 'c'},
+        {"mtu", required_argument, NULL, 'm'},      {"congestion", required_argument, NULL, 'C'},
+        {"bytes", required_argument, NULL, 'b'},    {"run", required_argument, NULL, 'r'},
+        {"stream", required_argument, NULL, 't'},   {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0}};
     static struct hg_perf_report report;
-    struct hg_perf_options options = {
-        .data = "all", .directory = "/var/tmp", .seconds = 5, .mtu_bytes = 1500};
+    struct hg_perf_options options = {.data = "all",
+                                      .directory = "/var/tmp",
+                                      .seconds = 5,
+                                      .mtu_bytes = 1500,
+                                      .congestion = HG_CONFIG_CONGESTION_BBR};
     int c;
     options.feed_bytes = UINT64_C(10000000000);
     cpus_default(options.cpus);

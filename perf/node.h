@@ -15,7 +15,8 @@ struct hg_perf_node_options {
     const char *devargs; /* of its port */
     int cpu;
     uint32_t mtu_bytes;
-    uint64_t rate_bytes_per_s; /* towards the other one; 0 = unpaced */
+    uint64_t rate_bytes_per_s; /* towards the other one; 0 = no limit */
+    uint32_t congestion;       /* enum hg_config_congestion */
 };
 
 struct hg_perf_node {

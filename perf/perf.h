@@ -15,7 +15,8 @@ struct hg_perf_options {
     double seconds;
     uint32_t mtu_bytes;
     uint64_t log_bytes;
-    uint64_t rate_bytes_per_s;
+    uint64_t rate_bytes_per_s; /* towards the receiver; 0 = no limit */
+    uint32_t congestion;       /* enum hg_config_congestion */
     int cpus[2];
     bool json;
     /* feed */

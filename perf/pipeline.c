@@ -100,7 +100,8 @@ static int child_open(struct pipeline *pipeline, int index, struct hg_perf_node 
                                                 .devargs = pipeline->devargs[index],
                                                 .cpu = options->cpus[index],
                                                 .mtu_bytes = options->mtu_bytes,
-                                                .rate_bytes_per_s = options->rate_bytes_per_s};
+                                                .rate_bytes_per_s = options->rate_bytes_per_s,
+                                                .congestion = options->congestion};
     int rc = hg_perf_node_open(node, &node_options, error, error_bytes);
     if (rc == 0)
         hg_perf_node_link(node, &node_options, pipeline->data->kind);

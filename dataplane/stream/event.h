@@ -21,6 +21,10 @@
     X(path_narrow, WARNING,                                                                                  \
       "the path to peer $s carries packets of $a bytes, not of the $b that its port allows")                 \
     X(path_wide, INFO, "the path to peer $s carries packets of $a bytes again")                              \
+    X(path_overrun, WARNING,                                                                                 \
+      "the path to peer $s does not carry its fixed rate: it loses more than a tenth, or queues; sending "   \
+      "at $a of $b bytes/s: give it a lower rate, or congestion bbr")                                        \
+    X(path_overrun_over, INFO, "peer $s is sent to at its fixed rate again, $a bytes/s")                     \
     X(peer_keys, INFO, "peer $s agreed on new keys, generation $a")                                          \
     X(peer_removed, WARNING, "peer $s is not configured any more: its session is ended, its keys are wiped") \
     X(peer_key_changed, INFO,                                                                                \

@@ -4,10 +4,16 @@
  * and peers_taker.c (streams we take).
  */
 #include "dataplane/stream/peers_internal.h"
+#include "dataplane/transport/cc.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+static_assert((int)HG_CONFIG_CONGESTION_FIXED == (int)HG_CC_FIXED &&
+                  (int)HG_CONFIG_CONGESTION_CUBIC == (int)HG_CC_CUBIC &&
+                  (int)HG_CONFIG_CONGESTION_BBR == (int)HG_CC_BBR,
+              "the control plane's numbers of controllers");
 
 static const struct hg_lane_ops peers_lane_ops = {
     .batch_next = hg_peers_batch_next,
@@ -119,6 +125,7 @@ static struct hg_lane_config session_lane_config(const struct hg_peer *peer,
     config.mtu_bytes = peer->head->mtu_bytes;
     config.path_mtu_bytes = peer->path_mtu_bytes;
     config.rate_bytes_per_s = peer->head->rate_bytes_per_s;
+    config.congestion = peer->head->congestion;
     config.receive_bytes_max = peer->head->receive_bytes_max;
     config.packets_in_flight_max = peer->peers->config.packets_in_flight_max;
     return config;
@@ -194,6 +201,7 @@ int hg_peers_configure(struct hg_peers *peers, const struct hg_config_peer *conf
     memcpy(peer->mac, config->mac, sizeof(peer->mac));
     peer->address = config->address;
     peer->rate_bytes_per_s = config->rate_bytes_per_s;
+    peer->congestion = (uint8_t)config->congestion;
     if (mtu_bytes < HG_PEER_MTU_BYTES_MIN || mtu_bytes > HG_PEER_MTU_BYTES_MAX)
         return -EINVAL;
     peer->mtu_bytes = mtu_bytes;
@@ -203,7 +211,7 @@ int hg_peers_configure(struct hg_peers *peers, const struct hg_config_peer *conf
     for (struct hg_peer *lane = peer; lane != NULL; lane = lane->lane_next)
         for (uint32_t i = 0; i < HG_PEER_SESSIONS; i++)
             if (lane->sessions[i].live)
-                hg_lane_rate_set(lane->sessions[i].lane, peer->rate_bytes_per_s);
+                hg_lane_rate_set(lane->sessions[i].lane, peer->congestion, peer->rate_bytes_per_s);
     return index;
 }
 
@@ -493,6 +501,17 @@ static void peer_path_mtu(struct hg_peer *peer, const struct hg_lane_stats *stat
                  peer->lane_name, stats->path_mtu_bytes, mtu_bytes);
 }
 
+/* The circuit breaker of a fixed rate: said when it opens and when it has closed, not at each step. */
+static void peer_rate_reduced(struct hg_peer *peer, const struct hg_lane_stats *stats)
+{
+    if (stats->rate_reduced == peer->rate_reduced)
+        return;
+    peer->rate_reduced = stats->rate_reduced;
+    hg_event_put(peer->peers->config.events,
+                 peer->rate_reduced ? HG_EVENT_path_overrun : HG_EVENT_path_overrun_over, peer->lane_name,
+                 stats->pacing_bytes_per_s, peer->head->rate_bytes_per_s);
+}
+
 static void peer_tick_session(struct hg_peer *peer, uint64_t now_ns)
 {
     struct hg_peer_session *session = &peer->sessions[peer->current];
@@ -518,6 +537,7 @@ static void peer_tick_session(struct hg_peer *peer, uint64_t now_ns)
         peer->peers->config.rekey(peer->peers->config.ctx, peer->index);
     }
     peer_path_mtu(peer, hg_lane_stats(session->lane));
+    peer_rate_reduced(peer, hg_lane_stats(session->lane));
     hg_peers_open_streams(peer, now_ns);
     hg_peers_need(peer);
     hg_peers_retry(peer);

@@ -105,6 +105,8 @@ struct hg_peer {
     uint8_t mac[6];
     uint32_t address; /* IPv4, network order */
     uint64_t rate_bytes_per_s;
+    uint8_t congestion; /* enum hg_cc_kind */
+    bool rate_reduced;  /* the circuit breaker's state, as last told */
     uint64_t receive_bytes_max;
     uint32_t mtu_bytes; /* of the port */
 

@@ -1,34 +1,81 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Congestion control: how many bytes may be in flight and how fast they leave. A controller sees every packet
- * that elicits an ack, in IP packet bytes, and no other input.
+ * that elicits an ack, in IP packet bytes, and no other input. Probes of the path MTU that are lost are kept
+ * from it. Integers only, no clock: a run repeats exactly.
  */
 #ifndef HG_TRANSPORT_CC_H
 #define HG_TRANSPORT_CC_H
 
+#include "dataplane/transport/delivery.h"
 #include "dataplane/transport/loss.h"
+
+enum hg_cc_kind { HG_CC_FIXED = 0, HG_CC_CUBIC = 1, HG_CC_BBR = 2, HG_CC_KIND_COUNT };
 
 struct hg_cc;
 
+struct hg_cc_sent {
+    uint64_t now_ns;
+    uint32_t bytes;
+    uint64_t in_flight_bytes; /* before it */
+    const struct hg_delivery *delivery;
+};
+
+/* An ack frame that acknowledged something. Losses that it reveals were told before. */
+struct hg_cc_ack {
+    uint64_t now_ns;
+    uint64_t acked_bytes;
+    uint64_t lost_bytes;
+    uint64_t in_flight_bytes; /* after it */
+    uint64_t rtt_ns;          /* 0: no sample */
+    struct hg_delivery_sample sample;
+    const struct hg_delivery *delivery;
+    const struct hg_loss *loss;
+};
+
+/* One packet declared lost. */
+struct hg_cc_loss {
+    uint64_t now_ns;
+    uint64_t sent_ns;
+    uint32_t bytes;
+    const struct hg_sent_sample *sample;
+    const struct hg_delivery *delivery; /* it is counted there */
+    const struct hg_loss *loss;
+};
+
 struct hg_cc_ops {
     const char *name;
-    void (*on_sent)(struct hg_cc *cc, uint32_t bytes, uint64_t bytes_in_flight, uint64_t now_ns);
-    /* Once an ack frame: what it newly acknowledged, after the round trip was sampled. */
-    void (*on_acked)(struct hg_cc *cc, uint64_t bytes, const struct hg_loss *loss, uint64_t now_ns);
-    void (*on_lost)(struct hg_cc *cc, uint64_t bytes, const struct hg_loss *loss, uint64_t now_ns);
+    void (*on_sent)(struct hg_cc *cc, const struct hg_cc_sent *sent);
+    void (*on_acked)(struct hg_cc *cc, const struct hg_cc_ack *ack);
+    void (*on_lost)(struct hg_cc *cc, const struct hg_cc_loss *loss);
+    /* Persistent congestion (RFC 9002 7.6): all packets of a long time are lost. */
+    void (*on_persistent)(struct hg_cc *cc, uint64_t now_ns);
+    const char *(*state)(const struct hg_cc *cc); /* its name; static */
 };
 
 struct hg_cc {
     const struct hg_cc_ops *ops;
     uint64_t cwnd_bytes;       /* written by the controller: the limit of bytes in flight */
     uint64_t rate_bytes_per_s; /* written by the controller: for the pacer; 0 = unpaced */
-    uint64_t state[16];        /* the controller's own */
+    uint64_t alarms;           /* times that the circuit breaker opened */
+    bool reduced;              /* it is open */
+    uint32_t packet_bytes;     /* the largest */
+    uint64_t state[48];        /* the controller's own */
 };
 
-#define HG_CC_FIXED_CWND_BYTES_MIN (64u << 10)
-
-/* Sends at the configured rate whatever is lost: for leased links. In flight at most
- * max(2 rate (srtt + 4 rttvar), 64 KiB), so that a dead or overfull link isn't flooded. Rate 0: no limit. */
+/* `rate_bytes_per_s`: fixed sends at it, the others stay below it; 0: no limit. */
+void hg_cc_init(struct hg_cc *cc, enum hg_cc_kind kind, uint64_t rate_bytes_per_s, uint32_t packet_bytes,
+                const struct hg_loss *loss, uint64_t now_ns);
+/* Sends at the configured rate: for leased links. In flight at most max(2 rate (srtt + 4 rttvar), 64 KiB), so
+ * that a dead or overfull link isn't flooded, and a circuit breaker (RFC 8084) halves the rate when for three
+ * round trips in a row more than 10 % is lost or the least round trip is above twice the path's; it closes
+ * again in steps. Rate 0: no limit and no breaker. */
 void hg_cc_fixed_init(struct hg_cc *cc, uint64_t rate_bytes_per_s, const struct hg_loss *loss);
+/* RFC 9438 with HyStart++ (RFC 9406), paced. */
+void hg_cc_cubic_init(struct hg_cc *cc, uint64_t rate_max_bytes_per_s, const struct hg_loss *loss);
+/* draft-ietf-ccwg-bbr (BBRv3), with losses judged against what the path loses when it isn't full:
+ * docs/wire-format.md. */
+void hg_cc_bbr_init(struct hg_cc *cc, uint64_t rate_max_bytes_per_s, const struct hg_loss *loss,
+                    uint64_t now_ns);
 
 #endif

@@ -54,8 +54,10 @@ struct hg_lane *hg_lane_init(void *memory, const struct hg_lane_config *config, 
     at += hg_align_up(hg_control_memory_bytes(), HG_CACHE_LINE_BYTES);
     hg_reassembly_init(&lane->reassembly, at, lane_receive_bytes(config));
     hg_loss_init(&lane->loss);
-    hg_cc_fixed_init(&lane->cc, config->rate_bytes_per_s, &lane->loss);
-    hg_pacer_init(&lane->pacer, config->rate_bytes_per_s, config->mtu_bytes, now_ns);
+    hg_delivery_init(&lane->delivery, now_ns);
+    hg_cc_init(&lane->cc, config->congestion, config->rate_bytes_per_s, config->mtu_bytes, &lane->loss,
+               now_ns);
+    hg_pacer_init(&lane->pacer, lane->cc.rate_bytes_per_s, config->mtu_bytes, now_ns);
     hg_ack_init(&lane->ack);
     return lane;
 }
@@ -127,10 +129,24 @@ void hg_lane_alias_forget(struct hg_lane *lane, uint32_t alias)
     }
 }
 
-void hg_lane_rate_set(struct hg_lane *lane, uint64_t rate_bytes_per_s)
+void hg_lane_rate_set(struct hg_lane *lane, uint8_t congestion, uint64_t rate_bytes_per_s)
 {
-    hg_cc_fixed_init(&lane->cc, rate_bytes_per_s, &lane->loss);
-    hg_pacer_rate_set(&lane->pacer, rate_bytes_per_s, lane->now_ns);
+    if (lane->config.congestion == congestion && lane->config.rate_bytes_per_s == rate_bytes_per_s) {
+        return;
+    }
+    lane->config.congestion = congestion;
+    lane->config.rate_bytes_per_s = rate_bytes_per_s;
+    hg_cc_init(&lane->cc, congestion, rate_bytes_per_s, lane->config.mtu_bytes, &lane->loss, lane->now_ns);
+    hg_lane_congestion_follow(lane);
+}
+
+void hg_lane_congestion_follow(struct hg_lane *lane)
+{
+    lane->stats.congestion_alarms += lane->cc.alarms;
+    lane->cc.alarms = 0;
+    if (lane->pacer.rate_bytes_per_s != lane->cc.rate_bytes_per_s) {
+        hg_pacer_rate_set(&lane->pacer, lane->cc.rate_bytes_per_s, lane->now_ns);
+    }
 }
 
 const struct hg_lane_stats *hg_lane_stats(struct hg_lane *lane)
@@ -139,6 +155,12 @@ const struct hg_lane_stats *hg_lane_stats(struct hg_lane *lane)
     lane->stats.srtt_ns = lane->loss.rtt_latest_ns != 0 ? lane->loss.srtt_ns : 0;
     lane->stats.rttvar_ns = lane->loss.rtt_latest_ns != 0 ? lane->loss.rttvar_ns : 0;
     lane->stats.rtt_min_ns = lane->loss.rtt_min_ns;
+    lane->stats.cwnd_bytes = lane->cc.cwnd_bytes;
+    lane->stats.pacing_bytes_per_s = lane->cc.rate_bytes_per_s;
+    lane->stats.delivery_bytes_per_s = lane->delivery_rate;
+    lane->stats.rate_reduced = lane->cc.reduced;
+    lane->stats.congestion = lane->cc.ops->name;
+    lane->stats.congestion_state = lane->cc.ops->state(&lane->cc);
     if (lane->pmtu.state == HG_PMTU_SETTLED) {
         lane->stats.path_mtu_bytes = lane->pmtu.bytes;
     }

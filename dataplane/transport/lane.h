@@ -61,7 +61,9 @@ struct hg_lane_config {
     uint32_t key_generation;
     uint32_t mtu_bytes;        /* of the IP link; the path may carry less: dataplane/transport/pmtu.h */
     uint32_t path_mtu_bytes;   /* what an earlier lane found out about the path; 0: nothing */
-    uint64_t rate_bytes_per_s; /* fixed rate of this side, counted in IP packet bytes; 0 = unpaced */
+    uint64_t rate_bytes_per_s; /* of this side, counted in IP packet bytes: what `fixed` sends at (0: unpaced)
+                                  and the others stay below (0: no limit) */
+    uint8_t congestion;        /* enum hg_cc_kind */
     uint64_t
         receive_bytes_max; /* reassembly memory = credit given; less than the least is taken as the least */
     uint32_t
@@ -83,6 +85,8 @@ struct hg_lane_config {
     X(acks_sent, "acks sent")                                                                                \
     X(acks_received, "acks received")                                                                        \
     X(probes_sent, "probe timeouts fired")                                                                   \
+    X(congestion_persistent, "times all packets of a long time were lost")                                   \
+    X(congestion_alarms, "times the circuit breaker of a fixed rate opened")                                 \
     X(pmtu_probes_sent, "probes of the path MTU sent")                                                       \
     X(pmtu_probes_lost, "probes of the path MTU lost")                                                       \
     X(credit_stalls, "times sending waited for credit")                                                      \
@@ -107,8 +111,14 @@ struct hg_lane_stats {
     uint64_t srtt_ns;
     uint64_t rttvar_ns;
     uint64_t rtt_min_ns;
-    uint64_t path_mtu_bytes;    /* as last found; while it is looked for packets are smaller */
-    uint64_t credit_bytes_left; /* that we may still send */
+    uint64_t cwnd_bytes;           /* UINT64_MAX: no limit */
+    uint64_t pacing_bytes_per_s;   /* 0: unpaced */
+    uint64_t delivery_bytes_per_s; /* the newest sample */
+    bool rate_reduced;             /* the circuit breaker of a fixed rate is open */
+    const char *congestion;        /* the controller's name, static; NULL: no session */
+    const char *congestion_state;  /* what it is doing, static */
+    uint64_t path_mtu_bytes;       /* as last found; while it is looked for packets are smaller */
+    uint64_t credit_bytes_left;    /* that we may still send */
 };
 
 /* A packet to seal: pieces in order make the inner packet. Pieces live until the next hg_lane_build or
@@ -159,7 +169,8 @@ bool hg_lane_credit_has(struct hg_lane *lane, uint32_t bytes, uint64_t reserve_b
 /* Offers batches again that batch_received had answered with -EAGAIN. */
 void hg_lane_offer(struct hg_lane *lane);
 
-void hg_lane_rate_set(struct hg_lane *lane, uint64_t rate_bytes_per_s);
+/* Another rate or controller (enum hg_cc_kind), which begins anew; the same ones change nothing. */
+void hg_lane_rate_set(struct hg_lane *lane, uint8_t congestion, uint64_t rate_bytes_per_s);
 const struct hg_lane_stats *hg_lane_stats(struct hg_lane *lane);
 /* Time of the last packet received. */
 uint64_t hg_lane_heard_ns(const struct hg_lane *lane);

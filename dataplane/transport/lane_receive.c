@@ -116,11 +116,31 @@ static uint64_t lane_range_acked(struct hg_lane *lane, uint64_t first, uint64_t 
         }
         bytes += packet->bytes;
         first = packet->number + 1;
+        hg_delivery_acked(&lane->delivery, packet, hg_sent_sample(&lane->sent, packet), lane->now_ns);
         (void)hg_pmtu_arrived(&lane->pmtu, packet->number, packet->bytes, lane->now_ns);
         hg_sent_acked(&lane->sent, packet);
         lane_packet_acked(lane, packet);
     }
     return bytes;
+}
+
+/* What the ack told, for congestion control. */
+static void lane_ack_congestion(struct hg_lane *lane, uint64_t acked_bytes, uint64_t lost_bytes,
+                                uint64_t rtt_ns)
+{
+    const struct hg_cc_ack ack = {.now_ns = lane->now_ns,
+                                  .acked_bytes = acked_bytes,
+                                  .lost_bytes = lost_bytes,
+                                  .in_flight_bytes = lane->sent.bytes_in_flight,
+                                  .rtt_ns = rtt_ns,
+                                  .sample = hg_delivery_sample(&lane->delivery, lane->loss.rtt_min_ns),
+                                  .delivery = &lane->delivery,
+                                  .loss = &lane->loss};
+    if (ack.sample.rate_bytes_per_s != 0) {
+        lane->delivery_rate = ack.sample.rate_bytes_per_s;
+    }
+    lane->cc.ops->on_acked(&lane->cc, &ack);
+    hg_lane_congestion_follow(lane);
 }
 
 static void lane_ack_received(struct hg_lane *lane, const uint8_t *at, uint64_t packet_number)
@@ -139,7 +159,9 @@ static void lane_ack_received(struct hg_lane *lane, const uint8_t *at, uint64_t 
     }
     lane->loss.number_acked_largest = hg_max_u64(lane->loss.number_acked_largest, ack.largest);
     const struct hg_sent_packet *largest = hg_sent_tracked(&lane->sent, ack.largest, ack.largest);
+    uint64_t rtt_ns = 0;
     if (largest != NULL) {
+        rtt_ns = hg_max_u64(lane->now_ns - largest->sent_ns, 1);
         hg_loss_rtt(&lane->loss, lane->now_ns - largest->sent_ns, ack.delay_8us * 8 * HG_NS_PER_US);
     }
     uint64_t below = ack.largest - ack.first_count;
@@ -154,10 +176,12 @@ static void lane_ack_received(struct hg_lane *lane, const uint8_t *at, uint64_t 
     if (bytes > 0) {
         lane->loss.probe_count = 0;
         lane->probes_due = 0;
-        lane->cc.ops->on_acked(&lane->cc, bytes, &lane->loss, lane->now_ns);
         hg_loss_round(&lane->loss, lane->sent.number_last);
     }
-    hg_lane_losses(lane);
+    uint64_t lost_bytes = hg_lane_losses(lane);
+    if (bytes > 0) {
+        lane_ack_congestion(lane, bytes, lost_bytes, rtt_ns);
+    }
 }
 
 /* ---- data and control ---- */

@@ -38,10 +38,23 @@ uint32_t hg_lane_packet_lost(struct hg_lane *lane, struct hg_sent_packet *packet
         return 0;
     }
     lane->stats.packets_lost++;
+    const struct hg_sent_sample *sample = hg_sent_sample(&lane->sent, packet);
+    hg_delivery_lost(&lane->delivery, packet->bytes);
+    const struct hg_cc_loss lost = {.now_ns = lane->now_ns,
+                                    .sent_ns = packet->sent_ns,
+                                    .bytes = packet->bytes,
+                                    .sample = sample,
+                                    .delivery = &lane->delivery,
+                                    .loss = &lane->loss};
+    lane->cc.ops->on_lost(&lane->cc, &lost);
+    if (hg_loss_persistent(&lane->loss, packet->sent_ns, sample->ordinal)) {
+        lane->stats.congestion_persistent++;
+        lane->cc.ops->on_persistent(&lane->cc, lane->now_ns);
+    }
     return packet->bytes;
 }
 
-void hg_lane_losses(struct hg_lane *lane)
+uint64_t hg_lane_losses(struct hg_lane *lane)
 {
     uint64_t bytes = 0;
     struct hg_sent_packet *packet;
@@ -49,8 +62,9 @@ void hg_lane_losses(struct hg_lane *lane)
         bytes += hg_lane_packet_lost(lane, packet);
     }
     if (bytes > 0) {
-        lane->cc.ops->on_lost(&lane->cc, bytes, &lane->loss, lane->now_ns);
+        hg_lane_congestion_follow(lane);
     }
+    return bytes;
 }
 
 /* Loss by time, or a probe timeout: the oldest packets' contents go out once more, without being declared
@@ -61,7 +75,7 @@ static void lane_timers(struct hg_lane *lane)
         return;
     }
     if (lane->loss.time_ns != HG_TIME_NEVER) {
-        hg_lane_losses(lane);
+        (void)hg_lane_losses(lane);
         return;
     }
     lane->stats.probes_sent++;
@@ -253,6 +267,7 @@ static void draft_data(struct hg_lane *lane, struct lane_draft *draft)
            draft->packet->piece_count + 3 <= HG_LANE_PIECES_MAX &&
            draft_room(lane, draft) >= sizeof(struct hg_wire_data) + HG_WIRE_UNIT_BYTES) {
         if (!hg_outbox_due(&lane->outbox, &ordinal) && !lane_admit(lane)) {
+            lane->starved = true;
             break;
         }
         enum lane_fragment result = draft_fragment(lane, draft, ordinal);
@@ -262,6 +277,7 @@ static void draft_data(struct hg_lane *lane, struct lane_draft *draft)
         if (result == FRAGMENT_READING) {
             ordinal++;
             reading++;
+            lane->starved = reading == READS_WAITING_MAX;
         }
     }
 }
@@ -286,8 +302,15 @@ static uint32_t draft_finish(struct hg_lane *lane, struct lane_draft *draft, uin
         hg_sent_skip(&lane->sent, number);
         return packet->bytes;
     }
+    const struct hg_cc_sent sent = {.now_ns = lane->now_ns,
+                                    .bytes = ip_bytes,
+                                    .in_flight_bytes = lane->sent.bytes_in_flight,
+                                    .delivery = &lane->delivery};
+    lane->cc.ops->on_sent(&lane->cc, &sent);
+    hg_lane_congestion_follow(lane);
+    hg_delivery_sent(&lane->delivery, hg_sent_sample(&lane->sent, draft->sent), ip_bytes,
+                     lane->sent.bytes_in_flight, lane->now_ns);
     hg_sent_commit(&lane->sent, draft->sent, ip_bytes, lane->now_ns);
-    lane->cc.ops->on_sent(&lane->cc, ip_bytes, lane->sent.bytes_in_flight, lane->now_ns);
     lane->loss.probe_from_ns = lane->now_ns;
     lane->ping_ns = lane->now_ns + hg_loss_pto_ns(&lane->loss);
     lane->ping_due = false;
@@ -320,6 +343,7 @@ static bool lane_may_send_data(struct hg_lane *lane)
     lane->paced = false;
     uint64_t in_flight = lane->sent.bytes_in_flight + lane->config.mtu_bytes;
     if (in_flight > lane->cc.cwnd_bytes) {
+        hg_delivery_cwnd_limited(&lane->delivery, lane->sent.bytes_in_flight);
         return false;
     }
     if (!hg_pacer_ready(&lane->pacer, lane->now_ns)) {
@@ -333,6 +357,7 @@ uint32_t hg_lane_build(struct hg_lane *lane, uint64_t number, uint64_t now_ns, s
 {
     hg_assert(number > lane->sent.number_last);
     lane->now_ns = hg_max_u64(lane->now_ns, now_ns);
+    lane->starved = false;
     lane_timers(lane);
     if (hg_lane_credit_blocked(lane) && lane->sent.packets_in_flight == 0 && lane->now_ns >= lane->ping_ns) {
         lane->ping_due = true;
@@ -377,8 +402,10 @@ uint32_t hg_lane_build(struct hg_lane *lane, uint64_t number, uint64_t now_ns, s
             draft_ack(lane, &draft, (uint32_t)hg_min_u64(ranges, HG_WIRE_ACK_RANGES_MAX));
         }
     }
-    if (packet->bytes == sizeof(struct hg_wire_header)) {
-        return 0;
+    uint32_t bytes = packet->bytes;
+    bytes = bytes == sizeof(struct hg_wire_header) ? 0 : draft_finish(lane, &draft, number);
+    if (lane->starved) {
+        hg_delivery_limited(&lane->delivery, lane->sent.bytes_in_flight);
     }
-    return draft_finish(lane, &draft, number);
+    return bytes;
 }

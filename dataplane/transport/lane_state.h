@@ -32,6 +32,8 @@ struct hg_lane {
     struct hg_sent sent;
     struct hg_loss loss;
     struct hg_pacer pacer;
+    struct hg_delivery delivery;
+    uint64_t delivery_rate; /* of the newest sample, bytes/s */
     struct hg_cc cc;
     struct hg_pmtu pmtu;
     struct hg_outbox outbox;
@@ -47,6 +49,7 @@ struct hg_lane {
     bool credit_short; /* the owner holds a batch back until there is more of it */
     bool ring_full;    /* the last build found a packet in flight in its place */
     bool paced;        /* the last build was held back by pacing alone */
+    bool starved;      /* the last build could have sent more than there was */
 
     /* receiving */
     struct hg_ack ack;
@@ -76,12 +79,14 @@ static inline bool hg_lane_credit_blocked(const struct hg_lane *lane)
            (lane->held_is_set && HG_WIRE_CREDIT_BYTES(lane->held.bytes) > left);
 }
 
-/* lane_send.c: gives a packet in flight up, its contents become due again. Returns the bytes that congestion
- * control shall know of. */
+/* lane_send.c: gives a packet in flight up, its contents become due again, congestion control is told.
+ * Returns the bytes that it was told of. */
 uint32_t hg_lane_packet_lost(struct hg_lane *lane, struct hg_sent_packet *packet);
 /* lane.c: receive memory was freed; the sender is told at once when it may be short of it. */
 void hg_lane_credit_freed(struct hg_lane *lane);
-/* lane_send.c: declares lost what is lost by now. */
-void hg_lane_losses(struct hg_lane *lane);
+/* lane_send.c: declares lost what is lost by now. Returns its bytes. */
+uint64_t hg_lane_losses(struct hg_lane *lane);
+/* lane.c: the pacer follows the controller. */
+void hg_lane_congestion_follow(struct hg_lane *lane);
 
 #endif

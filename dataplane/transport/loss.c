@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dataplane/transport/loss.h"
 #include "dataplane/transport/ack.h"
+#include "dataplane/transport/cc_constants.h"
 
 void hg_loss_init(struct hg_loss *loss)
 {
@@ -78,6 +79,20 @@ struct hg_sent_packet *hg_loss_next(struct hg_loss *loss, struct hg_sent *sent, 
     }
     loss->time_ns = lost_ns;
     return NULL;
+}
+
+bool hg_loss_persistent(struct hg_loss *loss, uint64_t sent_ns, uint32_t ordinal)
+{
+    if (loss->rtt_latest_ns == 0 || loss->run_first_ns == 0 || ordinal != loss->run_ordinal + 1) {
+        loss->run_first_ns = sent_ns;
+        loss->run_told = false;
+    }
+    loss->run_ordinal = ordinal;
+    if (loss->run_told || sent_ns < loss->run_first_ns + HG_CC_PERSISTENT_PTOS * hg_loss_pto_ns(loss)) {
+        return false;
+    }
+    loss->run_told = true;
+    return true;
 }
 
 uint64_t hg_loss_pto_ns(const struct hg_loss *loss)

@@ -30,6 +30,10 @@ struct hg_loss {
     uint32_t threshold_packets;
     uint32_t rounds_calm;
     uint64_t round_end; /* the round trip is over when this number is acknowledged */
+    /* packets lost with none acknowledged between them */
+    uint64_t run_first_ns; /* when the first was sent */
+    uint32_t run_ordinal;  /* of the last */
+    bool run_told;
 };
 
 void hg_loss_init(struct hg_loss *loss);
@@ -47,6 +51,10 @@ void hg_loss_round(struct hg_loss *loss, uint64_t number_sent_last);
 /* The next packet in flight that is lost by now, for the caller to hg_sent_lost; NULL when there is none
  * left, and the loss timer is set. */
 struct hg_sent_packet *hg_loss_next(struct hg_loss *loss, struct hg_sent *sent, uint64_t now_ns);
+
+/* After hg_sent_lost, in the order of sending: true once for each stretch of lost packets that is longer than
+ * three probe timeouts (RFC 9002 7.6). `ordinal` counts packets that elicit acks. */
+bool hg_loss_persistent(struct hg_loss *loss, uint64_t sent_ns, uint32_t ordinal);
 
 /* Probe timeout without and with the doubling. */
 uint64_t hg_loss_pto_ns(const struct hg_loss *loss);

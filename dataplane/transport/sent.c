@@ -7,9 +7,15 @@ static uint64_t sent_packets_bytes(uint32_t count)
     return (uint64_t)count * sizeof(struct hg_sent_packet);
 }
 
+static uint64_t sent_samples_bytes(uint32_t count)
+{
+    return (uint64_t)count * sizeof(struct hg_sent_sample);
+}
+
 uint64_t hg_sent_memory_bytes(uint32_t count)
 {
-    return sent_packets_bytes(count) + hg_align_up(count / 8, HG_CACHE_LINE_BYTES);
+    return sent_packets_bytes(count) + sent_samples_bytes(count) +
+           hg_align_up(count / 8, HG_CACHE_LINE_BYTES);
 }
 
 void hg_sent_init(struct hg_sent *sent, void *memory, uint32_t count)
@@ -18,7 +24,8 @@ void hg_sent_init(struct hg_sent *sent, void *memory, uint32_t count)
     memset(sent, 0, sizeof(*sent));
     memset(memory, 0, hg_sent_memory_bytes(count));
     sent->packets = memory;
-    sent->tracked = (uint64_t *)((uint8_t *)memory + sent_packets_bytes(count));
+    sent->samples = (struct hg_sent_sample *)((uint8_t *)memory + sent_packets_bytes(count));
+    sent->tracked = (uint64_t *)((uint8_t *)sent->samples + sent_samples_bytes(count));
     sent->count = count;
     sent->number_oldest = 1;
 }

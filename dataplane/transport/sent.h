@@ -44,10 +44,25 @@ struct hg_sent_packet {
 };
 static_assert(sizeof(struct hg_sent_packet) == 2 * HG_CACHE_LINE_BYTES, "sent packet");
 
+/* What the path had done when a packet was sent: dataplane/transport/delivery.h. Counts that are narrower
+ * than their source are taken modulo their width: no flight is that large. */
+#define HG_SENT_IN_FLIGHT_BYTES_MAX ((1u << 31) - 1)
+struct hg_sent_sample {
+    uint64_t delivered_bytes;
+    uint64_t delivered_ns;
+    uint32_t send_elapsed_ns; /* since the packet that began the sample was sent; saturates */
+    uint32_t lost_bytes;
+    uint32_t in_flight_bytes : 31; /* with it */
+    uint32_t limited : 1;
+    uint32_t ordinal; /* counts the packets that elicit acks: their numbers have gaps */
+};
+static_assert(sizeof(struct hg_sent_sample) == HG_CACHE_LINE_BYTES / 2, "sent sample");
+
 struct hg_sent {
     struct hg_sent_packet *packets;
-    uint64_t *tracked; /* a bit a place: in flight, or lost and remembered */
-    uint64_t count;    /* of places; a power of two */
+    struct hg_sent_sample *samples; /* of the packets at the same places */
+    uint64_t *tracked;              /* a bit a place: in flight, or lost and remembered */
+    uint64_t count;                 /* of places; a power of two */
     uint64_t number_last;
     uint64_t number_cleared; /* places of numbers up to it hold nothing from one round ago */
     uint64_t number_oldest;  /* nothing below it is in flight */
@@ -64,6 +79,13 @@ struct hg_sent_packet *hg_sent_in_way(struct hg_sent *sent, uint64_t number);
 struct hg_sent_packet *hg_sent_draft(struct hg_sent *sent, uint64_t number);
 void hg_sent_commit(struct hg_sent *sent, struct hg_sent_packet *packet, uint32_t bytes, uint64_t now_ns);
 void hg_sent_skip(struct hg_sent *sent, uint64_t number);
+
+/* Where the sample of a packet of the ring is kept. */
+static inline struct hg_sent_sample *hg_sent_sample(const struct hg_sent *sent,
+                                                    const struct hg_sent_packet *packet)
+{
+    return &sent->samples[packet - sent->packets];
+}
 
 /* In flight -> lost. */
 void hg_sent_lost(struct hg_sent *sent, struct hg_sent_packet *packet);

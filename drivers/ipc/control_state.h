@@ -50,8 +50,10 @@ struct hg_config_peer {
     uint32_t address; /* IPv4, network order */
     uint32_t reserved;
     char psk_path[HG_CONTROL_PATH_BYTES]; /* 0600 file of 64 hex digits; read by the dataplane */
-    uint64_t rate_bytes_per_s;            /* fixed rate towards it */
-    uint64_t receive_bytes_max;           /* credit given to it; 0 = default */
+    uint64_t rate_bytes_per_s;            /* towards it: of `fixed`, the most of the others; 0 = no limit */
+    uint32_t congestion;                  /* enum hg_config_congestion */
+    uint32_t reserved_congestion;
+    uint64_t receive_bytes_max; /* credit given to it; 0 = default */
 };
 
 struct hg_config_log {
@@ -67,6 +69,12 @@ enum hg_config_stream_kind {
     HG_CONFIG_STREAM_KEY_VALUE = 1,
     HG_CONFIG_STREAM_POSTGRES_LOGICAL = 2,
     HG_CONFIG_STREAM_POSTGRES_PHYSICAL = 3,
+};
+/* How the rate towards a peer is found: the transport's numbers (enum hg_cc_kind). */
+enum hg_config_congestion {
+    HG_CONFIG_CONGESTION_FIXED = 0,
+    HG_CONFIG_CONGESTION_CUBIC = 1,
+    HG_CONFIG_CONGESTION_BBR = 2,
 };
 enum hg_config_compression { HG_CONFIG_COMPRESSION_OFF = 0, HG_CONFIG_COMPRESSION_LZ4 = 1 };
 
@@ -120,7 +128,12 @@ struct hg_status_peer {
     uint64_t boot;
     uint64_t srtt_ns, rttvar_ns, rtt_min_ns;
     uint64_t rate_bytes_per_s;
-    uint64_t path_mtu_bytes; /* IP packets that the path carries, as last found */
+    char congestion[16]; /* the controller in use and what it is doing; empty without a session */
+    char congestion_state[16];
+    uint64_t cwnd_bytes;           /* UINT64_MAX: no limit */
+    uint64_t pacing_bytes_per_s;   /* 0: unpaced */
+    uint64_t delivery_bytes_per_s; /* that arrived of late */
+    uint64_t path_mtu_bytes;       /* IP packets that the path carries, as last found */
     uint64_t bytes_in_flight, credit_bytes_left;
     uint64_t data_bytes_sent, data_bytes_resent, data_bytes_received;
     uint64_t packets_sent, packets_received, packets_lost;

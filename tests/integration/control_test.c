@@ -380,9 +380,13 @@ static void test_without_dataplane(void)
     EXPECT("show peers", 4, "nothing is known of it yet");
     EXPECT("show config", 0, "peer add b node 2 region 2 address 10.0.0.2 mac 02:00:00:00:00:0b port w");
     EXPECT("set peer b rate 400m", 4, "nothing was changed");
-    EXPECT("--dry-run set peer b rate 400m", 0, "would set rate of peer b: 800000000 -> 400000000 bit/s");
+    EXPECT("--dry-run set peer b congestion bbr", 0, "800000000 bit/s, fixed -> 800000000 bit/s, bbr");
+    EXPECT("set peer b congestion reno", 2, "reno");
+    EXPECT("set peer b", 2, "expected rate or congestion");
+    EXPECT("--dry-run set peer b rate 400m", 0,
+           "would set rate of peer b: 800000000 bit/s, fixed -> 400000000 bit/s, fixed");
     EXPECT("show everything", 2, "expected one of node, ports");
-    EXPECT("set peer b speed 1", 2, "expected one of rate, dry-run, got \"speed\"");
+    EXPECT("set peer b speed 1", 2, "expected one of rate, congestion, dry-run, got \"speed\"");
     CHECK(log_count("waiting for the dataplane") == 1);
 }
 
@@ -403,7 +407,7 @@ static void test_views(void)
 
 static void test_changes(void)
 {
-    EXPECT("set peer b rate 400m", 0, "800000000 -> 400000000");
+    EXPECT("set peer b rate 400m", 0, "800000000 bit/s, fixed -> 400000000 bit/s, fixed");
     AWAIT("show peers", 0, "50.0 MB/s");
     EXPECT("show config", 0, "rate 400m");
     EXPECT("set peer b rate 64k", 1, "the dataplane refused: peer b: too slow to be of use");

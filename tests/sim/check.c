@@ -339,6 +339,12 @@ void hg_sim_check_event(struct sim_node *node, const struct hg_event *event)
     case HG_EVENT_peer_down:
         world->sometimes[SIM_peer_downs]++;
         return;
+    case HG_EVENT_path_overrun:
+        world->sometimes[SIM_breakers_opened]++;
+        return;
+    case HG_EVENT_path_overrun_over:
+        world->sometimes[SIM_breakers_closed]++;
+        return;
     case HG_EVENT_path_narrow: /* heavy loss may look like it, too */
         world->sometimes[SIM_paths_found_narrow]++;
         return;

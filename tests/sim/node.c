@@ -76,6 +76,7 @@ static void node_config(struct sim_node *node)
         peer->mac[5] = (uint8_t)(i + 1);
         peer->address = htonl(hg_sim_address(i));
         peer->rate_bytes_per_s = node->plan->rate_bytes_per_s;
+        peer->congestion = node->plan->congestion;
         peer->receive_bytes_max = node->plan->receive_bytes;
     }
     for (uint32_t i = 0; i < plan->flow_count; i++) {

@@ -105,6 +105,17 @@ static void plan_node(struct sim_plan *plan, struct sim_node_plan *node, struct 
     node->port_receive_max = on(plan, SIM_CLASS_PORT) ? queue : 1000;
 }
 
+/* Half of the nodes find their rate with bbr. Half of those that find it have a limit besides. */
+static void plan_congestion(struct sim_node_plan *node, struct hg_random *random)
+{
+    static const uint32_t kinds[] = {HG_CONFIG_CONGESTION_BBR, HG_CONFIG_CONGESTION_BBR,
+                                     HG_CONFIG_CONGESTION_CUBIC, HG_CONFIG_CONGESTION_FIXED};
+    node->congestion = kinds[hg_random_below(random, HG_COUNT(kinds))];
+    bool limited = hg_random_chance(random, 1, 2);
+    if (node->congestion != HG_CONFIG_CONGESTION_FIXED && !limited)
+        node->rate_bytes_per_s = 0;
+}
+
 static void plan_flow(struct sim_plan *plan, struct sim_flow_plan *flow, uint32_t index,
                       struct hg_random *random)
 {
@@ -334,7 +345,7 @@ static void plan_faults(struct sim_plan *plan, struct hg_random *random)
 
 void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
 {
-    struct hg_random root, classes, sizes, nodes, links, flows, faults;
+    struct hg_random root, classes, sizes, nodes, links, flows, faults, congestion;
     memset(plan, 0, sizeof(*plan));
     plan->seed = seed;
     plan->scenario = scenario;
@@ -345,6 +356,7 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
     hg_random_fork(&root, 4, &links);
     hg_random_fork(&root, 5, &flows);
     hg_random_fork(&root, 6, &faults);
+    hg_random_fork(&root, 7, &congestion);
     plan_classes(plan, &classes);
     plan->node_count = hg_random_chance(&sizes, 1, 8) ? 3 : 2;
     plan->flow_count = (uint32_t)log_uniform(&sizes, 1, SIM_FLOWS_MAX);
@@ -375,4 +387,6 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
         for (uint32_t i = 0; i < plan->flow_count; i++)
             plan->flows[i].origin = i % 2; /* both logs are filled, by several streams each */
     plan_faults(plan, &faults);
+    for (uint32_t i = 0; i < plan->node_count; i++)
+        plan_congestion(&plan->nodes[i], &congestion);
 }

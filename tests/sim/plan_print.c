@@ -39,21 +39,27 @@ void hg_sim_fault_text(const struct sim_fault *fault, char *text, size_t text_by
              (unsigned long long)fault->b, fault->left_out ? " (left out)" : "");
 }
 
+static const char *const congestion_names[] = {[HG_CONFIG_CONGESTION_FIXED] = "fixed",
+                                               [HG_CONFIG_CONGESTION_CUBIC] = "cubic",
+                                               [HG_CONFIG_CONGESTION_BBR] = "bbr"};
+
 static void nodes_print(const struct sim_plan *plan, FILE *out)
 {
     for (uint32_t i = 0; i < plan->node_count; i++) {
         const struct sim_node_plan *n = &plan->nodes[i];
-        fprintf(out,
-                "  node %c: %u segments of %llu bytes, arena %llu, disk depth %u write %llu-%llu read "
-                "%llu-%llu flush "
-                "%llu-%llu ns, rate %llu B/s, credit %llu, %u packets in flight, drift %d ppm, port refuses "
-                "%u ppm\n",
-                (int)('A' + i), n->segment_count, (unsigned long long)n->segment_bytes,
-                (unsigned long long)n->arena_bytes, n->disk_depth, (unsigned long long)n->write_ns_min,
-                (unsigned long long)n->write_ns_max, (unsigned long long)n->read_ns_min,
-                (unsigned long long)n->read_ns_max, (unsigned long long)n->flush_ns_min,
-                (unsigned long long)n->flush_ns_max, (unsigned long long)n->rate_bytes_per_s,
-                (unsigned long long)n->receive_bytes, n->packets_in_flight, n->drift_ppm, n->port_refuse_ppm);
+        fprintf(
+            out,
+            "  node %c: %u segments of %llu bytes, arena %llu, disk depth %u write %llu-%llu read "
+            "%llu-%llu flush "
+            "%llu-%llu ns, %s, rate %llu B/s, credit %llu, %u packets in flight, drift %d ppm, port refuses "
+            "%u ppm\n",
+            (int)('A' + i), n->segment_count, (unsigned long long)n->segment_bytes,
+            (unsigned long long)n->arena_bytes, n->disk_depth, (unsigned long long)n->write_ns_min,
+            (unsigned long long)n->write_ns_max, (unsigned long long)n->read_ns_min,
+            (unsigned long long)n->read_ns_max, (unsigned long long)n->flush_ns_min,
+            (unsigned long long)n->flush_ns_max, congestion_names[n->congestion],
+            (unsigned long long)n->rate_bytes_per_s, (unsigned long long)n->receive_bytes,
+            n->packets_in_flight, n->drift_ppm, n->port_refuse_ppm);
     }
     for (uint32_t i = 0; i < plan->node_count; i++)
         for (uint32_t j = 0; j < plan->node_count; j++) {

@@ -72,7 +72,9 @@
     X(paths_found_narrow)                                                                                    \
     X(paths_found_wide_again)                                                                                \
     X(paths_changed)                                                                                         \
-    X(flaps)
+    X(flaps)                                                                                                 \
+    X(breakers_opened)                                                                                       \
+    X(breakers_closed)
 enum sim_sometimes {
 #define HG_X(name) SIM_##name,
     SIM_SOMETIMES(HG_X)
@@ -159,6 +161,7 @@ struct sim_node_plan {
     uint64_t segment_bytes;
     uint64_t arena_bytes;
     uint64_t rate_bytes_per_s;
+    uint32_t congestion; /* enum hg_config_congestion */
     uint64_t receive_bytes;
     uint32_t packets_in_flight;
     int32_t drift_ppm;

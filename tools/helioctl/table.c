@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-#define COLUMNS_MAX    16
+#define COLUMNS_MAX    20
 #define CELL_BYTES_MAX 256
 
 enum form { TEXT, NUMBER, BYTES, RATE, TIME, LSN };
@@ -44,7 +44,13 @@ static const struct view views[] = {
       {"FOR", "state_age_ns", TIME},
       {"REGION", "region", NUMBER},
       {"RTT", "srtt_ns", TIME},
+      {"MIN-RTT", "rtt_min_ns", TIME},
       {"RATE", "rate_bytes_per_s", RATE},
+      {"CONTROL", "congestion", TEXT},
+      {"DOING", "congestion_state", TEXT},
+      {"PACED", "pacing_bytes_per_s", RATE},
+      {"DELIVERED", "delivery_bytes_per_s", RATE},
+      {"CWND", "cwnd_bytes", BYTES},
       {"MTU", "path_mtu_bytes", NUMBER},
       {"IN-FLIGHT", "bytes_in_flight", BYTES},
       {"SENT", "data_bytes_sent", BYTES},
