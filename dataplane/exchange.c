@@ -3,11 +3,15 @@
 
 #include <openssl/crypto.h>
 
-void hg_exchange_init(struct hg_exchange *exchange, struct hg_clock *clock, struct hg_mailbox *to_worker)
+void hg_exchange_init(struct hg_exchange *exchange, struct hg_clock *clock,
+                      struct hg_mailbox *const *to_workers, uint32_t workers)
 {
+    hg_assert(workers >= 1 && workers <= HG_WIRE_WORKERS_MAX);
     memset(exchange, 0, sizeof(*exchange));
     exchange->clock = clock;
-    exchange->to_worker = to_worker;
+    exchange->workers = workers;
+    for (uint32_t i = 0; i < workers; i++)
+        exchange->to_workers[i] = to_workers[i];
 }
 
 void hg_exchange_wipe(struct hg_exchange *exchange)
@@ -16,6 +20,17 @@ void hg_exchange_wipe(struct hg_exchange *exchange)
         if (exchange->used[i])
             hg_handshake_wipe(&exchange->handshakes[i]);
     memset(exchange->used, 0, sizeof(exchange->used));
+}
+
+/* To every worker, or to none. */
+static bool letter_to_all(struct hg_exchange *exchange, const struct hg_letter *letter)
+{
+    for (uint32_t i = 0; i < exchange->workers; i++)
+        if (hg_mailbox_count(exchange->to_workers[i]) == HG_MAILBOX_LETTERS)
+            return false;
+    for (uint32_t i = 0; i < exchange->workers; i++)
+        hg_assert(hg_mailbox_put(exchange->to_workers[i], letter)); /* we alone write to it */
+    return true;
 }
 
 bool hg_exchange_peer(struct hg_exchange *exchange, uint32_t peer, const struct hg_handshake_config *config,
@@ -29,13 +44,14 @@ bool hg_exchange_peer(struct hg_exchange *exchange, uint32_t peer, const struct 
         memset(&changed, 0, sizeof(changed));
         changed.type = HG_LETTER_KEY_CHANGED;
         changed.peer = peer;
-        if (!hg_mailbox_put(exchange->to_worker, &changed))
+        if (!letter_to_all(exchange, &changed))
             return false;
         hg_handshake_wipe(&exchange->handshakes[peer]);
     }
     exchange->used[peer] = true;
     exchange->peer_count = (uint32_t)hg_max_u64(exchange->peer_count, peer + 1);
     struct hg_handshake_config own = *config;
+    own.workers_local = (uint8_t)exchange->workers;
     own.spi_top = (uint8_t)(peer + 1); /* SPIs of different peers never collide */
     hg_handshake_init(&exchange->handshakes[peer], &own, now_ns);
     OPENSSL_cleanse(&own, sizeof(own));
@@ -56,23 +72,34 @@ static uint64_t exchange_random(void *ctx)
     return exchange->clock->random_u64(exchange->clock);
 }
 
+/* The keys of all lanes between a worker here and the peer's. */
+static bool keys_send(struct hg_exchange *exchange, uint32_t peer, uint32_t worker, uint32_t workers_remote)
+{
+    struct hg_letter letter;
+    bool sent = true;
+    memset(&letter, 0, sizeof(letter));
+    letter.type = HG_LETTER_KEYS;
+    letter.peer = peer;
+    for (uint32_t i = 0; i < workers_remote && sent; i++)
+        sent = hg_handshake_lane_keys(&exchange->handshakes[peer], (uint8_t)worker, (uint8_t)i,
+                                      &letter.body.keys) &&
+               hg_mailbox_put(exchange->to_workers[worker], &letter);
+    OPENSSL_cleanse(&letter, sizeof(letter));
+    return sent;
+}
+
 /* A full mailbox loses a message as the network might; the handshake's retry repairs both alike. Keys are
  * different: without them this side would think itself established, so it begins anew. */
 static void exchange_act(struct hg_exchange *exchange, uint32_t peer, int events, const struct hg_letter *out,
                          const struct hg_handshake_keys *keys, uint64_t now_ns)
 {
-    if (events & HG_HANDSHAKE_ESTABLISHED) {
-        struct hg_letter letter;
-        memset(&letter, 0, sizeof(letter));
-        letter.type = HG_LETTER_KEYS;
-        letter.peer = peer;
-        letter.body.keys = *keys;
-        if (!hg_mailbox_put(exchange->to_worker, &letter))
-            hg_handshake_restart(&exchange->handshakes[peer], now_ns);
-        OPENSSL_cleanse(&letter, sizeof(letter));
-    }
+    bool sent = true;
+    for (uint32_t i = 0; i < exchange->workers && sent && events & HG_HANDSHAKE_ESTABLISHED; i++)
+        sent = keys_send(exchange, peer, i, keys->workers_remote);
+    if (!sent)
+        hg_handshake_restart(&exchange->handshakes[peer], now_ns);
     if (events & HG_HANDSHAKE_SEND)
-        (void)hg_mailbox_put(exchange->to_worker, out);
+        (void)hg_mailbox_put(exchange->to_workers[0], out);
 }
 
 void hg_exchange_letter(struct hg_exchange *exchange, const struct hg_letter *letter, uint64_t now_ns)

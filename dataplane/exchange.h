@@ -13,16 +13,19 @@
 
 struct hg_exchange {
     struct hg_clock *clock;
-    struct hg_mailbox *to_worker;
+    uint32_t workers;
+    struct hg_mailbox *to_workers[HG_WIRE_WORKERS_MAX];
     uint32_t peer_count;
     bool used[HG_CONTROL_PEERS_MAX];
     struct hg_handshake handshakes[HG_CONTROL_PEERS_MAX];
 };
 
-void hg_exchange_init(struct hg_exchange *exchange, struct hg_clock *clock, struct hg_mailbox *to_worker);
-/* Begins agreeing with a peer (its index in the worker). A peer that is known already keeps its exchange, or
- * begins anew when its pre-shared key is another one, which the worker is told.
- * False: the worker's mailbox is full and all is as it was; ask again. */
+/* Worker 0 sends and receives handshakes; every worker gets the keys of its lanes. */
+void hg_exchange_init(struct hg_exchange *exchange, struct hg_clock *clock,
+                      struct hg_mailbox *const *to_workers, uint32_t workers);
+/* Begins agreeing with a peer (its index in the workers). A peer that is known already keeps its exchange, or
+ * begins anew when its pre-shared key is another one, which the workers are told.
+ * False: a worker's mailbox is full and all is as it was; ask again. */
 bool hg_exchange_peer(struct hg_exchange *exchange, uint32_t peer, const struct hg_handshake_config *config,
                       uint64_t now_ns);
 /* Ends it; its keys are wiped. */

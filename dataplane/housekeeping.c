@@ -301,7 +301,7 @@ static struct hg_housekeeping *housekeeping_make(struct hg_node *node)
     hk->status = calloc(1, sizeof(*hk->status));
     hk->applied = calloc(1, sizeof(*hk->applied));
     hg_assert(hk->status != NULL && hk->applied != NULL);
-    hg_exchange_init(&hk->exchange, node->clock, node->to_worker);
+    hg_exchange_init(&hk->exchange, node->clock, &node->to_worker, 1);
     hk->ring_made = hg_control_ring_create(&hk->ring, HG_CONTROL_RING_CELLS, node->boot) == 0;
     hg_assert(hk->ring_made);
     return hk;

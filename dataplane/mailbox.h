@@ -7,6 +7,7 @@
 #ifndef HG_MAILBOX_H
 #define HG_MAILBOX_H
 
+#include "dataplane/placement.h"
 #include "dataplane/security/handshake.h"
 #include "dataplane/stream/event.h"
 #include "drivers/ipc/client_socket.h"
@@ -29,6 +30,7 @@ enum hg_letter_type {
     HG_LETTER_CLIENT_POISONED,
     HG_LETTER_CONSUMER_REMOVED, /* code */
     HG_LETTER_STATUS_DONE,      /* the page is filled */
+    HG_LETTER_PLACES_DONE,      /* the log is read back, and this is what it holds */
     /* housekeeping -> worker */
     HG_LETTER_CONFIG,        /* `pointer`: struct hg_control_config, lent until CONFIG_DONE */
     HG_LETTER_PORT,          /* `pointer`: struct hg_port, ready to be polled; `number`: its IPv4 address */
@@ -41,6 +43,7 @@ enum hg_letter_type {
     HG_LETTER_CLIENT_DETACH,
     HG_LETTER_CLIENT_CLOSE,
     HG_LETTER_CONSUMER_REMOVE,
+    HG_LETTER_PLACES, /* `pointer`: struct hg_places to fill, lent until PLACES_DONE */
     HG_LETTER_STATUS, /* `pointer`: struct hg_control_status to fill, lent until STATUS_DONE */
 };
 

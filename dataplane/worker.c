@@ -2,6 +2,7 @@
 #include "dataplane/worker.h"
 #include "dataplane/worker_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 /* ---- life ---- */
@@ -75,6 +76,15 @@ static void link_spi_unknown(void *ctx, uint32_t peer)
     (void)hg_mailbox_put(worker->config.outbox, &letter);
 }
 
+static int32_t stream_worker(void *ctx, uint64_t stream)
+{
+    const struct hg_worker *worker = ctx;
+    for (uint32_t i = 0; i < worker->elsewhere_count; i++)
+        if (worker->elsewhere[i].stream == stream)
+            return (int32_t)worker->elsewhere[i].worker;
+    return -1;
+}
+
 static void worker_parts_init(struct hg_worker *worker)
 {
     const struct hg_worker_config *config = &worker->config;
@@ -86,7 +96,10 @@ static void worker_parts_init(struct hg_worker *worker)
         .peers_max = config->peers_max,
         .packets_in_flight_max = config->packets_in_flight_max,
         .receive_bytes_default = config->receive_bytes_default,
+        .worker = (uint8_t)config->worker,
+        .workers = (uint8_t)config->workers,
         .rekey = ask_rekey,
+        .stream_worker = stream_worker,
         .ctx = worker,
     };
     worker->peers = hg_peers_init(&peers);
@@ -101,6 +114,9 @@ static void worker_parts_init(struct hg_worker *worker)
     };
     worker->clients = hg_clients_init(&clients);
     hg_link_init(&worker->link, worker->peers);
+    worker->link.worker = config->worker;
+    worker->link.workers = config->workers;
+    worker->link.handover = config->handover;
     worker->link.handshake = link_handshake;
     worker->link.spi_unknown = link_spi_unknown;
     worker->link.ctx = worker;
@@ -112,6 +128,10 @@ struct hg_worker *hg_worker_init(const struct hg_worker_config *config)
     struct hg_worker *worker = calloc(1, sizeof(*worker));
     hg_assert(worker != NULL);
     worker->config = *config;
+    worker->config.workers = (uint32_t)hg_max_u64(config->workers, 1);
+    hg_assert(config->worker < worker->config.workers && worker->config.workers <= HG_WIRE_WORKERS_MAX);
+    hg_assert(worker->config.workers == 1 || config->handover != NULL);
+    snprintf(worker->log_name, sizeof(worker->log_name), "%u", config->worker);
     worker->events.put = event_put;
     for (uint32_t i = 0; i < HG_CLIENTS_MAX; i++)
         worker->client_of[i] = -1;
@@ -162,7 +182,7 @@ static void worker_log_state(struct hg_worker *worker)
         return;
     case HG_LOG_FAILED:
         if (worker->state != HG_WORKER_FAILED)
-            hg_event_put(&worker->events, HG_EVENT_log_failed, "0", 0, 0);
+            hg_event_put(&worker->events, HG_EVENT_log_failed, worker->log_name, 0, 0);
         worker->state = HG_WORKER_FAILED;
         return;
     case HG_LOG_READY:
@@ -171,7 +191,7 @@ static void worker_log_state(struct hg_worker *worker)
         hg_streams_recovered(worker->streams);
         hg_log_stats_get(worker->log, &stats);
         bool broken = hg_streams_recovery_broken(worker->streams);
-        hg_event_put(&worker->events, broken ? HG_EVENT_log_failed : HG_EVENT_log_ready, "0",
+        hg_event_put(&worker->events, broken ? HG_EVENT_log_failed : HG_EVENT_log_ready, worker->log_name,
                      stats.recovered_writes, stats.discarded_writes);
         worker->state = broken ? HG_WORKER_FAILED : HG_WORKER_RUNNING;
     }
@@ -218,8 +238,8 @@ static void worker_pressure(struct hg_worker *worker)
     if (pressed == worker->pressure_told)
         return;
     worker->pressure_told = pressed;
-    hg_event_put(&worker->events, pressed ? HG_EVENT_log_pressure : HG_EVENT_log_pressure_over, "0",
-                 stats.segments_free, 0);
+    hg_event_put(&worker->events, pressed ? HG_EVENT_log_pressure : HG_EVENT_log_pressure_over,
+                 worker->log_name, stats.segments_free, 0);
 }
 
 static void worker_timers(struct hg_worker *worker)
@@ -284,7 +304,7 @@ bool hg_worker_sleep(struct hg_worker *worker)
     if (worker->state != HG_WORKER_RUNNING)
         return true;
     if (worker->unsent_used || worker->held_next < worker->held_count ||
-        !hg_mailbox_empty(worker->config.inbox))
+        !hg_mailbox_empty(worker->config.inbox) || hg_link_handed_over(&worker->link))
         return false;
     return hg_clients_sleep(worker->clients);
 }

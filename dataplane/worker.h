@@ -22,6 +22,9 @@
 #define HG_WORKER_LOG_ARENA_BYTES (256u << 20)
 
 struct hg_worker_config {
+    uint32_t worker;              /* this one, and of its log: log i is worker i's */
+    uint32_t workers;             /* of this node; 0 counts as 1 */
+    struct hg_handover *handover; /* of all workers, workers * workers; NULL with one */
     struct hg_clock *clock;
     struct hg_disk *disk; /* of its log */
     void *log_arena;      /* HG_LOG_BLOCK_BYTES aligned */
@@ -53,6 +56,7 @@ struct hg_worker {
     uint64_t events_suppressed;
     struct hg_event_limit event_limits[HG_EVENT_COUNT];
     struct hg_event event_held[HG_EVENT_COUNT]; /* the newest one of its kind that was suppressed */
+    char log_name[12];                          /* its number, for events */
     struct hg_log *log;
     struct hg_streams *streams;
     struct hg_peers *peers;
@@ -73,6 +77,11 @@ struct hg_worker {
     struct hg_letter held[HG_MAILBOX_LETTERS]; /* came before the log was read back */
     uint32_t held_count;
     uint32_t held_next;
+    struct { /* streams of this node that other workers own */
+        uint64_t stream;
+        uint32_t worker;
+    } elsewhere[HG_CONTROL_STREAMS_MAX];
+    uint32_t elsewhere_count;
     uint64_t tick_ns;
     uint64_t retain_ns;
     uint64_t now_ns;

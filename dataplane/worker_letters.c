@@ -60,6 +60,26 @@ static void later_forget(struct hg_worker *worker, uint32_t client)
 
 /* ---- configuration ---- */
 
+/* What other workers own is not configured here: only who does is remembered. */
+static bool stream_is_here(struct hg_worker *worker, const struct hg_config_stream *stream)
+{
+    if (worker->config.workers == 1 || stream->place == worker->config.worker + 1)
+        return true;
+    hg_assert(stream->place >= 1 && stream->place <= worker->config.workers); /* housekeeping resolved it */
+    worker->elsewhere[worker->elsewhere_count].stream = stream->stream;
+    worker->elsewhere[worker->elsewhere_count++].worker = stream->place - 1;
+    return false;
+}
+
+static bool consumer_is_elsewhere(const struct hg_worker *worker, const struct hg_control_config *config,
+                                  const struct hg_config_consumer *consumer)
+{
+    for (uint32_t i = 0; i < config->stream_count && worker->config.workers > 1; i++)
+        if (strncmp(config->streams[i].name, consumer->stream, sizeof(consumer->stream)) == 0)
+            return config->streams[i].place != worker->config.worker + 1;
+    return false;
+}
+
 /* The command file numbers peers by their order; here they have the place they first got. */
 static uint64_t peers_mask_here(const struct hg_worker *worker, const struct hg_control_config *config,
                                 uint64_t mask)
@@ -106,8 +126,11 @@ static int config_apply(struct hg_worker *worker, const struct hg_control_config
     }
     hg_peers_configure_end(worker->peers, worker->now_ns);
     hg_streams_configure_begin(worker->streams);
+    worker->elsewhere_count = 0;
     for (uint32_t i = 0; i < config->stream_count; i++) {
         struct hg_config_stream stream = config->streams[i];
+        if (!stream_is_here(worker, &stream))
+            continue;
         stream.peers_mask = peers_mask_here(worker, config, stream.peers_mask);
         int rc = hg_streams_configure(worker->streams, &stream);
         if (rc != 0) {
@@ -120,6 +143,8 @@ static int config_apply(struct hg_worker *worker, const struct hg_control_config
     hg_streams_configure_end(worker->streams);
     for (uint32_t i = 0; i < config->consumer_count; i++) {
         const struct hg_config_consumer *consumer = &config->consumers[i];
+        if (consumer_is_elsewhere(worker, config, consumer))
+            continue;
         int32_t slot = hg_streams_find_name(worker->streams, consumer->stream);
         if (slot < 0 || hg_streams_consumer_add(worker->streams, consumer->name, (uint32_t)slot) < 0) {
             result = -EINVAL;
@@ -167,6 +192,7 @@ static void letter_client_attach(struct hg_worker *worker, const struct hg_lette
     memset(&answer, 0, sizeof(answer));
     answer.type = HG_LETTER_CLIENT_ANSWER;
     answer.client = letter->client;
+    answer.body.answer.worker = (uint16_t)worker->config.worker;
     uint64_t sequence =
         hg_clients_attach(worker->clients, (uint32_t)client, &letter->body.attach, &answer.body.answer);
     answer_later(worker, &answer, sequence);
@@ -195,6 +221,21 @@ static void letter_consumer_remove(struct hg_worker *worker, const struct hg_let
     uint64_t sequence;
     answer.code = hg_streams_consumer_remove(worker->streams, letter->body.name, &sequence);
     answer_later(worker, &answer, sequence);
+}
+
+static void letter_places(struct hg_worker *worker, const struct hg_letter *letter)
+{
+    struct hg_letter answer = *letter;
+    struct hg_places *places = letter->pointer;
+    places->worker = worker->config.worker;
+    places->count = 0;
+    for (uint32_t i = 0; i < hg_streams_count(worker->streams) && i < HG_PLACES_MAX; i++) {
+        const struct hg_stream_state *s = hg_streams_at(worker->streams, i);
+        places->table[places->count].stream = s->stream;
+        memcpy(places->table[places->count++].name, s->name, sizeof(s->name));
+    }
+    answer.type = HG_LETTER_PLACES_DONE;
+    answer_put(worker, &answer);
 }
 
 static void letter_status(struct hg_worker *worker, const struct hg_letter *letter)
@@ -242,6 +283,9 @@ static void letter_handle(struct hg_worker *worker, struct hg_letter *letter)
         break;
     case HG_LETTER_CLIENT_CLOSE:
         letter_client_close(worker, letter);
+        break;
+    case HG_LETTER_PLACES:
+        letter_places(worker, letter);
         break;
     case HG_LETTER_STATUS:
         letter_status(worker, letter);

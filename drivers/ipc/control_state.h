@@ -87,7 +87,7 @@ struct hg_config_stream {
     uint64_t epoch;       /* 1 until there is a metastore */
     uint64_t peers_mask;  /* bit i = config peer i gets it (when we are the origin) */
     uint32_t compression; /* enum hg_codec */
-    uint32_t reserved;
+    uint32_t place;       /* the worker that owns it, + 1; 0 = where its batches are, else by hash */
 };
 
 struct hg_config_consumer { /* registered: holds segments back until it has passed them */

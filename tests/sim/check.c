@@ -163,7 +163,8 @@ static struct sim_flow *flow_of(struct sim_world *world, uint64_t stream)
     return NULL;
 }
 
-void hg_sim_check_batch(struct sim_node *node, const struct hg_batch_header *header)
+void hg_sim_check_batch(struct sim_node *node, struct sim_worker *worker,
+                        const struct hg_batch_header *header)
 {
     struct sim_world *world = node->world;
     struct sim_flow *flow = flow_of(world, header->stream);
@@ -202,7 +203,7 @@ static void fork_begin(struct sim_node *node, struct sim_flow *flow, const struc
 static void peer_view_check(struct sim_node *node, struct sim_flow *flow, const struct hg_stream_state *s)
 {
     struct sim_world *world = node->world;
-    for (uint32_t i = 0; i < hg_peers_count(node->worker->peers); i++) {
+    for (uint32_t i = 0; i + 1 < world->plan->node_count; i++) {
         uint32_t other = node_of_peer(node->index, i);
         const struct sim_place *there = &flow->places[other];
         if (s->lsn_peer[i] > there->durable_ever)
@@ -299,19 +300,19 @@ static void lane_check(struct sim_node *node, struct hg_lane *lane)
 void hg_sim_check_node(struct sim_node *node)
 {
     struct sim_world *world = node->world;
-    struct hg_worker *worker = node->worker;
     for (uint32_t i = 0; i < world->plan->flow_count; i++) {
-        int32_t slot = hg_streams_find(worker->streams, world->flows[i].stream);
-        if (slot < 0)
+        const struct sim_worker *owner = hg_sim_worker_of(node, &world->flows[i]);
+        if (owner == NULL || owner->worker->state == HG_WORKER_RECOVERING)
             continue;
-        const struct hg_stream_state *s = hg_streams_at(worker->streams, (uint32_t)slot);
-        if (s->configured)
-            flow_check(node, &world->flows[i], s);
+        int32_t slot = hg_streams_find(owner->worker->streams, world->flows[i].stream);
+        flow_check(node, &world->flows[i], hg_streams_at(owner->worker->streams, (uint32_t)slot));
     }
-    for (uint32_t i = 0; i < hg_peers_count(worker->peers); i++) {
-        const struct hg_peer *peer = hg_peers_at(worker->peers, i);
-        if (peer->current >= 0)
-            lane_check(node, peer->sessions[peer->current].lane);
+    for (uint32_t i = 0; i < node->worker_count; i++) {
+        struct hg_peers *peers = node->workers[i].worker->peers;
+        for (struct hg_peer *lane = hg_peers_next(peers, NULL); lane != NULL;
+             lane = hg_peers_next(peers, lane))
+            if (lane->current >= 0)
+                lane_check(node, lane->sessions[lane->current].lane);
     }
 }
 
@@ -405,13 +406,15 @@ static uint64_t key_of(struct sim_node *node, uint32_t spi)
 {
     uint64_t of[] = {spi, node->boot, 0};
     uint32_t found = 0;
-    for (uint32_t i = 0; i < hg_peers_count(node->worker->peers); i++) {
-        const struct hg_peer *peer = hg_peers_at(node->worker->peers, i);
-        for (uint32_t j = 0; j < HG_PEER_SESSIONS; j++)
-            if (peer->sessions[j].live && hg_esp_sa_spi(peer->sessions[j].sa_tx) == spi) {
-                of[2] = peer->sessions[j].boot_remote;
-                found++;
-            }
+    for (uint32_t i = 0; i < node->worker_count; i++) {
+        struct hg_peers *peers = node->workers[i].worker->peers;
+        for (struct hg_peer *lane = hg_peers_next(peers, NULL); lane != NULL;
+             lane = hg_peers_next(peers, lane))
+            for (uint32_t j = 0; j < HG_PEER_SESSIONS; j++)
+                if (lane->sessions[j].live && hg_esp_sa_spi(lane->sessions[j].sa_tx) == spi) {
+                    of[2] = lane->sessions[j].boot_remote;
+                    found++;
+                }
     }
     return found > 1 ? 0 : XXH3_64bits(of, sizeof(of));
 }
@@ -421,7 +424,7 @@ void hg_sim_check_nonce(struct sim_node *node, const uint8_t *frame, uint32_t by
     struct sim_world *world = node->world;
     uint32_t udp_port = (uint32_t)frame[36] << 8 | frame[37], spi;
     uint64_t number;
-    if (udp_port != HG_WIRE_UDP_PORT_DATA)
+    if (udp_port == HG_WIRE_UDP_PORT_HANDSHAKE)
         return;
     memcpy(&spi, frame + OUTER_BYTES, sizeof(spi));
     memcpy(&number, frame + OUTER_BYTES + 8, sizeof(number));
@@ -444,22 +447,24 @@ void hg_sim_check_nonce(struct sim_node *node, const uint8_t *frame, uint32_t by
 
 /* ---- the end of a process ---- */
 
-static void packets_add_up(struct sim_node *node)
+static void packets_add_up(struct sim_node *node, const struct sim_worker *worker)
 {
-    const struct hg_link *link = &node->worker->link;
+    const struct hg_link *link = &worker->worker->link;
     const struct hg_link_counters *c = &link->counters;
     uint64_t outer = 0, inner = c->drop_address + c->drop_source + c->drop_handshake_size + c->drop_mailbox +
-                                c->rx_handshake + c->drop_spi + c->drop_spi_replaced + c->drop_peer_removed;
+                                c->rx_handshake + c->drop_spi + c->drop_spi_replaced + c->drop_peer_removed +
+                                c->rx_handed_over + c->drop_handover;
     for (uint32_t i = 0; i < HG_ENCAPSULATION_REASON_COUNT; i++)
         outer += link->encapsulation_counts[i];
     for (uint32_t i = 0; i < HG_ESP_REASON_COUNT; i++)
         inner += link->esp_counts[i];
-    if (outer != node->port.delivered_count || inner != link->encapsulation_counts[HG_ENCAPSULATION_OK])
+    if (outer != worker->port.delivered_count + c->rx_taken_over ||
+        inner != link->encapsulation_counts[HG_ENCAPSULATION_OK])
         hg_sim_violation(
             node->world, "unnamed_drop",
             "node %c was given %llu packets, %llu are accounted for by outer and %llu by inner counters",
-            letter_of(node->index), (unsigned long long)node->port.delivered_count, (unsigned long long)outer,
-            (unsigned long long)inner);
+            letter_of(node->index), (unsigned long long)worker->port.delivered_count,
+            (unsigned long long)outer, (unsigned long long)inner);
 }
 
 static void lane_harvest(struct sim_world *world, struct hg_lane *lane)
@@ -473,12 +478,13 @@ static void lane_harvest(struct sim_world *world, struct hg_lane *lane)
     world->sometimes[SIM_credit_stalls] += stats->credit_stalls;
 }
 
-void hg_sim_harvest(struct sim_node *node)
+static void worker_harvest(struct sim_node *node, const struct sim_worker *own)
 {
     struct sim_world *world = node->world;
-    struct hg_worker *worker = node->worker;
+    struct hg_worker *worker = own->worker;
     struct hg_log_stats stats;
-    packets_add_up(node);
+    packets_add_up(node, own);
+    world->sometimes[SIM_packets_handed_over] += worker->link.counters.rx_handed_over;
     hg_log_stats_get(worker->log, &stats);
     world->sometimes[SIM_torn_tails_discarded] += stats.discarded_writes > 0;
     world->sometimes[SIM_log_reads_from_disk] += stats.reads;
@@ -489,25 +495,32 @@ void hg_sim_harvest(struct sim_node *node)
     world->sometimes[SIM_corruption_dropped] += worker->link.esp_counts[HG_ESP_ICV];
     for (uint32_t i = 1; i < HG_ENCAPSULATION_REASON_COUNT; i++)
         world->sometimes[SIM_truncation_dropped] += worker->link.encapsulation_counts[i];
-    for (uint32_t i = 0; i < hg_peers_count(worker->peers); i++) {
-        const struct hg_peer *peer = hg_peers_at(worker->peers, i);
-        world->sometimes[SIM_rekeys] += peer->handshakes_count > 1;
-        if (peer->current >= 0)
-            lane_harvest(world, peer->sessions[peer->current].lane);
+    for (struct hg_peer *lane = hg_peers_next(worker->peers, NULL); lane != NULL;
+         lane = hg_peers_next(worker->peers, lane)) {
+        world->sometimes[SIM_rekeys] += lane->handshakes_count > 1;
+        world->sometimes[SIM_streams_elsewhere] += lane != lane->head;
+        if (lane->current >= 0)
+            lane_harvest(world, lane->sessions[lane->current].lane);
     }
+}
+
+void hg_sim_harvest(struct sim_node *node)
+{
+    for (uint32_t i = 0; i < node->worker_count; i++)
+        worker_harvest(node, &node->workers[i]);
 }
 
 /* ---- the end of the run ---- */
 
 /* In this life the reader may have found nothing: what it had read before is released. What nobody is
  * registered for may be released unread. */
-static bool read_complete(const struct sim_node *node, const struct sim_flow *flow, uint32_t slot,
-                          uint64_t end)
+static bool read_complete(const struct sim_node *node, const struct sim_worker *worker,
+                          const struct sim_flow *flow, uint32_t slot, uint64_t end)
 {
     const struct sim_place *place = &flow->places[node->index];
     bool overtaken =
-        !flow->plan->consumer && hg_streams_lsn_oldest(node->worker->streams, slot) > place->read_end;
-    return node->reader.sequence >= hg_log_durable_sequence(node->worker->log) &&
+        !flow->plan->consumer && hg_streams_lsn_oldest(worker->worker->streams, slot) > place->read_end;
+    return worker->reader.sequence >= hg_log_durable_sequence(worker->worker->log) &&
            (place->read_end == end || overtaken || (place->rolled_back && place->read_end == 0)) &&
            (place->read_next == end || place->read_next == 0);
 }
@@ -519,10 +532,11 @@ static bool flow_complete(struct sim_world *world, struct sim_flow *flow, char *
         return true;
     for (uint32_t i = 0; i < world->plan->node_count; i++) {
         struct sim_node *node = &world->nodes[i];
-        int32_t slot = hg_streams_find(node->worker->streams, flow->stream);
+        const struct sim_worker *worker = hg_sim_worker_of(node, flow);
+        int32_t slot = worker == NULL ? -1 : hg_streams_find(worker->worker->streams, flow->stream);
         const struct hg_stream_state *s =
-            slot < 0 ? NULL : hg_streams_at(node->worker->streams, (uint32_t)slot);
-        if (s == NULL || s->lsn_durable != end || !read_complete(node, flow, (uint32_t)slot, end)) {
+            slot < 0 ? NULL : hg_streams_at(worker->worker->streams, (uint32_t)slot);
+        if (s == NULL || s->lsn_durable != end || !read_complete(node, worker, flow, (uint32_t)slot, end)) {
             snprintf(text, text_bytes,
                      "s%u is produced to %llu; node %c has it durable to %llu, read to %llu", flow->index,
                      (unsigned long long)end, letter_of(i),
@@ -530,7 +544,7 @@ static bool flow_complete(struct sim_world *world, struct sim_flow *flow, char *
                      (unsigned long long)flow->places[i].read_end);
             return false;
         }
-        for (uint32_t j = 0; i == flow->plan->origin && j < hg_peers_count(node->worker->peers); j++)
+        for (uint32_t j = 0; i == flow->plan->origin && j + 1 < world->plan->node_count; j++)
             if (s->lsn_peer[j] != end) {
                 snprintf(text, text_bytes,
                          "s%u is everywhere to %llu, but its origin knows only of %llu on %c", flow->index,
@@ -549,7 +563,10 @@ bool hg_sim_complete(struct sim_world *world, char *text, size_t text_bytes)
         struct sim_node *node = &world->nodes[i];
         if (node->refused)
             return true;
-        if (!node->is_up || node->worker->state != HG_WORKER_RUNNING) {
+        bool is_running = node->is_up;
+        for (uint32_t j = 0; is_running && j < node->worker_count; j++)
+            is_running &= node->workers[j].worker->state == HG_WORKER_RUNNING;
+        if (!is_running) {
             snprintf(text, text_bytes, "node %c is not running", letter_of(i));
             return false;
         }

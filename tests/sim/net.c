@@ -191,10 +191,21 @@ void hg_sim_link_fault(struct sim_world *world, const struct sim_fault *fault)
     }
 }
 
+/* By the UDP port, as a device does that can; or by whatever a device makes of the addresses. */
+static struct sim_port *queue_of(struct sim_node *node, struct sim_packet *packet)
+{
+    const uint8_t *frame = packet_frame(packet);
+    uint32_t by_chance = (uint32_t)hg_random_below(&node->random_steer, node->worker_count);
+    uint32_t worker = ((uint32_t)frame[36] << 8 | frame[37]) - HG_WIRE_UDP_PORT_DATA;
+    if (!node->plan->steers)
+        return &node->workers[by_chance].port;
+    return &node->workers[worker < node->worker_count ? worker : 0].port;
+}
+
 void hg_sim_packet_arrive(struct sim_world *world, uint32_t to, struct sim_packet *packet)
 {
     struct sim_node *node = &world->nodes[to];
-    struct sim_port *port = &node->port;
+    struct sim_port *port = queue_of(node, packet);
     hg_sim_hash(world, XXH3_64bits(packet_frame(packet), packet->bytes));
     struct sim_link *link = &world->links[packet->from][to];
     world->sometimes[SIM_packets_reordered] += packet->order < link->order_arrived;
@@ -290,9 +301,8 @@ static void port_release(struct hg_port *port, struct hg_packet *packets, uint32
         hg_sim_packet_free(sim->node->world, packets[i].handle);
 }
 
-void hg_sim_port_init(struct sim_node *node)
+void hg_sim_port_init(struct sim_node *node, struct sim_port *port)
 {
-    struct sim_port *port = &node->port;
     port->node = node;
     port->port.receive = port_receive;
     port->port.allocate = port_allocate;
@@ -307,11 +317,13 @@ void hg_sim_port_init(struct sim_node *node)
 void hg_sim_port_reset(struct sim_node *node)
 {
     struct sim_world *world = node->world;
-    struct sim_port *port = &node->port;
-    while (port->queue_head != port->queue_tail)
-        hg_sim_packet_free(world, port->queue[port->queue_head++ & QUEUE_MASK]);
-    port->queue_head = port->queue_tail = 0;
-    port->delivered_count = 0;
+    for (uint32_t i = 0; i < node->worker_count; i++) {
+        struct sim_port *port = &node->workers[i].port;
+        while (port->queue_head != port->queue_tail)
+            hg_sim_packet_free(world, port->queue[port->queue_head++ & QUEUE_MASK]);
+        port->queue_head = port->queue_tail = 0;
+        port->delivered_count = 0;
+    }
     for (uint32_t i = 0; i < world->packets_count; i++)
         if (world->packets_all[i]->holder == node->index)
             hg_sim_packet_free(world, world->packets_all[i]);

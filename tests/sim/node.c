@@ -98,21 +98,23 @@ static void node_config(struct sim_node *node)
     }
 }
 
-static void node_disk(struct sim_node *node)
+static struct hg_disk *log_make(struct sim_node *node, uint32_t worker)
 {
     const struct sim_node_plan *plan = node->plan;
     struct hg_log_geometry geometry;
     memset(&geometry, 0, sizeof(geometry));
     geometry.cluster = SIM_CLUSTER;
     geometry.log_uuid[0] = (uint8_t)(node->index + 1);
+    geometry.log_uuid[1] = (uint8_t)worker;
     geometry.node_uuid[0] = (uint8_t)(node->index + 101);
+    geometry.log_id = worker;
     geometry.segment_bytes = plan->segment_bytes;
     geometry.segment_count = plan->segment_count;
     geometry.write_payload_bytes_max = node->world->plan->write_payload_bytes;
     struct hg_disk_sim_config config = {
         .size_bytes = hg_log_file_bytes(&geometry),
         .depth = plan->disk_depth,
-        .seed = hg_sim_random_seed(node->world, 20, node->index),
+        .seed = hg_sim_random_seed(node->world, 20, node->index + worker * SIM_NODES_MAX),
         .write_ns_min = plan->write_ns_min,
         .write_ns_max = plan->write_ns_max,
         .read_ns_min = plan->read_ns_min,
@@ -120,12 +122,32 @@ static void node_disk(struct sim_node *node)
         .flush_ns_min = plan->flush_ns_min,
         .flush_ns_max = plan->flush_ns_max,
     };
-    node->disk = hg_disk_sim_create(&config);
-    hg_assert(node->disk != NULL);
-    int rc = hg_log_format(node->disk, &geometry);
+    struct hg_disk *disk = hg_disk_sim_create(&config);
+    hg_assert(disk != NULL);
+    int rc = hg_log_format(disk, &geometry);
     if (rc != 0)
         hg_sim_violation(node->world, "format", "hg_log_format of node %c gives %d", (int)('A' + node->index),
                          rc);
+    return disk;
+}
+
+static void workers_make(struct sim_node *node)
+{
+    size_t bytes = hg_align_up(SIM_WORKERS_MAX * sizeof(node->workers[0]), HG_CACHE_LINE_BYTES);
+    size_t rings_bytes = SIM_WORKERS_MAX * SIM_WORKERS_MAX * sizeof(node->handover[0]);
+    node->workers = aligned_alloc(HG_CACHE_LINE_BYTES, bytes);
+    node->handover = aligned_alloc(HG_CACHE_LINE_BYTES, rings_bytes);
+    hg_assert(node->workers != NULL && node->handover != NULL);
+    memset(node->workers, 0, bytes);
+    memset(node->handover, 0, rings_bytes);
+    for (uint32_t i = 0; i < hg_max_u64(node->plan->workers, node->plan->workers_after); i++) {
+        struct sim_worker *worker = &node->workers[i];
+        worker->arena = aligned_alloc(HG_LOG_BLOCK_BYTES, node->plan->arena_bytes);
+        hg_assert(worker->arena != NULL);
+        hg_sim_port_init(node, &worker->port);
+        worker->disk = log_make(node, i);
+    }
+    node->worker_count = node->plan->workers;
 }
 
 void hg_sim_node_init(struct sim_world *world, uint32_t index)
@@ -140,26 +162,32 @@ void hg_sim_node_init(struct sim_world *world, uint32_t index)
     node->clock.clock.random_u64 = clock_random;
     hg_random_init(&node->random_clock, hg_sim_random_seed(world, 21, index));
     hg_random_init(&node->random_port, hg_sim_random_seed(world, 22, index));
+    hg_random_init(&node->random_steer, hg_sim_random_seed(world, 23, index));
     node->config = calloc(1, sizeof(*node->config));
-    node->arena = aligned_alloc(HG_LOG_BLOCK_BYTES, node->plan->arena_bytes);
-    hg_assert(node->config != NULL && node->arena != NULL);
+    node->resolved = calloc(1, sizeof(*node->resolved));
+    hg_assert(node->config != NULL && node->resolved != NULL);
     node_config(node);
-    hg_sim_port_init(node);
-    node_disk(node);
+    workers_make(node);
 }
 
 void hg_sim_node_free(struct sim_node *node)
 {
-    if (node->is_up) {
-        hg_worker_free(node->worker);
+    if (node->is_up)
         hg_exchange_wipe(&node->exchange);
+    for (uint32_t i = 0; node->workers != NULL && i < SIM_WORKERS_MAX; i++) {
+        struct sim_worker *worker = &node->workers[i];
+        if (worker->worker != NULL)
+            hg_worker_free(worker->worker);
+        if (worker->disk != NULL)
+            worker->disk->close(worker->disk);
+        if (worker->disk_old != NULL)
+            worker->disk_old->close(worker->disk_old);
+        free(worker->arena);
     }
-    if (node->disk != NULL)
-        node->disk->close(node->disk);
-    if (node->disk_old != NULL)
-        node->disk_old->close(node->disk_old);
+    free(node->workers);
+    free(node->handover);
+    free(node->resolved);
     free(node->config);
-    free(node->arena);
 }
 
 /* ---- life ---- */
@@ -172,15 +200,17 @@ void hg_sim_node_wake(struct sim_node *node, uint64_t time_ns)
         hg_sim_event_put(node->world, time_ns, SIM_EVENT_WAKE, node->index, node->wake_generation, NULL);
 }
 
-void hg_sim_node_boot(struct sim_node *node)
+static void worker_boot(struct sim_node *node, uint32_t index)
 {
     struct sim_world *world = node->world;
-    if (node->is_up || node->refused)
-        return;
+    struct sim_worker *worker = &node->workers[index];
     struct hg_worker_config config = {
+        .worker = index,
+        .workers = node->worker_count,
+        .handover = node->handover,
         .clock = &node->clock.clock,
-        .disk = node->disk,
-        .log_arena = node->arena,
+        .disk = worker->disk,
+        .log_arena = worker->arena,
         .log_arena_bytes = node->plan->arena_bytes,
         .cluster = SIM_CLUSTER,
         .region = (uint16_t)node->index,
@@ -188,18 +218,49 @@ void hg_sim_node_boot(struct sim_node *node)
         .peers_max = SIM_NODES_MAX - 1,
         .packets_in_flight_max = node->plan->packets_in_flight,
         .batch_raw_bytes_max = world->plan->write_payload_bytes - 1024,
-        .inbox = &node->inbox,
-        .outbox = &node->outbox,
+        .inbox = &worker->inbox,
+        .outbox = &worker->outbox,
         .ctx = node,
     };
-    memset(&node->inbox, 0, offsetof(struct hg_mailbox, letters));
-    memset(&node->outbox, 0, offsetof(struct hg_mailbox, letters));
-    hg_exchange_init(&node->exchange, &node->clock.clock, &node->inbox);
+    memset(&worker->inbox, 0, offsetof(struct hg_mailbox, letters));
+    memset(&worker->outbox, 0, offsetof(struct hg_mailbox, letters));
+    memset(&worker->reader, 0, sizeof(worker->reader));
+    worker->was_running = false;
+    worker->worker = hg_worker_init(&config);
+    hg_assert(worker->worker != NULL);
+    struct hg_letter letter;
+    memset(&letter, 0, sizeof(letter));
+    letter.type = HG_LETTER_PORT;
+    letter.pointer = &worker->port.port;
+    letter.number = htonl(hg_sim_address(node->index));
+    hg_assert(hg_mailbox_put(&worker->inbox, &letter));
+    memset(&letter, 0, sizeof(letter));
+    letter.type = HG_LETTER_PLACES;
+    letter.pointer = &worker->places;
+    hg_assert(hg_mailbox_put(&worker->inbox, &letter));
+}
+
+void hg_sim_node_boot(struct sim_node *node)
+{
+    struct sim_world *world = node->world;
+    struct hg_mailbox *inboxes[SIM_WORKERS_MAX];
+    if (node->is_up || node->refused)
+        return;
+    if (node->boots_count > 0 && node->worker_count != node->plan->workers_after) {
+        node->worker_count = node->plan->workers_after;
+        world->sometimes[SIM_workers_changed]++;
+    }
+    for (uint32_t i = 0; i < SIM_WORKERS_MAX; i++)
+        inboxes[i] = &node->workers[i].inbox;
+    for (uint32_t i = 0; i < SIM_WORKERS_MAX * SIM_WORKERS_MAX; i++)
+        memset(&node->handover[i], 0, offsetof(struct hg_handover, packets));
+    hg_exchange_init(&node->exchange, &node->clock.clock, inboxes, node->worker_count);
+    hg_placement_init(&node->placement, node->worker_count);
+    node->config_pending = 0;
+    node->config_refused = false;
     node->boot = hg_random_u64(&node->random_clock);
     node->boot_ns = world->now_ns;
     node->boots_count++;
-    node->was_running = false;
-    memset(&node->reader, 0, sizeof(node->reader));
     for (uint32_t i = 0; i < world->plan->flow_count; i++) {
         struct sim_place *place = &world->flows[i].places[node->index];
         place->read_next = 0;
@@ -207,21 +268,30 @@ void hg_sim_node_boot(struct sim_node *node)
         if (world->flows[i].plan->origin == node->index)
             world->flows[i].is_open = false;
     }
-    node->worker = hg_worker_init(&config);
-    hg_assert(node->worker != NULL);
+    for (uint32_t i = 0; i < node->worker_count; i++)
+        worker_boot(node, i);
     node->is_up = true;
     hg_sim_trace(world, "node %c boots", (int)('A' + node->index));
-    struct hg_letter letter;
-    memset(&letter, 0, sizeof(letter));
-    letter.type = HG_LETTER_PORT;
-    letter.pointer = &node->port.port;
-    letter.number = htonl(hg_sim_address(node->index));
-    hg_assert(hg_mailbox_put(&node->inbox, &letter));
-    memset(&letter, 0, sizeof(letter));
-    letter.type = HG_LETTER_CONFIG;
-    letter.pointer = node->config;
-    hg_assert(hg_mailbox_put(&node->inbox, &letter));
     hg_sim_node_step(node);
+}
+
+static bool is_recovering(const struct sim_node *node)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < node->worker_count; i++)
+        any |= node->workers[i].worker->state == HG_WORKER_RECOVERING;
+    return any;
+}
+
+struct sim_worker *hg_sim_worker_of(struct sim_node *node, const struct sim_flow *flow)
+{
+    for (uint32_t i = 0; i < node->worker_count; i++) {
+        struct hg_streams *streams = node->workers[i].worker->streams;
+        int32_t slot = hg_streams_find(streams, flow->stream);
+        if (slot >= 0 && hg_streams_at(streams, (uint32_t)slot)->configured)
+            return &node->workers[i];
+    }
+    return NULL;
 }
 
 void hg_sim_node_die(struct sim_node *node, bool power, uint64_t restart_ns)
@@ -232,16 +302,19 @@ void hg_sim_node_die(struct sim_node *node, bool power, uint64_t restart_ns)
         return;
     hg_sim_harvest(node);
     hg_sim_trace(world, "node %c dies%s%s", (int)('A' + node->index), power ? ": power" : "",
-                 node->worker->state == HG_WORKER_RECOVERING ? " in recovery" : "");
+                 is_recovering(node) ? " in recovery" : "");
     world->sometimes[power ? SIM_power_losses : SIM_process_kills]++;
-    world->sometimes[SIM_crashes_in_recovery] += node->worker->state == HG_WORKER_RECOVERING;
-    if (power)
-        hg_disk_sim_crash(node->disk);
-    else
-        hg_disk_sim_kill(node->disk);
-    hg_worker_free(node->worker);
+    world->sometimes[SIM_crashes_in_recovery] += is_recovering(node);
+    for (uint32_t i = 0; i < node->worker_count; i++) {
+        struct sim_worker *worker = &node->workers[i];
+        if (power)
+            hg_disk_sim_crash(worker->disk);
+        else
+            hg_disk_sim_kill(worker->disk);
+        hg_worker_free(worker->worker);
+        worker->worker = NULL;
+    }
     hg_exchange_wipe(&node->exchange);
-    node->worker = NULL;
     node->is_up = false;
     node->steps_fuse = 0;
     node->transmit_fuse = 0;
@@ -265,32 +338,57 @@ static void keys_begin(struct sim_node *node)
         config.node_local = node->index + 1;
         config.node_remote = node->config->peers[i].node;
         config.boot_local = node->boot;
-        config.workers_local = 1;
+        config.workers_local = (uint8_t)node->worker_count;
         memset(config.psk, 0x5a, sizeof(config.psk));
         (void)hg_exchange_peer(&node->exchange, i, &config, hg_sim_local_ns(node, node->world->now_ns));
     }
 }
 
+/* As housekeeping does it: when all logs are read back, every worker gets the same configuration. */
+static void config_give(struct sim_node *node)
+{
+    struct hg_letter letter;
+    *node->resolved = *node->config;
+    hg_assert(hg_placement_resolve(&node->placement, node->resolved) == NULL);
+    memset(&letter, 0, sizeof(letter));
+    letter.type = HG_LETTER_CONFIG;
+    letter.pointer = node->resolved;
+    for (uint32_t i = 0; i < node->worker_count; i++)
+        node->config_pending += hg_mailbox_put(&node->workers[i].inbox, &letter);
+    node->config_refused = false;
+}
+
+static void places_done(struct sim_node *node, struct hg_places *places)
+{
+    hg_placement_hold(&node->placement, places);
+    if (!hg_placement_known(&node->placement))
+        return;
+    for (uint32_t i = 0; i < places->count; i++)
+        if (hg_placement_held_twice(&node->placement, places->table[i].stream) >= 0)
+            hg_sim_violation(node->world, "two_owners", "node %c has stream %s in two logs",
+                             (int)('A' + node->index), places->table[i].name);
+    config_give(node);
+}
+
 static void config_done(struct sim_node *node, const struct hg_letter *letter)
 {
-    if (letter->code == -EINVAL) { /* a consumer found the log full: asked again, as an operator would */
-        struct hg_letter again;
-        memset(&again, 0, sizeof(again));
-        again.type = HG_LETTER_CONFIG;
-        again.pointer = node->config;
-        (void)hg_mailbox_put(&node->inbox, &again);
-    } else if (letter->code != 0) {
+    hg_assert(node->config_pending-- > 0);
+    node->config_refused |= letter->code == -EINVAL;
+    if (letter->code != -EINVAL && letter->code != 0)
         hg_sim_violation(node->world, "config", "node %c: %s", (int)('A' + node->index), letter->body.text);
-    }
+    if (node->config_pending > 0)
+        return;
+    if (node->config_refused) /* a consumer found the log full: asked again, as an operator would */
+        config_give(node);
     keys_begin(node);
 }
 
-static bool letters_take(struct sim_node *node)
+static bool letters_take(struct sim_node *node, struct sim_worker *worker)
 {
     struct hg_letter letter;
     uint64_t local_ns = hg_sim_local_ns(node, node->world->now_ns);
     bool any = false;
-    while (hg_mailbox_take(&node->outbox, &letter)) {
+    while (hg_mailbox_take(&worker->outbox, &letter)) {
         any = true;
         switch (letter.type) {
         case HG_LETTER_EVENT:
@@ -302,6 +400,9 @@ static bool letters_take(struct sim_node *node)
             node->world->sometimes[SIM_unknown_spi] += letter.type == HG_LETTER_SPI_UNKNOWN;
             hg_exchange_letter(&node->exchange, &letter, local_ns);
             break;
+        case HG_LETTER_PLACES_DONE:
+            places_done(node, letter.pointer);
+            break;
         case HG_LETTER_CONFIG_DONE:
             config_done(node, &letter);
             break;
@@ -312,26 +413,53 @@ static bool letters_take(struct sim_node *node)
     return any;
 }
 
+static struct sim_worker *worker_failed(const struct sim_node *node)
+{
+    for (uint32_t i = 0; i < node->worker_count; i++)
+        if (node->workers[i].worker->state == HG_WORKER_FAILED)
+            return &node->workers[i];
+    return NULL;
+}
+
+/* One turn of each worker. */
+static bool node_turn(struct sim_node *node, uint64_t *deadline_ns)
+{
+    bool did = false;
+    *deadline_ns = HG_TIME_NEVER;
+    for (uint32_t i = 0; i < node->worker_count; i++) {
+        struct sim_worker *worker = &node->workers[i];
+        uint64_t after_ns;
+        did |= hg_worker_turn(worker->worker, &after_ns);
+        *deadline_ns = hg_min_u64(*deadline_ns, after_ns);
+        did |= letters_take(node, worker);
+        if (worker->worker->state == HG_WORKER_FAILED) {
+            if (worker->was_running)
+                hg_sim_check_node(node); /* a flush before the failure counts, and may have been told */
+            return true;
+        }
+        if (worker->worker->state == HG_WORKER_RUNNING) {
+            worker->was_running = true;
+            did |= !hg_mailbox_empty(&worker->inbox);
+        }
+    }
+    return did;
+}
+
 /* Runs the node until it has nothing to do at this instant. Returns its next deadline in virtual time. */
 static uint64_t node_run(struct sim_node *node)
 {
     uint64_t deadline_ns = HG_TIME_NEVER, exchange_ns = HG_TIME_NEVER;
     for (uint32_t turn = 0;; turn++) {
-        bool did = hg_worker_turn(node->worker, &deadline_ns);
-        did |= letters_take(node);
-        exchange_ns = hg_exchange_tick(&node->exchange, hg_sim_local_ns(node, node->world->now_ns));
-        if (node->worker->state == HG_WORKER_FAILED) {
-            if (node->was_running)
-                hg_sim_check_node(node); /* a flush before the failure counts, and may have been told */
+        bool did = node_turn(node, &deadline_ns);
+        if (worker_failed(node) != NULL)
             return 0;
-        }
-        if (node->worker->state == HG_WORKER_RUNNING) {
-            node->was_running = true;
-            hg_sim_check_node(node);
-            did |= hg_sim_append(node);
-            did |= hg_sim_read(node);
-            did |= !hg_mailbox_empty(&node->inbox);
-        }
+        exchange_ns = hg_exchange_tick(&node->exchange, hg_sim_local_ns(node, node->world->now_ns));
+        hg_sim_check_node(node);
+        did |= hg_sim_append(node);
+        did |= hg_sim_read(node);
+        for (uint32_t i = 0; i < node->worker_count; i++) /* the first of them was given by the last */
+            did |= node->workers[i].worker->state == HG_WORKER_RUNNING &&
+                   hg_link_handed_over(&node->workers[i].worker->link);
         if (!did)
             break;
         if (turn == TURNS_MAX)
@@ -342,20 +470,20 @@ static uint64_t node_run(struct sim_node *node)
     return hg_sim_time_of(node, hg_min_u64(deadline_ns, exchange_ns));
 }
 
-static void node_failed(struct sim_node *node)
+static void node_failed(struct sim_node *node, const struct sim_worker *worker)
 {
     struct sim_world *world = node->world;
-    bool is_corrupt = hg_log_is_corrupt(node->worker->log);
+    bool is_corrupt = hg_log_is_corrupt(worker->worker->log);
     if (hg_sim_scenario_has(world->plan->scenario,
                             SIM_SCENARIO_ROT)) { /* whatever it says: it refuses, nothing is shortened */
         world->sometimes[SIM_corrupt_logs_refused]++;
         node->refused = true;
     } else if (is_corrupt) {
         hg_sim_violation(world, "false_corruption", "node %c: %s", (int)('A' + node->index),
-                         hg_log_message(node->worker->log));
+                         hg_log_message(worker->worker->log));
     } else if (node->disk_errors_due == 0) {
         hg_sim_violation(world, "log_failed", "node %c: %s", (int)('A' + node->index),
-                         hg_log_message(node->worker->log));
+                         hg_log_message(worker->worker->log));
     }
     world->sometimes[SIM_disk_errors_restarted]++;
     hg_sim_node_die(node, false, SIM_RESTART_FAIL_NS);
@@ -378,8 +506,8 @@ void hg_sim_node_step(struct sim_node *node)
         hg_sim_node_wake(node, node->paused_ns);
         return;
     }
-    if (world->now_ns >= node->disk_stall_ns)
-        hg_disk_sim_time_set(node->disk, world->now_ns);
+    for (uint32_t i = 0; i < node->worker_count && world->now_ns >= node->disk_stall_ns; i++)
+        hg_disk_sim_time_set(node->workers[i].disk, world->now_ns);
     if (setjmp(node->death) != 0) {
         world->sometimes[SIM_kills_inside_a_turn]++;
         hg_sim_check_node(node); /* what it knew, it may have told in the packets of this turn */
@@ -387,13 +515,16 @@ void hg_sim_node_step(struct sim_node *node)
         return;
     }
     uint64_t wake_ns = node_run(node);
-    if (node->worker->state == HG_WORKER_FAILED) {
-        node_failed(node);
+    const struct sim_worker *failed = worker_failed(node);
+    if (failed != NULL) {
+        node_failed(node, failed);
         return;
     }
     if (fuse_burns(node))
         return;
-    wake_ns = hg_min_u64(wake_ns, hg_max_u64(hg_disk_sim_next_ns(node->disk), node->disk_stall_ns));
+    for (uint32_t i = 0; i < node->worker_count; i++)
+        wake_ns =
+            hg_min_u64(wake_ns, hg_max_u64(hg_disk_sim_next_ns(node->workers[i].disk), node->disk_stall_ns));
     if (wake_ns <= world->now_ns) {
         wake_ns = world->now_ns + 1;
         if (++node->spins > SPINS_MAX)
@@ -423,12 +554,15 @@ static void fuse_set(struct sim_node *node, const struct sim_fault *fault, bool 
 static void rollback(struct sim_node *node, uint64_t restart_ns)
 {
     struct sim_world *world = node->world;
-    if (node->disk_old == NULL)
+    if (node->workers[0].disk_old == NULL)
         return;
     hg_sim_node_die(node, true, restart_ns);
-    node->disk->close(node->disk);
-    node->disk = node->disk_old;
-    node->disk_old = NULL;
+    for (uint32_t i = 0; i < SIM_WORKERS_MAX && node->workers[i].disk_old != NULL; i++) {
+        struct sim_worker *worker = &node->workers[i];
+        worker->disk->close(worker->disk);
+        worker->disk = worker->disk_old;
+        worker->disk_old = NULL;
+    }
     world->sometimes[SIM_rollbacks]++;
     for (uint32_t i = 0; i < world->plan->flow_count; i++) {
         struct sim_flow *flow = &world->flows[i];
@@ -445,26 +579,31 @@ static void rollback(struct sim_node *node, uint64_t restart_ns)
 static void snapshot(struct sim_node *node, uint64_t restart_ns)
 {
     hg_sim_node_die(node, false, restart_ns);
-    if (node->disk_old != NULL)
-        node->disk_old->close(node->disk_old);
-    node->disk_old = hg_disk_sim_clone(node->disk);
-    hg_assert(node->disk_old != NULL);
+    for (uint32_t i = 0; i < SIM_WORKERS_MAX && node->workers[i].disk != NULL; i++) {
+        struct sim_worker *worker = &node->workers[i];
+        if (worker->disk_old != NULL)
+            worker->disk_old->close(worker->disk_old);
+        worker->disk_old = hg_disk_sim_clone(worker->disk);
+        hg_assert(worker->disk_old != NULL);
+    }
 }
 
 static void rot(struct sim_node *node, const struct sim_fault *fault)
 {
     hg_sim_node_die(node, true, fault->b);
     /* Where something is: an untouched byte would tell nothing. */
-    uint8_t *bytes = hg_disk_sim_bytes(node->disk);
-    uint64_t size = node->disk->size_bytes, at = fault->a % size;
+    struct hg_disk *disk = node->workers[0].disk;
+    uint8_t *bytes = hg_disk_sim_bytes(disk);
+    uint64_t size = disk->size_bytes, at = fault->a % size;
     for (uint64_t i = 0; i < size && bytes[at] == 0; i++)
         at = (at + 1) % size;
-    hg_disk_sim_flip_bit(node->disk, at, (uint32_t)(fault->a >> 61));
+    hg_disk_sim_flip_bit(disk, at, (uint32_t)(fault->a >> 61));
 }
 
 void hg_sim_fault_strike(struct sim_world *world, const struct sim_fault *fault)
 {
     struct sim_node *node = &world->nodes[fault->node];
+    struct hg_disk *disk = node->workers[fault->a % node->worker_count].disk;
     char text[SIM_TEXT_BYTES];
     hg_sim_fault_text(fault, text, sizeof(text));
     hg_sim_trace(world, "fault: %s", text);
@@ -490,19 +629,19 @@ void hg_sim_fault_strike(struct sim_world *world, const struct sim_fault *fault)
         world->sometimes[SIM_disk_stalls]++;
         break;
     case SIM_FAULT_DISK_WRITE:
-        hg_disk_sim_fail(node->disk, HG_DISK_WRITE, fault->a, EIO);
+        hg_disk_sim_fail(disk, HG_DISK_WRITE, fault->a, EIO);
         node->disk_errors_due++;
         break;
     case SIM_FAULT_DISK_FLUSH:
-        hg_disk_sim_fail(node->disk, HG_DISK_FLUSH, fault->a, EIO);
+        hg_disk_sim_fail(disk, HG_DISK_FLUSH, fault->a, EIO);
         node->disk_errors_due++;
         break;
     case SIM_FAULT_DISK_READ:
-        hg_disk_sim_fail(node->disk, HG_DISK_READ, fault->a, EIO);
+        hg_disk_sim_fail(disk, HG_DISK_READ, fault->a, EIO);
         node->disk_errors_due++;
         break;
     case SIM_FAULT_DISK_SHORT:
-        hg_disk_sim_short_write(node->disk, fault->a, (uint32_t)fault->b * HG_DISK_BLOCK_BYTES);
+        hg_disk_sim_short_write(disk, fault->a, (uint32_t)fault->b * HG_DISK_BLOCK_BYTES);
         node->disk_errors_due++; /* short again where the log has no second try: it fails by name */
         world->sometimes[SIM_short_writes]++;
         break;

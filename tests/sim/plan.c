@@ -343,9 +343,28 @@ static void plan_faults(struct sim_plan *plan, struct hg_random *random)
     plan_reads(plan, &reads);
 }
 
+/* Several logs that are full of what several others have to take need more room than any log keeps: so only
+ * one node fills them, or none is ever full. */
+static void plan_workers(struct sim_plan *plan, struct hg_random *random)
+{
+    bool many = is_flagged(plan, SIM_SCENARIO_WORKERS);
+    for (uint32_t i = 0; i < plan->node_count; i++) {
+        struct sim_node_plan *node = &plan->nodes[i];
+        uint32_t workers = (uint32_t)hg_random_between(random, 1, SIM_WORKERS_MAX);
+        uint32_t after = (uint32_t)hg_random_between(random, workers, SIM_WORKERS_MAX);
+        bool changes = hg_random_chance(random, 1, 4), steers = hg_random_chance(random, 1, 2);
+        node->workers = many ? workers : 1;
+        node->workers_after = many && changes ? after : node->workers;
+        node->steers = !many || steers;
+        if (many && plan->origins > 1)
+            node->segment_bytes = plan->segment_bytes =
+                hg_align_up(hg_max_u64(plan->segment_bytes, SEGMENT_BYTES_RING), HG_LOG_BLOCK_BYTES);
+    }
+}
+
 void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
 {
-    struct hg_random root, classes, sizes, nodes, links, flows, faults, congestion;
+    struct hg_random root, classes, sizes, nodes, links, flows, faults, congestion, workers;
     memset(plan, 0, sizeof(*plan));
     plan->seed = seed;
     plan->scenario = scenario;
@@ -357,6 +376,7 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
     hg_random_fork(&root, 5, &flows);
     hg_random_fork(&root, 6, &faults);
     hg_random_fork(&root, 7, &congestion);
+    hg_random_fork(&root, 8, &workers);
     plan_classes(plan, &classes);
     plan->node_count = hg_random_chance(&sizes, 1, 8) ? 3 : 2;
     plan->flow_count = (uint32_t)log_uniform(&sizes, 1, SIM_FLOWS_MAX);
@@ -381,6 +401,8 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
             plan_link(plan, &plan->links[i][j], &links);
     if (is_filled)
         plan->flow_count = (uint32_t)hg_max_u64(plan->flow_count, 4);
+    if (is_flagged(plan, SIM_SCENARIO_WORKERS))
+        plan->flow_count = (uint32_t)hg_max_u64(plan->flow_count, 2);
     for (uint32_t i = 0; i < plan->flow_count; i++)
         plan_flow(plan, &plan->flows[i], i, &flows);
     if (is_filled)
@@ -389,4 +411,5 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
     plan_faults(plan, &faults);
     for (uint32_t i = 0; i < plan->node_count; i++)
         plan_congestion(&plan->nodes[i], &congestion);
+    plan_workers(plan, &workers);
 }

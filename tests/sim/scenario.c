@@ -47,6 +47,9 @@ static const enum sim_sometimes promises_fullog[] = {SIM_peer_downs, SIM_credit_
 static const enum sim_sometimes promises_paths[] = {SIM_packets_reordered, SIM_spurious_retransmissions,
                                                     SIM_paths_changed, SIM_flaps};
 
+static const enum sim_sometimes promises_workers[] = {
+    SIM_packets_handed_over, SIM_streams_elsewhere, SIM_workers_changed, SIM_process_kills, SIM_power_losses};
+
 /* ---- the table ---- */
 
 #define PROMISES(name) promises_##name, HG_COUNT(promises_##name)
@@ -75,6 +78,10 @@ static const struct sim_scenario scenarios[] = {
     {"idle", "a frame now and then: nothing waits for a batch to fill", CLASSES_ALL, 0, SIM_SCENARIO_IDLE},
     {"paths", "each packet takes one of several paths, paths change their length, a direction comes and goes",
      CLASSES_NET | BIT(KILL), 0, SIM_SCENARIO_PATHS, PROMISES(paths)},
+    {"workers",
+     "one to three workers a node, other numbers on other nodes, more after a restart; ports that do not "
+     "steer",
+     CLASSES_ALL & ~(BIT(DISK_ERROR) | BIT(DISK_SHORT)), 0, SIM_SCENARIO_WORKERS, PROMISES(workers)},
 };
 
 uint32_t hg_sim_scenario_count(void)

@@ -15,6 +15,7 @@ enum sim_scenario_flag { /* what the fault classes don't say */
                          SIM_SCENARIO_IDLE = 16,
                          SIM_SCENARIO_NARROW = 32,
                          SIM_SCENARIO_PATHS = 64,
+                         SIM_SCENARIO_WORKERS = 128,
 };
 
 struct sim_scenario {

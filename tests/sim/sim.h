@@ -17,6 +17,7 @@
 #include <stdio.h>
 
 #define SIM_NODES_MAX       3u
+#define SIM_WORKERS_MAX     3u
 #define SIM_FLOWS_MAX       6u
 #define SIM_FAULTS_MAX      128u
 #define SIM_PATHS_MAX       4u
@@ -74,7 +75,10 @@
     X(paths_changed)                                                                                         \
     X(flaps)                                                                                                 \
     X(breakers_opened)                                                                                       \
-    X(breakers_closed)
+    X(breakers_closed)                                                                                       \
+    X(packets_handed_over)                                                                                   \
+    X(streams_elsewhere)                                                                                     \
+    X(workers_changed)
 enum sim_sometimes {
 #define HG_X(name) SIM_##name,
     SIM_SOMETIMES(HG_X)
@@ -156,6 +160,9 @@ struct sim_node_plan {
     uint64_t write_ns_min, write_ns_max;
     uint64_t read_ns_min, read_ns_max;
     uint64_t flush_ns_min, flush_ns_max;
+    uint32_t workers;       /* of one log each */
+    uint32_t workers_after; /* from a restart on; the same = never another number */
+    bool steers;            /* its port puts packets into the queue of the worker they are for */
     uint32_t disk_depth;
     uint32_t segment_count;
     uint64_t segment_bytes;
@@ -237,7 +244,7 @@ struct sim_clock {
     struct sim_node *node;
 };
 
-struct sim_port {
+struct sim_port { /* one queue */
     struct hg_port port;
     struct sim_node *node;
     struct sim_packet *queue[1024];
@@ -284,23 +291,35 @@ struct sim_flow {
     struct hg_random random;
 };
 
+struct sim_worker {
+    struct hg_worker *worker;
+    struct hg_mailbox inbox, outbox;
+    struct sim_port port;
+    struct hg_disk *disk;
+    struct hg_disk *disk_old; /* snapshot */
+    void *arena;
+    struct hg_cursor reader;
+    struct hg_places places;
+    bool was_running;
+};
+
 struct sim_node {
     struct sim_world *world;
     uint32_t index;
     const struct sim_node_plan *plan;
     bool is_up;
-    bool was_running;
     bool refused; /* its log is corrupt: stays down for an operator */
-    struct hg_worker *worker;
-    struct hg_mailbox inbox, outbox;
+    uint32_t worker_count;
+    struct sim_worker *workers;
+    struct hg_handover *handover;
+    struct hg_placement placement;
     struct hg_exchange exchange;
     struct sim_clock clock;
-    struct sim_port port;
-    struct hg_disk *disk;
-    struct hg_disk *disk_old; /* snapshot */
-    void *arena;
-    struct hg_control_config *config;
-    struct hg_random random_clock, random_port;
+    struct hg_control_config *config;   /* as an operator wrote it */
+    struct hg_control_config *resolved; /* lent to the workers */
+    uint32_t config_pending;            /* workers that have it */
+    bool config_refused;
+    struct hg_random random_clock, random_port, random_steer;
     uint64_t boot;
     uint64_t boots_count;
     uint64_t boot_ns;
@@ -315,7 +334,6 @@ struct sim_node {
     uint64_t fuse_restart_ns;
     uint64_t disk_errors_due; /* injected, so a failed log is no bug */
     jmp_buf death;
-    struct hg_cursor reader;
     uint64_t spins;
 };
 
@@ -392,7 +410,7 @@ uint64_t hg_sim_random_seed(const struct sim_world *world, uint64_t purpose, uin
 
 /* ---- network ---- */
 void hg_sim_net_init(struct sim_world *world);
-void hg_sim_port_init(struct sim_node *node);
+void hg_sim_port_init(struct sim_node *node, struct sim_port *port);
 void hg_sim_port_reset(
     struct sim_node *node); /* the process is gone: what it held is free, what waited is lost */
 /* One that strikes a link: cut, narrow, flap, path. */
@@ -410,6 +428,8 @@ void hg_sim_node_step(struct sim_node *node);
 void hg_sim_node_die(struct sim_node *node, bool power, uint64_t restart_ns);
 void hg_sim_node_wake(struct sim_node *node, uint64_t time_ns);
 void hg_sim_fault_strike(struct sim_world *world, const struct sim_fault *fault);
+/* The worker of the node that owns the flow's stream; NULL while nobody is configured to. */
+struct sim_worker *hg_sim_worker_of(struct sim_node *node, const struct sim_flow *flow);
 /* Virtual time at which the node's clock shows local_ns. */
 uint64_t hg_sim_time_of(const struct sim_node *node, uint64_t local_ns);
 uint64_t hg_sim_local_ns(const struct sim_node *node, uint64_t time_ns);
@@ -426,7 +446,8 @@ bool hg_sim_read(struct sim_node *node);
 
 /* ---- checks ---- */
 void hg_sim_check_node(struct sim_node *node);
-void hg_sim_check_batch(struct sim_node *node, const struct hg_batch_header *header);
+void hg_sim_check_batch(struct sim_node *node, struct sim_worker *worker,
+                        const struct hg_batch_header *header);
 void hg_sim_check_event(struct sim_node *node, const struct hg_event *event);
 void hg_sim_check_nonce(struct sim_node *node, const uint8_t *frame, uint32_t bytes);
 void hg_sim_check_chain(struct sim_world *world, struct sim_flow *flow, uint32_t node, uint64_t lsn_end,

@@ -85,9 +85,9 @@ void hg_sim_produce(struct sim_world *world, struct sim_flow *flow)
 }
 
 /* What attaching does: agree on whose stream it is, learn where to go on. */
-static bool flow_open(struct sim_node *node, struct sim_flow *flow, uint32_t slot)
+static bool flow_open(struct sim_node *node, struct sim_worker *worker, struct sim_flow *flow, uint32_t slot)
 {
-    struct hg_streams *streams = node->worker->streams;
+    struct hg_streams *streams = worker->worker->streams;
     const struct hg_stream_state *s = hg_streams_at(streams, slot);
     if (!s->configured || flow->fork_due)
         return false;
@@ -106,16 +106,17 @@ static bool flow_open(struct sim_node *node, struct sim_flow *flow, uint32_t slo
     return true;
 }
 
-static bool flow_append(struct sim_node *node, struct sim_flow *flow, uint32_t slot)
+static bool flow_append(struct sim_node *node, struct sim_worker *worker, struct sim_flow *flow,
+                        uint32_t slot)
 {
     struct sim_world *world = node->world;
     struct hg_frame frame;
-    uint64_t local_ns = node->worker->now_ns;
+    uint64_t local_ns = worker->worker->now_ns;
     bool any = false;
     for (uint32_t i = 0; i < FRAMES_TURN && flow->lsn_next < flow->lsn_produced; i++) {
         hg_sim_frame(world, flow, flow->variant, flow->lsn_next, &frame, world->frame_memory);
         uint32_t span = frame.span;
-        enum hg_append_reason reason = hg_streams_append(node->worker->streams, slot, &frame, local_ns);
+        enum hg_append_reason reason = hg_streams_append(worker->worker->streams, slot, &frame, local_ns);
         if (reason == HG_APPEND_WOULD_BLOCK) {
             world->sometimes[SIM_appends_pushed_back]++;
             return any;
@@ -137,20 +138,23 @@ bool hg_sim_append(struct sim_node *node)
         struct sim_flow *flow = &world->flows[i];
         if (flow->plan->origin != node->index)
             continue;
-        int32_t slot = hg_streams_find(node->worker->streams, flow->stream);
-        if (slot < 0 || (!flow->is_open && !flow_open(node, flow, (uint32_t)slot)))
+        struct sim_worker *worker = hg_sim_worker_of(node, flow);
+        if (worker == NULL || worker->worker->state != HG_WORKER_RUNNING)
             continue;
-        any |= flow_append(node, flow, (uint32_t)slot);
+        uint32_t slot = (uint32_t)hg_streams_find(worker->worker->streams, flow->stream);
+        if (!flow->is_open && !flow_open(node, worker, flow, slot))
+            continue;
+        any |= flow_append(node, worker, flow, slot);
     }
     return any;
 }
 
 /* ---- reading back ---- */
 
-static void consumers_advance(struct sim_node *node)
+static void consumers_advance(struct sim_node *node, struct sim_worker *worker)
 {
     struct sim_world *world = node->world;
-    struct hg_streams *streams = node->worker->streams;
+    struct hg_streams *streams = worker->worker->streams;
     for (uint32_t i = 0; i < world->plan->flow_count; i++) {
         char name[HG_NAME_BYTES];
         snprintf(name, sizeof(name), "r%u", i);
@@ -162,34 +166,44 @@ static void consumers_advance(struct sim_node *node)
 }
 
 /* A reader walks the whole durable log, from its tail after each start: what a subscriber would be given. */
-bool hg_sim_read(struct sim_node *node)
+static bool log_read(struct sim_node *node, struct sim_worker *worker)
 {
     struct sim_world *world = node->world;
-    struct hg_log *log = node->worker->log;
+    struct hg_log *log = worker->worker->log;
     bool any = false;
-    if (node->reader.sequence == 0)
-        node->reader.sequence = hg_max_u64(1, hg_log_tail_sequence(log));
+    if (worker->reader.sequence == 0)
+        worker->reader.sequence = hg_max_u64(1, hg_log_tail_sequence(log));
     for (uint32_t i = 0; i < BATCHES_TURN; i++) {
         const struct hg_batch_header *header;
-        int rc = hg_cursor_peek(&node->reader, log, &header);
+        int rc = hg_cursor_peek(&worker->reader, log, &header);
         if (rc == 0)
             break;
         if (rc == -ENOENT) {
-            node->reader.sequence = hg_log_tail_sequence(log);
-            node->reader.offset = 0;
+            worker->reader.sequence = hg_log_tail_sequence(log);
+            worker->reader.offset = 0;
             for (uint32_t j = 0; j < world->plan->flow_count; j++)
-                world->flows[j].places[node->index].read_next = 0;
+                if (hg_sim_worker_of(node, &world->flows[j]) == worker)
+                    world->flows[j].places[node->index].read_next = 0;
             continue;
         }
         if (rc < 0)
             hg_sim_violation(world, "read", "write %llu of node %c can't be read: %d",
-                             (unsigned long long)node->reader.sequence, (int)('A' + node->index), rc);
+                             (unsigned long long)worker->reader.sequence, (int)('A' + node->index), rc);
         if (!(header->flags & HG_BATCH_LOCAL))
-            hg_sim_check_batch(node, header);
-        hg_cursor_advance(&node->reader, header);
+            hg_sim_check_batch(node, worker, header);
+        hg_cursor_advance(&worker->reader, header);
         any = true;
     }
     if (any)
-        consumers_advance(node);
+        consumers_advance(node, worker);
+    return any;
+}
+
+bool hg_sim_read(struct sim_node *node)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < node->worker_count; i++)
+        if (node->workers[i].worker->state == HG_WORKER_RUNNING)
+            any |= log_read(node, &node->workers[i]);
     return any;
 }

@@ -248,37 +248,42 @@ bool hg_sim_world_run(struct sim_world *world)
     return clean;
 }
 
-static void flow_print(const struct sim_node *node, const struct sim_flow *flow, FILE *out)
+static void flow_print(struct sim_node *node, const struct sim_flow *flow, FILE *out)
 {
-    struct hg_streams *streams = node->worker->streams;
-    int32_t slot = hg_streams_find(streams, flow->stream);
-    if (slot < 0) {
+    const struct sim_worker *owner = hg_sim_worker_of(node, flow);
+    if (owner == NULL) {
         fprintf(out, "    s%u: unknown here\n", flow->index);
         return;
     }
-    const struct hg_stream_state *s = hg_streams_at(streams, (uint32_t)slot);
+    struct hg_streams *streams = owner->worker->streams;
+    uint32_t slot = (uint32_t)hg_streams_find(streams, flow->stream);
+    const struct hg_stream_state *s = hg_streams_at(streams, slot);
     fprintf(
         out,
-        "    s%u: begin %llu durable %llu sealed %llu taken %llu; produced %llu appended %llu; read %llu\n",
-        flow->index, (unsigned long long)s->lsn_begin, (unsigned long long)s->lsn_durable,
-        (unsigned long long)s->lsn_sealed, (unsigned long long)s->lsn_taken,
-        (unsigned long long)flow->lsn_produced, (unsigned long long)flow->lsn_next,
-        (unsigned long long)flow->places[node->index].read_end);
-    for (uint32_t i = 0; s->origin_local && i < hg_peers_count(node->worker->peers); i++) {
-        const struct hg_peer *peer = hg_peers_at(node->worker->peers, i);
-        fprintf(
-            out,
-            "      to %s: state %u next %llu claimed %llu durable %llu verified %u, needs write %llu on\n",
-            peer->name, peer->streams[slot].state, (unsigned long long)peer->streams[slot].lsn_next,
-            (unsigned long long)peer->streams[slot].lsn_claimed, (unsigned long long)s->lsn_peer[i],
-            peer->streams[slot].verified,
-            (unsigned long long)hg_streams_sequence_of(streams, (uint32_t)slot, s->lsn_peer[i]));
+        "    s%u: worker %u, begin %llu durable %llu sealed %llu taken %llu; produced %llu appended %llu; "
+        "read %llu\n",
+        flow->index, owner->worker->config.worker, (unsigned long long)s->lsn_begin,
+        (unsigned long long)s->lsn_durable, (unsigned long long)s->lsn_sealed,
+        (unsigned long long)s->lsn_taken, (unsigned long long)flow->lsn_produced,
+        (unsigned long long)flow->lsn_next, (unsigned long long)flow->places[node->index].read_end);
+    for (uint32_t i = 0; s->origin_local && i < hg_peers_count(owner->worker->peers); i++) {
+        const struct hg_peer *head = hg_peers_at(owner->worker->peers, i);
+        const struct hg_peer *lane = hg_peers_lane_of(head, slot);
+        fprintf(out, "      to %s: durable %llu, needs write %llu on;", head->name,
+                (unsigned long long)s->lsn_peer[i],
+                (unsigned long long)hg_streams_sequence_of(streams, slot, s->lsn_peer[i]));
+        if (lane == NULL || lane->streams == NULL)
+            fprintf(out, " no lane\n");
+        else
+            fprintf(out, " worker %u, state %u next %llu claimed %llu verified %u\n", lane->worker_remote,
+                    lane->streams[slot].state, (unsigned long long)lane->streams[slot].lsn_next,
+                    (unsigned long long)lane->streams[slot].lsn_claimed, lane->streams[slot].verified);
     }
 }
 
-static void consumers_print(const struct sim_node *node, FILE *out)
+static void consumers_print(const struct hg_worker *worker, FILE *out)
 {
-    struct hg_streams *streams = node->worker->streams;
+    struct hg_streams *streams = worker->streams;
     for (uint32_t i = 0; i < HG_LOG_CONSUMERS_MAX; i++) {
         const struct hg_consumer_state *c = hg_streams_consumer_at(streams, i);
         if (c != NULL)
@@ -290,8 +295,9 @@ static void consumers_print(const struct sim_node *node, FILE *out)
 
 static void peer_print(const struct hg_peer *peer, FILE *out)
 {
-    fprintf(out, "    peer %s: state %u, cursor %llu+%u, current %d next %d\n", peer->name, peer->state,
-            (unsigned long long)peer->cursor.sequence, peer->cursor.offset, peer->current, peer->next);
+    fprintf(out, "    lane %s to worker %u: state %u, cursor %llu+%u, current %d next %d\n", peer->lane_name,
+            peer->worker_remote, peer->state, (unsigned long long)peer->cursor.sequence, peer->cursor.offset,
+            peer->current, peer->next);
     if (peer->current < 0)
         return;
     const struct hg_lane_stats *lane = hg_lane_stats(peer->sessions[peer->current].lane);
@@ -306,6 +312,27 @@ static void peer_print(const struct hg_peer *peer, FILE *out)
             (unsigned long long)lane->credit_bytes_left, (unsigned long long)lane->srtt_ns);
 }
 
+static void worker_print(const struct sim_worker *own, FILE *out)
+{
+    struct hg_worker *worker = own->worker;
+    struct hg_log_stats stats;
+    const struct hg_log *log = worker->log;
+    hg_log_stats_get(log, &stats);
+    fprintf(out,
+            "    worker %u state %u, local time %llu; log: tail %llu durable %llu next %llu, %u of %u "
+            "segments free, "
+            "%llu writes %llu flushes %llu reads; %s\n",
+            worker->config.worker, worker->state, (unsigned long long)worker->now_ns,
+            (unsigned long long)hg_log_tail_sequence(log), (unsigned long long)hg_log_durable_sequence(log),
+            (unsigned long long)hg_log_next_sequence(log), stats.segments_free, stats.segment_count,
+            (unsigned long long)stats.writes, (unsigned long long)stats.flushes,
+            (unsigned long long)stats.reads, hg_log_message(log));
+    for (struct hg_peer *lane = hg_peers_next(worker->peers, NULL); lane != NULL;
+         lane = hg_peers_next(worker->peers, lane))
+        peer_print(lane, out);
+    consumers_print(worker, out);
+}
+
 void hg_sim_world_state_print(struct sim_world *world, FILE *out)
 {
     for (uint32_t i = 0; i < world->plan->node_count; i++) {
@@ -315,23 +342,9 @@ void hg_sim_world_state_print(struct sim_world *world, FILE *out)
                 (unsigned long long)node->boots_count);
         if (!node->is_up)
             continue;
-        struct hg_log_stats stats;
-        const struct hg_log *log = node->worker->log;
-        hg_log_stats_get(log, &stats);
-        fprintf(out,
-                "    worker state %u, local time %llu; log: tail %llu durable %llu next %llu, %u of %u "
-                "segments free, "
-                "%llu writes %llu flushes %llu reads; %s\n",
-                node->worker->state, (unsigned long long)node->worker->now_ns,
-                (unsigned long long)hg_log_tail_sequence(log),
-                (unsigned long long)hg_log_durable_sequence(log),
-                (unsigned long long)hg_log_next_sequence(log), stats.segments_free, stats.segment_count,
-                (unsigned long long)stats.writes, (unsigned long long)stats.flushes,
-                (unsigned long long)stats.reads, hg_log_message(log));
-        for (uint32_t j = 0; j < hg_peers_count(node->worker->peers); j++)
-            peer_print(hg_peers_at(node->worker->peers, j), out);
+        for (uint32_t j = 0; j < node->worker_count; j++)
+            worker_print(&node->workers[j], out);
         for (uint32_t j = 0; j < world->plan->flow_count; j++)
             flow_print(node, &world->flows[j], out);
-        consumers_print(node, out);
     }
 }

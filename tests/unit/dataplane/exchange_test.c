@@ -36,7 +36,7 @@ static void side_start(uint32_t i)
 {
     keys_count[i] = 0;
     memset(&boxes[i], 0, sizeof(boxes[i]));
-    hg_exchange_init(&sides[i], &clock_here, &boxes[i]);
+    hg_exchange_init(&sides[i], &clock_here, (struct hg_mailbox *const[]){&boxes[i]}, 1);
     CU_ASSERT_TRUE(side_key(i));
 }
 
@@ -418,6 +418,41 @@ static void test_unknown_peer(void)
     CU_ASSERT_TRUE(hg_mailbox_empty(&boxes[0]));
 }
 
+/* Two workers here, one there: each worker gets the keys of its own lanes, the handshake itself is worker
+ * 0's. */
+static void test_workers(void)
+{
+    static struct hg_mailbox second;
+    struct hg_letter letter;
+    begin();
+    memset(&second, 0, sizeof(second));
+    hg_exchange_wipe(&sides[0]);
+    hg_exchange_init(&sides[0], &clock_here, (struct hg_mailbox *const[]){&boxes[0], &second}, 2);
+    CU_ASSERT_TRUE(side_key(0));
+    run(3 * HG_NS_PER_S);
+    CU_ASSERT_EQUAL(keys_count[0], 1);
+    CU_ASSERT_EQUAL(keys[0].worker_local, 0);
+    CU_ASSERT_EQUAL(keys_count[1], 2);
+    CU_ASSERT_EQUAL(keys[1].workers_remote, 2);
+    CU_ASSERT_EQUAL(keys[1].worker_remote, 1);
+    CU_ASSERT_TRUE_FATAL(hg_mailbox_take(&second, &letter));
+    CU_ASSERT_EQUAL_FATAL(letter.type, HG_LETTER_KEYS);
+    CU_ASSERT_EQUAL(letter.body.keys.worker_local, 1);
+    CU_ASSERT_EQUAL(letter.body.keys.spi_rx, keys[1].spi_tx);
+    CU_ASSERT_EQUAL(memcmp(letter.body.keys.key_tx, keys[1].key_rx, sizeof(keys[1].key_rx)), 0);
+    CU_ASSERT_NOT_EQUAL(memcmp(letter.body.keys.key_tx, keys[0].key_tx, sizeof(keys[0].key_tx)), 0);
+    CU_ASSERT_TRUE(hg_mailbox_empty(&second));
+    psk_first[0] = 1; /* both are told, or none is */
+    struct hg_letter filler = {.type = HG_LETTER_STATUS};
+    while (hg_mailbox_put(&second, &filler))
+        ;
+    CU_ASSERT_FALSE(side_key(0));
+    CU_ASSERT_TRUE(hg_mailbox_empty(&boxes[0]));
+    (void)hg_mailbox_take(&second, &letter);
+    CU_ASSERT_TRUE(side_key(0));
+    CU_ASSERT_EQUAL(hg_mailbox_count(&boxes[0]), 1);
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -432,6 +467,7 @@ int main(void)
     CU_add_test(suite, "agreed in the end", test_agreed_in_the_end);
     CU_add_test(suite, "keys that find no room", test_keys_that_find_no_room);
     CU_add_test(suite, "an unknown peer", test_unknown_peer);
+    CU_add_test(suite, "several workers", test_workers);
     CU_basic_run_tests();
     return CU_get_number_of_failures() != 0;
 }

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dataplane/placement.h"
+
+void hg_placement_init(struct hg_placement *placement, uint32_t workers)
+{
+    hg_assert(workers >= 1 && workers <= HG_WIRE_WORKERS_MAX);
+    memset(placement, 0, sizeof(*placement));
+    placement->workers = workers;
+}
+
+void hg_placement_hold(struct hg_placement *placement, struct hg_places *places)
+{
+    hg_assert(places->worker < placement->workers && places->count <= HG_PLACES_MAX);
+    placement->held[places->worker] = places;
+}
+
+bool hg_placement_known(const struct hg_placement *placement)
+{
+    for (uint32_t worker = 0; worker < placement->workers; worker++)
+        if (placement->held[worker] == NULL)
+            return false;
+    return placement->workers > 0;
+}
+
+/* SplitMix64's finish: every bit of the stream's id and the worker's number moves every bit of the weight. */
+static uint64_t weight_of(uint64_t stream, uint32_t worker)
+{
+    uint64_t h = stream + (worker + 1) * UINT64_C(0x9e3779b97f4a7c15);
+    h = (h ^ (h >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    h = (h ^ (h >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return h ^ (h >> 31);
+}
+
+uint32_t hg_placement_hash(uint64_t stream, uint32_t workers)
+{
+    uint32_t best = 0;
+    for (uint32_t worker = 1; worker < workers; worker++)
+        if (weight_of(stream, worker) > weight_of(stream, best))
+            best = worker;
+    return best;
+}
+
+static int32_t held_from(const struct hg_placement *placement, uint32_t first, uint64_t stream)
+{
+    for (uint32_t worker = first; worker < placement->workers; worker++) {
+        const struct hg_places *places = placement->held[worker];
+        for (uint32_t i = 0; places != NULL && i < places->count; i++)
+            if (places->table[i].stream == stream)
+                return (int32_t)worker;
+    }
+    return -1;
+}
+
+int32_t hg_placement_held(const struct hg_placement *placement, uint64_t stream)
+{
+    return held_from(placement, 0, stream);
+}
+
+int32_t hg_placement_held_twice(const struct hg_placement *placement, uint64_t stream)
+{
+    int32_t worker = held_from(placement, 0, stream);
+    return worker < 0 ? -1 : held_from(placement, (uint32_t)worker + 1, stream);
+}
+
+int32_t hg_placement_held_name(const struct hg_placement *placement, const char *name)
+{
+    for (uint32_t worker = 0; worker < placement->workers; worker++) {
+        const struct hg_places *places = placement->held[worker];
+        for (uint32_t i = 0; places != NULL && i < places->count; i++)
+            if (strncmp(places->table[i].name, name, sizeof(places->table[i].name)) == 0)
+                return (int32_t)worker;
+    }
+    return -1;
+}
+
+const struct hg_config_stream *hg_placement_resolve(const struct hg_placement *placement,
+                                                    struct hg_control_config *config)
+{
+    const struct hg_config_stream *refused = NULL;
+    for (uint32_t i = 0; i < config->stream_count; i++) {
+        struct hg_config_stream *stream = &config->streams[i];
+        int32_t held = hg_placement_held(placement, stream->stream);
+        uint32_t place =
+            held >= 0 ? (uint32_t)held + 1 : hg_placement_hash(stream->stream, placement->workers) + 1;
+        bool fits = stream->place <= placement->workers && (held < 0 || stream->place == place);
+        if (stream->place != 0 && !fits && refused == NULL)
+            refused = stream;
+        if (stream->place == 0 || !fits)
+            stream->place = place;
+    }
+    return refused;
+}
