@@ -9,23 +9,18 @@
 #include "drivers/clock/clock.h"
 #include "drivers/net/eal.h"
 #include "drivers/net/port_dpdk.h"
+#include "perf/emulated.h"
 #include "perf/perf.h"
 
 #include <errno.h>
-#include <libgen.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #define WARM_NS       (HG_NS_PER_S / 2)
 #define CONNECT_NS    (20 * HG_NS_PER_S)
 #define QUIET_NS      (HG_NS_PER_S / 2)
 #define STALL_NS      (200 * HG_NS_PER_US) /* no turn takes so long: the thread was not running */
-#define EMULATOR_MB   "256"
 #define STATIONS_MB   128
 #define STATION_COUNT 2
 
@@ -33,9 +28,7 @@ struct emulator {
     const struct hg_perf_options *options;
     struct hg_port *ports[STATION_COUNT];
     struct hg_clock *clock;
-    char program[PATH_MAX];
-    char run[PATH_MAX];
-    pid_t child;
+    struct hg_perf_emulated wan;
     uint64_t sent;
     uint64_t received;
     uint64_t offered;
@@ -49,79 +42,16 @@ static uint64_t now_ns(const struct emulator *emulator)
     return emulator->clock->now_ns(emulator->clock);
 }
 
-/* helio-wan lies beside this program in bin/, or where the build put it. */
-static bool program_find(struct emulator *emulator)
+static int emulator_start(struct emulator *emulator)
 {
-    static const char *const places[] = {"helio-wan", "../tools/wan/helio-wan", "../bin/helio-wan"};
-    char self[PATH_MAX] = "";
-    if (readlink("/proc/self/exe", self, sizeof(self) - 1) <= 0)
-        return false;
-    const char *directory = dirname(self);
-    for (size_t i = 0; i < HG_COUNT(places); i++) {
-        int length = snprintf(emulator->program, sizeof(emulator->program), "%s/%s", directory, places[i]);
-        if (length < (int)sizeof(emulator->program) && access(emulator->program, X_OK) == 0)
-            return true;
-    }
-    fprintf(stderr, "helio-perf: no helio-wan near %s: build it (tools/build)\n", directory);
-    return false;
-}
-
-static pid_t program_start(struct emulator *emulator, const char *const arguments[])
-{
-    pid_t child = fork();
-    if (child != 0)
-        return child;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (freopen("/dev/null", "w", stdout) != NULL)
-        execv(emulator->program, (char *const *)(uintptr_t)arguments);
-    _exit(127);
-}
-
-/* Sends a command to the emulator; keeps the stations going meanwhile is not needed: their rings are quiet.
- */
-static bool command_send(struct emulator *emulator, const char *command)
-{
-    const char *const arguments[] = {emulator->program, "--run", emulator->run, "--command", command, NULL};
-    int status = 0;
-    pid_t child = program_start(emulator, arguments);
-    return child > 0 && waitpid(child, &status, 0) == child && status == 0;
-}
-
-static bool emulator_start(struct emulator *emulator)
-{
-    char config[PATH_MAX + 16];
-    char cpu[16];
-    snprintf(emulator->run, sizeof(emulator->run), "%s/helio-perf-wan-XXXXXX", emulator->options->directory);
-    if (mkdtemp(emulator->run) == NULL) {
-        fprintf(stderr, "helio-perf: can't make a directory in %s: %s\n", emulator->options->directory,
-                strerror(errno));
-        return false;
-    }
-    snprintf(config, sizeof(config), "%s/wan.conf", emulator->run);
-    FILE *file = fopen(config, "we");
-    if (file == NULL)
-        return false;
+    char config[256];
+    int bytes = 0;
     for (int i = 0; i < STATION_COUNT; i++)
-        fprintf(file, "port add %c memif socket wan-memif.sock id %d mac 02:00:00:00:00:%02x\n", 'a' + i, i,
-                macs[i][5]);
-    fclose(file);
-    snprintf(cpu, sizeof(cpu), "%d", emulator->options->cpus[0]);
-    const char *const arguments[] = {emulator->program, "--run", emulator->run, "--config",  config,
-                                     "--lcore",         cpu,     "--mem",       EMULATOR_MB, NULL};
-    emulator->child = program_start(emulator, arguments);
-    return emulator->child > 0;
-}
-
-static void directory_remove(const struct emulator *emulator)
-{
-    const char *const arguments[] = {"rm", "-rf", emulator->run, NULL};
-    pid_t child = fork();
-    if (child == 0) {
-        execvp("rm", (char *const *)(uintptr_t)arguments);
-        _exit(127);
-    }
-    if (child > 0)
-        waitpid(child, NULL, 0);
+        bytes += snprintf(config + bytes, sizeof(config) - (size_t)bytes,
+                          "port add %c memif socket wan-memif.sock id %d mac 02:00:00:00:00:%02x\n", 'a' + i,
+                          i, macs[i][5]);
+    return hg_perf_emulated_start(&emulator->wan, emulator->options->directory, config,
+                                  emulator->options->cpus[0]);
 }
 
 /* --- the stations --- */
@@ -135,7 +65,7 @@ static bool stations_open(struct emulator *emulator)
                                  .lcores = lcores,
                                  .memory_mb = STATIONS_MB,
                                  .file_prefix = "helio-perf-stations",
-                                 .run_dir = emulator->run,
+                                 .run_dir = emulator->wan.run,
                                  .pages = HG_EAL_PAGES_NORMAL};
     int rc = hg_eal_start(&eal, error, sizeof(error));
     for (int i = 0; i < STATION_COUNT && rc == 0; i++) {
@@ -143,7 +73,7 @@ static bool stations_open(struct emulator *emulator)
         snprintf(devargs, sizeof(devargs),
                  "net_memif%d,role=client,socket=%s/wan-memif.sock,socket-abstract=no,id=%d,bsize=2048,"
                  "rsize=10",
-                 i, emulator->run, i);
+                 i, emulator->wan.run, i);
         struct hg_port_dpdk_options options = {
             .name = i == 0 ? "a" : "b", .devargs = devargs, .numa_node = -1, .packets = 8191};
         memcpy(options.mac, macs[i], sizeof(options.mac));
@@ -162,7 +92,7 @@ static bool stations_connect(struct emulator *emulator)
         uint64_t at_ns = now_ns(emulator);
         for (int i = 0; i < STATION_COUNT; i++)
             (void)hg_port_dpdk_maintain(emulator->ports[i], at_ns);
-        if (at_ns >= until_ns || waitpid(emulator->child, NULL, WNOHANG) > 0) {
+        if (at_ns >= until_ns || waitpid(emulator->wan.child, NULL, WNOHANG) > 0) {
             fprintf(stderr, "helio-perf: no connection to helio-wan: %s\n",
                     hg_port_dpdk_problem(emulator->ports[0]));
             return false;
@@ -243,7 +173,7 @@ static int measure(struct emulator *emulator, const struct load *load, struct hg
 {
     char command[256];
     snprintf(command, sizeof(command), "link set a b %s", load->link);
-    if (!command_send(emulator, command)) {
+    if (!hg_perf_emulated_command(&emulator->wan, command)) {
         fprintf(stderr, "helio-perf: helio-wan refuses '%s'\n", command);
         return -EINVAL;
     }
@@ -296,13 +226,12 @@ int hg_perf_emulator(const struct hg_perf_options *options, struct hg_perf_repor
         fprintf(stderr, "helio-perf: the emulator and its stations want a CPU each (--cpus A,B)\n");
         return -EINVAL;
     }
-    if (!program_find(&emulator) || !emulator_start(&emulator))
-        return -EIO;
-    int rc = -EIO;
+    int rc = emulator_start(&emulator);
+    if (rc != 0)
+        return rc;
+    rc = -EIO;
     if (stations_open(&emulator) && stations_connect(&emulator))
         rc = measure_all(&emulator, report);
-    kill(emulator.child, SIGTERM);
-    waitpid(emulator.child, NULL, 0);
-    directory_remove(&emulator);
+    hg_perf_emulated_stop(&emulator.wan);
     return rc;
 }

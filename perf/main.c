@@ -17,6 +17,7 @@ static const char usage[] =
     "  stages     what each stage costs, beside the raw library call\n"
     "  pipeline   sender core to receiver core over memif, durable at both\n"
     "  emulator   what helio-wan carries over memif, on one core\n"
+    "  wan        goodput over long, lossy lines: ours, and the kernel's TCP over the same one; needs root\n"
     "  feed       appends to a stream of a running dataplane, as a producer does\n"
     "\n"
     "  --data pgbench|half|random|all   the frames (default all; pgbench is made once by perf/wal)\n"
@@ -27,13 +28,19 @@ static const char usage[] =
     "  --cpus A,B       sender and receiver, or emulator and stations (default: the first two)\n"
     "  --mtu N          of the link (default 1500)\n"
     "  --congestion fixed|cubic|bbr     pipeline: the controller (default bbr); fixed is unpaced here\n"
+    "  --quick          wan: nine cells, a few seconds each\n"
+    "  --cells LIST     wan: LOSS%:RTT_MS:random|burst, several with commas (default: all 36)\n"
+    "  --senders LIST   wan: of hg-bbr,tcp-cubic,tcp-bbr (default: all)\n"
+    "  --line MBIT      wan: the line's rate (default 400)\n"
+    "  --verbose        wan: what each sender counted\n"
     "  --run DIR        feed: the dataplane's directory\n"
     "  --stream NAME    feed: the stream\n"
     "  --bytes GB       feed: how much (default 10)\n"
     "  --json           one JSON object\n"
     "\n"
     "Example:\n"
-    "  perf/wal && helio-perf pipeline --data pgbench --seconds 10\n";
+    "  perf/wal && helio-perf pipeline --data pgbench --seconds 10\n"
+    "  helio-perf wan --cells 1:100:random,5:100:burst --senders hg-bbr,tcp-bbr\n";
 
 bool hg_perf_pin(int cpu)
 {
@@ -128,6 +135,7 @@ static bool option_take(int c, struct hg_perf_options *options)
         options->wal = optarg;
         return true;
     case 's':
+        options->seconds_given = true;
         return number(optarg, 0.1, 3600, &options->seconds);
     case 'D':
         options->directory = optarg;
@@ -157,6 +165,23 @@ static bool option_take(int c, struct hg_perf_options *options)
     case 't':
         options->stream = optarg;
         return true;
+    case 'q':
+        options->quick = true;
+        return true;
+    case 'E':
+        options->cells = optarg;
+        return true;
+    case 'S':
+        options->senders = optarg;
+        return true;
+    case 'L':
+        if (!number(optarg, 1, 100000, &value))
+            return false;
+        options->line_bits = (uint64_t)(value * 1e6);
+        return true;
+    case 'v':
+        options->verbose = true;
+        return true;
     case 'j':
         options->json = true;
         return true;
@@ -167,14 +192,25 @@ static bool option_take(int c, struct hg_perf_options *options)
 
 int main(int argc, char **argv)
 {
-    static const struct option words[] = {
-        {"data", required_argument, NULL, 'd'},     {"wal", required_argument, NULL, 'w'},
-        {"seconds", required_argument, NULL, 's'},  {"directory", required_argument, NULL, 'D'},
-        {"log-size", required_argument, NULL, 'l'}, {"cpus", required_argument, NULL, 'c'},
-        {"mtu", required_argument, NULL, 'm'},      {"congestion", required_argument, NULL, 'C'},
-        {"bytes", required_argument, NULL, 'b'},    {"run", required_argument, NULL, 'r'},
-        {"stream", required_argument, NULL, 't'},   {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0}};
+    static const struct option words[] = {{"data", required_argument, NULL, 'd'},
+                                          {"wal", required_argument, NULL, 'w'},
+                                          {"seconds", required_argument, NULL, 's'},
+                                          {"directory", required_argument, NULL, 'D'},
+                                          {"log-size", required_argument, NULL, 'l'},
+                                          {"cpus", required_argument, NULL, 'c'},
+                                          {"mtu", required_argument, NULL, 'm'},
+                                          {"congestion", required_argument, NULL, 'C'},
+                                          {"bytes", required_argument, NULL, 'b'},
+                                          {"run", required_argument, NULL, 'r'},
+                                          {"stream", required_argument, NULL, 't'},
+                                          {"quick", no_argument, NULL, 'q'},
+                                          {"cells", required_argument, NULL, 'E'},
+                                          {"senders", required_argument, NULL, 'S'},
+                                          {"line", required_argument, NULL, 'L'},
+                                          {"verbose", no_argument, NULL, 'v'},
+                                          {"json", no_argument, NULL, 'j'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
     static struct hg_perf_report report;
     struct hg_perf_options options = {.data = "all",
                                       .directory = "/var/tmp",
@@ -206,6 +242,8 @@ int main(int argc, char **argv)
         rc = hg_perf_pipeline(&options, &report);
     } else if (strcmp(report.bench, "emulator") == 0) {
         rc = hg_perf_emulator(&options, &report);
+    } else if (strcmp(report.bench, "wan") == 0) {
+        rc = hg_perf_wan(&options, &report);
     } else if (strcmp(report.bench, "feed") == 0) {
         rc = hg_perf_feed(&options, &report);
     } else {

@@ -13,12 +13,19 @@ struct hg_perf_options {
     const char *wal;  /* NULL = the cached one */
     const char *directory;
     double seconds;
+    bool seconds_given;
     uint32_t mtu_bytes;
     uint64_t log_bytes;
     uint64_t rate_bytes_per_s; /* towards the receiver; 0 = no limit */
     uint32_t congestion;       /* enum hg_config_congestion */
     int cpus[2];
     bool json;
+    bool quick;
+    bool verbose;
+    /* wan */
+    const char *cells;   /* NULL = all */
+    const char *senders; /* NULL = all */
+    uint64_t line_bits;  /* a second; 0 = the default */
     /* feed */
     const char *run;
     const char *stream;
@@ -29,6 +36,7 @@ struct hg_perf_options {
 int hg_perf_stages(const struct hg_perf_options *options, struct hg_perf_report *report);
 int hg_perf_pipeline(const struct hg_perf_options *options, struct hg_perf_report *report);
 int hg_perf_emulator(const struct hg_perf_options *options, struct hg_perf_report *report);
+int hg_perf_wan(const struct hg_perf_options *options, struct hg_perf_report *report);
 int hg_perf_feed(const struct hg_perf_options *options, struct hg_perf_report *report);
 
 /* Calls f for each data set that options name. */

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define HG_PERF_METRICS_MAX 256
+#define HG_PERF_METRICS_MAX 1024
 
 struct hg_perf_report {
     const char *bench;

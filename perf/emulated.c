@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "perf/emulated.h"
+#include "drivers/clock/clock.h"
+#include "perf/pair.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <libgen.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MEMORY_MB "256"
+#define ANSWER_NS (20 * HG_NS_PER_S)
+
+/* helio-wan lies beside this program in bin/, or where the build put it. */
+static bool program_find(struct hg_perf_emulated *wan)
+{
+    static const char *const places[] = {"helio-wan", "../tools/wan/helio-wan", "../bin/helio-wan"};
+    char self[PATH_MAX] = "";
+    if (readlink("/proc/self/exe", self, sizeof(self) - 1) <= 0)
+        return false;
+    const char *directory = dirname(self);
+    for (size_t i = 0; i < HG_COUNT(places); i++) {
+        int length = snprintf(wan->program, sizeof(wan->program), "%s/%s", directory, places[i]);
+        if (length < (int)sizeof(wan->program) && access(wan->program, X_OK) == 0)
+            return true;
+    }
+    fprintf(stderr, "helio-perf: no helio-wan near %s: build it (tools/build)\n", directory);
+    return false;
+}
+
+/* *out: what it prints, or NULL: nobody reads it. */
+static pid_t program_start(const struct hg_perf_emulated *wan, const char *const arguments[], FILE **out)
+{
+    int ends[2] = {-1, -1};
+    if (out != NULL && pipe(ends) != 0)
+        return -1;
+    pid_t child = fork();
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (out != NULL ? dup2(ends[1], STDOUT_FILENO) >= 0 : freopen("/dev/null", "w", stdout) != NULL)
+            execv(wan->program, (char *const *)(uintptr_t)arguments);
+        _exit(127);
+    }
+    if (out != NULL) {
+        close(ends[1]);
+        *out = fdopen(ends[0], "r");
+    }
+    return child;
+}
+
+static bool config_write(const struct hg_perf_emulated *wan, const char *text, char *path, size_t path_bytes)
+{
+    snprintf(path, path_bytes, "%s/wan.conf", wan->run);
+    FILE *file = fopen(path, "we");
+    if (file == NULL)
+        return false;
+    fputs(text, file);
+    return fclose(file) == 0;
+}
+
+/* Ready = it answers a command. */
+static bool answers(struct hg_perf_emulated *wan)
+{
+    struct hg_clock *clock = hg_clock_tsc();
+    struct timespec wait = {.tv_nsec = 20 * (long)HG_NS_PER_MS};
+    char path[PATH_MAX + 16];
+    snprintf(path, sizeof(path), "%s/wan.sock", wan->run);
+    for (uint64_t until_ns = clock->now_ns(clock) + ANSWER_NS; clock->now_ns(clock) < until_ns;) {
+        if (waitpid(wan->child, NULL, WNOHANG) > 0) {
+            wan->child = 0;
+            return false;
+        }
+        if (access(path, F_OK) == 0 && hg_perf_emulated_command(wan, "show ports"))
+            return true;
+        nanosleep(&wait, NULL);
+    }
+    return false;
+}
+
+int hg_perf_emulated_start(struct hg_perf_emulated *wan, const char *directory, const char *config, int cpu)
+{
+    char path[PATH_MAX + 16], cpu_text[16];
+    memset(wan, 0, sizeof(*wan));
+    if (!program_find(wan))
+        return -ENOENT;
+    snprintf(wan->run, sizeof(wan->run), "%s/helio-perf-wan-XXXXXX", directory);
+    if (mkdtemp(wan->run) == NULL || !config_write(wan, config, path, sizeof(path))) {
+        fprintf(stderr, "helio-perf: can't make a directory in %s: %s\n", directory, strerror(errno));
+        return -EIO;
+    }
+    snprintf(cpu_text, sizeof(cpu_text), "%d", cpu);
+    const char *const arguments[] = {wan->program, "--run",  wan->run, "--config", path,
+                                     "--lcore",    cpu_text, "--mem",  MEMORY_MB,  NULL};
+    wan->child = program_start(wan, arguments, NULL);
+    if (wan->child > 0 && answers(wan))
+        return 0;
+    fprintf(stderr, "helio-perf: helio-wan does not start: see above\n");
+    hg_perf_emulated_stop(wan);
+    return -EIO;
+}
+
+bool hg_perf_emulated_command(const struct hg_perf_emulated *wan, const char *command)
+{
+    const char *const arguments[] = {wan->program, "--run", wan->run, "--command", command, NULL};
+    int status = 0;
+    pid_t child = program_start(wan, arguments, NULL);
+    return child > 0 && waitpid(child, &status, 0) == child && status == 0;
+}
+
+static uint64_t counter_of(const json_t *links, const char *from, const char *to, const char *counter)
+{
+    size_t index;
+    const json_t *link;
+    json_array_foreach(links, index, link)
+    {
+        const char *a = json_string_value(json_object_get(link, "from"));
+        const char *b = json_string_value(json_object_get(link, "to"));
+        const json_t *value = json_object_get(link, counter);
+        if (a != NULL && b != NULL && strcmp(a, from) == 0 && strcmp(b, to) == 0 && json_is_integer(value))
+            return (uint64_t)json_integer_value(value);
+    }
+    return UINT64_MAX;
+}
+
+uint64_t hg_perf_emulated_counter(const struct hg_perf_emulated *wan, const char *from, const char *to,
+                                  const char *counter)
+{
+    const char *const arguments[] = {wan->program, "--run",      wan->run, "--json",
+                                     "--command",  "show links", NULL};
+    FILE *out = NULL;
+    pid_t child = program_start(wan, arguments, &out);
+    if (child < 0 || out == NULL)
+        return UINT64_MAX;
+    json_t *answer = json_loadf(out, JSON_DISABLE_EOF_CHECK, NULL);
+    uint64_t value = counter_of(json_object_get(answer, "links"), from, to, counter);
+    json_decref(answer);
+    fclose(out);
+    (void)waitpid(child, NULL, 0);
+    return value;
+}
+
+void hg_perf_emulated_stop(struct hg_perf_emulated *wan)
+{
+    if (wan->child > 0) {
+        kill(wan->child, SIGTERM);
+        (void)waitpid(wan->child, NULL, 0);
+    }
+    wan->child = 0;
+    if (wan->run[0] != '\0')
+        hg_perf_directory_remove(wan->run);
+}

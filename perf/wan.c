@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * helio-perf wan: what gets through a long line that loses packets. The same emulated line carries, one after
+ * the other, a stream between two dataplanes (memif ports) and the kernel's TCP (tap ports). Goodput is what
+ * the user has at the other end: bytes of frames that are durable at the receiver, bytes that the sink was
+ * given. Each run has an emulator, processes and connections of its own; what happens before the warm-up is
+ * over is not counted, for nobody.
+ */
+#include "drivers/clock/clock.h"
+#include "drivers/ipc/control_state.h"
+#include "perf/emulated.h"
+#include "perf/pair.h"
+#include "perf/tcp.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#define RATE_BITS_DEFAULT UINT64_C(400000000)
+#define LOG_BYTES         (UINT64_C(512) << 20)
+#define DATA_BYTES_MAX    (64u << 20)
+#define BURST_PACKETS     8u           /* mean, where losses come in bursts */
+#define QUEUE_BYTES_MIN   (256u << 10) /* else the product of rate and round trip */
+#define WARM_NS           (3 * HG_NS_PER_S)
+#define WARM_RTTS         20u
+#define SECONDS           15u
+#define RTTS              60u
+#define QUICK_WARM_NS     (2 * HG_NS_PER_S)
+#define QUICK_NS          (4 * HG_NS_PER_S)
+#define CELLS_MAX         64u
+#define PORT_LOSS_MAX     1e-4 /* of the frames: more, and the emulator was the bottleneck, not the line */
+
+struct cell {
+    double loss_pct;
+    uint32_t rtt_ms;
+    bool bursts;
+    bool is_quick;
+};
+
+struct sender {
+    const char *name;
+    uint32_t congestion; /* ours */
+    bool only_wanted;    /* not measured unless it is asked for */
+};
+static const struct sender senders[] = {{"hg-bbr", HG_CONFIG_CONGESTION_BBR, false},
+                                        {"hg-cubic", HG_CONFIG_CONGESTION_CUBIC, true},
+                                        {"tcp-cubic", 0, false},
+                                        {"tcp-bbr", 0, false}};
+
+struct wan {
+    const struct hg_perf_options *options;
+    const struct hg_perf_data *data;
+    struct hg_perf_report *report;
+    uint64_t rate_bits;
+    struct cell cells[CELLS_MAX];
+    uint32_t cell_count;
+    struct hg_perf_emulated emulated;
+};
+
+/* What a run is looked at by: two of these, before and after. */
+struct look {
+    uint64_t now_ns;
+    double bytes; /* the user's, at the other end */
+    uint64_t frames, frames_lost,
+        frames_dropped; /* by the line; lost on purpose; for want of room in the emulator */
+    uint64_t stolen_ticks, ticks;
+};
+
+/* ---- the line ---- */
+
+static uint64_t rtt_ns(const struct cell *cell)
+{
+    return cell->rtt_ms * (uint64_t)HG_NS_PER_MS;
+}
+
+static bool line_set(const struct wan *wan, const struct cell *cell)
+{
+    char rest[160], loss[48] = "", command[256];
+    uint64_t queue = wan->rate_bits / 8 * rtt_ns(cell) / HG_NS_PER_S;
+    if (cell->loss_pct > 0)
+        snprintf(loss, sizeof(loss), " loss %g%% burst %u", cell->loss_pct, cell->bursts ? BURST_PACKETS : 1);
+    snprintf(rest, sizeof(rest), "delay %lluus rate %lluk queue %lluk%s",
+             (unsigned long long)(rtt_ns(cell) / 2 / HG_NS_PER_US),
+             (unsigned long long)(wan->rate_bits / 1000),
+             (unsigned long long)(hg_max_u64(queue, QUEUE_BYTES_MIN) >> 10), loss);
+    for (int i = 0; i < 2; i++) {
+        snprintf(command, sizeof(command), "link set %s %s", i == 0 ? "a b" : "b a", rest);
+        if (!hg_perf_emulated_command(&wan->emulated, command)) {
+            fprintf(stderr, "helio-perf: helio-wan refuses '%s'\n", command);
+            return false;
+        }
+    }
+    return true;
+}
+
+static uint64_t steal_read(uint64_t *ticks)
+{
+    unsigned long long user, nice, system, idle, wait, irq, softirq, steal = 0;
+    FILE *file = fopen("/proc/stat", "re");
+    *ticks = 0;
+    if (file != NULL) {
+        if (fscanf(file, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system, &idle, &wait,
+                   &irq, &softirq, &steal) == 8)
+            *ticks = user + nice + system + idle + wait + irq + softirq + steal;
+        fclose(file);
+    }
+    return steal;
+}
+
+static void look_take(const struct wan *wan, struct look *look, double bytes)
+{
+    const struct hg_perf_emulated *line = &wan->emulated;
+    struct hg_clock *clock = hg_clock_tsc();
+    look->now_ns = clock->now_ns(clock);
+    look->bytes = bytes;
+    look->stolen_ticks = steal_read(&look->ticks);
+    look->frames = hg_perf_emulated_counter(line, "a", "b", "frames");
+    look->frames_lost = hg_perf_emulated_counter(line, "a", "b", "lost_loss");
+    look->frames_dropped = hg_perf_emulated_counter(line, "a", "b", "lost_memory") +
+                           hg_perf_emulated_counter(line, "a", "b", "lost_tx_full");
+}
+
+static uint64_t warm_ns(const struct wan *wan, const struct cell *cell)
+{
+    return wan->options->quick ? QUICK_WARM_NS : hg_max_u64(WARM_NS, WARM_RTTS * rtt_ns(cell));
+}
+
+static uint64_t measure_ns(const struct wan *wan, const struct cell *cell)
+{
+    if (wan->options->seconds_given)
+        return (uint64_t)(wan->options->seconds * 1e9);
+    return wan->options->quick ? QUICK_NS : hg_max_u64(SECONDS * (uint64_t)HG_NS_PER_S, RTTS * rtt_ns(cell));
+}
+
+/* ---- one run of one sender ---- */
+
+static int heliograph_run(struct wan *wan, const struct cell *cell, uint32_t congestion, struct look looks[2])
+{
+    struct hg_perf_pair pair;
+    int rc = hg_perf_pair_make(&pair, wan->options, wan->data);
+    pair.cpus[0] = pair.cpus[1] = wan->options->cpus[1];
+    pair.congestion = congestion;
+    for (int i = 0; i < 2; i++)
+        snprintf(pair.devargs[i], sizeof(pair.devargs[i]),
+                 "net_memif0,role=client,id=%d,socket=%.200s/"
+                 "wan-memif.sock,socket-abstract=no,bsize=2048,rsize=10",
+                 i, wan->emulated.run);
+    if (rc == 0)
+        rc = hg_perf_pair_start(&pair);
+    if (rc == 0)
+        rc = hg_perf_pair_wait_flowing(&pair);
+    for (int i = 0; i < 2 && rc == 0; i++) {
+        if (!hg_perf_pair_pass(&pair, i == 0 ? warm_ns(wan, cell) : measure_ns(wan, cell)))
+            rc = -EIO;
+        look_take(wan, &looks[i], hg_perf_pair_bytes(&pair, pair.shared->sides[1].lsn_durable));
+    }
+    hg_perf_pair_stop(&pair);
+    if (rc == 0 && wan->options->verbose) {
+        const struct hg_perf_side *a = &pair.shared->sides[0];
+        fprintf(stderr,
+                "    sent %llu lost %llu spurious %llu resent %llu bytes, credit stalls %llu, srtt %llu us\n",
+                (unsigned long long)a->packets_sent, (unsigned long long)a->packets_lost,
+                (unsigned long long)a->packets_spurious, (unsigned long long)a->resent_bytes,
+                (unsigned long long)a->credit_stalls, (unsigned long long)a->srtt_ns / 1000);
+    }
+    hg_perf_pair_free(&pair);
+    return rc;
+}
+
+static int tcp_run(struct wan *wan, const struct cell *cell, struct hg_perf_tcp *tcp, struct look looks[2])
+{
+    struct timespec wait;
+    int rc = hg_perf_tcp_start(tcp);
+    for (int i = 0; i < 2 && rc == 0; i++) {
+        uint64_t ns = i == 0 ? warm_ns(wan, cell) : measure_ns(wan, cell);
+        wait = (struct timespec){.tv_sec = (time_t)(ns / HG_NS_PER_S), .tv_nsec = (long)(ns % HG_NS_PER_S)};
+        nanosleep(&wait, NULL);
+        look_take(wan, &looks[i], (double)tcp->shared->received_bytes);
+        if (hg_perf_tcp_failed(tcp))
+            rc = -EIO;
+    }
+    if (rc == 0 && wan->options->verbose)
+        fprintf(stderr, "    resent %llu segments, rtt %llu us\n",
+                (unsigned long long)tcp->shared->resent_segments, (unsigned long long)tcp->shared->rtt_us);
+    hg_perf_tcp_stop(tcp);
+    return rc;
+}
+
+/* The line, the sender over it, and what it got through. */
+static int sender_run(struct wan *wan, const struct cell *cell, const struct sender *sender,
+                      struct look looks[2])
+{
+    struct hg_perf_tcp tcp = {.cpu = wan->options->cpus[1]};
+    bool is_tcp = strncmp(sender->name, "tcp-", 4) == 0;
+    char config[256];
+    snprintf(config, sizeof(config),
+             "port add a memif socket wan-memif.sock id 0 mac 02:00:00:00:00:%02x\n"
+             "port add b memif socket wan-memif.sock id 1 mac 02:00:00:00:00:%02x\n",
+             'a', 'b');
+    if (is_tcp) {
+        snprintf(tcp.congestion, sizeof(tcp.congestion), "%s", sender->name + 4);
+        for (int i = 0; i < 2; i++)
+            snprintf(tcp.interfaces[i], sizeof(tcp.interfaces[i]), "hgw%d%c", (int)getpid() % 1000000,
+                     'a' + i);
+        hg_perf_tcp_config(&tcp, config, sizeof(config));
+    }
+    int rc = hg_perf_emulated_start(&wan->emulated, "/tmp", config, wan->options->cpus[0]);
+    if (rc != 0)
+        return rc;
+    if (!line_set(wan, cell))
+        rc = -EINVAL;
+    else
+        rc = is_tcp ? tcp_run(wan, cell, &tcp, looks) : heliograph_run(wan, cell, sender->congestion, looks);
+    hg_perf_emulated_stop(&wan->emulated);
+    return rc;
+}
+
+/* ---- all of them ---- */
+
+static void result_add(const struct wan *wan, const struct cell *cell, const char *sender,
+                       const struct look looks[2])
+{
+    char where[80];
+    double seconds = (double)(looks[1].now_ns - looks[0].now_ns) / 1e9;
+    double share = (looks[1].bytes - looks[0].bytes) * 8 / seconds / (double)wan->rate_bits;
+    double frames = (double)(looks[1].frames - looks[0].frames);
+    double dropped = frames > 0 ? (double)(looks[1].frames_dropped - looks[0].frames_dropped) / frames : 0;
+    double ticks = (double)(looks[1].ticks - looks[0].ticks);
+    double stolen = ticks > 0 ? (double)(looks[1].stolen_ticks - looks[0].stolen_ticks) / ticks : 0;
+    snprintf(where, sizeof(where), "sender=%s/loss_pct=%g/rtt_ms=%u/pattern=%s", sender, cell->loss_pct,
+             cell->rtt_ms, cell->bursts ? "burst" : "random");
+    fprintf(stderr, "  %-9s loss %5g %% rtt %3u ms %-6s %6.1f Mbit/s, %.3f of the line%s\n", sender,
+            cell->loss_pct, cell->rtt_ms, cell->bursts ? "burst" : "random",
+            share * (double)wan->rate_bits / 1e6, share,
+            dropped > PORT_LOSS_MAX ? " (the emulator could not keep up: not counted)" : "");
+    if (dropped <= PORT_LOSS_MAX)
+        hg_perf_report_add(wan->report, share, "goodput_share/%s", where);
+    else
+        hg_perf_report_add(wan->report, dropped, "emulator_lost_share/%s", where);
+    hg_perf_report_add(wan->report, stolen, "cpu_stolen_share/%s", where);
+}
+
+static void cells_all(struct wan *wan)
+{
+    static const double losses[] = {0, 0.01, 0.1, 1, 5};
+    static const uint32_t rtts[] = {1, 20, 100, 200};
+    for (uint32_t bursts = 0; bursts < 2; bursts++)
+        for (size_t i = 0; i < HG_COUNT(losses); i++)
+            for (size_t j = 0; j < HG_COUNT(rtts); j++) {
+                bool edge = (rtts[j] == 100 && losses[i] != 0.01) || (rtts[j] == 200 && losses[i] == 1) ||
+                            (rtts[j] == 1 && losses[i] == 0) || (rtts[j] == 20 && losses[i] == 5);
+                bool is_quick = bursts == 0 ? edge : rtts[j] == 100 && losses[i] == 1;
+                if (bursts == 0 || losses[i] > 0)
+                    wan->cells[wan->cell_count++] = (struct cell){losses[i], rtts[j], bursts == 1, is_quick};
+            }
+}
+
+/* "1:100:random,5:20:burst". */
+static bool cells_parse(struct wan *wan, const char *text)
+{
+    char pattern[8];
+    double loss;
+    uint32_t rtt;
+    int used;
+    while (wan->cell_count < CELLS_MAX &&
+           sscanf(text, "%lf:%u:%7[a-z]%n", &loss, &rtt, pattern, &used) == 3) {
+        bool bursts = strcmp(pattern, "burst") == 0;
+        if (loss < 0 || loss > 50 || rtt < 1 || rtt > 1000 || (!bursts && strcmp(pattern, "random") != 0))
+            return false;
+        wan->cells[wan->cell_count++] = (struct cell){loss, rtt, bursts, true};
+        text += used;
+        if (*text == '\0')
+            return true;
+        if (*text++ != ',')
+            return false;
+    }
+    return false;
+}
+
+static bool is_wanted(const struct hg_perf_options *options, const struct sender *sender)
+{
+    if (options->senders == NULL)
+        return !sender->only_wanted;
+    return strstr(options->senders, sender->name) != NULL;
+}
+
+/* One sender over one line, reported. */
+static int cell_run(struct wan *wan, const struct cell *cell, const struct sender *sender)
+{
+    struct look looks[2];
+    if ((wan->options->quick && !cell->is_quick) || !is_wanted(wan->options, sender))
+        return 0;
+    if (strncmp(sender->name, "tcp-", 4) == 0 && !hg_perf_tcp_has(sender->name + 4)) {
+        fprintf(stderr, "  %-9s not measured: this kernel does not have it\n", sender->name);
+        return 0;
+    }
+    int rc = sender_run(wan, cell, sender, looks);
+    if (rc == 0)
+        result_add(wan, cell, sender->name, looks);
+    return rc;
+}
+
+static int wan_data(const struct hg_perf_options *options, const struct hg_perf_data *data,
+                    struct hg_perf_report *report)
+{
+    struct wan wan = {.options = options, .data = data, .report = report};
+    wan.rate_bits = options->line_bits != 0 ? options->line_bits : RATE_BITS_DEFAULT;
+    if (options->cells == NULL) {
+        cells_all(&wan);
+    } else if (!cells_parse(&wan, options->cells)) {
+        fprintf(stderr,
+                "helio-perf: --cells wants LOSS%%:RTT_MS:random|burst, several with commas: 1:100:random\n");
+        return -EINVAL;
+    }
+    hg_perf_report_add(report, (double)wan.rate_bits, "line_bits_per_s");
+    int rc = 0;
+    for (uint32_t i = 0; i < wan.cell_count; i++)
+        for (size_t j = 0; j < HG_COUNT(senders) && rc == 0; j++)
+            rc = cell_run(&wan, &wan.cells[i], &senders[j]);
+    return rc;
+}
+
+int hg_perf_wan(const struct hg_perf_options *options, struct hg_perf_report *report)
+{
+    struct hg_perf_options own = *options;
+    own.data = "random";
+    own.log_bytes = options->log_bytes != 0 ? options->log_bytes : LOG_BYTES;
+    if (options->cpus[0] == options->cpus[1]) {
+        fprintf(stderr, "helio-perf: the emulator wants a CPU of its own (--cpus A,B)\n");
+        return -EINVAL;
+    }
+    return hg_perf_each_data(&own, DATA_BYTES_MAX, report, wan_data);
+}
