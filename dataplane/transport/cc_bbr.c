@@ -85,6 +85,7 @@ static uint64_t bbr_inflight(const struct hg_cc *cc, uint64_t bw, uint64_t gain)
 {
     const struct bbr *b = (const struct bbr *)cc->state;
     uint64_t inflight = bbr_bdp(cc, bw, gain);
+    inflight += hg_delivery_bytes(bw, HG_BBR_HOST_NS);
     uint64_t quantum = hg_min_u64(bw / HG_CC_PER_MILLE, (uint64_t)HG_BBR_QUANTUM_PACKETS * cc->packet_bytes);
     inflight = hg_max_u64(inflight, 3 * hg_max_u64(quantum, 2ull * cc->packet_bytes));
     inflight = hg_max_u64(inflight, cwnd_least(cc));
@@ -347,7 +348,8 @@ static void bbr_min_rtt(struct bbr *b, const struct hg_cc_ack *ack)
     if (rtt_ns != 0 && (rtt_ns < b->probe_rtt_min_ns || b->probe_rtt_expired)) {
         b->probe_rtt_min_ns = rtt_ns;
         b->probe_rtt_stamp_ns = now_ns;
-    } else if (rtt_ns != 0 && rtt_ns - b->probe_rtt_min_ns <= rtt_ns / HG_BBR_RTT_CONFIRM_DIVISOR) {
+    } else if (rtt_ns != 0 && rtt_ns - b->probe_rtt_min_ns <= hg_max_u64(rtt_ns / HG_BBR_RTT_CONFIRM_DIVISOR,
+                                                                         HG_BBR_RTT_CONFIRM_NS_MIN)) {
         b->probe_rtt_stamp_ns = now_ns;
     }
     if (b->probe_rtt_min_ns < b->min_rtt_ns || now_ns > b->min_rtt_stamp_ns + HG_BBR_MIN_RTT_NS) {

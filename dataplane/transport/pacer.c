@@ -23,6 +23,17 @@ void hg_pacer_init(struct hg_pacer *pacer, uint64_t rate_bytes_per_s, uint32_t p
     pacer->tokens = (int64_t)pacer->quantum_bytes * TOKENS_PER_BYTE;
 }
 
+/* The most tokens that there may be now. */
+static int64_t pacer_full(const struct hg_pacer *pacer, uint64_t now_ns)
+{
+    uint64_t full = pacer->quantum_bytes * (uint64_t)TOKENS_PER_BYTE;
+    if (pacer->held_back) {
+        uint64_t late_ns = now_ns - hg_min_u64(pacer->held_back_ns, now_ns);
+        full = hg_max_u64(full, hg_min_u64(late_ns, HG_PACER_LATE_NS_MAX) * pacer->rate_bytes_per_s);
+    }
+    return (int64_t)full;
+}
+
 static void pacer_fill(struct hg_pacer *pacer, uint64_t now_ns)
 {
     if (now_ns <= pacer->filled_ns) {
@@ -33,8 +44,8 @@ static void pacer_fill(struct hg_pacer *pacer, uint64_t now_ns)
     if (pacer->rate_bytes_per_s == 0) {
         return;
     }
-    int64_t full = (int64_t)pacer->quantum_bytes * TOKENS_PER_BYTE;
-    uint64_t missing = (uint64_t)(full - pacer->tokens);
+    int64_t full = pacer_full(pacer, now_ns);
+    uint64_t missing = pacer->tokens < full ? (uint64_t)(full - pacer->tokens) : 0;
     if (elapsed_ns >= missing / pacer->rate_bytes_per_s + 1) {
         pacer->tokens = full;
     } else {
@@ -48,14 +59,19 @@ void hg_pacer_rate_set(struct hg_pacer *pacer, uint64_t rate_bytes_per_s, uint64
     pacer_fill(pacer, now_ns);
     pacer->rate_bytes_per_s = hg_min_u64(rate_bytes_per_s, HG_PACER_RATE_MAX);
     pacer_quantum(pacer);
-    int64_t full = (int64_t)pacer->quantum_bytes * TOKENS_PER_BYTE;
+    int64_t full = pacer_full(pacer, now_ns);
     pacer->tokens = pacer->tokens > full ? full : pacer->tokens;
 }
 
 bool hg_pacer_ready(struct hg_pacer *pacer, uint64_t now_ns)
 {
     pacer_fill(pacer, now_ns);
-    return pacer->rate_bytes_per_s == 0 || pacer->tokens > 0;
+    bool ready = pacer->rate_bytes_per_s == 0 || pacer->tokens > 0;
+    if (!ready && !pacer->held_back) {
+        pacer->held_back_ns = now_ns;
+    }
+    pacer->held_back = !ready;
+    return ready;
 }
 
 void hg_pacer_sent(struct hg_pacer *pacer, uint32_t bytes, uint64_t now_ns)

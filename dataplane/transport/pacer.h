@@ -2,6 +2,10 @@
  *
  * A token bucket on the caller's clock. Tokens are billionths of a byte, so that a rate in bytes a second
  * times nanoseconds needs no division. A packet may be sent while there is any token and may leave a debt.
+ *
+ * A worker that compresses, writes and sends in turns comes back late: what the rate would have let go since
+ * it was held back is then let go at once, for up to HG_PACER_LATE_NS_MAX. Nobody who wasn't held back gets
+ * more than a bucket.
  */
 #ifndef HG_TRANSPORT_PACER_H
 #define HG_TRANSPORT_PACER_H
@@ -12,6 +16,7 @@
 #define HG_PACER_QUANTUM_PACKETS_MIN 2u
 #define HG_PACER_QUANTUM_PACKETS_MAX 32u
 #define HG_PACER_QUANTUM_BYTES_MAX   (64u << 10)
+#define HG_PACER_LATE_NS_MAX         HG_NS_PER_MS
 #define HG_PACER_RATE_MAX            UINT64_C(100000000000) /* bytes/s; more is taken as this */
 
 struct hg_pacer {
@@ -20,6 +25,8 @@ struct hg_pacer {
     int64_t tokens;            /* in billionths of a byte */
     uint64_t filled_ns;        /* when they were counted */
     uint32_t packet_bytes;     /* the largest */
+    bool held_back;            /* nothing might be sent when last asked ... */
+    uint64_t held_back_ns;     /* ... nor since */
 };
 
 void hg_pacer_init(struct hg_pacer *pacer, uint64_t rate_bytes_per_s, uint32_t packet_bytes, uint64_t now_ns);

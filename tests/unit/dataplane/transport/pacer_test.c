@@ -59,6 +59,28 @@ static void test_idle_makes_no_more_than_a_burst(void)
     CU_ASSERT(burst == pacer.quantum_bytes);
 }
 
+/* Turns of up to a millisecond, one ack between them: the rate is kept. Longer ones lose what is above it. */
+static void test_late_turns(void)
+{
+    static const struct {
+        uint64_t turn_ns;
+        uint64_t share; /* per mille of the rate */
+    } turns[] = {{50000, 1000}, {300000, 1000}, {1000000, 1000}, {4000000, 250}};
+    for (uint32_t i = 0; i < HG_COUNT(turns); i++) {
+        struct hg_pacer pacer;
+        uint64_t bytes = 0, end_ns = 400 * HG_NS_PER_MS;
+        hg_pacer_init(&pacer, 1000000000, 1500, 0);
+        for (uint64_t now_ns = 0; now_ns < end_ns; now_ns += turns[i].turn_ns) {
+            hg_pacer_rate_set(&pacer, 1000000000 + now_ns % 2, now_ns + turns[i].turn_ns / 3);
+            hg_pacer_sent(&pacer, 70, now_ns + turns[i].turn_ns / 2);
+            bytes += bytes_in(&pacer, now_ns + turns[i].turn_ns - 1, 1, 1500, 1);
+        }
+        uint64_t due = turns[i].share * end_ns / 1000;
+        CU_ASSERT(bytes <= due + 2 * pacer.quantum_bytes &&
+                  bytes + 2 * pacer.quantum_bytes >= due * 99 / 100);
+    }
+}
+
 static void test_ready_time_is_exact(void)
 {
     struct hg_pacer pacer;
@@ -99,6 +121,7 @@ int main(void)
     CU_add_test(suite, "rate", test_rate);
     CU_add_test(suite, "quantum", test_quantum);
     CU_add_test(suite, "idle makes no more than a burst", test_idle_makes_no_more_than_a_burst);
+    CU_add_test(suite, "late turns", test_late_turns);
     CU_add_test(suite, "ready time is exact", test_ready_time_is_exact);
     CU_add_test(suite, "unpaced and debt", test_unpaced_and_debt);
     CU_basic_set_mode(CU_BRM_VERBOSE);
