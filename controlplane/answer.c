@@ -180,14 +180,25 @@ static json_t *change_begin(struct hg_server *server, struct hg_api_connection *
     return NULL;
 }
 
-/* "800000000 bit/s, fixed"; 0 bit/s: "no limit, bbr" */
-static void peer_rate_text(const struct hg_config_peer *peer, char *text, size_t bytes)
+static unsigned long long or_standard(uint64_t number, uint64_t standard)
+{
+    return number != 0 ? number : standard;
+}
+
+/* "800000000 bit/s, fixed"; 0 bit/s: "no limit, bbr"; then, if told to, after how much keys are renewed */
+static void peer_rate_text(const struct hg_config_peer *peer, bool rekey, char *text, size_t bytes)
 {
     if (peer->rate_bytes_per_s == 0)
         snprintf(text, bytes, "no limit, %s", hg_config_congestion_text(peer->congestion));
     else
         snprintf(text, bytes, "%llu bit/s, %s", (unsigned long long)peer->rate_bytes_per_s * 8,
                  hg_config_congestion_text(peer->congestion));
+    size_t put = strlen(text);
+    if (rekey)
+        snprintf(text + put, bytes - put, ", keys for %llu packets, %llu bytes, %llu s",
+                 or_standard(peer->rekey_packets, HG_CONTROL_REKEY_PACKETS_MAX),
+                 or_standard(peer->rekey_bytes, HG_CONTROL_REKEY_BYTES_MAX),
+                 or_standard(peer->rekey_seconds, HG_CONTROL_REKEY_SECONDS_MAX));
 }
 
 static json_t *set_peer(struct hg_server *server, struct hg_api_connection *connection,
@@ -195,18 +206,21 @@ static json_t *set_peer(struct hg_server *server, struct hg_api_connection *conn
 {
     const struct hg_value *name = hg_command_value(command, "NAME");
     int index = hg_config_peer_find(&server->config->wanted, name->text);
-    char what[HG_GRAMMAR_ERROR_BYTES], before[64], after[64];
+    char what[HG_GRAMMAR_ERROR_BYTES], error[HG_GRAMMAR_ERROR_BYTES], before[144], after[144];
     struct hg_config_peer peer;
     json_t *refusal;
 
     if (index < 0)
         return hg_answer_error(HG_API_REFUSED, "there is no peer \"%s\"; see 'show peers'", name->text);
     peer = server->config->wanted.peers[index];
-    peer_rate_text(&peer, before, sizeof(before));
-    if (!hg_command_peer_change(&peer, command))
-        return hg_answer_error(HG_API_USAGE, "expected rate or congestion after \"%s\"", name->text);
-    peer_rate_text(&peer, after, sizeof(after));
-    snprintf(what, sizeof(what), "rate of peer %s: %s -> %s", name->text, before, after);
+    bool rekey = hg_command_value(command, "rekey-packets") != NULL ||
+                 hg_command_value(command, "rekey-bytes") != NULL ||
+                 hg_command_value(command, "rekey-seconds") != NULL;
+    peer_rate_text(&peer, rekey, before, sizeof(before));
+    if (!hg_command_peer_change(&peer, command, error, sizeof(error)))
+        return hg_answer_error(HG_API_USAGE, "%s", error);
+    peer_rate_text(&peer, rekey, after, sizeof(after));
+    snprintf(what, sizeof(what), "rate of peer %.31s: %s -> %s", name->text, before, after);
     if (hg_command_value(command, "dry-run") != NULL) {
         char text[HG_GRAMMAR_ERROR_BYTES + 32];
 

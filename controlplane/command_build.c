@@ -211,6 +211,30 @@ static void build_port(struct hg_command_file *file, const struct hg_command *co
     config->port_count++;
 }
 
+static bool within(const struct hg_value *value, uint64_t least, uint64_t most)
+{
+    return value == NULL || (value->number >= least && value->number <= most);
+}
+
+/* Returns the value that is out of range, and then changes nothing. */
+static const struct hg_value *rekey_change(struct hg_config_peer *peer, const struct hg_command *command)
+{
+    const struct hg_value *packets = hg_command_value(command, "rekey-packets"),
+                          *bytes = hg_command_value(command, "rekey-bytes"),
+                          *seconds = hg_command_value(command, "rekey-seconds");
+
+    if (!within(packets, HG_CONTROL_REKEY_PACKETS_MIN, HG_CONTROL_REKEY_PACKETS_MAX))
+        return packets;
+    if (!within(bytes, HG_CONTROL_REKEY_BYTES_MIN, HG_CONTROL_REKEY_BYTES_MAX))
+        return bytes;
+    if (!within(seconds, HG_CONTROL_REKEY_SECONDS_MIN, HG_CONTROL_REKEY_SECONDS_MAX))
+        return seconds;
+    peer->rekey_packets = packets != NULL ? packets->number : peer->rekey_packets;
+    peer->rekey_bytes = bytes != NULL ? bytes->number : peer->rekey_bytes;
+    peer->rekey_seconds = seconds != NULL ? seconds->number : peer->rekey_seconds;
+    return NULL;
+}
+
 static void build_peer(struct hg_command_file *file, const struct hg_command *command)
 {
     struct hg_control_config *config = &file->config.wanted;
@@ -255,6 +279,9 @@ static void build_peer(struct hg_command_file *file, const struct hg_command *co
     if (peer.congestion == HG_CONFIG_CONGESTION_FIXED && rate == NULL)
         peer.rate_bytes_per_s = HG_RATE_DEFAULT_BYTES_PER_S;
     peer.receive_bytes_max = credit == NULL ? 0 : credit->number;
+    const struct hg_value *refused = rekey_change(&peer, command);
+    if (refused != NULL)
+        hg_command_file_error(file, place_of(file, refused), HG_COMMAND_REKEY_RANGE, refused->text);
     file->key_places[config->peer_count] = place_of(file, need(command, "key"));
     config->peers[config->peer_count++] = peer;
 }
@@ -381,23 +408,39 @@ static void build_set_peer(struct hg_command_file *file, const struct hg_command
     if (peer < 0)
         unknown(file, name, "peer", SUBJECT_PEER, config->peers[0].name, sizeof(config->peers[0]),
                 config->peer_count);
-    else if (!hg_command_peer_change(&config->peers[peer], command))
-        hg_command_file_error(file, place_of(file, name), "expected rate or congestion after \"%s\"",
-                              name->text);
+    else {
+        char error[HG_GRAMMAR_ERROR_BYTES];
+        if (!hg_command_peer_change(&config->peers[peer], command, error, sizeof(error)))
+            hg_command_file_error(file, place_of(file, name), "%s", error);
+    }
 }
 
-bool hg_command_peer_change(struct hg_config_peer *peer, const struct hg_command *command)
+bool hg_command_peer_change(struct hg_config_peer *peer, const struct hg_command *command, char *error,
+                            size_t error_bytes)
 {
+    const struct hg_value *name = need(command, "NAME"), *refused;
     const struct hg_value *rate = hg_command_value(command, "rate"),
                           *congestion = hg_command_value(command, "congestion");
 
+    bool rekey = hg_command_value(command, "rekey-packets") != NULL ||
+                 hg_command_value(command, "rekey-bytes") != NULL ||
+                 hg_command_value(command, "rekey-seconds") != NULL;
+    if (rate == NULL && congestion == NULL && !rekey) {
+        snprintf(error, error_bytes, "expected rate, congestion or rekey-... after \"%s\"", name->text);
+        return false;
+    }
+    refused = rekey_change(peer, command);
+    if (refused != NULL) {
+        snprintf(error, error_bytes, HG_COMMAND_REKEY_RANGE, refused->text);
+        return false;
+    }
     if (rate != NULL)
         peer->rate_bytes_per_s = rate->number / 8;
     if (congestion != NULL)
         peer->congestion = (uint32_t)congestion->number;
     if (peer->congestion == HG_CONFIG_CONGESTION_FIXED && peer->rate_bytes_per_s == 0)
         peer->rate_bytes_per_s = HG_RATE_DEFAULT_BYTES_PER_S;
-    return rate != NULL || congestion != NULL;
+    return true;
 }
 
 const char *hg_config_congestion_text(uint32_t congestion)

@@ -67,6 +67,12 @@ static void peer_print(FILE *out, const struct hg_config_peer *peer)
     fprintf(out, " congestion %s", hg_config_congestion_text(peer->congestion));
     if (peer->receive_bytes_max != 0)
         number_print(out, "credit", peer->receive_bytes_max, 1024);
+    if (peer->rekey_packets != 0)
+        fprintf(out, " rekey-packets %llu", (unsigned long long)peer->rekey_packets);
+    if (peer->rekey_bytes != 0)
+        number_print(out, "rekey-bytes", peer->rekey_bytes, 1024);
+    if (peer->rekey_seconds != 0)
+        fprintf(out, " rekey-seconds %llu", (unsigned long long)peer->rekey_seconds);
     fprintf(out, "\n");
 }
 

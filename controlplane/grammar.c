@@ -47,6 +47,8 @@
 
 /* In the order of enum hg_config_congestion. */
 #define CONGESTION "fixed|cubic|bbr"
+#define REKEY                                                                                                \
+    MAY("rekey-packets", "N", NUMBER), MAY("rekey-bytes", "SIZE", SIZE), MAY("rekey-seconds", "N", NUMBER)
 
 static const struct hg_grammar_command commands[] = {
     {HG_CMD_NODE_SET,
@@ -82,11 +84,11 @@ static const struct hg_grammar_command commands[] = {
      {WORD("peer"), WORD("add"), VALUE("NAME", NAME)},
      {NEED("node", "N", ID), NEED("region", "N", REGION), NEED("address", "A.B.C.D", ADDRESS),
       NEED("mac", "MAC", MAC), NEED("port", "PORT", NAME), NEED("key", "FILE", PATH),
-      MAY("rate", "RATE", RATE), MAY_ONE_OF("congestion", CONGESTION), MAY("credit", "SIZE", SIZE)},
+      MAY("rate", "RATE", RATE), MAY_ONE_OF("congestion", CONGESTION), MAY("credit", "SIZE", SIZE), REKEY},
      "another node, reached through PORT; FILE (mode 0600) holds the shared key; with RATE in bit/s it is "
      "sent to at that rate (`fixed`), without one at what the path carries (`bbr`); for bbr and cubic RATE "
      "is "
-     "the most; SIZE it may have under way to us"},
+     "the most; SIZE it may have under way to us; `rekey-...`: after how much its keys are renewed"},
     {HG_CMD_LOG_ADD,
      HG_CONTEXT_FILE,
      {WORD("log"), WORD("add"), VALUE("ID", NUMBER)},
@@ -111,8 +113,8 @@ static const struct hg_grammar_command commands[] = {
     {HG_CMD_SET_PEER,
      HG_CONTEXT_FILE | HG_CONTEXT_LIVE,
      {WORD("set"), WORD("peer"), VALUE("NAME", NAME)},
-     {MAY("rate", "RATE", RATE), MAY_ONE_OF("congestion", CONGESTION), FLAG("dry-run")},
-     "the rate towards a peer, how it is found, or both, at once"},
+     {MAY("rate", "RATE", RATE), MAY_ONE_OF("congestion", CONGESTION), REKEY, FLAG("dry-run")},
+     "the rate towards a peer, how it is found, after how much its keys are renewed; at once"},
     {HG_CMD_SHOW,
      HG_CONTEXT_LIVE,
      {WORD("show"),

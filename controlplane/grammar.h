@@ -75,7 +75,7 @@ struct hg_grammar_command {
     enum hg_command_id id;
     unsigned contexts; /* enum hg_command_context, or-ed */
     struct hg_grammar_argument path[6];
-    struct hg_grammar_argument arguments[10];
+    struct hg_grammar_argument arguments[14];
     const char *help;
 };
 

@@ -96,10 +96,29 @@ static void exchange_act(struct hg_exchange *exchange, uint32_t peer, int events
     bool sent = true;
     for (uint32_t i = 0; i < exchange->workers && sent && events & HG_HANDSHAKE_ESTABLISHED; i++)
         sent = keys_send(exchange, peer, i, keys->workers_remote);
-    if (!sent)
+    if (!sent) {
+        if (keys->lane_generation == keys->generation)
+            hg_handshake_lanes_end(&exchange->handshakes[peer]); /* not every worker has them */
         hg_handshake_restart(&exchange->handshakes[peer], now_ns);
+    }
     if (events & HG_HANDSHAKE_SEND)
         (void)hg_mailbox_put(exchange->to_workers[0], out);
+}
+
+static void rekey_asked(struct hg_handshake *handshake, enum hg_rekey why, uint64_t now_ns)
+{
+    switch (why) {
+    case HG_REKEY_SILENT:
+        hg_handshake_restart(handshake, now_ns);
+        break;
+    case HG_REKEY_NEW_LANES:
+        hg_handshake_lanes_end(handshake);
+        hg_handshake_rekey(handshake, now_ns);
+        break;
+    case HG_REKEY_USED:
+        hg_handshake_rekey(handshake, now_ns);
+        break;
+    }
 }
 
 void hg_exchange_letter(struct hg_exchange *exchange, const struct hg_letter *letter, uint64_t now_ns)
@@ -110,7 +129,7 @@ void hg_exchange_letter(struct hg_exchange *exchange, const struct hg_letter *le
         return;
     struct hg_handshake *handshake = &exchange->handshakes[letter->peer];
     if (letter->type == HG_LETTER_REKEY) {
-        hg_handshake_restart(handshake, now_ns);
+        rekey_asked(handshake, (enum hg_rekey)letter->number, now_ns);
         return;
     }
     if (letter->type == HG_LETTER_SPI_UNKNOWN) {

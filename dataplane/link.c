@@ -54,7 +54,7 @@ static void spi_unknown(struct hg_link *link, const struct hg_encapsulation *out
         link->counters.drop_peer_removed++;
         return;
     }
-    if (peer >= 0 && hg_peers_at(link->peers, (uint32_t)peer)->spi_replaced == spi)
+    if (peer >= 0 && hg_peers_spi_replaced(link->peers, (uint32_t)peer, spi))
         link->counters.drop_spi_replaced++;
     else
         link->counters.drop_spi++;
@@ -70,20 +70,23 @@ static void data_in(struct hg_link *link, const struct hg_encapsulation *outer, 
     uint32_t inner_bytes;
     uint64_t packet_number;
     uint32_t spi = hg_esp_spi(esp, bytes);
-    struct hg_peer_session *session = hg_peers_session_of_spi(link->peers, spi);
-    if (session == NULL)
+    uint32_t place;
+    struct hg_peer_session *session = hg_peers_session_of_spi(link->peers, spi, &place);
+    if (session == NULL) {
         session = hg_peers_lane_first(link->peers, spi, now_ns);
+        place = 0; /* of the only keys that a new lane has */
+    }
     if (session == NULL) {
         spi_unknown(link, outer, spi, now_ns);
         return;
     }
     enum hg_esp_reason reason =
-        hg_esp_open(session->sa_rx, esp, bytes, link->inner, &inner_bytes, &packet_number);
+        hg_keyring_open(&session->keyring, place, esp, bytes, link->inner, &inner_bytes, &packet_number);
     link->esp_counts[reason]++;
     if (reason != HG_ESP_OK)
         return;
     link->counters.rx_data++;
-    hg_peers_receive(session, link->inner, inner_bytes, packet_number, now_ns);
+    hg_peers_receive(session, place, link->inner, inner_bytes, packet_number, now_ns);
 }
 
 static struct hg_handover *handover_of(const struct hg_link *link, uint32_t from, uint32_t to)
@@ -213,13 +216,14 @@ static bool waiting_out(struct hg_link *link)
     return link->waiting_count == 0;
 }
 
-static bool session_seal(struct hg_link *link, struct hg_peer_session *session,
+static bool session_seal(struct hg_link *link, struct hg_peer_session *session, bool probe,
                          const struct hg_encapsulation *outer, const struct hg_lane_packet *inner,
                          struct hg_packet *packet)
 {
     uint8_t *frame = packet->data;
-    uint32_t esp_bytes = hg_esp_seal(session->sa_tx, inner->pieces, inner->piece_count,
-                                     frame + HG_WIRE_OUTER_BYTES, packet->bytes_max - HG_WIRE_OUTER_BYTES);
+    uint32_t esp_bytes =
+        hg_keyring_seal(&session->keyring, probe, inner->pieces, inner->piece_count,
+                        frame + HG_WIRE_OUTER_BYTES, packet->bytes_max - HG_WIRE_OUTER_BYTES);
     if (esp_bytes == 0) {
         link->counters.tx_exhausted++;
         return false;
@@ -241,19 +245,34 @@ static bool spare_take(struct hg_link *link, struct hg_packet *packet)
     return true;
 }
 
+/* The next packet of a session: under new keys that wait for their use an empty one, else what the lane has.
+ */
+static bool session_packet(struct hg_link *link, struct hg_peer_session *session,
+                           const struct hg_encapsulation *outer, struct hg_packet *packet, uint64_t now_ns)
+{
+    struct hg_lane_packet inner;
+    struct hg_keyring *ring = &session->keyring;
+    if (hg_keyring_probe_due(ring, now_ns)) {
+        hg_keyring_probed(ring, now_ns);
+        if (hg_lane_build_empty(session->lane, ring->number_next, now_ns, &inner) > 0)
+            return session_seal(link, session, true, outer, &inner, packet);
+    }
+    return hg_keyring_may_seal(ring, now_ns) &&
+           hg_lane_build(session->lane, ring->number_next, now_ns, &inner) > 0 &&
+           session_seal(link, session, false, outer, &inner, packet);
+}
+
 /* One burst of a session. Returns packets handed to the port. */
 static uint32_t session_burst(struct hg_link *link, struct hg_peer_session *session, uint64_t now_ns)
 {
     struct hg_packet packets[HG_PORT_BURST_MAX];
-    struct hg_lane_packet inner;
     uint32_t n = 0;
     struct hg_encapsulation outer = outer_to(link, session->peer->head, HG_WIRE_UDP_PORT_DATA + link->worker,
                                              HG_WIRE_UDP_PORT_DATA + session->worker_remote);
     while (n < HG_PORT_BURST_MAX) {
         if (!spare_take(link, &packets[n]))
             break;
-        bool built = hg_lane_build(session->lane, hg_esp_next_number(session->sa_tx), now_ns, &inner) > 0;
-        if (!built || !session_seal(link, session, &outer, &inner, &packets[n])) {
+        if (!session_packet(link, session, &outer, &packets[n], now_ns)) {
             link->spare = packets[n];
             link->spare_used = true;
             break;
@@ -306,14 +325,23 @@ void hg_link_handshake_send(struct hg_link *link, uint32_t peer, const uint8_t *
     link->counters.tx_handshake++;
 }
 
-uint64_t hg_link_deadline_ns(const struct hg_link *link)
+/* Keys that are used up send nothing, whatever the lane has. */
+static uint64_t session_deadline_ns(const struct hg_peer_session *session, uint64_t now_ns)
+{
+    uint64_t deadline_ns = session->keyring.probe_ns;
+    if (!hg_keyring_may_seal(&session->keyring, now_ns))
+        return deadline_ns;
+    return hg_min_u64(deadline_ns, hg_lane_deadline_ns(session->lane));
+}
+
+uint64_t hg_link_deadline_ns(const struct hg_link *link, uint64_t now_ns)
 {
     uint64_t deadline_ns = HG_TIME_NEVER;
     for (const struct hg_peer *peer = hg_peers_next(link->peers, NULL); peer != NULL;
          peer = hg_peers_next(link->peers, peer)) {
         for (uint32_t j = 0; j < HG_PEER_SESSIONS; j++)
             if (peer->sessions[j].live)
-                deadline_ns = hg_min_u64(deadline_ns, hg_lane_deadline_ns(peer->sessions[j].lane));
+                deadline_ns = hg_min_u64(deadline_ns, session_deadline_ns(&peer->sessions[j], now_ns));
     }
     return deadline_ns;
 }

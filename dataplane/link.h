@@ -72,6 +72,6 @@ void hg_link_handshake_send(struct hg_link *link, uint32_t peer, const uint8_t *
 /* True when another worker has received packets for this one. */
 bool hg_link_handed_over(const struct hg_link *link);
 /* When a lane may have something to send. */
-uint64_t hg_link_deadline_ns(const struct hg_link *link);
+uint64_t hg_link_deadline_ns(const struct hg_link *link, uint64_t now_ns);
 
 #endif

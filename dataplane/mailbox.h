@@ -22,7 +22,7 @@ enum hg_letter_type {
     /* worker -> housekeeping */
     HG_LETTER_EVENT = 1,
     HG_LETTER_HANDSHAKE_IN,  /* a handshake message came from this address */
-    HG_LETTER_REKEY,         /* agree on new keys with this peer */
+    HG_LETTER_REKEY,         /* agree on new keys with this peer; `number`: enum hg_rekey */
     HG_LETTER_SPI_UNKNOWN,   /* data of an SPI that we don't hold came from this peer */
     HG_LETTER_CONFIG_DONE,   /* code, text in name; the config is housekeeping's again */
     HG_LETTER_CLIENT_ANSWER, /* to an ATTACH */

@@ -56,13 +56,14 @@ static bool link_handshake(void *ctx, uint32_t peer, const uint8_t *message, uin
 }
 
 /* A lost letter is repeated by whoever asks: silence goes on, unknown SPIs keep coming. */
-static void ask_rekey(void *ctx, uint32_t peer)
+static void ask_rekey(void *ctx, uint32_t peer, enum hg_rekey why)
 {
     struct hg_worker *worker = ctx;
     struct hg_letter letter;
     memset(&letter, 0, sizeof(letter));
     letter.type = HG_LETTER_REKEY;
     letter.peer = peer;
+    letter.number = why;
     (void)hg_mailbox_put(worker->config.outbox, &letter);
 }
 
@@ -275,7 +276,7 @@ static bool worker_run(struct hg_worker *worker, uint64_t *deadline_ns)
     did |= hg_clients_deliver(worker->clients);
     hg_clients_publish(worker->clients);
     did |= hg_link_transmit(&worker->link, worker->now_ns) > 0;
-    *deadline_ns = hg_min_u64(*deadline_ns, hg_link_deadline_ns(&worker->link));
+    *deadline_ns = hg_min_u64(*deadline_ns, hg_link_deadline_ns(&worker->link, worker->now_ns));
     /* A batch that is due and still open waits for the log, which has its own events: no reason to spin. */
     uint64_t seal_ns = hg_streams_deadline_ns(worker->streams);
     if (seal_ns > worker->now_ns)

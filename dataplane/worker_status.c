@@ -105,7 +105,7 @@ static void status_peer(struct hg_worker *worker, uint32_t index, struct hg_cont
     status_lane_drops(status, peer->name, &totals);
     if (peer->current < 0)
         return;
-    out->key_generation = peer->sessions[peer->current].generation;
+    out->key_generation = hg_keyring_generation(&peer->sessions[peer->current].keyring);
     out->boot = peer->sessions[peer->current].boot_remote;
 }
 

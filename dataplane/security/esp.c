@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dataplane/security/esp.h"
 #include "dataplane/security/esp_sa.h"
+#include "dataplane/security/limits.h"
 #include "dataplane/transport/wire.h"
 #include <errno.h>
 #include <openssl/crypto.h>
@@ -147,10 +148,37 @@ uint64_t hg_esp_next_number(const struct hg_esp_sa *sa)
     return sa->number_next;
 }
 
-bool hg_esp_wants_rekey(const struct hg_esp_sa *sa)
+void hg_esp_next_number_set(struct hg_esp_sa *sa, uint64_t number)
 {
-    return sa->number_next > HG_ESP_PACKETS_SOFT_MAX || sa->bytes >= HG_ESP_BYTES_SOFT_MAX ||
-           sa->failures >= HG_ESP_FAILURES_MAX / 2;
+    hg_assert(number >= sa->number_next);
+    sa->number_next = number;
+}
+
+uint64_t hg_esp_packets(const struct hg_esp_sa *sa)
+{
+    return sa->packets;
+}
+
+uint64_t hg_esp_sealed_bytes(const struct hg_esp_sa *sa)
+{
+    return sa->bytes;
+}
+
+uint64_t hg_esp_failures(const struct hg_esp_sa *sa)
+{
+    return sa->failures;
+}
+
+bool hg_esp_may_seal(const struct hg_esp_sa *sa)
+{
+    return sa->packets < HG_KEY_PACKETS_HARD_MAX &&
+           sa->bytes <= HG_KEY_BYTES_HARD_MAX - INNER_BYTES_MAX - TRAILER_BYTES_MAX;
+}
+
+void hg_esp_number_received_set(struct hg_esp_sa *sa, uint64_t number)
+{
+    hg_assert(sa->replay.top == 0);
+    sa->replay.top = number;
 }
 
 uint32_t hg_esp_spi(const uint8_t *esp, uint32_t esp_bytes)
@@ -229,8 +257,9 @@ uint32_t hg_esp_seal(struct hg_esp_sa *sa, const struct iovec *pieces, uint32_t 
         hg_assert(pieces[i].iov_len <= INNER_BYTES_MAX);
         inner_bytes += pieces[i].iov_len;
     }
-    if (sa->number_next > HG_ESP_PACKETS_HARD_MAX)
+    if (sa->packets >= HG_KEY_PACKETS_HARD_MAX)
         return 0;
+    sa->packets++;
     uint64_t number = sa->number_next++;
 #ifdef HG_SEEDED_BUG_REUSE_PACKET_NUMBER
     if (number % 64 == 0)
@@ -242,7 +271,7 @@ uint32_t hg_esp_seal(struct hg_esp_sa *sa, const struct iovec *pieces, uint32_t 
     uint64_t total_bytes = HG_ESP_HEADER_BYTES + text_bytes + HG_ESP_ICV_BYTES;
     if (inner_bytes > INNER_BYTES_MAX || total_bytes > esp_bytes_max)
         return 0;
-    if (text_bytes > HG_ESP_BYTES_HARD_MAX - sa->bytes)
+    if (text_bytes > HG_KEY_BYTES_HARD_MAX - sa->bytes)
         return 0;
     sa->bytes += text_bytes;
 
@@ -286,7 +315,7 @@ enum hg_esp_reason hg_esp_open(struct hg_esp_sa *sa, const uint8_t *esp, uint32_
     uint64_t number = hg_replay_extend(&sa->replay, load_be32(esp + 4));
     if (!hg_replay_fresh(&sa->replay, number))
         return HG_ESP_REPLAY;
-    if (sa->failures >= HG_ESP_FAILURES_MAX)
+    if (sa->failures >= HG_KEY_FAILURES_HARD_MAX)
         return HG_ESP_EXHAUSTED;
 
     uint8_t nonce[NONCE_BYTES], aad[AAD_BYTES], tag[HG_ESP_ICV_BYTES];

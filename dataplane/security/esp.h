@@ -10,17 +10,12 @@
 #include "drivers/platform/platform.h"
 #include <sys/uio.h>
 
-#define HG_ESP_KEY_BYTES        32
-#define HG_ESP_SALT_BYTES       4
-#define HG_ESP_HEADER_BYTES     16 /* SPI, low sequence number, IV */
-#define HG_ESP_ICV_BYTES        16
-#define HG_ESP_OVERHEAD_BYTES   (HG_ESP_HEADER_BYTES + 3 + 2 + HG_ESP_ICV_BYTES) /* at most: padding 0..3 */
-#define HG_ESP_REPLAY_PACKETS   8192
-#define HG_ESP_PACKETS_SOFT_MAX (UINT64_C(1) << 27) /* ask for new keys */
-#define HG_ESP_PACKETS_HARD_MAX (UINT64_C(1) << 28) /* refuse to seal: RFC 9001 6.6 */
-#define HG_ESP_BYTES_SOFT_MAX   (UINT64_C(1) << 37)
-#define HG_ESP_BYTES_HARD_MAX   (UINT64_C(1) << 38)
-#define HG_ESP_FAILURES_MAX     (UINT64_C(1) << 36) /* failed opens under one key */
+#define HG_ESP_KEY_BYTES      32
+#define HG_ESP_SALT_BYTES     4
+#define HG_ESP_HEADER_BYTES   16 /* SPI, low sequence number, IV */
+#define HG_ESP_ICV_BYTES      16
+#define HG_ESP_OVERHEAD_BYTES (HG_ESP_HEADER_BYTES + 3 + 2 + HG_ESP_ICV_BYTES) /* at most: padding 0..3 */
+#define HG_ESP_REPLAY_PACKETS 8192
 
 #define HG_ESP_REASONS(X)                                                                                    \
     X(OK, "fine")                                                                                            \
@@ -51,15 +46,24 @@ struct hg_esp_sa *hg_esp_sa_init(void *memory, uint32_t spi, const uint8_t key[H
 void hg_esp_sa_wipe(struct hg_esp_sa *sa);
 uint32_t hg_esp_sa_spi(const struct hg_esp_sa *sa);
 
-/* Sending: the packet number (= ESN) that the next seal will use, from 1. */
+/* Sending: the packet number (= ESN) that the next seal will use, from 1. It may be raised, never lowered:
+ * keys that follow each other on one lane go on with its numbers. */
 uint64_t hg_esp_next_number(const struct hg_esp_sa *sa);
+void hg_esp_next_number_set(struct hg_esp_sa *sa, uint64_t number);
 /* Encrypts the pieces, in order, into `esp` (at the SPI) and uses up one number, whatever comes of it.
  * Returns the ESP bytes written, or 0 when the key is used up or esp_bytes_max is too small. */
 uint32_t hg_esp_seal(struct hg_esp_sa *sa, const struct iovec *pieces, uint32_t piece_count, uint8_t *esp,
                      uint32_t esp_bytes_max);
-/* True from the soft limits on, of packets and bytes sealed or of failed opens: see hg_handshake_restart. */
-bool hg_esp_wants_rekey(const struct hg_esp_sa *sa);
+/* What the key was used for, as dataplane/security/limits.h counts it. */
+uint64_t hg_esp_packets(const struct hg_esp_sa *sa); /* sealed, or tried to */
+uint64_t hg_esp_sealed_bytes(const struct hg_esp_sa *sa);
+uint64_t hg_esp_failures(const struct hg_esp_sa *sa); /* opens that failed authentication */
+/* False: any seal would be refused for a hard limit. */
+bool hg_esp_may_seal(const struct hg_esp_sa *sa);
 
+/* Receiving: the largest number that came under the keys before this one. The window begins there: what is
+ * within it or above can come, what is older is a replay. Before the first open. */
+void hg_esp_number_received_set(struct hg_esp_sa *sa, uint64_t number);
 /* Receiving: checks replay, authenticates in constant time, decrypts into `inner` (esp_bytes long at least),
  * strips the trailer, marks the number as seen. *inner_bytes and *packet_number are set on HG_ESP_OK only; on
  * failure `inner` holds nothing of the plaintext. */

@@ -14,6 +14,7 @@ struct hg_esp_sa {
     uint8_t salt[HG_ESP_SALT_BYTES];
     uint32_t spi;
     uint64_t number_next;    /* sending */
+    uint64_t packets;        /* sending: numbers used up */
     uint64_t bytes;          /* sending: plaintext sealed, padding included */
     uint64_t failures;       /* receiving: packets that failed authentication */
     struct hg_replay replay; /* receiving */

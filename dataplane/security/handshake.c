@@ -93,6 +93,14 @@ uint32_t hg_handshake_spi(uint32_t spi, uint8_t worker_sending, uint8_t worker_r
 }
 static_assert(HG_HANDSHAKE_SPI_LANES == HG_WIRE_WORKERS_MAX * HG_WIRE_WORKERS_MAX, "an SPI a lane");
 
+/* With which the lanes began that go on under the keys of this exchange, or begin with them. */
+static uint32_t lane_generation_of(const struct hg_handshake_message *hello,
+                                   const struct hg_handshake_message *reply)
+{
+    bool go_on = hello->lane_generation != 0 && hello->lane_generation == reply->lane_generation;
+    return go_on ? reply->lane_generation : reply->generation;
+}
+
 /* The SA pair of a lane after a finished exchange, seen from the initiator or the responder. */
 static bool keys_derive(const struct hg_handshake *hs, const struct hg_handshake_message *hello,
                         const struct hg_handshake_message *reply, bool initiator, uint8_t worker_local,
@@ -106,6 +114,7 @@ static bool keys_derive(const struct hg_handshake *hs, const struct hg_handshake
     memset(keys, 0, sizeof(*keys));
     keys->boot_remote = remote->boot;
     keys->generation = reply->generation;
+    keys->lane_generation = lane_generation_of(hello, reply);
     keys->workers_remote = remote->workers;
     keys->worker_local = worker_local;
     keys->worker_remote = worker_remote;
@@ -165,6 +174,7 @@ static void message_begin(struct hg_handshake *hs, enum hg_handshake_type type, 
     message->node_to = hs->config.node_remote;
     message->boot = hs->config.boot_local;
     message->workers = hs->config.workers_local;
+    message->lane_generation = hs->lane_generation;
     message->spi = spi_choose(hs, random64, random_ctx);
     for (uint32_t i = 0; i < HG_HANDSHAKE_NONCE_BYTES; i += sizeof(uint64_t)) {
         uint64_t word = random64(random_ctx);
@@ -235,6 +245,7 @@ static void exchange_finish(struct hg_handshake *hs, const struct hg_handshake_m
 {
     hg_assert(reply->generation > hs->generation);
     hs->generation = reply->generation;
+    hs->lane_generation = lane_generation_of(hello, reply);
     hs->established_ns = now_ns;
     hs->done_initiator = initiator;
     hs->done_responder = !initiator;
@@ -382,7 +393,7 @@ static int confirm_receive(struct hg_handshake *hs, const struct hg_handshake_me
     if (!mac_check(hs, before, 2, confirm))
         return HG_HANDSHAKE_NOTHING;
     if (confirm->boot != hello->boot || confirm->spi != hello->spi || confirm->workers != hello->workers ||
-        confirm->generation != reply->generation) {
+        confirm->lane_generation != hello->lane_generation || confirm->generation != reply->generation) {
         hs->counters.drop_malformed++;
         return HG_HANDSHAKE_NOTHING;
     }
@@ -500,11 +511,18 @@ int hg_handshake_tick(struct hg_handshake *hs, uint64_t now_ns, hg_handshake_ran
     return HG_HANDSHAKE_NOTHING;
 }
 
-void hg_handshake_restart(struct hg_handshake *hs, uint64_t now_ns)
+/* When the next HELLO may go, gap_ns after the last exchange; an exchange that we answered may save it. */
+static uint64_t hello_from_ns(const struct hg_handshake *hs, uint64_t gap_ns, uint64_t now_ns)
 {
     uint64_t answered_ns = hs->answer_pending ? hs->answer_begun_ns + HG_HANDSHAKE_OVERTAKE_NS : 0;
+    uint64_t begun_ns = hs->hello_pending ? hs->hello_last_ns : hs->established_ns;
+    return hg_max_u64(hg_max_u64(now_ns, begun_ns + gap_ns), answered_ns);
+}
+
+void hg_handshake_restart(struct hg_handshake *hs, uint64_t now_ns)
+{
     if (hs->hello_pending) {
-        uint64_t again_ns = hg_max_u64(hs->hello_last_ns + HG_HANDSHAKE_HELLO_GAP_NS, answered_ns);
+        uint64_t again_ns = hello_from_ns(hs, HG_HANDSHAKE_HELLO_GAP_NS, 0);
         hs->hello_due_ns = hg_min_u64(hs->hello_due_ns, again_ns);
         return;
     }
@@ -515,8 +533,23 @@ void hg_handshake_restart(struct hg_handshake *hs, uint64_t now_ns)
     hs->restart_gap_ns =
         quiet ? HG_HANDSHAKE_HELLO_GAP_NS : hg_min_u64(2 * hs->restart_gap_ns, HG_HANDSHAKE_HELLO_GAP_NS_MAX);
     hs->restart_last_ns = now_ns;
-    uint64_t due_ns = hg_max_u64(now_ns, hs->established_ns + hs->restart_gap_ns);
-    hs->hello_due_ns = hg_max_u64(due_ns, answered_ns);
+    hs->hello_due_ns = hello_from_ns(hs, hs->restart_gap_ns, now_ns);
+}
+
+void hg_handshake_rekey(struct hg_handshake *hs, uint64_t now_ns)
+{
+    if (hs->hello_pending || hs->hello_yielded)
+        return; /* it is under way, or the peer's own is */
+    hs->hello_due_ns = hg_min_u64(hs->hello_due_ns, hello_from_ns(hs, HG_HANDSHAKE_HELLO_GAP_NS, now_ns));
+}
+
+void hg_handshake_lanes_end(struct hg_handshake *hs)
+{
+    hs->lane_generation = 0;
+    hs->answer_pending = false; /* what is under way named the lanes */
+    if (hs->hello_pending)
+        hs->hello_due_ns = hs->hello_last_ns + HG_HANDSHAKE_HELLO_GAP_NS;
+    hs->hello_pending = false;
 }
 
 void hg_handshake_spi_unknown(struct hg_handshake *hs, uint64_t now_ns)

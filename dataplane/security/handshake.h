@@ -66,10 +66,19 @@ struct hg_handshake_config {
     uint8_t psk[HG_HANDSHAKE_PSK_BYTES];
 };
 
+/* Why a worker asks for new keys. */
+enum hg_rekey {
+    HG_REKEY_SILENT,    /* nothing comes from the peer */
+    HG_REKEY_USED,      /* the keys are nearly used up, or old */
+    HG_REKEY_NEW_LANES, /* what the lanes hold can't go on: new ones, please */
+};
+
 /* What an exchange yields for one lane: its SA pair. Those of all lanes have one generation. */
 struct hg_handshake_keys {
     uint64_t boot_remote;
     uint32_t generation; /* of the SA pair: the same on both sides, > 0, rising */
+    /* Of the keys with which the lanes began that go on under these; `generation`: they begin anew. */
+    uint32_t lane_generation;
     uint8_t workers_remote;
     uint8_t worker_local; /* the lane is between these two */
     uint8_t worker_remote;
@@ -87,8 +96,9 @@ struct hg_handshake {
     struct hg_handshake_config config;
     struct hg_handshake_counters counters;
     uint8_t mac_key[HG_MAC_BYTES];
-    uint32_t spi_next;   /* 0: none chosen yet */
-    uint32_t generation; /* of the SA pair in use; 0: none */
+    uint32_t spi_next;        /* 0: none chosen yet */
+    uint32_t generation;      /* of the SA pair in use; 0: none */
+    uint32_t lane_generation; /* of the keys with which the lanes in use began; 0: we have none */
 
     bool hello_pending; /* we are the initiator and wait for REPLY */
     bool hello_yielded; /* since it was last sent */
@@ -149,9 +159,13 @@ uint32_t hg_handshake_spi(uint32_t spi, uint8_t worker_sending, uint8_t worker_r
  * now_ns. */
 int hg_handshake_tick(struct hg_handshake *hs, uint64_t now_ns, hg_handshake_random random64,
                       void *random_ctx, uint8_t *out, uint32_t *out_bytes);
-/* The key is nearly used up, or the peer seems to have forgotten us: begin anew, rate limited. Call it as
- * often as that happens; it only moves the next deadline. */
+/* The peer seems to have forgotten us: begin anew, ever more rarely. Call it as often as that happens; it
+ * only moves the next deadline. */
 void hg_handshake_restart(struct hg_handshake *hs, uint64_t now_ns);
+/* Our key is nearly used up: the same, but nobody else can cause this, so it does not get rarer. */
+void hg_handshake_rekey(struct hg_handshake *hs, uint64_t now_ns);
+/* The lanes in use are not to go on: the next exchange begins new ones. */
+void hg_handshake_lanes_end(struct hg_handshake *hs);
 /* A packet came from this peer's address under an SPI of no SA that the worker holds: restarts, unless a new
  * SA pair is just coming into use. Then it is data of the pair before, or of the new one while its keys are
  * on their way to the worker, and asking again would only begin the same anew. Whoever sends goes on until it

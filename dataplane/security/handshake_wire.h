@@ -31,7 +31,10 @@ struct hg_handshake_message {
     uint32_t spi;        /* the first of 4096 that node_from receives under, one a lane; > 255 */
     uint32_t generation; /* HELLO: the lowest that will do; REPLY, CONFIRM: that of the new SA pair */
     uint8_t workers;     /* of node_from */
-    uint8_t reserved[7]; /* 0 */
+    uint8_t reserved[3]; /* 0 */
+    /* HELLO, REPLY: with which the lanes began that node_from has, 0 = none; CONFIRM: as its HELLO. Where
+     * both sides name the same, those lanes go on under the new keys; else new ones begin. */
+    uint32_t lane_generation;
     uint8_t nonce[HG_HANDSHAKE_NONCE_BYTES];      /* of node_from, new for every exchange */
     uint8_t nonce_echo[HG_HANDSHAKE_NONCE_BYTES]; /* of node_to; HELLO: 0 */
     uint8_t
@@ -42,6 +45,7 @@ static_assert(offsetof(struct hg_handshake_message, cluster) == 8, "handshake me
 static_assert(offsetof(struct hg_handshake_message, boot) == 32, "handshake message");
 static_assert(offsetof(struct hg_handshake_message, spi) == 40, "handshake message");
 static_assert(offsetof(struct hg_handshake_message, workers) == 48, "handshake message");
+static_assert(offsetof(struct hg_handshake_message, lane_generation) == 52, "handshake message");
 static_assert(offsetof(struct hg_handshake_message, nonce) == 56, "handshake message");
 static_assert(offsetof(struct hg_handshake_message, nonce_echo) == 88, "handshake message");
 static_assert(offsetof(struct hg_handshake_message, mac) == 120, "handshake message");

@@ -15,6 +15,14 @@ static_assert((int)HG_CONFIG_CONGESTION_FIXED == (int)HG_CC_FIXED &&
                   (int)HG_CONFIG_CONGESTION_BBR == (int)HG_CC_BBR,
               "the control plane's numbers of controllers");
 
+static_assert(HG_CONTROL_REKEY_PACKETS_MIN == HG_KEY_PACKETS_SOFT_MIN &&
+                  HG_CONTROL_REKEY_PACKETS_MAX == HG_KEY_PACKETS_SOFT_MAX &&
+                  HG_CONTROL_REKEY_BYTES_MIN == HG_KEY_BYTES_SOFT_MIN &&
+                  HG_CONTROL_REKEY_BYTES_MAX == HG_KEY_BYTES_SOFT_MAX &&
+                  HG_CONTROL_REKEY_SECONDS_MIN * HG_NS_PER_S == HG_KEY_AGE_NS_SOFT_MIN &&
+                  HG_CONTROL_REKEY_SECONDS_MAX * HG_NS_PER_S == HG_KEY_AGE_NS_SOFT_MAX,
+              "an operator chooses from what the keys allow");
+
 static const struct hg_lane_ops peers_lane_ops = {
     .batch_next = hg_peers_batch_next,
     .batch_bytes = hg_peers_batch_bytes,
@@ -53,8 +61,7 @@ static void session_close(struct hg_peer_session *session)
     if (!session->live)
         return;
     counters_add(&session->peer->ended, hg_lane_stats(session->lane));
-    hg_esp_sa_wipe(session->sa_tx);
-    hg_esp_sa_wipe(session->sa_rx);
+    hg_keyring_wipe(&session->keyring);
     session->live = false;
     session->end_ns = 0;
 }
@@ -145,8 +152,7 @@ static bool peer_memory_take(struct hg_peer *peer)
         struct hg_peer_session *session = &peer->sessions[i];
         session->peer = peer;
         struct hg_lane_config lane = session_lane_config(peer, session);
-        uint64_t sa_bytes = hg_align_up(hg_esp_sa_bytes(), HG_CACHE_LINE_BYTES);
-        uint64_t bytes = 2 * sa_bytes + hg_align_up(hg_lane_bytes(&lane), HG_CACHE_LINE_BYTES);
+        uint64_t bytes = hg_keyring_bytes() + hg_align_up(hg_lane_bytes(&lane), HG_CACHE_LINE_BYTES);
         session->memory = aligned_alloc(HG_CACHE_LINE_BYTES, bytes);
         all &= session->memory != NULL;
     }
@@ -205,13 +211,17 @@ int hg_peers_configure(struct hg_peers *peers, const struct hg_config_peer *conf
     if (mtu_bytes < HG_PEER_MTU_BYTES_MIN || mtu_bytes > HG_PEER_MTU_BYTES_MAX)
         return -EINVAL;
     peer->mtu_bytes = mtu_bytes;
+    peer->key_limits =
+        hg_key_limits_make(config->rekey_packets, config->rekey_bytes, config->rekey_seconds * HG_NS_PER_S);
     int rc = peer->used ? 0 : peer_begin(peer, config->receive_bytes_max, now_ns);
     if (rc != 0)
         return rc;
     for (struct hg_peer *lane = peer; lane != NULL; lane = lane->lane_next)
         for (uint32_t i = 0; i < HG_PEER_SESSIONS; i++)
-            if (lane->sessions[i].live)
+            if (lane->sessions[i].live) {
                 hg_lane_rate_set(lane->sessions[i].lane, peer->congestion, peer->rate_bytes_per_s);
+                lane->sessions[i].keyring.limits = peer->key_limits;
+            }
     return index;
 }
 
@@ -303,25 +313,41 @@ const struct hg_peer *hg_peers_lane_of(const struct hg_peer *head, uint32_t slot
 
 static void session_begin(struct hg_peer *peer, const struct hg_handshake_keys *keys, uint64_t now_ns)
 {
-    uint64_t sa_bytes = hg_align_up(hg_esp_sa_bytes(), HG_CACHE_LINE_BYTES);
     /* A waiting session is replaced; the current one stays. */
     int32_t i = peer->next >= 0 ? peer->next : (peer->current == 0 ? 1 : 0);
     struct hg_peer_session *session = &peer->sessions[i];
     session_close(session);
-    session->generation = keys->generation;
+    session->generation = keys->lane_generation;
     session->worker_remote = keys->worker_remote;
     session->boot_remote = keys->boot_remote;
     session->since_ns = now_ns;
     uint8_t *memory = session->memory;
-    session->sa_tx = hg_esp_sa_init(memory, keys->spi_tx, keys->key_tx, keys->salt_tx);
-    session->sa_rx = hg_esp_sa_init(memory + sa_bytes, keys->spi_rx, keys->key_rx, keys->salt_rx);
+    hg_keyring_init(&session->keyring, memory, &peer->head->key_limits);
+    hg_keyring_add(&session->keyring, keys, 0, now_ns);
     struct hg_lane_config config = session_lane_config(peer, session);
-    session->lane = hg_lane_init(memory + 2 * sa_bytes, &config, now_ns);
+    session->lane = hg_lane_init(memory + hg_keyring_bytes(), &config, now_ns);
     session->live = true;
     peer->next = i;
     peer->handshakes_count++;
     hg_lane_ping(session->lane); /* so that the other side sees a packet under the new keys */
     hg_event_put(peer->peers->config.events, HG_EVENT_peer_keys, peer->lane_name, keys->generation, 0);
+}
+
+/* The session's lane goes on under newer keys. Without it here there is nothing that could: the other side is
+ * to begin a new one too. */
+static void session_renew(struct hg_peer *peer, const struct hg_handshake_keys *keys, uint64_t now_ns)
+{
+    for (uint32_t i = 0; i < HG_PEER_SESSIONS; i++) {
+        struct hg_peer_session *session = &peer->sessions[i];
+        if (!session->live || session->end_ns != 0 || session->generation != keys->lane_generation ||
+            session->boot_remote != keys->boot_remote)
+            continue;
+        hg_keyring_add(&session->keyring, keys, hg_lane_number_received(session->lane), now_ns);
+        peer->handshakes_count++;
+        hg_event_put(peer->peers->config.events, HG_EVENT_peer_keys, peer->lane_name, keys->generation, 0);
+        return;
+    }
+    peer->peers->config.rekey(peer->peers->config.ctx, peer->index, HG_REKEY_NEW_LANES);
 }
 
 static struct hg_peer *lane_make(struct hg_peer *head, uint32_t worker, uint64_t now_ns)
@@ -389,7 +415,9 @@ void hg_peers_keys(struct hg_peers *peers, uint32_t index, const struct hg_hands
         return;
     workers_remote_set(head, keys->workers_remote);
     struct hg_peer *lane = lane_find(head, keys->worker_remote);
-    if (lane != NULL)
+    if (lane != NULL && keys->lane_generation != keys->generation)
+        session_renew(lane, keys, now_ns);
+    else if (lane != NULL)
         session_begin(lane, keys, now_ns);
     else
         head->lane_keys[keys->worker_remote] = *keys;
@@ -403,8 +431,10 @@ void hg_peers_key_changed(struct hg_peers *peers, uint32_t index, uint64_t now_n
         if (lane->next >= 0)
             session_close(&lane->sessions[lane->next]);
         lane->next = -1;
-        if (lane->current >= 0)
+        if (lane->current >= 0) {
             lane->sessions[lane->current].end_ns = now_ns + HG_PEER_KEY_GRACE_NS;
+            hg_keyring_waiting_wipe(&lane->sessions[lane->current].keyring);
+        }
         lasts |= lane->current >= 0;
     }
     lane_keys_wipe(head);
@@ -412,15 +442,22 @@ void hg_peers_key_changed(struct hg_peers *peers, uint32_t index, uint64_t now_n
                  lasts ? HG_PEER_KEY_GRACE_NS / HG_NS_PER_S : 0, 0);
 }
 
-struct hg_peer_session *hg_peers_session_of_spi(struct hg_peers *peers, uint32_t spi)
+static bool session_has_spi(const struct hg_peer_session *session, uint32_t spi, uint32_t *place)
+{
+    int32_t found = session->live ? hg_keyring_find(&session->keyring, spi) : -1;
+    *place = (uint32_t)found;
+    return found >= 0;
+}
+
+struct hg_peer_session *hg_peers_session_of_spi(struct hg_peers *peers, uint32_t spi, uint32_t *place)
 {
     struct hg_peer_session *last = peers->session_last;
-    if (last != NULL && last->live && hg_esp_sa_spi(last->sa_rx) == spi)
+    if (last != NULL && session_has_spi(last, spi, place))
         return last;
     for (struct hg_peer *lane = hg_peers_next(peers, NULL); lane != NULL; lane = hg_peers_next(peers, lane))
         for (uint32_t j = 0; j < HG_PEER_SESSIONS; j++) {
             struct hg_peer_session *session = &lane->sessions[j];
-            if (session->live && hg_esp_sa_spi(session->sa_rx) == spi) {
+            if (session_has_spi(session, spi, place)) {
                 peers->session_last = session;
                 return session;
             }
@@ -441,11 +478,23 @@ struct hg_peer_session *hg_peers_lane_first(struct hg_peers *peers, uint32_t spi
     return NULL;
 }
 
+bool hg_peers_spi_replaced(struct hg_peers *peers, uint32_t index, uint32_t spi)
+{
+    for (const struct hg_peer *lane = hg_peers_at(peers, index); lane != NULL; lane = lane->lane_next) {
+        if (lane->spi_replaced == spi)
+            return true;
+        for (uint32_t i = 0; i < HG_PEER_SESSIONS; i++)
+            if (lane->sessions[i].live && lane->sessions[i].keyring.spi_replaced == spi)
+                return true;
+    }
+    return false;
+}
+
 static void session_promote(struct hg_peer_session *session, uint64_t now_ns)
 {
     struct hg_peer *peer = session->peer;
     if (peer->current >= 0) {
-        peer->spi_replaced = hg_esp_sa_spi(peer->sessions[peer->current].sa_rx);
+        peer->spi_replaced = hg_keyring_spi(&peer->sessions[peer->current].keyring);
         session_close(&peer->sessions[peer->current]);
     }
     peer->current = peer->next;
@@ -467,13 +516,15 @@ static void session_promote(struct hg_peer_session *session, uint64_t now_ns)
     hg_peers_open_streams(peer, now_ns);
 }
 
-void hg_peers_receive(struct hg_peer_session *session, const uint8_t *inner, uint32_t bytes,
+void hg_peers_receive(struct hg_peer_session *session, uint32_t place, const uint8_t *inner, uint32_t bytes,
                       uint64_t packet_number, uint64_t now_ns)
 {
     struct hg_peer *peer = session->peer;
     peer->peers->now_ns = now_ns;
     if (peer->next >= 0 && session == &peer->sessions[peer->next])
         session_promote(session, now_ns);
+    if (hg_keyring_opened(&session->keyring, place, hg_lane_linger_ns(session->lane), now_ns))
+        hg_lane_ping(session->lane); /* so that the other side soon has a packet under the new keys */
     hg_lane_receive(session->lane, inner, bytes, packet_number, now_ns);
 }
 
@@ -512,6 +563,32 @@ static void peer_rate_reduced(struct hg_peer *peer, const struct hg_lane_stats *
                  stats->pacing_bytes_per_s, peer->head->rate_bytes_per_s);
 }
 
+static void peer_tick_keys(struct hg_peer *peer, uint64_t now_ns)
+{
+    struct hg_peer_session *session = &peer->sessions[peer->current];
+    const struct hg_keyring *ring = &session->keyring;
+    const struct hg_peers_config *config = &peer->peers->config;
+    hg_keyring_tick(&session->keyring, now_ns);
+    bool used_up = !hg_keyring_may_seal(ring, now_ns);
+    if (used_up && !peer->key_used_up_told)
+        hg_event_put(config->events, HG_EVENT_peer_key_used_up, peer->lane_name, hg_keyring_generation(ring),
+                     0);
+    peer->key_used_up_told = used_up;
+    /* Keys that were just agreed on are on their way into use: others would take their place. */
+    bool settling = peer->next >= 0 && now_ns - peer->sessions[peer->next].since_ns < HG_PEER_SILENT_NS;
+    bool used = hg_keyring_wants_rekey(ring, now_ns);
+    if (settling || (!used && peer->state != HG_PEER_DOWN))
+        return;
+    /* Again and again: an ask may be lost on its way. */
+    uint32_t generation = ring->places[ring->newest].generation;
+    if (now_ns - peer->rekey_asked_ns < HG_PEER_REKEY_NS &&
+        (!used || peer->rekey_asked_generation == generation))
+        return;
+    peer->rekey_asked_ns = now_ns;
+    peer->rekey_asked_generation = generation;
+    config->rekey(config->ctx, peer->index, used ? HG_REKEY_USED : HG_REKEY_SILENT);
+}
+
 static void peer_tick_session(struct hg_peer *peer, uint64_t now_ns)
 {
     struct hg_peer_session *session = &peer->sessions[peer->current];
@@ -529,13 +606,7 @@ static void peer_tick_session(struct hg_peer *peer, uint64_t now_ns)
         peer->pinged_ns = now_ns;
         hg_lane_ping(session->lane);
     }
-    /* Keys that were just agreed on are on their way into use: others would take their place. */
-    bool settling = peer->next >= 0 && now_ns - peer->sessions[peer->next].since_ns < HG_PEER_SILENT_NS;
-    bool wants_keys = !settling && (peer->state == HG_PEER_DOWN || hg_esp_wants_rekey(session->sa_tx));
-    if (wants_keys && now_ns - peer->rekey_asked_ns >= HG_PEER_REKEY_NS) {
-        peer->rekey_asked_ns = now_ns; /* again and again: an ask may be lost on its way */
-        peer->peers->config.rekey(peer->peers->config.ctx, peer->index);
-    }
+    peer_tick_keys(peer, now_ns);
     peer_path_mtu(peer, hg_lane_stats(session->lane));
     peer_rate_reduced(peer, hg_lane_stats(session->lane));
     hg_peers_open_streams(peer, now_ns);

@@ -11,14 +11,16 @@
  * came. A stream belongs to one lane of each node at a time, to begin with to the head: whoever does not own
  * it there answers who does.
  *
- * Sessions: new keys make a second session beside the current one. The first packet that opens under the new
- * keys promotes it; until then the old one carries everything (make before break). Promotion forgets aliases
- * and cursor: streams are opened anew and resume at what the peer says is durable there.
+ * Sessions: a session lasts as long as both processes do, while its keys come and go
+ * (dataplane/security/keyring.h): the lane and all that it has under way do not notice. Keys for a new lane
+ * make a second session beside the current one: the peer restarted, or one of us asked for it. The first
+ * packet that opens under those promotes it; until then the old one carries everything. Promotion forgets
+ * aliases and cursor: streams are opened anew and resume at what the peer says is durable there.
  */
 #ifndef HG_STREAM_PEERS_H
 #define HG_STREAM_PEERS_H
 
-#include "dataplane/security/handshake.h"
+#include "dataplane/security/keyring.h"
 #include "dataplane/stream/streams.h"
 #include "dataplane/transport/lane.h"
 
@@ -80,13 +82,12 @@ struct hg_peer_session {
     bool live;
     uint8_t worker_remote;
     uint64_t since_ns;
-    uint64_t end_ns; /* its pre-shared key was replaced: it ends then at the latest; 0 = no such time */
-    uint32_t generation;
+    uint64_t end_ns;     /* its pre-shared key was replaced: it ends then at the latest; 0 = no such time */
+    uint32_t generation; /* of the keys with which the lane began: both sides know it by that */
     uint64_t boot_remote;
     struct hg_lane *lane;
-    struct hg_esp_sa *sa_tx;
-    struct hg_esp_sa *sa_rx;
-    void *memory; /* of all three */
+    struct hg_keyring keyring;
+    void *memory; /* of the lane and of the keys */
 };
 
 struct hg_peer {
@@ -108,6 +109,7 @@ struct hg_peer {
     uint8_t congestion; /* enum hg_cc_kind */
     bool rate_reduced;  /* the circuit breaker's state, as last told */
     uint64_t receive_bytes_max;
+    struct hg_key_limits key_limits;
     uint32_t mtu_bytes; /* of the port */
 
     /* The head's too. */
@@ -123,6 +125,8 @@ struct hg_peer {
     uint64_t state_since_ns;
     uint64_t pinged_ns;
     uint64_t rekey_asked_ns;
+    uint32_t rekey_asked_generation; /* for newer keys than these */
+    bool key_used_up_told;
     uint64_t handshakes_count;
     struct hg_peer_session sessions[HG_PEER_SESSIONS];
     struct hg_lane_stats ended; /* counters of the sessions that are over */
@@ -152,8 +156,8 @@ struct hg_peers_config {
     uint64_t receive_bytes_default; /* 0 = HG_PEER_RECEIVE_BYTES_DEFAULT */
     uint8_t worker;                 /* this one */
     uint8_t workers;                /* of this node; 0 counts as 1 */
-    /* The peer is silent or its key nearly used up: agree on new keys. */
-    void (*rekey)(void *ctx, uint32_t peer);
+    /* Agree on new keys. */
+    void (*rekey)(void *ctx, uint32_t peer, enum hg_rekey why);
     /* The worker of this node that owns a stream which is not configured in this one, -1 = none does. NULL:
      * there is no other. */
     int32_t (*stream_worker)(void *ctx, uint64_t stream);
@@ -183,8 +187,8 @@ struct hg_peer *hg_peers_next(struct hg_peers *peers, const struct hg_peer *lane
 /* The lane on which a stream of ours goes to a node, by its head; NULL while that is not open. */
 const struct hg_peer *hg_peers_lane_of(const struct hg_peer *head, uint32_t slot);
 
-/* New keys of one lane: a second session that takes over with its first packet, or at the lane's first use.
- */
+/* New keys of one lane: for the session that goes on under them, or for a second one that takes over with its
+ * first packet, or for the lane's first use. */
 void hg_peers_keys(struct hg_peers *peers, uint32_t index, const struct hg_handshake_keys *keys,
                    uint64_t now_ns);
 
@@ -197,12 +201,15 @@ void hg_peers_key_changed(struct hg_peers *peers, uint32_t index, uint64_t now_n
  * zero without one. */
 void hg_peers_totals(const struct hg_peer *peer, struct hg_lane_stats *totals);
 
-/* The session whose receiving SA has this SPI, or NULL. */
-struct hg_peer_session *hg_peers_session_of_spi(struct hg_peers *peers, uint32_t spi);
+/* The session that has this SPI for receiving, or NULL, and the place of its keys. */
+struct hg_peer_session *hg_peers_session_of_spi(struct hg_peers *peers, uint32_t spi, uint32_t *place);
 /* The same, for the first packet of a lane that was not in use here: opens it. */
 struct hg_peer_session *hg_peers_lane_first(struct hg_peers *peers, uint32_t spi, uint64_t now_ns);
-/* An inner packet that opened under the session's SA. Promotes the session when it was waiting. */
-void hg_peers_receive(struct hg_peer_session *session, const uint8_t *inner, uint32_t bytes,
+/* Whether that SPI was one of this peer's until newer keys replaced it. */
+bool hg_peers_spi_replaced(struct hg_peers *peers, uint32_t index, uint32_t spi);
+/* An inner packet that opened under the session's keys of that place. Brings the keys into use when they are
+ * newer, and the session when it was waiting. */
+void hg_peers_receive(struct hg_peer_session *session, uint32_t place, const uint8_t *inner, uint32_t bytes,
                       uint64_t packet_number, uint64_t now_ns);
 
 /* After the log moved: reports durable positions, offers waiting batches again. */

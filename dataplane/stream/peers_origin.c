@@ -77,7 +77,7 @@ static void stream_session_ask(struct hg_peer *peer, struct hg_peer_stream *ps, 
     if (now_ns < ps->retry_ns)
         return;
     ps->retry_ns = now_ns + HG_PEER_OPEN_RETRY_NS;
-    peer->peers->config.rekey(peer->peers->config.ctx, peer->index);
+    peer->peers->config.rekey(peer->peers->config.ctx, peer->index, HG_REKEY_NEW_LANES);
 }
 
 void hg_peers_open_streams(struct hg_peer *peer, uint64_t now_ns)

@@ -173,6 +173,16 @@ uint64_t hg_lane_heard_ns(const struct hg_lane *lane)
     return lane->heard_ns;
 }
 
+uint64_t hg_lane_number_received(const struct hg_lane *lane)
+{
+    return lane->ack.largest;
+}
+
+uint64_t hg_lane_linger_ns(const struct hg_lane *lane)
+{
+    return 3 * hg_loss_pto_ns(&lane->loss);
+}
+
 void hg_lane_ping(struct hg_lane *lane)
 {
     lane->ping_due = true;

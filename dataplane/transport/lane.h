@@ -56,9 +56,9 @@ struct hg_lane_ops {
 struct hg_lane_config {
     const struct hg_lane_ops *ops;
     void *ctx;
-    uint8_t worker_sending;   /* ours */
-    uint8_t worker_receiving; /* the peer's; the peer's lane has them the other way round */
-    uint32_t key_generation;
+    uint8_t worker_sending;    /* ours */
+    uint8_t worker_receiving;  /* the peer's; the peer's lane has them the other way round */
+    uint32_t key_generation;   /* of the keys with which it begins; both sides put it in every packet */
     uint32_t mtu_bytes;        /* of the IP link; the path may carry less: dataplane/transport/pmtu.h */
     uint32_t path_mtu_bytes;   /* what an earlier lane found out about the path; 0: nothing */
     uint64_t rate_bytes_per_s; /* of this side, counted in IP packet bytes: what `fixed` sends at (0: unpaced)
@@ -143,6 +143,11 @@ void hg_lane_receive(struct hg_lane *lane, const uint8_t *inner, uint32_t bytes,
 uint32_t hg_lane_build(struct hg_lane *lane, uint64_t packet_number, uint64_t now_ns,
                        struct hg_lane_packet *packet);
 
+/* A packet of this number with nothing in it: it shows the other side that its key is in use here. Nobody
+ * waits for its arrival. Returns its inner bytes, or 0: there is no room for its number now. */
+uint32_t hg_lane_build_empty(struct hg_lane *lane, uint64_t packet_number, uint64_t now_ns,
+                             struct hg_lane_packet *packet);
+
 /* Next time hg_lane_build may have something without any event in between. */
 uint64_t hg_lane_deadline_ns(const struct hg_lane *lane);
 
@@ -174,6 +179,10 @@ void hg_lane_rate_set(struct hg_lane *lane, uint8_t congestion, uint64_t rate_by
 const struct hg_lane_stats *hg_lane_stats(struct hg_lane *lane);
 /* Time of the last packet received. */
 uint64_t hg_lane_heard_ns(const struct hg_lane *lane);
+/* The largest packet number received; 0 = none. */
+uint64_t hg_lane_number_received(const struct hg_lane *lane);
+/* How long packets that are under way may still come: three probe timeouts. */
+uint64_t hg_lane_linger_ns(const struct hg_lane *lane);
 /* Makes the next build send an ack-eliciting PING when nothing else is due: keeps liveness known. */
 void hg_lane_ping(struct hg_lane *lane);
 

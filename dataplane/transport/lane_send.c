@@ -409,3 +409,21 @@ uint32_t hg_lane_build(struct hg_lane *lane, uint64_t number, uint64_t now_ns, s
     }
     return bytes;
 }
+
+uint32_t hg_lane_build_empty(struct hg_lane *lane, uint64_t number, uint64_t now_ns,
+                             struct hg_lane_packet *packet)
+{
+    hg_assert(number > lane->sent.number_last);
+    lane->now_ns = hg_max_u64(lane->now_ns, now_ns);
+    if (!hg_sent_has_room(&lane->sent, number)) {
+        return 0;
+    }
+    struct hg_sent_packet *in_way = hg_sent_in_way(&lane->sent, number);
+    hg_assert(in_way == NULL);
+    struct lane_draft draft = {.packet = packet, .sent = hg_sent_draft(&lane->sent, number)};
+    packet->piece_count = 0;
+    packet->bytes = 0;
+    (void)draft_scratch(lane, &draft, sizeof(struct hg_wire_header));
+    *draft_scratch(lane, &draft, 1) = HG_WIRE_PADDING;
+    return draft_finish(lane, &draft, number);
+}

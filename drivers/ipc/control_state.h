@@ -22,6 +22,14 @@
 #define HG_CONTROL_CONSUMERS_MAX 32
 #define HG_CONTROL_DROPS_MAX     128
 
+/* Of what dataplane/security/limits.h allows, the part that an operator may choose from. */
+#define HG_CONTROL_REKEY_PACKETS_MIN UINT64_C(256)
+#define HG_CONTROL_REKEY_PACKETS_MAX (UINT64_C(1) << 27)
+#define HG_CONTROL_REKEY_BYTES_MIN   (UINT64_C(256) << 10)
+#define HG_CONTROL_REKEY_BYTES_MAX   (UINT64_C(1) << 37)
+#define HG_CONTROL_REKEY_SECONDS_MIN UINT64_C(1)
+#define HG_CONTROL_REKEY_SECONDS_MAX UINT64_C(3600)
+
 /* ---- wanted ---- */
 struct hg_config_node {
     char name[HG_CONTROL_NAME_BYTES];
@@ -54,6 +62,10 @@ struct hg_config_peer {
     uint32_t congestion;                  /* enum hg_config_congestion */
     uint32_t reserved_congestion;
     uint64_t receive_bytes_max; /* credit given to it; 0 = default */
+    /* After how much its keys are renewed; 0 = HG_CONTROL_REKEY_..._MAX. */
+    uint64_t rekey_packets;
+    uint64_t rekey_bytes;
+    uint64_t rekey_seconds;
 };
 
 struct hg_config_log {

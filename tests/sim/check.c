@@ -398,6 +398,14 @@ static void nonces_grow(struct sim_world *world)
     free(old);
 }
 
+static bool seals_under(const struct hg_keyring *ring, uint32_t spi)
+{
+    for (uint32_t i = 0; i < HG_KEYRING_PLACES; i++)
+        if (ring->places[i].generation != 0 && hg_esp_sa_spi(ring->places[i].tx) == spi)
+            return true;
+    return false;
+}
+
 /* Tells the keys apart under which the node seals: an SPI is chosen anew at each start of its receiver, by
  * chance the same. A packet that the port refused may outlive its session: such ones are compared among
  * themselves. 0: two sessions have this SPI, of two lives of the receiver, and nothing tells whose packet it
@@ -411,7 +419,7 @@ static uint64_t key_of(struct sim_node *node, uint32_t spi)
         for (struct hg_peer *lane = hg_peers_next(peers, NULL); lane != NULL;
              lane = hg_peers_next(peers, lane))
             for (uint32_t j = 0; j < HG_PEER_SESSIONS; j++)
-                if (lane->sessions[j].live && hg_esp_sa_spi(lane->sessions[j].sa_tx) == spi) {
+                if (lane->sessions[j].live && seals_under(&lane->sessions[j].keyring, spi)) {
                     of[2] = lane->sessions[j].boot_remote;
                     found++;
                 }

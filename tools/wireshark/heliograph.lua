@@ -255,7 +255,8 @@ local handshake = Proto("heliograph_handshake", "Heliograph handshake")
 local message = layout(handshake_fields, "heliograph_handshake", {
     { "magic", 4, "bytes" }, { "version", 1 }, { "type", 1, "dec", handshake_types }, { "bytes", 2 },
     { "cluster", 8 }, { "node_sender", 8 }, { "node_receiver", 8 }, { "boot", 8, "hex" }, { "spi", 4, "hex" },
-    { "generation", 4 }, { "workers", 1 }, { "zero", 7, "bytes" }, { "nonce_sender", 32, "bytes" },
+    { "generation", 4 }, { "workers", 1 }, { "zero", 3, "bytes" },
+    { "lane_generation", 4 }, { "nonce_sender", 32, "bytes" },
     { "nonce_receiver", 32, "bytes" }, { "mac", 32, "bytes" } })
 handshake.fields = handshake_fields
 local handshake_malformed = ProtoExpert.new("heliograph_handshake.malformed", "malformed: a receiver drops it",

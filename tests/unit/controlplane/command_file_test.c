@@ -182,9 +182,18 @@ static const struct {
     {ALL "consumer add x stream s\nconsumer add x stream s\n", 7, 14, "consumer x is another line's already"},
     {ALL "set peer b rate\n", 6, 16, "expected a rate in bit/s"},
     {ALL "set peer c rate 1g\n", 6, 10, "expected one of b, got \"c\""},
-    {ALL "set peer b mtu 1500\n", 6, 12, "expected one of rate, congestion, dry-run, got \"mtu\""},
+    {ALL "set peer b mtu 1500\n", 6, 12,
+     "expected one of rate, congestion, rekey-packets, rekey-bytes, rekey-seconds, dry-run, got \"mtu\""},
     {ALL "set peer b congestion reno\n", 6, 23, "expected one of fixed, cubic, bbr"},
-    {ALL "set peer b\n", 6, 10, "expected rate or congestion"},
+    {ALL "set peer b\n", 6, 10, "expected rate, congestion or rekey-..."},
+    {ALL "set peer b rekey-packets 255\n", 6, 10, "keys are renewed after 256 to 134217728 packets"},
+    {ALL "set peer b rekey-packets 134217729\n", 6, 10, "keys are renewed after"},
+    {ALL "set peer b rekey-bytes 100k\n", 6, 10, "keys are renewed after"},
+    {ALL "set peer b rekey-seconds 3601\n", 6, 10, "keys are renewed after"},
+    {ALL "set peer b rekey-seconds x\n", 6, 26, "expected a number"},
+    {NODE PORT "peer add b node 2 region 2 address 10.0.0.2 mac 02:00:00:00:00:0b port w key /k "
+               "rekey-bytes 129g\n",
+     3, 93, "keys are renewed after"},
     {ALL "set log 1\n", 6, 5, "expected peer, got \"log\""},
     {ALL "set peer b rate 1g dry-run\n", 6, 20, "dry-run is for helioctl"},
     {ALL "show peers\n", 6, 1, "expected one of node"},
@@ -327,6 +336,26 @@ static void test_congestion(void)
     }
 }
 
+static void test_rekey(void)
+{
+    const struct hg_config_peer *peer = &file->config.wanted.peers[0];
+    char *printed = NULL;
+    size_t bytes = 0;
+    FILE *out = open_memstream(&printed, &bytes);
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(out);
+    CU_ASSERT_FATAL(parse(ALL "set peer b rekey-packets 1000 rekey-bytes 3m\nset peer b rekey-seconds 60\n"));
+    hg_command_config_print(&file->config, out);
+    fclose(out);
+    for (int round = 0; round < 2; round++) {
+        CU_ASSERT_EQUAL(peer->rekey_packets, 1000);
+        CU_ASSERT_EQUAL(peer->rekey_bytes, 3u << 20);
+        CU_ASSERT_EQUAL(peer->rekey_seconds, 60);
+        CU_ASSERT_FATAL(parse(printed));
+    }
+    free(printed);
+}
+
 static void test_changes(void)
 {
     CU_ASSERT(parse(ALL "consumer add x stream s\nconsumer add y stream s\n"));
@@ -389,6 +418,7 @@ int main(void)
                            {"hostile text", test_hostile_text},
                            {"paths", test_paths},
                            {"congestion", test_congestion},
+                           {"rekey", test_rekey},
                            {"changes", test_changes},
                            {"number format", test_number_format},
                            CU_TEST_INFO_NULL};

@@ -140,6 +140,95 @@ static void test_rekey(void)
     CU_ASSERT_EQUAL(keys_count[1], 2);
 }
 
+static void rekey_ask(uint32_t side, enum hg_rekey why)
+{
+    struct hg_letter letter;
+    memset(&letter, 0, sizeof(letter));
+    letter.type = HG_LETTER_REKEY;
+    letter.number = why;
+    hg_exchange_letter(&sides[side], &letter, now_ns);
+}
+
+static void lanes_are(uint32_t generation)
+{
+    CU_ASSERT_EQUAL(keys[0].lane_generation, generation);
+    CU_ASSERT_EQUAL(keys[1].lane_generation, generation);
+    CU_ASSERT_EQUAL(keys[0].generation, keys[1].generation);
+}
+
+/* Lanes go on from key to key, as often as one is used up and without ever longer gaps. */
+static void test_lanes_go_on(void)
+{
+    begin();
+    run(HG_NS_PER_S);
+    uint32_t first = keys[0].generation;
+    lanes_are(first);
+    for (uint32_t i = 0; i < 50; i++) {
+        rekey_ask(i % 2, HG_REKEY_USED);
+        if (i % 3 == 0)
+            rekey_ask(1 - i % 2, HG_REKEY_USED); /* both at once */
+        run(HG_HANDSHAKE_HELLO_GAP_NS + 10 * HG_NS_PER_MS);
+        lanes_are(first);
+    }
+    run(HG_NS_PER_S);
+    CU_ASSERT(keys_count[0] > 40 && keys_count[0] == keys_count[1]);
+    CU_ASSERT(keys[0].generation > first + 40);
+    rekey_ask(0, HG_REKEY_SILENT);
+    run(HG_NS_PER_S);
+    lanes_are(first);
+}
+
+/* They begin anew when one side asks for it, has restarted, or could not take the keys that they began with.
+ */
+static void test_lanes_begin_anew(void)
+{
+    struct hg_letter filler = {.type = HG_LETTER_KEY_CHANGED};
+    begin();
+    run(3 * HG_NS_PER_S);
+    rekey_ask(1, HG_REKEY_NEW_LANES);
+    run(HG_NS_PER_S);
+    CU_ASSERT_EQUAL(keys_count[0], 2);
+    lanes_are(keys[0].generation);
+    hg_exchange_wipe(&sides[0]);
+    side_start(0);
+    run(3 * HG_NS_PER_S);
+    lanes_are(keys[0].generation);
+    CU_ASSERT_EQUAL(keys_count[0], 1);
+    uint32_t lanes = keys[0].lane_generation;
+    /* These go on with lanes that the worker has: that it never gets the keys changes nothing about them. */
+    rekey_ask(0, HG_REKEY_USED);
+    while (hg_mailbox_put(&boxes[0], &filler))
+        ;
+    run(5 * HG_NS_PER_S);
+    lanes_are(lanes);
+    hg_exchange_wipe(&sides[1]);
+    side_start(1);
+    run(HG_NS_PER_S);
+    CU_ASSERT(keys[1].lane_generation != lanes);
+    lanes_are(keys[1].generation);
+}
+
+/* Asked for while an exchange is under way that would have gone on with them: that one does not count. */
+static void test_lanes_end_under_way(void)
+{
+    begin();
+    run(3 * HG_NS_PER_S);
+    uint32_t lanes = keys[0].lane_generation;
+    for (uint32_t side = 0; side < 2; side++) {
+        struct hg_letter letter;
+        rekey_ask(0, HG_REKEY_USED);
+        (void)hg_exchange_tick(&sides[0], now_ns);
+        CU_ASSERT_TRUE(hg_mailbox_take(&boxes[0], &letter)); /* HELLO */
+        letter.type = HG_LETTER_HANDSHAKE_IN;
+        hg_exchange_letter(&sides[1], &letter, now_ns); /* REPLY is on its way */
+        rekey_ask(side, HG_REKEY_NEW_LANES);
+        run(3 * HG_NS_PER_S);
+        lanes_are(keys[0].generation);
+        CU_ASSERT(keys[0].lane_generation > lanes);
+        lanes = keys[0].lane_generation;
+    }
+}
+
 /* Another key is a new exchange, and the same one is none. While the sides differ nothing is agreed on. */
 static void test_another_key(void)
 {
@@ -461,6 +550,9 @@ int main(void)
     CU_add_test(suite, "an unknown SPI asks for keys", test_unknown_spi_asks_for_keys);
     CU_add_test(suite, "a late packet of the pair before does not", test_late_packet_of_the_pair_before);
     CU_add_test(suite, "asked for new keys", test_rekey);
+    CU_add_test(suite, "lanes go on", test_lanes_go_on);
+    CU_add_test(suite, "lanes begin anew", test_lanes_begin_anew);
+    CU_add_test(suite, "lanes end under way", test_lanes_end_under_way);
     CU_add_test(suite, "another pre-shared key", test_another_key);
     CU_add_test(suite, "an exchange that is ended", test_ended);
     CU_add_test(suite, "one agreement a start", test_one_agreement_a_start);

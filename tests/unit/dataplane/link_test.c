@@ -128,9 +128,10 @@ static void spi_unknown(void *ctx, uint32_t peer)
     ((struct site *)ctx)->spi_unknowns++;
 }
 
-static void rekey(void *ctx, uint32_t peer)
+static void rekey(void *ctx, uint32_t peer, enum hg_rekey why)
 {
     (void)ctx;
+    (void)why;
     (void)peer;
 }
 
@@ -190,7 +191,7 @@ static void teardown(void)
 static void keys(struct site *site, uint32_t spi_tx, uint32_t spi_rx)
 {
     struct hg_handshake_keys fresh = {
-        .generation = 1, .workers_remote = 1, .spi_tx = spi_tx, .spi_rx = spi_rx};
+        .generation = 1, .lane_generation = 1, .workers_remote = 1, .spi_tx = spi_tx, .spi_rx = spi_rx};
     memset(fresh.key_tx, spi_tx == 1000 ? 1 : 2, sizeof(fresh.key_tx));
     memset(fresh.key_rx, spi_rx == 1000 ? 1 : 2, sizeof(fresh.key_rx));
     hg_peers_keys(site->peers, 0, &fresh, site->node.now_ns);
@@ -326,7 +327,7 @@ static void test_spi_replaced(void)
     turns(20);
     keys(b, 1003, 1002);
     b->node.now_ns = HG_NS_PER_S;
-    hg_peers_receive(&hg_peers_at(b->peers, 0)->sessions[1], NULL, 0, 1, b->node.now_ns);
+    hg_peers_receive(&hg_peers_at(b->peers, 0)->sessions[1], 0, NULL, 0, 1, b->node.now_ns);
     hg_lane_ping(hg_peers_at(a->peers, 0)->sessions[0].lane);
     hg_link_transmit(&a->link, a->node.now_ns);
     hg_link_receive(&b->link, b->node.now_ns);
@@ -348,8 +349,9 @@ static void test_peer_removed(void)
     b->node.now_ns = HG_NS_PER_S;
     hg_peers_configure_begin(b->peers);
     hg_peers_configure_end(b->peers, b->node.now_ns);
-    CU_ASSERT_PTR_NULL(hg_peers_session_of_spi(b->peers, 1000));
-    CU_ASSERT_PTR_NULL(hg_peers_session_of_spi(b->peers, 1001));
+    uint32_t place;
+    CU_ASSERT_PTR_NULL(hg_peers_session_of_spi(b->peers, 1000, &place));
+    CU_ASSERT_PTR_NULL(hg_peers_session_of_spi(b->peers, 1001, &place));
     hg_lane_ping(hg_peers_at(a->peers, 0)->sessions[0].lane);
     hg_link_transmit(&a->link, a->node.now_ns);
     hg_link_handshake_send(&a->link, 0, message, sizeof(message));

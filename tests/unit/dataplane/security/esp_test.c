@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dataplane/security/esp.h"
 #include "dataplane/security/esp_sa.h"
+#include "dataplane/security/limits.h"
 #include <CUnit/Basic.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -310,6 +311,33 @@ static void test_short(void)
         CU_ASSERT(strlen(hg_esp_reason_text((enum hg_esp_reason)reason)) > 3);
 }
 
+/* Keys that follow others on a lane: numbers go on, and so does the window. */
+static void test_numbers_go_on(void)
+{
+    static const uint64_t starts[] = {
+        1, 8192, 8193, UINT32_MAX - 10ull, UINT32_MAX, UINT64_C(1) << 32, 77777777777ull};
+    struct iovec piece = {plain, 40};
+    for (size_t i = 0; i < sizeof(starts) / sizeof(starts[0]); i++) {
+        static uint8_t packets[32][256];
+        uint32_t sizes[32], bytes_got;
+        uint64_t number_got;
+        fresh();
+        hg_esp_number_received_set(rx, starts[i]); /* the last under the keys before */
+        hg_esp_next_number_set(tx, starts[i] > 8 ? starts[i] - 8 : 1);
+        for (uint32_t j = 0; j < 32; j++)
+            sizes[j] = hg_esp_seal(tx, &piece, 1, packets[j], sizeof(packets[j]));
+        for (uint32_t j = 32; j-- > 0;) /* the last first: the others come late */
+            CU_ASSERT_EQUAL(hg_esp_open(rx, packets[j], sizes[j], inner, &bytes_got, &number_got), HG_ESP_OK);
+        for (uint32_t j = 0; j < 32; j++)
+            CU_ASSERT_EQUAL(hg_esp_open(rx, packets[j], sizes[j], inner, &bytes_got, &number_got),
+                            HG_ESP_REPLAY);
+        hg_esp_next_number_set(tx, starts[i] + 9000); /* as much was sent and lost under the former ones */
+        sizes[0] = hg_esp_seal(tx, &piece, 1, packets[0], sizeof(packets[0]));
+        CU_ASSERT_EQUAL(hg_esp_open(rx, packets[0], sizes[0], inner, &bytes_got, &number_got), HG_ESP_OK);
+        CU_ASSERT_EQUAL(number_got, starts[i] + 9000);
+    }
+}
+
 static int number_order(const void *a, const void *b)
 {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -342,34 +370,34 @@ static void test_exhausted(void)
 {
     struct iovec piece = {plain, 98}; /* 100 with the trailer */
     fresh();
-    tx->number_next = HG_ESP_PACKETS_SOFT_MAX;
-    CU_ASSERT_FALSE(hg_esp_wants_rekey(tx));
+    hg_esp_next_number_set(tx, UINT64_C(1) << 40); /* numbers say nothing of what a key was used for */
     CU_ASSERT_NOT_EQUAL(hg_esp_seal(tx, &piece, 1, packet, PACKET_MAX), 0);
-    CU_ASSERT(hg_esp_wants_rekey(tx));
-    tx->number_next = HG_ESP_PACKETS_HARD_MAX;
+    CU_ASSERT_EQUAL(hg_esp_packets(tx), 1);
+    CU_ASSERT_EQUAL(hg_esp_sealed_bytes(tx), 100);
+    tx->packets = HG_KEY_PACKETS_HARD_MAX - 1;
+    CU_ASSERT(hg_esp_may_seal(tx));
     CU_ASSERT_NOT_EQUAL(hg_esp_seal(tx, &piece, 1, packet, PACKET_MAX), 0);
+    CU_ASSERT_FALSE(hg_esp_may_seal(tx));
     for (int i = 0; i < 3; i++)
         CU_ASSERT_EQUAL(hg_esp_seal(tx, &piece, 1, packet, PACKET_MAX), 0);
-    CU_ASSERT(hg_esp_wants_rekey(tx));
 
     fresh();
-    tx->bytes = HG_ESP_BYTES_SOFT_MAX - 100;
-    CU_ASSERT_FALSE(hg_esp_wants_rekey(tx));
-    CU_ASSERT_NOT_EQUAL(hg_esp_seal(tx, &piece, 1, packet, PACKET_MAX), 0);
-    CU_ASSERT(hg_esp_wants_rekey(tx));
-    tx->bytes = HG_ESP_BYTES_HARD_MAX - 199;
+    tx->bytes = HG_KEY_BYTES_HARD_MAX - 199;
+    CU_ASSERT_FALSE(hg_esp_may_seal(tx)); /* the largest packet has no room */
     CU_ASSERT_NOT_EQUAL(hg_esp_seal(tx, &piece, 1, packet, PACKET_MAX), 0);
     CU_ASSERT_EQUAL(hg_esp_seal(tx, &piece, 1, packet, PACKET_MAX), 0);
+    tx->bytes = HG_KEY_BYTES_HARD_MAX - (1u << 16) - 100;
+    CU_ASSERT(hg_esp_may_seal(tx));
 
     fresh();
     uint32_t esp_bytes = hg_esp_seal(tx, &piece, 1, packet, PACKET_MAX), bytes_got;
     uint64_t number_got;
-    rx->failures = HG_ESP_FAILURES_MAX - 1;
+    rx->failures = HG_KEY_FAILURES_HARD_MAX - 1;
     packet[20] ^= 1;
     CU_ASSERT_EQUAL(hg_esp_open(rx, packet, esp_bytes, inner, &bytes_got, &number_got), HG_ESP_ICV);
     packet[20] ^= 1;
     CU_ASSERT_EQUAL(hg_esp_open(rx, packet, esp_bytes, inner, &bytes_got, &number_got), HG_ESP_EXHAUSTED);
-    CU_ASSERT(hg_esp_wants_rekey(rx));
+    CU_ASSERT_EQUAL(hg_esp_failures(rx), HG_KEY_FAILURES_HARD_MAX);
 
     static const uint8_t zeros[sizeof(sa_tx)];
     hg_esp_sa_wipe(rx);
@@ -395,6 +423,7 @@ int main(void)
     CU_ADD_TEST(suite, test_short);
     CU_ADD_TEST(suite, test_numbers_unique);
     CU_ADD_TEST(suite, test_exhausted);
+    CU_ADD_TEST(suite, test_numbers_go_on);
     CU_basic_run_tests();
     int failures = (int)CU_get_number_of_failures();
     CU_cleanup_registry();

@@ -33,9 +33,10 @@ static void doorbell(void *ctx, int bell)
     rung[bell]++;
 }
 
-static void no_rekey(void *ctx, uint32_t peer)
+static void no_rekey(void *ctx, uint32_t peer, enum hg_rekey why)
 {
     (void)ctx;
+    (void)why;
     (void)peer;
     CU_FAIL("nobody has keys here");
 }

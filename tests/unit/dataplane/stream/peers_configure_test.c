@@ -57,6 +57,12 @@ static void test_no_longer_wanted(void)
 
 /* ---- configuration ---- */
 
+static const struct hg_peer_session *session_of(uint32_t spi)
+{
+    uint32_t place;
+    return hg_peers_session_of_spi(a->peers, spi, &place);
+}
+
 /* Removed and named again: its memory comes and goes, its number stays, and data flows as from a new peer. */
 static void test_peer_removed(void)
 {
@@ -76,10 +82,11 @@ static void test_peer_removed(void)
         CU_ASSERT_FALSE(peer->sessions[i].live);
         CU_ASSERT_PTR_NULL(peer->sessions[i].memory);
     }
-    CU_ASSERT_PTR_NULL(hg_peers_session_of_spi(a->peers, 2001));
-    struct hg_handshake_keys late = {.generation = 9, .workers_remote = 1, .spi_tx = 2002, .spi_rx = 2003};
+    CU_ASSERT_PTR_NULL(session_of(2001));
+    struct hg_handshake_keys late = {
+        .generation = 9, .lane_generation = 9, .workers_remote = 1, .spi_tx = 2002, .spi_rx = 2003};
     hg_peers_keys(a->peers, 0, &late, a->node.now_ns); /* were on their way */
-    CU_ASSERT_PTR_NULL(hg_peers_session_of_spi(a->peers, 2003));
+    CU_ASSERT_PTR_NULL(session_of(2003));
     append(a, slot, 2, 100);
     run(50 * HG_NS_PER_MS);
     CU_ASSERT_EQUAL(stream(b, 0)->lsn_durable, 4);
@@ -136,7 +143,7 @@ static void test_pre_shared_key_changed(void)
     keys_one(a, 2000, 2001); /* of the former key: never to be used */
     hg_peers_key_changed(a->peers, 0, a->node.now_ns);
     CU_ASSERT_EQUAL(a->node.events[HG_EVENT_peer_key_changed], 1);
-    CU_ASSERT_PTR_NULL(hg_peers_session_of_spi(a->peers, 2001));
+    CU_ASSERT_PTR_NULL(session_of(2001));
     CU_ASSERT_EQUAL(peer_of(a)->state, HG_PEER_UP);
     keys();
     run(30 * HG_NS_PER_MS);
@@ -163,9 +170,9 @@ static void test_peers_that_can_not_be(void)
     CU_ASSERT_EQUAL(hg_peers_configure(a->peers, &config, 1500, 0), -EINVAL);
     /* It keeps its number, which the key exchange counts too, but has no sessions. */
     struct hg_handshake_keys keys_none = {
-        .generation = 1, .workers_remote = 1, .spi_tx = 9000, .spi_rx = 9001};
+        .generation = 1, .lane_generation = 1, .workers_remote = 1, .spi_tx = 9000, .spi_rx = 9001};
     hg_peers_keys(a->peers, 1, &keys_none, 0);
-    CU_ASSERT_PTR_NULL(hg_peers_session_of_spi(a->peers, 9001));
+    CU_ASSERT_PTR_NULL(session_of(9001));
     config.node = 51;
     CU_ASSERT_EQUAL(hg_peers_configure(a->peers, &config, 1500, 0), -ENOSPC);
     config.node = 50;
@@ -174,7 +181,7 @@ static void test_peers_that_can_not_be(void)
     CU_ASSERT_EQUAL(hg_peers_configure(a->peers, &config, 68, 0), -EINVAL);
     CU_ASSERT_EQUAL(hg_peers_configure(a->peers, &config, 1500, 0), 1);
     hg_peers_keys(a->peers, 1, &keys_none, 0);
-    CU_ASSERT_PTR_NOT_NULL(hg_peers_session_of_spi(a->peers, 9001));
+    CU_ASSERT_PTR_NOT_NULL(session_of(9001));
     sites_free();
 }
 

@@ -3,11 +3,12 @@
 
 static struct site sites[2];
 struct site *const a = &sites[0], *const b = &sites[1];
-uint32_t key_generation;
+uint32_t key_generation, lane_generation;
 
-static void rekey(void *ctx, uint32_t peer)
+static void rekey(void *ctx, uint32_t peer, enum hg_rekey why)
 {
     CU_ASSERT_EQUAL(peer, 0);
+    ((struct site *)ctx)->rekey_why = why;
     ((struct site *)ctx)->rekeys++;
 }
 
@@ -77,39 +78,63 @@ void keys_one(struct site *site, uint32_t spi_tx, uint32_t spi_rx)
 {
     struct hg_handshake_keys keys = {.boot_remote = 1,
                                      .generation = key_generation,
+                                     .lane_generation = lane_generation,
                                      .workers_remote = 1,
                                      .spi_tx = spi_tx,
                                      .spi_rx = spi_rx};
     hg_peers_keys(site->peers, 0, &keys, site->node.now_ns);
-    site->packet_number[peer_of(site)->next] = 0;
 }
 
-void keys(void)
+static void keys_both(void)
 {
-    key_generation++;
     keys_one(a, 1000 + 2 * key_generation, 1001 + 2 * key_generation);
     keys_one(b, 1001 + 2 * key_generation, 1000 + 2 * key_generation);
 }
 
+void keys(void)
+{
+    lane_generation = ++key_generation;
+    keys_both();
+}
+
+void keys_renew(void)
+{
+    key_generation++;
+    keys_both();
+}
+
+/* Sends what the session's lane built, under the keys in use or, when `probe`, the newest. */
+static void packet_pass(struct site *site, struct hg_peer_session *session, bool probe,
+                        const struct hg_lane_packet *packet)
+{
+    static uint8_t esp[16384], inner[16384];
+    uint32_t place, inner_bytes;
+    uint64_t number;
+    uint32_t bytes =
+        hg_keyring_seal(&session->keyring, probe, packet->pieces, packet->piece_count, esp, sizeof(esp));
+    CU_ASSERT_FATAL(bytes > 0);
+    struct hg_peer_session *to = hg_peers_session_of_spi(site->other->peers, hg_esp_spi(esp, bytes), &place);
+    if (site->cut || to == NULL)
+        return;
+    CU_ASSERT_EQUAL(hg_keyring_open(&to->keyring, place, esp, bytes, inner, &inner_bytes, &number),
+                    HG_ESP_OK);
+    hg_peers_receive(to, place, inner, inner_bytes, number, site->other->node.now_ns);
+}
+
 void packets_pass(struct site *site)
 {
-    static uint8_t inner[16384];
     struct hg_lane_packet packet;
     for (uint32_t i = 0; i < HG_PEER_SESSIONS; i++) {
         struct hg_peer_session *session = &peer_of(site)->sessions[i];
-        while (session->live &&
-               hg_lane_build(session->lane, site->packet_number[i] + 1, site->node.now_ns, &packet) > 0) {
-            uint32_t bytes = 0;
-            site->packet_number[i]++;
-            for (uint32_t j = 0; j < packet.piece_count; j++) {
-                memcpy(inner + bytes, packet.pieces[j].iov_base, packet.pieces[j].iov_len);
-                bytes += (uint32_t)packet.pieces[j].iov_len;
-            }
-            struct hg_peer_session *to =
-                hg_peers_session_of_spi(site->other->peers, hg_esp_sa_spi(session->sa_tx));
-            if (!site->cut && to != NULL)
-                hg_peers_receive(to, inner, bytes, site->packet_number[i], site->other->node.now_ns);
+        struct hg_keyring *ring = &session->keyring;
+        uint64_t now_ns = site->node.now_ns;
+        if (session->live && hg_keyring_probe_due(ring, now_ns)) {
+            hg_keyring_probed(ring, now_ns);
+            if (hg_lane_build_empty(session->lane, ring->number_next, now_ns, &packet) > 0)
+                packet_pass(site, session, true, &packet);
         }
+        while (session->live && hg_lane_build(session->lane, ring->number_next, now_ns, &packet) > 0)
+            packet_pass(site, session, false, &packet);
     }
 }
 

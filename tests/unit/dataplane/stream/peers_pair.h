@@ -16,14 +16,15 @@ struct site {
     struct stream_node node; /* first: see rekey in peers_pair.c */
     struct hg_peers *peers;
     struct site *other;
-    uint64_t packet_number[HG_PEER_SESSIONS];
     uint64_t tick_ns;
-    uint32_t rekeys;
+    uint32_t rekeys; /* asked for */
+    enum hg_rekey rekey_why;
     bool cut; /* what it sends is lost */
 };
 
 extern struct site *const a, *const b; /* of region 1 and region 2 */
 extern uint32_t key_generation;        /* of the newest keys */
+extern uint32_t lane_generation;       /* of those with which the lanes began */
 
 /* Makes both sites, each configured with the other, without keys. */
 void sites_make(void);
@@ -37,8 +38,9 @@ struct hg_config_peer peer_config(uint16_t region);
 struct hg_peer *peer_of(const struct site *site);
 struct hg_stream_state *stream(const struct site *site, uint32_t slot);
 const struct hg_peer_stream *sending(const struct site *site, uint32_t slot);
-/* Both sides agreed on new keys; or one did. */
+/* Both sides agreed on keys for new lanes; on newer ones for those in use; or one side did. */
 void keys(void);
+void keys_renew(void);
 void keys_one(struct site *site, uint32_t spi_tx, uint32_t spi_rx);
 /* What the site's lanes have to send is received by the other, unless it is cut off. */
 void packets_pass(struct site *site);

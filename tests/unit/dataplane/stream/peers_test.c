@@ -103,6 +103,84 @@ static void test_resume(void)
     sites_free();
 }
 
+/* Newer keys for the lanes in use: nothing is opened again, sent again or forgotten. */
+static void test_keys_renewed(void)
+{
+    uint32_t slot = sites_joined();
+    append(a, slot, 5, 1000);
+    run(30 * HG_NS_PER_MS);
+    int32_t before = peer_of(a)->current;
+    uint32_t streaming = a->node.events[HG_EVENT_stream_streaming];
+    struct hg_lane_stats stats;
+    for (uint32_t i = 0; i < 20; i++) {
+        append(a, slot, 20, 1000);
+        run(HG_NS_PER_MS);
+        keys_renew();
+        append(a, slot, 20, 1000);
+        run(30 * HG_NS_PER_MS);
+        CU_ASSERT_EQUAL(hg_keyring_generation(&peer_of(a)->sessions[before].keyring), key_generation);
+        CU_ASSERT_EQUAL(hg_keyring_generation(&peer_of(b)->sessions[peer_of(b)->current].keyring),
+                        key_generation);
+        CU_ASSERT_EQUAL(stream(a, slot)->lsn_peer[0], 6 + 40 * (i + 1));
+    }
+    CU_ASSERT_EQUAL(peer_of(a)->current, before);
+    CU_ASSERT_EQUAL(a->node.events[HG_EVENT_stream_streaming], streaming);
+    hg_peers_totals(peer_of(a), &stats);
+    CU_ASSERT_EQUAL(stats.packets_lost + stats.data_bytes_resent + stats.probes_sent, 0);
+    hg_peers_totals(peer_of(b), &stats);
+    CU_ASSERT_EQUAL(stats.drop_generation + stats.drop_duplicate + stats.data_bytes_duplicate, 0);
+    sites_free();
+}
+
+/* Keys for a lane that is not here can only be followed by new lanes. Those of another process are such. */
+static void test_keys_of_no_lane(void)
+{
+    (void)sites_joined();
+    run(30 * HG_NS_PER_MS);
+    uint32_t place;
+    CU_ASSERT_EQUAL(a->rekeys, 0);
+    lane_generation += 100;
+    key_generation += 101;
+    keys_one(a, 7000, 7001);
+    CU_ASSERT_EQUAL(a->rekeys, 1);
+    CU_ASSERT_EQUAL(a->rekey_why, HG_REKEY_NEW_LANES);
+    CU_ASSERT_PTR_NULL(hg_peers_session_of_spi(a->peers, 7001, &place));
+    lane_generation -= 100;
+    keys_one(a, 7000, 7001);
+    CU_ASSERT_EQUAL(a->rekeys, 1);
+    CU_ASSERT_PTR_NOT_NULL(hg_peers_session_of_spi(a->peers, 7001, &place));
+    CU_ASSERT(place < HG_KEYRING_PLACES);
+    sites_free();
+}
+
+/* A used up key asks for another once, then each second. */
+static void test_keys_used(void)
+{
+    uint32_t slot = sites_joined();
+    struct hg_config_peer config = peer_config(2);
+    config.rekey_packets = 1; /* as few as may be */
+    CU_ASSERT_EQUAL(hg_peers_configure(a->peers, &config, 1500, a->node.now_ns), 0);
+    run(30 * HG_NS_PER_MS);
+    append(a, slot, 200, 1000);
+    run(30 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(a->rekeys, 0);
+    append(a, slot, 300, 1000);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(a->rekeys, 1);
+    CU_ASSERT_EQUAL(a->rekey_why, HG_REKEY_USED);
+    CU_ASSERT_EQUAL(b->rekeys, 0);
+    idle(2 * HG_PEER_REKEY_NS);
+    CU_ASSERT(a->rekeys >= 2 && a->rekeys <= 4);
+    uint32_t asked = a->rekeys;
+    keys_renew();
+    idle(2 * HG_PEER_REKEY_NS);
+    CU_ASSERT_EQUAL(a->rekeys, asked);
+    append(a, slot, 300, 1000);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(a->rekeys, asked + 1);
+    sites_free();
+}
+
 /* The old session carries everything until a packet opens under the new keys; nothing is lost between. */
 static void test_make_before_break(void)
 {
@@ -110,7 +188,7 @@ static void test_make_before_break(void)
     append(a, slot, 5, 1000);
     run(30 * HG_NS_PER_MS);
     int32_t before = peer_of(a)->current;
-    key_generation++;
+    lane_generation = ++key_generation;
     keys_one(a, 5000, 5001); /* b's come late: what a sends under them is lost */
     append(a, slot, 5, 1000);
     run(30 * HG_NS_PER_MS);
@@ -332,6 +410,9 @@ int main(void)
     CU_add_test(suite, "a DURABLE that overtakes the answer", test_durable_before_answer);
     CU_add_test(suite, "resume after an outage", test_resume);
     CU_add_test(suite, "make before break", test_make_before_break);
+    CU_add_test(suite, "keys renewed", test_keys_renewed);
+    CU_add_test(suite, "keys of no lane", test_keys_of_no_lane);
+    CU_add_test(suite, "keys used", test_keys_used);
     CU_add_test(suite, "refused as unknown, then configured", test_refused_unknown_then_configured);
     CU_add_test(suite, "refused: system and incarnation", test_refused_system_and_incarnation);
     CU_add_test(suite, "diverged", test_diverged);
