@@ -143,6 +143,7 @@ static void status_publish(struct hg_housekeeping *hk)
     }
     if (hk->ring_made)
         (void)hg_control_ring_status_write(&hk->ring, status);
+    hg_telemetry_publish(status);
 }
 
 static void status_tick(struct hg_housekeeping *hk)

@@ -12,6 +12,7 @@
 #include "drivers/ipc/control_ring.h"
 #include "drivers/ipc/control_socket.h"
 #include "drivers/net/port_dpdk.h"
+#include "drivers/net/telemetry.h"
 
 #include <sys/stat.h>
 

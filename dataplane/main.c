@@ -8,6 +8,7 @@
 #include "dataplane/worker.h"
 #include "drivers/disk/disk.h"
 #include "drivers/net/eal.h"
+#include "drivers/net/telemetry.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -106,7 +107,13 @@ static int eal_start(const char *wanted, char *error, size_t error_bytes)
         .file_prefix = prefix,
         .run_dir = node.run_dir,
         .pages = HG_EAL_PAGES_AUTO,
+        .telemetry = hg_telemetry_path_fits(node.run_dir, prefix),
     };
+    if (!options.telemetry)
+        fprintf(stderr, "helio-dataplane: no telemetry: %s is too long for DPDK's socket below it\n",
+                node.run_dir);
+    else if (hg_telemetry_register() != 0)
+        fprintf(stderr, "helio-dataplane: DPDK refused the telemetry commands of Heliograph\n");
     return hg_eal_start(&options, error, error_bytes);
 }
 
