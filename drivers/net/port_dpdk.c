@@ -52,16 +52,29 @@ struct port_housekeeping_stats {
 #undef X
 };
 
-struct port_dpdk {
-    struct hg_port port; /* first: a struct hg_port of ours is a struct port_dpdk */
-    uint16_t id;
+struct port_dpdk;
+
+/* A receive and a transmit queue of the device: one worker's. */
+struct port_queue {
+    struct hg_port port; /* first: a struct hg_port of ours is a struct port_queue */
+    struct port_dpdk *device;
+    uint16_t id; /* of the device */
+    uint16_t number;
     uint32_t frame_bytes_max;
-    struct hg_port_pool *pool;
+    struct rte_mempool *mempool;
     struct hg_burst_gate gate;
     HG_CACHE_ALIGNED struct port_worker_stats worker;
+};
 
+struct port_dpdk {
     /* Housekeeping only. */
-    HG_CACHE_ALIGNED struct port_housekeeping_stats housekeeping;
+    struct port_housekeeping_stats housekeeping;
+    uint16_t id;
+    uint16_t mtu_bytes;
+    bool link_up;
+    uint8_t mac[6];
+    uint32_t frame_bytes_max;
+    struct hg_port_pool *pool;
     enum device_phase phase;
     bool restarts;   /* a client that has to be stopped and started to connect again */
     bool gated;      /* its rings may be unmapped by the interrupt thread */
@@ -78,16 +91,18 @@ struct port_dpdk {
     char device[RTE_ETH_NAME_MAX_LEN];
     char socket[108]; /* of a memif client */
     char problem[256];
+    uint32_t queue_count;
+    struct port_queue queues[];
 };
 
 static struct port_dpdk *port_of(struct hg_port *port)
 {
-    return (struct port_dpdk *)port;
+    return ((struct port_queue *)port)->device;
 }
 
 static const struct port_dpdk *port_of_const(const struct hg_port *port)
 {
-    return (const struct port_dpdk *)port;
+    return ((const struct port_queue *)port)->device;
 }
 
 /* One writer, so no atomic addition is needed; readers see whole values. */
@@ -121,12 +136,12 @@ static inline struct rte_mbuf *mbuf_from_packet(const struct hg_packet *packet)
 
 static uint32_t port_receive(struct hg_port *base, struct hg_packet *packets, uint32_t n)
 {
-    struct port_dpdk *port = port_of(base);
+    struct port_queue *port = (struct port_queue *)base;
     struct rte_mbuf *mbufs[HG_PORT_BURST_MAX];
     uint16_t wanted = (uint16_t)hg_min_u64(n, HG_PORT_BURST_MAX);
     if (!hg_burst_gate_enter(&port->gate))
         return 0;
-    uint16_t received = rte_eth_rx_burst(port->id, 0, mbufs, wanted);
+    uint16_t received = rte_eth_rx_burst(port->id, port->number, mbufs, wanted);
     hg_burst_gate_leave(&port->gate);
     if (received == 0)
         return 0;
@@ -149,10 +164,10 @@ static uint32_t port_receive(struct hg_port *base, struct hg_packet *packets, ui
 
 static uint32_t port_allocate(struct hg_port *base, struct hg_packet *packets, uint32_t n)
 {
-    struct port_dpdk *port = port_of(base);
+    struct port_queue *port = (struct port_queue *)base;
     struct rte_mbuf *mbufs[HG_PORT_BURST_MAX];
     hg_assert(n <= HG_PORT_BURST_MAX);
-    if (rte_pktmbuf_alloc_bulk(port->pool->mempool, mbufs, n) != 0) {
+    if (rte_pktmbuf_alloc_bulk(port->mempool, mbufs, n) != 0) {
         count(&port->worker.tx_nobuf, n);
         return 0;
     }
@@ -165,7 +180,7 @@ static uint32_t port_allocate(struct hg_port *base, struct hg_packet *packets, u
 
 static uint32_t port_transmit(struct hg_port *base, struct hg_packet *packets, uint32_t n)
 {
-    struct port_dpdk *port = port_of(base);
+    struct port_queue *port = (struct port_queue *)base;
     struct rte_mbuf *mbufs[HG_PORT_BURST_MAX];
     uint32_t sent = 0;
     uint64_t bytes = 0;
@@ -179,7 +194,7 @@ static uint32_t port_transmit(struct hg_port *base, struct hg_packet *packets, u
         }
         if (!hg_burst_gate_enter(&port->gate))
             break;
-        uint16_t taken = rte_eth_tx_burst(port->id, 0, mbufs, burst);
+        uint16_t taken = rte_eth_tx_burst(port->id, port->number, mbufs, burst);
         hg_burst_gate_leave(&port->gate);
         if (taken >
             burst) /* memif can return -1 cast to uint16_t when it has lost its peer: nothing was taken */
@@ -354,7 +369,7 @@ static int device_plug(struct port_dpdk *port, const char *devargs, char *error,
 static int device_mtu_check(struct port_dpdk *port, const struct rte_eth_dev_info *info, const char *devargs,
                             bool memif, char *error, size_t error_bytes)
 {
-    uint32_t mtu = port->port.mtu_bytes;
+    uint32_t mtu = port->mtu_bytes;
     if (mtu < RTE_ETHER_MIN_MTU || mtu + FRAME_OVER_MTU_BYTES > HG_PORT_FRAME_BYTES_MAX) {
         snprintf(error, error_bytes, "port %s: an MTU of %u is out of range: give %d to %d", port->name, mtu,
                  RTE_ETHER_MIN_MTU, HG_PORT_FRAME_BYTES_MAX - FRAME_OVER_MTU_BYTES);
@@ -383,11 +398,34 @@ static int device_queues_setup(struct port_dpdk *port, int numa_node)
     uint16_t tx_descriptors = rx_descriptors;
     int rc = rte_eth_dev_adjust_nb_rx_tx_desc(port->id, &rx_descriptors, &tx_descriptors);
     unsigned int socket = numa_node < 0 ? (unsigned int)SOCKET_ID_ANY : (unsigned int)numa_node;
-    if (rc == 0)
-        rc = rte_eth_rx_queue_setup(port->id, 0, rx_descriptors, socket, NULL, port->pool->mempool);
-    if (rc == 0)
-        rc = rte_eth_tx_queue_setup(port->id, 0, tx_descriptors, socket, NULL);
+    for (uint16_t queue = 0; queue < port->queue_count && rc == 0; queue++) {
+        rc = rte_eth_rx_queue_setup(port->id, queue, rx_descriptors, socket, NULL, port->pool->mempool);
+        if (rc == 0)
+            rc = rte_eth_tx_queue_setup(port->id, queue, tx_descriptors, socket, NULL);
+    }
     return rc;
+}
+
+/* Packets are for a worker by their UDP port. A device that spreads them by a hash puts most into another's
+ * queue, and workers hand them over. */
+static int device_queues_check(const struct port_dpdk *port, const struct rte_eth_dev_info *info,
+                               struct rte_eth_conf *conf, char *error, size_t error_bytes)
+{
+    uint32_t most = (uint32_t)hg_min_u64(info->max_rx_queues, info->max_tx_queues);
+    hg_assert(port->queue_count == 1 || strcmp(info->driver_name, "net_memif") != 0); /* see port_set.h */
+    if (port->queue_count > most) {
+        snprintf(
+            error, error_bytes,
+            "port %s: device %s has %u queues and this node %u workers, who need one each: give it more, "
+            "such as qpairs=%u, or the node fewer logs",
+            port->name, port->device, most, port->queue_count, port->queue_count);
+        return -EINVAL;
+    }
+    if (port->queue_count > 1 && info->flow_type_rss_offloads != 0) {
+        conf->rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+        conf->rx_adv_conf.rss_conf.rss_hf = info->flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_UDP);
+    }
+    return 0;
 }
 
 static int device_configure(struct port_dpdk *port, const struct hg_port_dpdk_options *options, char *error,
@@ -412,18 +450,21 @@ static int device_configure(struct port_dpdk *port, const struct hg_port_dpdk_op
         socket += strlen(",socket=");
         snprintf(port->socket, sizeof(port->socket), "%.*s", (int)strcspn(socket, ","), socket);
     }
-    conf.rxmode.mtu = memif ? 0 : port->port.mtu_bytes;
+    rc = device_queues_check(port, &info, &conf, error, error_bytes);
+    if (rc != 0)
+        return rc;
+    conf.rxmode.mtu = memif ? 0 : port->mtu_bytes;
     /* tap hands out its descriptor when receive interrupts are asked for; memif has none to give. */
     port->tap = strcmp(info.driver_name, "net_tap") == 0;
     port->wakes = port->tap;
     conf.intr_conf.rxq = port->wakes;
-    rc = rte_eth_dev_configure(port->id, 1, 1, &conf);
+    rc = rte_eth_dev_configure(port->id, (uint16_t)port->queue_count, (uint16_t)port->queue_count, &conf);
     if (rc == 0)
         rc = device_queues_setup(port, options->numa_node);
     if (rc != 0) {
         snprintf(error, error_bytes,
-                 "port %s: device %s can't be configured with one queue and an MTU of %u: %s", port->name,
-                 port->device, port->port.mtu_bytes, rte_strerror(-rc));
+                 "port %s: device %s can't be configured with %u queues and an MTU of %u: %s", port->name,
+                 port->device, port->queue_count, port->mtu_bytes, rte_strerror(-rc));
         return rc;
     }
     return 0;
@@ -438,10 +479,10 @@ static int device_address(struct port_dpdk *port, const uint8_t mac[6], char *er
         int rc = rte_eth_macaddr_get(port->id, &address);
         if (rc != 0)
             return rc;
-        memcpy(port->port.mac, address.addr_bytes, sizeof(port->port.mac));
+        memcpy(port->mac, address.addr_bytes, sizeof(port->mac));
         return 0;
     }
-    memcpy(port->port.mac, mac, sizeof(port->port.mac));
+    memcpy(port->mac, mac, sizeof(port->mac));
     memcpy(address.addr_bytes, mac, sizeof(address.addr_bytes));
     int rc = rte_eth_dev_default_mac_addr_set(port->id, &address);
     if (rc != 0 && rc != -ENOTSUP) {
@@ -481,15 +522,16 @@ static int port_pool_take(struct port_dpdk *port, const struct hg_port_dpdk_opti
         if (port->pool->frame_bytes_max >= port->frame_bytes_max)
             return 0;
         snprintf(error, error_bytes, "port %s: buffers of %u bytes are too small for an MTU of %u",
-                 port->name, port->pool->frame_bytes_max, port->port.mtu_bytes);
+                 port->name, port->pool->frame_bytes_max, port->mtu_bytes);
         return -EINVAL;
     }
     snprintf(name, sizeof(name), "hg_port_%u", port->id);
     /* memif copies min(its buffer, ours); 2048 is what every device likes to see at least. */
     uint32_t frame_bytes = (uint32_t)hg_max_u64(port->frame_bytes_max, 2048);
-    port->pool =
-        hg_port_pool_create(name, options->packets != 0 ? options->packets : HG_PORT_DPDK_PACKETS_OWN,
-                            frame_bytes, options->numa_node, error, error_bytes);
+    port->pool = hg_port_pool_create(
+        name,
+        options->packets != 0 ? options->packets : port->queue_count * (HG_PORT_DPDK_PACKETS_OWN + 1) - 1,
+        frame_bytes, options->numa_node, error, error_bytes);
     port->pool_owned = true;
     return port->pool != NULL ? 0 : -ENOMEM;
 }
@@ -508,25 +550,37 @@ static int port_set_up(struct port_dpdk *port, const struct hg_port_dpdk_options
 /* Bursts are refused from open on until the link is up, and again when it is down. */
 static void bursts_stop(struct port_dpdk *port)
 {
-    hg_burst_gate_block(&port->gate, HG_BURST_BLOCK_PARKED);
-    if (port->gated && port->under_gate)
-        hg_interrupt_gate_remove(&port->gate);
+    for (uint32_t i = 0; i < port->queue_count; i++) {
+        hg_burst_gate_block(&port->queues[i].gate, HG_BURST_BLOCK_PARKED);
+        if (port->gated && port->under_gate)
+            hg_interrupt_gate_remove(&port->queues[i].gate);
+    }
     port->under_gate = false;
+}
+
+static bool gates_add(struct port_dpdk *port)
+{
+    for (uint32_t i = 0; i < port->queue_count; i++) {
+        int rc = hg_interrupt_gate_add(&port->queues[i].gate);
+        if (rc == 0)
+            continue;
+        snprintf(port->problem, sizeof(port->problem),
+                 "port %s: can't be guarded: %s (at most %d queues of memif ports)", port->name,
+                 strerror(-rc), HG_INTERRUPT_GATES_MAX);
+        while (i-- > 0)
+            hg_interrupt_gate_remove(&port->queues[i].gate);
+        return false;
+    }
+    port->under_gate = true;
+    return true;
 }
 
 static bool bursts_start(struct port_dpdk *port)
 {
-    if (port->gated && !port->under_gate) {
-        int rc = hg_interrupt_gate_add(&port->gate);
-        if (rc != 0) {
-            snprintf(port->problem, sizeof(port->problem),
-                     "port %s: can't be guarded: %s (at most %d memif ports)", port->name, strerror(-rc),
-                     HG_INTERRUPT_GATES_MAX);
-            return false;
-        }
-        port->under_gate = true;
-    }
-    hg_burst_gate_unblock(&port->gate, HG_BURST_BLOCK_PARKED);
+    if (port->gated && !port->under_gate && !gates_add(port))
+        return false;
+    for (uint32_t i = 0; i < port->queue_count; i++)
+        hg_burst_gate_unblock(&port->queues[i].gate, HG_BURST_BLOCK_PARKED);
     return true;
 }
 
@@ -543,20 +597,43 @@ static void device_unplug(struct port_dpdk *port)
     hg_interrupt_gate_unlock();
 }
 
+static struct port_dpdk *port_make(const struct hg_port_dpdk_options *options)
+{
+    uint32_t queues = options->queues != 0 ? options->queues : 1;
+    size_t bytes = sizeof(struct port_dpdk) + queues * sizeof(struct port_queue);
+    struct port_dpdk *port = aligned_alloc(HG_CACHE_LINE_BYTES, hg_align_up(bytes, HG_CACHE_LINE_BYTES));
+    hg_assert(port != NULL && queues <= HG_PORT_QUEUES_MAX);
+    memset(port, 0, bytes);
+    port->mtu_bytes = options->mtu_bytes != 0 ? options->mtu_bytes : RTE_ETHER_MTU;
+    port->frame_bytes_max = (uint32_t)port->mtu_bytes + FRAME_OVER_MTU_BYTES;
+    port->retry_ns = HG_PORT_DPDK_RETRY_NS_MIN;
+    port->queue_count = queues;
+    return port;
+}
+
+/* When the device is known. */
+static void queues_make(struct port_dpdk *port)
+{
+    for (uint32_t i = 0; i < port->queue_count; i++) {
+        struct port_queue *queue = &port->queues[i];
+        queue->device = port;
+        queue->id = port->id;
+        queue->number = (uint16_t)i;
+        queue->frame_bytes_max = port->frame_bytes_max;
+        queue->mempool = port->pool->mempool;
+        queue->port.receive = port_receive;
+        queue->port.allocate = port_allocate;
+        queue->port.transmit = port_transmit;
+        queue->port.release = port_release;
+        queue->port.mtu_bytes = port->mtu_bytes;
+        memcpy(queue->port.mac, port->mac, sizeof(port->mac));
+        hg_burst_gate_block(&queue->gate, HG_BURST_BLOCK_PARKED);
+    }
+}
+
 struct hg_port *hg_port_dpdk_open(const struct hg_port_dpdk_options *options, char *error, size_t error_bytes)
 {
-    struct port_dpdk *port =
-        aligned_alloc(HG_CACHE_LINE_BYTES, hg_align_up(sizeof(*port), HG_CACHE_LINE_BYTES));
-    hg_assert(port != NULL);
-    memset(port, 0, sizeof(*port));
-    port->port.receive = port_receive;
-    port->port.allocate = port_allocate;
-    port->port.transmit = port_transmit;
-    port->port.release = port_release;
-    port->port.mtu_bytes = options->mtu_bytes != 0 ? options->mtu_bytes : RTE_ETHER_MTU;
-    port->frame_bytes_max = (uint32_t)port->port.mtu_bytes + FRAME_OVER_MTU_BYTES;
-    port->retry_ns = HG_PORT_DPDK_RETRY_NS_MIN;
-    hg_burst_gate_block(&port->gate, HG_BURST_BLOCK_PARKED);
+    struct port_dpdk *port = port_make(options);
     snprintf(port->name, sizeof(port->name), "%s", options->name);
     if (device_plug(port, options->devargs, error, error_bytes) != 0) {
         free(port);
@@ -574,8 +651,16 @@ struct hg_port *hg_port_dpdk_open(const struct hg_port_dpdk_options *options, ch
         free(port);
         return NULL;
     }
+    queues_make(port);
     device_start_try(port);
-    return &port->port;
+    return &port->queues[0].port;
+}
+
+struct hg_port *hg_port_dpdk_queue(struct hg_port *base, uint32_t queue)
+{
+    struct port_dpdk *port = port_of(base);
+    hg_assert(queue < port->queue_count);
+    return &port->queues[queue].port;
 }
 
 void hg_port_dpdk_close(struct hg_port *base)
@@ -618,7 +703,7 @@ static void stats_collect(struct port_dpdk *port, uint64_t now_ns)
 static bool tap_exists(const struct port_dpdk *port)
 {
     struct ifreq request = {0};
-    int fd = hg_port_dpdk_wake_fd(&port->port);
+    int fd = hg_port_dpdk_wake_fd(&port->queues[0].port);
     return fd >= 0 && ioctl(fd, TUNGETIFF, &request) == 0;
 }
 
@@ -633,11 +718,13 @@ static const char *down_reason(const struct port_dpdk *port)
 
 static void link_set(struct port_dpdk *port, bool up)
 {
-    if (up == __atomic_load_n(&port->port.link_up, __ATOMIC_RELAXED))
+    if (up == port->link_up)
         return;
     if (up && !bursts_start(port))
         return;
-    __atomic_store_n(&port->port.link_up, up, __ATOMIC_RELEASE);
+    port->link_up = up;
+    for (uint32_t i = 0; i < port->queue_count; i++)
+        __atomic_store_n(&port->queues[i].port.link_up, up, __ATOMIC_RELEASE);
     if (!up) {
         bursts_stop(port);
         hg_interrupt_gate_hurry();
@@ -672,7 +759,7 @@ uint64_t hg_port_dpdk_maintain(struct hg_port *base, uint64_t now_ns)
         port->connect_until_ns = now_ns + HG_PORT_DPDK_CONNECT_NS_MAX;
         return now_ns + HG_NS_PER_MS;
     }
-    bool was_up = port->port.link_up;
+    bool was_up = port->link_up;
     bool up = port->tap
                   ? tap_exists(port)
                   : rte_eth_link_get_nowait(port->id, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
@@ -701,9 +788,13 @@ const char *hg_port_dpdk_name(const struct hg_port *base)
 void hg_port_dpdk_stats_read(const struct hg_port *base, struct hg_port_dpdk_stats *stats)
 {
     const struct port_dpdk *port = port_of_const(base);
-#define X(field, text) stats->field = atomic_load_explicit(&port->worker.field, memory_order_relaxed);
-    HG_PORT_DPDK_COUNTERS_WORKER(X)
+    memset(stats, 0, sizeof(*stats));
+    for (uint32_t i = 0; i < port->queue_count; i++) {
+#define X(field, text)                                                                                       \
+    stats->field += atomic_load_explicit(&port->queues[i].worker.field, memory_order_relaxed);
+        HG_PORT_DPDK_COUNTERS_WORKER(X)
 #undef X
+    }
 #define X(field, text) stats->field = port->housekeeping.field;
     HG_PORT_DPDK_COUNTERS_HOUSEKEEPING(X)
 #undef X

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The port driver over any DPDK ethdev: memif, af_packet, tap, ring, null, pcap and PCI devices, one receive
- * and one transmit queue. EAL must run (drivers/net/eal.h).
+ * The port driver over any DPDK ethdev: memif, af_packet, tap, ring, null, pcap and PCI devices, with a
+ * receive and a transmit queue for each worker. EAL must run (drivers/net/eal.h).
  *
  * Threads: open, close, maintain, problem and stats belong to one housekeeping thread; the four functions of
  * struct hg_port belong to one worker. They may be the same thread. Housekeeping stops and starts the device
@@ -21,6 +21,7 @@
 #define HG_PORT_DPDK_RETRY_NS_MAX   HG_NS_PER_S         /* ... up to this */
 #define HG_PORT_DPDK_CONNECT_NS_MAX (5 * HG_NS_PER_S)   /* a handshake that takes longer is begun anew */
 #define HG_PORT_DPDK_PACKETS_OWN    4095                /* size of a port's own pool unless told */
+#define HG_PORT_QUEUES_MAX          64u
 
 /* X(field, text). The first group is the worker's, the second housekeeping's. */
 #define HG_PORT_DPDK_COUNTERS_WORKER(X)                                                                      \
@@ -57,7 +58,8 @@ struct hg_port_dpdk_options {
     uint16_t mtu_bytes;        /* 0 = 1500 */
     int numa_node;             /* of the packet buffers; -1 = any */
     struct hg_port_pool *pool; /* shared with other ports; NULL = one of its own */
-    uint32_t packets;          /* size of its own pool; 0 = HG_PORT_DPDK_PACKETS_OWN */
+    uint32_t packets;          /* size of its own pool; 0 = HG_PORT_DPDK_PACKETS_OWN for each queue */
+    uint32_t queues;           /* one for each worker; 0 = 1 */
 };
 
 /* A pool of packet buffers, each with room for headroom + frame_bytes_max. `packets` is best a power of two
@@ -76,6 +78,10 @@ uint32_t hg_port_pool_packet_bytes(uint32_t frame_bytes_max);
  * is false, hg_port_dpdk_problem() says why, and hg_port_dpdk_maintain() tries again. */
 struct hg_port *hg_port_dpdk_open(const struct hg_port_dpdk_options *options, char *error,
                                   size_t error_bytes);
+
+/* One queue of an open port, for one worker: its four functions are that worker's alone. open() gives queue
+ * 0. Every other function here takes any of them and means the port. */
+struct hg_port *hg_port_dpdk_queue(struct hg_port *port, uint32_t queue);
 
 /* A memif server that was killed leaves its socket's name behind, and the next one can't bind it. Removes the
  * name when `devargs` is of a memif server and nobody listens there. Before open, not for a socket that this

@@ -6,7 +6,7 @@
 #include "drivers/clock/clock.h"
 #include "drivers/net/eal.h"
 #include "drivers/net/interrupt_gate.h"
-#include "drivers/net/port_dpdk.h"
+#include "drivers/net/port_set.h"
 
 #include <CUnit/Basic.h>
 #include <errno.h>
@@ -420,6 +420,94 @@ static void test_socket_clear(void)
     hg_port_dpdk_socket_clear(devargs);
 }
 
+/* All queues of a device count as one port. */
+static void test_queues(void)
+{
+    struct hg_packet packets[4];
+    struct hg_port_dpdk_stats stats;
+    struct hg_port_dpdk_options options = {
+        .name = "many", .devargs = "net_null9,size=200", .numa_node = -1, .packets = 511, .queues = 3};
+    struct hg_port *port = hg_port_dpdk_open(&options, error, sizeof(error));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(port);
+    CU_ASSERT_TRUE_FATAL(wait_link(port, NULL, true));
+    CU_ASSERT_PTR_EQUAL(hg_port_dpdk_queue(port, 0), port);
+    for (uint32_t i = 0; i < 3; i++) {
+        struct hg_port *queue = hg_port_dpdk_queue(port, i);
+        CU_ASSERT_TRUE(queue->link_up);
+        CU_ASSERT_EQUAL(queue->mtu_bytes, 1500);
+        CU_ASSERT_EQUAL_FATAL(queue->receive(queue, packets, 4), 4);
+        CU_ASSERT_EQUAL(queue->transmit(queue, packets, 4), 4);
+        CU_ASSERT_STRING_EQUAL(hg_port_dpdk_name(queue), "many");
+    }
+    hg_port_dpdk_stats_read(hg_port_dpdk_queue(port, 1), &stats);
+    CU_ASSERT_EQUAL(stats.tx_packets, 12);
+    CU_ASSERT_EQUAL(stats.rx_packets, 12);
+    hg_port_dpdk_close(port);
+    options.devargs = "net_ring9";
+    options.queues = 60;
+    CU_ASSERT_PTR_NULL(hg_port_dpdk_open(&options, error, sizeof(error)));
+    CU_ASSERT_PTR_NOT_NULL(strstr(error, "60 workers"));
+}
+
+static int set_open(struct hg_port_set *set, const char *device, const char *role, uint32_t queues)
+{
+    char devargs[256];
+    snprintf(devargs, sizeof(devargs),
+             "%s,role=%s,id=4,socket=%s/queues.sock,socket-abstract=no,bsize=2048,rsize=6", device, role,
+             run_dir);
+    struct hg_port_dpdk_options options = {.name = role, .devargs = devargs, .numa_node = -1};
+    return hg_port_set_open(set, &options, queues, error, sizeof(error));
+}
+
+static bool set_wait(struct hg_port_set *a, struct hg_port_set *b, bool up)
+{
+    for (uint64_t end_ns = now_ns() + DEADLINE_NS; now_ns() < end_ns; sched_yield()) {
+        hg_port_set_maintain(a, now_ns());
+        if (b != NULL)
+            hg_port_set_maintain(b, now_ns());
+        if (hg_port_set_up(a) == up)
+            return true;
+    }
+    return false;
+}
+
+/* A frame sent on a queue arrives on the same queue of the other side and on no other, whichever side has
+ * more. */
+static void test_memif_queues(void)
+{
+    struct hg_packet none;
+    struct hg_port_dpdk_stats stats;
+    struct hg_port_set server, client;
+    CU_ASSERT_EQUAL_FATAL(set_open(&server, "net_memif6", "server", 3), 0);
+    CU_ASSERT_EQUAL_FATAL(set_open(&client, "net_memif7", "client", 2), 0);
+    CU_ASSERT_TRUE_FATAL(set_wait(&client, &server, true));
+    for (uint32_t i = 0; i < 2; i++) {
+        struct hg_port *here = hg_port_set_queue(&client, i), *there = hg_port_set_queue(&server, i);
+        struct hg_port *other = hg_port_set_queue(&server, 1 - i), *unused = hg_port_set_queue(&server, 2);
+        CU_ASSERT_TRUE(wait_link(there, NULL, true));
+        CU_ASSERT_TRUE(exchange(here, there, (uint8_t)(0x40 + i), 600));
+        CU_ASSERT_TRUE(exchange(there, here, (uint8_t)(0x50 + i), 1400));
+        CU_ASSERT_EQUAL(other->receive(other, &none, 1), 0);
+        CU_ASSERT_EQUAL(unused->receive(unused, &none, 1), 0);
+    }
+    CU_ASSERT_STRING_EQUAL(hg_port_set_problem(&client), "");
+    CU_ASSERT_FALSE(hg_port_set_up(&server));
+    hg_port_set_stats_read(&client, &stats);
+    CU_ASSERT_EQUAL(stats.tx_packets, 2);
+    CU_ASSERT_EQUAL(stats.rx_packets, 2);
+    hg_port_set_close(&server);
+    CU_ASSERT_TRUE(set_wait(&client, NULL, false));
+    hg_port_set_close(&client);
+    CU_ASSERT_EQUAL_FATAL(set_open(&server, "net_memif6", "server", 1), 0);
+    CU_ASSERT_EQUAL_FATAL(set_open(&client, "net_memif7", "client", 2), 0);
+    CU_ASSERT_TRUE_FATAL(wait_link(hg_port_set_queue(&client, 0), hg_port_set_queue(&server, 0), true));
+    hg_port_set_maintain(&client, now_ns());
+    CU_ASSERT_FALSE(hg_port_set_up(&client));
+    CU_ASSERT_PTR_NOT_NULL(strstr(hg_port_set_problem(&client), "queue 1"));
+    hg_port_set_close(&client);
+    hg_port_set_close(&server);
+}
+
 int main(void)
 {
     if (mkdtemp(run_dir) == NULL || CU_initialize_registry() != CUE_SUCCESS)
@@ -434,6 +522,8 @@ int main(void)
     CU_add_test(suite, "bursts and parking exclude each other", test_exclusion);
     CU_add_test(suite, "memif client waits for its server", test_memif_waits);
     CU_add_test(suite, "memif client reconnects", test_memif_reconnects);
+    CU_add_test(suite, "queues of a device", test_queues);
+    CU_add_test(suite, "memif interfaces as queues", test_memif_queues);
     CU_add_test(suite, "shared pool", test_pool_shared);
     CU_add_test(suite, "a socket's name that was left behind", test_socket_clear);
     CU_basic_set_mode(CU_BRM_NORMAL);
