@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dataplane/housekeeping.h"
+#include "dataplane/handover.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -56,11 +57,20 @@ void hg_housekeeping_say(struct hg_housekeeping *hk, uint32_t severity, const ch
     say(hk, severity, name, text);
 }
 
-bool hg_housekeeping_put(struct hg_housekeeping *hk, const struct hg_letter *letter)
+bool hg_housekeeping_put(struct hg_housekeeping *hk, uint32_t worker, const struct hg_letter *letter)
 {
-    if (!hg_mailbox_put(hk->node->to_worker, letter))
+    hg_assert(worker < hk->node->worker_count);
+    if (!hg_mailbox_put(hk->node->workers[worker].to_worker, letter))
         return false;
-    eventfd_write(hk->node->worker_eventfd, 1);
+    eventfd_write(hg_node_lcore_of(hk->node, worker)->eventfd, 1);
+    return true;
+}
+
+bool hg_housekeeping_room(const struct hg_housekeeping *hk)
+{
+    for (uint32_t i = 0; i < hk->node->worker_count; i++)
+        if (hg_mailbox_count(hk->node->workers[i].to_worker) == HG_MAILBOX_LETTERS)
+            return false;
     return true;
 }
 
@@ -79,12 +89,12 @@ static void status_port(struct hg_housekeeping *hk, struct hg_control_status *st
              hk->port_config.devargs);
     memcpy(out->mac, hk->port_config.mac, sizeof(out->mac));
     snprintf(out->problem, sizeof(out->problem), "%s",
-             hk->port != NULL ? hg_port_dpdk_problem(hk->port) : hk->port_problem);
-    if (hk->port == NULL)
+             hk->port_open ? hg_port_set_problem(&hk->port) : hk->port_problem);
+    if (!hk->port_open)
         return;
-    hg_port_dpdk_stats_read(hk->port, &stats);
+    hg_port_set_stats_read(&hk->port, &stats);
     out->opened = 1;
-    out->link_up = hk->port->link_up;
+    out->link_up = hg_port_set_up(&hk->port);
     out->rx_packets = stats.rx_packets;
     out->rx_bytes = stats.rx_bytes;
     out->tx_packets = stats.tx_packets;
@@ -134,21 +144,43 @@ static void status_publish(struct hg_housekeeping *hk)
     status_handshake_drops(hk, status);
     status_drop(status, "clients", "accept_failed", hk->accept_failed_count);
     status_drop(status, "housekeeping", "events_suppressed", hk->events_suppressed);
-    if (status->log_count > 0) {
-        struct hg_status_log *log = &status->logs[0];
-        log->id = hk->log.id;
-        memcpy(log->path, hk->log.path, sizeof(log->path));
-        log->size_bytes = hk->node->start.log_size_bytes; /* written before the worker ran */
-        log->registered = hk->node->start.log_registered;
+    for (uint32_t i = 0; i < status->log_count && i < hk->log_count; i++) {
+        struct hg_status_log *log = &status->logs[i];
+        log->id = hk->logs[i].id;
+        memcpy(log->path, hk->logs[i].path, sizeof(log->path));
+        log->size_bytes = hk->node->workers[i].log_size_bytes; /* written before the worker ran */
+        log->registered = hk->node->workers[i].log_registered;
+    }
+    status->lcore_count = hk->node->lcore_count;
+    for (uint32_t i = 0; i < status->worker_count; i++) {
+        const struct hg_node_lcore *lcore = hg_node_lcore_of(hk->node, i);
+        status->workers[i].lcore = i % hk->node->lcore_count;
+        status->workers[i].cpu = lcore->cpu;
+        status->workers[i].core = lcore->core;
+        status->workers[i].numa_node = lcore->numa_node;
     }
     if (hk->ring_made)
         (void)hg_control_ring_status_write(&hk->ring, status);
     hg_telemetry_publish(status);
 }
 
-static void status_tick(struct hg_housekeeping *hk)
+/* To the next worker, or out when all have filled in theirs. */
+static void status_pass(struct hg_housekeeping *hk)
 {
     struct hg_letter letter;
+    if (hk->status_worker == hk->node->worker_count) {
+        hk->status_lent = false;
+        status_publish(hk);
+        return;
+    }
+    memset(&letter, 0, sizeof(letter));
+    letter.type = HG_LETTER_STATUS;
+    letter.pointer = hk->status;
+    hk->status_lent = hg_housekeeping_put(hk, hk->status_worker, &letter);
+}
+
+static void status_tick(struct hg_housekeeping *hk)
+{
     if (hk->now_ns - hk->status_ns < HG_HOUSEKEEPING_STATUS_NS)
         return;
     hk->status_ns = hk->now_ns;
@@ -159,10 +191,8 @@ static void status_tick(struct hg_housekeeping *hk)
         status_publish(hk);
         return;
     }
-    memset(&letter, 0, sizeof(letter));
-    letter.type = HG_LETTER_STATUS;
-    letter.pointer = hk->status;
-    hk->status_lent = hg_housekeeping_put(hk, &letter);
+    hk->status_worker = 0;
+    status_pass(hk);
 }
 
 /* ---- letters from the worker ---- */
@@ -174,12 +204,10 @@ static void letter_event(struct hg_housekeeping *hk, const struct hg_event *even
     say(hk, hg_event_severity(event->type), hg_event_name(event->type), text); /* the worker limits them */
 }
 
-static bool letters(struct hg_housekeeping *hk)
+static void letters_of(struct hg_housekeeping *hk, uint32_t worker)
 {
     struct hg_letter letter;
-    bool any = false;
-    while (hg_mailbox_take(hk->node->to_housekeeping, &letter)) {
-        any = true;
+    while (hg_mailbox_take(hk->node->workers[worker].to_housekeeping, &letter)) {
         switch (letter.type) {
         case HG_LETTER_EVENT:
             letter_event(hk, &letter.body.event);
@@ -195,15 +223,23 @@ static bool letters(struct hg_housekeeping *hk)
         case HG_LETTER_CONSUMER_REMOVED:
             hg_housekeeping_command_done(hk, &letter);
             break;
+        case HG_LETTER_PLACES_DONE:
+            hg_housekeeping_places_done(hk, &letter);
+            break;
         case HG_LETTER_STATUS_DONE:
-            hk->status_lent = false;
-            status_publish(hk);
+            hk->status_worker++;
+            status_pass(hk);
             break;
         default:
-            hg_housekeeping_client_letter(hk, &letter);
+            hg_housekeeping_client_letter(hk, worker, &letter);
         }
     }
-    return any;
+}
+
+static void letters(struct hg_housekeeping *hk)
+{
+    for (uint32_t i = 0; i < hk->node->worker_count; i++)
+        letters_of(hk, i);
 }
 
 /* ---- the loop ---- */
@@ -224,20 +260,28 @@ static void control_socket_check(struct hg_housekeeping *hk)
 
 static void port_maintain(struct hg_housekeeping *hk)
 {
-    if (hk->port == NULL || hk->now_ns - hk->port_maintain_ns < HG_HOUSEKEEPING_PORT_NS)
+    if (!hk->port_open || hk->now_ns - hk->port_maintain_ns < HG_HOUSEKEEPING_PORT_NS)
         return;
     hk->port_maintain_ns = hk->now_ns;
-    bool was_up = hk->port->link_up;
-    (void)hg_port_dpdk_maintain(hk->port, hk->now_ns);
-    if (was_up == hk->port->link_up)
+    (void)hg_port_set_maintain(&hk->port, hk->now_ns);
+    bool up = hg_port_set_up(&hk->port);
+    if (hk->port_was_up == up)
         return;
+    hk->port_was_up = up;
     char text[HG_CONTROL_TEXT_BYTES];
-    if (hk->port->link_up)
+    if (up)
         snprintf(text, sizeof(text), "port %s is up", hk->port_config.name);
     else
-        snprintf(text, sizeof(text), "%.180s", hg_port_dpdk_problem(hk->port));
-    hg_housekeeping_say(hk, hk->port->link_up ? HG_SEVERITY_INFO : HG_SEVERITY_WARNING,
-                        hk->port->link_up ? "port_up" : "port_down", text);
+        snprintf(text, sizeof(text), "%.180s", hg_port_set_problem(&hk->port));
+    hg_housekeeping_say(hk, up ? HG_SEVERITY_INFO : HG_SEVERITY_WARNING, up ? "port_up" : "port_down", text);
+}
+
+static bool boxes_empty(const struct hg_housekeeping *hk)
+{
+    for (uint32_t i = 0; i < hk->node->worker_count; i++)
+        if (!hg_mailbox_empty(hk->node->workers[i].to_housekeeping))
+            return false;
+    return true;
 }
 
 static void wait_for_news(struct hg_housekeeping *hk, uint64_t deadline_ns)
@@ -249,7 +293,8 @@ static void wait_for_news(struct hg_housekeeping *hk, uint64_t deadline_ns)
     fds[n++] = (struct pollfd){.fd = hk->node->housekeeping_eventfd, .events = POLLIN};
     fds[n++] = (struct pollfd){.fd = hg_control_ring_doorbell_fd(&hk->ring), .events = POLLIN};
     for (uint32_t i = 0; i < HG_HOUSEKEEPING_CONNECTIONS_MAX; i++)
-        if (hk->connections[i].socket >= 0 && !hk->connections[i].closing) {
+        if (hk->connections[i].socket >= 0 && !hk->connections[i].closing &&
+            !hg_housekeeping_connection_waits(hk, i)) {
             who[n] = i;
             fds[n++] = (struct pollfd){.fd = hk->connections[i].socket, .events = POLLIN};
         }
@@ -257,7 +302,7 @@ static void wait_for_news(struct hg_housekeeping *hk, uint64_t deadline_ns)
     wait_ns = hg_min_u64(wait_ns, HG_HOUSEKEEPING_SLEEP_NS_MAX);
     struct timespec wait = {.tv_nsec = (long)wait_ns};
     hk->node->housekeeping_sleeps = true;
-    if (!hg_mailbox_empty(hk->node->to_housekeeping))
+    if (!boxes_empty(hk))
         wait.tv_nsec = 0;
     int ready = ppoll(fds, n, &wait, NULL);
     hk->node->housekeeping_sleeps = false;
@@ -290,6 +335,24 @@ int hg_housekeeping_listen(struct hg_node *node, char *error, size_t error_bytes
     return rc;
 }
 
+void hg_node_workers_make(struct hg_node *node, uint32_t count)
+{
+    hg_assert(node->worker_count == 0 && count >= 1 && count <= HG_NODE_WORKERS_MAX);
+    for (uint32_t i = 0; i < count; i++) {
+        struct hg_node_worker *worker = &node->workers[i];
+        worker->to_worker = aligned_alloc(HG_CACHE_LINE_BYTES, sizeof(*worker->to_worker));
+        worker->to_housekeeping = aligned_alloc(HG_CACHE_LINE_BYTES, sizeof(*worker->to_housekeeping));
+        hg_assert(worker->to_worker != NULL && worker->to_housekeeping != NULL);
+        memset(worker->to_worker, 0, sizeof(*worker->to_worker));
+        memset(worker->to_housekeeping, 0, sizeof(*worker->to_housekeeping));
+    }
+    size_t bytes = (size_t)count * count * sizeof(node->handover[0]);
+    node->handover = aligned_alloc(HG_CACHE_LINE_BYTES, bytes);
+    hg_assert(node->handover != NULL);
+    memset(node->handover, 0, bytes);
+    node->worker_count = count;
+}
+
 static struct hg_housekeeping *housekeeping_make(struct hg_node *node)
 {
     struct hg_housekeeping *hk = calloc(1, sizeof(*hk));
@@ -298,11 +361,10 @@ static struct hg_housekeeping *housekeeping_make(struct hg_node *node)
     hk->now_ns = node->clock->now_ns(node->clock);
     hk->control_socket = -1;
     for (uint32_t i = 0; i < HG_HOUSEKEEPING_CONNECTIONS_MAX; i++)
-        hk->connections[i].socket = hk->connections[i].memfd = hk->connections[i].doorbell = -1;
+        hk->connections[i].socket = -1;
     hk->status = calloc(1, sizeof(*hk->status));
     hk->applied = calloc(1, sizeof(*hk->applied));
     hg_assert(hk->status != NULL && hk->applied != NULL);
-    hg_exchange_init(&hk->exchange, node->clock, &node->to_worker, 1);
     hk->ring_made = hg_control_ring_create(&hk->ring, HG_CONTROL_RING_CELLS, node->boot) == 0;
     hg_assert(hk->ring_made);
     return hk;
@@ -325,7 +387,7 @@ void *hg_housekeeping_run(void *arg)
         status_tick(hk);
         wait_for_news(hk, deadline_ns);
     }
-    letters(hk); /* the worker's last words */
+    letters(hk); /* the workers' last words */
     if (node->end_name != NULL)
         hg_housekeeping_say(hk, HG_SEVERITY_CRITICAL, node->end_name, node->end_text);
     hg_exchange_wipe(&hk->exchange);

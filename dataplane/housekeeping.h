@@ -11,7 +11,7 @@
 #include "dataplane/node.h"
 #include "drivers/ipc/control_ring.h"
 #include "drivers/ipc/control_socket.h"
-#include "drivers/net/port_dpdk.h"
+#include "drivers/net/port_set.h"
 #include "drivers/net/telemetry.h"
 
 #include <sys/stat.h>
@@ -28,19 +28,23 @@
 #define HG_HOUSEKEEPING_KEYS_NS        HG_NS_PER_S /* between two looks at the key files */
 #define HG_HOUSEKEEPING_START_AGAIN_NS HG_NS_PER_S /* a log that could not be opened is tried again */
 
-struct hg_connection {
-    int socket; /* -1 = free */
-    bool known; /* said HELLO */
-    bool open;  /* the worker has its ring, until CLIENT_CLOSED */
-    bool closing;
-    bool close_sent; /* CLIENT_CLOSE is on its way; CLIENT_CLOSED frees the place */
+/* The memory of a client at one worker, which has it until CLIENT_CLOSED. */
+struct hg_connection_link {
+    bool close_sent; /* CLIENT_CLOSE is on its way; CLIENT_CLOSED frees it */
     bool memory_sent;
-    uint64_t since_ns;
-    char name[HG_CLIENT_NAME_BYTES];
-    struct hg_client_peer peer;
     struct hg_client_ring ring;
     int memfd;
     int doorbell;
+};
+
+struct hg_connection {
+    int socket; /* -1 = free */
+    bool known; /* said HELLO */
+    bool closing;
+    uint64_t since_ns;
+    char name[HG_CLIENT_NAME_BYTES];
+    struct hg_client_peer peer;
+    struct hg_connection_link *links[HG_NODE_WORKERS_MAX]; /* NULL = none of its streams is there */
 };
 
 /* The file of a peer's pre-shared key, as it was when it was last read. */
@@ -60,9 +64,11 @@ struct hg_housekeeping {
     bool ring_made;
     int control_socket;                /* -1 = none */
     struct hg_control_config config;   /* newest page read */
-    struct hg_control_config *applied; /* lent to the worker while apply_pending */
+    struct hg_control_config *applied; /* with places; lent to the workers while apply_pending */
     bool apply_pending;
     bool apply_waits_start;
+    bool apply_waits_places;
+    uint32_t apply_workers; /* that still have it */
     uint64_t apply_request;
     uint64_t apply_generation;
     uint64_t applied_generation;
@@ -72,6 +78,8 @@ struct hg_housekeeping {
     uint32_t refusal_count;
     char refusals[HG_HOUSEKEEPING_REFUSALS_MAX][HG_CONTROL_TEXT_BYTES];
     uint64_t command_request;
+    uint32_t command_workers; /* that have not yet answered */
+    struct hg_letter command_answer;
     uint64_t events_unsent;
     uint64_t events_suppressed;
     struct {
@@ -80,12 +88,19 @@ struct hg_housekeeping {
     } kinds[HG_HOUSEKEEPING_KINDS_MAX];
 
     /* identity, ports, peers */
-    bool starting; /* the log is being opened */
+    bool starting; /* the logs are being opened */
     uint64_t start_again_ns;
     bool started;
     struct hg_config_node identity;
-    struct hg_config_log log;
-    struct hg_port *port;
+    uint32_t log_count;
+    struct hg_config_log logs[HG_CONTROL_LOGS_MAX];
+    struct hg_placement placement;
+    struct hg_places *places[HG_NODE_WORKERS_MAX]; /* lent until PLACES_DONE */
+    bool places_asked;
+    bool placed; /* all logs are read back: it is known whose each stream is */
+    bool port_open;
+    bool port_was_up;
+    struct hg_port_set port;
     struct hg_config_port port_config;
     char port_problem[HG_CONTROL_TEXT_BYTES];
     uint64_t port_maintain_ns;
@@ -95,9 +110,10 @@ struct hg_housekeeping {
     uint64_t keys_ns; /* when they were last looked at */
     char peer_problems[HG_CONTROL_PEERS_MAX][HG_CONTROL_TEXT_BYTES];
 
-    /* status page: lent to the worker while status_lent */
+    /* status page: lent to the workers, one after the other, while status_lent */
     struct hg_control_status *status;
     bool status_lent;
+    uint32_t status_worker; /* who has it, or is to have it */
     uint64_t status_ns;
 
     uint64_t accept_again_ns; /* the listener is not watched until then */
@@ -108,14 +124,17 @@ struct hg_housekeeping {
 /* housekeeping.c: one line on stderr, "time severity name text", and an EVENT to the control plane; not more
  * of one name than hg_event_limit_take allows. `name` is a literal. */
 void hg_housekeeping_say(struct hg_housekeeping *hk, uint32_t severity, const char *name, const char *text);
-/* Puts a letter; true when it went. */
-bool hg_housekeeping_put(struct hg_housekeeping *hk, const struct hg_letter *letter);
+/* Puts a letter to a worker; true when it went. */
+bool hg_housekeeping_put(struct hg_housekeeping *hk, uint32_t worker, const struct hg_letter *letter);
+/* True when every worker's box has room for a letter; we alone put any. */
+bool hg_housekeeping_room(const struct hg_housekeeping *hk);
 
 /* housekeeping_config.c */
 void hg_housekeeping_control(struct hg_housekeeping *hk); /* messages of the control ring */
 void hg_housekeeping_config_done(struct hg_housekeeping *hk, const struct hg_letter *letter);
 void hg_housekeeping_command_done(struct hg_housekeeping *hk, const struct hg_letter *letter);
-void hg_housekeeping_start_poll(struct hg_housekeeping *hk);  /* whether the log was opened */
+void hg_housekeeping_start_poll(struct hg_housekeeping *hk); /* whether the logs were opened, and read back */
+void hg_housekeeping_places_done(struct hg_housekeeping *hk, const struct hg_letter *letter);
 void hg_housekeeping_start_saved(struct hg_housekeeping *hk); /* from node.state, without a control plane */
 
 /* An error that stands in the way of the configuration; once in the same words. */
@@ -134,6 +153,9 @@ void hg_housekeeping_accept(struct hg_housekeeping *hk);
 int hg_housekeeping_accept_socket(const struct hg_housekeeping *hk);
 void hg_housekeeping_connection(struct hg_housekeeping *hk, uint32_t i); /* it is readable or hung up */
 void hg_housekeeping_connections_tick(struct hg_housekeeping *hk);
-void hg_housekeeping_client_letter(struct hg_housekeeping *hk, const struct hg_letter *letter);
+void hg_housekeeping_client_letter(struct hg_housekeeping *hk, uint32_t worker,
+                                   const struct hg_letter *letter);
+/* True when nothing can be asked of it now: its stream's worker isn't known before the logs are read back. */
+bool hg_housekeeping_connection_waits(const struct hg_housekeeping *hk, uint32_t i);
 
 #endif

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -14,30 +15,50 @@ static void connection_free(struct hg_connection *connection)
 {
     if (connection->socket >= 0)
         close(connection->socket);
-    if (connection->memfd >= 0)
-        close(connection->memfd);
-    if (connection->doorbell >= 0)
-        close(connection->doorbell);
     memset(connection, 0, sizeof(*connection));
-    connection->socket = connection->memfd = connection->doorbell = -1;
+    connection->socket = -1;
 }
 
-/* The worker must let go of the ring before its memory goes away. */
+static bool has_links(const struct hg_connection *connection)
+{
+    for (uint32_t worker = 0; worker < HG_NODE_WORKERS_MAX; worker++)
+        if (connection->links[worker] != NULL)
+            return true;
+    return false;
+}
+
+/* When the worker has let go of the ring, or never had it. */
+static void link_free(struct hg_connection *connection, uint32_t worker)
+{
+    struct hg_connection_link *link = connection->links[worker];
+    if (link->ring.head != NULL)
+        hg_client_ring_destroy(&link->ring);
+    if (link->memfd >= 0)
+        close(link->memfd);
+    if (link->doorbell >= 0)
+        close(link->doorbell);
+    free(link);
+    connection->links[worker] = NULL;
+}
+
+/* The workers must let go of the rings before their memory goes away. */
 static void connection_close(struct hg_housekeeping *hk, uint32_t i)
 {
     struct hg_connection *connection = &hk->connections[i];
     struct hg_letter letter;
-    if (!connection->open) {
+    if (!has_links(connection)) {
         connection_free(connection);
         return;
     }
     connection->closing = true;
-    if (connection->close_sent)
-        return;
     memset(&letter, 0, sizeof(letter));
     letter.type = HG_LETTER_CLIENT_CLOSE;
     letter.client = i;
-    connection->close_sent = hg_housekeeping_put(hk, &letter); /* else the tick asks again */
+    for (uint32_t worker = 0; worker < HG_NODE_WORKERS_MAX; worker++) {
+        struct hg_connection_link *link = connection->links[worker];
+        if (link != NULL && !link->close_sent)
+            link->close_sent = hg_housekeeping_put(hk, worker, &letter); /* else the tick asks again */
+    }
 }
 
 /* No descriptor or no memory for whoever waits there: he goes on waiting, and the listener stays readable. */
@@ -142,35 +163,62 @@ static uint64_t ring_bytes(uint32_t wanted)
     return bytes;
 }
 
-static bool connection_memory(struct hg_housekeeping *hk, uint32_t i, uint32_t append_bytes)
+static bool link_memory(struct hg_housekeeping *hk, uint32_t i, struct hg_connection_link *link,
+                        uint32_t append_bytes)
+{
+    link->doorbell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    int rc = link->doorbell < 0 ? -errno
+                                : hg_client_ring_create(&link->ring, ring_bytes(append_bytes),
+                                                        HG_CLIENT_DELIVER_BYTES_DEFAULT, hk->node->boot,
+                                                        i + 1, &link->memfd);
+    if (rc != 0)
+        connection_refuse(&hk->connections[i], HG_E_NOT_READY,
+                          "the dataplane has no memory for another client");
+    return rc == 0;
+}
+
+/* The first stream of a client at a worker brings its memory there. */
+static bool connection_link(struct hg_housekeeping *hk, uint32_t i, uint32_t worker, uint32_t append_bytes)
 {
     struct hg_connection *connection = &hk->connections[i];
     struct hg_letter letter;
-    if (connection->open)
+    if (connection->links[worker] != NULL)
         return true;
-    connection->doorbell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    int rc = connection->doorbell < 0 ? -errno
-                                      : hg_client_ring_create(&connection->ring, ring_bytes(append_bytes),
-                                                              HG_CLIENT_DELIVER_BYTES_DEFAULT, hk->node->boot,
-                                                              i + 1, &connection->memfd);
-    if (rc != 0) {
-        connection_refuse(connection, HG_E_NOT_READY, "the dataplane has no memory for another client");
+    struct hg_connection_link *link = calloc(1, sizeof(*link));
+    hg_assert(link != NULL);
+    link->memfd = link->doorbell = -1;
+    connection->links[worker] = link;
+    if (!link_memory(hk, i, link, append_bytes)) {
+        link_free(connection, worker);
         return false;
     }
     memset(&letter, 0, sizeof(letter));
     letter.type = HG_LETTER_CLIENT_OPEN;
     letter.client = i;
-    letter.pointer = &connection->ring;
-    letter.number = (uint64_t)connection->doorbell;
+    letter.pointer = &link->ring;
+    letter.number = (uint64_t)link->doorbell;
     letter.number2 = (uint64_t)connection->peer.pid;
     letter.code = (int32_t)connection->peer.uid;
     memcpy(letter.body.name, connection->name, sizeof(letter.body.name));
-    if (!hg_housekeeping_put(hk, &letter)) {
-        hg_client_ring_destroy(&connection->ring);
-        return false;
-    }
-    connection->open = true;
-    return true;
+    if (hg_housekeeping_put(hk, worker, &letter))
+        return true;
+    link_free(connection, worker);
+    return false;
+}
+
+/* Who owns the stream. One that nobody knows is refused by the first worker, by name. */
+static uint32_t worker_of_stream(const struct hg_housekeeping *hk, const char *name)
+{
+    for (uint32_t i = 0; i < hk->applied->stream_count; i++)
+        if (strncmp(hk->applied->streams[i].name, name, sizeof(hk->applied->streams[i].name)) == 0)
+            return hk->applied->streams[i].place - 1;
+    int32_t held = hg_placement_held_name(&hk->placement, name);
+    return held >= 0 ? (uint32_t)held : 0;
+}
+
+bool hg_housekeeping_connection_waits(const struct hg_housekeeping *hk, uint32_t i)
+{
+    return hk->connections[i].known && !hk->placed;
 }
 
 static bool connection_message(struct hg_housekeeping *hk, uint32_t i, const union hg_client_message *message)
@@ -182,16 +230,18 @@ static bool connection_message(struct hg_housekeeping *hk, uint32_t i, const uni
     if (message->head.type == HG_CLIENT_HELLO && !connection->known)
         return connection_hello(hk, connection, &message->hello);
     if (message->head.type == HG_CLIENT_ATTACH && connection->known) {
-        if (!connection_memory(hk, i, message->attach.append_ring_bytes))
+        uint32_t worker = worker_of_stream(hk, message->attach.name);
+        if (!connection_link(hk, i, worker, message->attach.append_ring_bytes))
             return false;
         letter.type = HG_LETTER_CLIENT_ATTACH;
         letter.body.attach = message->attach;
-        return hg_housekeeping_put(hk, &letter);
+        return hg_housekeeping_put(hk, worker, &letter);
     }
-    if (message->head.type == HG_CLIENT_DETACH && connection->open) {
+    uint32_t worker = message->head.type == HG_CLIENT_DETACH ? message->detach.worker : HG_NODE_WORKERS_MAX;
+    if (worker < HG_NODE_WORKERS_MAX && connection->links[worker] != NULL) {
         letter.type = HG_LETTER_CLIENT_DETACH;
         letter.body.detach = message->detach;
-        return hg_housekeeping_put(hk, &letter);
+        return hg_housekeeping_put(hk, worker, &letter);
     }
     return false; /* out of order: hang up */
 }
@@ -207,7 +257,7 @@ void hg_housekeeping_connection(struct hg_housekeeping *hk, uint32_t i)
         connection_control(hk, connection);
         return;
     }
-    for (;;) {
+    while (!hg_housekeeping_connection_waits(hk, i)) {
         int rc = hg_client_message_receive(connection->socket, &message, descriptors);
         if (rc == -EAGAIN)
             return;
@@ -228,43 +278,47 @@ void hg_housekeeping_connections_tick(struct hg_housekeeping *hk)
         if (connection->socket < 0)
             continue;
         bool mute = !connection->known && hk->now_ns - connection->since_ns > HG_HOUSEKEEPING_HELLO_NS_MAX;
-        if (mute || (connection->closing && !connection->close_sent))
+        if (mute || connection->closing)
             connection_close(hk, i);
     }
 }
 
-static void client_answer(struct hg_housekeeping *hk, const struct hg_letter *letter)
+static void client_answer(struct hg_housekeeping *hk, uint32_t worker, const struct hg_letter *letter)
 {
     struct hg_connection *connection = &hk->connections[letter->client];
+    struct hg_connection_link *link = connection->links[worker];
     union hg_client_message message;
-    if (connection->closing || connection->socket < 0)
+    if (connection->closing || connection->socket < 0 || link == NULL)
         return;
     hg_client_message_init(&message, HG_CLIENT_ANSWER);
     struct hg_client_message_head head = message.head;
     message.answer = letter->body.answer;
     message.head = head;
-    bool memory = !connection->memory_sent && message.answer.code == 0;
-    int descriptors[HG_CLIENT_DESCRIPTORS] = {connection->memfd, hk->node->worker_eventfd,
-                                              connection->doorbell};
+    bool memory = !link->memory_sent && message.answer.code == 0;
+    int descriptors[HG_CLIENT_DESCRIPTORS] = {link->memfd, hg_node_lcore_of(hk->node, worker)->eventfd,
+                                              link->doorbell};
     message.answer.flags = memory ? HG_CLIENT_ANSWER_MEMORY : 0;
     int rc =
         hg_client_message_send(connection->socket, &message, descriptors, memory ? HG_CLIENT_DESCRIPTORS : 0);
     if (rc != 0)
         connection_close(hk, letter->client);
     else if (memory)
-        connection->memory_sent = true;
+        link->memory_sent = true;
 }
 
-void hg_housekeeping_client_letter(struct hg_housekeeping *hk, const struct hg_letter *letter)
+void hg_housekeeping_client_letter(struct hg_housekeeping *hk, uint32_t worker,
+                                   const struct hg_letter *letter)
 {
     hg_assert(letter->client < HG_HOUSEKEEPING_CONNECTIONS_MAX);
+    struct hg_connection *connection = &hk->connections[letter->client];
     switch (letter->type) {
     case HG_LETTER_CLIENT_ANSWER:
-        client_answer(hk, letter);
+        client_answer(hk, worker, letter);
         break;
     case HG_LETTER_CLIENT_CLOSED:
-        hg_client_ring_destroy(&hk->connections[letter->client].ring);
-        connection_free(&hk->connections[letter->client]);
+        link_free(connection, worker);
+        if (!has_links(connection))
+            connection_free(connection);
         break;
     default: /* HG_LETTER_CLIENT_POISONED */
         connection_close(hk, letter->client);

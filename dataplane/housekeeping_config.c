@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 static void __attribute__((format(printf, 3, 4)))
 apply_problem(struct hg_housekeeping *hk, int code, const char *format, ...)
@@ -44,39 +45,113 @@ static void result_send(struct hg_housekeeping *hk, uint64_t request, uint64_t g
     hg_control_ring_doorbell(&hk->ring);
 }
 
-/* ---- identity and log ---- */
+/* ---- identity and logs ---- */
 
-static void start_request(struct hg_housekeeping *hk, const struct hg_config_node *node,
-                          const struct hg_config_log *log)
+/* Its mailboxes are made with the first request: from then on the number of workers stands. */
+static bool start_request(struct hg_housekeeping *hk, const struct hg_config_node *node,
+                          const struct hg_config_log *logs, uint32_t log_count)
 {
-    struct hg_start *start = &hk->node->start;
+    struct hg_node *own = hk->node;
+    struct hg_start *start = &own->start;
+    struct hg_mailbox *boxes[HG_NODE_WORKERS_MAX];
+    if (own->worker_count != 0 && own->worker_count != log_count)
+        return false;
+    if (own->worker_count == 0) {
+        hg_node_workers_make(own, log_count);
+        for (uint32_t i = 0; i < log_count; i++)
+            boxes[i] = own->workers[i].to_worker;
+        hg_exchange_init(&hk->exchange, own->clock, boxes, log_count);
+        hg_placement_init(&hk->placement, log_count);
+    }
+    hk->identity = *node;
+    hk->log_count = log_count;
+    memmove(hk->logs, logs, log_count * sizeof(logs[0]));
     pthread_mutex_lock(&start->mutex);
     start->node = *node;
-    start->log = *log;
+    start->log_count = log_count;
+    memcpy(start->logs, hk->logs, sizeof(start->logs));
+    start->error[0] = '\0';
+    start->lcores_pending = own->lcore_count;
+    start->requests_count++;
     start->state = HG_START_REQUESTED;
     pthread_cond_broadcast(&start->changed);
     pthread_mutex_unlock(&start->mutex);
-    hk->identity = *node;
-    hk->log = *log;
     hk->starting = true;
+    return true;
 }
 
 void hg_housekeeping_start_saved(struct hg_housekeeping *hk)
 {
     struct hg_config_node node;
-    struct hg_config_log log;
-    if (hg_node_state_load(hk->node, &node, &log) == 0)
-        start_request(hk, &node, &log);
+    struct hg_config_log logs[HG_CONTROL_LOGS_MAX];
+    uint32_t log_count;
+    if (hg_node_state_load(hk->node, &node, logs, &log_count) == 0)
+        (void)start_request(hk, &node, logs, log_count);
 }
 
 static void apply_rest(struct hg_housekeeping *hk);
+static void apply_to_workers(struct hg_housekeeping *hk);
+
+/* Asks every worker what its log holds; each answers when it is read back. */
+static void places_ask(struct hg_housekeeping *hk)
+{
+    struct hg_letter letter;
+    if (hk->places_asked || !hg_housekeeping_room(hk))
+        return;
+    hk->places_asked = true;
+    memset(&letter, 0, sizeof(letter));
+    letter.type = HG_LETTER_PLACES;
+    for (uint32_t i = 0; i < hk->node->worker_count; i++) {
+        hk->places[i] = calloc(1, sizeof(*hk->places[i]));
+        hg_assert(hk->places[i] != NULL);
+        letter.pointer = hk->places[i];
+        hg_assert(hg_housekeeping_put(hk, i, &letter));
+    }
+}
+
+void hg_housekeeping_places_done(struct hg_housekeeping *hk, const struct hg_letter *letter)
+{
+    const struct hg_places *places = letter->pointer;
+    hg_placement_hold(&hk->placement, letter->pointer);
+    for (uint32_t i = 0; i < places->count; i++) {
+        int32_t second = hg_placement_held_twice(&hk->placement, places->table[i].stream);
+        char text[HG_CONTROL_TEXT_BYTES];
+        if (second < 0)
+            continue;
+        snprintf(text, sizeof(text),
+                 "stream %.32s is in log %d and in log %d: it goes on in the first; has a log been copied?",
+                 places->table[i].name, hg_placement_held(&hk->placement, places->table[i].stream), second);
+        hg_housekeeping_refusal(hk, "stream_in_two_logs", text);
+    }
+    if (!hg_placement_known(&hk->placement))
+        return;
+    hk->placed = true;
+    if (hk->apply_waits_places)
+        apply_to_workers(hk);
+}
+
+static void start_done(struct hg_housekeeping *hk)
+{
+    hk->started = true;
+    hk->starting = false;
+    if (hg_node_state_save(hk->node, &hk->identity, hk->logs, hk->log_count) != 0)
+        hg_housekeeping_say(
+            hk, HG_SEVERITY_WARNING, "node_state",
+            "node.state can't be written to the run directory: after a restart the log waits for "
+            "the control plane");
+    if (hk->node->lcore_count > hk->log_count)
+        hg_housekeeping_say(hk, HG_SEVERITY_WARNING, "lcores_idle",
+                            "there are more lcores than logs: the last ones have nothing to run; add logs");
+}
 
 void hg_housekeeping_start_poll(struct hg_housekeeping *hk)
 {
     struct hg_start *start = &hk->node->start;
     char error[HG_CONTROL_TEXT_BYTES];
-    if (hk->started)
+    if (hk->started) {
+        places_ask(hk);
         return;
+    }
     pthread_mutex_lock(&start->mutex);
     enum hg_start_state state = start->state;
     memcpy(error, start->error, sizeof(error));
@@ -85,17 +160,11 @@ void hg_housekeeping_start_poll(struct hg_housekeeping *hk)
     pthread_mutex_unlock(&start->mutex);
     if (state == HG_START_IDLE && !hk->starting && hk->start_again_ns != 0 &&
         hk->now_ns >= hk->start_again_ns) {
-        start_request(hk, &hk->identity, &hk->log);
+        (void)start_request(hk, &hk->identity, hk->logs, hk->log_count);
         return;
     }
     if (state == HG_START_DONE) {
-        hk->started = true;
-        hk->starting = false;
-        if (hg_node_state_save(hk->node, &hk->identity, &hk->log) != 0)
-            hg_housekeeping_say(
-                hk, HG_SEVERITY_WARNING, "node_state",
-                "node.state can't be written to the run directory: after a restart the log waits for "
-                "the control plane");
+        start_done(hk);
     } else if (state != HG_START_REFUSED) {
         return;
     } else {
@@ -114,10 +183,22 @@ void hg_housekeeping_start_poll(struct hg_housekeeping *hk)
 
 /* ---- port ---- */
 
+static void port_give(struct hg_housekeeping *hk, uint32_t address)
+{
+    struct hg_letter letter;
+    memset(&letter, 0, sizeof(letter));
+    letter.type = HG_LETTER_PORT;
+    letter.number = address;
+    for (uint32_t i = 0; i < hk->node->worker_count; i++) {
+        letter.pointer = hg_port_set_queue(&hk->port, i);
+        hg_assert(hg_housekeeping_put(hk, i, &letter)); /* there was room */
+    }
+    hk->port_open = true;
+}
+
 static void apply_port(struct hg_housekeeping *hk)
 {
     struct hg_port_dpdk_options options;
-    struct hg_letter letter;
     const struct hg_config_port *wanted = &hk->config.ports[0];
     if (hk->config.port_count == 0)
         return;
@@ -125,10 +206,14 @@ static void apply_port(struct hg_housekeeping *hk)
         apply_problem(hk, -EOPNOTSUPP,
                       "port %s: this version drives one port a node; the others are left alone",
                       hk->config.ports[1].name);
-    if (hk->port != NULL) {
+    if (hk->port_open) {
         if (memcmp(&hk->port_config, wanted, sizeof(*wanted)) != 0)
             apply_problem(hk, -EBUSY, "port %s: an open port does not change; restart the dataplane for it",
                           wanted->name);
+        return;
+    }
+    if (!hg_housekeeping_room(hk)) {
+        apply_problem(hk, -EAGAIN, "port %s: a worker is busy; apply the configuration again", wanted->name);
         return;
     }
     memset(&options, 0, sizeof(options));
@@ -136,27 +221,17 @@ static void apply_port(struct hg_housekeeping *hk)
     options.devargs = wanted->devargs;
     memcpy(options.mac, wanted->mac, sizeof(options.mac));
     options.mtu_bytes = wanted->mtu_bytes;
-    options.numa_node = -1;
+    options.numa_node = hk->node->lcores[0].numa_node;
     hg_port_dpdk_socket_clear(options.devargs);
-    struct hg_port *port = hg_port_dpdk_open(&options, hk->port_problem, sizeof(hk->port_problem));
     hk->port_config = *wanted;
-    if (port == NULL) {
+    if (hg_port_set_open(&hk->port, &options, hk->node->worker_count, hk->port_problem,
+                         sizeof(hk->port_problem)) != 0) {
         apply_problem(hk, -ENODEV, "%s", hk->port_problem);
         hg_housekeeping_refusal(hk, "port_refused", hk->port_problem);
         return;
     }
     hk->port_problem[0] = '\0';
-    memset(&letter, 0, sizeof(letter));
-    letter.type = HG_LETTER_PORT;
-    letter.pointer = port;
-    letter.number = wanted->address;
-    if (!hg_housekeeping_put(hk, &letter)) {
-        hg_port_dpdk_close(port);
-        apply_problem(hk, -EAGAIN, "port %s: the worker is busy; apply the configuration again",
-                      wanted->name);
-        return;
-    }
-    hk->port = port;
+    port_give(hk, wanted->address);
 }
 
 /* ---- APPLY ---- */
@@ -169,38 +244,87 @@ static void apply_finish(struct hg_housekeeping *hk, int32_t code, const char *t
     hk->apply_pending = false;
 }
 
-/* After the log is open: port, then the worker; keys follow when the worker knows its peers. */
-static void apply_rest(struct hg_housekeeping *hk)
+/* Logs are numbered from 0 without a gap: log i is worker i's. Puts them in order. */
+static bool logs_in_order(struct hg_control_config *config)
+{
+    struct hg_config_log logs[HG_CONTROL_LOGS_MAX];
+    bool there[HG_CONTROL_LOGS_MAX] = {false};
+    if (config->log_count == 0)
+        return false;
+    for (uint32_t i = 0; i < config->log_count; i++) {
+        if (config->logs[i].id >= config->log_count || there[config->logs[i].id])
+            return false;
+        there[config->logs[i].id] = true;
+        logs[config->logs[i].id] = config->logs[i];
+    }
+    memcpy(config->logs, logs, config->log_count * sizeof(logs[0]));
+    return true;
+}
+
+static bool logs_are(const struct hg_housekeeping *hk, const struct hg_control_config *config)
+{
+    bool same = hk->log_count == config->log_count;
+    for (uint32_t i = 0; same && i < hk->log_count; i++)
+        same = strncmp(hk->logs[i].path, config->logs[i].path, sizeof(hk->logs[i].path)) == 0;
+    return same;
+}
+
+/* Every worker gets the same page, and takes from it what is its own. */
+static void apply_to_workers(struct hg_housekeeping *hk)
 {
     struct hg_letter letter;
+    hk->apply_waits_places = false;
+    if (!hg_housekeeping_room(hk)) {
+        apply_finish(hk, -EAGAIN, "a worker is busy; apply the configuration again");
+        return;
+    }
+    *hk->applied = hk->config;
+    const struct hg_config_stream *misplaced = hg_placement_resolve(&hk->placement, hk->applied);
+    if (misplaced != NULL)
+        apply_problem(
+            hk, -EINVAL,
+            "stream %s is worker %u's, where its batches are; a stream does not move by configuration",
+            misplaced->name, misplaced->place - 1);
+    memset(&letter, 0, sizeof(letter));
+    letter.type = HG_LETTER_CONFIG;
+    letter.pointer = hk->applied;
+    for (uint32_t i = 0; i < hk->node->worker_count; i++)
+        hg_assert(hg_housekeeping_put(hk, i, &letter));
+    hk->apply_workers = hk->node->worker_count;
+}
+
+/* After the logs are open: port, then the workers; keys follow when the workers know their peers. */
+static void apply_rest(struct hg_housekeeping *hk)
+{
     if (!hk->started) {
         apply_finish(hk, hk->apply_code, hk->apply_text);
         return;
     }
-    if (memcmp(&hk->identity, &hk->config.node, sizeof(hk->identity)) != 0 ||
-        strncmp(hk->log.path, hk->config.logs[0].path, sizeof(hk->log.path)) != 0) {
+    if (memcmp(&hk->identity, &hk->config.node, sizeof(hk->identity)) != 0 || !logs_are(hk, &hk->config)) {
         apply_finish(hk, -EBUSY,
-                     "a running node keeps its identity and its log: stop the dataplane and remove "
+                     "a running node keeps its identity and its logs: stop the dataplane and remove "
                      "node.state from its run directory to change them");
         return;
     }
     apply_port(hk);
-    *hk->applied = hk->config;
-    memset(&letter, 0, sizeof(letter));
-    letter.type = HG_LETTER_CONFIG;
-    letter.pointer = hk->applied;
-    if (!hg_housekeeping_put(hk, &letter))
-        apply_finish(hk, -EAGAIN, "the worker is busy; apply the configuration again");
+    if (hk->placed)
+        apply_to_workers(hk);
+    else
+        hk->apply_waits_places = true;
 }
 
 void hg_housekeeping_config_done(struct hg_housekeeping *hk, const struct hg_letter *letter)
 {
     const char *problem = NULL;
+    hg_assert(hk->apply_workers > 0);
+    hk->apply_workers--;
+    if (letter->code != 0)
+        apply_problem(hk, letter->code, "%.*s", (int)sizeof(letter->body.text) - 1, letter->body.text);
+    if (hk->apply_workers > 0)
+        return;
     const struct hg_config_peer *peer = hg_housekeeping_keys_apply(hk, &problem);
     if (peer != NULL)
         apply_problem(hk, -EACCES, "peer %s: %s", peer->name, problem);
-    if (letter->code != 0)
-        apply_problem(hk, letter->code, "%.*s", (int)sizeof(letter->body.text) - 1, letter->body.text);
     apply_finish(hk, hk->apply_code, hk->apply_text);
 }
 
@@ -215,8 +339,11 @@ static void apply_begin(struct hg_housekeeping *hk, const struct hg_control_rece
         apply_finish(hk, rc, "the configuration page can't be read; it is being written anew");
         return;
     }
-    if (hk->config.log_count != 1) {
-        apply_finish(hk, -EINVAL, "a node has exactly one log in this version: add `log add 0 path FILE`");
+    if (!logs_in_order(&hk->config)) {
+        apply_finish(
+            hk, -EINVAL,
+            "a node's logs are numbered from 0 without a gap, one for each worker: add `log add 0 path "
+            "FILE`, then 1 and so on");
         return;
     }
     if (hk->started) {
@@ -224,8 +351,13 @@ static void apply_begin(struct hg_housekeeping *hk, const struct hg_control_rece
         return;
     }
     hk->apply_waits_start = true;
-    if (!hk->starting) /* else the log as it was last applied is being opened */
-        start_request(hk, &hk->config.node, &hk->config.logs[0]);
+    if (hk->starting) /* the logs as they were last applied are being opened */
+        return;
+    if (start_request(hk, &hk->config.node, hk->config.logs, hk->config.log_count))
+        return;
+    hk->apply_waits_start = false;
+    apply_finish(hk, -EBUSY,
+                 "another number of logs than this process began with: start the dataplane again");
 }
 
 /* ---- commands ---- */
@@ -233,6 +365,12 @@ static void apply_begin(struct hg_housekeeping *hk, const struct hg_control_rece
 void hg_housekeeping_command_done(struct hg_housekeeping *hk, const struct hg_letter *letter)
 {
     char text[HG_CONTROL_TEXT_BYTES];
+    hg_assert(hk->command_workers > 0);
+    if (hk->command_answer.code == -ENOENT) /* else one that has it has answered */
+        hk->command_answer = *letter;
+    if (--hk->command_workers > 0)
+        return;
+    letter = &hk->command_answer;
     const char *why = letter->code == -ENOENT  ? "is not registered"
                       : letter->code == -EBUSY ? "is attached: stop it first"
                       : letter->code == 0      ? "is removed; the log no longer waits for it"
@@ -257,10 +395,16 @@ static void command_begin(struct hg_housekeeping *hk, const struct hg_control_re
     memset(&letter, 0, sizeof(letter));
     letter.type = HG_LETTER_CONSUMER_REMOVE;
     memcpy(letter.body.name, received->message.name, sizeof(letter.body.name));
-    if (!hk->started || !hg_housekeeping_put(hk, &letter))
+    if (!hk->started || !hg_housekeeping_room(hk)) {
         result_send(hk, received->request, 0, -EAGAIN, "the worker is not ready: try again");
-    else
-        hk->command_request = received->request;
+        return;
+    }
+    hk->command_request = received->request;
+    hk->command_workers = hk->node->worker_count;
+    hk->command_answer = letter;
+    hk->command_answer.code = -ENOENT;
+    for (uint32_t i = 0; i < hk->node->worker_count; i++) /* who has it, they know */
+        hg_assert(hg_housekeeping_put(hk, i, &letter));
 }
 
 void hg_housekeeping_control(struct hg_housekeeping *hk)

@@ -31,7 +31,7 @@ static bool key_read(struct hg_housekeeping *hk, uint32_t number)
     config.node_local = hk->identity.node;
     config.node_remote = file->peer.node;
     config.boot_local = hk->node->boot;
-    config.workers_local = 1;
+    config.workers_local = (uint8_t)hk->node->worker_count;
     memset(&file->stat, 0, sizeof(file->stat));
     if (stat(file->peer.psk_path, &file->stat) != 0)
         memset(&file->stat, 0, sizeof(file->stat));

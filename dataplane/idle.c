@@ -8,19 +8,36 @@
 #define SLEEP_IDLE_NS_MAX   HG_NS_PER_MS
 #define ACTIVE_NS           (100 * HG_NS_PER_MS)
 
-void hg_idle_wait(struct hg_worker *worker, int eventfd, int disk_fd, uint64_t deadline_ns,
-                  uint64_t active_ns)
+/* True when all may sleep; else those that were asked are woken again. */
+static bool all_sleep(struct hg_idle *idle)
 {
-    struct hg_clock *clock = worker->config.clock;
-    struct pollfd fds[2] = {{.fd = eventfd, .events = POLLIN}, {.fd = disk_fd, .events = POLLIN}};
+    for (uint32_t i = 0; i < idle->count; i++) {
+        if (hg_worker_sleep(idle->workers[i]))
+            continue;
+        while (i-- > 0)
+            hg_worker_woken(idle->workers[i]);
+        return false;
+    }
+    return true;
+}
+
+void hg_idle_wait(struct hg_idle *idle, uint64_t deadline_ns, uint64_t active_ns)
+{
+    struct hg_clock *clock = idle->workers[0]->config.clock;
+    struct pollfd fds[HG_IDLE_WORKERS_MAX + 1];
+    hg_assert(idle->count >= 1 && idle->count <= HG_IDLE_WORKERS_MAX);
     uint64_t now_ns = clock->now_ns(clock);
     uint64_t sleep_ns = now_ns - active_ns < ACTIVE_NS ? SLEEP_ACTIVE_NS_MAX : SLEEP_IDLE_NS_MAX;
     sleep_ns = hg_min_u64(sleep_ns, deadline_ns > now_ns ? deadline_ns - now_ns : 0);
-    if (sleep_ns < 5 * HG_NS_PER_US || !hg_worker_sleep(worker))
+    if (sleep_ns < 5 * HG_NS_PER_US || !all_sleep(idle))
         return;
+    fds[0] = (struct pollfd){.fd = idle->eventfd, .events = POLLIN};
+    for (uint32_t i = 0; i < idle->count; i++)
+        fds[i + 1] = (struct pollfd){.fd = idle->disk_fds[i], .events = POLLIN};
     struct timespec wait = {.tv_nsec = (long)sleep_ns};
     eventfd_t drained;
-    if (ppoll(fds, 2, &wait, NULL) > 0 && fds[0].revents)
-        (void)eventfd_read(eventfd, &drained);
-    hg_worker_woken(worker);
+    if (ppoll(fds, idle->count + 1, &wait, NULL) > 0 && fds[0].revents)
+        (void)eventfd_read(idle->eventfd, &drained);
+    for (uint32_t i = 0; i < idle->count; i++)
+        hg_worker_woken(idle->workers[i]);
 }

@@ -7,17 +7,17 @@
 #include <unistd.h>
 
 #define NODE_STATE_MAGIC   0x4e474c48u /* "HLGN" */
-#define NODE_STATE_VERSION 1u
+#define NODE_STATE_VERSION 2u
 
 struct node_state {
     uint32_t magic;
     uint32_t version;
     struct hg_config_node node;
-    struct hg_config_log log;
-    uint32_t reserved;
+    struct hg_config_log logs[HG_CONTROL_LOGS_MAX];
+    uint32_t log_count;
     uint32_t crc32c; /* of everything before it */
 };
-static_assert(sizeof(struct node_state) == 344, "node state");
+static_assert(sizeof(struct node_state) == 72 + HG_CONTROL_LOGS_MAX * 272, "node state");
 
 static int write_synced(const char *path, const struct node_state *state)
 {
@@ -32,7 +32,7 @@ static int write_synced(const char *path, const struct node_state *state)
 }
 
 int hg_node_state_save(const struct hg_node *node, const struct hg_config_node *config,
-                       const struct hg_config_log *log)
+                       const struct hg_config_log *logs, uint32_t log_count)
 {
     char path[HG_CONTROL_PATH_BYTES], fresh[HG_CONTROL_PATH_BYTES];
     struct node_state state;
@@ -40,7 +40,9 @@ int hg_node_state_save(const struct hg_node *node, const struct hg_config_node *
     state.magic = NODE_STATE_MAGIC;
     state.version = NODE_STATE_VERSION;
     state.node = *config;
-    state.log = *log;
+    hg_assert(log_count <= HG_CONTROL_LOGS_MAX);
+    state.log_count = log_count;
+    memcpy(state.logs, logs, log_count * sizeof(logs[0]));
     state.crc32c = hg_crc32c(0, &state, offsetof(struct node_state, crc32c));
     snprintf(path, sizeof(path), "%s/node.state", node->run_dir);
     snprintf(fresh, sizeof(fresh), "%s/node.state.new", node->run_dir);
@@ -50,7 +52,8 @@ int hg_node_state_save(const struct hg_node *node, const struct hg_config_node *
     return rc;
 }
 
-int hg_node_state_load(const struct hg_node *node, struct hg_config_node *config, struct hg_config_log *log)
+int hg_node_state_load(const struct hg_node *node, struct hg_config_node *config, struct hg_config_log *logs,
+                       uint32_t *log_count)
 {
     char path[HG_CONTROL_PATH_BYTES];
     struct node_state state;
@@ -62,9 +65,11 @@ int hg_node_state_load(const struct hg_node *node, struct hg_config_node *config
     close(fd);
     if (n != (ssize_t)sizeof(state) || state.magic != NODE_STATE_MAGIC ||
         state.version != NODE_STATE_VERSION ||
-        state.crc32c != hg_crc32c(0, &state, offsetof(struct node_state, crc32c)))
+        state.crc32c != hg_crc32c(0, &state, offsetof(struct node_state, crc32c)) || state.log_count == 0 ||
+        state.log_count > HG_CONTROL_LOGS_MAX)
         return -EBADMSG;
     *config = state.node;
-    *log = state.log;
+    *log_count = state.log_count;
+    memcpy(logs, state.logs, sizeof(state.logs));
     return 0;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The worker's part of the status page: positions, peers, log, clients, and every drop by its name.
+ * The worker's part of the status page: positions, peers, lanes, log, clients, and every drop by its name.
+ * Workers fill the page one after the other: worker 0 begins it, the others add to what is there.
  */
 #include "dataplane/worker_internal.h"
 
@@ -8,7 +9,15 @@
 
 static void status_drop(struct hg_control_status *status, const char *where, const char *name, uint64_t count)
 {
-    if (status->drop_count == HG_CONTROL_DROPS_MAX || count == 0)
+    if (count == 0)
+        return;
+    for (uint32_t i = 0; i < status->drop_count; i++)
+        if (strncmp(status->drops[i].where, where, sizeof(status->drops[i].where)) == 0 &&
+            strncmp(status->drops[i].name, name, sizeof(status->drops[i].name)) == 0) {
+            status->drops[i].count += count; /* another worker's */
+            return;
+        }
+    if (status->drop_count == HG_CONTROL_DROPS_MAX)
         return;
     struct hg_status_drop *drop = &status->drops[status->drop_count++];
     snprintf(drop->where, sizeof(drop->where), "%s", where);
@@ -72,6 +81,67 @@ static void status_drops(struct hg_worker *worker, struct hg_control_status *sta
     status_drop(status, "worker", "events_suppressed", worker->events_suppressed);
 }
 
+static void status_lane(struct hg_worker *worker, const struct hg_peer *peer,
+                        const struct hg_lane_stats *stats, struct hg_control_status *status)
+{
+    if (status->lane_count == HG_CONTROL_LANES_MAX) {
+        status->lanes_not_shown++;
+        return;
+    }
+    struct hg_status_lane *out = &status->lanes[status->lane_count++];
+    memset(out, 0, sizeof(*out));
+    out->peer = peer->index;
+    out->worker = (uint16_t)worker->config.worker;
+    out->worker_remote = peer->worker_remote;
+    out->state = peer->state;
+    out->key_generation = peer->current >= 0 ? peer->sessions[peer->current].generation : 0;
+    out->srtt_ns = stats->srtt_ns;
+    out->rttvar_ns = stats->rttvar_ns;
+    out->rtt_min_ns = stats->rtt_min_ns;
+    out->bytes_in_flight = stats->bytes_in_flight;
+    out->credit_bytes_left = stats->credit_bytes_left;
+    out->data_bytes_sent = stats->data_bytes_sent;
+    out->data_bytes_resent = stats->data_bytes_resent;
+    out->data_bytes_received = stats->data_bytes_received;
+    out->packets_sent = stats->packets_sent;
+    out->packets_received = stats->packets_received;
+    out->packets_lost = stats->packets_lost;
+}
+
+/* What lanes add up to. */
+static void status_peer_add(struct hg_status_peer *out, const struct hg_lane_stats *stats)
+{
+    if (out->cwnd_bytes != UINT64_MAX && stats->cwnd_bytes != UINT64_MAX)
+        out->cwnd_bytes += stats->cwnd_bytes;
+    out->pacing_bytes_per_s += stats->pacing_bytes_per_s;
+    out->delivery_bytes_per_s += stats->delivery_bytes_per_s;
+    out->bytes_in_flight += stats->bytes_in_flight;
+    out->credit_bytes_left += stats->credit_bytes_left;
+    out->data_bytes_sent += stats->data_bytes_sent;
+    out->data_bytes_resent += stats->data_bytes_resent;
+    out->data_bytes_received += stats->data_bytes_received;
+    out->packets_sent += stats->packets_sent;
+    out->packets_received += stats->packets_received;
+    out->packets_lost += stats->packets_lost;
+}
+
+static void status_lanes(struct hg_worker *worker, struct hg_control_status *status)
+{
+    for (struct hg_peer *lane = hg_peers_next(worker->peers, NULL); lane != NULL;
+         lane = hg_peers_next(worker->peers, lane)) {
+        struct hg_lane_stats stats;
+        if (lane->index >= status->peer_count)
+            continue; /* worker 0 has a configuration to take that has this one */
+        hg_peers_totals(lane, &stats);
+        if (!lane->removed)
+            status_lane(worker, lane, &stats, status);
+        status_lane_drops(status, lane->head->name, &stats);
+        if (worker->config.worker > 0 || lane != lane->head) /* else it began the row */
+            status_peer_add(&status->peers[lane->index], &stats);
+    }
+}
+
+/* Times, state and keys of a peer are those of the first worker's lane that is always kept. */
 static void status_peer(struct hg_worker *worker, uint32_t index, struct hg_control_status *status)
 {
     const struct hg_peer *peer = hg_peers_at(worker->peers, index);
@@ -102,7 +172,6 @@ static void status_peer(struct hg_worker *worker, uint32_t index, struct hg_cont
     out->packets_sent = totals.packets_sent;
     out->packets_received = totals.packets_received;
     out->packets_lost = totals.packets_lost;
-    status_lane_drops(status, peer->name, &totals);
     if (peer->current < 0)
         return;
     out->key_generation = hg_keyring_generation(&peer->sessions[peer->current].keyring);
@@ -115,6 +184,7 @@ static void status_stream(struct hg_worker *worker, uint32_t slot, struct hg_con
     struct hg_status_stream *out = &status->streams[status->stream_count++];
     memcpy(out->name, s->name, sizeof(out->name));
     out->stream = s->stream;
+    out->worker = worker->config.worker;
     out->kind = s->kind;
     out->region = s->region;
     out->incarnation = s->incarnation;
@@ -131,9 +201,11 @@ static void status_stream(struct hg_worker *worker, uint32_t slot, struct hg_con
          i++) {
         if (!s->origin_local || (s->peers_mask & (UINT64_C(1) << i)) == 0)
             continue;
-        const struct hg_peer *to = hg_peers_at(worker->peers, i);
+        const struct hg_peer *to = hg_peers_lane_of(hg_peers_at(worker->peers, i), slot);
+        if (i >= status->peer_count)
+            continue;
         static const struct hg_peer_stream none = {.state = HG_PEER_STREAM_CLOSED};
-        const struct hg_peer_stream *ps = to->used ? &to->streams[slot] : &none;
+        const struct hg_peer_stream *ps = to != NULL && to->used ? &to->streams[slot] : &none;
         struct hg_status_stream_peer *peer = &out->peers[out->peer_count++];
         peer->peer = i;
         peer->state = ps->state;
@@ -150,6 +222,7 @@ static void status_log(struct hg_worker *worker, struct hg_control_status *statu
     struct hg_log_stats stats;
     struct hg_status_log *out = &status->logs[status->log_count++];
     hg_log_stats_get(worker->log, &stats);
+    out->id = worker->config.worker;
     out->state = hg_log_state(worker->log);
     out->segments_free = stats.segments_free;
     out->segment_count = stats.segment_count;
@@ -172,29 +245,45 @@ static void status_log(struct hg_worker *worker, struct hg_control_status *statu
     snprintf(out->message, sizeof(out->message), "%s", hg_log_message(worker->log));
 }
 
-static void status_clients(struct hg_worker *worker, struct hg_control_status *status)
+/* A client has a memory at each worker that owns one of its streams: one row all the same. */
+static struct hg_status_client *status_client(struct hg_control_status *status, const char *name,
+                                              uint32_t pid)
+{
+    for (uint32_t i = 0; i < status->client_count; i++)
+        if (status->clients[i].pid == pid && strncmp(status->clients[i].name, name, HG_NAME_BYTES) == 0)
+            return &status->clients[i];
+    return status->client_count < HG_CONTROL_CLIENTS_MAX ? &status->clients[status->client_count++] : NULL;
+}
+
+static void status_clients(struct hg_worker *worker, uint32_t stream_first, struct hg_control_status *status)
 {
     for (uint32_t i = 0; i < HG_CLIENTS_MAX; i++) {
         const struct hg_clients_entry *client = hg_clients_at(worker->clients, i);
         if (client == NULL)
             continue;
-        struct hg_status_client *out = &status->clients[status->client_count++];
+        struct hg_status_client *out = worker->config.worker > 0
+                                           ? status_client(status, client->name, client->pid)
+                                           : &status->clients[status->client_count++];
+        if (out == NULL)
+            continue;
         memcpy(out->name, client->name, sizeof(out->name));
         out->pid = client->pid;
         out->uid = client->uid;
-        out->append_bytes = client->append_bytes;
-        out->deliver_bytes = client->deliver_bytes;
+        out->append_bytes += client->append_bytes;
+        out->deliver_bytes += client->deliver_bytes;
         for (uint32_t j = 0; j < HG_CLIENT_SLOTS; j++) {
             const struct hg_clients_slot *slot = &client->slots[j];
             out->streams += slot->used;
-            if (slot->used && slot->stream < status->stream_count)
-                status->streams[slot->stream].clients++;
+            if (slot->used && stream_first + slot->stream < status->stream_count)
+                status->streams[stream_first + slot->stream].clients++;
         }
     }
     for (uint32_t i = 0; i < HG_LOG_CONSUMERS_MAX; i++) {
         const struct hg_consumer_state *consumer = hg_streams_consumer_at(worker->streams, i);
         if (consumer == NULL)
             continue;
+        if (status->consumer_count == HG_CONTROL_CONSUMERS_MAX)
+            break;
         struct hg_status_consumer *out = &status->consumers[status->consumer_count++];
         memcpy(out->name, consumer->name, sizeof(out->name));
         memcpy(out->stream, hg_streams_at(worker->streams, consumer->slot)->name, sizeof(out->stream));
@@ -203,29 +292,40 @@ static void status_clients(struct hg_worker *worker, struct hg_control_status *s
     }
 }
 
-void hg_worker_status(struct hg_worker *worker, struct hg_control_status *status)
+static void status_worker(struct hg_worker *worker, struct hg_control_status *status)
+{
+    struct hg_status_worker *out = &status->workers[status->worker_count++];
+    out->streams = hg_streams_count(worker->streams);
+    out->state = worker->state;
+    out->turns = worker->turns_count;
+    out->turns_idle = worker->turns_idle_count;
+    out->rx_handed_over = worker->link.counters.rx_handed_over;
+    out->rx_taken_over = worker->link.counters.rx_taken_over;
+    status->turns += worker->turns_count;
+    status->turns_idle += worker->turns_idle_count;
+}
+
+static void status_begin(struct hg_worker *worker, struct hg_control_status *status)
 {
     struct hg_clock *clock = worker->config.clock;
+    memset(status, 0, sizeof(*status));
     status->realtime_ns = clock->realtime_ns(clock);
-    status->turns = worker->turns_count;
-    status->turns_idle = worker->turns_idle_count;
-    status->peer_count = 0;
-    status->log_count = 0;
-    status->stream_count = 0;
-    status->client_count = 0;
-    status->consumer_count = 0;
-    status->drop_count = 0;
-    memset(status->peers, 0, sizeof(status->peers));
-    memset(status->logs, 0, sizeof(status->logs));
-    memset(status->streams, 0, sizeof(status->streams));
-    memset(status->clients, 0, sizeof(status->clients));
-    memset(status->consumers, 0, sizeof(status->consumers));
-    memset(status->drops, 0, sizeof(status->drops));
-    status_log(worker, status);
     for (uint32_t i = 0; i < hg_peers_count(worker->peers); i++)
         status_peer(worker, i, status);
-    for (uint32_t i = 0; i < hg_streams_count(worker->streams) && i < HG_CONTROL_STREAMS_MAX; i++)
+}
+
+void hg_worker_status(struct hg_worker *worker, struct hg_control_status *status)
+{
+    if (worker->config.worker == 0)
+        status_begin(worker, status);
+    hg_assert(status->worker_count == worker->config.worker && status->worker_count < HG_CONTROL_LOGS_MAX);
+    uint32_t stream_first = status->stream_count;
+    status_worker(worker, status);
+    status_log(worker, status);
+    status_lanes(worker, status);
+    for (uint32_t i = 0;
+         i < hg_streams_count(worker->streams) && status->stream_count < HG_CONTROL_STREAMS_MAX; i++)
         status_stream(worker, i, status);
-    status_clients(worker, status);
+    status_clients(worker, stream_first, status);
     status_drops(worker, status);
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "perf/node.h"
-#include "dataplane/idle.h"
 #include "dataplane/wal/log_block.h"
 #include "drivers/net/eal.h"
 #include "drivers/net/port_dpdk.h"
@@ -121,6 +120,10 @@ static int worker_open(struct hg_perf_node *node, const struct hg_perf_node_opti
     };
     node->worker = hg_worker_init(&config);
     hg_assert(node->worker != NULL);
+    node->idle = (struct hg_idle){.eventfd = node->eventfd,
+                                  .count = 1,
+                                  .workers = {node->worker},
+                                  .disk_fds = {hg_disk_uring_fd(node->disk)}};
     uint64_t until_ns = node->clock->now_ns(node->clock) + RECOVERY_NS;
     while (node->worker->state == HG_WORKER_RECOVERING && node->clock->now_ns(node->clock) < until_ns)
         (void)hg_perf_node_turn(node);
@@ -212,6 +215,6 @@ bool hg_perf_node_turn(struct hg_perf_node *node)
     if (did)
         node->active_ns = worker->now_ns;
     else
-        hg_idle_wait(worker, node->eventfd, hg_disk_uring_fd(node->disk), deadline_ns, node->active_ns);
+        hg_idle_wait(&node->idle, deadline_ns, node->active_ns);
     return worker->state != HG_WORKER_FAILED;
 }

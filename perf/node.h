@@ -6,7 +6,7 @@
 #ifndef HG_PERF_NODE_H
 #define HG_PERF_NODE_H
 
-#include "dataplane/worker.h"
+#include "dataplane/idle.h"
 
 struct hg_perf_node_options {
     const char *name; /* "a": its region is 1; "b": 2 */
@@ -26,6 +26,7 @@ struct hg_perf_node {
     struct hg_port *port;
     struct hg_mailbox *to_worker, *from_worker;
     int eventfd;
+    struct hg_idle idle;
     uint64_t maintain_ns;
     uint64_t active_ns;
     bool sender;

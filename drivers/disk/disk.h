@@ -17,6 +17,8 @@
 
 #include "drivers/platform/platform.h"
 
+#include <sched.h>
+
 #define HG_DISK_BLOCK_BYTES 4096
 
 enum hg_disk_op { HG_DISK_WRITE, HG_DISK_READ, HG_DISK_FLUSH };
@@ -49,6 +51,10 @@ struct hg_disk *hg_disk_uring_open(const char *path, void *arena, uint64_t arena
 
 /* The ring's file descriptor: poll()able for completions, so that an idle worker can sleep on it. */
 int hg_disk_uring_fd(struct hg_disk *disk);
+
+/* Where the kernel may run the threads that do what can't be done at once, such as flushes: so that they stay
+ * off lcores. Best effort: kernels before 5.14 run them anywhere. */
+void hg_disk_uring_cpus_set(struct hg_disk *disk, const cpu_set_t *cpus);
 
 /* Creates `path` of exactly `bytes`, writes zeros through to the device, syncs file and directory, so that no
  * append ever meets ENOSPC or an unwritten extent. Fails with -EEXIST when the path exists. `progress` (may

@@ -154,6 +154,11 @@ int hg_disk_uring_fd(struct hg_disk *disk)
     return uring_of(disk)->ring.ring_fd;
 }
 
+void hg_disk_uring_cpus_set(struct hg_disk *disk, const cpu_set_t *cpus)
+{
+    (void)io_uring_register_iowq_aff(&uring_of(disk)->ring, sizeof(*cpus), cpus);
+}
+
 /* Completions only when this thread asks for them where the kernel can do that (6.1), else as it always did.
  */
 static int ring_init(struct io_uring *ring, uint32_t depth)

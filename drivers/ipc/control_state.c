@@ -76,6 +76,10 @@ static const char *status_streams(const struct hg_control_status *status)
 
 static const char *status_items(const struct hg_control_status *status)
 {
+    for (uint32_t i = 0; i < status->lane_count; i++) {
+        if (status->lanes[i].peer >= status->peer_count)
+            return "lanes.peer";
+    }
     for (uint32_t i = 0; i < status->port_count; i++) {
         const struct hg_status_port *port = &status->ports[i];
 
@@ -113,6 +117,10 @@ const char *hg_control_status_bounds(const struct hg_control_status *status)
         return "peer_count";
     if (!WITHIN(status, log_count, logs))
         return "log_count";
+    if (!WITHIN(status, worker_count, workers))
+        return "worker_count";
+    if (!WITHIN(status, lane_count, lanes))
+        return "lane_count";
     if (!WITHIN(status, stream_count, streams))
         return "stream_count";
     if (!WITHIN(status, client_count, clients))

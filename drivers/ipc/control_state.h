@@ -10,14 +10,15 @@
 
 #include "drivers/platform/platform.h"
 
-#define HG_CONTROL_ABI           1u
+#define HG_CONTROL_ABI           2u
 #define HG_CONTROL_NAME_BYTES    32
 #define HG_CONTROL_PATH_BYTES    256
 #define HG_CONTROL_TEXT_BYTES    192
 #define HG_CONTROL_PORTS_MAX     8
 #define HG_CONTROL_PEERS_MAX     32
 #define HG_CONTROL_STREAMS_MAX   256 /* configured by command file; the log's own limit is higher */
-#define HG_CONTROL_LOGS_MAX      4
+#define HG_CONTROL_LOGS_MAX      16  /* and workers: log i is worker i's */
+#define HG_CONTROL_LANES_MAX     256
 #define HG_CONTROL_CLIENTS_MAX   64
 #define HG_CONTROL_CONSUMERS_MAX 32
 #define HG_CONTROL_DROPS_MAX     128
@@ -172,6 +173,7 @@ struct hg_status_stream {
     uint64_t lsn_oldest, lsn_end, lsn_durable;
     uint64_t frames, batches, raw_bytes, stored_bytes; /* since the process began: in or appended */
     uint32_t peer_count, clients;
+    uint32_t worker, reserved; /* that owns it */
     struct hg_status_stream_peer peers[HG_STATUS_STREAM_PEERS_MAX];
 };
 
@@ -187,6 +189,27 @@ struct hg_status_log {
     uint32_t pressure;   /* enum hg_log_pressure */
     char path[HG_CONTROL_PATH_BYTES];
     char message[HG_CONTROL_TEXT_BYTES];
+};
+
+struct hg_status_worker {
+    uint32_t lcore;
+    int32_t cpu, core, numa_node; /* -1 = wherever there is room; not known */
+    uint32_t streams;
+    uint32_t state; /* enum hg_worker_state of the dataplane: recovering, running, failed */
+    uint64_t turns, turns_idle;
+    uint64_t rx_handed_over, rx_taken_over; /* packets for other workers; that others received for this one */
+};
+
+/* From a worker here to one of a peer, and back. */
+struct hg_status_lane {
+    uint32_t peer; /* index in the status peers */
+    uint16_t worker, worker_remote;
+    uint32_t state; /* enum hg_peer_state */
+    uint32_t key_generation;
+    uint64_t srtt_ns, rttvar_ns, rtt_min_ns;
+    uint64_t bytes_in_flight, credit_bytes_left;
+    uint64_t data_bytes_sent, data_bytes_resent, data_bytes_received;
+    uint64_t packets_sent, packets_received, packets_lost;
 };
 
 struct hg_status_client {
@@ -213,11 +236,16 @@ struct hg_control_status {
     uint64_t boot;
     uint64_t realtime_ns; /* when this page was made */
     uint64_t config_generation_applied;
-    uint64_t turns, turns_idle;
+    uint64_t turns, turns_idle; /* of all workers */
     uint32_t pid;
     uint32_t port_count, peer_count, log_count, stream_count, client_count, consumer_count, drop_count;
+    uint32_t worker_count, lane_count;
+    uint32_t lcore_count; /* may be more than workers: the others have nothing to do */
+    uint32_t lanes_not_shown;
     struct hg_status_port ports[HG_CONTROL_PORTS_MAX];
     struct hg_status_peer peers[HG_CONTROL_PEERS_MAX];
+    struct hg_status_worker workers[HG_CONTROL_LOGS_MAX];
+    struct hg_status_lane lanes[HG_CONTROL_LANES_MAX];
     struct hg_status_log logs[HG_CONTROL_LOGS_MAX];
     struct hg_status_stream streams[HG_CONTROL_STREAMS_MAX];
     struct hg_status_client clients[HG_CONTROL_CLIENTS_MAX];

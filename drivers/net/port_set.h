@@ -12,8 +12,9 @@
 
 #include "drivers/net/port_dpdk.h"
 
-#define HG_PORT_SET_ID_STEP 1000u /* so that ports that share a socket may be numbered one after the other   \
-                                   */
+#define HG_PORT_SET_ID_STEP                                                                                  \
+    1000u /* so that ports that share a socket may be numbered one after the other                           \
+           */
 
 struct hg_port_set {
     uint32_t queue_count;

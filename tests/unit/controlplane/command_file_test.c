@@ -161,8 +161,24 @@ static const struct {
     {NODE LOG "log add 0 path /m\n", 3, 9, "log 0 is added already"},
     {NODE LOG "log add 1 path /log\n", 3, 16, "/log is log 0's already"},
     {NODE "log add 1 path /log memory 1m\n", 2, 28, "a log's memory is 8m or more"},
-    {NODE "log add 0 path /a\nlog add 1 path /b\nlog add 2 path /c\nlog add 3 path /d\nlog add 4 path /e\n",
-     6, 9, "more than 4 logs"},
+    {NODE "log add 0 path /l0\n"
+          "log add 1 path /l1\n"
+          "log add 2 path /l2\n"
+          "log add 3 path /l3\n"
+          "log add 4 path /l4\n"
+          "log add 5 path /l5\n"
+          "log add 6 path /l6\n"
+          "log add 7 path /l7\n"
+          "log add 8 path /l8\n"
+          "log add 9 path /l9\n"
+          "log add 10 path /l10\n"
+          "log add 11 path /l11\n"
+          "log add 12 path /l12\n"
+          "log add 13 path /l13\n"
+          "log add 14 path /l14\n"
+          "log add 15 path /l15\n"
+          "log add 16 path /l16\n",
+     18, 9, "more than 16 logs"},
     {NODE STREAM, 2, 12, "a stream needs a log"},
     {NODE LOG STREAM "stream add s id 2 kind key-value region 1\n", 4, 12,
      "stream s is another line's already"},

@@ -16,14 +16,15 @@
 
 /* What housekeeping.c gives to its other files. */
 static struct hg_letter letters[64];
-static uint32_t letter_count;
+static uint32_t letter_count, letter_worker;
 static bool box_full;
 static uint32_t said_count;
 static const char *said;
 
-bool hg_housekeeping_put(struct hg_housekeeping *hk, const struct hg_letter *letter)
+bool hg_housekeeping_put(struct hg_housekeeping *unused, uint32_t worker, const struct hg_letter *letter)
 {
-    (void)hk;
+    (void)unused;
+    letter_worker = worker;
     if (box_full || letter_count == HG_COUNT(letters))
         return false;
     letters[letter_count++] = *letter;
@@ -48,12 +49,16 @@ static void setup(void)
     int pair[2];
     memset(&node, 0, sizeof(node));
     node.boot = 5;
-    node.worker_eventfd = eventfd(0, EFD_NONBLOCK);
+    node.lcore_count = 1;
+    node.lcores[0].eventfd = eventfd(0, EFD_NONBLOCK);
     hk = calloc(1, sizeof(*hk));
     hk->node = &node;
     hk->control_socket = -1;
     for (uint32_t i = 0; i < HG_HOUSEKEEPING_CONNECTIONS_MAX; i++)
-        hk->connections[i].socket = hk->connections[i].memfd = hk->connections[i].doorbell = -1;
+        hk->connections[i].socket = -1;
+    hk->applied = calloc(1, sizeof(*hk->applied));
+    hg_placement_init(&hk->placement, 2);
+    hk->placed = true;
     CU_ASSERT_EQUAL_FATAL(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair), 0);
     hk->connections[0].socket = pair[0];
     client_socket = pair[1];
@@ -65,7 +70,8 @@ static void teardown(void)
 {
     if (client_socket >= 0)
         close(client_socket);
-    close(node.worker_eventfd);
+    close(node.lcores[0].eventfd);
+    free(hk->applied);
     free(hk);
 }
 
@@ -90,7 +96,7 @@ static void attached(void)
     say(HG_CLIENT_ATTACH);
     CU_ASSERT_EQUAL_FATAL(letter_count, 2);
     CU_ASSERT_EQUAL(letters[0].type, HG_LETTER_CLIENT_OPEN);
-    CU_ASSERT_PTR_EQUAL(letters[0].pointer, &hk->connections[0].ring);
+    CU_ASSERT_PTR_EQUAL(letters[0].pointer, &hk->connections[0].links[0]->ring);
     CU_ASSERT_EQUAL(letters[1].type, HG_LETTER_CLIENT_ATTACH);
 }
 
@@ -104,7 +110,7 @@ static void hang_up(void)
 static void worker_says(uint32_t type)
 {
     struct hg_letter letter = {.type = type, .client = 0};
-    hg_housekeeping_client_letter(hk, &letter);
+    hg_housekeeping_client_letter(hk, 0, &letter);
 }
 
 static uint32_t closes(void)
@@ -118,16 +124,15 @@ static uint32_t closes(void)
 /* The ring as the worker uses it, and the place, are still there. */
 static void expect_lent(void)
 {
-    CU_ASSERT_PTR_NOT_NULL(hk->connections[0].ring.head);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(hk->connections[0].links[0]);
+    CU_ASSERT_PTR_NOT_NULL(hk->connections[0].links[0]->ring.head);
     CU_ASSERT(hk->connections[0].socket >= 0);
 }
 
 static void expect_free(void)
 {
-    CU_ASSERT_PTR_NULL(hk->connections[0].ring.head);
+    CU_ASSERT_PTR_NULL(hk->connections[0].links[0]);
     CU_ASSERT_EQUAL(hk->connections[0].socket, -1);
-    CU_ASSERT_EQUAL(hk->connections[0].memfd, -1);
-    CU_ASSERT_EQUAL(hk->connections[0].doorbell, -1);
 }
 
 static void test_hang_up(void)
@@ -203,6 +208,59 @@ static void test_out_of_order(void)
     teardown();
 }
 
+static void attach_to(const char *stream)
+{
+    union hg_client_message message;
+    hg_client_message_init(&message, HG_CLIENT_ATTACH);
+    snprintf(message.attach.name, sizeof(message.attach.name), "%s", stream);
+    message.attach.flags = HG_CLIENT_ATTACH_SUBSCRIBE;
+    CU_ASSERT_EQUAL(hg_client_message_send(client_socket, &message, NULL, 0), 0);
+    hg_housekeeping_connection(hk, 0);
+}
+
+/* Streams of two workers: a memory at each, and the place is free when both have let go. Before the logs are
+ * read back nothing is asked of anyone. */
+static void test_two_workers(void)
+{
+    static struct hg_places places;
+    setup();
+    hk->placed = false;
+    memset(&places, 0, sizeof(places));
+    places.worker = 1;
+    places.count = 1;
+    snprintf(places.table[0].name, sizeof(places.table[0].name), "old");
+    say(HG_CLIENT_HELLO);
+    CU_ASSERT_TRUE(hg_housekeeping_connection_waits(hk, 0));
+    attach_to("new");
+    CU_ASSERT_EQUAL(letter_count, 0);
+    hg_placement_hold(&hk->placement, &places);
+    hk->placed = true;
+    hk->applied->stream_count = 1;
+    snprintf(hk->applied->streams[0].name, sizeof(hk->applied->streams[0].name), "new");
+    hk->applied->streams[0].place = 1;
+    CU_ASSERT_FALSE(hg_housekeeping_connection_waits(hk, 0));
+    hg_housekeeping_connection(hk, 0);
+    CU_ASSERT_EQUAL(letter_count, 2);
+    CU_ASSERT_EQUAL(letter_worker, 0);
+    attach_to("old");
+    CU_ASSERT_EQUAL(letter_count, 4);
+    CU_ASSERT_EQUAL(letter_worker, 1);
+    CU_ASSERT_PTR_EQUAL(letters[2].pointer, &hk->connections[0].links[1]->ring);
+    attach_to("unknown");
+    CU_ASSERT_EQUAL(letter_count, 5);
+    CU_ASSERT_EQUAL(letter_worker, 0);
+    hang_up();
+    CU_ASSERT_EQUAL(closes(), 2);
+    worker_says(HG_LETTER_CLIENT_CLOSED);
+    CU_ASSERT(hk->connections[0].socket >= 0);
+    CU_ASSERT_PTR_NOT_NULL(hk->connections[0].links[1]);
+    struct hg_letter closed = {.type = HG_LETTER_CLIENT_CLOSED, .client = 0};
+    hg_housekeeping_client_letter(hk, 1, &closed);
+    expect_free();
+    CU_ASSERT_PTR_NULL(hk->connections[0].links[1]);
+    teardown();
+}
+
 /* No descriptor left: whoever connects waits, the listener isn't watched for a while, and is again. */
 static void test_no_descriptors(void)
 {
@@ -254,6 +312,7 @@ int main(void)
     CU_add_test(suite, "the worker's box is full when closing", test_box_full_when_closing);
     CU_add_test(suite, "the worker's box is full when attaching", test_box_full_when_attaching);
     CU_add_test(suite, "out of order", test_out_of_order);
+    CU_add_test(suite, "two workers", test_two_workers);
     CU_add_test(suite, "no descriptors", test_no_descriptors);
     CU_basic_run_tests();
     return CU_get_number_of_failures() != 0;
