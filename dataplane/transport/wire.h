@@ -20,6 +20,10 @@
 #define HG_WIRE_ALIASES_MAX        1024u /* per lane */
 #define HG_WIRE_CONTROL_BYTES_MAX  256u  /* a control frame, type byte included */
 #define HG_WIRE_WORKERS_MAX        64u
+#define HG_WIRE_FEC_SOURCES_MAX    32u /* in a group */
+#define HG_WIRE_FEC_PARITY_MAX     8u
+#define HG_WIRE_FEC_DEPTH_MAX      16u              /* groups that packets are dealt to in turn */
+#define HG_WIRE_RECOVERED_MAX      16u              /* packets named in a RECOVERED frame */
 #define HG_WIRE_OUTER_BYTES        (14u + 20u + 8u) /* Ethernet, IPv4, UDP */
 #define HG_WIRE_ESP_BYTES          (8u + 8u)        /* SPI, SN, IV */
 #define HG_WIRE_ESP_TRAILER_BYTES  (2u + 16u)       /* pad length, next header, ICV; padding besides */
@@ -38,11 +42,11 @@ struct hg_wire_header {
     uint8_t worker_sending;
     uint8_t worker_receiving;
     uint32_t time_us;   /* sender's monotonic clock, wraps: one-way delay variation */
-    uint32_t fec_group; /* with fec_k == 0: not in a group */
-    uint8_t fec_index;
-    uint8_t fec_k;
-    uint8_t fec_m;
-    uint8_t fec_depth;
+    uint32_t fec_group; /* all five 0: not in a group */
+    uint8_t fec_index;  /* of the source, below fec_k; HG_WIRE_FEC_SOURCES_MAX + row of the parity */
+    uint8_t fec_k;     /* sources: as many as there may be in a source's packet, as there are in a parity's */
+    uint8_t fec_m;     /* parities: likewise */
+    uint8_t fec_depth; /* groups open at a time, this one included */
     uint32_t key_generation; /* of the SA pair; acks name packet numbers of one generation */
     uint16_t frames_bytes;   /* that follow; the rest is padding */
     uint16_t reserved;
@@ -55,7 +59,8 @@ enum hg_wire_type {
     HG_WIRE_PADDING = 0, /* one byte */
     HG_WIRE_PING = 1,    /* one byte; ack-eliciting */
     HG_WIRE_DATA = 2,
-    HG_WIRE_ACK = 3, /* not ack-eliciting */
+    HG_WIRE_ACK = 3,       /* not ack-eliciting */
+    HG_WIRE_RECOVERED = 4, /* not ack-eliciting */
     /* Control frames: {type u8, reserved u8, bytes u16 of the whole frame} then a body. Delivered at least
      * once, in any order, by retransmission; so their handlers are idempotent. */
     HG_WIRE_CONTROL_FIRST = 16,
@@ -66,7 +71,8 @@ enum hg_wire_type {
     HG_WIRE_STREAM_REFUSE = 20,
     HG_WIRE_STREAM_NEEDED = 21,
     HG_WIRE_CONTROL_LAST = 31,
-    /* 32.. reserved: SEAL, GRANT, VOTE, 2PC, FEC parity, key exchange */
+    HG_WIRE_PARITY = 32,
+    /* 33.. reserved: SEAL, GRANT, VOTE, 2PC, key exchange */
 };
 
 /* Followed by `bytes` bytes of the batch (alias, lsn_first) from `offset` on. Ack-eliciting. */
@@ -102,6 +108,34 @@ struct hg_wire_ack_range {
     uint32_t gap;   /* packets missing below the range before, >= 1 */
     uint32_t count; /* packets acknowledged below that, >= 1 */
 };
+
+/* Followed by `count` packet numbers of 8 bytes, each less than the one before, none 0. These packets did not
+ * arrive, but parity gave what was in them: nothing of it need be sent again. They are lost all the same. */
+struct hg_wire_recovered {
+    uint8_t type;
+    uint8_t count; /* 1..HG_WIRE_RECOVERED_MAX */
+    uint16_t reserved;
+};
+static_assert(sizeof(struct hg_wire_recovered) == 4, "recovered frame");
+
+/* Followed by `bytes` bytes of parity symbol. Alone in its packet, whose header names group and row.
+ * Ack-eliciting. */
+struct hg_wire_parity {
+    uint8_t type;
+    uint8_t reserved;
+    uint16_t bytes; /* of the group's largest symbol */
+};
+static_assert(sizeof(struct hg_wire_parity) == 4, "parity frame");
+
+/* Opens each source symbol; the packet's frames and zeros follow. Never on the wire but inside parity. */
+struct hg_wire_fec_symbol {
+    uint16_t frames_bytes; /* >= 1 */
+    uint16_t reserved;     /* 0 */
+    uint32_t number_low;   /* of the packet */
+};
+static_assert(sizeof(struct hg_wire_fec_symbol) == 8, "symbol header");
+/* A packet in a group leaves so much room that its group's parity fits into one, too. */
+#define HG_WIRE_FEC_BYTES (sizeof(struct hg_wire_parity) + sizeof(struct hg_wire_fec_symbol))
 
 struct hg_wire_control { /* opens every control frame */
     uint8_t type;
