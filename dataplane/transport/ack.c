@@ -125,3 +125,42 @@ uint32_t hg_ack_write(struct hg_ack *ack, uint32_t ranges_max, uint64_t now_ns,
     ack->deadline_ns = HG_TIME_NEVER;
     return bytes;
 }
+
+void hg_recovered_record(struct hg_recovered *recovered, uint64_t number)
+{
+    uint32_t at = recovered->count;
+    while (at > 0 && recovered->numbers[at - 1] < number) {
+        at--;
+    }
+    if (at == HG_WIRE_RECOVERED_MAX || (at > 0 && recovered->numbers[at - 1] == number)) {
+        return;
+    }
+    uint32_t kept = (uint32_t)hg_min_u64(recovered->count, HG_WIRE_RECOVERED_MAX - 1);
+    for (uint32_t i = kept; i > at; i--) {
+        recovered->numbers[i] = recovered->numbers[i - 1];
+        recovered->told[i] = recovered->told[i - 1];
+    }
+    recovered->numbers[at] = number;
+    recovered->told[at] = 0;
+    recovered->count = kept + 1;
+}
+
+uint32_t hg_recovered_write(struct hg_recovered *recovered, uint8_t frame[HG_RECOVERED_FRAME_BYTES_MAX])
+{
+    if (recovered->count == 0) {
+        return 0;
+    }
+    const struct hg_wire_recovered head = {.type = HG_WIRE_RECOVERED, .count = (uint8_t)recovered->count};
+    memcpy(frame, &head, sizeof(head));
+    memcpy(frame + sizeof(head), recovered->numbers, recovered->count * sizeof(uint64_t));
+    uint32_t bytes = (uint32_t)(sizeof(head) + recovered->count * sizeof(uint64_t));
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < recovered->count; i++) {
+        if (++recovered->told[i] < HG_RECOVERED_TOLD_TIMES) {
+            recovered->numbers[left] = recovered->numbers[i];
+            recovered->told[left++] = recovered->told[i];
+        }
+    }
+    recovered->count = left;
+    return bytes;
+}

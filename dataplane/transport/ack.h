@@ -23,6 +23,23 @@ struct hg_ack {
     uint64_t bits[HG_ACK_WINDOW_PACKETS / 64];
 };
 
+/* Which packets parity gave, to be told to their sender. Each is told a few times, since a packet that tells
+ * of it may be lost; when all of those are, or when there are more than fit, its data comes once more. */
+#define HG_RECOVERED_TOLD_TIMES 3u
+#define HG_RECOVERED_FRAME_BYTES_MAX                                                                         \
+    (sizeof(struct hg_wire_recovered) + HG_WIRE_RECOVERED_MAX * sizeof(uint64_t))
+
+struct hg_recovered {
+    uint64_t numbers[HG_WIRE_RECOVERED_MAX]; /* falling */
+    uint8_t told[HG_WIRE_RECOVERED_MAX];
+    uint32_t count;
+};
+
+/* The lowest makes room when there are too many. */
+void hg_recovered_record(struct hg_recovered *recovered, uint64_t number);
+/* Writes the frame; returns its bytes, 0: there is nothing to tell. */
+uint32_t hg_recovered_write(struct hg_recovered *recovered, uint8_t frame[HG_RECOVERED_FRAME_BYTES_MAX]);
+
 void hg_ack_init(struct hg_ack *ack);
 
 /* True for a number that was recorded, is too old to tell, or is 0. */

@@ -15,13 +15,22 @@ static uint32_t lane_outbox_count(const struct hg_lane_config *config)
     return (uint32_t)hg_min_u64(2ull * config->packets_in_flight_max, HG_LANE_LIMIT_PACKETS_IN_FLIGHT);
 }
 
+/* Parity's memory is there whether FEC is on or not, since either may change: it isn't touched before it is.
+ */
+static uint32_t lane_inner_bytes(const struct hg_lane_config *config)
+{
+    return HG_WIRE_INNER_BYTES(config->mtu_bytes);
+}
+
 uint64_t hg_lane_bytes(const struct hg_lane_config *config)
 {
     return hg_align_up(sizeof(struct hg_lane), HG_CACHE_LINE_BYTES) +
            hg_align_up(hg_sent_memory_bytes(config->packets_in_flight_max), HG_CACHE_LINE_BYTES) +
            hg_align_up(hg_outbox_memory_bytes(lane_outbox_count(config)), HG_CACHE_LINE_BYTES) +
            hg_align_up(hg_control_memory_bytes(), HG_CACHE_LINE_BYTES) +
-           hg_align_up(hg_reassembly_memory_bytes(lane_receive_bytes(config)), HG_CACHE_LINE_BYTES);
+           hg_align_up(hg_reassembly_memory_bytes(lane_receive_bytes(config)), HG_CACHE_LINE_BYTES) +
+           hg_align_up(hg_fec_encode_memory_bytes(lane_inner_bytes(config)), HG_CACHE_LINE_BYTES) +
+           hg_align_up(hg_fec_decode_memory_bytes(lane_inner_bytes(config)), HG_CACHE_LINE_BYTES);
 }
 
 struct hg_lane *hg_lane_init(void *memory, const struct hg_lane_config *config, uint64_t now_ns)
@@ -53,6 +62,13 @@ struct hg_lane *hg_lane_init(void *memory, const struct hg_lane_config *config, 
     hg_control_init(&lane->control, at);
     at += hg_align_up(hg_control_memory_bytes(), HG_CACHE_LINE_BYTES);
     hg_reassembly_init(&lane->reassembly, at, lane_receive_bytes(config));
+    at += hg_align_up(hg_reassembly_memory_bytes(lane_receive_bytes(config)), HG_CACHE_LINE_BYTES);
+    hg_fec_code_init(&lane->fec_code);
+    hg_fec_encode_init(&lane->fec_encode, at, &lane->fec_code, lane_inner_bytes(config));
+    at += hg_align_up(hg_fec_encode_memory_bytes(lane_inner_bytes(config)), HG_CACHE_LINE_BYTES);
+    hg_fec_decode_init(&lane->fec_decode, at, &lane->fec_code, lane_inner_bytes(config));
+    hg_fec_rule_init(&lane->fec_rule, config->fec, now_ns);
+    lane->fec_tail_ns = HG_TIME_NEVER;
     hg_loss_init(&lane->loss);
     hg_delivery_init(&lane->delivery, now_ns);
     hg_cc_init(&lane->cc, config->congestion, config->rate_bytes_per_s, config->mtu_bytes, &lane->loss,
@@ -72,6 +88,10 @@ uint64_t hg_lane_deadline_ns(const struct hg_lane *lane)
     }
     uint64_t deadline_ns = hg_min_u64(lane->ack.deadline_ns, pmtu_ns);
     deadline_ns = hg_min_u64(deadline_ns, hg_loss_deadline_ns(&lane->loss, &lane->sent));
+    if (lane->fec_tail_ns >
+        lane->now_ns) { /* later: the build found the lane busy, which ends with an event */
+        deadline_ns = hg_min_u64(deadline_ns, lane->fec_tail_ns);
+    }
     if (lane->paced) {
         deadline_ns = hg_min_u64(deadline_ns, hg_pacer_ready_ns(&lane->pacer));
     }
@@ -140,6 +160,18 @@ void hg_lane_rate_set(struct hg_lane *lane, uint8_t congestion, uint64_t rate_by
     hg_lane_congestion_follow(lane);
 }
 
+void hg_lane_fec_set(struct hg_lane *lane, uint8_t fec)
+{
+    if (lane->config.fec == fec) {
+        return;
+    }
+    lane->config.fec = fec;
+    hg_fec_encode_drop(&lane->fec_encode);
+    hg_fec_rule_init(&lane->fec_rule, fec, lane->now_ns);
+    lane->fec_plan.rows = 0;
+    lane->fec_tail_ns = HG_TIME_NEVER;
+}
+
 void hg_lane_congestion_follow(struct hg_lane *lane)
 {
     lane->stats.congestion_alarms += lane->cc.alarms;
@@ -164,6 +196,8 @@ const struct hg_lane_stats *hg_lane_stats(struct hg_lane *lane)
     if (lane->pmtu.state == HG_PMTU_SETTLED) {
         lane->stats.path_mtu_bytes = lane->pmtu.bytes;
     }
+    lane->stats.fec = hg_fec_reason_text(lane->fec_plan.reason);
+    lane->stats.loss_ppb = lane->fec_rule.mode == HG_FEC_OFF ? 0 : lane->fec_rule.loss_ppb;
     lane->stats.credit_bytes_left = hg_lane_credit_left(lane);
     return &lane->stats;
 }

@@ -64,6 +64,7 @@ struct hg_lane_config {
     uint64_t rate_bytes_per_s; /* of this side, counted in IP packet bytes: what `fixed` sends at (0: unpaced)
                                   and the others stay below (0: no limit) */
     uint8_t congestion;        /* enum hg_cc_kind */
+    uint8_t fec;               /* enum hg_fec_mode, of this side; what the peer sends is always understood */
     uint64_t
         receive_bytes_max; /* reassembly memory = credit given; less than the least is taken as the least */
     uint32_t
@@ -89,6 +90,13 @@ struct hg_lane_config {
     X(congestion_alarms, "times the circuit breaker of a fixed rate opened")                                 \
     X(pmtu_probes_sent, "probes of the path MTU sent")                                                       \
     X(pmtu_probes_lost, "probes of the path MTU lost")                                                       \
+    X(fec_groups, "groups of packets that parity was sent for")                                              \
+    X(fec_parity_sent, "parity packets sent")                                                                \
+    X(fec_parity_received, "parity packets received")                                                        \
+    X(fec_recovered, "lost packets that parity gave")                                                        \
+    X(fec_recovered_there, "packets that parity gave the peer")                                              \
+    X(fec_unrecoverable, "groups received that lost more than their parity")                                 \
+    X(fec_crowded, "groups received that were forgotten because others needed the memory")                   \
     X(credit_stalls, "times sending waited for credit")                                                      \
     X(read_stalls, "times sending waited for a read from the log")                                           \
     X(drop_version, "packets of an unknown transport version")                                               \
@@ -100,6 +108,8 @@ struct hg_lane_config {
     X(drop_credit, "data beyond the credit given")                                                           \
     X(drop_mismatch, "data that contradicts what is known of its batch")                                     \
     X(drop_ack, "acks of packets never sent")                                                                \
+    X(drop_fec, "packets that contradict their group of packets and parity")                                 \
+    X(drop_fec_old, "parity of groups that newer ones replaced")                                             \
     X(drop_control, "control frames of an unknown type or size")                                             \
     X(refused, "aliases closed because the owner refused a batch")
 
@@ -119,6 +129,8 @@ struct hg_lane_stats {
     const char *congestion_state;  /* what it is doing, static */
     uint64_t path_mtu_bytes;       /* as last found; while it is looked for packets are smaller */
     uint64_t credit_bytes_left;    /* that we may still send */
+    const char *fec;               /* what the rule says: on, or why not; static */
+    uint64_t loss_ppb;             /* of about the last second, as the rule sees it; 0 with FEC off */
 };
 
 /* A packet to seal: pieces in order make the inner packet. Pieces live until the next hg_lane_build or
@@ -176,6 +188,8 @@ void hg_lane_offer(struct hg_lane *lane);
 
 /* Another rate or controller (enum hg_cc_kind), which begins anew; the same ones change nothing. */
 void hg_lane_rate_set(struct hg_lane *lane, uint8_t congestion, uint64_t rate_bytes_per_s);
+/* Another enum hg_fec_mode; the same one changes nothing. */
+void hg_lane_fec_set(struct hg_lane *lane, uint8_t fec);
 const struct hg_lane_stats *hg_lane_stats(struct hg_lane *lane);
 /* Time of the last packet received. */
 uint64_t hg_lane_heard_ns(const struct hg_lane *lane);

@@ -33,6 +33,42 @@ static uint32_t ack_shape(const uint8_t *at, uint32_t left)
     return bytes;
 }
 
+/* Numbers that fall, down to 1 at least. */
+static uint32_t recovered_shape(const uint8_t *at, uint32_t left)
+{
+    struct hg_wire_recovered head;
+    if (left < sizeof(head)) {
+        return 0;
+    }
+    memcpy(&head, at, sizeof(head));
+    uint32_t bytes = (uint32_t)(sizeof(head) + head.count * sizeof(uint64_t));
+    if (head.count == 0 || head.count > HG_WIRE_RECOVERED_MAX || head.reserved != 0 || bytes > left) {
+        return 0;
+    }
+    uint64_t above = UINT64_MAX;
+    for (uint32_t i = 0; i < head.count; i++) {
+        uint64_t number;
+        memcpy(&number, at + sizeof(head) + i * sizeof(number), sizeof(number));
+        if (number == 0 || number >= above) {
+            return 0;
+        }
+        above = number;
+    }
+    return bytes;
+}
+
+/* The packet of a parity: that frame and no other. */
+static bool parity_parse(const uint8_t *at, uint32_t bytes)
+{
+    struct hg_wire_parity parity;
+    if (bytes < sizeof(parity)) {
+        return false;
+    }
+    memcpy(&parity, at, sizeof(parity));
+    return parity.type == HG_WIRE_PARITY && parity.reserved == 0 &&
+           parity.bytes > sizeof(struct hg_wire_fec_symbol) && parity.bytes == bytes - sizeof(parity);
+}
+
 static uint32_t data_shape(const uint8_t *at, uint32_t left)
 {
     struct hg_wire_data data;
@@ -67,6 +103,8 @@ static uint32_t frame_shape(const uint8_t *at, uint32_t left)
         return data_shape(at, left);
     case HG_WIRE_ACK:
         return ack_shape(at, left);
+    case HG_WIRE_RECOVERED:
+        return recovered_shape(at, left);
     default:
         return at[0] >= HG_WIRE_CONTROL_FIRST && at[0] <= HG_WIRE_CONTROL_LAST ? control_shape(at, left) : 0;
     }
@@ -87,6 +125,7 @@ static bool frames_parse(const uint8_t *at, uint32_t bytes)
 
 /* ---- acks ---- */
 
+/* What was in a packet is there: nothing of it is sent again. */
 static void lane_packet_acked(struct hg_lane *lane, const struct hg_sent_packet *packet)
 {
     for (uint32_t i = 0; i < packet->fragment_count; i++) {
@@ -108,11 +147,17 @@ static void lane_packet_acked(struct hg_lane *lane, const struct hg_sent_packet 
 static uint64_t lane_range_acked(struct hg_lane *lane, uint64_t first, uint64_t last)
 {
     uint64_t bytes = 0;
+    uint64_t packets = 0;
     struct hg_sent_packet *packet;
     while (first <= last && (packet = hg_sent_tracked(&lane->sent, first, last)) != NULL) {
         if (packet->state == HG_SENT_LOST) {
             lane->stats.packets_spurious++;
             hg_loss_spurious(&lane->loss, packet->number);
+            if (lane->fec_rule.mode != HG_FEC_OFF) {
+                hg_fec_rule_spurious(&lane->fec_rule);
+            }
+        } else {
+            packets++;
         }
         bytes += packet->bytes;
         first = packet->number + 1;
@@ -121,7 +166,33 @@ static uint64_t lane_range_acked(struct hg_lane *lane, uint64_t first, uint64_t 
         hg_sent_acked(&lane->sent, packet);
         lane_packet_acked(lane, packet);
     }
+    if (lane->fec_rule.mode != HG_FEC_OFF) {
+        hg_fec_rule_arrived(&lane->fec_rule, packets);
+    }
     return bytes;
+}
+
+/* Parity gave the peer what these packets had. They are lost all the same: to loss detection, so to
+ * congestion control, and to the rule that says how much parity there is. */
+static void lane_recovered_received(struct hg_lane *lane, const uint8_t *at)
+{
+    struct hg_wire_recovered head;
+    memcpy(&head, at, sizeof(head));
+    for (uint32_t i = 0; i < head.count; i++) {
+        uint64_t number;
+        memcpy(&number, at + sizeof(head) + i * sizeof(number), sizeof(number));
+        if (number > lane->sent.number_last) {
+            lane->stats.drop_ack++;
+            continue;
+        }
+        struct hg_sent_packet *packet = hg_sent_tracked(&lane->sent, number, number);
+        if (packet != NULL && packet->fragment_count + packet->control_count > 0) {
+            lane->stats.fec_recovered_there++;
+            lane_packet_acked(lane, packet);
+            packet->fragment_count = 0;
+            packet->control_count = 0;
+        }
+    }
 }
 
 /* What the ack told, for congestion control. */
@@ -267,42 +338,126 @@ static void lane_control_received(struct hg_lane *lane, const uint8_t *at)
 
 /* ---- packets ---- */
 
-/* Checks the header; returns the frames' bytes, or -1 with the reason counted. */
-static int32_t lane_header(struct hg_lane *lane, const uint8_t *inner, uint32_t bytes)
+/* Checks header and frames; false: the reason is counted. */
+static bool lane_header(struct hg_lane *lane, const uint8_t *inner, uint32_t bytes,
+                        struct hg_wire_header *header)
 {
-    struct hg_wire_header header;
-    if (bytes < sizeof(header)) {
+    if (bytes < sizeof(*header)) {
         lane->stats.drop_malformed++;
-        return -1;
+        return false;
     }
-    memcpy(&header, inner, sizeof(header));
-    if (header.version != HG_WIRE_VERSION) {
+    memcpy(header, inner, sizeof(*header));
+    if (header->version != HG_WIRE_VERSION) {
         lane->stats.drop_version++;
-        return -1;
+        return false;
     }
-    if (header.key_generation != lane->config.key_generation) {
+    if (header->key_generation != lane->config.key_generation) {
         lane->stats.drop_generation++;
-        return -1;
+        return false;
     }
-    if (header.worker_sending != lane->config.worker_receiving ||
-        header.worker_receiving != lane->config.worker_sending) {
+    if (header->worker_sending != lane->config.worker_receiving ||
+        header->worker_receiving != lane->config.worker_sending) {
         lane->stats.drop_worker++;
-        return -1;
+        return false;
     }
-    if (header.flags != 0 || header.frames_bytes > bytes - sizeof(header) ||
-        !frames_parse(inner + sizeof(header), header.frames_bytes)) {
+    const uint8_t *frames = inner + sizeof(*header);
+    bool parses =
+        header->flags == 0 && header->frames_bytes <= bytes - sizeof(*header) && hg_fec_header_valid(header);
+    if (parses) {
+        parses = hg_fec_header_is_parity(header) ? parity_parse(frames, header->frames_bytes)
+                                                 : frames_parse(frames, header->frames_bytes);
+    }
+    lane->stats.drop_malformed += !parses;
+    return parses;
+}
+
+/* Takes frames that parse. Returns false when there was no room for some, so that the packet must not be
+ * acknowledged. */
+static bool lane_frames(struct hg_lane *lane, const uint8_t *at, uint32_t left, uint64_t packet_number,
+                        bool *eliciting)
+{
+    bool kept = true;
+    while (left > 0) {
+        uint32_t frame_bytes = frame_shape(at, left);
+        hg_assert(frame_bytes > 0 && frame_bytes <= left);
+        switch (at[0]) {
+        case HG_WIRE_PADDING:
+            break;
+        case HG_WIRE_PING:
+            *eliciting = true;
+            break;
+        case HG_WIRE_DATA:
+            *eliciting = true;
+            kept &= lane_data_received(lane, at);
+            break;
+        case HG_WIRE_ACK:
+            lane_ack_received(lane, at, packet_number);
+            break;
+        case HG_WIRE_RECOVERED:
+            lane_recovered_received(lane, at);
+            break;
+        default:
+            *eliciting = true;
+            lane_control_received(lane, at);
+            break;
+        }
+        at += frame_bytes;
+        left -= frame_bytes;
+    }
+    return kept;
+}
+
+/* A packet that parity gave. Its number is below one that arrived and is never acknowledged, only told as
+ * recovered: so whatever the peer made of it reaches no further than a packet that did arrive. */
+static void lane_recovered_packet(struct hg_lane *lane, const struct hg_fec_recovered *recovered)
+{
+    if (hg_ack_seen(&lane->ack, recovered->number)) {
+        lane->stats.drop_duplicate++;
+        return;
+    }
+    if (!frames_parse(recovered->frames, recovered->frames_bytes)) {
         lane->stats.drop_malformed++;
-        return -1;
+        return;
     }
-    return header.frames_bytes;
+    lane->stats.fec_recovered++;
+    bool eliciting = false;
+    if (lane_frames(lane, recovered->frames, recovered->frames_bytes, recovered->number, &eliciting)) {
+        hg_recovered_record(&lane->recovered, recovered->number);
+        hg_ack_request(&lane->ack, lane->now_ns);
+    }
+}
+
+/* A packet of a group, as it arrived. */
+static void lane_group_received(struct hg_lane *lane, const struct hg_wire_header *header,
+                                const uint8_t *frames, uint64_t packet_number)
+{
+    struct hg_fec_decode *decode = &lane->fec_decode;
+    bool is_parity = hg_fec_header_is_parity(header);
+    enum hg_fec_decode_result result;
+    if (is_parity) {
+        uint32_t head_bytes = sizeof(struct hg_wire_parity);
+        lane->stats.fec_parity_received++;
+        result = hg_fec_decode_parity(decode, header, packet_number, frames + head_bytes,
+                                      header->frames_bytes - head_bytes);
+    } else {
+        result = hg_fec_decode_source(decode, header, packet_number, frames, header->frames_bytes);
+    }
+    lane->stats.drop_fec += result == HG_FEC_MISMATCH || result == HG_FEC_LARGE;
+    lane->stats.drop_fec_old += result == HG_FEC_OLD && is_parity;
+    lane->stats.fec_unrecoverable = decode->groups_lost;
+    lane->stats.fec_crowded = decode->groups_crowded;
+    struct hg_fec_recovered recovered;
+    while (hg_fec_decode_next(decode, &recovered)) {
+        lane_recovered_packet(lane, &recovered);
+    }
 }
 
 void hg_lane_receive(struct hg_lane *lane, const uint8_t *inner, uint32_t bytes, uint64_t packet_number,
                      uint64_t now_ns)
 {
     lane->now_ns = hg_max_u64(lane->now_ns, now_ns);
-    int32_t frames_bytes = lane_header(lane, inner, bytes);
-    if (frames_bytes < 0) {
+    struct hg_wire_header header;
+    if (!lane_header(lane, inner, bytes, &header)) {
         return;
     }
     if (hg_ack_seen(&lane->ack, packet_number)) {
@@ -311,36 +466,14 @@ void hg_lane_receive(struct hg_lane *lane, const uint8_t *inner, uint32_t bytes,
     }
     lane->stats.packets_received++;
     lane->heard_ns = lane->now_ns;
-    bool eliciting = false;
-    bool kept = true;
-    const uint8_t *at = inner + sizeof(struct hg_wire_header);
-    uint32_t left = (uint32_t)frames_bytes;
-    while (left > 0) {
-        uint32_t frame_bytes = frame_shape(at, left);
-        hg_assert(frame_bytes > 0 && frame_bytes <= left);
-        switch (at[0]) {
-        case HG_WIRE_PADDING:
-            break;
-        case HG_WIRE_PING:
-            eliciting = true;
-            break;
-        case HG_WIRE_DATA:
-            eliciting = true;
-            kept &= lane_data_received(lane, at);
-            break;
-        case HG_WIRE_ACK:
-            lane_ack_received(lane, at, packet_number);
-            break;
-        default:
-            eliciting = true;
-            lane_control_received(lane, at);
-            break;
-        }
-        at += frame_bytes;
-        left -= frame_bytes;
-    }
+    const uint8_t *frames = inner + sizeof(header);
+    bool eliciting = hg_fec_header_is_parity(&header);
+    bool kept = eliciting || lane_frames(lane, frames, header.frames_bytes, packet_number, &eliciting);
     if (kept) {
         uint64_t rtt_ns = lane->loss.rtt_latest_ns != 0 ? lane->loss.srtt_ns : 0;
         hg_ack_record(&lane->ack, packet_number, eliciting, rtt_ns, lane->now_ns);
+    }
+    if (header.fec_k != 0) {
+        lane_group_received(lane, &header, frames, packet_number);
     }
 }

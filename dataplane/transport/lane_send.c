@@ -11,6 +11,7 @@
 struct lane_draft {
     struct hg_lane_packet *packet;
     struct hg_sent_packet *sent;
+    struct hg_wire_header fec; /* the packet's place in a group: its FEC fields, or zeros */
     uint32_t scratch_bytes;
     bool scratch_open; /* the last piece ends where the scratch's used part ends */
     bool eliciting;
@@ -40,6 +41,10 @@ uint32_t hg_lane_packet_lost(struct hg_lane *lane, struct hg_sent_packet *packet
     lane->stats.packets_lost++;
     const struct hg_sent_sample *sample = hg_sent_sample(&lane->sent, packet);
     hg_delivery_lost(&lane->delivery, packet->bytes);
+    if (lane->fec_rule.mode != HG_FEC_OFF) {
+        hg_fec_rule_lost(&lane->fec_rule, sample->ordinal,
+                         hg_fec_rule_queued(lane->loss.rtt_latest_ns, lane->loss.rtt_min_ns));
+    }
     const struct hg_cc_loss lost = {.now_ns = lane->now_ns,
                                     .sent_ns = packet->sent_ns,
                                     .bytes = packet->bytes,
@@ -76,7 +81,11 @@ static void lane_timers(struct hg_lane *lane)
     }
     if (lane->loss.time_ns != HG_TIME_NEVER) {
         (void)hg_lane_losses(lane);
-        return;
+        uint32_t ordinal = lane->outbox.due_first;
+        if (hg_outbox_due(&lane->outbox, &ordinal) || hg_control_next(&lane->control) != HG_CONTROL_NONE ||
+            lane->now_ns < hg_loss_deadline_ns(&lane->loss, &lane->sent)) {
+            return; /* what goes out now starts the probe timer anew */
+        }
     }
     lane->stats.probes_sent++;
     lane->loss.probe_count++;
@@ -137,6 +146,11 @@ static void draft_ack(struct hg_lane *lane, struct lane_draft *draft, uint32_t r
     memcpy(frame, &head, sizeof(head));
     memcpy(draft_scratch(lane, draft, bytes), frame, bytes);
     lane->stats.acks_sent++;
+    if (lane->recovered.count > 0 && draft_room(lane, draft) >= HG_RECOVERED_FRAME_BYTES_MAX) {
+        uint8_t told[HG_RECOVERED_FRAME_BYTES_MAX];
+        bytes = hg_recovered_write(&lane->recovered, told);
+        memcpy(draft_scratch(lane, draft, bytes), told, bytes);
+    }
 }
 
 static void draft_controls(struct hg_lane *lane, struct lane_draft *draft)
@@ -282,14 +296,73 @@ static void draft_data(struct hg_lane *lane, struct lane_draft *draft)
     }
 }
 
+/* ---- parity ---- */
+
+static void lane_fec_close(struct hg_lane *lane, struct hg_fec_encode_group *group, uint32_t parities)
+{
+    hg_fec_encode_close(&lane->fec_encode, group, (uint32_t)hg_min_u64(parities, group->rows));
+    lane->stats.fec_groups += parities > 0;
+    if (lane->fec_encode.open_count == 0) {
+        lane->fec_tail_ns = HG_TIME_NEVER;
+    }
+}
+
+/* What the next packet may do with parity. Nothing but this branch is done for a lane without it. */
+static void lane_fec_plan(struct hg_lane *lane)
+{
+    if (lane->fec_rule.mode == HG_FEC_OFF) {
+        return;
+    }
+    uint64_t rtt_ns = lane->loss.rtt_latest_ns != 0 ? lane->loss.srtt_ns : 0;
+    bool backlog = !hg_delivery_is_limited(&lane->delivery);
+    bool dense = lane->fec_encode.filled > 0;
+    lane->fec_plan = hg_fec_rule_plan(&lane->fec_rule, rtt_ns, backlog, dense, lane->now_ns);
+    if (lane->fec_plan.rows == 0 && lane->fec_encode.open_count > 0) {
+        hg_fec_encode_drop(&lane->fec_encode);
+        lane->fec_tail_ns = HG_TIME_NEVER;
+    }
+}
+
+/* The packet joins a group, if it has anything that would be sent again. */
+static void draft_protect(struct hg_lane *lane, struct lane_draft *draft, uint64_t number)
+{
+    if (draft->sent->fragment_count + draft->sent->control_count == 0 ||
+        !hg_fec_encode_place(&lane->fec_encode, lane->fec_plan.rows, lane->fec_plan.depth, lane->now_ns,
+                             &draft->fec)) {
+        return;
+    }
+    if (lane->fec_tail_ns == HG_TIME_NEVER) {
+        lane->fec_tail_ns = lane->now_ns + HG_FEC_TAIL_WAIT_NS;
+    }
+    struct iovec frames[HG_LANE_PIECES_MAX];
+    const struct hg_lane_packet *packet = draft->packet;
+    const uint32_t header_bytes = sizeof(struct hg_wire_header);
+    memcpy(frames, packet->pieces, packet->piece_count * sizeof(frames[0]));
+    frames[0].iov_base = (uint8_t *)frames[0].iov_base + header_bytes;
+    frames[0].iov_len -= header_bytes;
+    hg_fec_encode_add(&lane->fec_encode, frames, packet->piece_count, packet->bytes - header_bytes, number);
+    struct hg_fec_encode_group *full = hg_fec_encode_full(&lane->fec_encode);
+    if (full != NULL) {
+        lane_fec_close(lane, full, lane->fec_plan.parities_full);
+    }
+}
+
 static uint32_t draft_finish(struct hg_lane *lane, struct lane_draft *draft, uint64_t number)
 {
     struct hg_lane_packet *packet = draft->packet;
+    if (lane->fec_plan.rows > 0) {
+        draft_protect(lane, draft, number);
+    }
     struct hg_wire_header header = {
         .version = HG_WIRE_VERSION,
         .worker_sending = lane->config.worker_sending,
         .worker_receiving = lane->config.worker_receiving,
         .time_us = (uint32_t)(lane->now_ns / HG_NS_PER_US),
+        .fec_group = draft->fec.fec_group,
+        .fec_index = draft->fec.fec_index,
+        .fec_k = draft->fec.fec_k,
+        .fec_m = draft->fec.fec_m,
+        .fec_depth = draft->fec.fec_depth,
         .key_generation = lane->config.key_generation,
         .frames_bytes = (uint16_t)(packet->bytes - sizeof(header)),
     };
@@ -337,6 +410,41 @@ static uint32_t draft_pmtu_probe(struct hg_lane *lane, struct lane_draft *draft,
     return draft_finish(lane, draft, number);
 }
 
+/* The next parity that waits, alone in its packet. 0: none, or none that the path still carries. */
+static uint32_t draft_parity(struct hg_lane *lane, struct lane_draft *draft, uint64_t number)
+{
+    struct hg_lane_packet *packet = draft->packet;
+    struct hg_fec_parity parity;
+    uint32_t room = HG_WIRE_INNER_BYTES(hg_pmtu_bytes(&lane->pmtu)) - packet->bytes;
+    do {
+        if (!hg_fec_encode_take(&lane->fec_encode, &parity)) {
+            return 0;
+        }
+    } while (sizeof(struct hg_wire_parity) + parity.bytes > room);
+    const struct hg_wire_parity frame = {.type = HG_WIRE_PARITY, .bytes = (uint16_t)parity.bytes};
+    memcpy(draft_scratch(lane, draft, sizeof(frame)), &frame, sizeof(frame));
+    packet->pieces[packet->piece_count++] =
+        (struct iovec){.iov_base = (void *)(uintptr_t)parity.symbol, .iov_len = parity.bytes};
+    packet->bytes += parity.bytes;
+    draft->scratch_open = false;
+    draft->eliciting = true;
+    draft->fec = parity.header;
+    lane->stats.fec_parity_sent++;
+    return draft_finish(lane, draft, number);
+}
+
+/* The lane ran dry: what is open gets its parity now. An ack that is in the packet already goes first. */
+static uint32_t draft_tail_parity(struct hg_lane *lane, struct lane_draft *draft, uint64_t number)
+{
+    struct hg_fec_encode_group *group = NULL;
+    while ((group = hg_fec_encode_open(&lane->fec_encode, group)) != NULL) {
+        lane_fec_close(lane, group, hg_fec_rule_tail(&lane->fec_rule, group->sources));
+    }
+    lane->fec_encode.filled = 0;
+    lane->fec_tail_ns = HG_TIME_NEVER;
+    return draft->packet->bytes == sizeof(struct hg_wire_header) ? draft_parity(lane, draft, number) : 0;
+}
+
 /* Whether data may go out by window and rate; remembers when only the rate forbids it. */
 static bool lane_may_send_data(struct hg_lane *lane)
 {
@@ -382,7 +490,15 @@ uint32_t hg_lane_build(struct hg_lane *lane, uint64_t number, uint64_t now_ns, s
     if (pmtu_probe_bytes > 0) {
         return draft_pmtu_probe(lane, &draft, pmtu_probe_bytes, number);
     }
-    lane->inner_bytes_max = HG_WIRE_INNER_BYTES(hg_pmtu_bytes(&lane->pmtu));
+    lane_fec_plan(lane);
+    if (room && !probe && hg_fec_encode_due(&lane->fec_encode) && lane_may_send_data(lane)) {
+        uint32_t parity_bytes = draft_parity(lane, &draft, number);
+        if (parity_bytes > 0) {
+            return parity_bytes;
+        }
+    }
+    lane->inner_bytes_max = HG_WIRE_INNER_BYTES(hg_pmtu_bytes(&lane->pmtu)) -
+                            (lane->fec_plan.rows > 0 ? (uint32_t)HG_WIRE_FEC_BYTES : 0);
     if (ack_due) {
         draft_ack(lane, &draft, HG_WIRE_ACK_RANGES_MAX);
     }
@@ -402,8 +518,13 @@ uint32_t hg_lane_build(struct hg_lane *lane, uint64_t number, uint64_t now_ns, s
             draft_ack(lane, &draft, (uint32_t)hg_min_u64(ranges, HG_WIRE_ACK_RANGES_MAX));
         }
     }
-    uint32_t bytes = packet->bytes;
-    bytes = bytes == sizeof(struct hg_wire_header) ? 0 : draft_finish(lane, &draft, number);
+    uint32_t bytes = 0;
+    if (lane->starved && !draft.eliciting && lane->fec_tail_ns <= lane->now_ns) {
+        bytes = draft_tail_parity(lane, &draft, number);
+    }
+    if (bytes == 0 && packet->bytes > sizeof(struct hg_wire_header)) {
+        bytes = draft_finish(lane, &draft, number);
+    }
     if (lane->starved) {
         hg_delivery_limited(&lane->delivery, lane->sent.bytes_in_flight);
     }

@@ -8,6 +8,9 @@
 #include "dataplane/transport/ack.h"
 #include "dataplane/transport/cc.h"
 #include "dataplane/transport/control.h"
+#include "dataplane/transport/fec_decode.h"
+#include "dataplane/transport/fec_encode.h"
+#include "dataplane/transport/fec_rule.h"
 #include "dataplane/transport/lane.h"
 #include "dataplane/transport/outbox.h"
 #include "dataplane/transport/pacer.h"
@@ -18,7 +21,7 @@
 #define HG_LANE_SCRATCH_BYTES                                                                                \
     (sizeof(struct hg_wire_header) + 2 * HG_ACK_FRAME_BYTES_MAX +                                            \
      HG_SENT_CONTROLS_MAX * HG_WIRE_CONTROL_BYTES_MAX +                                                      \
-     HG_SENT_FRAGMENTS_MAX * sizeof(struct hg_wire_data) + 64)
+     HG_SENT_FRAGMENTS_MAX * sizeof(struct hg_wire_data) + HG_RECOVERED_FRAME_BYTES_MAX + 64)
 
 struct hg_lane {
     const struct hg_lane_ops *ops;
@@ -38,7 +41,11 @@ struct hg_lane {
     struct hg_pmtu pmtu;
     struct hg_outbox outbox;
     struct hg_control control;
-    struct hg_lane_batch held; /* given by batch_next, larger than the credit left */
+    struct hg_fec_rule fec_rule;
+    struct hg_fec_encode fec_encode; /* nothing in it while FEC is off */
+    struct hg_fec_plan fec_plan;     /* for the packet that is being put together */
+    uint64_t fec_tail_ns;            /* when parity for what is open is due, if the lane is dry then */
+    struct hg_lane_batch held;       /* given by batch_next, larger than the credit left */
     bool held_is_set;
     uint64_t credit_bytes;  /* as the newest ack told */
     uint64_t credit_number; /* of the packet that carried it */
@@ -55,6 +62,9 @@ struct hg_lane {
     struct hg_ack ack;
     struct hg_reassembly reassembly;
     uint64_t credit_told_bytes; /* in the last ack written */
+    struct hg_fec_decode fec_decode;
+    struct hg_recovered recovered;
+    struct hg_fec_code fec_code; /* of both directions */
 
     struct hg_lane_stats stats;
     uint8_t scratch[HG_LANE_SCRATCH_BYTES];

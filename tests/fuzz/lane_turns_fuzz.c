@@ -19,6 +19,7 @@
 enum action {
     PACKET,
     PACKET_FAR,
+    PACKET_GROUP,
     BUILD,
     TIME,
     OPEN,
@@ -98,6 +99,30 @@ static void owner_control(void *ctx, const struct hg_wire_control *frame)
 
 static const struct hg_lane_ops ops = {owner_next, owner_bytes, owner_acked, owner_received, owner_control};
 
+/* A packet whose header puts it into a group; parities in their frame. */
+static void receive_group(struct hg_lane *lane, struct input *input, uint64_t number, uint64_t now_ns)
+{
+    struct hg_wire_header header = {.version = HG_WIRE_VERSION,
+                                    .fec_group = (uint32_t)take(input, 1),
+                                    .fec_index = (uint8_t)take(input, 1) % 40,
+                                    .fec_k = 1 + (uint8_t)take(input, 1) % 32,
+                                    .fec_m = 1 + (uint8_t)take(input, 1) % 8,
+                                    .fec_depth = 1};
+    uint32_t bytes = (uint32_t)hg_min_u64(take(input, 2) % FRAMES_BYTES, input->bytes_left);
+    struct hg_wire_parity parity = {.type = HG_WIRE_PARITY, .bytes = (uint16_t)bytes};
+    uint32_t head_bytes = header.fec_index >= 32 ? sizeof(parity) : 0;
+    header.frames_bytes = (uint16_t)(head_bytes + bytes);
+    uint8_t *packet = malloc(sizeof(header) + head_bytes + bytes);
+    hg_assert(packet != NULL);
+    memcpy(packet, &header, sizeof(header));
+    memcpy(packet + sizeof(header), &parity, head_bytes);
+    memcpy(packet + sizeof(header) + head_bytes, input->at, bytes);
+    hg_lane_receive(lane, packet, (uint32_t)sizeof(header) + head_bytes + bytes, number, now_ns);
+    free(packet);
+    input->at += bytes;
+    input->bytes_left -= bytes;
+}
+
 static void receive(struct hg_lane *lane, struct input *input, uint64_t number, uint64_t now_ns)
 {
     uint32_t bytes = (uint32_t)(take(input, 2) % FRAMES_BYTES);
@@ -127,11 +152,13 @@ static void check(struct hg_lane *lane)
     (void)hg_lane_deadline_ns(lane);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+static struct hg_lane *begin(uint64_t now_ns)
 {
-    struct hg_lane_config config = {
-        .ops = &ops, .mtu_bytes = 1500, .rate_bytes_per_s = 1u << 24, .packets_in_flight_max = PACKETS_MAX};
+    struct hg_lane_config config = {.ops = &ops,
+                                    .mtu_bytes = 1500,
+                                    .rate_bytes_per_s = 1u << 24,
+                                    .packets_in_flight_max = PACKETS_MAX,
+                                    .fec = 2};
     if (owner.memory == NULL) {
         owner.memory = aligned_alloc(64, hg_align_up(hg_lane_bytes(&config), 64));
         owner.batch = calloc(1, HG_BATCH_BYTES_MAX);
@@ -141,11 +168,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     memset(owner.acked, 0, sizeof(owner.acked));
     owner.batch_count = owner.turn = 0;
     owner.answer = 0;
-    uint64_t now_ns = 1000, number_in = 0, number_out = 1;
     struct hg_lane *lane = hg_lane_init(owner.memory, &config, now_ns);
     for (uint32_t i = 0; i < ALIASES; i++) {
         hg_assert(hg_lane_alias_open(lane, i, i) == 0);
     }
+    return lane;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+{
+    uint64_t now_ns = 1000, number_in = 0, number_out = 1;
+    struct hg_lane *lane = begin(now_ns);
     struct input input = {data, bytes};
     struct hg_lane_packet packet;
     while (input.bytes_left > 0) {
@@ -156,6 +190,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
             /* fallthrough */
         case PACKET:
             receive(lane, &input, ++number_in, now_ns);
+            break;
+        case PACKET_GROUP:
+            receive_group(lane, &input, ++number_in, now_ns);
             break;
         case BUILD:
             for (uint32_t i = 0; i < BUILDS_MAX && hg_lane_build(lane, number_out, now_ns, &packet) > 0;

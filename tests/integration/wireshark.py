@@ -353,8 +353,8 @@ class Test:
 
     def refused(self):
         """Each rule of the receiver, broken alone."""
-        def packet(frames, version=1, flags=0):
-            return clear(struct.pack(HEADER[1], version, flags, 0, 0, 0, 0, 0, 0, 0, 0, 1, len(frames), 0) + frames)
+        def packet(frames, version=1, flags=0, fec=(0, 0, 0, 0, 0)):
+            return clear(struct.pack(HEADER[1], version, flags, 0, 0, 0, *fec, 1, len(frames), 0) + frames)
 
         def data(flags=0, bytes_=64, offset=0, batch=192, there=64):
             return struct.pack("<BBHIQII", 2, flags, bytes_, 1, 9, offset, batch) + bytes(there)
@@ -362,9 +362,26 @@ class Test:
         def ack(ranges=1, first=1, largest=9, more=b""):
             return struct.pack("<BBHIQQII", 3, ranges, 0, first, largest, 0, 0, 0) + more
 
-        good = [packet(b"\1"), packet(bytes(9)), packet(data()), packet(ack()), packet(data(offset=128)),
+        def recovered(*numbers, count=None, reserved=0):
+            head = struct.pack("<BBH", 4, len(numbers) if count is None else count, reserved)
+            return head + struct.pack(f"<{len(numbers)}Q", *numbers)
+
+        def parity(symbol=20, said=None, reserved=0):
+            return struct.pack("<BBH", 32, reserved, symbol if said is None else said) + bytes(symbol)
+
+        row = (7, 33, 5, 2, 1)  # group, index, k, m, depth
+        good = [packet(recovered(9, 1)), packet(recovered(*range(16, 0, -1))), packet(b"\1", fec=(7, 4, 5, 2, 1)),
+                packet(parity(), fec=row),
+                packet(b"\1"), packet(bytes(9)), packet(data()), packet(ack()), packet(data(offset=128)),
                 packet(ack(2, more=struct.pack("<II", 1, 7))), packet(struct.pack("<BBHI", 31, 0, 8, 1))]
-        bad = [packet(b"\1", version=2), packet(b"\1", flags=1), packet(b"\4"), packet(b"\x20"), packet(data(flags=1)),
+        bad = [packet(recovered()), packet(recovered(1, 2)), packet(recovered(2, 2)), packet(recovered(1, 0)),
+               packet(recovered(9, reserved=1)), packet(recovered(9, count=2)), packet(recovered(*range(17, 0, -1))),
+               packet(b"\1", fec=(7, 0, 0, 0, 0)), packet(b"\1", fec=(7, 5, 5, 2, 1)),
+               packet(b"\1", fec=(7, 4, 33, 2, 1)), packet(b"\1", fec=(7, 4, 5, 9, 1)),
+               packet(b"\1", fec=(7, 4, 5, 2, 0)), packet(b"\1", fec=(7, 4, 5, 2, 17)), packet(b"\1", fec=row),
+               packet(parity()), packet(parity(), fec=(7, 34, 5, 2, 1)), packet(parity(said=19), fec=row),
+               packet(parity(8), fec=row), packet(parity(reserved=1), fec=row), packet(parity() + b"\1", fec=row),
+               packet(b"\1", version=2), packet(b"\1", flags=1), packet(b"\4"), packet(b"\x20"), packet(data(flags=1)),
                packet(data(bytes_=0, there=0)), packet(data(bytes_=65)), packet(data(bytes_=63)),
                packet(data(offset=32)), packet(data(offset=192)), packet(data(batch=184)), packet(data(batch=176)),
                packet(data(batch=0xFFFFFFF0)), packet(data(offset=0xFFFFFFC0)), packet(ack(0)), packet(ack(33)),

@@ -7,12 +7,15 @@
 
 local WORKERS_MAX = 64
 local ACK_RANGES_MAX = 32
+local RECOVERED_MAX = 16
+local FEC_SOURCES_MAX, FEC_PARITY_MAX, FEC_DEPTH_MAX = 32, 8, 16
 local UNIT_BYTES = 64
 local BATCH_BYTES_MIN = 192
 local BATCH_BYTES_MAX = 1053448 -- HG_BATCH_BYTES_MAX of dataplane/wal/format.h
 
 local heliograph = Proto("heliograph", "Heliograph transport")
-local types = { [0] = "PADDING", [1] = "PING", [2] = "DATA", [3] = "ACK", [16] = "STREAM_OPEN", [17] = "STREAM_ANSWER",
+local types = { [0] = "PADDING", [1] = "PING", [2] = "DATA", [3] = "ACK", [4] = "RECOVERED",
+    [32] = "PARITY", [16] = "STREAM_OPEN", [17] = "STREAM_ANSWER",
     [18] = "STREAM_DURABLE", [19] = "STREAM_CLOSE", [20] = "STREAM_REFUSE" }
 local statuses = { [0] = "OK", [1] = "REFUSED_UNKNOWN", [2] = "REFUSED_SYSTEM", [3] = "REFUSED_EPOCH",
     [4] = "REFUSED_INCARNATION", [5] = "REFUSED_LIMIT", [6] = "REFUSED_BATCH", [7] = "CLOSED_WITHDRAWN",
@@ -50,6 +53,11 @@ local ack = layout(transport_fields, "heliograph.ack", {
     { "range_count", 1 }, { "delay_8us", 2 }, { "first_count", 4 }, { "largest", 8 }, { "credit_bytes", 8 },
     { "ecn_ce", 4 }, { "ecn_ect", 4 } })
 local ack_range = layout(transport_fields, "heliograph.ack", { { "gap", 4 }, { "count", 4 } })
+local recovered = layout(transport_fields, "heliograph.recovered", { { "count", 1 }, { "reserved", 2 } })
+local recovered_number = layout(transport_fields, "heliograph.recovered", { { "number", 8 } })
+local parity = layout(transport_fields, "heliograph.parity", { { "reserved", 1 }, { "bytes", 2 } })
+local parity_symbol = ProtoField.bytes("heliograph.parity.symbol", "symbol")
+table.insert(transport_fields, parity_symbol)
 local control = layout(transport_fields, "heliograph.control", { { "reserved", 1 }, { "bytes", 2 }, { "alias", 4 } })
 local bodies = {
     [16] = layout(transport_fields, "heliograph.stream_open", {
@@ -134,6 +142,27 @@ local function shape_ack(tvb, at, left)
     return bytes
 end
 
+local function shape_recovered(tvb, at, left)
+    if left < 4 then
+        return nil, "a RECOVERED frame of less than 4 bytes"
+    end
+    local count = tvb(at + 1, 1):uint()
+    local bytes = 4 + count * 8
+    if count == 0 or count > RECOVERED_MAX or bytes > left or tvb(at + 2, 2):le_uint() ~= 0 then
+        return nil, "RECOVERED of " .. count .. " packets in " .. left .. " bytes"
+    end
+    local above = nil
+    for i = 0, count - 1 do
+        local number = tvb(at + 4 + i * 8, 8):le_uint64()
+        if number == UInt64(0, 0) or (above ~= nil and not (number < above))
+            or number == UInt64(0xffffffff, 0xffffffff) then
+            return nil, "numbers of RECOVERED that don't fall, or 0"
+        end
+        above = number
+    end
+    return bytes
+end
+
 local function shape_control(tvb, at, left)
     if left < 8 then
         return nil, "a control frame of less than 8 bytes"
@@ -153,6 +182,8 @@ local function shape(tvb, at, left)
         return shape_data(tvb, at, left)
     elseif kind == 3 then
         return shape_ack(tvb, at, left)
+    elseif kind == 4 then
+        return shape_recovered(tvb, at, left)
     elseif kind >= 16 and kind <= 31 then
         return shape_control(tvb, at, left)
     end
@@ -179,6 +210,14 @@ local function add_frame(tree, tvb, at, bytes)
         while behind < at + bytes do
             behind = add(branch, ack_range, tvb, behind)
         end
+    elseif kind == 4 then
+        local behind = add(branch, recovered, tvb, at + 1)
+        while behind < at + bytes do
+            behind = add(branch, recovered_number, tvb, behind)
+        end
+    elseif kind == 32 then
+        local behind = add(branch, parity, tvb, at + 1)
+        branch:add(parity_symbol, tvb(behind, at + bytes - behind))
     elseif kind >= 16 then
         local behind = add(branch, control, tvb, at + 1)
         -- Another size than the type's is skipped by a receiver, so the body isn't read here either.
@@ -213,7 +252,27 @@ local function header_problem(tvb)
     elseif tvb(20, 2):le_uint() > tvb:len() - 24 then
         return "frames_bytes " .. tvb(20, 2):le_uint() .. " where " .. (tvb:len() - 24) .. " bytes follow"
     end
+    local index, k, m, depth = tvb(12, 1):uint(), tvb(13, 1):uint(), tvb(14, 1):uint(), tvb(15, 1):uint()
+    if k == 0 then
+        if tvb(8, 4):le_uint() + index + m + depth ~= 0 then
+            return "a group of packets without fec_k"
+        end
+    elseif k > FEC_SOURCES_MAX or m == 0 or m > FEC_PARITY_MAX or depth == 0 or depth > FEC_DEPTH_MAX
+        or (index >= k and (index < FEC_SOURCES_MAX or index >= FEC_SOURCES_MAX + m)) then
+        return "no packet is number " .. index .. " of " .. k .. " and " .. m .. " parities"
+    end
     return nil
+end
+
+-- A parity is alone in its packet.
+local function add_parity(tree, pinfo, tvb, at, finish)
+    local left = finish - at
+    if left < 4 or tvb(at, 1):uint() ~= 32 or tvb(at + 1, 1):uint() ~= 0 or tvb(at + 2, 2):le_uint() ~= left - 4
+        or left < 13 then
+        refuse(tree, pinfo, "the packet of a parity without it")
+    else
+        pinfo.cols.info = add_frame(tree, tvb, at, left)
+    end
 end
 
 function heliograph.dissector(tvb, pinfo, root)
@@ -230,6 +289,10 @@ function heliograph.dissector(tvb, pinfo, root)
         return tvb:len()
     end
     local at, finish, names = 24, 24 + tvb(20, 2):le_uint(), {}
+    if tvb(12, 1):uint() >= FEC_SOURCES_MAX then
+        add_parity(tree, pinfo, tvb, at, finish)
+        return tvb:len()
+    end
     while at < finish do
         local run = padding_run(tvb, at, finish)
         if run > 0 then

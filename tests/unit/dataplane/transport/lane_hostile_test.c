@@ -333,6 +333,235 @@ static void test_forget(void)
     CU_ASSERT(resent == 0);
 }
 
+/* ---- parity, from a peer that has the keys ---- */
+
+static void receive_fec(struct hg_wire_header fec, const void *frames, uint32_t bytes, uint64_t number)
+{
+    struct packet packet = packet_of(frames, bytes);
+    struct hg_wire_header header;
+    memcpy(&header, packet.bytes, sizeof(header));
+    header.fec_group = fec.fec_group;
+    header.fec_index = fec.fec_index;
+    header.fec_k = fec.fec_k;
+    header.fec_m = fec.fec_m;
+    header.fec_depth = 1;
+    memcpy(packet.bytes, &header, sizeof(header));
+    receive(packet, number);
+}
+
+/* The parity of a group of one source that never arrives, row 0: the source itself, times 1 / 32. The packet
+ * in it claims `claimed` for its number. */
+static void receive_forged(uint32_t group, uint64_t claimed, const void *frames, uint32_t bytes,
+                           uint64_t number)
+{
+    static struct hg_fec_code code;
+    hg_fec_code_init(&code);
+    uint8_t source[HG_LANE_MTU_BYTES_MAX] __attribute__((aligned(64))) = {0};
+    uint8_t parity[sizeof(source)] __attribute__((aligned(64))) = {0};
+    uint8_t *rows[1] = {parity};
+    struct hg_wire_fec_symbol symbol = {.frames_bytes = (uint16_t)bytes, .number_low = (uint32_t)claimed};
+    memcpy(source, &symbol, sizeof(symbol));
+    memcpy(source + sizeof(symbol), frames, bytes);
+    hg_fec_code_add(&code, 1, 0, source, (uint32_t)hg_align_up(bytes + sizeof(symbol), 64), rows);
+    uint8_t frame[2000];
+    struct hg_wire_parity head = {.type = HG_WIRE_PARITY, .bytes = (uint16_t)(bytes + sizeof(symbol))};
+    memcpy(frame, &head, sizeof(head));
+    memcpy(frame + sizeof(head), parity, head.bytes);
+    struct hg_wire_header fec = {.fec_group = group, .fec_index = 32, .fec_k = 1, .fec_m = 1};
+    receive_fec(fec, frame, sizeof(head) + head.bytes, number);
+}
+
+static void test_recovered_frames(void)
+{
+    static const struct {
+        uint8_t count, bytes, reserved;
+        uint64_t numbers[3];
+        bool parses;
+        uint64_t unsent;
+    } cases[] = {
+        {1, 12, 0, {5}, true, 0},
+        {2, 20, 0, {5, 4}, true, 0},
+        {3, 28, 0, {9, 4, 1}, true, 0},
+        {0, 4, 0, {0}, false, 0},
+        {1, 11, 0, {5}, false, 0},
+        {2, 12, 0, {5}, false, 0},
+        {1, 12, 1, {5}, false, 0},
+        {1, 12, 0, {0}, false, 0},
+        {2, 20, 0, {5, 5}, false, 0},
+        {2, 20, 0, {4, 5}, false, 0},
+        {1, 12, 0, {21}, true, 1},
+        {2, 20, 0, {UINT64_MAX, 5}, false, 0},
+        {2, 20, 0, {1ull << 63, 5}, true, 1},
+        {17, 140, 0, {99, 98, 97}, false, 0},
+    };
+    for (uint32_t i = 0; i < HG_COUNT(cases); i++) {
+        begin();
+        send_pings(20);
+        uint8_t frame[200] = {0};
+        struct hg_wire_recovered head = {
+            .type = HG_WIRE_RECOVERED, .count = cases[i].count, .reserved = cases[i].reserved};
+        memcpy(frame, &head, sizeof(head));
+        memcpy(frame + sizeof(head), cases[i].numbers, sizeof(cases[i].numbers));
+        receive(packet_of(frame, cases[i].bytes), 1);
+        const struct hg_lane_stats *stats = hg_lane_stats(lane);
+        CU_ASSERT(stats->drop_malformed == !cases[i].parses);
+        CU_ASSERT(stats->drop_ack == cases[i].unsent);
+        /* Lost is what acks say: recovered or not, these are under way still. */
+        CU_ASSERT(lane->sent.packets_in_flight == 20 && stats->packets_lost == 0);
+    }
+}
+
+/* What is recovered there isn't sent again and completes its batch, and is a loss all the same. */
+static void test_recovered_counts_as_lost(void)
+{
+    struct hg_lane_packet packet;
+    begin();
+    send_pings(1);
+    uint8_t frame[64] = {0};
+    struct hg_wire_ack ack = {.type = HG_WIRE_ACK, .range_count = 1, .first_count = 1, .largest = 1};
+    ack.credit_bytes = 1u << 20;
+    memcpy(frame, &ack, sizeof(ack));
+    receive(packet_of(frame, 32), 1);
+    batch_bytes = 512;
+    to_send = 1;
+    CU_ASSERT(hg_lane_build(lane, 2, 3000, &packet) > 0); /* the batch */
+    for (uint64_t n = 3; n <= 7; n++) {
+        hg_lane_ping(lane);
+        CU_ASSERT(hg_lane_build(lane, n, 3000, &packet) > 0);
+    }
+    struct hg_wire_recovered head = {.type = HG_WIRE_RECOVERED, .count = 1};
+    uint64_t number = 2;
+    memcpy(frame, &head, sizeof(head));
+    memcpy(frame + 4, &number, 8);
+    receive(packet_of(frame, 12), 2);
+    receive(packet_of(frame, 12), 3); /* told again */
+    const struct hg_lane_stats *stats = hg_lane_stats(lane);
+    CU_ASSERT(acked_count == 1 && stats->fec_recovered_there == 1 && lane->outbox.cost_bytes == 0);
+    receive_ack(7, 5, (struct hg_wire_ack_range){0, 0}, 4);
+    CU_ASSERT(stats->packets_lost == 1 && lane->sent.packets_in_flight == 0);
+    CU_ASSERT(hg_lane_build(lane, 8, 4000, &packet) == 0 && stats->data_bytes_resent == 0);
+    receive_ack(7, 6, (struct hg_wire_ack_range){0, 0}, 5); /* it was late only */
+    CU_ASSERT(stats->packets_spurious == 1 && acked_count == 1);
+    batch_bytes = 4096;
+}
+
+/* A number out of parity never saw the replay window. It moves nothing that arrived packets didn't. */
+static void test_forged_numbers(void)
+{
+    struct hg_wire_stream_durable frame = durable();
+    begin();
+    const struct hg_lane_stats *stats = hg_lane_stats(lane);
+    receive_forged(1, 999, &frame, sizeof(frame), 1000);
+    CU_ASSERT(control_count == 1 && stats->fec_recovered == 1);
+    CU_ASSERT(!hg_ack_seen(&lane->ack, 999) && lane->ack.largest == 1000); /* told, not acknowledged */
+    CU_ASSERT(lane->recovered.count == 1 && lane->recovered.numbers[0] == 999);
+    receive_forged(2, 1000, &frame, sizeof(frame), 1001); /* one that arrived: the same thing twice */
+    CU_ASSERT(control_count == 1 && stats->drop_duplicate == 1);
+    receive_forged(3, 1002, &frame, sizeof(frame), 1002); /* itself */
+    receive_forged(4, 5000, &frame, sizeof(frame), 1003); /* one to come */
+    receive_forged(5, UINT32_MAX, &frame, sizeof(frame), 1004);
+    receive_forged(6, 0, &frame, sizeof(frame), 1005);
+    CU_ASSERT(stats->drop_fec == 4 && control_count == 1);
+    receive_forged(7, 10000, &frame, sizeof(frame), 20000); /* older than acks reach */
+    CU_ASSERT(stats->drop_fec == 5 && control_count == 1);
+    receive_forged(8, 19999, &frame, sizeof(frame), 20001);
+    receive_forged(9, 19999, &frame, sizeof(frame), 20002); /* twice: as a packet sent again */
+    CU_ASSERT(control_count == 3 && lane->recovered.count == 2);
+    receive(packet_of(&frame, sizeof(frame)), 19999); /* and it was late only */
+    CU_ASSERT(control_count == 4 && hg_ack_seen(&lane->ack, 19999));
+    for (uint32_t i = 0; i < 200; i++) {
+        receive_forged(100 + i, 20100 + i, &frame, sizeof(frame), 20101 + 2ull * i);
+    }
+    CU_ASSERT(lane->recovered.count == HG_WIRE_RECOVERED_MAX);
+}
+
+/* The credit in an ack that parity gave: only as new as its packet. What doesn't parse counts for nothing,
+ * and parity within parity is no frame. */
+static void test_forged_frames(void)
+{
+    begin();
+    send_pings(3);
+    const struct hg_lane_stats *stats = hg_lane_stats(lane);
+    uint8_t frame[64] = {0};
+    struct hg_wire_ack ack = {.type = HG_WIRE_ACK, .range_count = 1, .first_count = 1, .largest = 1};
+    ack.credit_bytes = 70000;
+    memcpy(frame, &ack, sizeof(ack));
+    receive(packet_of(frame, 32), 10);
+    ack.credit_bytes = 1;
+    memcpy(frame, &ack, sizeof(ack));
+    receive_forged(1, 9, frame, 32, 20);
+    CU_ASSERT(stats->fec_recovered == 1 && lane->credit_bytes == 70000);
+    static const struct {
+        uint8_t frame[16];
+        uint32_t bytes;
+    } bad[] = {{{HG_WIRE_PARITY, 0, 9, 0, 1, 2, 3}, 13},
+               {{HG_WIRE_PARITY}, 1},
+               {{HG_WIRE_DATA, 0, 1}, 16},
+               {{5}, 1}};
+    for (uint32_t i = 0; i < HG_COUNT(bad); i++) {
+        receive_forged(10 + i, 30 + i, bad[i].frame, bad[i].bytes, 100 + i);
+    }
+    CU_ASSERT(stats->drop_malformed == HG_COUNT(bad) && stats->fec_recovered == 1);
+}
+
+/* Parity in a packet that doesn't say so, packets that say so without it, fields that contradict each other.
+ */
+static void test_parity_packets(void)
+{
+    uint8_t frame[24] = {HG_WIRE_PARITY, 0, 20};
+    static const uint8_t ping = HG_WIRE_PING;
+    struct hg_wire_header parity = {.fec_index = 32, .fec_k = 1, .fec_m = 1};
+    struct hg_wire_header source = {.fec_index = 0, .fec_k = 1, .fec_m = 1};
+    begin();
+    const struct hg_lane_stats *stats = hg_lane_stats(lane);
+    receive(packet_of(frame, 24), 1);
+    receive_fec(source, frame, 24, 2);
+    receive_fec(parity, &ping, 1, 3);
+    receive_fec(parity, frame, 23, 4);
+    frame[2] = 19; /* and one byte more */
+    receive_fec(parity, frame, 24, 5);
+    frame[2] = 8; /* nothing in it */
+    receive_fec(parity, frame, 12, 6);
+    frame[2] = 20;
+    frame[1] = 1;
+    receive_fec(parity, frame, 24, 7);
+    frame[1] = 0;
+    parity.fec_index = 33; /* row 1 of 1 */
+    receive_fec(parity, frame, 24, 8);
+    parity.fec_index = 32;
+    parity.fec_k = 33;
+    receive_fec(parity, frame, 24, 9);
+    CU_ASSERT(stats->drop_malformed == 9 && stats->packets_received == 0);
+    parity.fec_k = 2;
+    receive_fec(parity, frame, 24, 10);
+    receive_fec(source, &ping, 1, 11);
+    CU_ASSERT(stats->packets_received == 2 && stats->fec_parity_received == 1);
+    CU_ASSERT(hg_ack_seen(&lane->ack, 10) && lane->ack.pending_count == 2);
+}
+
+/* Sources of ever new groups: memory stays what it is, and honest groups come through in between. */
+static void test_parity_memory(void)
+{
+    begin();
+    const struct hg_lane_stats *stats = hg_lane_stats(lane);
+    uint8_t padding[1400] = {0};
+    struct hg_wire_stream_durable frame = durable();
+    uint64_t number = 1;
+    for (uint32_t group = 1; group <= 3000; group++) {
+        for (uint32_t i = 0; i < 20; i++) {
+            struct hg_wire_header source = {
+                .fec_group = group, .fec_index = (uint8_t)i, .fec_k = 32, .fec_m = 8};
+            receive_fec(source, padding, sizeof(padding), number++);
+        }
+        if (group % 100 == 0) {
+            receive_forged(group + 1000000, number, &frame, sizeof(frame), number + 1);
+            number += 2;
+            CU_ASSERT(control_count == group / 100);
+        }
+    }
+    CU_ASSERT(stats->fec_crowded > 0 && stats->packets_received == number - 1 - 30);
+}
+
 static void test_random_bytes(void)
 {
     uint64_t random = 4711;
@@ -390,6 +619,12 @@ int main(void)
     CU_add_test(suite, "beyond credit", test_beyond_credit);
     CU_add_test(suite, "refused", test_refused);
     CU_add_test(suite, "forget", test_forget);
+    CU_add_test(suite, "recovered frames", test_recovered_frames);
+    CU_add_test(suite, "recovered counts as lost", test_recovered_counts_as_lost);
+    CU_add_test(suite, "forged numbers", test_forged_numbers);
+    CU_add_test(suite, "forged frames", test_forged_frames);
+    CU_add_test(suite, "parity packets", test_parity_packets);
+    CU_add_test(suite, "parity memory", test_parity_memory);
     CU_add_test(suite, "random bytes", test_random_bytes);
     CU_basic_set_mode(CU_BRM_VERBOSE);
     CU_basic_run_tests();

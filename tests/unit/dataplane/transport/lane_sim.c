@@ -6,6 +6,7 @@
 struct sim_batch {
     struct hg_lane_batch name;
     uint8_t *bytes;
+    uint64_t given_ns;
     bool acked;
     bool taken;
 };
@@ -44,6 +45,7 @@ struct sim {
     uint32_t heap_count;
     uint32_t heap_room;
     uint64_t order;
+    bool burst[2]; /* the link to that side loses what comes next */
     struct sim_result result;
 };
 
@@ -63,9 +65,11 @@ static bool owner_next(void *ctx, struct hg_lane_batch *batch)
     if (hg_lane_stats(side->lane)->credit_bytes_left == 0) {
         sim_error(side->sim, "batch_next called without credit");
     }
-    if (side->batch_next == side->batch_count) {
+    if (side->batch_next == side->batch_count ||
+        side->batch_next * side->sim->config.gap_ns > side->sim->now_ns) {
         return false;
     }
+    side->batches[side->batch_next].given_ns = side->sim->now_ns;
     *batch = side->batches[side->batch_next++].name;
     return true;
 }
@@ -112,6 +116,7 @@ static int owner_received(void *ctx, uint32_t alias, const uint8_t *bytes, uint3
         sim_error(sim, "a batch out of order, twice or with other bytes");
     }
     sent->taken = true;
+    sim->result.stalls += sim->now_ns - sent->given_ns > sim->config.link.delay_ns + sim->config.stall_ns;
     side->expected[alias] = index + 1;
     side->taken_count++;
     return 0;
@@ -182,13 +187,27 @@ static struct sim_packet heap_pop(struct sim *sim)
     return top;
 }
 
+static bool link_loses(struct sim *sim, uint8_t to)
+{
+    const struct sim_link *link = &sim->config.link;
+    if (link->burst_packets <= 1) {
+        return sim_chance(&sim->random, link->loss_per_mille);
+    }
+    /* A run of losses begins so seldom, and ends so soon, that the shares are right. */
+    uint64_t draw = sim_random(&sim->random);
+    sim->burst[to] = sim->burst[to] ? draw % link->burst_packets != 0
+                                    : draw % (1000ull * link->burst_packets) < link->loss_per_mille;
+    return sim->burst[to];
+}
+
 static void link_carry(struct sim *sim, uint8_t to, uint64_t number, const struct hg_lane_packet *packet)
 {
     const struct sim_link *link = &sim->config.link;
     bool cut = sim->now_ns >= link->cut_from_ns && sim->now_ns < link->cut_to_ns;
     bool too_large = link->narrow_bytes != 0 && sim->now_ns >= link->narrow_from_ns &&
                      sim->now_ns < link->narrow_to_ns && hg_lane_ip_bytes(packet->bytes) > link->narrow_bytes;
-    if (too_large || cut || sim_chance(&sim->random, link->loss_per_mille)) {
+    if (too_large || cut || link_loses(sim, to)) {
+        sim->result.lost++;
         return;
     }
     uint32_t copies = 1 + sim_chance(&sim->random, link->duplicate_per_mille);
@@ -246,6 +265,8 @@ static void side_init(struct sim *sim, uint32_t which)
         .mtu_bytes = config->mtu_bytes,
         .rate_bytes_per_s = config->rate_bytes_per_s,
         .receive_bytes_max = config->receive_bytes_max,
+        .fec = config->fec,
+        .congestion = config->congestion,
         .packets_in_flight_max = config->packets_in_flight_max,
     };
     side->memory = aligned_alloc(HG_CACHE_LINE_BYTES, hg_align_up(hg_lane_bytes(&lane), HG_CACHE_LINE_BYTES));
@@ -348,7 +369,7 @@ static void sim_finish(struct sim *sim)
         sim->result.stats[i] = stats;
         if (stats.drop_version + stats.drop_malformed + stats.drop_generation + stats.drop_alias +
                 stats.drop_credit + stats.drop_mismatch + stats.drop_ack + stats.drop_control +
-                stats.refused >
+                stats.drop_fec + stats.refused >
             0) {
             sim_error(sim, "drops between honest lanes");
         }

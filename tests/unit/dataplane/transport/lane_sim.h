@@ -13,6 +13,7 @@
 
 struct sim_link {
     uint32_t loss_per_mille;
+    uint32_t burst_packets; /* losses come in runs of about so many; 0 and 1: alone */
     uint32_t duplicate_per_mille;
     uint32_t reorder_per_mille; /* packets that are held back by up to reorder_ns */
     uint64_t delay_ns;
@@ -33,6 +34,10 @@ struct sim_config {
     uint64_t deadline_ns; /* virtual: all must have arrived */
     uint32_t packets_in_flight_max;
     uint32_t mtu_bytes;
+    uint8_t fec;        /* enum hg_fec_mode */
+    uint8_t congestion; /* enum hg_cc_kind */
+    uint64_t gap_ns;    /* a batch of each side every so often; 0: as fast as they go */
+    uint64_t stall_ns;
     uint32_t alias_count;
     uint32_t batches[2]; /* to send from each side */
     uint32_t batch_bytes_min;
@@ -52,6 +57,8 @@ struct sim_result {
     struct hg_lane_stats stats[2];
     uint64_t packets;
     uint64_t in_flight_max;
+    uint64_t stalls; /* batches that took longer than the way there and stall_ns */
+    uint64_t lost;   /* packets that the link lost */
     uint64_t turns;
 };
 

@@ -203,7 +203,8 @@ static void test_bytes_in_flight(void)
 
 static void test_memory(void)
 {
-    struct hg_lane_config config = {.packets_in_flight_max = 16384, .receive_bytes_max = 32u << 20};
+    struct hg_lane_config config = {
+        .packets_in_flight_max = 16384, .receive_bytes_max = 32u << 20, .mtu_bytes = 1500};
     CU_ASSERT(hg_lane_bytes(&config) < (48u << 20));
     CU_ASSERT(hg_lane_bytes(&config) % HG_CACHE_LINE_BYTES == 0);
 }
