@@ -95,9 +95,9 @@ static json_t *config_json(const struct hg_server *server)
 static const struct {
     const char *name;
     bool live; /* of the dataplane: only as fresh as its page */
-} views[] = {{"node", false}, {"ports", true},   {"peers", true},   {"streams", true},
-             {"lag", true},   {"log", true},     {"clients", true}, {"consumers", true},
-             {"drops", true}, {"events", false}, {"config", false}};
+} views[] = {{"node", false}, {"ports", true},     {"peers", true},  {"streams", true}, {"lag", true},
+             {"lanes", true}, {"placement", true}, {"log", true},    {"clients", true}, {"consumers", true},
+             {"drops", true}, {"events", false},   {"config", false}};
 
 static json_t *view_json(struct hg_server *server, const char *view)
 {
@@ -112,6 +112,10 @@ static json_t *view_json(struct hg_server *server, const char *view)
         return hg_report_peers(config, status);
     if (strcmp(view, "streams") == 0)
         return hg_report_streams(config, status);
+    if (strcmp(view, "lanes") == 0)
+        return hg_report_lanes(status);
+    if (strcmp(view, "placement") == 0)
+        return hg_report_placement(status);
     if (strcmp(view, "lag") == 0)
         return hg_report_lag(status);
     if (strcmp(view, "log") == 0)

@@ -317,6 +317,7 @@ static void build_stream(struct hg_command_file *file, const struct hg_command *
     const struct hg_value *name = need(command, "NAME"), *id = need(command, "id");
     const struct hg_value *group = hg_command_value(command, "group");
     const struct hg_value *compression = hg_command_value(command, "compression");
+    const struct hg_value *worker = hg_command_value(command, "worker");
     struct hg_config_stream stream = {.stream = id->number, .epoch = 1};
 
     if (full(file, command, config->stream_count, HG_CONTROL_STREAMS_MAX, "streams"))
@@ -334,6 +335,11 @@ static void build_stream(struct hg_command_file *file, const struct hg_command *
     stream.kind = (uint16_t)(need(command, "kind")->number + HG_CONFIG_STREAM_KEY_VALUE);
     stream.region = (uint16_t)need(command, "region")->number;
     stream.group = group == NULL ? 0 : (uint32_t)group->number;
+    if (worker != NULL && worker->number >= config->log_count)
+        hg_command_file_error(file, place_of(file, worker),
+                              "there is no worker %s: each log above has one, numbered like it",
+                              worker->text);
+    stream.place = worker == NULL ? 0 : (uint32_t)worker->number + 1;
     /* choices are "lz4|off" */
     stream.compression = compression == NULL || compression->number == 0 ? HG_CONFIG_COMPRESSION_LZ4
                                                                          : HG_CONFIG_COMPRESSION_OFF;

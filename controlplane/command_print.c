@@ -79,9 +79,12 @@ static void peer_print(FILE *out, const struct hg_config_peer *peer)
 static void stream_print(FILE *out, const struct hg_control_config *config,
                          const struct hg_config_stream *stream)
 {
-    fprintf(out, "stream add %s id %llu kind %s region %u group %u compression %s\n", stream->name,
+    fprintf(out, "stream add %s id %llu kind %s region %u group %u compression %s", stream->name,
             (unsigned long long)stream->stream, hg_config_stream_kind_text(stream->kind), stream->region,
             stream->group, stream->compression == HG_CONFIG_COMPRESSION_LZ4 ? "lz4" : "off");
+    if (stream->place != 0)
+        fprintf(out, " worker %u", stream->place - 1);
+    fprintf(out, "\n");
     if (stream->peers_mask == 0)
         return;
     fprintf(out, "stream replicate %s", stream->name);

@@ -98,8 +98,11 @@ static const struct hg_grammar_command commands[] = {
      HG_CONTEXT_FILE,
      {WORD("stream"), WORD("add"), VALUE("NAME", NAME)},
      {NEED("id", "N", ID), NEED_ONE_OF("kind", "key-value|postgres-logical|postgres-physical"),
-      NEED("region", "N", REGION), MAY("group", "N", GROUP), MAY_ONE_OF("compression", "lz4|off")},
-     "a stream, with the number it has everywhere and the region it originates in"},
+      NEED("region", "N", REGION), MAY("group", "N", GROUP), MAY_ONE_OF("compression", "lz4|off"),
+      MAY("worker", "N", NUMBER)},
+     "a stream, with the number it has everywhere and the region it originates in; a new one goes into log "
+     "N, or "
+     "where a hash of its number says"},
     {HG_CMD_STREAM_REPLICATE,
      HG_CONTEXT_FILE,
      {WORD("stream"), WORD("replicate"), VALUE("NAME", NAME), VALUES("PEER", NAME)},
@@ -118,7 +121,8 @@ static const struct hg_grammar_command commands[] = {
     {HG_CMD_SHOW,
      HG_CONTEXT_LIVE,
      {WORD("show"),
-      ONE_OF("WHAT", "node|ports|peers|streams|lag|log|clients|consumers|drops|events|config|all")},
+      ONE_OF("WHAT",
+             "node|ports|peers|lanes|streams|placement|lag|log|clients|consumers|drops|events|config|all")},
      {{0}},
      "what is"},
     {HG_CMD_PEER_REMOVE,

@@ -160,6 +160,82 @@ json_t *hg_report_peers(const struct hg_control_config *config, const struct hg_
     return array;
 }
 
+json_t *hg_report_lanes(const struct hg_control_status *status)
+{
+    static const char *const states[] = {"down", "handshake", "up", "removed"};
+    json_t *array = json_array();
+
+    for (uint32_t i = 0; i < status->lane_count; i++) {
+        const struct hg_status_lane *lane = &status->lanes[i];
+        json_t *object = json_object();
+
+        text_set(object, "peer", status->peers[lane->peer].name);
+        number_set(object, "worker", lane->worker);
+        number_set(object, "worker_remote", lane->worker_remote);
+        word_set(object, "state", states, HG_COUNT(states), lane->state);
+        number_set(object, "key_generation", lane->key_generation);
+        number_set(object, "srtt_ns", lane->srtt_ns);
+        number_set(object, "rttvar_ns", lane->rttvar_ns);
+        number_set(object, "rtt_min_ns", lane->rtt_min_ns);
+        number_set(object, "bytes_in_flight", lane->bytes_in_flight);
+        number_set(object, "credit_bytes_left", lane->credit_bytes_left);
+        number_set(object, "data_bytes_sent", lane->data_bytes_sent);
+        number_set(object, "data_bytes_resent", lane->data_bytes_resent);
+        number_set(object, "data_bytes_received", lane->data_bytes_received);
+        number_set(object, "packets_sent", lane->packets_sent);
+        number_set(object, "packets_received", lane->packets_received);
+        number_set(object, "packets_lost", lane->packets_lost);
+        json_array_append_new(array, object);
+    }
+    return array;
+}
+
+static void place_set(json_t *object, const char *key, int32_t place)
+{
+    if (place >= 0)
+        number_set(object, key, (uint64_t)place);
+}
+
+static json_t *streams_of_worker(const struct hg_control_status *status, uint32_t worker)
+{
+    json_t *array = json_array();
+
+    for (uint32_t i = 0; i < status->stream_count; i++) {
+        if (status->streams[i].worker == worker)
+            json_array_append_new(array, hg_json_text(status->streams[i].name));
+    }
+    return array;
+}
+
+json_t *hg_report_placement(const struct hg_control_status *status)
+{
+    static const char *const states[] = {"recovering", "running", "failed"};
+    json_t *array = json_array();
+
+    for (uint32_t i = 0; i < status->worker_count; i++) {
+        const struct hg_status_worker *worker = &status->workers[i];
+        json_t *object = json_object();
+
+        number_set(object, "worker", i);
+        word_set(object, "state", states, HG_COUNT(states), worker->state);
+        number_set(object, "lcore", worker->lcore);
+        place_set(object, "cpu", worker->cpu);
+        place_set(object, "core", worker->core);
+        place_set(object, "numa_node", worker->numa_node);
+        number_set(object, "port_queue", i);
+        if (i < status->log_count)
+            text_set(object, "log", status->logs[i].path);
+        number_set(object, "stream_count", worker->streams);
+        number_set(object, "turns", worker->turns);
+        number_set(object, "turns_idle", worker->turns_idle);
+        number_set(object, "rx_handed_over", worker->rx_handed_over);
+        number_set(object, "rx_taken_over", worker->rx_taken_over);
+        json_object_set_new(object, "streams", streams_of_worker(status, i));
+        json_array_append_new(array, object);
+    }
+    return array;
+}
+
 static json_t *stream_peer_report(const struct hg_control_status *status,
                                   const struct hg_status_stream *stream,
                                   const struct hg_status_stream_peer *peer)
@@ -185,6 +261,7 @@ static json_t *stream_report(const struct hg_control_status *status, const struc
     text_set(object, "name", stream->name);
     text_set(object, "state", "open");
     number_set(object, "id", stream->stream);
+    number_set(object, "worker", stream->worker);
     text_set(object, "kind", hg_config_stream_kind_text(stream->kind));
     number_set(object, "region", stream->region);
     number_set(object, "incarnation", stream->incarnation);

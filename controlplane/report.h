@@ -12,6 +12,10 @@
 json_t *hg_report_ports(const struct hg_control_config *config, const struct hg_control_status *status);
 json_t *hg_report_peers(const struct hg_control_config *config, const struct hg_control_status *status);
 json_t *hg_report_streams(const struct hg_control_config *config, const struct hg_control_status *status);
+/* One entry for each worker here and worker of a peer that have to do with each other. */
+json_t *hg_report_lanes(const struct hg_control_status *status);
+/* One entry for each worker: where it runs and what is its own. */
+json_t *hg_report_placement(const struct hg_control_status *status);
 /* One entry for each stream and peer. */
 json_t *hg_report_lag(const struct hg_control_status *status);
 json_t *hg_report_log(const struct hg_control_status *status);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tools/wan/command.h"
+#include "tools/wan/steer.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -190,6 +191,11 @@ static int memif_value_parse(struct words *words, const char *keyword, struct hg
         if (!number_parse(words->word, BUFFER_BYTES_MIN, BUFFER_BYTES_MAX, &value))
             return expected(words, error, "a buffer size from 256 to 9216 bytes");
         command->buffer_bytes = (uint32_t)value;
+    } else if (strcmp(keyword, "queues") == 0) {
+        if (!number_parse(words->word, 1, HG_WAN_QUEUES_MAX, &value))
+            return expected(words, error,
+                            "a number of queues from 1 to 16: one for each worker of the station");
+        command->queues = (uint32_t)value;
     } else {
         if (!number_parse(words->word, 1, RING_LOG2_MAX, &value))
             return expected(words, error, "the ring size's logarithm, 1 to 14");
@@ -224,8 +230,8 @@ static int port_option_parse(struct words *words, struct hg_wan_command *command
     if (tap && !mac && strcmp(keyword, "iface") != 0)
         return expected(words, error, "iface or mac");
     if (!tap && !mac && strcmp(keyword, "socket") != 0 && strcmp(keyword, "id") != 0 &&
-        strcmp(keyword, "bsize") != 0 && strcmp(keyword, "rsize") != 0)
-        return expected(words, error, "socket, id, mac, bsize or rsize");
+        strcmp(keyword, "bsize") != 0 && strcmp(keyword, "rsize") != 0 && strcmp(keyword, "queues") != 0)
+        return expected(words, error, "socket, id, mac, bsize, rsize or queues");
     words_next(words);
     if (mac && !mac_parse(words->word, command->mac))
         return expected(words, error, "a unicast address such as 02:00:00:00:00:0a");
@@ -243,6 +249,7 @@ static int port_parse(struct words *words, struct hg_wan_command *command, struc
     command->verb = HG_WAN_VERB_PORT_ADD;
     command->buffer_bytes = 2048;
     command->ring_log2 = 10;
+    command->queues = 1;
     int rc = name_parse(words, "a name for the port (letters, digits, '-', '_', '.')", command->name,
                         &command->name_column, error);
     if (rc != 0)

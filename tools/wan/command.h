@@ -49,6 +49,7 @@ struct hg_wan_command {
     uint8_t mac[6];
     uint32_t buffer_bytes;
     uint32_t ring_log2;
+    uint32_t queues; /* one for each worker of the station */
     struct hg_wan_impairment impairment;
     uint64_t seed;
 };

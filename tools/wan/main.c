@@ -5,10 +5,11 @@
  */
 #include "drivers/clock/clock.h"
 #include "drivers/net/eal.h"
-#include "drivers/net/port_dpdk.h"
+#include "drivers/net/port_set.h"
 #include "tools/wan/command.h"
 #include "tools/wan/console.h"
 #include "tools/wan/show.h"
+#include "tools/wan/steer.h"
 #include "tools/wan/switch.h"
 #include "tools/wan/tap.h"
 
@@ -58,7 +59,9 @@ struct wan {
     struct hg_wan_switch sw;
     struct hg_wan_slot *slots;
     struct hg_port_pool *pool;
-    struct hg_port *ports[HG_WAN_PORTS_MAX];
+    struct hg_port_set sets[HG_WAN_PORTS_MAX];
+    struct hg_wan_steer steers[HG_WAN_PORTS_MAX]; /* of ports with several queues */
+    struct hg_port *ports[HG_WAN_PORTS_MAX];      /* what the switch has */
     uint64_t maintain_at_ns[HG_WAN_PORTS_MAX];
     struct hg_wan_console console;
     uint32_t frame_bytes_max;
@@ -268,6 +271,18 @@ static int port_devargs(struct wan *w, struct hg_wan_command *command, char *dev
     return hg_wan_tap_check(command->iface, error, error_bytes);
 }
 
+/* One port to the switch, however many queues. */
+static struct hg_port *port_of_set(const struct hg_port_set *set, struct hg_wan_steer *steer)
+{
+    struct hg_port *queues[HG_WAN_QUEUES_MAX];
+    for (uint32_t i = 0; i < set->queue_count; i++)
+        queues[i] = hg_port_set_queue(set, i);
+    if (set->queue_count == 1)
+        return queues[0];
+    hg_wan_steer_init(steer, queues, set->queue_count);
+    return &steer->port;
+}
+
 static int port_add(struct wan *w, const struct hg_wan_command *given, char *error, size_t error_bytes)
 {
     char devargs[256];
@@ -283,9 +298,10 @@ static int port_add(struct wan *w, const struct hg_wan_command *given, char *err
                                            .numa_node = -1,
                                            .pool = w->pool};
     memcpy(options.mac, command.mac, sizeof(options.mac));
-    struct hg_port *port = hg_port_dpdk_open(&options, error, error_bytes);
-    if (port == NULL)
+    struct hg_port_set *set = &w->sets[w->declared.count];
+    if (hg_port_set_open(set, &options, command.queues, error, error_bytes) != 0)
         return -EIO;
+    struct hg_port *port = port_of_set(set, &w->steers[w->declared.count]);
     int index = hg_wan_switch_port_add(&w->sw, command.name, command.mac, port);
     hg_assert(index == (int)w->declared.count); /* checked above */
     hg_wan_declared_add(&w->declared, &command);
@@ -333,7 +349,7 @@ static char *show_ports(struct wan *w, bool json)
         views[i].socket = w->declared.ports[i].socket;
         views[i].memif_id = w->declared.ports[i].memif_id;
         views[i].link_up = w->ports[i]->link_up;
-        views[i].problem = hg_port_dpdk_problem(w->ports[i]);
+        views[i].problem = hg_port_set_problem(&w->sets[i]);
     }
     return hg_wan_show_ports(&w->sw, views, json);
 }
@@ -366,8 +382,11 @@ static char *console_run(void *owner, const char *line, bool json)
 static void shell_turn(struct wan *w, uint64_t now_ns)
 {
     for (uint32_t i = 0; i < w->sw.port_count; i++) {
-        if (now_ns >= w->maintain_at_ns[i])
-            w->maintain_at_ns[i] = hg_port_dpdk_maintain(w->ports[i], now_ns);
+        if (now_ns < w->maintain_at_ns[i])
+            continue;
+        w->maintain_at_ns[i] = hg_port_set_maintain(&w->sets[i], now_ns);
+        if (w->sets[i].queue_count > 1)
+            hg_wan_steer_maintain(&w->steers[i]);
     }
     hg_wan_console_serve(&w->console);
 }
@@ -528,7 +547,7 @@ static void stop(struct wan *w)
 {
     hg_wan_switch_drain(&w->sw);
     for (uint32_t i = 0; i < w->sw.port_count; i++)
-        hg_port_dpdk_close(w->ports[i]);
+        hg_port_set_close(&w->sets[i]);
     for (uint32_t i = 0; i < w->declared.count; i++) {
         if (w->declared.ports[i].kind == HG_WAN_PORT_MEMIF)
             unlink(w->declared.ports[i].socket);

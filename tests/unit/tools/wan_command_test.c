@@ -34,6 +34,11 @@ static void test_commands(void)
     CU_ASSERT_EQUAL(command.memif_id, 3);
     CU_ASSERT_EQUAL(command.buffer_bytes, 2048);
     CU_ASSERT_EQUAL(command.ring_log2, 10);
+    CU_ASSERT_EQUAL(command.queues, 1);
+    CU_ASSERT_TRUE(parses("port add a memif socket a id 3 mac 02:00:00:00:00:0a queues 4") &&
+                   command.queues == 4);
+    CU_ASSERT_TRUE(fails("port add a memif socket a queues 17", 34, "from 1 to 16"));
+    CU_ASSERT_TRUE(parses("port add a memif socket /run/w/a.sock id 3 mac 02:00:00:00:00:0a\n"));
     CU_ASSERT_EQUAL(memcmp(command.mac, mac, 6), 0);
     CU_ASSERT_TRUE(parses("port add b memif mac 02:00:00:00:00:0B socket b rsize 9 bsize 9216 # id 0"));
     CU_ASSERT_EQUAL(command.buffer_bytes, 9216);
@@ -122,7 +127,8 @@ static void test_errors(void)
     CU_ASSERT_TRUE(fails("port add a memif bsize 100", 24, "256 to 9216"));
     CU_ASSERT_TRUE(fails("port add a memif rsize 15", 24, "1 to 14"));
     CU_ASSERT_TRUE(fails("port add a memif id 1.5", 21, "number"));
-    CU_ASSERT_TRUE(fails("port add a memif colour red", 18, "expected socket, id, mac, bsize or rsize"));
+    CU_ASSERT_TRUE(
+        fails("port add a memif colour red", 18, "expected socket, id, mac, bsize, rsize or queues"));
     CU_ASSERT_TRUE(fails("link set a a delay 1ms", 12, "another port"));
     CU_ASSERT_TRUE(fails("link set a b delay 40", 20, "duration"));
     CU_ASSERT_TRUE(fails("link set a b delay", 19, "end of the line"));
