@@ -356,22 +356,43 @@ static int impairment_parse(struct words *words, struct hg_wan_impairment *impai
         name);
 }
 
+static int join_parse(struct words *words, struct hg_wan_command *command, struct hg_wan_error *error)
+{
+    int rc = name_parse(words, "the port where the line to join begins", command->line[0],
+                        &command->line_column[0], error);
+    if (rc == 0)
+        rc = name_parse(words, "the port where the line to join ends", command->line[1],
+                        &command->line_column[1], error);
+    if (rc != 0)
+        return rc;
+    if (strcmp(command->line[0], command->line[1]) == 0)
+        return fail(error, command->line_column[1], "expected another port than '%s'", command->line[0]);
+    if (strcmp(command->line[0], command->name) == 0 && strcmp(command->line[1], command->to) == 0)
+        return fail(error, command->line_column[0], "expected another link than that from '%s' to '%s'",
+                    command->name, command->to);
+    return end_parse(words, error, "the end of the line");
+}
+
 static int link_parse(struct words *words, struct hg_wan_command *command, struct hg_wan_error *error)
 {
     if (strcmp(words->word, "set") == 0)
         command->verb = HG_WAN_VERB_LINK_SET;
+    else if (strcmp(words->word, "join") == 0)
+        command->verb = HG_WAN_VERB_LINK_JOIN;
     else if (strcmp(words->word, "cut") == 0)
         command->verb = HG_WAN_VERB_LINK_CUT;
     else if (strcmp(words->word, "restore") == 0)
         command->verb = HG_WAN_VERB_LINK_RESTORE;
     else
-        return expected(words, error, "set, cut or restore");
+        return expected(words, error, "set, join, cut or restore");
     words_next(words);
     int rc = name_parse(words, "the port where the link begins", command->name, &command->name_column, error);
     if (rc == 0)
         rc = name_parse(words, "the port where the link ends", command->to, &command->to_column, error);
     if (rc == 0 && strcmp(command->name, command->to) == 0)
         return fail(error, command->to_column, "expected another port than '%s'", command->name);
+    if (rc == 0 && command->verb == HG_WAN_VERB_LINK_JOIN)
+        return join_parse(words, command, error);
     if (rc != 0 || command->verb != HG_WAN_VERB_LINK_SET)
         return rc != 0 ? rc : end_parse(words, error, "the end of the line");
     uint32_t column = words->column;
@@ -466,6 +487,25 @@ static int port_check(const struct hg_wan_declared *declared, const struct hg_wa
     return 0;
 }
 
+static int named_check(const struct hg_wan_declared *declared, const char *name, uint32_t column,
+                       struct hg_wan_error *error)
+{
+    if (declared_find(declared, name) >= 0)
+        return 0;
+    return fail(error, column, "expected the name of a port, found '%s', which is none", name);
+}
+
+static int link_check(const struct hg_wan_declared *declared, const struct hg_wan_command *command,
+                      struct hg_wan_error *error)
+{
+    int rc = named_check(declared, command->name, command->name_column, error);
+    if (rc == 0)
+        rc = named_check(declared, command->to, command->to_column, error);
+    for (int i = 0; i < 2 && rc == 0 && command->verb == HG_WAN_VERB_LINK_JOIN; i++)
+        rc = named_check(declared, command->line[i], command->line_column[i], error);
+    return rc;
+}
+
 int hg_wan_command_check(const struct hg_wan_declared *declared, const struct hg_wan_command *command,
                          struct hg_wan_error *error)
 {
@@ -473,15 +513,10 @@ int hg_wan_command_check(const struct hg_wan_declared *declared, const struct hg
     case HG_WAN_VERB_PORT_ADD:
         return port_check(declared, command, error);
     case HG_WAN_VERB_LINK_SET:
+    case HG_WAN_VERB_LINK_JOIN:
     case HG_WAN_VERB_LINK_CUT:
     case HG_WAN_VERB_LINK_RESTORE:
-        if (declared_find(declared, command->name) < 0)
-            return fail(error, command->name_column, "expected the name of a port, found '%s', which is none",
-                        command->name);
-        if (declared_find(declared, command->to) < 0)
-            return fail(error, command->to_column, "expected the name of a port, found '%s', which is none",
-                        command->to);
-        return 0;
+        return link_check(declared, command, error);
     default:
         return 0;
     }

@@ -8,6 +8,7 @@
  *   link set FROM TO [delay 40ms] [jitter 5ms] [loss 0.1%] [burst 8] [rate 1g] [queue 4m]
  *       [reorder 1% late 5ms] [duplicate 0.1%] [corrupt 0.01% [header]]
  *       [paths 2 skew 3ms [spread packet|flow]] [mtu 1400 [icmp]]
+ *   link join FROM TO A B
  *   link cut FROM TO            link restore FROM TO
  *   show ports                  show links
  *   seed N                      quit
@@ -26,6 +27,7 @@ enum hg_wan_verb {
     HG_WAN_VERB_NOTHING, /* an empty line or a comment */
     HG_WAN_VERB_PORT_ADD,
     HG_WAN_VERB_LINK_SET,
+    HG_WAN_VERB_LINK_JOIN,
     HG_WAN_VERB_LINK_CUT,
     HG_WAN_VERB_LINK_RESTORE,
     HG_WAN_VERB_SHOW_PORTS,
@@ -40,8 +42,10 @@ struct hg_wan_command {
     enum hg_wan_verb verb;
     char name[HG_WAN_NAME_BYTES_MAX]; /* the port to add, or where the link comes from */
     char to[HG_WAN_NAME_BYTES_MAX];
-    uint32_t name_column; /* counted from 1 */
+    char line[2][HG_WAN_NAME_BYTES_MAX]; /* joined: where the other link comes from and goes to */
+    uint32_t name_column;                /* counted from 1 */
     uint32_t to_column;
+    uint32_t line_column[2];
     enum hg_wan_port_kind kind;
     char iface[HG_WAN_IFACE_BYTES_MAX]; /* of a tap port */
     char socket[HG_WAN_SOCKET_BYTES_MAX];

@@ -311,6 +311,18 @@ static int port_add(struct wan *w, const struct hg_wan_command *given, char *err
 
 /* --- commands --- */
 
+static void link_join(struct wan *w, const struct hg_wan_command *command)
+{
+    const char *const names[] = {command->name, command->to, command->line[0], command->line[1]};
+    int ports[4];
+    for (size_t i = 0; i < HG_COUNT(names); i++) {
+        ports[i] = hg_wan_switch_find(&w->sw, names[i]);
+        hg_assert(ports[i] >= 0);
+    }
+    hg_wan_switch_join(&w->sw, (uint32_t)ports[0], (uint32_t)ports[1], (uint32_t)ports[2],
+                       (uint32_t)ports[3]);
+}
+
 static int command_apply(struct wan *w, const struct hg_wan_command *command, char *error, size_t error_bytes)
 {
     int from = hg_wan_switch_find(&w->sw, command->name);
@@ -320,7 +332,10 @@ static int command_apply(struct wan *w, const struct hg_wan_command *command, ch
         return port_add(w, command, error, error_bytes);
     case HG_WAN_VERB_LINK_SET:
         hg_assert(from >= 0 && to >= 0);
-        hg_wan_link_set(&w->sw.pairs[from][to].link, &command->impairment);
+        hg_wan_switch_set(&w->sw, (uint32_t)from, (uint32_t)to, &command->impairment);
+        return 0;
+    case HG_WAN_VERB_LINK_JOIN:
+        link_join(w, command);
         return 0;
     case HG_WAN_VERB_LINK_CUT:
         hg_assert(from >= 0 && to >= 0);
@@ -616,6 +631,7 @@ static void usage(FILE *out)
           "  link set FROM TO [delay D] [jitter D] [loss P%] [burst N] [rate R] [queue Q]\n"
           "      [reorder P% late D] [duplicate P%] [corrupt P% [header]]\n"
           "      [paths N skew D [spread packet|flow]] [mtu N [icmp]]\n"
+          "  link join FROM TO A B                        takes the line from A to B, with its queue\n"
           "  link cut FROM TO    link restore FROM TO    show ports    show links    seed N    quit\n"
           "\n"
           "Examples:\n"

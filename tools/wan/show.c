@@ -93,11 +93,15 @@ char *hg_wan_show_ports(const struct hg_wan_switch *sw, const struct hg_wan_port
 static json_t *pair_json(const struct hg_wan_switch *sw, uint32_t from, uint32_t to)
 {
     const struct hg_wan_pair *pair = &sw->pairs[from][to];
-    const struct hg_wan_impairment *impairment = &pair->link.impairment;
+    const struct hg_wan_impairment *impairment = &pair->line->impairment;
     json_t *object = json_object();
+    uint32_t line_from, line_to;
     json_object_set_new(object, "from", json_string(sw->ports[from].name));
     json_object_set_new(object, "to", json_string(sw->ports[to].name));
-    json_object_set_new(object, "cut", json_boolean(pair->link.cut));
+    json_object_set_new(object, "cut", json_boolean(pair->link.cut || pair->line->cut));
+    hg_wan_switch_line(sw, from, to, &line_from, &line_to);
+    json_object_set_new(object, "line_from", json_string(sw->ports[line_from].name));
+    json_object_set_new(object, "line_to", json_string(sw->ports[line_to].name));
     json_object_set_new(object, "delay_ns", number(impairment->delay_ns));
     json_object_set_new(object, "jitter_ns", number(impairment->jitter_ns));
     json_object_set_new(object, "loss_ppb", number(impairment->loss_ppb));
@@ -130,9 +134,13 @@ static void share_print(FILE *out, const char *name, uint64_t ppb)
 static void pair_print(FILE *out, const struct hg_wan_switch *sw, uint32_t from, uint32_t to)
 {
     const struct hg_wan_pair *pair = &sw->pairs[from][to];
-    const struct hg_wan_impairment *impairment = &pair->link.impairment;
+    const struct hg_wan_impairment *impairment = &pair->line->impairment;
+    uint32_t line_from, line_to;
     fprintf(out, "link %s -> %s ", sw->ports[from].name, sw->ports[to].name);
-    if (pair->link.cut)
+    hg_wan_switch_line(sw, from, to, &line_from, &line_to);
+    if (pair->line != &pair->link)
+        fprintf(out, " on the line %s -> %s ", sw->ports[line_from].name, sw->ports[line_to].name);
+    if (pair->link.cut || pair->line->cut)
         fprintf(out, " CUT");
     if (impairment->delay_ns != 0)
         fprintf(out, " delay %" PRIu64 "us", impairment->delay_ns / HG_NS_PER_US);

@@ -51,6 +51,7 @@ static void pair_init(struct hg_wan_switch *sw, uint32_t from, uint32_t to)
     for (uint32_t i = 0; i < HG_WAN_TRACKS_MAX; i++)
         pair->tracks[i] = (struct hg_wan_track){.head = SLOT_NONE, .tail = SLOT_NONE};
     hg_wan_link_init(&pair->link, pair_seed(sw, from, to));
+    pair->line = &pair->link;
 }
 
 int hg_wan_switch_port_add(struct hg_wan_switch *sw, const char *name, const uint8_t mac[6],
@@ -103,7 +104,8 @@ static void pair_push(struct hg_wan_switch *sw, uint32_t from, uint32_t to, cons
     if (track->tail == SLOT_NONE) {
         track->head = index;
     } else {
-        hg_assert(sw->slots[track->tail].due_ns <= arrival->due_ns);
+        /* A pair that took another line meanwhile: nothing overtakes what is under way. */
+        slot->due_ns = hg_max_u64(slot->due_ns, sw->slots[track->tail].due_ns);
         sw->slots[track->tail].next = index;
     }
     track->tail = index;
@@ -159,12 +161,44 @@ void hg_wan_switch_cut(struct hg_wan_switch *sw, uint32_t from, uint32_t to)
     struct hg_wan_pair *pair = &sw->pairs[from][to];
     pair->link.cut = true;
     pair->stats.lost_cut += pair_drop_all(sw, from, to);
+    for (uint32_t i = 0; i < sw->port_count; i++)
+        for (uint32_t j = 0; j < sw->port_count; j++)
+            if (sw->pairs[i][j].line == &pair->link)
+                sw->pairs[i][j].stats.lost_cut += pair_drop_all(sw, i, j);
 }
 
 void hg_wan_switch_restore(struct hg_wan_switch *sw, uint32_t from, uint32_t to)
 {
     hg_assert(from < sw->port_count && to < sw->port_count);
     sw->pairs[from][to].link.cut = false;
+}
+
+void hg_wan_switch_set(struct hg_wan_switch *sw, uint32_t from, uint32_t to,
+                       const struct hg_wan_impairment *impairment)
+{
+    hg_assert(from < sw->port_count && to < sw->port_count);
+    struct hg_wan_pair *pair = &sw->pairs[from][to];
+    pair->line = &pair->link;
+    hg_wan_link_set(&pair->link, impairment);
+}
+
+void hg_wan_switch_join(struct hg_wan_switch *sw, uint32_t from, uint32_t to, uint32_t line_from,
+                        uint32_t line_to)
+{
+    hg_assert(from < sw->port_count && to < sw->port_count);
+    hg_assert(line_from < sw->port_count && line_to < sw->port_count);
+    hg_assert(from != line_from || to != line_to);
+    sw->pairs[from][to].line = sw->pairs[line_from][line_to].line;
+}
+
+void hg_wan_switch_line(const struct hg_wan_switch *sw, uint32_t from, uint32_t to, uint32_t *line_from,
+                        uint32_t *line_to)
+{
+    for (*line_from = 0; *line_from < sw->port_count; (*line_from)++)
+        for (*line_to = 0; *line_to < sw->port_count; (*line_to)++)
+            if (sw->pairs[from][to].line == &sw->pairs[*line_from][*line_to].link)
+                return;
+    hg_assert(false);
 }
 
 void hg_wan_switch_drain(struct hg_wan_switch *sw)
@@ -184,9 +218,11 @@ static uint64_t *refusal(struct hg_wan_switch *sw, struct hg_wan_pair *pair, uin
 {
     struct hg_wan_offer offer = {.bytes = packet->bytes};
     offer.payload_bytes = packet->bytes - hg_wan_frame_payload_at(packet->data, packet->bytes);
-    if (pair->link.impairment.path_by_flow)
+    if (pair->line->impairment.path_by_flow)
         offer.flow = hg_wan_frame_flow(packet->data, packet->bytes);
-    switch (hg_wan_link_offer(&pair->link, now_ns, &offer, arrival)) {
+    if (pair->link.cut)
+        return &pair->stats.lost_cut;
+    switch (hg_wan_link_offer(pair->line, now_ns, &offer, arrival)) {
     case HG_WAN_FATE_LOST:
         return &pair->stats.lost_loss;
     case HG_WAN_FATE_QUEUE_FULL:
@@ -225,7 +261,7 @@ static void put(struct hg_wan_switch *sw, uint32_t from, uint32_t to, struct hg_
     struct hg_wan_pair *pair = &sw->pairs[from][to];
     struct hg_packet copy;
     if (arrival->corrupt &&
-        hg_wan_frame_corrupt(packet->data, packet->bytes, pair->link.impairment.corrupt_header,
+        hg_wan_frame_corrupt(packet->data, packet->bytes, pair->line->impairment.corrupt_header,
                              arrival->corrupt_random))
         pair->stats.corrupted++;
     pair_push(sw, from, to, packet, arrival);
@@ -248,7 +284,7 @@ static void answer_too_big(struct hg_wan_switch *sw, uint32_t from, struct hg_wa
 {
     uint8_t text[HG_WAN_FRAME_ANSWER_BYTES_MAX];
     uint32_t bytes =
-        hg_wan_frame_too_big(packet->data, packet->bytes, (uint32_t)asked->link.impairment.mtu_bytes, text);
+        hg_wan_frame_too_big(packet->data, packet->bytes, (uint32_t)asked->line->impairment.mtu_bytes, text);
     struct hg_packet said = {.data = text, .bytes = bytes};
     struct hg_packet copy;
     struct hg_wan_arrival arrival;
@@ -265,7 +301,7 @@ static void refuse(struct hg_wan_switch *sw, uint32_t from, struct hg_wan_pair *
                    const struct hg_packet *packet, uint64_t now_ns)
 {
     (*counter)++;
-    if (counter == &pair->stats.lost_mtu && pair->link.impairment.mtu_icmp)
+    if (counter == &pair->stats.lost_mtu && pair->line->impairment.mtu_icmp)
         answer_too_big(sw, from, pair, packet, now_ns);
 }
 
@@ -407,11 +443,13 @@ static void pair_due(const struct hg_wan_switch *sw, const struct hg_wan_pair *p
 }
 
 static void pair_sent(struct hg_wan_switch *sw, uint32_t from, uint32_t to, const struct burst *burst,
-                      uint32_t sent)
+                      uint32_t sent, uint64_t now_ns)
 {
     struct hg_wan_pair *pair = &sw->pairs[from][to];
     struct hg_wan_port_stats *stats = &sw->ports[to].stats;
     for (uint32_t i = 0; i < sent; i++) {
+        const struct hg_wan_slot *slot = &sw->slots[pair->tracks[burst->tracks[i]].head];
+        pair->stats.overdue += slot->due_ns + HG_WAN_OVERDUE_NS < now_ns;
         pair->stats.forwarded_bytes += burst->packets[i].bytes;
         stats->tx_bytes += burst->packets[i].bytes;
         pair_pop(sw, from, to, burst->tracks[i]);
@@ -437,7 +475,7 @@ static uint32_t pair_deliver(struct hg_wan_switch *sw, uint32_t from, uint32_t t
         if (up)
             sent = port->transmit(port, burst.packets, burst.count);
         hg_assert(sent <= burst.count);
-        pair_sent(sw, from, to, &burst, sent);
+        pair_sent(sw, from, to, &burst, sent, now_ns);
         total += sent;
         if (sent == burst.count)
             continue;

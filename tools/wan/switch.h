@@ -19,6 +19,8 @@
 /* How long a frame that is due waits for a receiver that takes nothing, before it is dropped. */
 #define HG_WAN_TX_WAIT_NS  (100 * HG_NS_PER_MS)
 #define HG_WAN_TX_RETRY_NS (20 * HG_NS_PER_US)
+/* A frame delivered so long after its time is counted. */
+#define HG_WAN_OVERDUE_NS HG_NS_PER_MS
 
 /* X(field, text) */
 #define HG_WAN_PORT_COUNTERS(X)                                                                              \
@@ -33,6 +35,7 @@
 #define HG_WAN_LINK_COUNTERS(X)                                                                              \
     X(forwarded, "delivered")                                                                                \
     X(forwarded_bytes, "bytes delivered")                                                                    \
+    X(overdue, "delivered more than 1 ms after their time: the emulator or the receiver was late")           \
     X(lost_loss, "lost by loss")                                                                             \
     X(lost_queue, "dropped because the queue was full")                                                      \
     X(lost_cut, "dropped because the link is cut")                                                           \
@@ -83,6 +86,7 @@ struct hg_wan_track {
 /* A pair of a port with itself carries what the emulator answers to the port's station. */
 struct hg_wan_pair {
     struct hg_wan_link link;
+    struct hg_wan_link *line; /* what its frames take: its own link, or the one of the pair it joined */
     struct hg_wan_link_stats stats;
     uint64_t behind_since_ns; /* the receiver refused a frame then and hasn't caught up since; 0 = it is not
                                  behind */
@@ -119,7 +123,20 @@ int hg_wan_switch_find(const struct hg_wan_switch *sw, const char *name);
  * it does not depend on the order in which ports were added. */
 void hg_wan_switch_seed(struct hg_wan_switch *sw, uint64_t seed);
 
-/* A cut drops what is under way, too. */
+/* Replaces the impairments of a pair, which has a line of its own again if it had joined another's. */
+void hg_wan_switch_set(struct hg_wan_switch *sw, uint32_t from, uint32_t to,
+                       const struct hg_wan_impairment *impairment);
+/* From now on frames from `from` to `to` wait in the queue of the line that the other pair's frames take, and
+ * share its transmitter and its fate. What is under way arrives as it would have, and nothing overtakes it.
+ * Not with itself. */
+void hg_wan_switch_join(struct hg_wan_switch *sw, uint32_t from, uint32_t to, uint32_t line_from,
+                        uint32_t line_to);
+/* Whose line the frames of a pair take. */
+void hg_wan_switch_line(const struct hg_wan_switch *sw, uint32_t from, uint32_t to, uint32_t *line_from,
+                        uint32_t *line_to);
+
+/* A cut drops what is under way, too; of all pairs that take this line, if it is cut and not a pair that
+ * joined it. */
 void hg_wan_switch_cut(struct hg_wan_switch *sw, uint32_t from, uint32_t to);
 void hg_wan_switch_restore(struct hg_wan_switch *sw, uint32_t from, uint32_t to);
 

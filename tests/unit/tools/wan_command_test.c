@@ -74,6 +74,11 @@ static void test_commands(void)
     CU_ASSERT_EQUAL(command.mac[5], 0x0c);
     CU_ASSERT_TRUE(parses("link set a b") && command.impairment.delay_ns == 0);
     CU_ASSERT_TRUE(parses("link cut a b") && command.verb == HG_WAN_VERB_LINK_CUT);
+    CU_ASSERT_TRUE(parses("link join c d a b") && command.verb == HG_WAN_VERB_LINK_JOIN);
+    CU_ASSERT_STRING_EQUAL(command.name, "c");
+    CU_ASSERT_STRING_EQUAL(command.to, "d");
+    CU_ASSERT_STRING_EQUAL(command.line[0], "a");
+    CU_ASSERT_STRING_EQUAL(command.line[1], "b");
     CU_ASSERT_TRUE(parses("link restore a b") && command.verb == HG_WAN_VERB_LINK_RESTORE);
     CU_ASSERT_TRUE(parses("show ports") && command.verb == HG_WAN_VERB_SHOW_PORTS);
     CU_ASSERT_TRUE(parses("\tshow links") && command.verb == HG_WAN_VERB_SHOW_LINKS);
@@ -152,7 +157,11 @@ static void test_errors(void)
     CU_ASSERT_TRUE(fails("link set a b rate 0", 19, "bits per second"));
     CU_ASSERT_TRUE(fails("link set a b rate 1g queue 0", 28, "64k or 4m"));
     CU_ASSERT_TRUE(fails("link cut a b now", 14, "end of the line, found 'now'"));
-    CU_ASSERT_TRUE(fails("link break a b", 6, "set, cut or restore"));
+    CU_ASSERT_TRUE(fails("link break a b", 6, "set, join, cut or restore"));
+    CU_ASSERT_TRUE(fails("link join c d a", 16, "the line to join ends"));
+    CU_ASSERT_TRUE(fails("link join c d a a", 17, "another port than 'a'"));
+    CU_ASSERT_TRUE(fails("link join c d c d", 15, "another link than that from 'c' to 'd'"));
+    CU_ASSERT_TRUE(fails("link join c d a b now", 19, "end of the line"));
     CU_ASSERT_TRUE(fails("show all", 6, "ports or links"));
     CU_ASSERT_TRUE(fails("seed x", 6, "number"));
     CU_ASSERT_TRUE(fails("quit now", 6, "end of the line"));
@@ -195,6 +204,7 @@ static void test_declared(void)
         refused(&declared, "port add c memif socket s id 1 mac 02:00:00:00:00:03", 0, "another id"));
     CU_ASSERT_TRUE(refused(&declared, "link cut a c", 12, "'c'"));
     CU_ASSERT_TRUE(refused(&declared, "link cut c a", 10, "'c'"));
+    CU_ASSERT_TRUE(refused(&declared, "link join a b b c", 17, "'c'"));
     CU_ASSERT_TRUE(parses("link cut b a") && hg_wan_command_check(&declared, &command, &error) == 0);
     declare(&declared, "port add t tap iface hgtap0 mac 02:00:00:00:00:04");
     declare(&declared, "port add u tap iface hgtap1 mac 02:00:00:00:00:05");

@@ -187,6 +187,70 @@ static void test_cut_drops_under_way(void)
     CU_ASSERT_EQUAL(outstanding, 0);
 }
 
+/* Two pairs, one transmitter: 100 bytes take it 800 ns. They go in the order in which they came, and a queue
+ * that one of them fills is full for both. */
+static void test_joined(void)
+{
+    const struct hg_wan_impairment line = {
+        .delay_ns = HG_NS_PER_MS, .rate_bits = 1000000000, .queue_bytes = 1000};
+    uint32_t from, to;
+    fresh();
+    hg_wan_switch_set(&sw, 0, 1, &line);
+    hg_wan_switch_join(&sw, 2, 1, 0, 1);
+    hg_wan_switch_line(&sw, 2, 1, &from, &to);
+    CU_ASSERT(from == 0 && to == 1);
+    for (uint32_t i = 0; i < 10; i++)
+        offer(i % 2 == 0 ? 0 : 2, 2, 100, i, 0);
+    CU_ASSERT_EQUAL(hg_wan_switch_deliver(&sw, HG_NS_PER_MS + 5 * 800), 5);
+    CU_ASSERT_EQUAL(hg_wan_switch_deliver(&sw, HG_NS_PER_MS + 10 * 800), 5);
+    CU_ASSERT_EQUAL(sw.pairs[0][1].stats.forwarded, 5);
+    CU_ASSERT_EQUAL(sw.pairs[2][1].stats.forwarded, 5);
+    for (uint32_t i = 0; i < 10; i++)
+        offer(0, 2, 100, i, HG_NS_PER_S);
+    offer(2, 2, 100, 10, HG_NS_PER_S);
+    CU_ASSERT_EQUAL(sw.pairs[2][1].stats.lost_queue, 1);
+    CU_ASSERT_EQUAL(sw.pairs[0][1].stats.lost_queue, 0);
+
+    /* Cut off alone, and with the line. */
+    hg_wan_switch_deliver(&sw, 2 * HG_NS_PER_S);
+    hg_wan_switch_cut(&sw, 2, 1);
+    offer(2, 2, 100, 11, 2 * HG_NS_PER_S);
+    offer(0, 2, 100, 12, 2 * HG_NS_PER_S);
+    CU_ASSERT_EQUAL(sw.pairs[2][1].stats.lost_cut, 1);
+    CU_ASSERT_EQUAL(hg_wan_switch_deliver(&sw, 3 * HG_NS_PER_S), 1);
+    hg_wan_switch_restore(&sw, 2, 1);
+    offer(2, 2, 100, 13, 3 * HG_NS_PER_S);
+    hg_wan_switch_cut(&sw, 0, 1);
+    CU_ASSERT_EQUAL(sw.pairs[2][1].stats.lost_cut, 2);
+    CU_ASSERT_EQUAL(outstanding, 0);
+}
+
+/* What is under way when a pair takes another line is not overtaken by what takes a shorter one. */
+static void test_joined_under_way(void)
+{
+    const struct hg_wan_impairment far = {.delay_ns = 10 * HG_NS_PER_MS}, near = {.delay_ns = HG_NS_PER_MS};
+    fresh();
+    hg_wan_switch_set(&sw, 0, 1, &near);
+    hg_wan_switch_set(&sw, 2, 1, &far);
+    offer(2, 2, 100, 1, 0);
+    hg_wan_switch_join(&sw, 2, 1, 0, 1);
+    offer(2, 2, 100, 2, 0);
+    CU_ASSERT_EQUAL(hg_wan_switch_deliver(&sw, 9 * HG_NS_PER_MS), 0);
+    CU_ASSERT_EQUAL(hg_wan_switch_deliver(&sw, 10 * HG_NS_PER_MS), 2);
+    CU_ASSERT_EQUAL(fakes[1].received[0].mark, 1);
+    CU_ASSERT_EQUAL(fakes[1].received[1].mark, 2);
+    offer(2, 2, 100, 3, 20 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(hg_wan_switch_deliver(&sw, 21 * HG_NS_PER_MS), 1);
+    /* Its own again. */
+    hg_wan_switch_set(&sw, 2, 1, &far);
+    offer(2, 2, 100, 4, 30 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(hg_wan_switch_deliver(&sw, 39 * HG_NS_PER_MS), 0);
+    CU_ASSERT_EQUAL(sw.pairs[2][1].stats.overdue, 0);
+    CU_ASSERT_EQUAL(hg_wan_switch_deliver(&sw, 42 * HG_NS_PER_MS), 1);
+    CU_ASSERT_EQUAL(sw.pairs[2][1].stats.overdue, 1);
+    CU_ASSERT_EQUAL(outstanding, 0);
+}
+
 static void test_memory(void)
 {
     fresh();
@@ -503,6 +567,8 @@ int main(void)
     CU_add_test(suite, "a cut drops what is under way", test_cut_drops_under_way);
     CU_add_test(suite, "memory is bounded", test_memory);
     CU_add_test(suite, "a receiver that is full or gone", test_receiver_full);
+    CU_add_test(suite, "two pairs on one line", test_joined);
+    CU_add_test(suite, "another line with frames under way", test_joined_under_way);
     CU_add_test(suite, "reorder", test_reorder);
     CU_add_test(suite, "a late frame, exactly", test_reorder_exact);
     CU_add_test(suite, "paths", test_paths);
