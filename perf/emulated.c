@@ -114,7 +114,7 @@ bool hg_perf_emulated_command(const struct hg_perf_emulated *wan, const char *co
     return child > 0 && waitpid(child, &status, 0) == child && status == 0;
 }
 
-static uint64_t counter_of(const json_t *links, const char *from, const char *to, const char *counter)
+static const json_t *link_of(const json_t *links, const char *from, const char *to)
 {
     size_t index;
     const json_t *link;
@@ -122,28 +122,33 @@ static uint64_t counter_of(const json_t *links, const char *from, const char *to
     {
         const char *a = json_string_value(json_object_get(link, "from"));
         const char *b = json_string_value(json_object_get(link, "to"));
-        const json_t *value = json_object_get(link, counter);
-        if (a != NULL && b != NULL && strcmp(a, from) == 0 && strcmp(b, to) == 0 && json_is_integer(value))
-            return (uint64_t)json_integer_value(value);
+        if (a != NULL && b != NULL && strcmp(a, from) == 0 && strcmp(b, to) == 0)
+            return link;
     }
-    return UINT64_MAX;
+    return NULL;
 }
 
-uint64_t hg_perf_emulated_counter(const struct hg_perf_emulated *wan, const char *from, const char *to,
-                                  const char *counter)
+bool hg_perf_emulated_counters(const struct hg_perf_emulated *wan, const char *from, const char *to,
+                               const char *const names[], uint64_t values[], uint32_t count)
 {
     const char *const arguments[] = {wan->program, "--run",      wan->run, "--json",
                                      "--command",  "show links", NULL};
     FILE *out = NULL;
     pid_t child = program_start(wan, arguments, &out);
     if (child < 0 || out == NULL)
-        return UINT64_MAX;
+        return false;
     json_t *answer = json_loadf(out, JSON_DISABLE_EOF_CHECK, NULL);
-    uint64_t value = counter_of(json_object_get(answer, "links"), from, to, counter);
+    const json_t *link = link_of(json_object_get(answer, "links"), from, to);
+    bool found = link != NULL;
+    for (uint32_t i = 0; i < count && found; i++) {
+        const json_t *value = json_object_get(link, names[i]);
+        found = json_is_integer(value);
+        values[i] = found ? (uint64_t)json_integer_value(value) : 0;
+    }
     json_decref(answer);
     fclose(out);
     (void)waitpid(child, NULL, 0);
-    return value;
+    return found;
 }
 
 void hg_perf_emulated_stop(struct hg_perf_emulated *wan)

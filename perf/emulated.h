@@ -21,9 +21,10 @@ struct hg_perf_emulated {
 int hg_perf_emulated_start(struct hg_perf_emulated *wan, const char *directory, const char *config, int cpu);
 /* One command, checked. False when it is refused. */
 bool hg_perf_emulated_command(const struct hg_perf_emulated *wan, const char *command);
-/* A counter of the link from one port to another, as `show links` has it; UINT64_MAX when there is none. */
-uint64_t hg_perf_emulated_counter(const struct hg_perf_emulated *wan, const char *from, const char *to,
-                                  const char *counter);
+/* Counters of the link from one port to another, by their names in `show links`, read in one moment. False
+ * when one of them is not there. */
+bool hg_perf_emulated_counters(const struct hg_perf_emulated *wan, const char *from, const char *to,
+                               const char *const names[], uint64_t values[], uint32_t count);
 /* Ends it and removes its directory. */
 void hg_perf_emulated_stop(struct hg_perf_emulated *wan);
 

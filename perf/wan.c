@@ -8,7 +8,7 @@
  */
 #include "drivers/clock/clock.h"
 #include "drivers/ipc/control_state.h"
-#include "perf/emulated.h"
+#include "perf/line.h"
 #include "perf/pair.h"
 #include "perf/tcp.h"
 
@@ -21,8 +21,6 @@
 #define RATE_BITS_DEFAULT UINT64_C(400000000)
 #define LOG_BYTES         (UINT64_C(512) << 20)
 #define DATA_BYTES_MAX    (64u << 20)
-#define BURST_PACKETS     8u           /* mean, where losses come in bursts */
-#define QUEUE_BYTES_MIN   (256u << 10) /* else the product of rate and round trip */
 #define WARM_NS           (3 * HG_NS_PER_S)
 #define WARM_RTTS         20u
 #define SECONDS           15u
@@ -30,7 +28,6 @@
 #define QUICK_WARM_NS     (2 * HG_NS_PER_S)
 #define QUICK_NS          (4 * HG_NS_PER_S)
 #define CELLS_MAX         64u
-#define PORT_LOSS_MAX     1e-4 /* of the frames: more, and the emulator was the bottleneck, not the line */
 
 struct cell {
     double loss_pct;
@@ -61,65 +58,13 @@ struct wan {
 
 /* What a run is looked at by: two of these, before and after. */
 struct look {
-    uint64_t now_ns;
+    struct hg_perf_line_look line;
     double bytes; /* the user's, at the other end */
-    uint64_t frames, frames_lost,
-        frames_dropped; /* by the line; lost on purpose; for want of room in the emulator */
-    uint64_t stolen_ticks, ticks;
 };
-
-/* ---- the line ---- */
 
 static uint64_t rtt_ns(const struct cell *cell)
 {
     return cell->rtt_ms * (uint64_t)HG_NS_PER_MS;
-}
-
-static bool line_set(const struct wan *wan, const struct cell *cell)
-{
-    char rest[160], loss[48] = "", command[256];
-    uint64_t queue = wan->rate_bits / 8 * rtt_ns(cell) / HG_NS_PER_S;
-    if (cell->loss_pct > 0)
-        snprintf(loss, sizeof(loss), " loss %g%% burst %u", cell->loss_pct, cell->bursts ? BURST_PACKETS : 1);
-    snprintf(rest, sizeof(rest), "delay %lluus rate %lluk queue %lluk%s",
-             (unsigned long long)(rtt_ns(cell) / 2 / HG_NS_PER_US),
-             (unsigned long long)(wan->rate_bits / 1000),
-             (unsigned long long)(hg_max_u64(queue, QUEUE_BYTES_MIN) >> 10), loss);
-    for (int i = 0; i < 2; i++) {
-        snprintf(command, sizeof(command), "link set %s %s", i == 0 ? "a b" : "b a", rest);
-        if (!hg_perf_emulated_command(&wan->emulated, command)) {
-            fprintf(stderr, "helio-perf: helio-wan refuses '%s'\n", command);
-            return false;
-        }
-    }
-    return true;
-}
-
-static uint64_t steal_read(uint64_t *ticks)
-{
-    unsigned long long user, nice, system, idle, wait, irq, softirq, steal = 0;
-    FILE *file = fopen("/proc/stat", "re");
-    *ticks = 0;
-    if (file != NULL) {
-        if (fscanf(file, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system, &idle, &wait,
-                   &irq, &softirq, &steal) == 8)
-            *ticks = user + nice + system + idle + wait + irq + softirq + steal;
-        fclose(file);
-    }
-    return steal;
-}
-
-static void look_take(const struct wan *wan, struct look *look, double bytes)
-{
-    const struct hg_perf_emulated *line = &wan->emulated;
-    struct hg_clock *clock = hg_clock_tsc();
-    look->now_ns = clock->now_ns(clock);
-    look->bytes = bytes;
-    look->stolen_ticks = steal_read(&look->ticks);
-    look->frames = hg_perf_emulated_counter(line, "a", "b", "frames");
-    look->frames_lost = hg_perf_emulated_counter(line, "a", "b", "lost_loss");
-    look->frames_dropped = hg_perf_emulated_counter(line, "a", "b", "lost_memory") +
-                           hg_perf_emulated_counter(line, "a", "b", "lost_tx_full");
 }
 
 static uint64_t warm_ns(const struct wan *wan, const struct cell *cell)
@@ -152,9 +97,10 @@ static int heliograph_run(struct wan *wan, const struct cell *cell, uint32_t con
     if (rc == 0)
         rc = hg_perf_pair_wait_flowing(&pair);
     for (int i = 0; i < 2 && rc == 0; i++) {
-        if (!hg_perf_pair_pass(&pair, i == 0 ? warm_ns(wan, cell) : measure_ns(wan, cell)))
+        if (!hg_perf_pair_pass(&pair, i == 0 ? warm_ns(wan, cell) : measure_ns(wan, cell)) ||
+            !hg_perf_line_look(&wan->emulated, "a", "b", &looks[i].line))
             rc = -EIO;
-        look_take(wan, &looks[i], hg_perf_pair_bytes(&pair, pair.shared->sides[1].lsn_durable));
+        looks[i].bytes = hg_perf_pair_bytes(&pair, pair.shared->sides[1].lsn_durable);
     }
     hg_perf_pair_stop(&pair);
     if (rc == 0 && wan->options->verbose) {
@@ -177,9 +123,9 @@ static int tcp_run(struct wan *wan, const struct cell *cell, struct hg_perf_tcp 
         uint64_t ns = i == 0 ? warm_ns(wan, cell) : measure_ns(wan, cell);
         wait = (struct timespec){.tv_sec = (time_t)(ns / HG_NS_PER_S), .tv_nsec = (long)(ns % HG_NS_PER_S)};
         nanosleep(&wait, NULL);
-        look_take(wan, &looks[i], (double)tcp->shared->received_bytes);
-        if (hg_perf_tcp_failed(tcp))
+        if (!hg_perf_line_look(&wan->emulated, "a", "b", &looks[i].line) || hg_perf_tcp_failed(tcp))
             rc = -EIO;
+        looks[i].bytes = (double)tcp->shared->received_bytes;
     }
     if (rc == 0 && wan->options->verbose)
         fprintf(stderr, "    resent %llu segments, rtt %llu us\n",
@@ -209,7 +155,8 @@ static int sender_run(struct wan *wan, const struct cell *cell, const struct sen
     int rc = hg_perf_emulated_start(&wan->emulated, "/tmp", config, wan->options->cpus[0]);
     if (rc != 0)
         return rc;
-    if (!line_set(wan, cell))
+    const struct hg_perf_line line = {wan->rate_bits, cell->rtt_ms, cell->loss_pct, cell->bursts};
+    if (!hg_perf_line_set(&line, &wan->emulated, "a", "b"))
         rc = -EINVAL;
     else
         rc = is_tcp ? tcp_run(wan, cell, &tcp, looks) : heliograph_run(wan, cell, sender->congestion, looks);
@@ -223,23 +170,29 @@ static void result_add(const struct wan *wan, const struct cell *cell, const cha
                        const struct look looks[2])
 {
     char where[80];
-    double seconds = (double)(looks[1].now_ns - looks[0].now_ns) / 1e9;
-    double share = (looks[1].bytes - looks[0].bytes) * 8 / seconds / (double)wan->rate_bits;
-    double frames = (double)(looks[1].frames - looks[0].frames);
-    double dropped = frames > 0 ? (double)(looks[1].frames_dropped - looks[0].frames_dropped) / frames : 0;
-    double ticks = (double)(looks[1].ticks - looks[0].ticks);
-    double stolen = ticks > 0 ? (double)(looks[1].stolen_ticks - looks[0].stolen_ticks) / ticks : 0;
+    struct hg_perf_line_found found;
+    const struct hg_perf_line_look lines[2] = {looks[0].line, looks[1].line};
+    hg_perf_line_between(lines, &found);
+    double share = (looks[1].bytes - looks[0].bytes) * 8 / found.seconds / (double)wan->rate_bits;
     snprintf(where, sizeof(where), "sender=%s/loss_pct=%g/rtt_ms=%u/pattern=%s", sender, cell->loss_pct,
              cell->rtt_ms, cell->bursts ? "burst" : "random");
     fprintf(stderr, "  %-9s loss %5g %% rtt %3u ms %-6s %6.1f Mbit/s, %.3f of the line%s\n", sender,
             cell->loss_pct, cell->rtt_ms, cell->bursts ? "burst" : "random",
             share * (double)wan->rate_bits / 1e6, share,
-            dropped > PORT_LOSS_MAX ? " (the emulator could not keep up: not counted)" : "");
-    if (dropped <= PORT_LOSS_MAX)
-        hg_perf_report_add(wan->report, share, "goodput_share/%s", where);
-    else
-        hg_perf_report_add(wan->report, dropped, "emulator_lost_share/%s", where);
-    hg_perf_report_add(wan->report, stolen, "cpu_stolen_share/%s", where);
+            found.counts ? "" : " (the emulator could not keep up: not counted)");
+    if (wan->options->verbose || !found.counts)
+        fprintf(
+            stderr,
+            "    of the frames the line lost %.4f and its queue %.4f; the emulator dropped %.5f and was late "
+            "with %.4f; of the CPUs' time %.3f was stolen\n",
+            found.lost_share, found.queue_full_share, found.dropped_share, found.overdue_share,
+            found.stolen_share);
+    hg_perf_report_add(wan->report, share, "%s/%s", found.counts ? "goodput_share" : "goodput_share_invalid",
+                       where);
+    hg_perf_report_add(wan->report, found.queue_full_share, "queue_full_share/%s", where);
+    hg_perf_report_add(wan->report, found.overdue_share, "emulator_overdue_share/%s", where);
+    hg_perf_report_add(wan->report, found.dropped_share, "emulator_lost_share/%s", where);
+    hg_perf_report_add(wan->report, found.stolen_share, "cpu_stolen_share/%s", where);
 }
 
 static void cells_all(struct wan *wan)

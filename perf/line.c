@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "perf/line.h"
+#include "drivers/clock/clock.h"
+
+#include <stdio.h>
+#include <string.h>
+
+bool hg_perf_line_set(const struct hg_perf_line *line, const struct hg_perf_emulated *wan, const char *a,
+                      const char *b)
+{
+    char rest[160], loss[48] = "", command[256];
+    uint64_t rtt_ns = line->rtt_ms * (uint64_t)HG_NS_PER_MS;
+    uint64_t queue = line->rate_bits / 8 * rtt_ns / HG_NS_PER_S;
+    if (line->loss_pct > 0)
+        snprintf(loss, sizeof(loss), " loss %g%% burst %u", line->loss_pct,
+                 line->bursts ? HG_PERF_LINE_BURST_PACKETS : 1);
+    snprintf(rest, sizeof(rest), "delay %lluus rate %lluk queue %llu%s",
+             (unsigned long long)(rtt_ns / 2 / HG_NS_PER_US), (unsigned long long)(line->rate_bits / 1000),
+             (unsigned long long)hg_max_u64(queue, HG_PERF_LINE_QUEUE_MIN), loss);
+    for (int i = 0; i < 2; i++) {
+        snprintf(command, sizeof(command), "link set %s %s %s", i == 0 ? a : b, i == 0 ? b : a, rest);
+        if (!hg_perf_emulated_command(wan, command)) {
+            fprintf(stderr, "helio-perf: helio-wan refuses '%s'\n", command);
+            return false;
+        }
+    }
+    return true;
+}
+
+static uint64_t steal_read(uint64_t *ticks)
+{
+    unsigned long long user, nice, system, idle, wait, irq, softirq, steal = 0;
+    FILE *file = fopen("/proc/stat", "re");
+    *ticks = 0;
+    if (file != NULL) {
+        if (fscanf(file, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system, &idle, &wait,
+                   &irq, &softirq, &steal) == 8)
+            *ticks = user + nice + system + idle + wait + irq + softirq + steal;
+        fclose(file);
+    }
+    return steal;
+}
+
+bool hg_perf_line_look(const struct hg_perf_emulated *wan, const char *a, const char *b,
+                       struct hg_perf_line_look *look)
+{
+    static const char *const names[] = {"forwarded", "lost_loss",   "lost_queue",
+                                        "overdue",   "lost_memory", "lost_tx_full"};
+    uint64_t values[2][HG_COUNT(names)];
+    struct hg_clock *clock = hg_clock_tsc();
+    memset(look, 0, sizeof(*look));
+    look->now_ns = clock->now_ns(clock);
+    look->stolen_ticks = steal_read(&look->ticks);
+    if (!hg_perf_emulated_counters(wan, a, b, names, values[0], HG_COUNT(names)) ||
+        !hg_perf_emulated_counters(wan, b, a, names, values[1], HG_COUNT(names))) {
+        fprintf(stderr, "helio-perf: helio-wan does not tell what it did between %s and %s\n", a, b);
+        return false;
+    }
+    look->lost = values[0][1];
+    look->queue_full = values[0][2];
+    for (int i = 0; i < 2; i++) {
+        look->delivered += values[i][0];
+        look->overdue += values[i][3];
+        look->emulator_dropped += values[i][4] + values[i][5];
+    }
+    look->frames = values[0][0] + values[0][1] + values[0][2] + values[0][4] + values[0][5];
+    return true;
+}
+
+static double share(uint64_t before, uint64_t after, uint64_t of_before, uint64_t of_after)
+{
+    return of_after > of_before ? (double)(after - before) / (double)(of_after - of_before) : 0;
+}
+
+void hg_perf_line_between(const struct hg_perf_line_look looks[2], struct hg_perf_line_found *found)
+{
+    const struct hg_perf_line_look *a = &looks[0], *b = &looks[1];
+    found->seconds = (double)(b->now_ns - a->now_ns) / 1e9;
+    found->lost_share = share(a->lost, b->lost, a->frames, b->frames);
+    found->queue_full_share = share(a->queue_full, b->queue_full, a->frames, b->frames);
+    found->dropped_share = share(a->emulator_dropped, b->emulator_dropped, a->delivered, b->delivered);
+    found->overdue_share = share(a->overdue, b->overdue, a->delivered, b->delivered);
+    found->stolen_share = share(a->stolen_ticks, b->stolen_ticks, a->ticks, b->ticks);
+    found->counts = b->delivered > a->delivered && found->dropped_share <= HG_PERF_LINE_DROPPED_MAX &&
+                    found->overdue_share <= HG_PERF_LINE_OVERDUE_MAX;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The emulated line of a benchmark, equal in both directions, and whether it was the line that was measured:
+ * a frame that the emulator itself dropped or delivered late says that it, or the CPU under it, was the
+ * bottleneck.
+ */
+#ifndef HG_PERF_LINE_H
+#define HG_PERF_LINE_H
+
+#include "perf/emulated.h"
+
+#define HG_PERF_LINE_BURST_PACKETS 8u           /* mean, where losses come in bursts */
+#define HG_PERF_LINE_QUEUE_MIN     (256u << 10) /* bytes; else the product of rate and round trip */
+#define HG_PERF_LINE_DROPPED_MAX   1e-4 /* share of the frames: more, and a measurement does not count */
+#define HG_PERF_LINE_OVERDUE_MAX   0.02 /* the same, of frames delivered more than 1 ms late */
+
+struct hg_perf_line {
+    uint64_t rate_bits; /* of Ethernet frames, a second */
+    uint32_t rtt_ms;
+    double loss_pct;
+    bool bursts;
+};
+
+/* Sets the links between two ports. False after a sentence. */
+bool hg_perf_line_set(const struct hg_perf_line *line, const struct hg_perf_emulated *wan, const char *a,
+                      const char *b);
+
+/* What a measurement is looked at by: one before, one after. Counters of the data's direction, but for the
+ * first two of the emulator's, which are of both. */
+struct hg_perf_line_look {
+    uint64_t now_ns;
+    uint64_t emulator_dropped, overdue, delivered;
+    uint64_t lost, queue_full, frames;
+    uint64_t stolen_ticks, ticks;
+};
+
+/* False when the emulator does not answer. */
+bool hg_perf_line_look(const struct hg_perf_emulated *wan, const char *a, const char *b,
+                       struct hg_perf_line_look *look);
+
+struct hg_perf_line_found {
+    double seconds;
+    double lost_share, queue_full_share; /* of the frames that the data's direction was offered */
+    double dropped_share, overdue_share; /* by the emulator, of all frames */
+    double stolen_share;                 /* of the CPUs' time, by the machine's other guests */
+    bool counts;
+};
+void hg_perf_line_between(const struct hg_perf_line_look looks[2], struct hg_perf_line_found *found);
+
+#endif
