@@ -159,7 +159,7 @@ static void keys_make(bool sender, struct hg_handshake_keys *keys)
 {
     memset(keys, 0, sizeof(*keys));
     keys->boot_remote = sender ? 2 : 1;
-    keys->generation = 1;
+    keys->generation = keys->lane_generation = 1;
     keys->workers_remote = 1;
     keys->spi_tx = sender ? 0x1002 : 0x1001;
     keys->spi_rx = sender ? 0x1001 : 0x1002;
