@@ -44,8 +44,8 @@ static uint64_t steal_read(uint64_t *ticks)
 bool hg_perf_line_look(const struct hg_perf_emulated *wan, const char *a, const char *b,
                        struct hg_perf_line_look *look)
 {
-    static const char *const names[] = {"forwarded", "lost_loss",   "lost_queue",
-                                        "overdue",   "lost_memory", "lost_tx_full"};
+    static const char *const names[] = {"forwarded",   "lost_loss",    "lost_queue",     "overdue",
+                                        "lost_memory", "lost_tx_full", "forwarded_bytes"};
     uint64_t values[2][HG_COUNT(names)];
     struct hg_clock *clock = hg_clock_tsc();
     memset(look, 0, sizeof(*look));
@@ -57,6 +57,7 @@ bool hg_perf_line_look(const struct hg_perf_emulated *wan, const char *a, const 
         return false;
     }
     look->lost = values[0][1];
+    look->delivered_bytes = values[0][6];
     look->queue_full = values[0][2];
     for (int i = 0; i < 2; i++) {
         look->delivered += values[i][0];
@@ -76,6 +77,7 @@ void hg_perf_line_between(const struct hg_perf_line_look looks[2], struct hg_per
 {
     const struct hg_perf_line_look *a = &looks[0], *b = &looks[1];
     found->seconds = (double)(b->now_ns - a->now_ns) / 1e9;
+    found->used_bits_per_s = (double)(b->delivered_bytes - a->delivered_bytes) * 8 / found->seconds;
     found->lost_share = share(a->lost, b->lost, a->frames, b->frames);
     found->queue_full_share = share(a->queue_full, b->queue_full, a->frames, b->frames);
     found->dropped_share = share(a->emulator_dropped, b->emulator_dropped, a->delivered, b->delivered);

@@ -30,7 +30,7 @@ bool hg_perf_line_set(const struct hg_perf_line *line, const struct hg_perf_emul
 struct hg_perf_line_look {
     uint64_t now_ns;
     uint64_t emulator_dropped, overdue, delivered;
-    uint64_t lost, queue_full, frames;
+    uint64_t lost, queue_full, frames, delivered_bytes;
     uint64_t stolen_ticks, ticks;
 };
 
@@ -40,6 +40,7 @@ bool hg_perf_line_look(const struct hg_perf_emulated *wan, const char *a, const 
 
 struct hg_perf_line_found {
     double seconds;
+    double used_bits_per_s;              /* what the data's direction delivered, whole frames */
     double lost_share, queue_full_share; /* of the frames that the data's direction was offered */
     double dropped_share, overdue_share; /* by the emulator, of all frames */
     double stolen_share;                 /* of the CPUs' time, by the machine's other guests */

@@ -180,15 +180,17 @@ static void result_add(const struct wan *wan, const struct cell *cell, const cha
             cell->loss_pct, cell->rtt_ms, cell->bursts ? "burst" : "random",
             share * (double)wan->rate_bits / 1e6, share,
             found.counts ? "" : " (the emulator could not keep up: not counted)");
+    double used = found.used_bits_per_s / (double)wan->rate_bits;
     if (wan->options->verbose || !found.counts)
-        fprintf(
-            stderr,
-            "    of the frames the line lost %.4f and its queue %.4f; the emulator dropped %.5f and was late "
-            "with %.4f; of the CPUs' time %.3f was stolen\n",
-            found.lost_share, found.queue_full_share, found.dropped_share, found.overdue_share,
-            found.stolen_share);
+        fprintf(stderr,
+                "    the line was used to %.3f; it lost %.4f of the frames and its queue %.4f; the emulator "
+                "dropped "
+                "%.5f and was late with %.4f; %.3f of the CPUs' time was stolen\n",
+                used, found.lost_share, found.queue_full_share, found.dropped_share, found.overdue_share,
+                found.stolen_share);
     hg_perf_report_add(wan->report, share, "%s/%s", found.counts ? "goodput_share" : "goodput_share_invalid",
                        where);
+    hg_perf_report_add(wan->report, used, "line_used_share/%s", where);
     hg_perf_report_add(wan->report, found.queue_full_share, "queue_full_share/%s", where);
     hg_perf_report_add(wan->report, found.overdue_share, "emulator_overdue_share/%s", where);
     hg_perf_report_add(wan->report, found.dropped_share, "emulator_lost_share/%s", where);
