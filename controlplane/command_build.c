@@ -128,13 +128,13 @@ static void check_unique_station(struct hg_command_file *file, const struct hg_v
     for (uint32_t i = 0; i < config->port_count; i++) {
         if (mac != NULL && memcmp(config->ports[i].mac, mac->mac, sizeof(mac->mac)) == 0)
             duplicate(file, mac, "MAC", config->ports[i].name);
-        if (address != NULL && config->ports[i].address == address->address)
+        if (address != NULL && hg_address_equal(&config->ports[i].network.address, &address->address))
             duplicate(file, address, "address", config->ports[i].name);
     }
     for (uint32_t i = 0; i < config->peer_count; i++) {
         if (mac != NULL && memcmp(config->peers[i].mac, mac->mac, sizeof(mac->mac)) == 0)
             duplicate(file, mac, "MAC", config->peers[i].name);
-        if (address != NULL && config->peers[i].address == address->address)
+        if (address != NULL && hg_address_equal(&config->peers[i].address, &address->address))
             duplicate(file, address, "address", config->peers[i].name);
     }
 }
@@ -176,7 +176,7 @@ static void build_port(struct hg_command_file *file, const struct hg_command *co
     const struct hg_value *name = need(command, "NAME"), *target = need(command, target_name);
     const struct hg_value *mac = hg_command_value(command, "mac"), *mtu = hg_command_value(command, "mtu");
     const struct hg_value *address = hg_command_value(command, "address"),
-                          *id = hg_command_value(command, "id");
+                          *vlan = hg_command_value(command, "vlan"), *id = hg_command_value(command, "id");
     uint32_t index = config->port_count;
     struct hg_config_port port = {.mtu_bytes = mtu == NULL ? 1500 : (uint16_t)mtu->number};
     struct hg_port_source source = {.kind = kind, .memif_id = id == NULL ? 0 : (uint32_t)id->number};
@@ -201,9 +201,11 @@ static void build_port(struct hg_command_file *file, const struct hg_command *co
     if (mac != NULL)
         memcpy(port.mac, mac->mac, sizeof(port.mac));
     if (address != NULL) {
-        port.address = address->address;
-        port.prefix_bits = address->prefix_bits;
+        port.network.address = address->address;
+        port.network.prefix_bits = address->prefix_bits;
     }
+    if (vlan != NULL)
+        port.network.vlan = (uint16_t)vlan->number;
     if (devargs_build(&source, index, port.mtu_bytes, port.devargs) < 0)
         hg_command_file_error(file, source.place, "%s is too long for a device's arguments", target->text);
     config->ports[index] = port;
@@ -235,6 +237,19 @@ static const struct hg_value *rekey_change(struct hg_config_peer *peer, const st
     return NULL;
 }
 
+static void check_reachable(struct hg_command_file *file, const struct hg_config_port *port,
+                            const struct hg_value *port_name, const struct hg_value *address)
+{
+    if (!hg_address_is_set(&port->network.address))
+        hg_command_file_error(file, place_of(file, port_name),
+                              "port %s has no address; give it one: address ADDRESS/LEN", port->name);
+    else if (port->network.address.family != address->address.family)
+        hg_command_file_error(file, place_of(file, address),
+                              "%s is IPv%u, the address of port %s is IPv%u: both must be of one kind",
+                              address->text, address->address.family, port->name,
+                              port->network.address.family);
+}
+
 static void build_peer(struct hg_command_file *file, const struct hg_command *command)
 {
     struct hg_control_config *config = &file->config.wanted;
@@ -261,9 +276,8 @@ static void build_peer(struct hg_command_file *file, const struct hg_command *co
     if (port_index < 0)
         unknown(file, port, "port", SUBJECT_PORT, config->ports[0].name, sizeof(config->ports[0]),
                 config->port_count);
-    else if (config->ports[port_index].address == 0)
-        hg_command_file_error(file, place_of(file, port),
-                              "port %s has no address; give it one: address A.B.C.D/LEN", port->text);
+    else
+        check_reachable(file, &config->ports[port_index], port, address);
     if (credit != NULL && credit->number < HG_PEER_CREDIT_BYTES_MIN)
         hg_command_file_error(file, place_of(file, credit), "a credit is 1m or more, got \"%s\"",
                               credit->text);

@@ -5,19 +5,16 @@
 #include "controlplane/command_file.h"
 #include "controlplane/grammar_value.h"
 
-#include <arpa/inet.h>
-
 static void mac_print(FILE *out, const uint8_t mac[6])
 {
     fprintf(out, " mac %02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
 }
 
-static void address_print(FILE *out, uint32_t address)
+static void address_print(FILE *out, const char *keyword, const struct hg_address *address)
 {
-    char text[INET_ADDRSTRLEN];
+    char text[HG_ADDRESS_TEXT_BYTES];
 
-    inet_ntop(AF_INET, &address, text, sizeof(text));
-    fprintf(out, " address %s", text);
+    fprintf(out, " %s %s", keyword, hg_address_text(address, text));
 }
 
 static void number_print(FILE *out, const char *keyword, uint64_t number, uint64_t base)
@@ -48,17 +45,19 @@ static void port_print(FILE *out, const struct hg_config_port *port, const struc
     }
     if (memcmp(port->mac, none, sizeof(none)) != 0)
         mac_print(out, port->mac);
-    if (port->address != 0) {
-        address_print(out, port->address);
-        fprintf(out, "/%u", port->prefix_bits);
+    if (hg_address_is_set(&port->network.address)) {
+        address_print(out, "address", &port->network.address);
+        fprintf(out, "/%u", port->network.prefix_bits);
     }
+    if (port->network.vlan != 0)
+        fprintf(out, " vlan %u", port->network.vlan);
     fprintf(out, " mtu %u%s\n", port->mtu_bytes, source->memif_listens ? " listen" : "");
 }
 
 static void peer_print(FILE *out, const struct hg_config_peer *peer)
 {
     fprintf(out, "peer add %s node %llu region %u", peer->name, (unsigned long long)peer->node, peer->region);
-    address_print(out, peer->address);
+    address_print(out, "address", &peer->address);
     mac_print(out, peer->mac);
     fprintf(out, " port %s", peer->port);
     word_print(out, "key", peer->psk_path);

@@ -43,7 +43,8 @@
         .word = keyword, .kind = HG_VALUE_FLAG                                                               \
     }
 
-#define PORT_REST MAY("mac", "MAC", MAC), MAY("address", "A.B.C.D/LEN", PREFIX), MAY("mtu", "BYTES", MTU)
+#define PORT_NETWORK MAY("address", "ADDRESS/LEN", PREFIX), MAY("vlan", "N", VLAN), MAY("mtu", "BYTES", MTU)
+#define PORT_REST    MAY("mac", "MAC", MAC), PORT_NETWORK
 
 /* In the order of enum hg_config_congestion. */
 #define CONGESTION "fixed|cubic|bbr"
@@ -59,8 +60,8 @@ static const struct hg_grammar_command commands[] = {
     {HG_CMD_PORT_ADD_MEMIF,
      HG_CONTEXT_FILE,
      {WORD("port"), WORD("add"), VALUE("NAME", NAME), WORD("memif")},
-     {NEED("socket", "PATH", SOCKET), NEED("id", "N", NUMBER), NEED("mac", "MAC", MAC),
-      MAY("address", "A.B.C.D/LEN", PREFIX), MAY("mtu", "BYTES", MTU), FLAG("listen")},
+     {NEED("socket", "PATH", SOCKET), NEED("id", "N", NUMBER), NEED("mac", "MAC", MAC), PORT_NETWORK,
+      FLAG("listen")},
      "a shared-memory port; we are the client, the server (helio-wan) listens on PATH; with `listen` we are "
      "the "
      "server, for another node of this machine"},
@@ -82,7 +83,7 @@ static const struct hg_grammar_command commands[] = {
     {HG_CMD_PEER_ADD,
      HG_CONTEXT_FILE,
      {WORD("peer"), WORD("add"), VALUE("NAME", NAME)},
-     {NEED("node", "N", ID), NEED("region", "N", REGION), NEED("address", "A.B.C.D", ADDRESS),
+     {NEED("node", "N", ID), NEED("region", "N", REGION), NEED("address", "ADDRESS", ADDRESS),
       NEED("mac", "MAC", MAC), NEED("port", "PORT", NAME), NEED("key", "FILE", PATH),
       MAY("rate", "RATE", RATE), MAY_ONE_OF("congestion", CONGESTION), MAY("credit", "SIZE", SIZE), REKEY},
      "another node, reached through PORT; FILE (mode 0600) holds the shared key; with RATE in bit/s it is "

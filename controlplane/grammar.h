@@ -9,7 +9,7 @@
 #ifndef HG_CONTROLPLANE_GRAMMAR_H
 #define HG_CONTROLPLANE_GRAMMAR_H
 
-#include "drivers/platform/platform.h"
+#include "drivers/platform/address.h"
 
 #include <stdio.h>
 
@@ -33,6 +33,7 @@ enum hg_value_kind {
     HG_VALUE_ADDRESS,   /* IPv4 of one station */
     HG_VALUE_PREFIX,    /* IPv4/bits */
     HG_VALUE_MTU,       /* bytes of an IP packet: 576..9000 */
+    HG_VALUE_VLAN,      /* 1 to 4094 */
     HG_VALUE_RATE,      /* bit/s, k m g are powers of 1000 */
     HG_VALUE_SIZE,      /* bytes, k m g are powers of 1024 */
     HG_VALUE_INTERFACE, /* of the kernel: 1..15 bytes */
@@ -83,8 +84,8 @@ struct hg_value {
     const struct hg_grammar_argument *argument;
     uint32_t column;
     uint32_t prefix_bits;
-    uint64_t number;  /* id, number, mtu, bits per second, bytes, index of the choice */
-    uint32_t address; /* network order */
+    uint64_t number; /* id, number, mtu, bits per second, bytes, index of the choice */
+    struct hg_address address;
     uint8_t mac[6];
     char text[HG_GRAMMAR_TEXT_BYTES];
 };

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "controlplane/grammar_value.h"
 
-#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -75,31 +74,23 @@ static bool mac_parse(const char *text, uint8_t mac[6])
     return (mac[0] & 1) == 0 && memcmp(mac, none, sizeof(none)) != 0;
 }
 
-static bool address_parse(const char *text, uint32_t *address)
-{
-    struct in_addr in;
-    uint32_t first;
-
-    if (inet_pton(AF_INET, text, &in) != 1)
-        return false;
-    *address = in.s_addr;
-    first = ntohl(in.s_addr) >> 24;
-    return first != 0 && first != 127 && first < 224;
-}
-
-static bool prefix_parse(const char *text, uint32_t *address, uint32_t *prefix_bits)
+static bool prefix_parse(const char *text, struct hg_address *address, uint32_t *prefix_bits)
 {
     const char *slash = strchr(text, '/');
-    char part[16];
+    char part[HG_ADDRESS_TEXT_BYTES];
+    struct hg_address parsed;
     uint64_t bits;
 
-    if (slash == NULL || (size_t)(slash - text) >= sizeof(part) || !digits_parse(slash + 1, 32, &bits) ||
-        bits == 0)
+    if (slash == NULL || (size_t)(slash - text) >= sizeof(part))
         return false;
     memcpy(part, text, (size_t)(slash - text));
     part[slash - text] = '\0';
+    if (!hg_address_parse(part, &parsed) || !digits_parse(slash + 1, hg_address_bits(&parsed), &bits) ||
+        bits == 0)
+        return false;
+    *address = parsed;
     *prefix_bits = (uint32_t)bits;
-    return address_parse(part, address);
+    return true;
 }
 
 static bool pci_valid(const char *text)
@@ -165,11 +156,13 @@ bool hg_grammar_value_parse(const struct hg_grammar_argument *argument, const ch
     case HG_VALUE_MAC:
         return mac_parse(text, value->mac);
     case HG_VALUE_ADDRESS:
-        return address_parse(text, &value->address);
+        return hg_address_parse(text, &value->address);
     case HG_VALUE_PREFIX:
         return prefix_parse(text, &value->address, &value->prefix_bits);
     case HG_VALUE_MTU:
         return digits_parse(text, 9000, &value->number) && value->number >= 576;
+    case HG_VALUE_VLAN:
+        return digits_parse(text, HG_VLAN_MAX, &value->number) && value->number >= 1;
     case HG_VALUE_RATE:
         return unit_parse(text, 1000, &value->number) && value->number >= HG_RATE_BITS_PER_S_MIN &&
                value->number <= HG_RATE_BITS_PER_S_MAX && value->number % 8 == 0;
@@ -198,9 +191,10 @@ const char *hg_grammar_kind_text(enum hg_value_kind kind)
         [HG_VALUE_PATH] = "a path (1 to 255 bytes)",
         [HG_VALUE_SOCKET] = "the path of a socket (1 to 107 bytes without a comma)",
         [HG_VALUE_MAC] = "the MAC address of a station (02:00:00:00:00:0a)",
-        [HG_VALUE_ADDRESS] = "the IPv4 address of a station (10.0.0.2)",
-        [HG_VALUE_PREFIX] = "an IPv4 address with its prefix length (10.0.0.1/24)",
+        [HG_VALUE_ADDRESS] = "the IP address of a station (10.0.0.2 or fd00::2)",
+        [HG_VALUE_PREFIX] = "an IP address with its prefix length (10.0.0.1/24 or fd00::1/64)",
         [HG_VALUE_MTU] = "a number of bytes (576 to 9000)",
+        [HG_VALUE_VLAN] = "the number of a VLAN (1 to 4094)",
         [HG_VALUE_RATE] = "a rate in bit/s (64k to 1t; 400m is 400 million bits per second)",
         [HG_VALUE_SIZE] = "a size in bytes (32m is 32 times 1024 times 1024)",
         [HG_VALUE_INTERFACE] = "the name of an interface (1 to 15 letters, digits, '_', '-' or '.')",

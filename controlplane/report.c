@@ -4,8 +4,6 @@
 #include "controlplane/command_file.h"
 #include "controlplane/json_text.h"
 
-#include <arpa/inet.h>
-
 static void text_set(json_t *object, const char *key, const char *text)
 {
     json_object_set_new(object, key, hg_json_text(text));
@@ -35,12 +33,11 @@ static void mac_set(json_t *object, const char *key, const uint8_t mac[6])
     text_set(object, key, text);
 }
 
-static void address_set(json_t *object, const char *key, uint32_t address)
+static void address_set(json_t *object, const char *key, const struct hg_address *address)
 {
-    char text[INET_ADDRSTRLEN];
+    char text[HG_ADDRESS_TEXT_BYTES];
 
-    inet_ntop(AF_INET, &address, text, sizeof(text));
-    text_set(object, key, text);
+    text_set(object, key, hg_address_text(address, text));
 }
 
 /* What is wanted but not in the status is shown too, as absent: a row never silently missing. */
@@ -62,8 +59,8 @@ static json_t *port_report(const struct hg_control_config *config, const struct 
     text_set(object, "state", !port->opened ? "closed" : port->link_up ? "up" : "down");
     text_set(object, "driver", port->driver);
     mac_set(object, "mac", port->mac);
-    if (wanted >= 0 && config->ports[wanted].address != 0) {
-        address_set(object, "address", config->ports[wanted].address);
+    if (wanted >= 0 && hg_address_is_set(&config->ports[wanted].network.address)) {
+        address_set(object, "address", &config->ports[wanted].network.address);
         number_set(object, "mtu_bytes", config->ports[wanted].mtu_bytes);
     }
     number_set(object, "rx_packets", port->rx_packets);
@@ -109,7 +106,7 @@ static json_t *peer_report(const struct hg_control_config *config, const struct 
     if (wanted >= 0) {
         number_set(object, "node", config->peers[wanted].node);
         number_set(object, "region", config->peers[wanted].region);
-        address_set(object, "address", config->peers[wanted].address);
+        address_set(object, "address", &config->peers[wanted].address);
         if (config->peers[wanted].rate_bytes_per_s != 0)
             number_set(object, "rate_wanted_bytes_per_s", config->peers[wanted].rate_bytes_per_s);
         text_set(object, "congestion_wanted", hg_config_congestion_text(config->peers[wanted].congestion));

@@ -183,12 +183,12 @@ void hg_housekeeping_start_poll(struct hg_housekeeping *hk)
 
 /* ---- port ---- */
 
-static void port_give(struct hg_housekeeping *hk, uint32_t address)
+static void port_give(struct hg_housekeeping *hk, const struct hg_network *network)
 {
     struct hg_letter letter;
     memset(&letter, 0, sizeof(letter));
     letter.type = HG_LETTER_PORT;
-    letter.number = address;
+    letter.body.network = *network;
     for (uint32_t i = 0; i < hk->node->worker_count; i++) {
         letter.pointer = hg_port_set_queue(&hk->port, i);
         hg_assert(hg_housekeeping_put(hk, i, &letter)); /* there was room */
@@ -231,7 +231,7 @@ static void apply_port(struct hg_housekeeping *hk)
         return;
     }
     hk->port_problem[0] = '\0';
-    port_give(hk, wanted->address);
+    port_give(hk, &wanted->network);
 }
 
 /* ---- APPLY ---- */

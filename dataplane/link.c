@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dataplane/link.h"
 
-#include <arpa/inet.h>
-
 void hg_link_init(struct hg_link *link, struct hg_peers *peers)
 {
     memset(link, 0, sizeof(*link));
@@ -13,12 +11,12 @@ void hg_link_init(struct hg_link *link, struct hg_peers *peers)
 /* ---- receiving ---- */
 
 /* A removed peer's only when no other has its address now. */
-static int32_t peer_of_address(const struct hg_link *link, uint32_t address)
+static int32_t peer_of_address(const struct hg_link *link, const struct hg_address *address)
 {
     int32_t found = -1;
     for (uint32_t i = 0; i < hg_peers_count(link->peers); i++) {
         const struct hg_peer *peer = hg_peers_at(link->peers, i);
-        if (ntohl(peer->address) != address)
+        if (!hg_address_equal(&peer->address, address))
             continue;
         if (!peer->removed)
             return (int32_t)i;
@@ -30,7 +28,7 @@ static int32_t peer_of_address(const struct hg_link *link, uint32_t address)
 static void handshake_in(struct hg_link *link, const struct hg_encapsulation *outer, const uint8_t *message,
                          uint32_t bytes)
 {
-    int32_t peer = peer_of_address(link, outer->ip_source);
+    int32_t peer = peer_of_address(link, &outer->ip_source);
     if (peer < 0) {
         link->counters.drop_source++;
     } else if (hg_peers_at(link->peers, (uint32_t)peer)->removed) {
@@ -49,7 +47,7 @@ static void handshake_in(struct hg_link *link, const struct hg_encapsulation *ou
 static void spi_unknown(struct hg_link *link, const struct hg_encapsulation *outer, uint32_t spi,
                         uint64_t now_ns)
 {
-    int32_t peer = peer_of_address(link, outer->ip_source);
+    int32_t peer = peer_of_address(link, &outer->ip_source);
     if (peer >= 0 && hg_peers_at(link->peers, (uint32_t)peer)->removed) {
         link->counters.drop_peer_removed++;
         return;
@@ -117,9 +115,13 @@ static bool packet_in(struct hg_link *link, const struct hg_packet *packet, uint
     link->encapsulation_counts[reason]++;
     if (reason != HG_ENCAPSULATION_OK)
         return false;
+    if (outer.vlan != link->network.vlan) {
+        link->counters.drop_vlan++;
+        return false;
+    }
     bool handshake = outer.port_destination == HG_WIRE_UDP_PORT_HANDSHAKE;
     uint32_t worker = handshake ? 0 : (uint32_t)outer.port_destination - HG_WIRE_UDP_PORT_DATA;
-    if (outer.ip_destination != link->address || worker >= link->workers) {
+    if (!hg_address_equal(&outer.ip_destination, &link->network.address) || worker >= link->workers) {
         link->counters.drop_address++;
         return false;
     }
@@ -189,8 +191,9 @@ static struct hg_encapsulation outer_to(const struct hg_link *link, const struct
     memset(&outer, 0, sizeof(outer));
     memcpy(outer.mac_source, link->port->mac, sizeof(outer.mac_source));
     memcpy(outer.mac_destination, peer->mac, sizeof(outer.mac_destination));
-    outer.ip_source = link->address;
-    outer.ip_destination = ntohl(peer->address);
+    outer.ip_source = link->network.address;
+    outer.vlan = link->network.vlan;
+    outer.ip_destination = peer->address;
     outer.port_source = (uint16_t)port_source;
     outer.port_destination = (uint16_t)port_destination;
     return outer;
@@ -221,9 +224,9 @@ static bool session_seal(struct hg_link *link, struct hg_peer_session *session, 
                          struct hg_packet *packet)
 {
     uint8_t *frame = packet->data;
-    uint32_t esp_bytes =
-        hg_keyring_seal(&session->keyring, probe, inner->pieces, inner->piece_count,
-                        frame + HG_WIRE_OUTER_BYTES, packet->bytes_max - HG_WIRE_OUTER_BYTES);
+    uint32_t outer_bytes = hg_encapsulation_bytes(outer);
+    uint32_t esp_bytes = hg_keyring_seal(&session->keyring, probe, inner->pieces, inner->piece_count,
+                                         frame + outer_bytes, packet->bytes_max - outer_bytes);
     if (esp_bytes == 0) {
         link->counters.tx_exhausted++;
         return false;
@@ -318,9 +321,9 @@ void hg_link_handshake_send(struct hg_link *link, uint32_t peer, const uint8_t *
     struct hg_encapsulation outer = outer_to(link, hg_peers_at(link->peers, peer), HG_WIRE_UDP_PORT_HANDSHAKE,
                                              HG_WIRE_UDP_PORT_HANDSHAKE);
     uint8_t *frame = packet.data;
-    hg_assert(packet.bytes_max >= HG_WIRE_OUTER_BYTES + bytes);
+    hg_assert(packet.bytes_max >= HG_WIRE_OUTER_BYTES_MAX + bytes);
     packet.bytes = hg_encapsulation_write(&outer, bytes, frame);
-    memcpy(frame + HG_WIRE_OUTER_BYTES, message, bytes);
+    memcpy(frame + hg_encapsulation_bytes(&outer), message, bytes);
     packets_out(link, &packet, 1);
     link->counters.tx_handshake++;
 }

@@ -22,6 +22,7 @@
     X(drop_spi, "packets of an unknown SPI: the sender has keys that we don't; new ones are agreed on")      \
     X(drop_peer_removed, "packets of a peer that the configuration no longer has")                           \
     X(drop_spi_replaced, "packets under keys that newer ones replaced: their data comes again")              \
+    X(drop_vlan, "packets of another VLAN")                                                                  \
     X(drop_address, "packets to another IP address or UDP port")                                             \
     X(drop_source, "handshake messages from an address that is no peer")                                     \
     X(drop_handshake_size, "handshake messages longer than any")                                             \
@@ -40,8 +41,8 @@ struct hg_link_counters {
 
 struct hg_link {
     struct hg_port *port; /* this worker's queue of it; NULL until there is one */
-    uint32_t address;     /* ours, IPv4, host order */
-    uint32_t worker;      /* this one, of `workers` of this node */
+    struct hg_network network;
+    uint32_t worker; /* this one, of `workers` of this node */
     uint32_t workers;
     /* Packets of workers to each other, [from * workers + to]; NULL with one worker. */
     struct hg_handover *handover;

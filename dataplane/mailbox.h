@@ -33,7 +33,7 @@ enum hg_letter_type {
     HG_LETTER_PLACES_DONE,      /* the log is read back, and this is what it holds */
     /* housekeeping -> worker */
     HG_LETTER_CONFIG,        /* `pointer`: struct hg_control_config, lent until CONFIG_DONE */
-    HG_LETTER_PORT,          /* `pointer`: struct hg_port, ready to be polled; `number`: its IPv4 address */
+    HG_LETTER_PORT,          /* `pointer`: struct hg_port, ready to be polled; body.network */
     HG_LETTER_HANDSHAKE_OUT, /* send this message to the peer */
     HG_LETTER_KEYS,          /* agreed with this peer */
     HG_LETTER_KEY_CHANGED,   /* the pre-shared key of this peer is another one */
@@ -65,6 +65,7 @@ struct hg_letter {
         struct hg_client_attach attach;
         struct hg_client_answer answer;
         struct hg_client_detach detach;
+        struct hg_network network;
         char name[HG_NAME_BYTES];
         char text[HG_CONTROL_TEXT_BYTES];
     } body;

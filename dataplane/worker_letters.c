@@ -255,7 +255,7 @@ static void letter_handle(struct hg_worker *worker, struct hg_letter *letter)
         break;
     case HG_LETTER_PORT:
         worker->link.port = letter->pointer;
-        worker->link.address = ntohl((uint32_t)letter->number);
+        worker->link.network = letter->body.network;
         break;
     case HG_LETTER_HANDSHAKE_OUT:
         if (letter->peer < hg_peers_count(worker->peers))

@@ -130,6 +130,7 @@ static struct hg_lane_config session_lane_config(const struct hg_peer *peer,
     config.worker_receiving = session->worker_remote;
     config.key_generation = session->generation;
     config.mtu_bytes = peer->head->mtu_bytes;
+    config.family = peer->head->address.family;
     config.path_mtu_bytes = peer->path_mtu_bytes;
     config.rate_bytes_per_s = peer->head->rate_bytes_per_s;
     config.congestion = peer->head->congestion;

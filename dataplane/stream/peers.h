@@ -104,7 +104,7 @@ struct hg_peer {
     uint64_t node;
     uint16_t region;
     uint8_t mac[6];
-    uint32_t address; /* IPv4, network order */
+    struct hg_address address;
     uint64_t rate_bytes_per_s;
     uint8_t congestion; /* enum hg_cc_kind */
     bool rate_reduced;  /* the circuit breaker's state, as last told */

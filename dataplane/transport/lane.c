@@ -52,7 +52,7 @@ struct hg_lane *hg_lane_init(void *memory, const struct hg_lane_config *config, 
     lane->heard_ns = now_ns;
     lane->ping_ns = now_ns;
     hg_pmtu_init(&lane->pmtu, config->mtu_bytes, config->path_mtu_bytes, now_ns);
-    lane->inner_bytes_max = HG_WIRE_INNER_BYTES(hg_pmtu_bytes(&lane->pmtu));
+    lane->inner_bytes_max = hg_lane_inner_bytes(lane, hg_pmtu_bytes(&lane->pmtu));
 
     uint8_t *at = (uint8_t *)memory + hg_align_up(sizeof(*lane), HG_CACHE_LINE_BYTES);
     hg_sent_init(&lane->sent, at, config->packets_in_flight_max);

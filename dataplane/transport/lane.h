@@ -60,6 +60,7 @@ struct hg_lane_config {
     uint8_t worker_receiving;  /* the peer's; the peer's lane has them the other way round */
     uint32_t key_generation;   /* of the keys with which it begins; both sides put it in every packet */
     uint32_t mtu_bytes;        /* of the IP link; the path may carry less: dataplane/transport/pmtu.h */
+    uint8_t family;            /* enum hg_family of its IP packets; 0 counts as IPv4 */
     uint32_t path_mtu_bytes;   /* what an earlier lane found out about the path; 0: nothing */
     uint64_t rate_bytes_per_s; /* of this side, counted in IP packet bytes: what `fixed` sends at (0: unpaced)
                                   and the others stay below (0: no limit) */

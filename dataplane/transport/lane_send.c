@@ -367,7 +367,7 @@ static uint32_t draft_finish(struct hg_lane *lane, struct lane_draft *draft, uin
         .frames_bytes = (uint16_t)(packet->bytes - sizeof(header)),
     };
     memcpy(lane->scratch, &header, sizeof(header));
-    uint32_t ip_bytes = hg_lane_ip_bytes(packet->bytes);
+    uint32_t ip_bytes = hg_lane_ip_bytes(packet->bytes) + hg_lane_ip_more_bytes(lane);
     hg_assert(ip_bytes <= lane->config.mtu_bytes);
     hg_pacer_sent(&lane->pacer, ip_bytes, lane->now_ns);
     lane->stats.packets_sent++;
@@ -401,7 +401,7 @@ static uint32_t draft_pmtu_probe(struct hg_lane *lane, struct lane_draft *draft,
     struct hg_lane_packet *packet = draft->packet;
     *draft_scratch(lane, draft, 1) = HG_WIRE_PING;
     draft->eliciting = true;
-    uint32_t left = HG_WIRE_INNER_BYTES(bytes) - packet->bytes;
+    uint32_t left = hg_lane_inner_bytes(lane, bytes) - packet->bytes;
     packet->pieces[packet->piece_count++] =
         (struct iovec){.iov_base = (void *)(uintptr_t)padding, .iov_len = left};
     packet->bytes += left;
@@ -415,7 +415,7 @@ static uint32_t draft_parity(struct hg_lane *lane, struct lane_draft *draft, uin
 {
     struct hg_lane_packet *packet = draft->packet;
     struct hg_fec_parity parity;
-    uint32_t room = HG_WIRE_INNER_BYTES(hg_pmtu_bytes(&lane->pmtu)) - packet->bytes;
+    uint32_t room = hg_lane_inner_bytes(lane, hg_pmtu_bytes(&lane->pmtu)) - packet->bytes;
     do {
         if (!hg_fec_encode_take(&lane->fec_encode, &parity)) {
             return 0;
@@ -497,7 +497,7 @@ uint32_t hg_lane_build(struct hg_lane *lane, uint64_t number, uint64_t now_ns, s
             return parity_bytes;
         }
     }
-    lane->inner_bytes_max = HG_WIRE_INNER_BYTES(hg_pmtu_bytes(&lane->pmtu)) -
+    lane->inner_bytes_max = hg_lane_inner_bytes(lane, hg_pmtu_bytes(&lane->pmtu)) -
                             (lane->fec_plan.rows > 0 ? (uint32_t)HG_WIRE_FEC_BYTES : 0);
     if (ack_due) {
         draft_ack(lane, &draft, HG_WIRE_ACK_RANGES_MAX);

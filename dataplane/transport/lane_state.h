@@ -16,6 +16,7 @@
 #include "dataplane/transport/pacer.h"
 #include "dataplane/transport/pmtu.h"
 #include "dataplane/transport/reassembly.h"
+#include "drivers/platform/address.h"
 
 /* Headers, acks and control frames of one packet. */
 #define HG_LANE_SCRATCH_BYTES                                                                                \
@@ -70,10 +71,22 @@ struct hg_lane {
     uint8_t scratch[HG_LANE_SCRATCH_BYTES];
 };
 
-/* Bytes of the IP packet that an inner packet becomes. */
+/* Bytes of the IPv4 packet that an inner packet becomes. */
 static inline uint32_t hg_lane_ip_bytes(uint32_t inner_bytes)
 {
     return 20 + 8 + HG_WIRE_ESP_BYTES + (uint32_t)hg_align_up(inner_bytes + 2, 4) + 16;
+}
+
+/* What IPv6 headers take besides. */
+static inline uint32_t hg_lane_ip_more_bytes(const struct hg_lane *lane)
+{
+    return lane->config.family == HG_FAMILY_IPV6 ? HG_WIRE_IPV6_MORE_BYTES : 0;
+}
+
+/* Of the largest inner packet in an IP packet of that size. */
+static inline uint32_t hg_lane_inner_bytes(const struct hg_lane *lane, uint32_t mtu_bytes)
+{
+    return HG_WIRE_INNER_BYTES(mtu_bytes - hg_lane_ip_more_bytes(lane));
 }
 
 static inline uint64_t hg_lane_credit_left(const struct hg_lane *lane)

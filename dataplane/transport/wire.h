@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Every byte that crosses the link, and every limit of it. docs/wire-format.md is this file in prose; change
- * both. Ethernet / IPv4 / UDP / ESP (RFC 4303, AES-256-GCM RFC 4106, ESN) / transport header / frames.
- * Little-endian inside ESP; the outer headers as their RFCs say. ESP's next header is 253 (RFC 3692).
+ * both. Ethernet / IPv4 or IPv6 / UDP / ESP (RFC 4303, AES-256-GCM RFC 4106, ESN) / transport header /
+ * frames. Little-endian inside ESP; the outer headers as their RFCs say. ESP's next header is 253 (RFC 3692).
  */
 #ifndef HG_TRANSPORT_WIRE_H
 #define HG_TRANSPORT_WIRE_H
@@ -25,12 +25,15 @@
 #define HG_WIRE_FEC_DEPTH_MAX      16u              /* groups that packets are dealt to in turn */
 #define HG_WIRE_RECOVERED_MAX      16u              /* packets named in a RECOVERED frame */
 #define HG_WIRE_OUTER_BYTES        (14u + 20u + 8u) /* Ethernet, IPv4, UDP */
-#define HG_WIRE_ESP_BYTES          (8u + 8u)        /* SPI, SN, IV */
-#define HG_WIRE_ESP_TRAILER_BYTES  (2u + 16u)       /* pad length, next header, ICV; padding besides */
+#define HG_WIRE_IPV6_MORE_BYTES    20u              /* of an IPv6 header than of an IPv4 one */
+#define HG_WIRE_VLAN_BYTES         4u               /* an 802.1Q tag */
+#define HG_WIRE_OUTER_BYTES_MAX    (HG_WIRE_OUTER_BYTES + HG_WIRE_IPV6_MORE_BYTES + HG_WIRE_VLAN_BYTES)
+#define HG_WIRE_ESP_BYTES          (8u + 8u)  /* SPI, SN, IV */
+#define HG_WIRE_ESP_TRAILER_BYTES  (2u + 16u) /* pad length, next header, ICV; padding besides */
 /* What a batch uses of the credit. */
 #define HG_WIRE_CREDIT_BYTES(batch_bytes) hg_align_up((batch_bytes), HG_WIRE_BLOCK_BYTES)
 /* Inner bytes (transport header and frames) of a packet of an IPv4 link of this MTU, so that no padding is
- * needed. */
+ * needed. With IPv6 those of an MTU that is HG_WIRE_IPV6_MORE_BYTES smaller. */
 #define HG_WIRE_INNER_BYTES(mtu) ((((mtu)-20u - 8u - HG_WIRE_ESP_BYTES - 16u) & ~3u) - 2u)
 
 /* ---- transport header: first in every packet ---- */
@@ -53,6 +56,7 @@ struct hg_wire_header {
 };
 static_assert(sizeof(struct hg_wire_header) == 24, "transport header");
 static_assert(HG_WIRE_INNER_BYTES(1500u) == 1438, "1414 bytes of frames in a 1500 byte MTU");
+static_assert(HG_WIRE_INNER_BYTES(1500u - HG_WIRE_IPV6_MORE_BYTES) == 1418, "1394 of IPv6");
 
 /* ---- frames ---- */
 enum hg_wire_type {

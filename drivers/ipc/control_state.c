@@ -7,19 +7,31 @@
 #define ENDED(array)               (memchr((array), '\0', sizeof(array)) != NULL)
 #define WITHIN(page, count, array) ((page)->count <= HG_COUNT((page)->array))
 
+static bool family_known(const struct hg_address *address)
+{
+    return !hg_address_is_set(address) || hg_address_bits(address) != 0;
+}
+
 static const char *config_items(const struct hg_control_config *config)
 {
     for (uint32_t i = 0; i < config->port_count; i++) {
         if (!ENDED(config->ports[i].name) || !ENDED(config->ports[i].devargs))
             return "ports";
-        if (config->ports[i].prefix_bits > 32)
-            return "ports.prefix_bits";
+        const struct hg_network *network = &config->ports[i].network;
+        if (!family_known(&network->address) || !family_known(&network->gateway))
+            return "ports.network";
+        if (network->prefix_bits > hg_address_bits(&network->address))
+            return "ports.network.prefix_bits";
+        if (network->vlan > HG_VLAN_MAX)
+            return "ports.network.vlan";
     }
     for (uint32_t i = 0; i < config->peer_count; i++) {
         const struct hg_config_peer *peer = &config->peers[i];
 
         if (!ENDED(peer->name) || !ENDED(peer->port) || !ENDED(peer->psk_path))
             return "peers";
+        if (!family_known(&peer->address))
+            return "peers.address";
     }
     for (uint32_t i = 0; i < config->log_count; i++) {
         if (!ENDED(config->logs[i].path))

@@ -8,9 +8,9 @@
 #ifndef HG_IPC_CONTROL_STATE_H
 #define HG_IPC_CONTROL_STATE_H
 
-#include "drivers/platform/platform.h"
+#include "drivers/platform/address.h"
 
-#define HG_CONTROL_ABI           2u
+#define HG_CONTROL_ABI           3u
 #define HG_CONTROL_NAME_BYTES    32
 #define HG_CONTROL_PATH_BYTES    256
 #define HG_CONTROL_TEXT_BYTES    192
@@ -46,8 +46,7 @@ struct hg_config_port {
                                           */
     uint8_t mac[6];
     uint16_t mtu_bytes;
-    uint32_t address; /* IPv4, network order */
-    uint32_t prefix_bits;
+    struct hg_network network;
 };
 
 struct hg_config_peer {
@@ -56,7 +55,7 @@ struct hg_config_peer {
     uint64_t node;
     uint16_t region;
     uint8_t mac[6];
-    uint32_t address; /* IPv4, network order */
+    struct hg_address address;
     uint32_t reserved;
     char psk_path[HG_CONTROL_PATH_BYTES]; /* 0600 file of 64 hex digits; read by the dataplane */
     uint64_t rate_bytes_per_s;            /* towards it: of `fixed`, the most of the others; 0 = no limit */

@@ -41,10 +41,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     hg_assert(reason < HG_ENCAPSULATION_REASON_COUNT);
     if (reason == HG_ENCAPSULATION_OK) {
         hg_assert(payload >= frame + HG_WIRE_OUTER_BYTES && payload + payload_bytes <= frame + frame_bytes);
-        uint8_t *back = malloc(HG_WIRE_OUTER_BYTES + payload_bytes);
+        uint32_t header_bytes = hg_encapsulation_bytes(&outer);
+        uint8_t *back = malloc(header_bytes + payload_bytes);
         hg_assert(back != NULL);
         uint32_t back_bytes = hg_encapsulation_write(&outer, payload_bytes, back);
-        memcpy(back + HG_WIRE_OUTER_BYTES, payload, payload_bytes);
+        memcpy(back + header_bytes, payload, payload_bytes);
         outer.ttl = outer.ttl == 0 ? 64 : outer.ttl;
         hg_assert(hg_encapsulation_read(back, back_bytes, &again, &payload, &payload_bytes) ==
                   HG_ENCAPSULATION_OK);

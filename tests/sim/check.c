@@ -459,9 +459,9 @@ static void packets_add_up(struct sim_node *node, const struct sim_worker *worke
 {
     const struct hg_link *link = &worker->worker->link;
     const struct hg_link_counters *c = &link->counters;
-    uint64_t outer = 0, inner = c->drop_address + c->drop_source + c->drop_handshake_size + c->drop_mailbox +
-                                c->rx_handshake + c->drop_spi + c->drop_spi_replaced + c->drop_peer_removed +
-                                c->rx_handed_over + c->drop_handover;
+    uint64_t outer = 0, inner = c->drop_vlan + c->drop_address + c->drop_source + c->drop_handshake_size +
+                                c->drop_mailbox + c->rx_handshake + c->drop_spi + c->drop_spi_replaced +
+                                c->drop_peer_removed + c->rx_handed_over + c->drop_handover;
     for (uint32_t i = 0; i < HG_ENCAPSULATION_REASON_COUNT; i++)
         outer += link->encapsulation_counts[i];
     for (uint32_t i = 0; i < HG_ESP_REASON_COUNT; i++)

@@ -74,7 +74,7 @@ static void node_config(struct sim_node *node)
         peer->region = (uint16_t)i;
         peer->mac[0] = 2;
         peer->mac[5] = (uint8_t)(i + 1);
-        peer->address = htonl(hg_sim_address(i));
+        peer->address = hg_address_ipv4(hg_sim_address(i));
         peer->rate_bytes_per_s = node->plan->rate_bytes_per_s;
         peer->congestion = node->plan->congestion;
         peer->receive_bytes_max = node->plan->receive_bytes;
@@ -232,7 +232,7 @@ static void worker_boot(struct sim_node *node, uint32_t index)
     memset(&letter, 0, sizeof(letter));
     letter.type = HG_LETTER_PORT;
     letter.pointer = &worker->port.port;
-    letter.number = htonl(hg_sim_address(node->index));
+    letter.body.network.address = hg_address_ipv4(hg_sim_address(node->index));
     hg_assert(hg_mailbox_put(&worker->inbox, &letter));
     memset(&letter, 0, sizeof(letter));
     letter.type = HG_LETTER_PLACES;

@@ -43,7 +43,7 @@ static void test_values(void)
 
     CU_ASSERT(parse("# all of it\n\n  " NODE PORT "port add n pci 0000:03:00.0 address 10.1.0.1/16 mtu 9000\n"
                     "port add k af_packet eth0 mac 02:00:00:00:00:0c\n"
-                    "port add t tap tap0\n"
+                    "port add t tap tap0 address fd00::1/64 vlan 12\n"
                     "port add l memif listen mac 02:00:00:00:00:1d id 1 socket /run/l\n"
                     "peer add b rate 800m credit 32m key \"/with blank#\" port w mac 02:00:00:00:00:0b "
                     "address 10.0.0.2 region 2 node 2 # any order\r\n" PEER_C
@@ -58,13 +58,16 @@ static void test_values(void)
     CU_ASSERT_STRING_EQUAL(
         c->ports[0].devargs,
         "net_memif0,role=client,id=0,socket=/run/x,socket-abstract=no,bsize=2048,rsize=10");
-    CU_ASSERT(c->ports[0].mac[5] == 0x0a && c->ports[0].prefix_bits == 24 && c->ports[0].mtu_bytes == 1500);
+    CU_ASSERT(c->ports[0].mac[5] == 0x0a && c->ports[0].network.prefix_bits == 24 &&
+              c->ports[0].mtu_bytes == 1500);
     CU_ASSERT_STRING_EQUAL(c->ports[1].devargs, "0000:03:00.0");
     CU_ASSERT_STRING_EQUAL(c->ports[2].devargs, "net_af_packet2,iface=eth0");
     CU_ASSERT_STRING_EQUAL(c->ports[3].devargs, "net_tap3,iface=tap0");
     CU_ASSERT_STRING_EQUAL(
         c->ports[4].devargs,
         "net_memif4,role=server,id=1,socket=/run/l,socket-abstract=no,bsize=2048,rsize=10");
+    CU_ASSERT(c->ports[3].network.address.family == HG_FAMILY_IPV6);
+    CU_ASSERT(c->ports[3].network.prefix_bits == 64 && c->ports[3].network.vlan == 12);
     CU_ASSERT_EQUAL(c->peer_count, 2);
     CU_ASSERT_EQUAL(c->peers[0].rate_bytes_per_s, 100000000);
     CU_ASSERT_EQUAL(c->peers[0].receive_bytes_max, 32 << 20);
@@ -107,19 +110,19 @@ static const struct {
     {NODE "port add x\n", 2, 11, "expected one of memif, pci, af_packet, tap, got end of line"},
     {NODE "port add x vhost\n", 2, 12, "expected one of memif, pci, af_packet, tap, got \"vhost\""},
     {NODE "port add x memif sock /a\n", 2, 18,
-     "expected one of socket, id, mac, address, mtu, listen, got \"sock\""},
+     "expected one of socket, id, mac, address, vlan, mtu, listen, got \"sock\""},
     {NODE "port add x memif socket /a id 0\n", 2, 32, "expected mac, got end of line"},
     {NODE "port add x memif socket /a,b id 0\n", 2, 25, "expected the path of a socket"},
     {NODE "port add x memif socket /a id z\n", 2, 31, "expected a number, got \"z\""},
     {NODE "port add x memif id 1 id 2\n", 2, 23,
-     "expected one of socket, mac, address, mtu, listen, got \"id\""},
+     "expected one of socket, mac, address, vlan, mtu, listen, got \"id\""},
     {NODE "port add x pci 3:0.0\n", 2, 16, "expected a PCI address"},
     {NODE "port add x tap t mac 01:00:00:00:00:01\n", 2, 22, "expected the MAC address of a station"},
     {NODE "port add x tap t mac 00:00:00:00:00:00\n", 2, 22, "expected the MAC address"},
     {NODE "port add x tap t mac 02:00:00:00:00\n", 2, 22, "expected the MAC address"},
-    {NODE "port add x tap t address 10.0.0.1\n", 2, 26, "expected an IPv4 address with its prefix length"},
-    {NODE "port add x tap t address 10.0.0.1/33\n", 2, 26, "expected an IPv4 address"},
-    {NODE "port add x tap t address 239.0.0.1/8\n", 2, 26, "expected an IPv4 address"},
+    {NODE "port add x tap t address 10.0.0.1\n", 2, 26, "expected an IP address with its prefix length"},
+    {NODE "port add x tap t address 10.0.0.1/33\n", 2, 26, "expected an IP address"},
+    {NODE "port add x tap t address 239.0.0.1/8\n", 2, 26, "expected an IP address"},
     {NODE "port add x tap t mtu 100\n", 2, 22, "expected a number of bytes (576 to 9000)"},
     {NODE "port add x tap interface-too-long\n", 2, 16, "expected the name of an interface"},
     {NODE "port add x tap t\nport add x tap u\n", 3, 10, "port x is another line's already"},
@@ -150,7 +153,12 @@ static const struct {
     {NODE PORT PEER "peer add c node 3 region 2 address 10.0.0.3 mac 02:00:00:00:00:0a port w key /k\n", 4,
      49, "MAC 02:00:00:00:00:0a is w's already"},
     {NODE PORT "peer add b node 2 region 2 address 127.0.0.1 mac 02:00:00:00:00:0b port w key /k\n", 3, 36,
-     "expected the IPv4 address of a station"},
+     "expected the IP address of a station"},
+    {NODE PORT "peer add b node 2 region 2 address fd00::2 mac 02:00:00:00:00:0b port w key /k\n", 3, 36,
+     "fd00::2 is IPv6, the address of port w is IPv4: both must be of one kind"},
+    {NODE "port add x tap t address fd00::1/129\n", 2, 26, "expected an IP address with its prefix length"},
+    {NODE "port add x tap t address ff02::1/64\n", 2, 26, "expected an IP address with its prefix length"},
+    {NODE "port add x tap t vlan 4095\n", 2, 23, "expected the number of a VLAN (1 to 4094), got \"4095\""},
     {NODE PORT "peer add b rate 1.5m\n", 3, 17, "expected a rate in bit/s"},
     {NODE PORT "peer add b rate 63999\n", 3, 17, "expected a rate in bit/s"},
     {NODE PORT "peer add b rate 64001\n", 3, 17, "expected a rate in bit/s"},

@@ -6,10 +6,7 @@
 #include "drivers/platform/random.h"
 #include "tests/unit/dataplane/stream/stream_node.h"
 
-#include <arpa/inet.h>
-
-#define PACKETS       256u
-#define ADDRESS(site) (0x0a000001u + (site))
+#define PACKETS 256u
 
 struct memory_port {
     struct hg_port port; /* first */
@@ -19,6 +16,7 @@ struct memory_port {
     uint32_t queue[PACKETS]; /* to be received: frame numbers of this side's memory */
     uint32_t queue_bytes[PACKETS];
     uint32_t queue_count;
+    uint32_t frame_bytes_largest;
     uint32_t transmit_max; /* taken in one call */
     bool empty;            /* no buffers */
 };
@@ -35,6 +33,7 @@ struct site {
     uint32_t spi_unknowns;
 };
 
+static struct hg_network network; /* of both sites; the last byte of the address is the site's */
 static struct site sites[2];
 static struct site *const a = &sites[0], *const b = &sites[1];
 
@@ -71,6 +70,7 @@ static void port_deliver(struct memory_port *to, const void *frame, uint32_t byt
     struct hg_packet packet = {.bytes = 0};
     CU_ASSERT_EQUAL_FATAL(port_allocate(&to->port, &packet, 1), 1);
     memcpy(packet.data, frame, bytes);
+    to->frame_bytes_largest = (uint32_t)hg_max_u64(to->frame_bytes_largest, bytes);
     to->queue[to->queue_count] = (uint32_t)((bool *)packet.handle - to->used);
     to->queue_bytes[to->queue_count++] = bytes;
 }
@@ -135,6 +135,13 @@ static void rekey(void *ctx, uint32_t peer, enum hg_rekey why)
     (void)peer;
 }
 
+static struct hg_address address_of(uint32_t site)
+{
+    struct hg_address address = network.address;
+    address.bytes[address.family == HG_FAMILY_IPV6 ? 15 : 3] = (uint8_t)(1 + site);
+    return address;
+}
+
 static void site_make(uint32_t i)
 {
     struct site *site = &sites[i];
@@ -152,7 +159,7 @@ static void site_make(uint32_t i)
                                   .node = 2 - i,
                                   .region = (uint16_t)(2 - i),
                                   .mac = {2, 0, 0, 0, 0, (uint8_t)(1 - i)},
-                                  .address = htonl(ADDRESS(1 - i)),
+                                  .address = address_of(1 - i),
                                   .receive_bytes_max = 4u << 20};
     CU_ASSERT_EQUAL(hg_peers_configure(site->peers, &peer, 1500, 0), 0);
     hg_link_init(&site->link, site->peers);
@@ -169,15 +176,22 @@ static void site_make(uint32_t i)
     site->link.spi_unknown = spi_unknown;
     site->link.ctx = site;
     site->link.port = &site->port.port;
-    site->link.address = ADDRESS(i);
+    site->link.network = network;
+    site->link.network.address = address_of(i);
+}
+
+static void setup_in(struct hg_network of)
+{
+    char error[128];
+    network = of;
+    CU_ASSERT_EQUAL_FATAL(hg_esp_start(error, sizeof(error)), 0);
+    site_make(0);
+    site_make(1);
 }
 
 static void setup(void)
 {
-    char error[128];
-    CU_ASSERT_EQUAL_FATAL(hg_esp_start(error, sizeof(error)), 0);
-    site_make(0);
-    site_make(1);
+    setup_in((struct hg_network){.address = hg_address_ipv4(0x0a000000)});
 }
 
 static void teardown(void)
@@ -234,11 +248,11 @@ static void test_handshake(void)
     hg_link_handshake_send(&a->link, 0, message, 10);
     hg_link_receive(&b->link, 0);
     CU_ASSERT_EQUAL(b->link.counters.drop_mailbox, 1);
-    a->link.address = ADDRESS(77); /* no peer of b */
+    a->link.network.address = address_of(77); /* no peer of b */
     hg_link_handshake_send(&a->link, 0, message, 10);
     hg_link_receive(&b->link, 0);
     CU_ASSERT_EQUAL(b->link.counters.drop_source, 1);
-    b->link.address = ADDRESS(78); /* not for us */
+    b->link.network.address = address_of(78); /* not for us */
     hg_link_handshake_send(&a->link, 0, message, 10);
     hg_link_receive(&b->link, 0);
     CU_ASSERT_EQUAL(b->link.counters.drop_address, 1);
@@ -408,12 +422,31 @@ static void test_garbage(void)
     teardown();
 }
 
+/* The same over IPv6 with a VLAN tag, in packets that fill its MTU and no more. */
+static void test_ipv6(void)
+{
+    struct hg_network of = {.vlan = 9};
+    CU_ASSERT_TRUE(hg_address_parse("fd00::", &of.address));
+    setup_in(of);
+    data_flows();
+    CU_ASSERT(b->port.frame_bytes_largest <= 14 + 4 + 1500);
+    CU_ASSERT(b->port.frame_bytes_largest > 14 + 4 + 1500 - HG_WIRE_UNIT_BYTES);
+    hg_lane_ping(hg_peers_at(a->peers, 0)->sessions[0].lane);
+    hg_link_transmit(&a->link, a->node.now_ns);
+    CU_ASSERT_EQUAL(b->link.counters.drop_vlan, 0);
+    b->link.network.vlan = 10;
+    hg_link_receive(&b->link, b->node.now_ns);
+    CU_ASSERT_EQUAL(b->link.counters.drop_vlan, 1);
+    teardown();
+}
+
 int main(void)
 {
     CU_initialize_registry();
     CU_pSuite suite = CU_add_suite("link", NULL, NULL);
     CU_add_test(suite, "handshake messages", test_handshake);
     CU_add_test(suite, "data", test_data);
+    CU_add_test(suite, "IPv6 and a VLAN", test_ipv6);
     CU_add_test(suite, "a busy port", test_busy_port);
     CU_add_test(suite, "an unknown SPI", test_spi_unknown);
     CU_add_test(suite, "an SPI that was replaced", test_spi_replaced);

@@ -7,8 +7,8 @@
 static const struct hg_encapsulation outer = {
     .mac_source = {2, 0, 0, 0, 0, 1},
     .mac_destination = {2, 0, 0, 0, 0, 2},
-    .ip_source = 0xc0a80001,
-    .ip_destination = 0xc0a800c7,
+    .ip_source = {.family = HG_FAMILY_IPV4, .bytes = {192, 168, 0, 1}},
+    .ip_destination = {.family = HG_FAMILY_IPV4, .bytes = {192, 168, 0, 199}},
     .port_source = 47001,
     .port_destination = 47003,
 };
@@ -64,7 +64,8 @@ static void test_round_trip(void)
         uint32_t padded = bytes < 60 ? 60 : bytes;
         CU_ASSERT(hg_encapsulation_read(frame, padded, &back, &payload, &got) == HG_ENCAPSULATION_OK);
         CU_ASSERT(got == payload_bytes && payload == frame + 42);
-        CU_ASSERT(back.ip_source == outer.ip_source && back.ip_destination == outer.ip_destination);
+        CU_ASSERT(hg_address_equal(&back.ip_source, &outer.ip_source));
+        CU_ASSERT(hg_address_equal(&back.ip_destination, &outer.ip_destination));
         CU_ASSERT(back.port_source == 47001 && back.port_destination == 47003 && back.ttl == 64);
         CU_ASSERT(memcmp(back.mac_source, outer.mac_source, 6) == 0);
     }
@@ -93,6 +94,7 @@ static void test_hostile(void)
         enum hg_encapsulation_reason reason;
     } cases[] = {
         {12, 0x86, false, HG_ENCAPSULATION_ETHERTYPE},
+        {12, 0x81, false, HG_ENCAPSULATION_ETHERTYPE}, /* a tag, and behind it no type that we know */
         {13, 6, false, HG_ENCAPSULATION_ETHERTYPE},
         {14, 0x65, true, HG_ENCAPSULATION_VERSION},
         {14, 0x44, true, HG_ENCAPSULATION_HEADER_LENGTH},
@@ -146,6 +148,68 @@ static void test_options(void)
     CU_ASSERT(read(frame, 60) == HG_ENCAPSULATION_HEADER_LENGTH);
 }
 
+static const struct hg_encapsulation outer6 = {
+    .mac_source = {2, 0, 0, 0, 0, 1},
+    .mac_destination = {2, 0, 0, 0, 0, 2},
+    .ip_source = {.family = HG_FAMILY_IPV6, .bytes = {0x20, 1, 0xd, 0xb8, [15] = 1}},
+    .ip_destination = {.family = HG_FAMILY_IPV6, .bytes = {0x20, 1, 0xd, 0xb8, [15] = 2}},
+    .port_source = 47001,
+    .port_destination = 47003,
+    .vlan = 77,
+    .dscp_ecn = 0xb9, /* EF, ECT(1) */
+    .ttl = 9,
+};
+
+static void test_ipv6(void)
+{
+    static const uint8_t tag_ip[] = {0x81, 0, 0, 77, 0x86, 0xdd, 0x6b, 0x90, 0, 0, 0, 108, 17, 9, 0x20, 1};
+    static const uint8_t udp[8] = {0xb7, 0x99, 0xb7, 0x9b, 0, 108, 0, 0}; /* RFC 6935: no checksum */
+    uint8_t frame[256];
+    for (uint32_t tagged = 0; tagged < 2; tagged++) {
+        struct hg_encapsulation wanted = outer6, back;
+        const uint8_t *payload = NULL;
+        uint32_t got = 0;
+        wanted.vlan = tagged ? 77 : 0;
+        CU_ASSERT(hg_encapsulation_bytes(&wanted) == 62 + 4 * tagged);
+        CU_ASSERT(hg_encapsulation_write(&wanted, 100, frame) == 162 + 4 * tagged);
+        if (tagged)
+            CU_ASSERT(memcmp(frame + 12, tag_ip, sizeof(tag_ip)) == 0);
+        CU_ASSERT(memcmp(frame + 54 + 4 * tagged, udp, 8) == 0);
+        CU_ASSERT(hg_encapsulation_read(frame, 256, &back, &payload, &got) == HG_ENCAPSULATION_OK);
+        CU_ASSERT(got == 100 && payload == frame + 62 + 4 * tagged);
+        CU_ASSERT(memcmp(&back, &wanted, sizeof(back)) == 0);
+        for (uint32_t bytes = 0; bytes < 162 + 4 * tagged; bytes++)
+            CU_ASSERT(read(frame, bytes) != HG_ENCAPSULATION_OK);
+    }
+}
+
+static void test_ipv6_hostile(void)
+{
+    static const struct {
+        uint32_t at;
+        uint8_t value;
+        enum hg_encapsulation_reason reason;
+    } cases[] = {
+        {17, 0, HG_ENCAPSULATION_ETHERTYPE},      {18, 0x4b, HG_ENCAPSULATION_VERSION},
+        {22, 1, HG_ENCAPSULATION_TOTAL_LENGTH},   {23, 7, HG_ENCAPSULATION_TOTAL_LENGTH},
+        {23, 109, HG_ENCAPSULATION_TOTAL_LENGTH}, {23, 107, HG_ENCAPSULATION_UDP_LENGTH},
+        {24, 44, HG_ENCAPSULATION_FRAGMENT},      {24, 0, HG_ENCAPSULATION_PROTOCOL},
+        {24, 43, HG_ENCAPSULATION_PROTOCOL},      {24, 58, HG_ENCAPSULATION_PROTOCOL},
+        {63, 9, HG_ENCAPSULATION_UDP_LENGTH},     {65, 9, HG_ENCAPSULATION_OK},
+        {14, 0xf0, HG_ENCAPSULATION_OK}, /* priority */
+    };
+    uint8_t frame[256];
+    for (uint32_t i = 0; i < HG_COUNT(cases); i++) {
+        uint32_t bytes = hg_encapsulation_write(&outer6, 100, frame);
+        frame[cases[i].at] = cases[i].value;
+        CU_ASSERT(read(frame, bytes) == cases[i].reason);
+    }
+    /* A length of 0 would be a jumbogram's. */
+    uint32_t bytes = hg_encapsulation_write(&outer6, 100, frame);
+    frame[22] = frame[23] = 0;
+    CU_ASSERT(read(frame, bytes) == HG_ENCAPSULATION_TOTAL_LENGTH);
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -154,6 +218,8 @@ int main(void)
     CU_add_test(suite, "round trip", test_round_trip);
     CU_add_test(suite, "hostile", test_hostile);
     CU_add_test(suite, "options", test_options);
+    CU_add_test(suite, "ipv6", test_ipv6);
+    CU_add_test(suite, "ipv6 hostile", test_ipv6_hostile);
     CU_basic_set_mode(CU_BRM_VERBOSE);
     CU_basic_run_tests();
     unsigned failures = CU_get_number_of_failures();
