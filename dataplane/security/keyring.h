@@ -36,6 +36,7 @@ struct hg_keyring {
     uint64_t number_next; /* of the next packet, under whichever keys */
     uint64_t probe_ns;    /* when the next packet under the newest keys is due; HG_TIME_NEVER: in use */
     uint64_t probe_gap_ns;
+    uint64_t late_count;   /* packets that opened under retired keys */
     uint32_t spi_replaced; /* for receiving, of the keys that were wiped last; 0 = none */
 };
 

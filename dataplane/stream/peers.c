@@ -524,8 +524,10 @@ void hg_peers_receive(struct hg_peer_session *session, uint32_t place, const uin
     peer->peers->now_ns = now_ns;
     if (peer->next >= 0 && session == &peer->sessions[peer->next])
         session_promote(session, now_ns);
-    if (hg_keyring_opened(&session->keyring, place, hg_lane_linger_ns(session->lane), now_ns))
+    if (hg_keyring_opened(&session->keyring, place, hg_lane_linger_ns(session->lane), now_ns)) {
+        peer->renewals_count++;
         hg_lane_ping(session->lane); /* so that the other side soon has a packet under the new keys */
+    }
     hg_lane_receive(session->lane, inner, bytes, packet_number, now_ns);
 }
 

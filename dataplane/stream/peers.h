@@ -128,6 +128,7 @@ struct hg_peer {
     uint32_t rekey_asked_generation; /* for newer keys than these */
     bool key_used_up_told;
     uint64_t handshakes_count;
+    uint64_t renewals_count; /* times that newer keys came into use on the lane in use */
     struct hg_peer_session sessions[HG_PEER_SESSIONS];
     struct hg_lane_stats ended; /* counters of the sessions that are over */
     int32_t current;            /* session that carries data, -1 = none */

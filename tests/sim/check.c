@@ -5,11 +5,9 @@
 #include "tests/sim/scenario.h"
 
 #include <stdlib.h>
-#include <xxhash.h>
 
 #define VARIANT_SHIFT 56
 #define DIVERGED_NS   (20 * HG_NS_PER_S) /* a run that ends diverged is watched this long */
-#define OUTER_BYTES   HG_WIRE_OUTER_BYTES
 
 static int letter_of(uint32_t node)
 {
@@ -313,6 +311,7 @@ void hg_sim_check_node(struct sim_node *node)
              lane = hg_peers_next(peers, lane))
             if (lane->current >= 0)
                 lane_check(node, lane->sessions[lane->current].lane);
+        hg_sim_check_keys(node, &node->workers[i]);
     }
 }
 
@@ -373,86 +372,6 @@ void hg_sim_check_event(struct sim_node *node, const struct hg_event *event)
                      text);
 }
 
-/* ---- nonces ---- */
-
-static struct sim_nonce *nonce_find(struct sim_world *world, uint64_t key, uint64_t number)
-{
-    uint64_t place = number * UINT64_C(0x9e3779b97f4a7c15) ^ key * UINT64_C(0xc2b2ae3d27d4eb4f);
-    uint32_t at = (uint32_t)(place >> 32) & world->nonces_mask;
-    while (world->nonces[at].number != 0 &&
-           (world->nonces[at].number != number || world->nonces[at].key != key))
-        at = (at + 1) & world->nonces_mask;
-    return &world->nonces[at];
-}
-
-static void nonces_grow(struct sim_world *world)
-{
-    struct sim_nonce *old = world->nonces;
-    uint32_t old_count = world->nonces_mask + 1;
-    world->nonces_mask = world->nonces_mask * 2 + 1;
-    world->nonces = calloc((size_t)world->nonces_mask + 1, sizeof(world->nonces[0]));
-    hg_assert(world->nonces != NULL);
-    for (uint32_t i = 0; i < old_count; i++)
-        if (old[i].number != 0)
-            *nonce_find(world, old[i].key, old[i].number) = old[i];
-    free(old);
-}
-
-static bool seals_under(const struct hg_keyring *ring, uint32_t spi)
-{
-    for (uint32_t i = 0; i < HG_KEYRING_PLACES; i++)
-        if (ring->places[i].generation != 0 && hg_esp_sa_spi(ring->places[i].tx) == spi)
-            return true;
-    return false;
-}
-
-/* Tells the keys apart under which the node seals: an SPI is chosen anew at each start of its receiver, by
- * chance the same. A packet that the port refused may outlive its session: such ones are compared among
- * themselves. 0: two sessions have this SPI, of two lives of the receiver, and nothing tells whose packet it
- * is. */
-static uint64_t key_of(struct sim_node *node, uint32_t spi)
-{
-    uint64_t of[] = {spi, node->boot, 0};
-    uint32_t found = 0;
-    for (uint32_t i = 0; i < node->worker_count; i++) {
-        struct hg_peers *peers = node->workers[i].worker->peers;
-        for (struct hg_peer *lane = hg_peers_next(peers, NULL); lane != NULL;
-             lane = hg_peers_next(peers, lane))
-            for (uint32_t j = 0; j < HG_PEER_SESSIONS; j++)
-                if (lane->sessions[j].live && seals_under(&lane->sessions[j].keyring, spi)) {
-                    of[2] = lane->sessions[j].boot_remote;
-                    found++;
-                }
-    }
-    return found > 1 ? 0 : XXH3_64bits(of, sizeof(of));
-}
-
-void hg_sim_check_nonce(struct sim_node *node, const uint8_t *frame, uint32_t bytes)
-{
-    struct sim_world *world = node->world;
-    uint32_t udp_port = (uint32_t)frame[36] << 8 | frame[37], spi;
-    uint64_t number;
-    if (udp_port == HG_WIRE_UDP_PORT_HANDSHAKE)
-        return;
-    memcpy(&spi, frame + OUTER_BYTES, sizeof(spi));
-    memcpy(&number, frame + OUTER_BYTES + 8, sizeof(number));
-    uint64_t key = key_of(node, __builtin_bswap32(spi));
-    if (key == 0)
-        return;
-    uint64_t content = XXH3_64bits(frame + OUTER_BYTES, bytes - OUTER_BYTES);
-    if (world->nonces_count * 2 >= world->nonces_mask)
-        nonces_grow(world);
-    struct sim_nonce *known = nonce_find(world, key, number);
-    if (known->number != 0 && known->content != content)
-        hg_sim_violation(world, "nonce", "node %c sealed two packets under SPI %08x number %llu",
-                         letter_of(node->index), __builtin_bswap32(spi),
-                         (unsigned long long)__builtin_bswap64(number));
-    world->nonces_count += known->number == 0;
-    known->number = number;
-    known->key = key;
-    known->content = content;
-}
-
 /* ---- the end of a process ---- */
 
 static void packets_add_up(struct sim_node *node, const struct sim_worker *worker)
@@ -506,6 +425,14 @@ static void worker_harvest(struct sim_node *node, const struct sim_worker *own)
     for (struct hg_peer *lane = hg_peers_next(worker->peers, NULL); lane != NULL;
          lane = hg_peers_next(worker->peers, lane)) {
         world->sometimes[SIM_rekeys] += lane->handshakes_count > 1;
+        world->sometimes[SIM_keys_renewed] += lane->renewals_count;
+        for (uint32_t i = 0; i < HG_PEER_SESSIONS; i++) {
+            const struct hg_keyring *ring = &lane->sessions[i].keyring;
+            if (!lane->sessions[i].live)
+                continue;
+            world->sometimes[SIM_packets_under_old_keys] += ring->late_count;
+            world->sometimes[SIM_kills_between_keys] += ring->newest != ring->current && !world->healed;
+        }
         world->sometimes[SIM_streams_elsewhere] += lane != lane->head;
         if (lane->current >= 0)
             lane_harvest(world, lane->sessions[lane->current].lane);
@@ -514,6 +441,9 @@ static void worker_harvest(struct sim_node *node, const struct sim_worker *own)
 
 void hg_sim_harvest(struct sim_node *node)
 {
+    for (uint32_t i = 0; i < node->exchange.peer_count; i++)
+        node->world->sometimes[SIM_exchanges_from_both_sides] +=
+            node->exchange.handshakes[i].counters.drop_collision;
     for (uint32_t i = 0; i < node->worker_count; i++)
         worker_harvest(node, &node->workers[i]);
 }

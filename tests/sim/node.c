@@ -78,6 +78,8 @@ static void node_config(struct sim_node *node)
         peer->rate_bytes_per_s = node->plan->rate_bytes_per_s;
         peer->congestion = node->plan->congestion;
         peer->receive_bytes_max = node->plan->receive_bytes;
+        peer->rekey_packets = node->plan->rekey_packets;
+        peer->rekey_seconds = node->plan->rekey_seconds;
     }
     for (uint32_t i = 0; i < plan->flow_count; i++) {
         struct hg_config_stream *stream = &config->streams[config->stream_count++];
@@ -226,6 +228,7 @@ static void worker_boot(struct sim_node *node, uint32_t index)
     memset(&worker->outbox, 0, offsetof(struct hg_mailbox, letters));
     memset(&worker->reader, 0, sizeof(worker->reader));
     worker->was_running = false;
+    memset(worker->sessions, 0, sizeof(worker->sessions));
     worker->worker = hg_worker_init(&config);
     hg_assert(worker->worker != NULL);
     struct hg_letter letter;

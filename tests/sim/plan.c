@@ -362,9 +362,33 @@ static void plan_workers(struct sim_plan *plan, struct hg_random *random)
     }
 }
 
+/* Some keys only one side wants to renew. Where there are several workers, every other seed has it too. */
+static void plan_rekey(struct sim_plan *plan, struct hg_random *random)
+{
+    bool rekey = is_flagged(plan, SIM_SCENARIO_REKEY);
+    bool besides = is_flagged(plan, SIM_SCENARIO_WORKERS) && hg_random_chance(random, 1, 2);
+    for (uint32_t i = 0; i < plan->node_count && (rekey || besides); i++) {
+        struct sim_node_plan *node = &plan->nodes[i];
+        node->rekey_packets = i > 0 && hg_random_chance(random, 1, 4) ? 0 : log_uniform(random, 256, 1023);
+        node->rekey_seconds = hg_random_chance(random, 1, 2) ? 1 : 0;
+    }
+    if (!rekey)
+        return;
+    plan->safety_ns = hg_max_u64(plan->safety_ns, 2 * HG_NS_PER_S);
+    if (plan->origins > 1) /* `fullog` is about logs that are full of each other's */
+        plan->segment_bytes =
+            hg_align_up(hg_max_u64(plan->segment_bytes, SEGMENT_BYTES_RING), HG_LOG_BLOCK_BYTES);
+    for (uint32_t i = 0; i < plan->node_count; i++)
+        plan->nodes[i].segment_bytes = plan->segment_bytes;
+    for (uint32_t i = 0; i < plan->flow_count; i++) { /* enough for many keys */
+        plan->flows[i].bytes = log_uniform(random, 1u << 20, 8u << 20);
+        plan->flows[i].interval_ns = log_uniform(random, 20 * HG_NS_PER_US, 2 * HG_NS_PER_MS);
+    }
+}
+
 void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
 {
-    struct hg_random root, classes, sizes, nodes, links, flows, faults, congestion, workers;
+    struct hg_random root, classes, sizes, nodes, links, flows, faults, congestion, workers, rekey;
     memset(plan, 0, sizeof(*plan));
     plan->seed = seed;
     plan->scenario = scenario;
@@ -377,6 +401,7 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
     hg_random_fork(&root, 6, &faults);
     hg_random_fork(&root, 7, &congestion);
     hg_random_fork(&root, 8, &workers);
+    hg_random_fork(&root, 9, &rekey);
     plan_classes(plan, &classes);
     plan->node_count = hg_random_chance(&sizes, 1, 8) ? 3 : 2;
     plan->flow_count = (uint32_t)log_uniform(&sizes, 1, SIM_FLOWS_MAX);
@@ -408,6 +433,7 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
     if (is_filled)
         for (uint32_t i = 0; i < plan->flow_count; i++)
             plan->flows[i].origin = i % 2; /* both logs are filled, by several streams each */
+    plan_rekey(plan, &rekey);
     plan_faults(plan, &faults);
     for (uint32_t i = 0; i < plan->node_count; i++)
         plan_congestion(&plan->nodes[i], &congestion);

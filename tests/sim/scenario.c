@@ -50,6 +50,10 @@ static const enum sim_sometimes promises_paths[] = {SIM_packets_reordered, SIM_s
 static const enum sim_sometimes promises_workers[] = {
     SIM_packets_handed_over, SIM_streams_elsewhere, SIM_workers_changed, SIM_process_kills, SIM_power_losses};
 
+static const enum sim_sometimes promises_rekey[] = {
+    SIM_keys_renewed,       SIM_packets_under_old_keys, SIM_exchanges_from_both_sides,
+    SIM_kills_between_keys, SIM_process_kills,          SIM_packets_lost_on_the_link};
+
 /* ---- the table ---- */
 
 #define PROMISES(name) promises_##name, HG_COUNT(promises_##name)
@@ -82,6 +86,9 @@ static const struct sim_scenario scenarios[] = {
      "one to three workers a node, other numbers on other nodes, more after a restart; ports that do not "
      "steer",
      CLASSES_ALL & ~(BIT(DISK_ERROR) | BIT(DISK_SHORT)), 0, SIM_SCENARIO_WORKERS, PROMISES(workers)},
+    {"rekey",
+     "keys are renewed every few hundred packets, from either side, under loss, reordering, cuts and deaths",
+     CLASSES_NET | BIT(KILL) | BIT(POWER) | BIT(PAUSE), 0, SIM_SCENARIO_REKEY, PROMISES(rekey)},
 };
 
 uint32_t hg_sim_scenario_count(void)

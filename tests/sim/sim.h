@@ -41,6 +41,10 @@
     X(corruption_dropped)                                                                                    \
     X(truncation_dropped)                                                                                    \
     X(unknown_spi)                                                                                           \
+    X(keys_renewed)                                                                                          \
+    X(packets_under_old_keys)                                                                                \
+    X(exchanges_from_both_sides)                                                                             \
+    X(kills_between_keys)                                                                                    \
     X(rekeys)                                                                                                \
     X(peer_downs)                                                                                            \
     X(process_kills)                                                                                         \
@@ -170,6 +174,8 @@ struct sim_node_plan {
     uint64_t rate_bytes_per_s;
     uint32_t congestion; /* enum hg_config_congestion */
     uint64_t receive_bytes;
+    uint64_t rekey_packets; /* 0 = the standard, which no run reaches */
+    uint64_t rekey_seconds;
     uint32_t packets_in_flight;
     int32_t drift_ppm;
     int64_t realtime_offset_ns;
@@ -291,6 +297,12 @@ struct sim_flow {
     struct hg_random random;
 };
 
+/* The session of a lane, as it was seen last in this boot. */
+struct sim_session {
+    uint32_t generation; /* 0 = none */
+    uint64_t boot_remote;
+};
+
 struct sim_worker {
     struct hg_worker *worker;
     struct hg_mailbox inbox, outbox;
@@ -300,6 +312,7 @@ struct sim_worker {
     void *arena;
     struct hg_cursor reader;
     struct hg_places places;
+    struct sim_session sessions[SIM_NODES_MAX][HG_WIRE_WORKERS_MAX]; /* by peer and its worker */
     bool was_running;
 };
 
@@ -449,6 +462,7 @@ void hg_sim_check_node(struct sim_node *node);
 void hg_sim_check_batch(struct sim_node *node, struct sim_worker *worker,
                         const struct hg_batch_header *header);
 void hg_sim_check_event(struct sim_node *node, const struct hg_event *event);
+void hg_sim_check_keys(struct sim_node *node, struct sim_worker *worker);
 void hg_sim_check_nonce(struct sim_node *node, const uint8_t *frame, uint32_t bytes);
 void hg_sim_check_chain(struct sim_world *world, struct sim_flow *flow, uint32_t node, uint64_t lsn_end,
                         const uint8_t chain[16]);
