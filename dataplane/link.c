@@ -251,10 +251,15 @@ static bool spare_take(struct hg_link *link, struct hg_packet *packet)
 /* The next packet of a session: under new keys that wait for their use an empty one, else what the lane has.
  */
 static bool session_packet(struct hg_link *link, struct hg_peer_session *session,
-                           const struct hg_encapsulation *outer, struct hg_packet *packet, uint64_t now_ns)
+                           const struct hg_encapsulation *outer, bool control, struct hg_packet *packet,
+                           uint64_t now_ns)
 {
     struct hg_lane_packet inner;
     struct hg_keyring *ring = &session->keyring;
+    if (control)
+        return hg_keyring_may_seal(ring, now_ns) &&
+               hg_lane_build_control(session->lane, ring->number_next, now_ns, &inner) > 0 &&
+               session_seal(link, session, false, outer, &inner, packet);
     if (hg_keyring_probe_due(ring, now_ns)) {
         hg_keyring_probed(ring, now_ns);
         if (hg_lane_build_empty(session->lane, ring->number_next, now_ns, &inner) > 0)
@@ -266,7 +271,8 @@ static bool session_packet(struct hg_link *link, struct hg_peer_session *session
 }
 
 /* One burst of a session. Returns packets handed to the port. */
-static uint32_t session_burst(struct hg_link *link, struct hg_peer_session *session, uint64_t now_ns)
+static uint32_t session_burst(struct hg_link *link, struct hg_peer_session *session, bool control,
+                              uint64_t now_ns)
 {
     struct hg_packet packets[HG_PORT_BURST_MAX];
     uint32_t n = 0;
@@ -275,7 +281,7 @@ static uint32_t session_burst(struct hg_link *link, struct hg_peer_session *sess
     while (n < HG_PORT_BURST_MAX) {
         if (!spare_take(link, &packets[n]))
             break;
-        if (!session_packet(link, session, &outer, &packets[n], now_ns)) {
+        if (!session_packet(link, session, &outer, control, &packets[n], now_ns)) {
             link->spare = packets[n];
             link->spare_used = true;
             break;
@@ -287,17 +293,48 @@ static uint32_t session_burst(struct hg_link *link, struct hg_peer_session *sess
     return n;
 }
 
+/* Control frames of every lane before data of any: what one lane has to say never waits for another's bulk. A
+ * lane that is alone puts them first into its next packet. Returns packets handed to the port. */
+static uint32_t control_out(struct hg_link *link, uint64_t now_ns)
+{
+    struct hg_peer_session *waiting = NULL;
+    uint32_t total = 0, lanes = 0;
+    for (struct hg_peer *peer = hg_peers_next(link->peers, NULL); peer != NULL;
+         peer = hg_peers_next(link->peers, peer))
+        for (uint32_t j = 0; j < HG_PEER_SESSIONS; j++) {
+            struct hg_peer_session *session = &peer->sessions[j];
+            if (!session->live)
+                continue;
+            if (++lanes == 2 && waiting != NULL) /* the first one is not alone */
+                total += session_burst(link, waiting, true, now_ns);
+            if (link->waiting_count > 0)
+                return total;
+            if (!hg_lane_control_waits(session->lane))
+                continue;
+            if (lanes >= 2)
+                total += session_burst(link, session, true, now_ns);
+            else
+                waiting = session;
+            if (link->waiting_count > 0)
+                return total;
+        }
+    return total;
+}
+
 uint32_t hg_link_transmit(struct hg_link *link, uint64_t now_ns)
 {
     uint32_t total = 0;
     if (link->port == NULL || !link->port->link_up || !waiting_out(link))
         return 0;
+    total += control_out(link, now_ns);
+    if (link->waiting_count > 0)
+        return total;
     for (struct hg_peer *peer = hg_peers_next(link->peers, NULL); peer != NULL;
          peer = hg_peers_next(link->peers, peer)) {
         for (uint32_t j = 0; j < HG_PEER_SESSIONS; j++) {
             struct hg_peer_session *session = &peer->sessions[j];
             for (uint32_t sent = 0; session->live && sent < HG_LINK_PACKETS_TURN;) {
-                uint32_t n = session_burst(link, session, now_ns);
+                uint32_t n = session_burst(link, session, false, now_ns);
                 sent += n;
                 total += n;
                 if (link->waiting_count > 0)

@@ -48,6 +48,7 @@ struct hg_lane_ops {
 };
 
 #define HG_LANE_LIMIT_PACKETS_IN_FLIGHT (1u << 16)
+#define HG_LANE_CONTROL_PACKETS         8u /* of the ring of sent packets are never data's */
 #define HG_LANE_PACKETS_IN_FLIGHT_MIN   64u
 #define HG_LANE_MTU_BYTES_MIN           576u
 #define HG_LANE_MTU_BYTES_MAX           9216u
@@ -160,6 +161,14 @@ uint32_t hg_lane_build(struct hg_lane *lane, uint64_t packet_number, uint64_t no
  * waits for its arrival. Returns its inner bytes, or 0: there is no room for its number now. */
 uint32_t hg_lane_build_empty(struct hg_lane *lane, uint64_t packet_number, uint64_t now_ns,
                              struct hg_lane_packet *packet);
+
+/* As hg_lane_build, but of control frames alone: 0 when none waits. They are sent past window and rate and
+ * before the lane's own data in any case; the owner of several lanes calls this for all of them before it
+ * builds any data, so that no lane's bulk is before another's control. */
+uint32_t hg_lane_build_control(struct hg_lane *lane, uint64_t packet_number, uint64_t now_ns,
+                               struct hg_lane_packet *packet);
+/* True when a control frame could be sent now. */
+bool hg_lane_control_waits(const struct hg_lane *lane);
 
 /* Next time hg_lane_build may have something without any event in between. */
 uint64_t hg_lane_deadline_ns(const struct hg_lane *lane);

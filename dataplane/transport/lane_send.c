@@ -153,6 +153,17 @@ static void draft_ack(struct hg_lane *lane, struct lane_draft *draft, uint32_t r
     }
 }
 
+/* An ack that isn't due yet, in what is left of a packet that goes out anyway. */
+static void draft_ack_rides(struct hg_lane *lane, struct lane_draft *draft)
+{
+    uint32_t left = draft_room(lane, draft);
+    if (draft->eliciting && lane->ack.pending_count >= ACK_RIDES_PACKETS &&
+        left >= sizeof(struct hg_wire_ack) + sizeof(struct hg_wire_ack_range)) {
+        uint64_t ranges = 1 + (left - sizeof(struct hg_wire_ack)) / sizeof(struct hg_wire_ack_range);
+        draft_ack(lane, draft, (uint32_t)hg_min_u64(ranges, HG_WIRE_ACK_RANGES_MAX));
+    }
+}
+
 static void draft_controls(struct hg_lane *lane, struct lane_draft *draft)
 {
     struct hg_sent_packet *sent = draft->sent;
@@ -445,10 +456,13 @@ static uint32_t draft_tail_parity(struct hg_lane *lane, struct lane_draft *draft
     return draft->packet->bytes == sizeof(struct hg_wire_header) ? draft_parity(lane, draft, number) : 0;
 }
 
-/* Whether data may go out by window and rate; remembers when only the rate forbids it. */
-static bool lane_may_send_data(struct hg_lane *lane)
+/* Whether data may go out by window, rate and room; remembers when only the rate forbids it. */
+static bool lane_may_send_data(struct hg_lane *lane, uint64_t number)
 {
     lane->paced = false;
+    if (hg_sent_is_taken(&lane->sent, number + HG_LANE_CONTROL_PACKETS)) {
+        return false;
+    }
     uint64_t in_flight = lane->sent.bytes_in_flight + lane->config.mtu_bytes;
     if (in_flight > lane->cc.cwnd_bytes) {
         hg_delivery_cwnd_limited(&lane->delivery, lane->sent.bytes_in_flight);
@@ -491,11 +505,13 @@ uint32_t hg_lane_build(struct hg_lane *lane, uint64_t number, uint64_t now_ns, s
         return draft_pmtu_probe(lane, &draft, pmtu_probe_bytes, number);
     }
     lane_fec_plan(lane);
-    if (room && !probe && hg_fec_encode_due(&lane->fec_encode) && lane_may_send_data(lane)) {
+    bool parity = room && !probe && hg_fec_encode_due(&lane->fec_encode) && lane_may_send_data(lane, number);
+    if (parity && !hg_lane_control_waits(lane)) {
         uint32_t parity_bytes = draft_parity(lane, &draft, number);
         if (parity_bytes > 0) {
             return parity_bytes;
         }
+        parity = false; /* none that fits: else it comes right after the control frames of this packet */
     }
     lane->inner_bytes_max = hg_lane_inner_bytes(lane, hg_pmtu_bytes(&lane->pmtu)) -
                             (lane->fec_plan.rows > 0 ? (uint32_t)HG_WIRE_FEC_BYTES : 0);
@@ -504,19 +520,14 @@ uint32_t hg_lane_build(struct hg_lane *lane, uint64_t number, uint64_t now_ns, s
     }
     if (room || probe) {
         draft_controls(lane, &draft);
-        if (lane_may_send_data(lane) || probe) {
+        if (!parity && (lane_may_send_data(lane, number) || probe)) {
             draft_data(lane, &draft);
         }
         if (!draft.eliciting && (probe || lane->ping_due)) {
             *draft_scratch(lane, &draft, 1) = HG_WIRE_PING;
             draft.eliciting = true;
         }
-        uint32_t left = draft_room(lane, &draft);
-        if (draft.eliciting && lane->ack.pending_count >= ACK_RIDES_PACKETS &&
-            left >= sizeof(struct hg_wire_ack) + sizeof(struct hg_wire_ack_range)) {
-            uint64_t ranges = 1 + (left - sizeof(struct hg_wire_ack)) / sizeof(struct hg_wire_ack_range);
-            draft_ack(lane, &draft, (uint32_t)hg_min_u64(ranges, HG_WIRE_ACK_RANGES_MAX));
-        }
+        draft_ack_rides(lane, &draft);
     }
     uint32_t bytes = 0;
     if (lane->starved && !draft.eliciting && lane->fec_tail_ns <= lane->now_ns) {
@@ -529,6 +540,32 @@ uint32_t hg_lane_build(struct hg_lane *lane, uint64_t number, uint64_t now_ns, s
         hg_delivery_limited(&lane->delivery, lane->sent.bytes_in_flight);
     }
     return bytes;
+}
+
+bool hg_lane_control_waits(const struct hg_lane *lane)
+{
+    return hg_control_next(&lane->control) != HG_CONTROL_NONE && !lane->ring_full;
+}
+
+uint32_t hg_lane_build_control(struct hg_lane *lane, uint64_t number, uint64_t now_ns,
+                               struct hg_lane_packet *packet)
+{
+    hg_assert(number > lane->sent.number_last);
+    lane->now_ns = hg_max_u64(lane->now_ns, now_ns);
+    if (!hg_lane_control_waits(lane) || !hg_sent_has_room(&lane->sent, number)) {
+        return 0;
+    }
+    struct hg_sent_packet *in_way = hg_sent_in_way(&lane->sent, number);
+    hg_assert(in_way == NULL);
+    struct lane_draft draft = {.packet = packet, .sent = hg_sent_draft(&lane->sent, number)};
+    packet->piece_count = 0;
+    packet->bytes = 0;
+    (void)draft_scratch(lane, &draft, sizeof(struct hg_wire_header));
+    lane_fec_plan(lane);
+    lane->inner_bytes_max = HG_WIRE_INNER_BYTES(hg_pmtu_bytes(&lane->pmtu)) -
+                            (lane->fec_plan.rows > 0 ? (uint32_t)HG_WIRE_FEC_BYTES : 0);
+    draft_controls(lane, &draft);
+    return draft_finish(lane, &draft, number);
 }
 
 uint32_t hg_lane_build_empty(struct hg_lane *lane, uint64_t number, uint64_t now_ns,

@@ -41,6 +41,11 @@ static uint64_t sent_floor(const struct hg_sent *sent, uint64_t number_last)
     return number_last < sent->count ? 1 : number_last - sent->count + 1;
 }
 
+bool hg_sent_is_taken(const struct hg_sent *sent, uint64_t number)
+{
+    return sent->packets[sent_place(sent, number)].state == HG_SENT_IN_FLIGHT;
+}
+
 bool hg_sent_has_room(const struct hg_sent *sent, uint64_t number)
 {
     if (sent->packets_in_flight == 0) {

@@ -74,6 +74,8 @@ uint64_t hg_sent_memory_bytes(uint32_t count);
 void hg_sent_init(struct hg_sent *sent, void *memory, uint32_t count);
 
 /* False when a packet still in flight would have to be given up to send `number`. */
+/* Whether a packet in flight is in the place that a later number will need: the ring is nearly full. */
+bool hg_sent_is_taken(const struct hg_sent *sent, uint64_t number);
 bool hg_sent_has_room(const struct hg_sent *sent, uint64_t number);
 struct hg_sent_packet *hg_sent_in_way(struct hg_sent *sent, uint64_t number);
 struct hg_sent_packet *hg_sent_draft(struct hg_sent *sent, uint64_t number);

@@ -440,6 +440,97 @@ static void test_ipv6(void)
     teardown();
 }
 
+/* The SPI of a frame that waits at a port. */
+static uint32_t spi_at(const struct memory_port *port, uint32_t place)
+{
+    return hg_esp_spi(port->frames[port->queue[place]] + HG_WIRE_OUTER_BYTES,
+                      port->queue_bytes[place] - HG_WIRE_OUTER_BYTES);
+}
+
+/* One peer is owed more than a turn sends; what another lane has to say leaves before all of it. */
+static void test_control_first(void)
+{
+    setup();
+    data_flows();
+    struct hg_config_peer third = {
+        .name = "third", .node = 9, .region = 3, .address = address_of(5), .receive_bytes_max = 4u << 20};
+    CU_ASSERT_EQUAL_FATAL(hg_peers_configure(a->peers, &third, 1500, a->node.now_ns), 1);
+    struct hg_handshake_keys fresh = {
+        .generation = 1, .lane_generation = 1, .workers_remote = 1, .spi_tx = 2000, .spi_rx = 2001};
+    hg_peers_keys(a->peers, 1, &fresh, a->node.now_ns);
+    for (int i = 0; i < 20; i++)
+        CU_ASSERT_EQUAL(stream_node_append(&a->node, 0, 20000), HG_APPEND_OK);
+    hg_link_transmit(&a->link, a->node.now_ns); /* the first word of the new lane */
+    hg_streams_seal(a->node.streams, true, a->node.now_ns);
+    hg_log_close_write(a->node.log);
+    for (int i = 0; i < 20; i++) {
+        stream_node_turn(&a->node);
+        hg_peers_log_moved(a->peers, a->node.now_ns);
+    }
+    b->port.queue_count = 0; /* what came before is lost */
+    memset(b->port.used, 0, sizeof(b->port.used));
+    struct hg_peer *peer = hg_peers_at(a->peers, 1);
+    struct hg_wire_stream_durable durable = {
+        .control = {.type = HG_WIRE_STREAM_DURABLE, .bytes = sizeof(durable), .alias = 4}, .lsn_durable = 7};
+    CU_ASSERT_EQUAL(hg_lane_control_send(peer->sessions[peer->next].lane, &durable.control), 0);
+    hg_link_transmit(&a->link, a->node.now_ns);
+    CU_ASSERT_FATAL(b->port.queue_count > 20);
+    CU_ASSERT_EQUAL(spi_at(&b->port, 0), 2000);
+    for (uint32_t i = 1; i < 20; i++)
+        CU_ASSERT_EQUAL(spi_at(&b->port, i), 1000);
+    teardown();
+}
+
+/* Two workers on one port that does not steer: each hands the other what is for it, still encrypted. */
+static void test_handed_over(void)
+{
+    static struct hg_handover rings[4];
+    static struct hg_link second;
+    uint8_t message[64] = {42};
+    setup();
+    data_flows();
+    memset(rings, 0, sizeof(rings));
+    hg_link_init(&second, b->peers);
+    second.port = &b->port.port;
+    second.network = b->link.network;
+    second.worker = 1;
+    second.workers = b->link.workers = 2;
+    second.handover = b->link.handover = rings;
+    second.handshake = handshake;
+    second.ctx = b;
+    uint64_t before = b->link.counters.rx_data;
+    hg_lane_ping(hg_peers_at(a->peers, 0)->sessions[0].lane);
+    hg_link_transmit(&a->link, a->node.now_ns);
+    CU_ASSERT_EQUAL_FATAL(b->port.queue_count, 1);
+    uint8_t *frame = b->port.frames[b->port.queue[0]];
+    CU_ASSERT_EQUAL(frame[36] << 8 | frame[37], HG_WIRE_UDP_PORT_DATA);
+    frame[37]++; /* for the second worker */
+    hg_link_receive(&b->link, b->node.now_ns);
+    CU_ASSERT(b->link.counters.rx_handed_over == 1 && b->link.counters.rx_data == before);
+    CU_ASSERT_TRUE(hg_link_handed_over(&second));
+    CU_ASSERT(port_used(&b->port) >= 1);
+    hg_link_receive(&second, b->node.now_ns);
+    CU_ASSERT(second.counters.rx_taken_over == 1 && second.counters.rx_data == 1);
+    CU_ASSERT_FALSE(hg_link_handed_over(&second));
+    CU_ASSERT(port_used(&b->port) <= 1);
+    hg_link_handshake_send(&a->link, 0, message, sizeof(message)); /* arrives at the second, is the first's */
+    hg_link_receive(&second, b->node.now_ns);
+    CU_ASSERT(second.counters.rx_handed_over == 1 && b->handshakes == 0);
+    hg_link_receive(&b->link, b->node.now_ns);
+    CU_ASSERT(b->link.counters.rx_taken_over == 1 && b->handshakes == 1);
+    for (uint32_t i = 0; i < HG_HANDOVER_PACKETS; i++)
+        CU_ASSERT_TRUE(hg_handover_put(&rings[2], &(struct hg_packet){.bytes = 0}));
+    hg_link_handshake_send(&a->link, 0, message, sizeof(message));
+    hg_link_receive(&second, b->node.now_ns);
+    CU_ASSERT_EQUAL(second.counters.drop_handover, 1);
+    hg_link_handshake_send(&a->link, 0, message, sizeof(message));
+    b->port.frames[b->port.queue[0]][37] += 10; /* no such worker */
+    hg_link_receive(&second, b->node.now_ns);
+    CU_ASSERT_EQUAL(second.counters.drop_address, 1);
+    CU_ASSERT(port_used(&b->port) <= 1);
+    teardown();
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -452,6 +543,8 @@ int main(void)
     CU_add_test(suite, "an SPI that was replaced", test_spi_replaced);
     CU_add_test(suite, "a peer that was removed", test_peer_removed);
     CU_add_test(suite, "garbage", test_garbage);
+    CU_add_test(suite, "control before bulk", test_control_first);
+    CU_add_test(suite, "packets of another worker", test_handed_over);
     CU_basic_run_tests();
     return CU_get_number_of_failures() != 0;
 }
