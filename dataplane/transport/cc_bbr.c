@@ -113,17 +113,25 @@ static uint64_t square_root(uint64_t n)
     return root;
 }
 
+static bool bbr_floor_known(const struct hg_cc *cc)
+{
+    const struct bbr *b = (const struct bbr *)cc->state;
+    return b->floor_all >= (uint64_t)HG_BBR_FLOOR_PACKETS_MIN * cc->packet_bytes;
+}
+
+/* The share that the path loses by itself, per mille. */
+static uint64_t bbr_floor(const struct bbr *b)
+{
+    return hg_min_u64(b->floor_lost * HG_CC_PER_MILLE / hg_max_u64(b->floor_all, 1), HG_BBR_FLOOR_MAX);
+}
+
 /* How much of `bytes` the path may lose before that says it is full: its own share, the draft's 2 %, and two
  * standard deviations of such a count. While its own share isn't known, a path without a queue is given
  * the benefit of the doubt. */
 static uint64_t bbr_loss_limit(const struct hg_cc *cc, uint64_t bytes)
 {
     const struct bbr *b = (const struct bbr *)cc->state;
-    uint64_t own = b->queue ? 0 : HG_BBR_FLOOR_MAX;
-    if (b->floor_all >= (uint64_t)HG_BBR_FLOOR_PACKETS_MIN * cc->packet_bytes) {
-        own = b->floor_lost * HG_CC_PER_MILLE / b->floor_all;
-        own = hg_min_u64(own, HG_BBR_FLOOR_MAX);
-    }
+    uint64_t own = bbr_floor_known(cc) ? bbr_floor(b) : b->queue ? 0 : HG_BBR_FLOOR_MAX;
     uint64_t expected = share(bytes, own + HG_BBR_LOSS_THRESHOLD);
     return expected + 2 * square_root(expected * cc->packet_bytes);
 }
@@ -513,6 +521,9 @@ static void bbr_pace(struct hg_cc *cc, uint64_t gain)
 {
     struct bbr *b = bbr_of(cc);
     uint64_t rate = share(share(b->bw, gain), HG_CC_PER_MILLE - HG_BBR_PACING_MARGIN);
+    if (b->full_bw_reached && bbr_floor_known(cc)) {
+        rate = share(rate, HG_CC_PER_MILLE * HG_CC_PER_MILLE / (HG_CC_PER_MILLE - bbr_floor(b)));
+    }
     if (rate == 0 || (!b->full_bw_reached && rate <= cc->rate_bytes_per_s)) {
         return;
     }

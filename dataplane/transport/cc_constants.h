@@ -66,8 +66,8 @@
 #define HG_BBR_RTT_FIRST_NS          HG_NS_PER_MS      /* of the first pacing rate */
 #define HG_BBR_RATE_BYTES_PER_S_MIN  10000u
 /* bbr: ours, docs/wire-format.md says why */
-#define HG_BBR_RTT_CONFIRM_DIVISOR  100u /* a round trip within 1 % of the least confirms it ... */
-#define HG_BBR_RTT_CONFIRM_NS_MIN   (250 * HG_NS_PER_US) /* ... or within the least delay of an ack */
+#define HG_BBR_RTT_CONFIRM_DIVISOR  16u /* a round trip within that share of the least confirms it ... */
+#define HG_BBR_RTT_CONFIRM_NS_MIN   HG_BBR_HOST_NS /* ... or within what hosts need */
 #define HG_BBR_HOST_NS              HG_NS_PER_MS /* round trips are later than the least by what hosts need */
 #define HG_BBR_QUEUE_RTT_DIVISOR    8u /* a round's least round trip this share above the path's: a queue */
 #define HG_BBR_QUEUE_NS_MIN         HG_NS_PER_MS

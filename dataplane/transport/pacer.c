@@ -29,6 +29,7 @@ static int64_t pacer_full(const struct hg_pacer *pacer, uint64_t now_ns)
     uint64_t full = pacer->quantum_bytes * (uint64_t)TOKENS_PER_BYTE;
     if (pacer->held_back) {
         uint64_t late_ns = now_ns - hg_min_u64(pacer->held_back_ns, now_ns);
+        late_ns += hg_min_u64(pacer->behind_ns, late_ns / HG_PACER_CATCH_UP_DIVISOR);
         full = hg_max_u64(full, hg_min_u64(late_ns, HG_PACER_LATE_NS_MAX) * pacer->rate_bytes_per_s);
     }
     return (int64_t)full;
@@ -45,9 +46,15 @@ static void pacer_fill(struct hg_pacer *pacer, uint64_t now_ns)
         return;
     }
     int64_t full = pacer_full(pacer, now_ns);
+    uint64_t caught_up_ns = hg_min_u64(pacer->behind_ns, elapsed_ns / HG_PACER_CATCH_UP_DIVISOR);
+    elapsed_ns += caught_up_ns;
+    pacer->behind_ns -= caught_up_ns;
     uint64_t missing = pacer->tokens < full ? (uint64_t)(full - pacer->tokens) : 0;
-    if (elapsed_ns >= missing / pacer->rate_bytes_per_s + 1) {
+    uint64_t missing_ns = missing / pacer->rate_bytes_per_s + 1;
+    if (elapsed_ns >= missing_ns) {
         pacer->tokens = full;
+        pacer->behind_ns += elapsed_ns - missing_ns;
+        pacer->behind_ns = pacer->held_back ? hg_min_u64(pacer->behind_ns, HG_PACER_BEHIND_NS_MAX) : 0;
     } else {
         pacer->tokens += (int64_t)(elapsed_ns * pacer->rate_bytes_per_s);
     }
@@ -91,5 +98,7 @@ uint64_t hg_pacer_ready_ns(const struct hg_pacer *pacer)
     if (pacer->rate_bytes_per_s == 0 || pacer->tokens > 0) {
         return pacer->filled_ns;
     }
-    return pacer->filled_ns + (uint64_t)-pacer->tokens / pacer->rate_bytes_per_s + 1;
+    uint64_t wait_ns = (uint64_t)-pacer->tokens / pacer->rate_bytes_per_s + 1;
+    uint64_t caught_up_ns = hg_min_u64(pacer->behind_ns, wait_ns / (HG_PACER_CATCH_UP_DIVISOR + 1));
+    return pacer->filled_ns + wait_ns - caught_up_ns;
 }

@@ -3,9 +3,10 @@
  * A token bucket on the caller's clock. Tokens are billionths of a byte, so that a rate in bytes a second
  * times nanoseconds needs no division. A packet may be sent while there is any token and may leave a debt.
  *
- * A worker that compresses, writes and sends in turns comes back late: what the rate would have let go since
- * it was held back is then let go at once, for up to HG_PACER_LATE_NS_MAX. Nobody who wasn't held back gets
- * more than a bucket.
+ * A worker that compresses, writes and sends in turns comes back late, and a kernel may take its core away
+ * for some milliseconds: what the rate would have let go since it was held back is then let go at once, for
+ * up to HG_PACER_LATE_NS_MAX, and the rest, for up to HG_PACER_BEHIND_NS_MAX, at one and a half times the
+ * rate. Nobody who wasn't held back gets more than a bucket.
  */
 #ifndef HG_TRANSPORT_PACER_H
 #define HG_TRANSPORT_PACER_H
@@ -17,6 +18,8 @@
 #define HG_PACER_QUANTUM_PACKETS_MAX 32u
 #define HG_PACER_QUANTUM_BYTES_MAX   (64u << 10)
 #define HG_PACER_LATE_NS_MAX         HG_NS_PER_MS
+#define HG_PACER_BEHIND_NS_MAX       (10 * HG_NS_PER_MS)
+#define HG_PACER_CATCH_UP_DIVISOR    2u /* of the time that goes by: so much more is made up for */
 #define HG_PACER_RATE_MAX            UINT64_C(100000000000) /* bytes/s; more is taken as this */
 
 struct hg_pacer {
@@ -27,6 +30,7 @@ struct hg_pacer {
     uint32_t packet_bytes;     /* the largest */
     bool held_back;            /* nothing might be sent when last asked ... */
     uint64_t held_back_ns;     /* ... nor since */
+    uint64_t behind_ns;        /* of the rate that is to be made up for */
 };
 
 void hg_pacer_init(struct hg_pacer *pacer, uint64_t rate_bytes_per_s, uint32_t packet_bytes, uint64_t now_ns);

@@ -59,7 +59,8 @@ static void test_idle_makes_no_more_than_a_burst(void)
     CU_ASSERT(burst == pacer.quantum_bytes);
 }
 
-/* Turns of up to a millisecond, one ack between them: the rate is kept. Longer ones lose what is above it. */
+/* Turns of up to a millisecond, an ack and another rate in each: the rate is kept. In longer ones at once
+ * only a millisecond of it may go. */
 static void test_late_turns(void)
 {
     static const struct {
@@ -79,6 +80,36 @@ static void test_late_turns(void)
         CU_ASSERT(bytes <= due + 2 * pacer.quantum_bytes &&
                   bytes + 2 * pacer.quantum_bytes >= due * 99 / 100);
     }
+}
+
+/* A core that is taken away now and then: the rate is kept, no burst is longer than a millisecond of it, and
+ * after a pause of any length no more than ten are made up for. */
+static void test_catches_up(void)
+{
+    enum { RATE = 100000000, PACKET = 1500 };
+    struct hg_pacer pacer;
+    hg_pacer_init(&pacer, RATE, PACKET, 0);
+    uint64_t bytes = 0, now_ns = 0, end_ns = 400 * HG_NS_PER_MS, burst_most = 0;
+    for (uint32_t i = 0; now_ns < end_ns; i++) {
+        uint64_t burst = bytes_in(&pacer, now_ns, 1, PACKET, 1);
+        burst_most = hg_max_u64(burst_most, burst);
+        bytes += burst;
+        CU_ASSERT(hg_pacer_ready_ns(&pacer) > now_ns);
+        now_ns = i % 100 == 99 ? now_ns + 4 * HG_NS_PER_MS
+                               : hg_max_u64(hg_pacer_ready_ns(&pacer), now_ns + 100000);
+    }
+    CU_ASSERT(bytes <= RATE / 1000 * 404 + pacer.quantum_bytes && bytes >= RATE / 1000 * 396);
+    CU_ASSERT(burst_most <= RATE / 1000 + PACKET);
+
+    uint64_t later_ns = now_ns + HG_NS_PER_S;
+    bytes = bytes_in(&pacer, later_ns, 100 * HG_NS_PER_MS, PACKET, 10000);
+    CU_ASSERT(bytes >= RATE / 1000 * 110 && bytes <= RATE / 1000 * 111 + PACKET);
+    /* Idle now: nobody was held back. */
+    while (hg_pacer_ready(&pacer, later_ns + 100 * HG_NS_PER_MS)) {
+        hg_pacer_sent(&pacer, PACKET, later_ns + 100 * HG_NS_PER_MS);
+    }
+    CU_ASSERT(hg_pacer_ready(&pacer, later_ns + 101 * HG_NS_PER_MS));
+    CU_ASSERT(bytes_in(&pacer, later_ns + 200 * HG_NS_PER_MS, 1, PACKET, 1) <= pacer.quantum_bytes + PACKET);
 }
 
 static void test_ready_time_is_exact(void)
@@ -122,6 +153,7 @@ int main(void)
     CU_add_test(suite, "quantum", test_quantum);
     CU_add_test(suite, "idle makes no more than a burst", test_idle_makes_no_more_than_a_burst);
     CU_add_test(suite, "late turns", test_late_turns);
+    CU_add_test(suite, "catches up", test_catches_up);
     CU_add_test(suite, "ready time is exact", test_ready_time_is_exact);
     CU_add_test(suite, "unpaced and debt", test_unpaced_and_debt);
     CU_basic_set_mode(CU_BRM_VERBOSE);
