@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dataplane/housekeeping.h"
 #include "dataplane/handover.h"
+#include "dataplane/stream/peers.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -350,6 +351,9 @@ void hg_node_workers_make(struct hg_node *node, uint32_t count)
     node->handover = aligned_alloc(HG_CACHE_LINE_BYTES, bytes);
     hg_assert(node->handover != NULL);
     memset(node->handover, 0, bytes);
+    node->census = aligned_alloc(HG_CACHE_LINE_BYTES, count * sizeof(node->census[0]));
+    hg_assert(node->census != NULL);
+    memset(node->census, 0, count * sizeof(node->census[0]));
     node->worker_count = count;
 }
 

@@ -90,6 +90,7 @@ static bool log_open(struct lcore *lcore, uint32_t index, const struct hg_start 
         .worker = index,
         .workers = node->worker_count,
         .handover = node->handover,
+        .census = node->census,
         .clock = node->clock,
         .disk = own->disk,
         .log_arena = own->arena,

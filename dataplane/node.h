@@ -74,7 +74,8 @@ struct hg_node {
     /* From the first start request on. */
     uint32_t worker_count;
     struct hg_node_worker workers[HG_NODE_WORKERS_MAX];
-    struct hg_handover *handover; /* worker_count * worker_count; NULL with one */
+    struct hg_handover *handover;   /* worker_count * worker_count */
+    struct hg_peers_census *census; /* worker_count */
     struct hg_start start;
     struct hg_client_listener listener; /* <run>/dataplane.sock; housekeeping's once it runs */
     int housekeeping_eventfd;

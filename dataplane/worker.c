@@ -99,6 +99,7 @@ static void worker_parts_init(struct hg_worker *worker)
         .receive_bytes_default = config->receive_bytes_default,
         .worker = (uint8_t)config->worker,
         .workers = (uint8_t)config->workers,
+        .census = config->census,
         .rekey = ask_rekey,
         .stream_worker = stream_worker,
         .ctx = worker,

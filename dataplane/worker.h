@@ -22,9 +22,10 @@
 #define HG_WORKER_LOG_ARENA_BYTES (256u << 20)
 
 struct hg_worker_config {
-    uint32_t worker;              /* this one, and of its log: log i is worker i's */
-    uint32_t workers;             /* of this node; 0 counts as 1 */
-    struct hg_handover *handover; /* of all workers, workers * workers; NULL with one */
+    uint32_t worker;                /* this one, and of its log: log i is worker i's */
+    uint32_t workers;               /* of this node; 0 counts as 1 */
+    struct hg_handover *handover;   /* of all workers, workers * workers; NULL with one */
+    struct hg_peers_census *census; /* of all workers; NULL with one */
     struct hg_clock *clock;
     struct hg_disk *disk; /* of its log */
     void *log_arena;      /* HG_LOG_BLOCK_BYTES aligned */

@@ -24,6 +24,8 @@
 #include "dataplane/stream/streams.h"
 #include "dataplane/transport/lane.h"
 
+#include <stdatomic.h>
+
 #define HG_PEERS_MAX                  HG_STREAMS_PEERS_MAX
 #define HG_PEER_SESSIONS              2u
 #define HG_PEER_PING_NS               (500 * HG_NS_PER_MS)
@@ -41,7 +43,8 @@
 /* Credit that only batches of the oldest segment use: were all of it given to younger ones that a full log
  * does not take, what that log waits for could not be sent. */
 #define HG_PEER_RESERVE_BYTES HG_WIRE_CREDIT_BYTES(HG_BATCH_BYTES_MAX)
-#define HG_PEER_NEXT_BUDGET   4096u /* batches looked at for one that this peer wants */
+#define HG_PEER_ACTIVE_NS     (200 * HG_NS_PER_MS) /* its share of the rate outlasts its data by so much */
+#define HG_PEER_NEXT_BUDGET   4096u                /* batches looked at for one that this peer wants */
 static_assert(HG_PEER_PING_NS * 4 <= HG_PEER_SILENT_NS, "several pings fit in what counts as silence");
 
 enum hg_peer_stream_state { /* as in struct hg_status_stream_peer */
@@ -119,6 +122,8 @@ struct hg_peer {
     struct hg_handshake_keys *lane_keys; /* newest keys of lanes not in use, by worker there */
 
     /* Of every lane. */
+    uint64_t data_bytes_seen; /* sent, when it was last looked at */
+    uint64_t active_until_ns;
     uint32_t path_mtu_bytes; /* what the path was found to carry; 0: not known to be less */
 
     uint32_t state; /* enum hg_peer_state */
@@ -147,6 +152,12 @@ struct hg_peer {
     uint32_t waiting_count;
 };
 
+/* Lanes of one worker that send data now, by peer. Written by it, read by the others, a few times in 100 ms:
+ * a rate that is configured for a peer is all its lanes' together. */
+struct hg_peers_census {
+    HG_CACHE_ALIGNED _Atomic uint8_t lanes[HG_PEERS_MAX];
+};
+
 struct hg_peers_config {
     struct hg_streams *streams;
     struct hg_log *log;
@@ -157,6 +168,7 @@ struct hg_peers_config {
     uint64_t receive_bytes_default; /* 0 = HG_PEER_RECEIVE_BYTES_DEFAULT */
     uint8_t worker;                 /* this one */
     uint8_t workers;                /* of this node; 0 counts as 1 */
+    struct hg_peers_census *census; /* of all workers of this node; NULL: there is no other */
     /* Agree on new keys. */
     void (*rekey)(void *ctx, uint32_t peer, enum hg_rekey why);
     /* The worker of this node that owns a stream which is not configured in this one, -1 = none does. NULL:

@@ -71,6 +71,9 @@ void hg_cc_init(struct hg_cc *cc, enum hg_cc_kind kind, uint64_t rate_bytes_per_
  * round trips in a row more than 10 % is lost or the least round trip is above twice the path's; it closes
  * again in steps. Rate 0: no limit and no breaker. */
 void hg_cc_fixed_init(struct hg_cc *cc, uint64_t rate_bytes_per_s, const struct hg_loss *loss);
+/* Another rate for `fixed`, in the middle of it: what the breaker has made of the one before, it makes of
+ * this. */
+void hg_cc_fixed_rate_set(struct hg_cc *cc, uint64_t rate_bytes_per_s, const struct hg_loss *loss);
 /* RFC 9438 with HyStart++ (RFC 9406), paced. */
 void hg_cc_cubic_init(struct hg_cc *cc, uint64_t rate_max_bytes_per_s, const struct hg_loss *loss);
 /* draft-ietf-ccwg-bbr (BBRv3), with losses judged against what the path loses when it isn't full:

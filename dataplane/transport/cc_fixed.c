@@ -126,3 +126,18 @@ void hg_cc_fixed_init(struct hg_cc *cc, uint64_t rate_bytes_per_s, const struct 
     fixed_of(cc)->rate_wanted = rate_bytes_per_s;
     fixed_window(cc, loss);
 }
+
+void hg_cc_fixed_rate_set(struct hg_cc *cc, uint64_t rate_bytes_per_s, const struct hg_loss *loss)
+{
+    struct fixed *f = fixed_of(cc);
+    hg_assert(cc->ops == &fixed_ops);
+    if (f->rate_wanted == rate_bytes_per_s) {
+        return;
+    }
+    uint64_t before = f->rate_wanted;
+    unsigned __int128 rate = (unsigned __int128)cc->rate_bytes_per_s * rate_bytes_per_s;
+    f->rate_wanted = rate_bytes_per_s;
+    cc->rate_bytes_per_s = before == 0 || !cc->reduced ? rate_bytes_per_s : (uint64_t)(rate / before);
+    cc->reduced = cc->rate_bytes_per_s < rate_bytes_per_s;
+    fixed_window(cc, loss);
+}

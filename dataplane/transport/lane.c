@@ -181,6 +181,15 @@ void hg_lane_congestion_follow(struct hg_lane *lane)
     }
 }
 
+void hg_lane_share_set(struct hg_lane *lane, uint64_t rate_bytes_per_s)
+{
+    if (lane->config.congestion != HG_CC_FIXED || lane->config.rate_bytes_per_s == 0) {
+        return;
+    }
+    hg_cc_fixed_rate_set(&lane->cc, rate_bytes_per_s, &lane->loss);
+    hg_lane_congestion_follow(lane);
+}
+
 const struct hg_lane_stats *hg_lane_stats(struct hg_lane *lane)
 {
     lane->stats.bytes_in_flight = lane->sent.bytes_in_flight;

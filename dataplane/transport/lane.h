@@ -200,6 +200,9 @@ void hg_lane_offer(struct hg_lane *lane);
 void hg_lane_rate_set(struct hg_lane *lane, uint8_t congestion, uint64_t rate_bytes_per_s);
 /* Another enum hg_fec_mode; the same one changes nothing. */
 void hg_lane_fec_set(struct hg_lane *lane, uint8_t fec);
+/* What of a `fixed` rate is this lane's now, others to the same peer having the rest. Nothing for the other
+ * controllers: each finds its own. */
+void hg_lane_share_set(struct hg_lane *lane, uint64_t rate_bytes_per_s);
 const struct hg_lane_stats *hg_lane_stats(struct hg_lane *lane);
 /* Time of the last packet received. */
 uint64_t hg_lane_heard_ns(const struct hg_lane *lane);

@@ -210,6 +210,7 @@ static void worker_boot(struct sim_node *node, uint32_t index)
         .worker = index,
         .workers = node->worker_count,
         .handover = node->handover,
+        .census = node->census,
         .clock = &node->clock.clock,
         .disk = worker->disk,
         .log_arena = worker->arena,
@@ -259,6 +260,7 @@ void hg_sim_node_boot(struct sim_node *node)
         memset(&node->handover[i], 0, offsetof(struct hg_handover, packets));
     hg_exchange_init(&node->exchange, &node->clock.clock, inboxes, node->worker_count);
     hg_placement_init(&node->placement, node->worker_count);
+    memset(node->census, 0, sizeof(node->census));
     node->config_pending = 0;
     node->config_refused = false;
     node->boot = hg_random_u64(&node->random_clock);

@@ -325,6 +325,7 @@ struct sim_node {
     uint32_t worker_count;
     struct sim_worker *workers;
     struct hg_handover *handover;
+    struct hg_peers_census census[SIM_WORKERS_MAX];
     struct hg_placement placement;
     struct hg_exchange exchange;
     struct sim_clock clock;

@@ -185,10 +185,63 @@ static void test_peers_that_can_not_be(void)
     sites_free();
 }
 
+static uint64_t paced_bytes_per_s(const struct site *site)
+{
+    return hg_lane_stats(peer_of(site)->sessions[peer_of(site)->current].lane)->pacing_bytes_per_s;
+}
+
+/* A rate is the peer's, not each lane's: lanes that send share it, those that don't may begin with what they
+ * would have. */
+static void test_rate_is_shared(void)
+{
+    static struct hg_peers_census census[3];
+    sites_make();
+    memset(census, 0, sizeof(census));
+    hg_peers_free(a->peers);
+    struct hg_peers_config config = {.streams = a->node.streams,
+                                     .log = a->node.log,
+                                     .events = &a->node.sink,
+                                     .streams_max = NODE_STREAMS_MAX,
+                                     .peers_max = 2,
+                                     .packets_in_flight_max = 1024,
+                                     .worker = 0,
+                                     .workers = 3,
+                                     .census = census,
+                                     .ctx = a};
+    a->peers = hg_peers_init(&config);
+    struct hg_config_peer peer = peer_config(2);
+    peer.rate_bytes_per_s = 60000000;
+    CU_ASSERT_EQUAL(hg_peers_configure(a->peers, &peer, 1500, a->node.now_ns), 0);
+    keys();
+    run(HG_NS_PER_S);
+    CU_ASSERT_FATAL(peer_of(a)->current >= 0);
+    CU_ASSERT_EQUAL(paced_bytes_per_s(a), 60000000);
+    CU_ASSERT_EQUAL(census[0].lanes[0], 0);
+    census[1].lanes[0] = 1; /* another worker sends to it */
+    run(100 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(paced_bytes_per_s(a), 30000000);
+    uint32_t slot = configure(a, "one", 11, KV, 1);
+    hg_streams_at(a->node.streams, slot)->peers_mask = 1;
+    configure(b, "one", 11, KV, 1);
+    append(a, slot, 20, 20000);
+    run(100 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(census[0].lanes[0], 1); /* and so do we */
+    CU_ASSERT_EQUAL(paced_bytes_per_s(a), 30000000);
+    census[2].lanes[0] = 1;
+    run(20 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(paced_bytes_per_s(a), 20000000);
+    census[1].lanes[0] = census[2].lanes[0] = 0;
+    run(HG_NS_PER_S);
+    CU_ASSERT_EQUAL(census[0].lanes[0], 0);
+    CU_ASSERT_EQUAL(paced_bytes_per_s(a), 60000000);
+    sites_free();
+}
+
 int main(void)
 {
     CU_initialize_registry();
     CU_pSuite suite = CU_add_suite("peers_configure", NULL, NULL);
+    CU_add_test(suite, "a rate is shared", test_rate_is_shared);
     CU_add_test(suite, "a stream is taken away from a peer", test_no_longer_wanted);
     CU_add_test(suite, "a peer that was removed", test_peer_removed);
     CU_add_test(suite, "totals over sessions", test_totals);
