@@ -189,8 +189,9 @@ static unsigned long long or_standard(uint64_t number, uint64_t standard)
     return number != 0 ? number : standard;
 }
 
-/* "800000000 bit/s, fixed"; 0 bit/s: "no limit, bbr"; then, if told to, after how much keys are renewed */
-static void peer_rate_text(const struct hg_config_peer *peer, bool rekey, char *text, size_t bytes)
+/* "800000000 bit/s, fixed"; 0 bit/s: "no limit, bbr"; then, if told to, parity and after how much keys are
+ * renewed */
+static void peer_rate_text(const struct hg_config_peer *peer, bool fec, bool rekey, char *text, size_t bytes)
 {
     if (peer->rate_bytes_per_s == 0)
         snprintf(text, bytes, "no limit, %s", hg_config_congestion_text(peer->congestion));
@@ -198,6 +199,9 @@ static void peer_rate_text(const struct hg_config_peer *peer, bool rekey, char *
         snprintf(text, bytes, "%llu bit/s, %s", (unsigned long long)peer->rate_bytes_per_s * 8,
                  hg_config_congestion_text(peer->congestion));
     size_t put = strlen(text);
+    if (fec)
+        snprintf(text + put, bytes - put, ", fec %s", hg_config_fec_text(peer->fec));
+    put = strlen(text);
     if (rekey)
         snprintf(text + put, bytes - put, ", keys for %llu packets, %llu bytes, %llu s",
                  or_standard(peer->rekey_packets, HG_CONTROL_REKEY_PACKETS_MAX),
@@ -220,10 +224,11 @@ static json_t *set_peer(struct hg_server *server, struct hg_api_connection *conn
     bool rekey = hg_command_value(command, "rekey-packets") != NULL ||
                  hg_command_value(command, "rekey-bytes") != NULL ||
                  hg_command_value(command, "rekey-seconds") != NULL;
-    peer_rate_text(&peer, rekey, before, sizeof(before));
+    bool fec = hg_command_value(command, "fec") != NULL;
+    peer_rate_text(&peer, fec, rekey, before, sizeof(before));
     if (!hg_command_peer_change(&peer, command, error, sizeof(error)))
         return hg_answer_error(HG_API_USAGE, "%s", error);
-    peer_rate_text(&peer, rekey, after, sizeof(after));
+    peer_rate_text(&peer, fec, rekey, after, sizeof(after));
     snprintf(what, sizeof(what), "rate of peer %.31s: %s -> %s", name->text, before, after);
     if (hg_command_value(command, "dry-run") != NULL) {
         char text[HG_GRAMMAR_ERROR_BYTES + 32];

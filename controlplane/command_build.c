@@ -250,6 +250,11 @@ static void check_reachable(struct hg_command_file *file, const struct hg_config
                               port->network.address.family);
 }
 
+static uint32_t fec_of(const struct hg_value *fec)
+{
+    return fec->number > HG_CONFIG_FEC_PARITIES_MAX ? HG_CONFIG_FEC_AUTO : (uint32_t)fec->number;
+}
+
 static void build_peer(struct hg_command_file *file, const struct hg_command *command)
 {
     struct hg_control_config *config = &file->config.wanted;
@@ -258,7 +263,8 @@ static void build_peer(struct hg_command_file *file, const struct hg_command *co
     const struct hg_value *mac = need(command, "mac"), *address = need(command, "address");
     const struct hg_value *rate = hg_command_value(command, "rate"),
                           *credit = hg_command_value(command, "credit"),
-                          *congestion = hg_command_value(command, "congestion");
+                          *congestion = hg_command_value(command, "congestion"),
+                          *fec = hg_command_value(command, "fec");
     struct hg_config_peer peer = {.node = node->number, .address = address->address};
     int port_index = hg_config_port_find(config, port->text);
 
@@ -292,6 +298,7 @@ static void build_peer(struct hg_command_file *file, const struct hg_command *co
         peer.congestion = (uint32_t)congestion->number;
     if (peer.congestion == HG_CONFIG_CONGESTION_FIXED && rate == NULL)
         peer.rate_bytes_per_s = HG_RATE_DEFAULT_BYTES_PER_S;
+    peer.fec = fec == NULL ? HG_CONFIG_FEC_AUTO : fec_of(fec);
     peer.receive_bytes_max = credit == NULL ? 0 : credit->number;
     const struct hg_value *refused = rekey_change(&peer, command);
     if (refused != NULL)
@@ -440,13 +447,14 @@ bool hg_command_peer_change(struct hg_config_peer *peer, const struct hg_command
 {
     const struct hg_value *name = need(command, "NAME"), *refused;
     const struct hg_value *rate = hg_command_value(command, "rate"),
-                          *congestion = hg_command_value(command, "congestion");
+                          *congestion = hg_command_value(command, "congestion"),
+                          *fec = hg_command_value(command, "fec");
 
     bool rekey = hg_command_value(command, "rekey-packets") != NULL ||
                  hg_command_value(command, "rekey-bytes") != NULL ||
                  hg_command_value(command, "rekey-seconds") != NULL;
-    if (rate == NULL && congestion == NULL && !rekey) {
-        snprintf(error, error_bytes, "expected rate, congestion or rekey-... after \"%s\"", name->text);
+    if (rate == NULL && congestion == NULL && fec == NULL && !rekey) {
+        snprintf(error, error_bytes, "expected rate, congestion, fec or rekey-... after \"%s\"", name->text);
         return false;
     }
     refused = rekey_change(peer, command);
@@ -454,6 +462,8 @@ bool hg_command_peer_change(struct hg_config_peer *peer, const struct hg_command
         snprintf(error, error_bytes, HG_COMMAND_REKEY_RANGE, refused->text);
         return false;
     }
+    if (fec != NULL)
+        peer->fec = fec_of(fec);
     if (rate != NULL)
         peer->rate_bytes_per_s = rate->number / 8;
     if (congestion != NULL)
@@ -468,6 +478,13 @@ const char *hg_config_congestion_text(uint32_t congestion)
     static const char *const names[] = {"fixed", "cubic", "bbr"};
 
     return congestion < HG_COUNT(names) ? names[congestion] : "unknown";
+}
+
+const char *hg_config_fec_text(uint32_t fec)
+{
+    static const char *const names[] = {"off", "1", "2", "3", "4", "5", "6", "7", "8"};
+
+    return fec == HG_CONFIG_FEC_AUTO ? "auto" : fec < HG_COUNT(names) ? names[fec] : "unknown";
 }
 
 void hg_command_build(struct hg_command_file *file, const struct hg_command *command)

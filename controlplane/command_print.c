@@ -64,6 +64,8 @@ static void peer_print(FILE *out, const struct hg_config_peer *peer)
     if (peer->rate_bytes_per_s != 0)
         number_print(out, "rate", peer->rate_bytes_per_s * 8, 1000);
     fprintf(out, " congestion %s", hg_config_congestion_text(peer->congestion));
+    if (peer->fec != HG_CONFIG_FEC_AUTO)
+        fprintf(out, " fec %s", hg_config_fec_text(peer->fec));
     if (peer->receive_bytes_max != 0)
         number_print(out, "credit", peer->receive_bytes_max, 1024);
     if (peer->rekey_packets != 0)

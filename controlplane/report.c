@@ -110,6 +110,7 @@ static json_t *peer_report(const struct hg_control_config *config, const struct 
         if (config->peers[wanted].rate_bytes_per_s != 0)
             number_set(object, "rate_wanted_bytes_per_s", config->peers[wanted].rate_bytes_per_s);
         text_set(object, "congestion_wanted", hg_config_congestion_text(config->peers[wanted].congestion));
+        text_set(object, "fec_wanted", hg_config_fec_text(config->peers[wanted].fec));
     }
     snprintf(boot, sizeof(boot), "%016llx", (unsigned long long)peer->boot);
     text_set(object, "boot", boot);
@@ -121,6 +122,13 @@ static json_t *peer_report(const struct hg_control_config *config, const struct 
         number_set(object, "rate_bytes_per_s", peer->rate_bytes_per_s);
     text_set(object, "congestion", peer->congestion);
     text_set(object, "congestion_state", peer->congestion_state);
+    text_set(object, "fec", peer->fec);
+    number_set(object, "loss_ppb", peer->loss_ppb);
+    number_set(object, "fec_groups", peer->fec_groups);
+    number_set(object, "fec_parity_sent", peer->fec_parity_sent);
+    number_set(object, "fec_recovered_there", peer->fec_recovered_there);
+    number_set(object, "fec_recovered", peer->fec_recovered);
+    number_set(object, "fec_unrecoverable", peer->fec_unrecoverable);
     if (peer->cwnd_bytes != UINT64_MAX)
         number_set(object, "cwnd_bytes", peer->cwnd_bytes);
     number_set(object, "pacing_bytes_per_s", peer->pacing_bytes_per_s);

@@ -123,6 +123,11 @@ static void status_peer_add(struct hg_status_peer *out, const struct hg_lane_sta
     out->packets_sent += stats->packets_sent;
     out->packets_received += stats->packets_received;
     out->packets_lost += stats->packets_lost;
+    out->fec_groups += stats->fec_groups;
+    out->fec_parity_sent += stats->fec_parity_sent;
+    out->fec_recovered_there += stats->fec_recovered_there;
+    out->fec_recovered += stats->fec_recovered;
+    out->fec_unrecoverable += stats->fec_unrecoverable;
 }
 
 static void status_lanes(struct hg_worker *worker, struct hg_control_status *status)
@@ -160,6 +165,14 @@ static void status_peer(struct hg_worker *worker, uint32_t index, struct hg_cont
         snprintf(out->congestion, sizeof(out->congestion), "%s", totals.congestion);
         snprintf(out->congestion_state, sizeof(out->congestion_state), "%s", totals.congestion_state);
     }
+    if (totals.fec != NULL)
+        snprintf(out->fec, sizeof(out->fec), "%s", totals.fec);
+    out->loss_ppb = totals.loss_ppb;
+    out->fec_groups = totals.fec_groups;
+    out->fec_parity_sent = totals.fec_parity_sent;
+    out->fec_recovered_there = totals.fec_recovered_there;
+    out->fec_recovered = totals.fec_recovered;
+    out->fec_unrecoverable = totals.fec_unrecoverable;
     out->cwnd_bytes = totals.cwnd_bytes;
     out->pacing_bytes_per_s = totals.pacing_bytes_per_s;
     out->delivery_bytes_per_s = totals.delivery_bytes_per_s;

@@ -5,6 +5,7 @@
  */
 #include "dataplane/stream/peers_internal.h"
 #include "dataplane/transport/cc.h"
+#include "dataplane/transport/fec_rule.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,6 +15,10 @@ static_assert((int)HG_CONFIG_CONGESTION_FIXED == (int)HG_CC_FIXED &&
                   (int)HG_CONFIG_CONGESTION_CUBIC == (int)HG_CC_CUBIC &&
                   (int)HG_CONFIG_CONGESTION_BBR == (int)HG_CC_BBR,
               "the control plane's numbers of controllers");
+
+static_assert((int)HG_CONFIG_FEC_OFF == (int)HG_FEC_OFF && (int)HG_CONFIG_FEC_AUTO == (int)HG_FEC_AUTO &&
+                  HG_CONFIG_FEC_PARITIES_MAX == HG_WIRE_FEC_PARITY_MAX,
+              "the control plane's numbers of parity");
 
 static_assert(HG_CONTROL_REKEY_PACKETS_MIN == HG_KEY_PACKETS_SOFT_MIN &&
                   HG_CONTROL_REKEY_PACKETS_MAX == HG_KEY_PACKETS_SOFT_MAX &&
@@ -134,6 +139,7 @@ static struct hg_lane_config session_lane_config(const struct hg_peer *peer,
     config.path_mtu_bytes = peer->path_mtu_bytes;
     config.rate_bytes_per_s = peer->head->rate_bytes_per_s;
     config.congestion = peer->head->congestion;
+    config.fec = peer->head->fec;
     config.receive_bytes_max = peer->head->receive_bytes_max;
     config.packets_in_flight_max = peer->peers->config.packets_in_flight_max;
     return config;
@@ -209,6 +215,9 @@ int hg_peers_configure(struct hg_peers *peers, const struct hg_config_peer *conf
     peer->address = config->address;
     peer->rate_bytes_per_s = config->rate_bytes_per_s;
     peer->congestion = (uint8_t)config->congestion;
+    if (config->fec > HG_WIRE_FEC_PARITY_MAX && config->fec != HG_FEC_AUTO)
+        return -EINVAL;
+    peer->fec = (uint8_t)config->fec;
     if (mtu_bytes < HG_PEER_MTU_BYTES_MIN || mtu_bytes > HG_PEER_MTU_BYTES_MAX)
         return -EINVAL;
     peer->mtu_bytes = mtu_bytes;
@@ -221,6 +230,7 @@ int hg_peers_configure(struct hg_peers *peers, const struct hg_config_peer *conf
         for (uint32_t i = 0; i < HG_PEER_SESSIONS; i++)
             if (lane->sessions[i].live) {
                 hg_lane_rate_set(lane->sessions[i].lane, peer->congestion, peer->rate_bytes_per_s);
+                hg_lane_fec_set(lane->sessions[i].lane, peer->fec);
                 lane->sessions[i].keyring.limits = peer->key_limits;
             }
     return index;

@@ -110,6 +110,7 @@ struct hg_peer {
     struct hg_address address;
     uint64_t rate_bytes_per_s;
     uint8_t congestion; /* enum hg_cc_kind */
+    uint8_t fec;        /* enum hg_fec_mode */
     bool rate_reduced;  /* the circuit breaker's state, as last told */
     uint64_t receive_bytes_max;
     struct hg_key_limits key_limits;

@@ -60,8 +60,8 @@ struct hg_config_peer {
     char psk_path[HG_CONTROL_PATH_BYTES]; /* 0600 file of 64 hex digits; read by the dataplane */
     uint64_t rate_bytes_per_s;            /* towards it: of `fixed`, the most of the others; 0 = no limit */
     uint32_t congestion;                  /* enum hg_config_congestion */
-    uint32_t reserved_congestion;
-    uint64_t receive_bytes_max; /* credit given to it; 0 = default */
+    uint32_t fec;                         /* enum hg_config_fec, or a number of parities */
+    uint64_t receive_bytes_max;           /* credit given to it; 0 = default */
     /* After how much its keys are renewed; 0 = HG_CONTROL_REKEY_..._MAX. */
     uint64_t rekey_packets;
     uint64_t rekey_bytes;
@@ -87,6 +87,12 @@ enum hg_config_congestion {
     HG_CONFIG_CONGESTION_FIXED = 0,
     HG_CONFIG_CONGESTION_CUBIC = 1,
     HG_CONFIG_CONGESTION_BBR = 2,
+};
+/* Parity towards a peer: the transport's numbers (enum hg_fec_mode). */
+enum hg_config_fec {
+    HG_CONFIG_FEC_OFF = 0,
+    HG_CONFIG_FEC_PARITIES_MAX = 8, /* 1 to it: so many for each group */
+    HG_CONFIG_FEC_AUTO = 255,
 };
 enum hg_config_compression { HG_CONFIG_COMPRESSION_OFF = 0, HG_CONFIG_COMPRESSION_LZ4 = 1 };
 
@@ -142,10 +148,14 @@ struct hg_status_peer {
     uint64_t rate_bytes_per_s;
     char congestion[16]; /* the controller in use and what it is doing; empty without a session */
     char congestion_state[16];
-    uint64_t cwnd_bytes;           /* UINT64_MAX: no limit */
-    uint64_t pacing_bytes_per_s;   /* 0: unpaced */
-    uint64_t delivery_bytes_per_s; /* that arrived of late */
-    uint64_t path_mtu_bytes;       /* IP packets that the path carries, as last found */
+    char fec[16]; /* whether parity is sent now, or why not; empty without a session */
+    uint64_t loss_ppb;
+    uint64_t fec_groups, fec_parity_sent, fec_recovered_there; /* towards it */
+    uint64_t fec_recovered, fec_unrecoverable;                 /* from it */
+    uint64_t cwnd_bytes;                                       /* UINT64_MAX: no limit */
+    uint64_t pacing_bytes_per_s;                               /* 0: unpaced */
+    uint64_t delivery_bytes_per_s;                             /* that arrived of late */
+    uint64_t path_mtu_bytes; /* IP packets that the path carries, as last found */
     uint64_t bytes_in_flight, credit_bytes_left;
     uint64_t data_bytes_sent, data_bytes_resent, data_bytes_received;
     uint64_t packets_sent, packets_received, packets_lost;

@@ -60,7 +60,8 @@ static int lane_answer(const struct hg_control_status *status, uint32_t i, struc
            MEMBER(delivery_bytes_per_s) | MEMBER(path_mtu_bytes) | MEMBER(bytes_in_flight) |
            MEMBER(credit_bytes_left) | MEMBER(data_bytes_sent) | MEMBER(data_bytes_resent) |
            MEMBER(data_bytes_received) | MEMBER(packets_sent) | MEMBER(packets_received) |
-           MEMBER(packets_lost) | MEMBER(handshakes);
+           MEMBER(packets_lost) | MEMBER(fec_groups) | MEMBER(fec_parity_sent) | MEMBER(fec_recovered_there) |
+           MEMBER(fec_recovered) | MEMBER(fec_unrecoverable) | MEMBER(handshakes);
 }
 
 static int stream_answer(const struct hg_control_status *status, uint32_t i, struct rte_tel_data *d)

@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-#define COLUMNS_MAX    20
+#define COLUMNS_MAX    24
 #define CELL_BYTES_MAX 256
 
 enum form { TEXT, NUMBER, BYTES, RATE, TIME, LSN };
@@ -52,6 +52,10 @@ static const struct view views[] = {
       {"DELIVERED", "delivery_bytes_per_s", RATE},
       {"CWND", "cwnd_bytes", BYTES},
       {"MTU", "path_mtu_bytes", NUMBER},
+      {"FEC", "fec", TEXT},
+      {"PARITY", "fec_parity_sent", NUMBER},
+      {"RECOVERED", "fec_recovered_there", NUMBER},
+      {"UNRECOVERABLE", "fec_unrecoverable", NUMBER},
       {"IN-FLIGHT", "bytes_in_flight", BYTES},
       {"SENT", "data_bytes_sent", BYTES},
       {"RESENT", "data_bytes_resent", BYTES},

@@ -207,9 +207,12 @@ static const struct {
     {ALL "set peer b rate\n", 6, 16, "expected a rate in bit/s"},
     {ALL "set peer c rate 1g\n", 6, 10, "expected one of b, got \"c\""},
     {ALL "set peer b mtu 1500\n", 6, 12,
-     "expected one of rate, congestion, rekey-packets, rekey-bytes, rekey-seconds, dry-run, got \"mtu\""},
+     "expected one of rate, congestion, fec, rekey-packets, rekey-bytes, rekey-seconds, dry-run, got "
+     "\"mtu\""},
     {ALL "set peer b congestion reno\n", 6, 23, "expected one of fixed, cubic, bbr"},
-    {ALL "set peer b\n", 6, 10, "expected rate, congestion or rekey-..."},
+    {ALL "set peer b fec 9\n", 6, 16, "expected one of off, 1, 2, 3, 4, 5, 6, 7, 8, auto"},
+    {ALL "set peer b fec 0\n", 6, 16, "expected one of off, 1, 2"},
+    {ALL "set peer b\n", 6, 10, "expected rate, congestion, fec or rekey-..."},
     {ALL "set peer b rekey-packets 255\n", 6, 10, "keys are renewed after 256 to 134217728 packets"},
     {ALL "set peer b rekey-packets 134217729\n", 6, 10, "keys are renewed after"},
     {ALL "set peer b rekey-bytes 100k\n", 6, 10, "keys are renewed after"},
@@ -318,6 +321,42 @@ static void test_paths(void)
     rmdir(directory);
     CU_ASSERT_FALSE(hg_command_file_load(file, path));
     CU_ASSERT_EQUAL(file->errors[0].place.line, 0);
+}
+
+/* How much parity a peer gets by what its lines say; printing it gives the same again. */
+static void test_fec(void)
+{
+    static const struct {
+        const char *says, *set;
+        uint32_t fec;
+    } cases[] = {
+        {"", "", HG_CONFIG_FEC_AUTO},
+        {" fec auto", "", HG_CONFIG_FEC_AUTO},
+        {" fec off", "", HG_CONFIG_FEC_OFF},
+        {" fec 1", "", 1},
+        {" fec 8", "", 8},
+        {" fec 8", "set peer b fec auto\n", HG_CONFIG_FEC_AUTO},
+        {"", "set peer b fec 3\n", 3},
+        {" fec off", "set peer b rate 80m\n", HG_CONFIG_FEC_OFF},
+    };
+    for (size_t i = 0; i < HG_COUNT(cases); i++) {
+        char text[1024], *printed = NULL;
+        size_t bytes = 0;
+        FILE *out = open_memstream(&printed, &bytes);
+
+        CU_ASSERT_PTR_NOT_NULL_FATAL(out);
+        snprintf(text, sizeof(text),
+                 NODE PORT "peer add b node 2 region 2 address 10.0.0.2 mac "
+                           "02:00:00:00:00:0b port w key /k%s\n%s",
+                 cases[i].says, cases[i].set);
+        CU_ASSERT_FATAL(parse(text));
+        CU_ASSERT_EQUAL(file->config.wanted.peers[0].fec, cases[i].fec);
+        hg_command_config_print(&file->config, out);
+        fclose(out);
+        CU_ASSERT_FATAL(parse(printed));
+        CU_ASSERT_EQUAL(file->config.wanted.peers[0].fec, cases[i].fec);
+        free(printed);
+    }
 }
 
 /* Which controller and rate a peer gets by what its lines say; printing it gives the same again. */
@@ -442,6 +481,7 @@ int main(void)
                            {"hostile text", test_hostile_text},
                            {"paths", test_paths},
                            {"congestion", test_congestion},
+                           {"fec", test_fec},
                            {"rekey", test_rekey},
                            {"changes", test_changes},
                            {"number format", test_number_format},
