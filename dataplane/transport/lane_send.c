@@ -444,12 +444,25 @@ static uint32_t draft_parity(struct hg_lane *lane, struct lane_draft *draft, uin
     return draft_finish(lane, draft, number);
 }
 
+/* Parity is for room that nothing else wants: the last quarter of the window is for data. */
+static bool lane_tail_fits(const struct hg_lane *lane, const struct hg_fec_encode_group *group,
+                           uint32_t parities)
+{
+    uint64_t packet_bytes =
+        hg_lane_ip_bytes(HG_WIRE_FEC_BYTES + sizeof(struct hg_wire_header) + group->symbol_bytes) +
+        hg_lane_ip_more_bytes(lane);
+    uint64_t in_flight_bytes = lane->sent.bytes_in_flight + parities * packet_bytes;
+    return lane->fec_rule.mode != HG_FEC_AUTO ||
+           in_flight_bytes <= lane->cc.cwnd_bytes - lane->cc.cwnd_bytes / 4;
+}
+
 /* The lane ran dry: what is open gets its parity now. An ack that is in the packet already goes first. */
 static uint32_t draft_tail_parity(struct hg_lane *lane, struct lane_draft *draft, uint64_t number)
 {
     struct hg_fec_encode_group *group = NULL;
     while ((group = hg_fec_encode_open(&lane->fec_encode, group)) != NULL) {
-        lane_fec_close(lane, group, hg_fec_rule_tail(&lane->fec_rule, group->sources));
+        uint32_t parities = hg_fec_rule_tail(&lane->fec_rule, group->sources);
+        lane_fec_close(lane, group, lane_tail_fits(lane, group, parities) ? parities : 0);
     }
     lane->fec_encode.filled = 0;
     lane->fec_tail_ns = HG_TIME_NEVER;

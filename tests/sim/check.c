@@ -269,6 +269,7 @@ static void flow_check(struct sim_node *node, struct sim_flow *flow, const struc
         if (s->lsn_durable > flow->plan->lsn_start)
             hg_sim_check_chain(world, flow, node->index, s->lsn_durable, s->chain_durable);
         peer_view_check(node, flow, s);
+        hg_sim_commits_end(world, flow, s->lsn_peer[0]);
     }
 }
 
@@ -278,17 +279,17 @@ static void lane_check(struct sim_node *node, struct hg_lane *lane)
     const struct hg_lane_stats *stats = hg_lane_stats(lane);
     uint64_t never = stats->drop_version + stats->drop_malformed + stats->drop_generation +
                      stats->drop_worker + stats->drop_credit + stats->drop_mismatch + stats->drop_ack +
-                     stats->drop_control;
+                     stats->drop_control + stats->drop_fec;
     if (never != 0)
         hg_sim_violation(
             node->world, "lane_drop",
             "node %c drops of an honest peer: version %llu malformed %llu generation %llu worker %llu "
-            "credit %llu mismatch %llu ack %llu control %llu",
+            "credit %llu mismatch %llu ack %llu control %llu fec %llu",
             letter_of(node->index), (unsigned long long)stats->drop_version,
             (unsigned long long)stats->drop_malformed, (unsigned long long)stats->drop_generation,
             (unsigned long long)stats->drop_worker, (unsigned long long)stats->drop_credit,
             (unsigned long long)stats->drop_mismatch, (unsigned long long)stats->drop_ack,
-            (unsigned long long)stats->drop_control);
+            (unsigned long long)stats->drop_control, (unsigned long long)stats->drop_fec);
     if (stats->bytes_in_flight > (uint64_t)node->plan->packets_in_flight * node->world->plan->mtu_bytes)
         hg_sim_violation(node->world, "in_flight",
                          "node %c has %llu bytes in flight, more than its ring holds", letter_of(node->index),
@@ -403,6 +404,8 @@ static void lane_harvest(struct sim_world *world, struct hg_lane *lane)
     world->sometimes[SIM_duplicates_dropped] += stats->drop_duplicate + stats->data_bytes_duplicate;
     world->sometimes[SIM_read_stalls] += stats->read_stalls;
     world->sometimes[SIM_credit_stalls] += stats->credit_stalls;
+    world->sometimes[SIM_packets_recovered] += stats->fec_recovered;
+    world->sometimes[SIM_parity_not_enough] += stats->fec_unrecoverable;
 }
 
 static void worker_harvest(struct sim_node *node, const struct sim_worker *own)

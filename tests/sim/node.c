@@ -77,6 +77,7 @@ static void node_config(struct sim_node *node)
         peer->address = hg_address_ipv4(hg_sim_address(i));
         peer->rate_bytes_per_s = node->plan->rate_bytes_per_s;
         peer->congestion = node->plan->congestion;
+        peer->fec = node->plan->fec;
         peer->receive_bytes_max = node->plan->receive_bytes;
         peer->rekey_packets = node->plan->rekey_packets;
         peer->rekey_seconds = node->plan->rekey_seconds;

@@ -116,6 +116,51 @@ static void plan_congestion(struct sim_node_plan *node, struct hg_random *random
         node->rate_bytes_per_s = 0;
 }
 
+/* Half of the nodes decide by themselves, a quarter sends no parity. */
+static void plan_fec(struct sim_node_plan *node, struct hg_random *random)
+{
+    uint64_t draw = hg_random_below(random, 4);
+    uint32_t parities = (uint32_t)hg_random_between(random, 1, HG_CONFIG_FEC_PARITIES_MAX);
+    node->fec = draw < 2 ? HG_CONFIG_FEC_AUTO : draw == 2 ? HG_CONFIG_FEC_OFF : parities;
+}
+
+/* Paths where a repair takes long, and disks that take no time beside it. Half of the seeds commit one small
+ * frame now and then, so that each one's time says what a loss costs. */
+static void plan_fec_scenario(struct sim_plan *plan, struct hg_random *random)
+{
+    plan->node_count = 2;
+    plan->origins = 1;
+    plan->light = hg_random_chance(random, 1, 2);
+    plan->safety_ns = (plan->light ? 10 : 2) * HG_NS_PER_S;
+    uint64_t delay_ns = log_uniform(random, 15 * HG_NS_PER_MS, 100 * HG_NS_PER_MS);
+    for (uint32_t i = 0; i < plan->node_count; i++) {
+        struct sim_node_plan *node = &plan->nodes[i];
+        struct sim_link_plan *link = &plan->links[i][1 - i];
+        node->fec = HG_CONFIG_FEC_AUTO;
+        /* On such a path cubic's window is a few packets: commits wait for it, whatever is lost. */
+        if (plan->light && node->congestion == HG_CONFIG_CONGESTION_CUBIC)
+            node->congestion = HG_CONFIG_CONGESTION_BBR;
+        node->write_ns_max = node->write_ns_min;
+        node->flush_ns_max = node->flush_ns_min;
+        node->packets_in_flight = 1024;
+        node->receive_bytes = 3u << 20;
+        node->rate_bytes_per_s = hg_max_u64(node->rate_bytes_per_s, 10000000);
+        link->delay_ns = delay_ns;
+        link->loss_ppm = link->loss_ppm == 0 ? 0 : (uint32_t)log_uniform(random, PPM / 1000, PPM / 30);
+        link->burst_ppm = link->burst_ppm == 0 ? 0 : (uint32_t)log_uniform(random, PPM / 1000, PPM / 100);
+        link->burst_packets = (uint32_t)hg_random_between(random, 2, 6);
+    }
+    for (uint32_t i = 0; i < plan->flow_count; i++) {
+        struct sim_flow_plan *flow = &plan->flows[i];
+        flow->origin = 0;
+        if (plan->light) {
+            flow->frame_bytes_max = (uint32_t)hg_min_u64(flow->frame_bytes_max, 4096);
+            flow->burst_frames_max = 1;
+            flow->interval_ns = log_uniform(random, 10 * HG_NS_PER_MS, 100 * HG_NS_PER_MS);
+        }
+    }
+}
+
 static void plan_flow(struct sim_plan *plan, struct sim_flow_plan *flow, uint32_t index,
                       struct hg_random *random)
 {
@@ -388,7 +433,7 @@ static void plan_rekey(struct sim_plan *plan, struct hg_random *random)
 
 void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
 {
-    struct hg_random root, classes, sizes, nodes, links, flows, faults, congestion, workers, rekey;
+    struct hg_random root, classes, sizes, nodes, links, flows, faults, congestion, workers, rekey, fec;
     memset(plan, 0, sizeof(*plan));
     plan->seed = seed;
     plan->scenario = scenario;
@@ -402,6 +447,7 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
     hg_random_fork(&root, 7, &congestion);
     hg_random_fork(&root, 8, &workers);
     hg_random_fork(&root, 9, &rekey);
+    hg_random_fork(&root, 10, &fec);
     plan_classes(plan, &classes);
     plan->node_count = hg_random_chance(&sizes, 1, 8) ? 3 : 2;
     plan->flow_count = (uint32_t)log_uniform(&sizes, 1, SIM_FLOWS_MAX);
@@ -438,4 +484,8 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
     for (uint32_t i = 0; i < plan->node_count; i++)
         plan_congestion(&plan->nodes[i], &congestion);
     plan_workers(plan, &workers);
+    for (uint32_t i = 0; i < plan->node_count; i++)
+        plan_fec(&plan->nodes[i], &fec);
+    if (is_flagged(plan, SIM_SCENARIO_FEC))
+        plan_fec_scenario(plan, &fec);
 }

@@ -54,6 +54,9 @@ static const enum sim_sometimes promises_rekey[] = {
     SIM_keys_renewed,       SIM_packets_under_old_keys, SIM_exchanges_from_both_sides,
     SIM_kills_between_keys, SIM_process_kills,          SIM_packets_lost_on_the_link};
 
+static const enum sim_sometimes promises_fec[] = {SIM_packets_recovered, SIM_parity_not_enough,
+                                                  SIM_packets_lost_on_the_link};
+
 /* ---- the table ---- */
 
 #define PROMISES(name) promises_##name, HG_COUNT(promises_##name)
@@ -89,6 +92,10 @@ static const struct sim_scenario scenarios[] = {
     {"rekey",
      "keys are renewed every few hundred packets, from either side, under loss, reordering, cuts and deaths",
      CLASSES_NET | BIT(KILL) | BIT(POWER) | BIT(PAUSE), 0, SIM_SCENARIO_REKEY, PROMISES(rekey)},
+    {"fec",
+     "long paths that lose packets alone and in bursts, light and heavy load; each seed with parity and "
+     "without",
+     BIT(LOSS) | BIT(BURST) | BIT(DUPLICATE), BIT(LOSS), SIM_SCENARIO_FEC, PROMISES(fec)},
 };
 
 uint32_t hg_sim_scenario_count(void)

@@ -82,7 +82,9 @@
     X(breakers_closed)                                                                                       \
     X(packets_handed_over)                                                                                   \
     X(streams_elsewhere)                                                                                     \
-    X(workers_changed)
+    X(workers_changed)                                                                                       \
+    X(packets_recovered)                                                                                     \
+    X(parity_not_enough)
 enum sim_sometimes {
 #define HG_X(name) SIM_##name,
     SIM_SOMETIMES(HG_X)
@@ -173,6 +175,7 @@ struct sim_node_plan {
     uint64_t arena_bytes;
     uint64_t rate_bytes_per_s;
     uint32_t congestion; /* enum hg_config_congestion */
+    uint32_t fec;        /* enum hg_config_fec */
     uint64_t receive_bytes;
     uint64_t rekey_packets; /* 0 = the standard, which no run reaches */
     uint64_t rekey_seconds;
@@ -207,6 +210,7 @@ struct sim_plan {
     uint32_t write_payload_bytes; /* of every log */
     uint64_t segment_bytes;
     uint32_t origins; /* streams begin on the first so many nodes */
+    bool light;       /* single commits now and then: how long each takes counts (SIM_SCENARIO_FEC) */
     struct sim_node_plan nodes[SIM_NODES_MAX];
     struct sim_link_plan links[SIM_NODES_MAX][SIM_NODES_MAX];
     struct sim_flow_plan flows[SIM_FLOWS_MAX];
@@ -278,6 +282,13 @@ struct sim_chain {
     uint8_t chain[16];
 };
 
+#define SIM_COMMITS_MAX 256u
+
+struct sim_commit { /* produced and not yet known to be durable elsewhere */
+    uint64_t lsn_end;
+    uint64_t time_ns;
+};
+
 struct sim_flow {
     const struct sim_flow_plan *plan;
     uint32_t index;
@@ -294,6 +305,9 @@ struct sim_flow {
     struct sim_place places[SIM_NODES_MAX];
     struct sim_chain *chains;
     uint32_t chain_count, chain_max;
+    struct sim_commit commits[SIM_COMMITS_MAX];
+    uint64_t commit_head, commit_tail;
+    bool commits_reach; /* the stream has been opened there: from now on they are timed */
     struct hg_random random;
 };
 
@@ -395,7 +409,8 @@ struct sim_world {
     struct sim_nonce *nonces;
     uint32_t nonces_count, nonces_mask;
     uint64_t sometimes[SIM_SOMETIMES_COUNT];
-    uint64_t liveness_ns; /* how long the end took */
+    uint64_t liveness_ns;                    /* how long the end took */
+    uint64_t commits_timed, commits_stalled; /* of plans that are light */
     uint8_t *frame_memory;
     uint8_t *open_memory;
     /* violation */
@@ -450,6 +465,9 @@ uint64_t hg_sim_local_ns(const struct sim_node *node, uint64_t time_ns);
 
 /* ---- workload ---- */
 void hg_sim_flows_init(struct sim_world *world);
+#define SIM_STALL_NS (10 * HG_NS_PER_MS) /* a commit that takes a round trip and so much more has stalled */
+/* The flow's origin knows that it is durable to there elsewhere. */
+void hg_sim_commits_end(struct sim_world *world, struct sim_flow *flow, uint64_t lsn_durable);
 /* The frame at `lsn`; key and data are written to `memory`. A pure function of its arguments and the seed. */
 void hg_sim_frame(const struct sim_world *world, const struct sim_flow *flow, uint32_t variant, uint64_t lsn,
                   struct hg_frame *frame, uint8_t *memory);

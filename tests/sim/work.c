@@ -65,6 +65,31 @@ void hg_sim_frame(const struct sim_world *world, const struct sim_flow *flow, ui
     frame->data = memory + 64;
 }
 
+/* Until the faults end, of plans where nothing but the path takes long. */
+static void commit_begin(struct sim_world *world, struct sim_flow *flow)
+{
+    if (!world->plan->light || world->healed || !flow->commits_reach ||
+        flow->commit_head - flow->commit_tail == SIM_COMMITS_MAX)
+        return;
+    flow->commits[flow->commit_head++ % SIM_COMMITS_MAX] =
+        (struct sim_commit){.lsn_end = flow->lsn_produced, .time_ns = world->now_ns};
+}
+
+void hg_sim_commits_end(struct sim_world *world, struct sim_flow *flow, uint64_t lsn_durable)
+{
+    const struct sim_plan *plan = world->plan;
+    uint64_t rtt_ns = plan->links[0][1].delay_ns + plan->links[1][0].delay_ns;
+    flow->commits_reach |= lsn_durable > flow->plan->lsn_start;
+    while (flow->commit_tail < flow->commit_head) {
+        const struct sim_commit *commit = &flow->commits[flow->commit_tail % SIM_COMMITS_MAX];
+        if (commit->lsn_end > lsn_durable)
+            return;
+        world->commits_timed++;
+        world->commits_stalled += world->now_ns - commit->time_ns > rtt_ns + SIM_STALL_NS;
+        flow->commit_tail++;
+    }
+}
+
 /* More is wanted: the end of what is produced moves. */
 void hg_sim_produce(struct sim_world *world, struct sim_flow *flow)
 {
@@ -75,6 +100,7 @@ void hg_sim_produce(struct sim_world *world, struct sim_flow *flow)
         flow->lsn_produced += frame.span;
         flow->bytes_produced += frame.data_bytes + 40;
     }
+    commit_begin(world, flow);
     if (!world->healed && flow->bytes_produced < flow->plan->bytes)
         hg_sim_event_put(world,
                          world->now_ns + hg_random_between(&flow->random, flow->plan->interval_ns / 2,
