@@ -21,6 +21,8 @@ struct lcore_log {
     struct hg_config_log log;
 };
 
+static_assert(HG_NODE_WORKERS_MAX <= HG_IDLE_WORKERS_MAX, "one lcore may run all workers");
+
 struct lcore {
     struct hg_node *node;
     uint32_t index;

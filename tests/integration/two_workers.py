@@ -53,8 +53,10 @@ class Node(Region):
         return {} if self.dataplane is None else self.places
 
     def start_dataplane(self):
+        """A has an lcore for each worker, B one for all."""
+        lcores = f"auto/{len(self.logs)}" if self.name == "a" else "auto"
         self.dataplane = Process(self.scratch, f"{self.name}-dataplane",
-                                 [program("helio-dataplane"), "--run", self.run, "--lcores", f"auto/{len(self.logs)}"])
+                                 [program("helio-dataplane"), "--run", self.run, "--lcores", lcores])
 
     def placement(self):
         """Stream -> worker, when all workers run."""
@@ -122,10 +124,11 @@ class Test:
 
     def kills(self, *names):
         """While producers run; each of them goes on by itself."""
+        before = dict(self.ends)
         producers = self.produce()
-        marks = {name: self.durable(name, STREAMS[name][0]) for name in self.nodes}
         for name in names:
-            wait_until(lambda: self.durable(name, STREAMS[name][0]) > marks[name] + ENTRIES // 20, 60,
+            stream = STREAMS[name][0]
+            wait_until(lambda: self.durable(name, stream) > before[stream] + ENTRIES // 20, 60,
                        f"entries come in at {name}")
             self.nodes[name].kill_dataplane()
         for name in names:
@@ -199,7 +202,7 @@ class Test:
 
 def main():
     with Scratch("helio-two-workers-") as scratch:
-        Test(scratch, *sys.argv[1:3]).run()
+        Test(scratch, *(os.path.abspath(path) for path in sys.argv[1:3])).run()
         say("ok")
 
 
