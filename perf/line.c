@@ -27,6 +27,15 @@ bool hg_perf_line_set(const struct hg_perf_line *line, const struct hg_perf_emul
     return true;
 }
 
+void hg_perf_line_devargs(const struct hg_perf_emulated *wan, uint32_t id, char *devargs,
+                          size_t devargs_bytes)
+{
+    snprintf(
+        devargs, devargs_bytes,
+        "net_memif0,role=client,id=%u,socket=%.200s/wan-memif.sock,socket-abstract=no,bsize=2048,rsize=10",
+        id, wan->run);
+}
+
 static uint64_t steal_read(uint64_t *ticks)
 {
     unsigned long long user, nice, system, idle, wait, irq, softirq, steal = 0;

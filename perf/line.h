@@ -25,6 +25,10 @@ struct hg_perf_line {
 bool hg_perf_line_set(const struct hg_perf_line *line, const struct hg_perf_emulated *wan, const char *a,
                       const char *b);
 
+/* The arguments of a memif port that is a client of that helio-wan. */
+void hg_perf_line_devargs(const struct hg_perf_emulated *wan, uint32_t id, char *devargs,
+                          size_t devargs_bytes);
+
 /* What a measurement is looked at by: one before, one after. Counters of the data's direction, but for the
  * first two of the emulator's, which are of both. */
 struct hg_perf_line_look {

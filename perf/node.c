@@ -77,7 +77,7 @@ static int port_open(struct hg_perf_node *node, const struct hg_perf_node_option
 {
     struct hg_port_dpdk_options port = {.name = options->name,
                                         .devargs = options->devargs,
-                                        .mac = {2, 0, 0, 0, 0, (uint8_t)options->name[0]},
+                                        .mac = {2, 0, 0, 0, 0, options->station},
                                         .mtu_bytes = (uint16_t)options->mtu_bytes,
                                         .numa_node = -1};
     node->port = hg_port_dpdk_open(&port, error, error_bytes);
@@ -175,7 +175,7 @@ void hg_perf_node_link(struct hg_perf_node *node, const struct hg_perf_node_opti
     struct hg_handshake_keys keys;
     struct hg_config_peer peer = {.node = node->sender ? 2 : 1,
                                   .region = node->sender ? 2 : 1,
-                                  .mac = {2, 0, 0, 0, 0, node->sender ? 'b' : 'a'},
+                                  .mac = {2, 0, 0, 0, 0, options->station_other},
                                   .address = hg_address_ipv4(0x0a000000u | (node->sender ? 2 : 1)),
                                   .rate_bytes_per_s = options->rate_bytes_per_s,
                                   .congestion = options->congestion};

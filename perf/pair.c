@@ -56,6 +56,8 @@ static int child_open(struct hg_perf_pair *pair, int index, struct hg_perf_node 
                                                 .directory = pair->directory,
                                                 .log_path = pair->log_paths[index],
                                                 .devargs = pair->devargs[index],
+                                                .station = pair->stations[index],
+                                                .station_other = pair->stations[1 - index],
                                                 .cpu = pair->cpus[index],
                                                 .mtu_bytes = options->mtu_bytes,
                                                 .rate_bytes_per_s = options->rate_bytes_per_s,
@@ -115,6 +117,8 @@ int hg_perf_pair_make(struct hg_perf_pair *pair, const struct hg_perf_options *o
     pair->data = data;
     memcpy(pair->cpus, options->cpus, sizeof(pair->cpus));
     pair->congestion = options->congestion;
+    pair->stations[0] = 'a';
+    pair->stations[1] = 'b';
     pair->shared =
         mmap(NULL, sizeof(*pair->shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     hg_assert(pair->shared != MAP_FAILED);

@@ -48,6 +48,7 @@ struct hg_perf_pair {
     char directory[PATH_MAX - 64];
     char log_paths[2][PATH_MAX];
     char devargs[2][PATH_MAX]; /* the caller writes them between make and start */
+    uint8_t stations[2]; /* last bytes of their MAC addresses: 'a' and 'b' unless the caller says else */
     int cpus[2];
     uint32_t congestion; /* enum hg_config_congestion */
     bool receiver_first; /* it is a memif server */

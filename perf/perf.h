@@ -26,6 +26,7 @@ struct hg_perf_options {
     const char *cells;   /* NULL = all */
     const char *senders; /* NULL = all */
     uint64_t line_bits;  /* a second; 0 = the default */
+    bool fairness;
     /* feed */
     const char *run;
     const char *stream;

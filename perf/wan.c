@@ -8,6 +8,7 @@
  */
 #include "drivers/clock/clock.h"
 #include "drivers/ipc/control_state.h"
+#include "perf/fairness.h"
 #include "perf/line.h"
 #include "perf/pair.h"
 #include "perf/tcp.h"
@@ -88,10 +89,7 @@ static int heliograph_run(struct wan *wan, const struct cell *cell, uint32_t con
     pair.cpus[0] = pair.cpus[1] = wan->options->cpus[1];
     pair.congestion = congestion;
     for (int i = 0; i < 2; i++)
-        snprintf(pair.devargs[i], sizeof(pair.devargs[i]),
-                 "net_memif0,role=client,id=%d,socket=%.200s/"
-                 "wan-memif.sock,socket-abstract=no,bsize=2048,rsize=10",
-                 i, wan->emulated.run);
+        hg_perf_line_devargs(&wan->emulated, (uint32_t)i, pair.devargs[i], sizeof(pair.devargs[i]));
     if (rc == 0)
         rc = hg_perf_pair_start(&pair);
     if (rc == 0)
@@ -286,5 +284,5 @@ int hg_perf_wan(const struct hg_perf_options *options, struct hg_perf_report *re
         fprintf(stderr, "helio-perf: the emulator wants a CPU of its own (--cpus A,B)\n");
         return -EINVAL;
     }
-    return hg_perf_each_data(&own, DATA_BYTES_MAX, report, wan_data);
+    return hg_perf_each_data(&own, DATA_BYTES_MAX, report, options->fairness ? hg_perf_fairness : wan_data);
 }

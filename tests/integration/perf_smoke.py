@@ -39,6 +39,15 @@ def wan(program):
         check(metrics[f'emulator_lost_share/{cell}'] < 0.5, f'helio-wan says what it dropped: {metrics}')
 
 
+def fairness(program):
+    metrics = run(program, 'wan', '--fairness', '--line', '20', '--seconds', '2', '--quick')
+    for rtt_ms in (20, 100):
+        cell = [value for name, value in metrics.items() if name.startswith('fairness_share') and
+                name.endswith(f'/rtt_ms={rtt_ms}')]
+        check(len(cell) == 3 and min(cell) >= 0 and 0.1 < sum(cell) < 1.2, f'three flows share a line: {metrics}')
+        check(0.333 <= metrics[f'fairness_index/rtt_ms={rtt_ms}'] <= 1, f'an index of three: {metrics}')
+
+
 def main():
     if os.geteuid() != 0 or not os.path.exists('/dev/net/tun'):
         print('network namespaces and /dev/net/tun need root')
@@ -49,6 +58,7 @@ def main():
     program = os.path.abspath(sys.argv[1])
     pipeline(program)
     wan(program)
+    fairness(program)
     print('ok')
     return 0
 
