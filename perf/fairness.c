@@ -91,9 +91,12 @@ static void flows_stop(struct fairness *fairness)
 
 static bool look_after(struct fairness *fairness, uint64_t ns, struct look *look)
 {
+    pid_t processes[2 * FLOWS];
+    for (uint32_t i = 0; i < 2 * FLOWS; i++)
+        processes[i] = i / 2 < PAIRS ? fairness->pairs[i / 2].children[i % 2] : fairness->tcp.children[i % 2];
     bool all = hg_perf_pair_pass(&fairness->pairs[0], ns) && hg_perf_pair_pass(&fairness->pairs[1], 0) &&
                !hg_perf_tcp_failed(&fairness->tcp) &&
-               hg_perf_line_look(&fairness->emulated, "a0", "b0", &look->line);
+               hg_perf_line_look(&fairness->emulated, "a0", "b0", processes, 2 * FLOWS, &look->line);
     for (uint32_t i = 0; i < PAIRS; i++)
         look->bytes[i] =
             hg_perf_pair_bytes(&fairness->pairs[i], fairness->pairs[i].shared->sides[1].lsn_durable);
@@ -131,9 +134,10 @@ static void result_add(struct fairness *fairness, const struct look looks[2])
                            found.counts ? "fairness_share" : "fairness_share_invalid", names[i], rtt_ms);
     }
     fprintf(stderr, " of the line, %.3f together%s\n", sum,
-            found.counts ? "" : " (the emulator could not keep up: not counted)");
+            found.counts ? "" : " (not the line was measured: not counted)");
     hg_perf_report_add(fairness->report, index_of(shares), "fairness_index/rtt_ms=%u", rtt_ms);
     hg_perf_report_add(fairness->report, found.overdue_share, "emulator_overdue_share/rtt_ms=%u", rtt_ms);
+    hg_perf_report_add(fairness->report, found.others_share, "cpu_others_share/rtt_ms=%u", rtt_ms);
 }
 
 static int line_measure(struct fairness *fairness, const struct hg_perf_data *data)

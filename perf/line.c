@@ -36,22 +36,38 @@ void hg_perf_line_devargs(const struct hg_perf_emulated *wan, uint32_t id, char 
         id, wan->run);
 }
 
-static uint64_t steal_read(uint64_t *ticks)
+static void ticks_read(struct hg_perf_line_look *look)
 {
-    unsigned long long user, nice, system, idle, wait, irq, softirq, steal = 0;
+    unsigned long long t[8]; /* user nice system idle iowait irq softirq steal */
     FILE *file = fopen("/proc/stat", "re");
-    *ticks = 0;
-    if (file != NULL) {
-        if (fscanf(file, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system, &idle, &wait,
-                   &irq, &softirq, &steal) == 8)
-            *ticks = user + nice + system + idle + wait + irq + softirq + steal;
-        fclose(file);
+    if (file == NULL)
+        return;
+    if (fscanf(file, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &t[0], &t[1], &t[2], &t[3], &t[4], &t[5],
+               &t[6], &t[7]) == 8) {
+        look->stolen_ticks = t[7];
+        look->busy_ticks = t[0] + t[1] + t[2] + t[5] + t[6];
+        look->ticks = look->busy_ticks + t[3] + t[4] + t[7];
     }
-    return steal;
+    fclose(file);
+}
+
+static uint64_t process_ticks(pid_t process)
+{
+    char path[64];
+    unsigned long long user = 0, system = 0;
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)process);
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return 0;
+    if (fscanf(file, "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user, &system) !=
+        2)
+        user = system = 0;
+    fclose(file);
+    return user + system;
 }
 
 bool hg_perf_line_look(const struct hg_perf_emulated *wan, const char *a, const char *b,
-                       struct hg_perf_line_look *look)
+                       const pid_t processes[], uint32_t count, struct hg_perf_line_look *look)
 {
     static const char *const names[] = {"forwarded",   "lost_loss",    "lost_queue",     "overdue",
                                         "lost_memory", "lost_tx_full", "forwarded_bytes"};
@@ -59,7 +75,10 @@ bool hg_perf_line_look(const struct hg_perf_emulated *wan, const char *a, const 
     struct hg_clock *clock = hg_clock_tsc();
     memset(look, 0, sizeof(*look));
     look->now_ns = clock->now_ns(clock);
-    look->stolen_ticks = steal_read(&look->ticks);
+    ticks_read(look);
+    look->own_ticks = process_ticks(wan->child);
+    for (uint32_t i = 0; i < count; i++)
+        look->own_ticks += process_ticks(processes[i]);
     if (!hg_perf_emulated_counters(wan, a, b, names, values[0], HG_COUNT(names)) ||
         !hg_perf_emulated_counters(wan, b, a, names, values[1], HG_COUNT(names))) {
         fprintf(stderr, "helio-perf: helio-wan does not tell what it did between %s and %s\n", a, b);
@@ -92,6 +111,9 @@ void hg_perf_line_between(const struct hg_perf_line_look looks[2], struct hg_per
     found->dropped_share = share(a->emulator_dropped, b->emulator_dropped, a->delivered, b->delivered);
     found->overdue_share = share(a->overdue, b->overdue, a->delivered, b->delivered);
     found->stolen_share = share(a->stolen_ticks, b->stolen_ticks, a->ticks, b->ticks);
-    found->counts = b->delivered > a->delivered && found->dropped_share <= HG_PERF_LINE_DROPPED_MAX &&
+    found->others_share = share(a->busy_ticks, b->busy_ticks, a->ticks, b->ticks) -
+                          share(a->own_ticks, b->own_ticks, a->ticks, b->ticks);
+    found->counts = b->delivered > a->delivered && found->others_share <= HG_PERF_LINE_OTHERS_MAX &&
+                    found->dropped_share <= HG_PERF_LINE_DROPPED_MAX &&
                     found->overdue_share <= HG_PERF_LINE_OVERDUE_MAX;
 }

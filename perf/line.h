@@ -2,7 +2,7 @@
  *
  * The emulated line of a benchmark, equal in both directions, and whether it was the line that was measured:
  * a frame that the emulator itself dropped or delivered late says that it, or the CPU under it, was the
- * bottleneck.
+ * bottleneck, and so does work of other processes on the same CPUs.
  */
 #ifndef HG_PERF_LINE_H
 #define HG_PERF_LINE_H
@@ -13,6 +13,7 @@
 #define HG_PERF_LINE_QUEUE_MIN     (256u << 10) /* bytes; else the product of rate and round trip */
 #define HG_PERF_LINE_DROPPED_MAX   1e-4 /* share of the frames: more, and a measurement does not count */
 #define HG_PERF_LINE_OVERDUE_MAX   0.02 /* the same, of frames delivered more than 1 ms late */
+#define HG_PERF_LINE_OTHERS_MAX    0.15 /* the same, of CPU time that others used; the kernel's threads too */
 
 struct hg_perf_line {
     uint64_t rate_bits; /* of Ethernet frames, a second */
@@ -35,12 +36,13 @@ struct hg_perf_line_look {
     uint64_t now_ns;
     uint64_t emulator_dropped, overdue, delivered;
     uint64_t lost, queue_full, frames, delivered_bytes;
-    uint64_t stolen_ticks, ticks;
+    uint64_t stolen_ticks, busy_ticks, own_ticks, ticks;
 };
 
-/* False when the emulator does not answer. */
+/* `processes`: those that use the line; with the emulator, all the work that belongs here. False when the
+ * emulator does not answer. */
 bool hg_perf_line_look(const struct hg_perf_emulated *wan, const char *a, const char *b,
-                       struct hg_perf_line_look *look);
+                       const pid_t processes[], uint32_t count, struct hg_perf_line_look *look);
 
 struct hg_perf_line_found {
     double seconds;
@@ -48,6 +50,7 @@ struct hg_perf_line_found {
     double lost_share, queue_full_share; /* of the frames that the data's direction was offered */
     double dropped_share, overdue_share; /* by the emulator, of all frames */
     double stolen_share;                 /* of the CPUs' time, by the machine's other guests */
+    double others_share;                 /* of the CPUs' time, by processes that do not belong here */
     bool counts;
 };
 void hg_perf_line_between(const struct hg_perf_line_look looks[2], struct hg_perf_line_found *found);

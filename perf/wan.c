@@ -6,6 +6,7 @@
  * given. Each run has an emulator, processes and connections of its own; what happens before the warm-up is
  * over is not counted, for nobody.
  */
+#include "dataplane/transport/wire.h"
 #include "drivers/clock/clock.h"
 #include "drivers/ipc/control_state.h"
 #include "perf/fairness.h"
@@ -29,6 +30,8 @@
 #define QUICK_WARM_NS     (2 * HG_NS_PER_S)
 #define QUICK_NS          (4 * HG_NS_PER_S)
 #define CELLS_MAX         64u
+#define TCP_HEAD_BYTES    52 /* IPv4, TCP with timestamps */
+#define ETHERNET_BYTES    14
 
 struct cell {
     double loss_pct;
@@ -60,7 +63,8 @@ struct wan {
 /* What a run is looked at by: two of these, before and after. */
 struct look {
     struct hg_perf_line_look line;
-    double bytes; /* the user's, at the other end */
+    double bytes;        /* the user's, at the other end */
+    double stored_bytes; /* ours: of the batches that hold them */
 };
 
 static uint64_t rtt_ns(const struct cell *cell)
@@ -96,9 +100,10 @@ static int heliograph_run(struct wan *wan, const struct cell *cell, uint32_t con
         rc = hg_perf_pair_wait_flowing(&pair);
     for (int i = 0; i < 2 && rc == 0; i++) {
         if (!hg_perf_pair_pass(&pair, i == 0 ? warm_ns(wan, cell) : measure_ns(wan, cell)) ||
-            !hg_perf_line_look(&wan->emulated, "a", "b", &looks[i].line))
+            !hg_perf_line_look(&wan->emulated, "a", "b", pair.children, 2, &looks[i].line))
             rc = -EIO;
         looks[i].bytes = hg_perf_pair_bytes(&pair, pair.shared->sides[1].lsn_durable);
+        looks[i].stored_bytes = (double)pair.shared->sides[1].stored_bytes;
     }
     hg_perf_pair_stop(&pair);
     if (rc == 0 && wan->options->verbose) {
@@ -121,7 +126,8 @@ static int tcp_run(struct wan *wan, const struct cell *cell, struct hg_perf_tcp 
         uint64_t ns = i == 0 ? warm_ns(wan, cell) : measure_ns(wan, cell);
         wait = (struct timespec){.tv_sec = (time_t)(ns / HG_NS_PER_S), .tv_nsec = (long)(ns % HG_NS_PER_S)};
         nanosleep(&wait, NULL);
-        if (!hg_perf_line_look(&wan->emulated, "a", "b", &looks[i].line) || hg_perf_tcp_failed(tcp))
+        if (!hg_perf_line_look(&wan->emulated, "a", "b", tcp->children, 2, &looks[i].line) ||
+            hg_perf_tcp_failed(tcp))
             rc = -EIO;
         looks[i].bytes = (double)tcp->shared->received_bytes;
     }
@@ -164,6 +170,18 @@ static int sender_run(struct wan *wan, const struct cell *cell, const struct sen
 
 /* ---- all of them ---- */
 
+/* Of a line that is never idle and repeats exactly what it lost: headers are what remains. */
+static double possible_share(const struct wan *wan, const struct cell *cell, const struct look looks[2])
+{
+    double mtu = wan->options->mtu_bytes, user = mtu - TCP_HEAD_BYTES;
+    double stored = looks[1].stored_bytes - looks[0].stored_bytes;
+    if (stored > 0)
+        user = (HG_WIRE_INNER_BYTES(wan->options->mtu_bytes) - sizeof(struct hg_wire_header) -
+                sizeof(struct hg_wire_data)) *
+               (looks[1].bytes - looks[0].bytes) / stored;
+    return user / (mtu + ETHERNET_BYTES) * (1 - cell->loss_pct / 100);
+}
+
 static void result_add(const struct wan *wan, const struct cell *cell, const char *sender,
                        const struct look looks[2])
 {
@@ -177,22 +195,25 @@ static void result_add(const struct wan *wan, const struct cell *cell, const cha
     fprintf(stderr, "  %-9s loss %5g %% rtt %3u ms %-6s %6.1f Mbit/s, %.3f of the line%s\n", sender,
             cell->loss_pct, cell->rtt_ms, cell->bursts ? "burst" : "random",
             share * (double)wan->rate_bits / 1e6, share,
-            found.counts ? "" : " (the emulator could not keep up: not counted)");
+            found.counts ? "" : " (not the line was measured: not counted)");
     double used = found.used_bits_per_s / (double)wan->rate_bits;
     if (wan->options->verbose || !found.counts)
         fprintf(stderr,
-                "    the line was used to %.3f; it lost %.4f of the frames and its queue %.4f; the emulator "
+                "    %.3f is possible; the line was used to %.3f; it lost %.4f of the frames and its queue "
+                "%.4f; the emulator "
                 "dropped "
-                "%.5f and was late with %.4f; %.3f of the CPUs' time was stolen\n",
-                used, found.lost_share, found.queue_full_share, found.dropped_share, found.overdue_share,
-                found.stolen_share);
+                "%.5f and was late with %.4f; of the CPUs' time %.3f was stolen and %.3f others'\n",
+                possible_share(wan, cell, looks), used, found.lost_share, found.queue_full_share,
+                found.dropped_share, found.overdue_share, found.stolen_share, found.others_share);
     hg_perf_report_add(wan->report, share, "%s/%s", found.counts ? "goodput_share" : "goodput_share_invalid",
                        where);
+    hg_perf_report_add(wan->report, possible_share(wan, cell, looks), "possible_share/%s", where);
     hg_perf_report_add(wan->report, used, "line_used_share/%s", where);
     hg_perf_report_add(wan->report, found.queue_full_share, "queue_full_share/%s", where);
     hg_perf_report_add(wan->report, found.overdue_share, "emulator_overdue_share/%s", where);
     hg_perf_report_add(wan->report, found.dropped_share, "emulator_lost_share/%s", where);
     hg_perf_report_add(wan->report, found.stolen_share, "cpu_stolen_share/%s", where);
+    hg_perf_report_add(wan->report, found.others_share, "cpu_others_share/%s", where);
 }
 
 static void cells_all(struct wan *wan)
@@ -242,7 +263,7 @@ static bool is_wanted(const struct hg_perf_options *options, const struct sender
 /* One sender over one line, reported. */
 static int cell_run(struct wan *wan, const struct cell *cell, const struct sender *sender)
 {
-    struct look looks[2];
+    struct look looks[2] = {0};
     if ((wan->options->quick && !cell->is_quick) || !is_wanted(wan->options, sender))
         return 0;
     if (strncmp(sender->name, "tcp-", 4) == 0 && !hg_perf_tcp_has(sender->name + 4)) {
