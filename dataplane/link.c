@@ -69,17 +69,21 @@ static void data_in(struct hg_link *link, const struct hg_encapsulation *outer, 
     uint64_t packet_number;
     uint32_t spi = hg_esp_spi(esp, bytes);
     uint32_t place;
+    enum hg_esp_reason reason;
     struct hg_peer_session *session = hg_peers_session_of_spi(link->peers, spi, &place);
     if (session == NULL) {
-        session = hg_peers_lane_first(link->peers, spi, now_ns);
+        session = hg_peers_lane_first(link->peers, esp, bytes, link->inner, now_ns, &reason);
         place = 0; /* of the only keys that a new lane has */
     }
-    if (session == NULL) {
+    if (session == NULL && reason == HG_ESP_SPI) {
         spi_unknown(link, outer, spi, now_ns);
         return;
     }
-    enum hg_esp_reason reason =
-        hg_keyring_open(&session->keyring, place, esp, bytes, link->inner, &inner_bytes, &packet_number);
+    if (session == NULL) {
+        link->esp_counts[reason]++;
+        return;
+    }
+    reason = hg_keyring_open(&session->keyring, place, esp, bytes, link->inner, &inner_bytes, &packet_number);
     link->esp_counts[reason]++;
     if (reason != HG_ESP_OK)
         return;

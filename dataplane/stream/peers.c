@@ -43,6 +43,8 @@ struct hg_peers *hg_peers_init(const struct hg_peers_config *config)
     struct hg_peers *peers = calloc(1, sizeof(*peers));
     hg_assert(peers != NULL);
     peers->config = *config;
+    peers->trial = aligned_alloc(HG_CACHE_LINE_BYTES, hg_align_up(hg_esp_sa_bytes(), HG_CACHE_LINE_BYTES));
+    hg_assert(peers->trial != NULL);
     for (uint32_t i = 0; i < config->peers_max; i++) {
         struct hg_peer *peer = &peers->table[i];
         peer->peers = peers;
@@ -121,6 +123,7 @@ void hg_peers_free(struct hg_peers *peers)
         lanes_forget(&peers->table[i]);
         lane_close(&peers->table[i]);
     }
+    free(peers->trial);
     free(peers);
 }
 
@@ -476,14 +479,31 @@ struct hg_peer_session *hg_peers_session_of_spi(struct hg_peers *peers, uint32_t
     return NULL;
 }
 
-struct hg_peer_session *hg_peers_lane_first(struct hg_peers *peers, uint32_t spi, uint64_t now_ns)
+static enum hg_esp_reason packet_try(struct hg_peers *peers, const struct hg_handshake_keys *keys,
+                                     const uint8_t *esp, uint32_t bytes, uint8_t *scratch)
 {
+    uint32_t inner_bytes;
+    uint64_t number;
+    struct hg_esp_sa *sa = hg_esp_sa_init(peers->trial, keys->spi_rx, keys->key_rx, keys->salt_rx);
+    enum hg_esp_reason reason = hg_esp_open(sa, esp, bytes, scratch, &inner_bytes, &number);
+    hg_esp_sa_wipe(sa);
+    return reason;
+}
+
+struct hg_peer_session *hg_peers_lane_first(struct hg_peers *peers, const uint8_t *esp, uint32_t bytes,
+                                            uint8_t *scratch, uint64_t now_ns, enum hg_esp_reason *reason)
+{
+    uint32_t spi = hg_esp_spi(esp, bytes);
     uint32_t worker = spi % HG_WIRE_WORKERS_MAX; /* who sends */
+    *reason = HG_ESP_SPI;
     for (uint32_t i = 0; i < peers->count; i++) {
         struct hg_peer *head = &peers->table[i];
-        if (!head->used || head->lane_keys[worker].generation == 0 || head->lane_keys[worker].spi_rx != spi)
+        const struct hg_handshake_keys *keys = head->used ? &head->lane_keys[worker] : NULL;
+        if (keys == NULL || keys->generation == 0 || keys->spi_rx != spi)
             continue;
-        struct hg_peer *lane = hg_peers_lane_open(head, worker, now_ns);
+        enum hg_esp_reason tried = packet_try(peers, keys, esp, bytes, scratch);
+        struct hg_peer *lane = tried == HG_ESP_OK ? hg_peers_lane_open(head, worker, now_ns) : NULL;
+        *reason = tried == HG_ESP_OK ? HG_ESP_SPI : tried; /* without memory it is of no lane */
         return lane == NULL ? NULL : &lane->sessions[lane->next];
     }
     return NULL;

@@ -217,8 +217,11 @@ void hg_peers_totals(const struct hg_peer *peer, struct hg_lane_stats *totals);
 
 /* The session that has this SPI for receiving, or NULL, and the place of its keys. */
 struct hg_peer_session *hg_peers_session_of_spi(struct hg_peers *peers, uint32_t spi, uint32_t *place);
-/* The same, for the first packet of a lane that was not in use here: opens it. */
-struct hg_peer_session *hg_peers_lane_first(struct hg_peers *peers, uint32_t spi, uint64_t now_ns);
+/* The same, for the first packet of a lane that was not in use here: opens the lane when the packet opens
+ * under its keys, so that who only knows SPIs makes us take no memory. NULL: *reason is SPI when it is of no
+ * lane, else why it does not open. `scratch` is as long as the packet. */
+struct hg_peer_session *hg_peers_lane_first(struct hg_peers *peers, const uint8_t *esp, uint32_t bytes,
+                                            uint8_t *scratch, uint64_t now_ns, enum hg_esp_reason *reason);
 /* Whether that SPI was one of this peer's until newer keys replaced it. */
 bool hg_peers_spi_replaced(struct hg_peers *peers, uint32_t index, uint32_t spi);
 /* An inner packet that opened under the session's keys of that place. Brings the keys into use when they are

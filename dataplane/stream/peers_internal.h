@@ -12,6 +12,7 @@ struct hg_peers {
     uint32_t count;
     uint64_t configuration;               /* counts them */
     uint64_t now_ns;                      /* of the call we are in, for the lane's callbacks */
+    void *trial;                          /* memory of an SA that first packets are tried under */
     struct hg_peer_session *session_last; /* that a packet was for: more of it follow */
     struct hg_peer table[HG_PEERS_MAX];
 };

@@ -481,6 +481,52 @@ static void test_control_first(void)
     teardown();
 }
 
+/* A lane to a further worker begins with its first packet, and with none that only has its SPI. */
+static void test_first_packet(void)
+{
+    setup();
+    data_flows();
+    struct hg_handshake_keys there = {.generation = 2,
+                                      .lane_generation = 2,
+                                      .workers_remote = 2,
+                                      .spi_tx = 0x3000,
+                                      .spi_rx = 0x3040,
+                                      .key_tx = {1},
+                                      .key_rx = {2}};
+    hg_peers_keys(a->peers, 0, &there, a->node.now_ns); /* of the lane that is always kept */
+    there.worker_remote = 1;
+    there.spi_tx = 0x4000;
+    there.spi_rx = 0x4041;
+    hg_peers_keys(a->peers, 0, &there, a->node.now_ns); /* for later */
+    struct hg_peer *head = hg_peers_at(a->peers, 0);
+    CU_ASSERT_PTR_NULL(head->lane_next);
+    static uint8_t sa_memory[2][8192] __attribute__((aligned(64)));
+    CU_ASSERT_FATAL(hg_esp_sa_bytes() <= sizeof(sa_memory[0]));
+    struct hg_esp_sa *wrong = hg_esp_sa_init(sa_memory[0], there.spi_rx, there.key_tx, there.salt_rx);
+    struct hg_esp_sa *right = hg_esp_sa_init(sa_memory[1], there.spi_rx, there.key_rx, there.salt_rx);
+    struct hg_wire_header header = {.version = HG_WIRE_VERSION, .worker_sending = 1, .key_generation = 2};
+    struct iovec piece = {&header, sizeof(header)};
+    struct hg_encapsulation outer = {.ip_source = address_of(1),
+                                     .ip_destination = address_of(0),
+                                     .port_source = HG_WIRE_UDP_PORT_DATA + 1,
+                                     .port_destination = HG_WIRE_UDP_PORT_DATA};
+    for (int i = 0; i < 2; i++) {
+        uint8_t frame[512];
+        uint32_t at = hg_encapsulation_bytes(&outer);
+        uint32_t bytes = hg_esp_seal(i == 0 ? wrong : right, &piece, 1, frame + at, sizeof(frame) - at);
+        uint32_t frame_bytes = hg_encapsulation_write(&outer, bytes, frame);
+        port_deliver(&a->port, frame, frame_bytes);
+        uint64_t failed = a->link.esp_counts[HG_ESP_ICV];
+        hg_link_receive(&a->link, a->node.now_ns);
+        CU_ASSERT_EQUAL(a->link.esp_counts[HG_ESP_ICV], failed + (i == 0));
+        CU_ASSERT_EQUAL(head->lane_next != NULL, i == 1);
+    }
+    CU_ASSERT_FATAL(head->lane_next != NULL);
+    CU_ASSERT(head->lane_next->worker_remote == 1 && head->lane_next->current >= 0);
+    CU_ASSERT_EQUAL(a->link.counters.drop_spi, 0);
+    teardown();
+}
+
 /* Two workers on one port that does not steer: each hands the other what is for it, still encrypted. */
 static void test_handed_over(void)
 {
@@ -545,6 +591,7 @@ int main(void)
     CU_add_test(suite, "garbage", test_garbage);
     CU_add_test(suite, "control before bulk", test_control_first);
     CU_add_test(suite, "packets of another worker", test_handed_over);
+    CU_add_test(suite, "the first packet of a lane", test_first_packet);
     CU_basic_run_tests();
     return CU_get_number_of_failures() != 0;
 }
