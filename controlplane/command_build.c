@@ -169,6 +169,22 @@ static int devargs_build(const struct hg_port_source *source, uint32_t index, ui
     return n < HG_CONTROL_PATH_BYTES ? 0 : -1;
 }
 
+static void gateway_take(struct hg_command_file *file, struct hg_network *network,
+                         const struct hg_value *gateway)
+{
+    const struct hg_address *to = &gateway->address;
+    bool on_link = hg_address_in_prefix(to, &network->address, network->prefix_bits) ||
+                   (hg_address_is_link_local(to) && network->address.family == to->family);
+
+    if (!hg_address_is_set(&network->address))
+        hg_command_file_error(file, place_of(file, gateway),
+                              "a gateway needs an address: address ADDRESS/LEN");
+    else if (!on_link || hg_address_equal(to, &network->address))
+        hg_command_file_error(file, place_of(file, gateway),
+                              "the gateway %s is no other station of the port's own link", gateway->text);
+    network->gateway = *to;
+}
+
 static void build_port(struct hg_command_file *file, const struct hg_command *command, enum hg_port_kind kind,
                        const char *target_name)
 {
@@ -176,6 +192,7 @@ static void build_port(struct hg_command_file *file, const struct hg_command *co
     const struct hg_value *name = need(command, "NAME"), *target = need(command, target_name);
     const struct hg_value *mac = hg_command_value(command, "mac"), *mtu = hg_command_value(command, "mtu");
     const struct hg_value *address = hg_command_value(command, "address"),
+                          *gateway = hg_command_value(command, "gateway"),
                           *vlan = hg_command_value(command, "vlan"), *id = hg_command_value(command, "id");
     uint32_t index = config->port_count;
     struct hg_config_port port = {.mtu_bytes = mtu == NULL ? 1500 : (uint16_t)mtu->number};
@@ -204,6 +221,8 @@ static void build_port(struct hg_command_file *file, const struct hg_command *co
         port.network.address = address->address;
         port.network.prefix_bits = address->prefix_bits;
     }
+    if (gateway != NULL)
+        gateway_take(file, &port.network, gateway);
     if (vlan != NULL)
         port.network.vlan = (uint16_t)vlan->number;
     if (devargs_build(&source, index, port.mtu_bytes, port.devargs) < 0)
@@ -237,8 +256,16 @@ static const struct hg_value *rekey_change(struct hg_config_peer *peer, const st
     return NULL;
 }
 
+/* Whether packets have somewhere to go: on the link, behind the gateway, or to a MAC that is given. */
+static bool is_routed(const struct hg_network *network, const struct hg_address *to)
+{
+    return hg_address_is_set(&network->gateway) || hg_address_is_link_local(to) ||
+           hg_address_in_prefix(to, &network->address, network->prefix_bits);
+}
+
 static void check_reachable(struct hg_command_file *file, const struct hg_config_port *port,
-                            const struct hg_value *port_name, const struct hg_value *address)
+                            const struct hg_value *port_name, const struct hg_value *address,
+                            const struct hg_value *mac)
 {
     if (!hg_address_is_set(&port->network.address))
         hg_command_file_error(file, place_of(file, port_name),
@@ -248,6 +275,10 @@ static void check_reachable(struct hg_command_file *file, const struct hg_config
                               "%s is IPv%u, the address of port %s is IPv%u: both must be of one kind",
                               address->text, address->address.family, port->name,
                               port->network.address.family);
+    else if (mac == NULL && !is_routed(&port->network, &address->address))
+        hg_command_file_error(file, place_of(file, address),
+                              "%s is not on the link of port %s: give the port a gateway, or the peer a mac",
+                              address->text, port->name);
 }
 
 static uint32_t fec_of(const struct hg_value *fec)
@@ -260,7 +291,7 @@ static void build_peer(struct hg_command_file *file, const struct hg_command *co
     struct hg_control_config *config = &file->config.wanted;
     const struct hg_value *name = need(command, "NAME"), *node = need(command, "node"),
                           *port = need(command, "port");
-    const struct hg_value *mac = need(command, "mac"), *address = need(command, "address");
+    const struct hg_value *mac = hg_command_value(command, "mac"), *address = need(command, "address");
     const struct hg_value *rate = hg_command_value(command, "rate"),
                           *credit = hg_command_value(command, "credit"),
                           *congestion = hg_command_value(command, "congestion"),
@@ -283,14 +314,15 @@ static void build_peer(struct hg_command_file *file, const struct hg_command *co
         unknown(file, port, "port", SUBJECT_PORT, config->ports[0].name, sizeof(config->ports[0]),
                 config->port_count);
     else
-        check_reachable(file, &config->ports[port_index], port, address);
+        check_reachable(file, &config->ports[port_index], port, address, mac);
     if (credit != NULL && credit->number < HG_PEER_CREDIT_BYTES_MIN)
         hg_command_file_error(file, place_of(file, credit), "a credit is 1m or more, got \"%s\"",
                               credit->text);
     copy_text(peer.name, sizeof(peer.name), name);
     copy_text(peer.port, sizeof(peer.port), port);
     copy_text(peer.psk_path, sizeof(peer.psk_path), need(command, "key"));
-    memcpy(peer.mac, mac->mac, sizeof(peer.mac));
+    if (mac != NULL)
+        memcpy(peer.mac, mac->mac, sizeof(peer.mac));
     peer.region = (uint16_t)need(command, "region")->number;
     peer.rate_bytes_per_s = rate == NULL ? 0 : rate->number / 8;
     peer.congestion = rate == NULL ? HG_CONFIG_CONGESTION_BBR : HG_CONFIG_CONGESTION_FIXED;

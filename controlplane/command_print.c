@@ -49,6 +49,8 @@ static void port_print(FILE *out, const struct hg_config_port *port, const struc
         address_print(out, "address", &port->network.address);
         fprintf(out, "/%u", port->network.prefix_bits);
     }
+    if (hg_address_is_set(&port->network.gateway))
+        address_print(out, "gateway", &port->network.gateway);
     if (port->network.vlan != 0)
         fprintf(out, " vlan %u", port->network.vlan);
     fprintf(out, " mtu %u%s\n", port->mtu_bytes, source->memif_listens ? " listen" : "");
@@ -56,9 +58,12 @@ static void port_print(FILE *out, const struct hg_config_port *port, const struc
 
 static void peer_print(FILE *out, const struct hg_config_peer *peer)
 {
+    static const uint8_t none[6];
+
     fprintf(out, "peer add %s node %llu region %u", peer->name, (unsigned long long)peer->node, peer->region);
     address_print(out, "address", &peer->address);
-    mac_print(out, peer->mac);
+    if (memcmp(peer->mac, none, sizeof(none)) != 0)
+        mac_print(out, peer->mac);
     fprintf(out, " port %s", peer->port);
     word_print(out, "key", peer->psk_path);
     if (peer->rate_bytes_per_s != 0)

@@ -43,8 +43,10 @@
         .word = keyword, .kind = HG_VALUE_FLAG                                                               \
     }
 
-#define PORT_NETWORK MAY("address", "ADDRESS/LEN", PREFIX), MAY("vlan", "N", VLAN), MAY("mtu", "BYTES", MTU)
-#define PORT_REST    MAY("mac", "MAC", MAC), PORT_NETWORK
+#define PORT_NETWORK                                                                                         \
+    MAY("address", "ADDRESS/LEN", PREFIX), MAY("gateway", "ADDRESS", ADDRESS), MAY("vlan", "N", VLAN),       \
+        MAY("mtu", "BYTES", MTU)
+#define PORT_REST MAY("mac", "MAC", MAC), PORT_NETWORK
 
 /* In the order of enum hg_config_congestion. */
 #define CONGESTION "fixed|cubic|bbr"
@@ -86,7 +88,7 @@ static const struct hg_grammar_command commands[] = {
      HG_CONTEXT_FILE,
      {WORD("peer"), WORD("add"), VALUE("NAME", NAME)},
      {NEED("node", "N", ID), NEED("region", "N", REGION), NEED("address", "ADDRESS", ADDRESS),
-      NEED("mac", "MAC", MAC), NEED("port", "PORT", NAME), NEED("key", "FILE", PATH),
+      MAY("mac", "MAC", MAC), NEED("port", "PORT", NAME), NEED("key", "FILE", PATH),
       MAY("rate", "RATE", RATE), MAY_ONE_OF("congestion", CONGESTION), MAY_ONE_OF("fec", FEC),
       MAY("credit", "SIZE", SIZE), REKEY},
      "another node, reached through PORT; FILE (mode 0600) holds the shared key; with RATE in bit/s it is "

@@ -93,6 +93,7 @@ static bool log_open(struct lcore *lcore, uint32_t index, const struct hg_start 
         .workers = node->worker_count,
         .handover = node->handover,
         .census = node->census,
+        .next_hops = &node->next_hops,
         .clock = node->clock,
         .disk = own->disk,
         .log_arena = own->arena,

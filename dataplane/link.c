@@ -6,6 +6,8 @@ void hg_link_init(struct hg_link *link, struct hg_peers *peers)
     memset(link, 0, sizeof(*link));
     link->peers = peers;
     link->workers = 1;
+    link->next_hops = &link->next_hops_own;
+    hg_neighbours_init(&link->neighbours);
 }
 
 /* ---- receiving ---- */
@@ -117,6 +119,10 @@ static bool packet_in(struct hg_link *link, const struct hg_packet *packet, uint
     if (packet->bytes <= HG_PORT_FRAME_BYTES_MAX)
         reason = hg_encapsulation_read(packet->data, packet->bytes, &outer, &payload, &payload_bytes);
     link->encapsulation_counts[reason]++;
+    if (reason == HG_ENCAPSULATION_NEIGHBOUR && link->worker != 0)
+        return hand_over(link, packet, 0);
+    if (reason == HG_ENCAPSULATION_NEIGHBOUR)
+        hg_link_neighbour_in(link, packet, now_ns);
     if (reason != HG_ENCAPSULATION_OK)
         return false;
     if (outer.vlan != link->network.vlan) {
@@ -188,19 +194,18 @@ uint32_t hg_link_receive(struct hg_link *link, uint64_t now_ns)
 
 /* ---- sending ---- */
 
-static struct hg_encapsulation outer_to(const struct hg_link *link, const struct hg_peer *peer,
-                                        uint32_t port_source, uint32_t port_destination)
+/* False: nobody knows where to send it. */
+static bool outer_to(const struct hg_link *link, const struct hg_peer *peer, uint32_t port_source,
+                     uint32_t port_destination, struct hg_encapsulation *outer)
 {
-    struct hg_encapsulation outer;
-    memset(&outer, 0, sizeof(outer));
-    memcpy(outer.mac_source, link->port->mac, sizeof(outer.mac_source));
-    memcpy(outer.mac_destination, peer->mac, sizeof(outer.mac_destination));
-    outer.ip_source = link->network.address;
-    outer.vlan = link->network.vlan;
-    outer.ip_destination = peer->address;
-    outer.port_source = (uint16_t)port_source;
-    outer.port_destination = (uint16_t)port_destination;
-    return outer;
+    memset(outer, 0, sizeof(*outer));
+    memcpy(outer->mac_source, link->port->mac, sizeof(outer->mac_source));
+    outer->ip_source = link->network.address;
+    outer->vlan = link->network.vlan;
+    outer->ip_destination = peer->address;
+    outer->port_source = (uint16_t)port_source;
+    outer->port_destination = (uint16_t)port_destination;
+    return hg_link_next_hop(link, peer, outer->mac_destination);
 }
 
 /* Gives packets to the port; what it does not take now goes first next time. */
@@ -280,8 +285,10 @@ static uint32_t session_burst(struct hg_link *link, struct hg_peer_session *sess
 {
     struct hg_packet packets[HG_PORT_BURST_MAX];
     uint32_t n = 0;
-    struct hg_encapsulation outer = outer_to(link, session->peer->head, HG_WIRE_UDP_PORT_DATA + link->worker,
-                                             HG_WIRE_UDP_PORT_DATA + session->worker_remote);
+    struct hg_encapsulation outer;
+    if (!outer_to(link, session->peer->head, HG_WIRE_UDP_PORT_DATA + link->worker,
+                  HG_WIRE_UDP_PORT_DATA + session->worker_remote, &outer))
+        return 0;
     while (n < HG_PORT_BURST_MAX) {
         if (!spare_take(link, &packets[n]))
             break;
@@ -328,6 +335,8 @@ static uint32_t control_out(struct hg_link *link, uint64_t now_ns)
 uint32_t hg_link_transmit(struct hg_link *link, uint64_t now_ns)
 {
     uint32_t total = 0;
+    if (link->worker == 0)
+        hg_link_neighbours_turn(link, now_ns);
     if (link->port == NULL || !link->port->link_up || !waiting_out(link))
         return 0;
     total += control_out(link, now_ns);
@@ -351,27 +360,60 @@ uint32_t hg_link_transmit(struct hg_link *link, uint64_t now_ns)
     return total;
 }
 
-void hg_link_handshake_send(struct hg_link *link, uint32_t peer, const uint8_t *message, uint32_t bytes)
+/* One packet besides those of sessions: behind what waits. */
+static bool packet_out(struct hg_link *link, struct hg_packet *packet)
+{
+    if (waiting_out(link)) {
+        packets_out(link, packet, 1);
+        return true;
+    }
+    if (link->waiting_count == HG_PORT_BURST_MAX)
+        return false;
+    link->waiting[link->waiting_count++] = *packet;
+    return true;
+}
+
+bool hg_link_frame_send(struct hg_link *link, const void *frame, uint32_t bytes)
 {
     struct hg_packet packet;
-    if (hg_peers_at(link->peers, peer)->removed || link->port == NULL || !link->port->link_up ||
-        !waiting_out(link))
+    if (link->port == NULL || !link->port->link_up || !spare_take(link, &packet))
+        return false;
+    bool fits = bytes <= packet.bytes_max;
+    if (fits) {
+        memcpy(packet.data, frame, bytes);
+        packet.bytes = bytes;
+    }
+    if (fits && packet_out(link, &packet))
+        return true;
+    link->spare = packet;
+    link->spare_used = true;
+    return false;
+}
+
+void hg_link_handshake_send(struct hg_link *link, uint32_t peer, const uint8_t *message, uint32_t bytes)
+{
+    uint8_t frame[HG_WIRE_OUTER_BYTES_MAX + HG_HANDSHAKE_BYTES_MAX + 1];
+    struct hg_encapsulation outer;
+    hg_assert(bytes <= HG_HANDSHAKE_BYTES_MAX + 1);
+    if (hg_peers_at(link->peers, peer)->removed || link->port == NULL || !link->port->link_up)
         return; /* lost as on the link; the handshake retries */
-    if (!spare_take(link, &packet))
+    if (!outer_to(link, hg_peers_at(link->peers, peer), HG_WIRE_UDP_PORT_HANDSHAKE,
+                  HG_WIRE_UDP_PORT_HANDSHAKE, &outer)) {
+        link->counters.drop_neighbour++;
         return;
-    struct hg_encapsulation outer = outer_to(link, hg_peers_at(link->peers, peer), HG_WIRE_UDP_PORT_HANDSHAKE,
-                                             HG_WIRE_UDP_PORT_HANDSHAKE);
-    uint8_t *frame = packet.data;
-    hg_assert(packet.bytes_max >= HG_WIRE_OUTER_BYTES_MAX + bytes);
-    packet.bytes = hg_encapsulation_write(&outer, bytes, frame);
+    }
+    uint32_t frame_bytes = hg_encapsulation_write(&outer, bytes, frame);
     memcpy(frame + hg_encapsulation_bytes(&outer), message, bytes);
-    packets_out(link, &packet, 1);
-    link->counters.tx_handshake++;
+    link->counters.tx_handshake += hg_link_frame_send(link, frame, frame_bytes);
 }
 
 /* Keys that are used up send nothing, whatever the lane has. */
-static uint64_t session_deadline_ns(const struct hg_peer_session *session, uint64_t now_ns)
+static uint64_t session_deadline_ns(const struct hg_link *link, const struct hg_peer_session *session,
+                                    uint64_t now_ns)
 {
+    uint8_t mac[6];
+    if (!hg_link_next_hop(link, session->peer->head, mac))
+        return HG_TIME_NEVER;
     uint64_t deadline_ns = session->keyring.probe_ns;
     if (!hg_keyring_may_seal(&session->keyring, now_ns))
         return deadline_ns;
@@ -380,12 +422,12 @@ static uint64_t session_deadline_ns(const struct hg_peer_session *session, uint6
 
 uint64_t hg_link_deadline_ns(const struct hg_link *link, uint64_t now_ns)
 {
-    uint64_t deadline_ns = HG_TIME_NEVER;
+    uint64_t deadline_ns = link->worker == 0 ? link->neighbours_due_ns : HG_TIME_NEVER;
     for (const struct hg_peer *peer = hg_peers_next(link->peers, NULL); peer != NULL;
          peer = hg_peers_next(link->peers, peer)) {
         for (uint32_t j = 0; j < HG_PEER_SESSIONS; j++)
             if (peer->sessions[j].live)
-                deadline_ns = hg_min_u64(deadline_ns, session_deadline_ns(&peer->sessions[j], now_ns));
+                deadline_ns = hg_min_u64(deadline_ns, session_deadline_ns(link, &peer->sessions[j], now_ns));
     }
     return deadline_ns;
 }

@@ -11,6 +11,7 @@
 #ifndef HG_NODE_H
 #define HG_NODE_H
 
+#include "dataplane/link.h"
 #include "dataplane/mailbox.h"
 #include "drivers/clock/clock.h"
 
@@ -74,6 +75,7 @@ struct hg_node {
     /* From the first start request on. */
     uint32_t worker_count;
     struct hg_node_worker workers[HG_NODE_WORKERS_MAX];
+    struct hg_next_hops next_hops;
     struct hg_handover *handover;   /* worker_count * worker_count */
     struct hg_peers_census *census; /* worker_count */
     struct hg_start start;

@@ -119,6 +119,9 @@ static void worker_parts_init(struct hg_worker *worker)
     worker->link.worker = config->worker;
     worker->link.workers = config->workers;
     worker->link.handover = config->handover;
+    if (config->next_hops != NULL)
+        worker->link.next_hops = config->next_hops;
+    worker->link.events = &worker->events;
     worker->link.handshake = link_handshake;
     worker->link.spi_unknown = link_spi_unknown;
     worker->link.ctx = worker;

@@ -24,6 +24,7 @@
 struct hg_worker_config {
     uint32_t worker;                /* this one, and of its log: log i is worker i's */
     uint32_t workers;               /* of this node; 0 counts as 1 */
+    struct hg_next_hops *next_hops; /* of the node, for all workers; NULL with one */
     struct hg_handover *handover;   /* of all workers, workers * workers; NULL with one */
     struct hg_peers_census *census; /* of all workers; NULL with one */
     struct hg_clock *clock;

@@ -256,6 +256,7 @@ static void letter_handle(struct hg_worker *worker, struct hg_letter *letter)
     case HG_LETTER_PORT:
         worker->link.port = letter->pointer;
         worker->link.network = letter->body.network;
+        worker->link.neighbours_up = false;
         break;
     case HG_LETTER_HANDSHAKE_OUT:
         if (letter->peer < hg_peers_count(worker->peers))

@@ -62,7 +62,13 @@ static void status_drops(struct hg_worker *worker, struct hg_control_status *sta
     for (uint32_t i = 1; i < HG_ESP_REASON_COUNT; i++)
         status_drop(status, "link", esp_names[i], worker->link.esp_counts[i]);
     for (uint32_t i = 1; i < HG_ENCAPSULATION_REASON_COUNT; i++)
-        status_drop(status, "link", outer_names[i], worker->link.encapsulation_counts[i]);
+        if (i != HG_ENCAPSULATION_NEIGHBOUR)
+            status_drop(status, "link", outer_names[i], worker->link.encapsulation_counts[i]);
+#define HG_X(name, text)                                                                                     \
+    if (strncmp(#name, "drop_", 5) == 0)                                                                     \
+        status_drop(status, "neighbours", #name, worker->link.neighbours.counters.name);
+    HG_NEIGHBOUR_COUNTERS(HG_X)
+#undef HG_X
 #define HG_X(name, text)                                                                                     \
     if (strncmp(#name, "drop_", 5) == 0 || strncmp(#name, "tx_no", 5) == 0 ||                                \
         strncmp(#name, "tx_ex", 5) == 0)                                                                     \

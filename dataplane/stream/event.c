@@ -53,10 +53,18 @@ static int event_value(const struct hg_event *event, char key, char *out, size_t
 {
     switch (key) {
     case 's':
-        return snprintf(out, out_bytes, "%.*s", HG_NAME_BYTES, event->subject);
+        return snprintf(out, out_bytes, "%.*s", HG_EVENT_SUBJECT_BYTES, event->subject);
     case 'a':
     case 'b':
         return snprintf(out, out_bytes, "%" PRIu64, key == 'a' ? event->a : event->b);
+    case 'M':
+    case 'N': {
+        uint64_t mac = key == 'M' ? event->a : event->b;
+        return snprintf(out, out_bytes, "%02x:%02x:%02x:%02x:%02x:%02x", (unsigned)mac & 0xff,
+                        (unsigned)(mac >> 8) & 0xff, (unsigned)(mac >> 16) & 0xff,
+                        (unsigned)(mac >> 24) & 0xff, (unsigned)(mac >> 32) & 0xff,
+                        (unsigned)(mac >> 40) & 0xff);
+    }
     default: {
         uint64_t lsn = key == 'A' ? event->a : event->b;
         return snprintf(out, out_bytes, "%X/%X", (uint32_t)(lsn >> 32), (uint32_t)lsn);
@@ -71,7 +79,7 @@ void hg_event_format(const struct hg_event *event, char *text, size_t text_bytes
     size_t used = 0;
     hg_assert(text_bytes > 0);
     while (*from != '\0' && used + 1 < text_bytes) {
-        if (*from == '$' && strchr("sabAB", from[1]) != NULL && from[1] != '\0') {
+        if (*from == '$' && strchr("sabABMN", from[1]) != NULL && from[1] != '\0') {
             int n = event_value(event, from[1], text + used, text_bytes - used);
             used += hg_min_u64((uint64_t)n, text_bytes - used - 1);
             from += 2;

@@ -9,7 +9,7 @@
 #include "dataplane/wal/format.h"
 
 /* severity: enum hg_control_severity without its prefix. In the text $s is the subject, $a $b are decimal, $A
- * $B are LSNs in PostgreSQL's form. */
+ * $B are LSNs in PostgreSQL's form, $M $N are MACs (a and b, first byte lowest). */
 #define HG_EVENTS(X)                                                                                         \
     X(log_ready, INFO, "log $s is recovered: $a writes kept, $b of a torn tail discarded")                   \
     X(log_failed, CRITICAL, "log $s failed; the dataplane stops, the next event says why")                   \
@@ -25,6 +25,13 @@
       "the path to peer $s does not carry its fixed rate: it loses more than a tenth, or queues; sending "   \
       "at $a of $b bytes/s: give it a lower rate, or congestion bbr")                                        \
     X(path_overrun_over, INFO, "peer $s is sent to at its fixed rate again, $a bytes/s")                     \
+    X(neighbour_unreachable, WARNING,                                                                        \
+      "nobody on the port's link answers for $s: is it on, is the cable in, are address, prefix and VLAN "   \
+      "right? It is asked on")                                                                               \
+    X(neighbour_found, INFO, "$s is on the port's link again, at $M")                                        \
+    X(neighbour_changed, WARNING, "$s is at $M now, it was at $N: another device, or somebody who lies")     \
+    X(address_duplicate, ERROR,                                                                              \
+      "another station, $M, has our address $s too: give one of the two another one")                        \
     X(peer_keys, INFO, "peer $s agreed on new keys, generation $a")                                          \
     X(peer_removed, WARNING, "peer $s is not configured any more: its session is ended, its keys are wiped") \
     X(peer_key_changed, INFO,                                                                                \
@@ -70,12 +77,13 @@ enum hg_event_type {
         HG_EVENT_COUNT
 };
 
+#define HG_EVENT_SUBJECT_BYTES 48 /* a name or an address */
 struct hg_event {
     uint32_t type;       /* enum hg_event_type */
     uint32_t suppressed; /* of its kind, since the one before: said too often */
     uint64_t a;
     uint64_t b;
-    char subject[HG_NAME_BYTES];
+    char subject[HG_EVENT_SUBJECT_BYTES];
 };
 
 /* Where cores put events; bounded, never blocks (a full sink counts what it drops). */

@@ -7,10 +7,13 @@
 #define IPV6_BYTES     40u
 #define ETHERTYPE_IPV4 0x0800u
 #define ETHERTYPE_IPV6 0x86ddu
+#define ETHERTYPE_ARP  0x0806u
 #define ETHERTYPE_VLAN 0x8100u
 #define VLAN_MASK      0x0fffu
 #define PROTOCOL_UDP   17u
 #define PROTOCOL_FRAG  44u
+#define PROTOCOL_ICMP  1u
+#define PROTOCOL_ICMP6 58u
 #define FLAG_DF        0x4000u
 #define FLAG_MF        0x2000u
 #define FRAGMENT_MASK  0x1fffu
@@ -123,9 +126,8 @@ static enum hg_encapsulation_reason ipv4_check(const uint8_t *ip, uint32_t bytes
     if ((get16(ip + 6) & (FLAG_MF | FRAGMENT_MASK)) != 0) {
         return HG_ENCAPSULATION_FRAGMENT;
     }
-    if (ip[9] != PROTOCOL_UDP) {
-        return HG_ENCAPSULATION_PROTOCOL;
-    }
+    if (ip[9] != PROTOCOL_UDP)
+        return ip[9] == PROTOCOL_ICMP ? HG_ENCAPSULATION_NEIGHBOUR : HG_ENCAPSULATION_PROTOCOL;
     *header_bytes = header;
     *total_bytes = total;
     return HG_ENCAPSULATION_OK;
@@ -144,7 +146,7 @@ static enum hg_encapsulation_reason ipv6_check(const uint8_t *ip, uint32_t bytes
     if (ip[6] == PROTOCOL_FRAG)
         return HG_ENCAPSULATION_FRAGMENT;
     if (ip[6] != PROTOCOL_UDP)
-        return HG_ENCAPSULATION_PROTOCOL;
+        return ip[6] == PROTOCOL_ICMP6 ? HG_ENCAPSULATION_NEIGHBOUR : HG_ENCAPSULATION_PROTOCOL;
     *header_bytes = IPV6_BYTES;
     *total_bytes = total;
     return HG_ENCAPSULATION_OK;
@@ -182,6 +184,8 @@ enum hg_encapsulation_reason hg_encapsulation_read(const uint8_t *frame, uint32_
         at += HG_WIRE_VLAN_BYTES;
         type = get16(frame + at - 2);
     }
+    if (type == ETHERTYPE_ARP)
+        return HG_ENCAPSULATION_NEIGHBOUR;
     if (type != ETHERTYPE_IPV4 && type != ETHERTYPE_IPV6)
         return HG_ENCAPSULATION_ETHERTYPE;
     if (frame_bytes < at + IPV4_BYTES + UDP_BYTES)

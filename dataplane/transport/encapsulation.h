@@ -26,6 +26,7 @@ struct hg_encapsulation {
 #define HG_ENCAPSULATION_REASONS(X)                                                                          \
     X(OK, "fine")                                                                                            \
     X(SHORT, "shorter than Ethernet, IP and UDP headers")                                                    \
+    X(NEIGHBOUR, "that are ARP, ICMP or ICMPv6: not dropped, but dataplane/transport/neighbour.h's")         \
     X(ETHERTYPE, "that are neither IPv4 nor IPv6")                                                           \
     X(VERSION, "whose IP version isn't that of their Ethernet type")                                         \
     X(HEADER_LENGTH, "whose IPv4 header length is impossible")                                               \

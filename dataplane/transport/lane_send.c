@@ -575,7 +575,7 @@ uint32_t hg_lane_build_control(struct hg_lane *lane, uint64_t number, uint64_t n
     packet->bytes = 0;
     (void)draft_scratch(lane, &draft, sizeof(struct hg_wire_header));
     lane_fec_plan(lane);
-    lane->inner_bytes_max = HG_WIRE_INNER_BYTES(hg_pmtu_bytes(&lane->pmtu)) -
+    lane->inner_bytes_max = hg_lane_inner_bytes(lane, hg_pmtu_bytes(&lane->pmtu)) -
                             (lane->fec_plan.rows > 0 ? (uint32_t)HG_WIRE_FEC_BYTES : 0);
     draft_controls(lane, &draft);
     return draft_finish(lane, &draft, number);

@@ -279,6 +279,10 @@ static uint32_t port_transmit(struct hg_port *port, struct hg_packet *packets, u
         struct sim_packet *packet = packets[i].handle;
         hg_assert(packet->holder == node->index && packets[i].bytes <= world->plan->mtu_bytes + 14);
         packet->bytes = packets[i].bytes;
+        if (packet_frame(packet)[12] != 8 || packet_frame(packet)[13] != 0) {
+            hg_sim_packet_free(world, packet); /* an announcement of its address: all MACs are configured */
+            continue;
+        }
         hg_sim_check_nonce(node, packet_frame(packet), packet->bytes);
         uint32_t to = node_of(world, packet_frame(packet));
         if (to == SIM_NODES_MAX || to == node->index)

@@ -43,7 +43,7 @@ static void test_values(void)
 
     CU_ASSERT(parse("# all of it\n\n  " NODE PORT "port add n pci 0000:03:00.0 address 10.1.0.1/16 mtu 9000\n"
                     "port add k af_packet eth0 mac 02:00:00:00:00:0c\n"
-                    "port add t tap tap0 address fd00::1/64 vlan 12\n"
+                    "port add t tap tap0 address fd00::1/64 gateway fe80::9 vlan 12\n"
                     "port add l memif listen mac 02:00:00:00:00:1d id 1 socket /run/l\n"
                     "peer add b rate 800m credit 32m key \"/with blank#\" port w mac 02:00:00:00:00:0b "
                     "address 10.0.0.2 region 2 node 2 # any order\r\n" PEER_C
@@ -110,12 +110,12 @@ static const struct {
     {NODE "port add x\n", 2, 11, "expected one of memif, pci, af_packet, tap, got end of line"},
     {NODE "port add x vhost\n", 2, 12, "expected one of memif, pci, af_packet, tap, got \"vhost\""},
     {NODE "port add x memif sock /a\n", 2, 18,
-     "expected one of socket, id, mac, address, vlan, mtu, listen, got \"sock\""},
+     "expected one of socket, id, mac, address, gateway, vlan, mtu, listen, got \"sock\""},
     {NODE "port add x memif socket /a id 0\n", 2, 32, "expected mac, got end of line"},
     {NODE "port add x memif socket /a,b id 0\n", 2, 25, "expected the path of a socket"},
     {NODE "port add x memif socket /a id z\n", 2, 31, "expected a number, got \"z\""},
     {NODE "port add x memif id 1 id 2\n", 2, 23,
-     "expected one of socket, mac, address, vlan, mtu, listen, got \"id\""},
+     "expected one of socket, mac, address, gateway, vlan, mtu, listen, got \"id\""},
     {NODE "port add x pci 3:0.0\n", 2, 16, "expected a PCI address"},
     {NODE "port add x tap t mac 01:00:00:00:00:01\n", 2, 22, "expected the MAC address of a station"},
     {NODE "port add x tap t mac 00:00:00:00:00:00\n", 2, 22, "expected the MAC address"},
@@ -157,6 +157,15 @@ static const struct {
     {NODE PORT "peer add b node 2 region 2 address fd00::2 mac 02:00:00:00:00:0b port w key /k\n", 3, 36,
      "fd00::2 is IPv6, the address of port w is IPv4: both must be of one kind"},
     {NODE "port add x tap t address fd00::1/129\n", 2, 26, "expected an IP address with its prefix length"},
+    {NODE "port add x tap t gateway 10.0.0.9\n", 2, 26, "a gateway needs an address"},
+    {NODE "port add x tap t address 10.0.0.1/24 gateway 10.0.1.9\n", 2, 46,
+     "the gateway 10.0.1.9 is no other station"},
+    {NODE "port add x tap t address 10.0.0.1/24 gateway 10.0.0.1\n", 2, 46,
+     "the gateway 10.0.0.1 is no other station"},
+    {NODE "port add x tap t address 10.0.0.1/24 gateway fe80::1\n", 2, 46,
+     "the gateway fe80::1 is no other station"},
+    {NODE PORT "peer add b node 2 region 2 address 10.0.1.2 port w key /k\n", 3, 36,
+     "10.0.1.2 is not on the link of port w: give the port a gateway, or the peer a mac"},
     {NODE "port add x tap t address ff02::1/64\n", 2, 26, "expected an IP address with its prefix length"},
     {NODE "port add x tap t vlan 4095\n", 2, 23, "expected the number of a VLAN (1 to 4094), got \"4095\""},
     {NODE PORT "peer add b rate 1.5m\n", 3, 17, "expected a rate in bit/s"},

@@ -187,6 +187,10 @@ static void setup_in(struct hg_network of)
     CU_ASSERT_EQUAL_FATAL(hg_esp_start(error, sizeof(error)), 0);
     site_make(0);
     site_make(1);
+    for (uint32_t i = 0; i < 2; i++) /* announcements of their addresses */
+        hg_link_transmit(&sites[i].link, sites[i].node.now_ns);
+    for (uint32_t i = 0; i < 2; i++)
+        hg_link_receive(&sites[i].link, sites[i].node.now_ns);
 }
 
 static void setup(void)
@@ -422,6 +426,40 @@ static void test_garbage(void)
     teardown();
 }
 
+/* No MAC is configured: a is found by b with its first message, and b by a. */
+static void test_neighbours(void)
+{
+    static const uint8_t none[6];
+    uint8_t message[10] = {42};
+    for (uint32_t six = 0; six < 2; six++) {
+        struct hg_network of = {.prefix_bits = six ? 64 : 24};
+        CU_ASSERT_TRUE(hg_address_parse(six ? "fd00::" : "10.0.0.0", &of.address));
+        setup_in(of);
+        for (uint32_t i = 0; i < 2; i++)
+            memcpy(hg_peers_at(sites[i].peers, 0)->mac, none, sizeof(none));
+        hg_link_handshake_send(&a->link, 0, message, sizeof(message));
+        CU_ASSERT_EQUAL(a->link.counters.drop_neighbour, 1);
+        CU_ASSERT_EQUAL(b->port.queue_count, 0);
+        for (uint32_t i = 0; i < 2; i++)
+            sites[i].node.now_ns += HG_LINK_NEIGHBOURS_NS;
+        turns(3);
+        hg_link_handshake_send(&a->link, 0, message, sizeof(message));
+        CU_ASSERT_EQUAL(a->link.counters.drop_neighbour, 1);
+        hg_link_receive(&b->link, b->node.now_ns);
+        CU_ASSERT_EQUAL(b->handshakes, 1);
+        CU_ASSERT_EQUAL(b->link.neighbours.counters.rx_requests, 1);
+        data_flows();
+        b->port.port.link_up = false; /* and up again: what is known is used meanwhile */
+        hg_link_transmit(&b->link, b->node.now_ns);
+        b->port.port.link_up = true;
+        hg_link_transmit(&b->link, b->node.now_ns);
+        CU_ASSERT_EQUAL(b->link.neighbours.table[0].state, HG_NEIGHBOUR_PROBE);
+        hg_link_handshake_send(&b->link, 0, message, sizeof(message));
+        CU_ASSERT_EQUAL(b->link.counters.drop_neighbour, 0);
+        teardown();
+    }
+}
+
 /* The same over IPv6 with a VLAN tag, in packets that fill its MTU and no more. */
 static void test_ipv6(void)
 {
@@ -452,8 +490,12 @@ static void test_control_first(void)
 {
     setup();
     data_flows();
-    struct hg_config_peer third = {
-        .name = "third", .node = 9, .region = 3, .address = address_of(5), .receive_bytes_max = 4u << 20};
+    struct hg_config_peer third = {.name = "third",
+                                   .node = 9,
+                                   .region = 3,
+                                   .mac = {2, 0, 0, 0, 0, 9},
+                                   .address = address_of(5),
+                                   .receive_bytes_max = 4u << 20};
     CU_ASSERT_EQUAL_FATAL(hg_peers_configure(a->peers, &third, 1500, a->node.now_ns), 1);
     struct hg_handshake_keys fresh = {
         .generation = 1, .lane_generation = 1, .workers_remote = 1, .spi_tx = 2000, .spi_rx = 2001};
@@ -583,6 +625,7 @@ int main(void)
     CU_pSuite suite = CU_add_suite("link", NULL, NULL);
     CU_add_test(suite, "handshake messages", test_handshake);
     CU_add_test(suite, "data", test_data);
+    CU_add_test(suite, "neighbours", test_neighbours);
     CU_add_test(suite, "IPv6 and a VLAN", test_ipv6);
     CU_add_test(suite, "a busy port", test_busy_port);
     CU_add_test(suite, "an unknown SPI", test_spi_unknown);

@@ -32,8 +32,9 @@ static void test_sentence(void)
 static void test_cut(void)
 {
     char whole[256], cut[256];
-    hg_event_put(&sink, HG_EVENT_peer_down, "a-name-that-is-longer-than-its-field-can-hold", 3000, 0);
-    CU_ASSERT_EQUAL(strlen(last.subject), HG_NAME_BYTES - 1);
+    hg_event_put(&sink, HG_EVENT_peer_down,
+                 "a-name-that-is-even-longer-than-the-longest-address-and-its-field", 3000, 0);
+    CU_ASSERT_EQUAL(strlen(last.subject), HG_EVENT_SUBJECT_BYTES - 1);
     hg_event_format(&last, whole, sizeof(whole));
     for (size_t bytes = 1; bytes <= strlen(whole) + 1; bytes++) {
         memset(cut, '#', sizeof(cut));
@@ -42,6 +43,16 @@ static void test_cut(void)
         CU_ASSERT_EQUAL(memcmp(cut, whole, bytes - 1), 0);
         CU_ASSERT_EQUAL(cut[bytes], '#');
     }
+}
+
+static void test_mac(void)
+{
+    char text[256];
+    hg_event_put(&sink, HG_EVENT_neighbour_changed, "2001:db8:1111:2222:3333:4444:5555:6666", 0x0b0000000002,
+                 0xfe0000000002);
+    hg_event_format(&last, text, sizeof(text));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "2001:db8:1111:2222:3333:4444:5555:6666 is at 02:00:00:00:00:0b now, "
+                                        "it was at 02:00:00:00:00:fe"));
 }
 
 static void test_unknown(void)
@@ -84,6 +95,7 @@ int main(void)
     CU_pSuite suite = CU_add_suite("event", NULL, NULL);
     CU_add_test(suite, "subject, numbers and LSNs in the sentence", test_sentence);
     CU_add_test(suite, "cut to any buffer", test_cut);
+    CU_add_test(suite, "mac", test_mac);
     CU_add_test(suite, "of a newer build", test_unknown);
     CU_add_test(suite, "a flood", test_limit);
     CU_basic_run_tests();

@@ -95,7 +95,8 @@ static void test_hostile(void)
     } cases[] = {
         {12, 0x86, false, HG_ENCAPSULATION_ETHERTYPE},
         {12, 0x81, false, HG_ENCAPSULATION_ETHERTYPE}, /* a tag, and behind it no type that we know */
-        {13, 6, false, HG_ENCAPSULATION_ETHERTYPE},
+        {13, 6, false, HG_ENCAPSULATION_NEIGHBOUR},
+        {13, 7, false, HG_ENCAPSULATION_ETHERTYPE},
         {14, 0x65, true, HG_ENCAPSULATION_VERSION},
         {14, 0x44, true, HG_ENCAPSULATION_HEADER_LENGTH},
         {14, 0x40, true, HG_ENCAPSULATION_HEADER_LENGTH},
@@ -108,6 +109,7 @@ static void test_hostile(void)
         {21, 1, true, HG_ENCAPSULATION_FRAGMENT},
         {20, 0x5f, true, HG_ENCAPSULATION_FRAGMENT},
         {23, 6, true, HG_ENCAPSULATION_PROTOCOL},
+        {23, 1, true, HG_ENCAPSULATION_NEIGHBOUR},
         {24, 0, false, HG_ENCAPSULATION_CHECKSUM},
         {30, 9, false, HG_ENCAPSULATION_CHECKSUM},
         {39, 107, true, HG_ENCAPSULATION_UDP_LENGTH},
@@ -194,7 +196,7 @@ static void test_ipv6_hostile(void)
         {22, 1, HG_ENCAPSULATION_TOTAL_LENGTH},   {23, 7, HG_ENCAPSULATION_TOTAL_LENGTH},
         {23, 109, HG_ENCAPSULATION_TOTAL_LENGTH}, {23, 107, HG_ENCAPSULATION_UDP_LENGTH},
         {24, 44, HG_ENCAPSULATION_FRAGMENT},      {24, 0, HG_ENCAPSULATION_PROTOCOL},
-        {24, 43, HG_ENCAPSULATION_PROTOCOL},      {24, 58, HG_ENCAPSULATION_PROTOCOL},
+        {24, 43, HG_ENCAPSULATION_PROTOCOL},      {24, 58, HG_ENCAPSULATION_NEIGHBOUR},
         {63, 9, HG_ENCAPSULATION_UDP_LENGTH},     {65, 9, HG_ENCAPSULATION_OK},
         {14, 0xf0, HG_ENCAPSULATION_OK}, /* priority */
     };

@@ -1,0 +1,215 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Kinds of ports between two real nodes: what one appends becomes durable at the other. Kernel interfaces in
+namespaces of the test's own, peers found by ARP and Neighbour Discovery, across a router, in a VLAN, after a link was
+down. A case that this machine can't do says why and is skipped."""
+import ctypes
+import os
+import re
+import secrets
+import subprocess
+import sys
+
+from cluster import Failed, Process, Scratch, skip, wait_until
+from regions import Region, write
+
+CLONE_NEWNET = 0x40000000
+ENTRIES = 2000
+# An echo request and its answer, by a socket that the kernel gives to root.
+PING = """
+import socket, struct, sys
+six = ":" in sys.argv[1]
+s = socket.socket(*((socket.AF_INET6, socket.SOCK_RAW, 58) if six else (socket.AF_INET, socket.SOCK_RAW, 1)))
+s.settimeout(5)
+data = b"heliograph is there"
+head = struct.pack(">BBHHH", 128 if six else 8, 0, 0, 77, 1)
+total = sum(struct.unpack(">14H", head + data + bytes(1)))
+total = ~((total & 0xffff) + (total >> 16)) & 0xffff
+s.sendto(head[:2] + (head[2:4] if six else struct.pack(">H", total)) + head[4:] + data, (sys.argv[1], 0))
+while True:
+    got, sender = s.recvfrom(2048)
+    got = got if six else got[20:]
+    if sender[0] == sys.argv[1] and got[0] == (129 if six else 0) and got[8:] == data:
+        break
+"""
+
+
+class Skipped(Exception):
+    pass
+
+
+def run(*words):
+    done = subprocess.run(words, capture_output=True, text=True, timeout=20)
+    if done.returncode != 0:
+        raise Failed(f"{' '.join(words)}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+class Namespace:
+    """A network namespace that lives as long as its process; its interfaces go with it."""
+
+    def __init__(self, scratch, name):
+        self.process = Process(scratch, name, ["unshare", "--net", "sleep", "600"])
+        own = os.readlink("/proc/self/ns/net")
+        wait_until(lambda: os.readlink(f"/proc/{self.process.pid}/ns/net") != own, 5, f"namespace {name} is there")
+
+    def run(self, *words):
+        return run("nsenter", "-t", str(self.process.pid), "-n", *words)
+
+
+def veth(one, other, mtu=1500):
+    run("ip", "link", "add", one, "mtu", str(mtu), "type", "veth", "peer", "name", other, "mtu", str(mtu))
+    for name in (one, other):
+        run("ip", "link", "set", name, "up")
+
+
+class Nodes:
+    """A and B, each with a port and a peer as the two templates say: {own}, {other} are 1 and 2."""
+
+    def __init__(self, scratch, example, port, peer):
+        self.scratch, self.example = scratch, example
+        key = write(os.path.join(scratch.path, "link.key"), secrets.token_hex(32) + "\n", 0o600)
+
+        def node(name, own):
+            numbers = {"own": own, "other": 3 - own, "side": "ab"[own - 1]}
+            text = (f"port add w {port.format(**numbers)}\n"
+                    f"peer add {'ab'[2 - own]} node {3 - own} region {3 - own} {peer.format(**numbers)} port w "
+                    f"key {key}\nstream add words id 1 kind key-value region 1\n")
+            return Region(scratch, name, own, text + ("stream replicate words b\n" if own == 1 else ""), "64m")
+
+        self.a, self.b = node("a", 1), node("b", 2)
+
+    def start(self):
+        for node in (self.a, self.b):
+            node.start()
+
+    def connected(self):
+        self.a.wait_up("b", 30)
+        self.b.wait_up("a", 30)
+
+    def carries(self):
+        """What the example appends at A is durable at B."""
+        before = (self.a.stream("words") or {}).get("lsn_durable", 0)
+        producer = Process(self.scratch, "example", [self.example, self.a.run, "words", ENTRIES])
+        producer.expect(0, 30)
+        for node in (self.a, self.b):
+            wait_until(lambda at=node: (at.stream("words") or {}).get("lsn_durable", 0) >= before + ENTRIES, 20,
+                       f"{node.name} has all of it")
+
+    def drops(self, node, where):
+        return {drop["name"]: drop["count"] for drop in node.show()["drops"]
+                if drop["where"] == where and drop["count"]}
+
+    def events(self, node):
+        return [event["name"] for event in node.show()["events"]]
+
+
+def nodes_over(scratch, example, port, peer):
+    nodes = Nodes(scratch, example, port, peer)
+    nodes.start()
+    nodes.connected()
+    nodes.carries()
+    return nodes
+
+
+def found_on_the_link(scratch, example, address, more="", mtu=1500):
+    veth("hga", "hgb", mtu)
+    nodes = nodes_over(scratch, example, f"af_packet hg{{side}} address {address} mtu {mtu} {more}",
+                       f"address {address.split('/')[0].replace('own', 'other')}")
+    for node in (nodes.a, nodes.b):
+        if nodes.drops(node, "neighbours").get("drop_malformed"):
+            raise Failed(f"neighbours: {nodes.drops(node, 'neighbours')}")
+    return nodes
+
+
+def case_af_packet_ipv4(scratch, example):
+    nodes = found_on_the_link(scratch, example, "10.0.0.{own}/24")
+    run("ip", "link", "set", "hgb", "down")
+    wait_until(lambda: (nodes.a.peer("b") or {}).get("state") == "down", 30, "the peer is down with its link")
+    run("ip", "link", "set", "hgb", "up")
+    nodes.connected()
+    nodes.carries()
+
+
+def case_af_packet_ipv6(scratch, example):
+    found_on_the_link(scratch, example, "fd00::{own}/64")
+
+
+def case_af_packet_vlan(scratch, example):
+    found_on_the_link(scratch, example, "10.0.0.{own}/24", "vlan 42")
+
+
+def across_router(scratch, gateways, bits, forwarding):
+    router = Namespace(scratch, "router")
+    for side, gateway in zip("ab", gateways):
+        veth(f"hg{side}", f"hgr{side}")
+        run("ip", "link", "set", f"hgr{side}", "netns", str(router.process.pid))
+        router.run("ip", "address", "add", f"{gateway}/{bits}", "dev", f"hgr{side}",
+                   *(["nodad"] if ":" in gateway else []))
+        router.run("ip", "link", "set", f"hgr{side}", "up")
+    router.run("sh", "-c", f"echo 1 > /proc/sys/net/{forwarding}")
+    return router
+
+
+def case_router_ipv4(scratch, example):
+    router = across_router(scratch, ("10.0.1.254", "10.0.2.254"), 24, "ipv4/ip_forward")
+    nodes_over(scratch, example, "af_packet hg{side} address 10.0.{own}.1/24 gateway 10.0.{own}.254",
+               "address 10.0.{other}.1")
+    router.run(sys.executable, "-c", PING, "10.0.1.1")
+
+
+def case_router_ipv6(scratch, example):
+    router = across_router(scratch, ("fd00:0:0:1::254", "fd00:0:0:2::254"), 64, "ipv6/conf/all/forwarding")
+    nodes_over(scratch, example, "af_packet hg{side} address fd00:0:0:{own}::1/64 gateway fd00:0:0:{own}::254",
+               "address fd00:0:0:{other}::1")
+    router.run(sys.executable, "-c", PING, "fd00:0:0:1::1")
+
+
+def case_refused(scratch, example):
+    """What can't work is said, with what to do about it."""
+    veth("hga", "hgb")
+    nodes = Nodes(scratch, example, "af_packet hgnone address 10.0.0.{own}/24", "address 10.0.0.{other}")
+    nodes.a.start()
+    wait_until(lambda: any(port["state"] == "closed" and "net_af_packet0,iface=hgnone" in port["problem"]
+                           for port in (nodes.a.show() or {"ports": []})["ports"]), 20,
+               "the interface that is not there is named")
+
+
+def in_namespace(name, example):
+    """A case in a process and a network namespace of its own."""
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
+        raise Skipped("no network namespace: needs root")
+    run("ip", "link", "set", "lo", "up")
+    with Scratch() as scratch:
+        globals()["case_" + name](scratch, example)
+
+
+def main():
+    if os.geteuid() != 0:
+        skip("needs root for kernel interfaces")
+    example, wanted = os.path.abspath(sys.argv[1]), sys.argv[2:]
+    cases = [name[5:] for name in globals() if name.startswith("case_")]
+    if len(wanted) == 1 and wanted[0].startswith("="):
+        try:
+            in_namespace(wanted[0][1:], example)
+        except Skipped as reason:
+            skip(str(reason))
+        return
+    failed, skipped = [], []
+    for name in wanted or cases:
+        done = subprocess.run([sys.executable, os.path.abspath(__file__), example, "=" + name], capture_output=True,
+                              text=True, timeout=180)
+        last = re.sub(r"\s+", " ", (done.stdout + done.stderr).strip().splitlines()[-1]) if done.returncode else ""
+        print(f"{name}: {'ok' if done.returncode == 0 else last}", flush=True)
+        if done.returncode == 77:
+            skipped.append(name)
+        elif done.returncode != 0:
+            failed.append(name)
+            print(done.stdout + done.stderr, flush=True)
+    print(f"{len(wanted or cases) - len(failed) - len(skipped)} passed, failed: {failed}, skipped: {skipped}")
+    if failed:
+        raise Failed(f"ports: {failed}")
+
+
+if __name__ == "__main__":
+    main()
