@@ -157,13 +157,18 @@ static int devargs_build(const struct hg_port_source *source, uint32_t index, ui
         n = snprintf(devargs, HG_CONTROL_PATH_BYTES, "%s", source->target);
         break;
     case HG_PORT_AF_PACKET:
-        n = mtu_bytes <= 1500
-                ? snprintf(devargs, HG_CONTROL_PATH_BYTES, "net_af_packet%u,iface=%s", index, source->target)
-                : snprintf(devargs, HG_CONTROL_PATH_BYTES,
-                           "net_af_packet%u,iface=%s,blocksz=16384,framesz=16384", index, source->target);
+        /* A frame of its ring holds one of ours, its block four of them in whole pages. */
+        n = snprintf(devargs, HG_CONTROL_PATH_BYTES, "net_af_packet%u,iface=%s%s", index, source->target,
+                     mtu_bytes <= 1500 ? "" : ",framesz=9216,blocksz=36864");
         break;
     case HG_PORT_TAP:
         n = snprintf(devargs, HG_CONTROL_PATH_BYTES, "net_tap%u,iface=%s", index, source->target);
+        break;
+    case HG_PORT_AF_XDP:
+        n = snprintf(devargs, HG_CONTROL_PATH_BYTES, "net_af_xdp%u,iface=%s", index, source->target);
+        break;
+    case HG_PORT_PCAP:
+        n = snprintf(devargs, HG_CONTROL_PATH_BYTES, "net_pcap%u,tx_pcap=%s", index, source->target);
         break;
     }
     return n < HG_CONTROL_PATH_BYTES ? 0 : -1;
@@ -536,6 +541,12 @@ void hg_command_build(struct hg_command_file *file, const struct hg_command *com
         break;
     case HG_CMD_PORT_ADD_TAP:
         build_port(file, command, HG_PORT_TAP, "INTERFACE");
+        break;
+    case HG_CMD_PORT_ADD_AF_XDP:
+        build_port(file, command, HG_PORT_AF_XDP, "INTERFACE");
+        break;
+    case HG_CMD_PORT_ADD_PCAP:
+        build_port(file, command, HG_PORT_PCAP, "FILE");
         break;
     case HG_CMD_PEER_ADD:
         build_peer(file, command);

@@ -17,7 +17,14 @@
 #define HG_LOG_MEMORY_BYTES_MIN     (UINT64_C(8) << 20)
 #define HG_PEER_CREDIT_BYTES_MIN    (UINT64_C(1) << 20)
 
-enum hg_port_kind { HG_PORT_MEMIF, HG_PORT_PCI, HG_PORT_AF_PACKET, HG_PORT_TAP };
+enum hg_port_kind {
+    HG_PORT_MEMIF,
+    HG_PORT_PCI,
+    HG_PORT_AF_PACKET,
+    HG_PORT_TAP,
+    HG_PORT_AF_XDP,
+    HG_PORT_PCAP
+};
 
 struct hg_place {
     uint32_t line, column;
@@ -27,7 +34,7 @@ struct hg_port_source { /* what a port was written as; its devargs are built fro
     enum hg_port_kind kind;
     uint32_t memif_id;
     bool memif_listens;
-    char target[HG_CONTROL_PATH_BYTES]; /* socket, PCI address, interface */
+    char target[HG_CONTROL_PATH_BYTES]; /* socket, PCI address, interface, file */
     struct hg_place place;              /* of target */
 };
 

@@ -34,14 +34,15 @@ static void word_print(FILE *out, const char *keyword, const char *word)
 static void port_print(FILE *out, const struct hg_config_port *port, const struct hg_port_source *source)
 {
     static const uint8_t none[6];
-    static const char *const kinds[] = {"memif", "pci", "af_packet", "tap"};
+    static const char *const kinds[] = {"memif", "pci", "af_packet", "tap", "af_xdp", "pcap"};
 
     fprintf(out, "port add %s %s", port->name, kinds[source->kind]);
     if (source->kind == HG_PORT_MEMIF) {
         word_print(out, "socket", source->target);
         fprintf(out, " id %u", source->memif_id);
     } else {
-        fprintf(out, " %s", source->target);
+        fprintf(out, " ");
+        hg_grammar_word_print(out, source->target);
     }
     if (memcmp(port->mac, none, sizeof(none)) != 0)
         mac_print(out, port->mac);

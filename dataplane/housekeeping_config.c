@@ -220,6 +220,7 @@ static void apply_port(struct hg_housekeeping *hk)
     options.name = wanted->name;
     options.devargs = wanted->devargs;
     memcpy(options.mac, wanted->mac, sizeof(options.mac));
+    options.mac_apart = true;
     options.mtu_bytes = wanted->mtu_bytes;
     options.numa_node = hk->node->lcores[0].numa_node;
     hg_port_dpdk_socket_clear(options.devargs);

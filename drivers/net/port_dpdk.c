@@ -24,6 +24,7 @@
 #define DESCRIPTORS_TAP      16
 #define POOL_CACHE_PACKETS   256
 #define STATS_EVERY_NS       HG_NS_PER_S
+#define ETHERNET_BYTES       14
 #define FRAME_OVER_MTU_BYTES 18 /* Ethernet header and one VLAN tag */
 #define MAINTAIN_EVERY_NS    (10 * HG_NS_PER_MS)
 
@@ -81,6 +82,8 @@ struct port_dpdk {
     bool under_gate; /* is gated, and up */
     bool pool_owned;
     bool tap;
+    bool af_packet;
+    bool af_xdp;
     bool wakes; /* receive interrupts are on */
     bool was_up;
     uint64_t retry_ns;
@@ -363,9 +366,31 @@ static int device_plug(struct port_dpdk *port, const char *devargs, char *error,
     return rc;
 }
 
-/* memif reports a maximum of 1518 and has no way to change its MTU, but carries what fits its buffers; a
- * frame over two of its buffers runs into a defect of 22.11. So for memif the buffer is the limit, elsewhere
- * the device's. */
+/* The kernel drops frames above its interface's MTU without a word. */
+static int interface_mtu_check(const struct port_dpdk *port, const char *devargs, char *error,
+                               size_t error_bytes)
+{
+    struct ifreq request = {0};
+    const char *name = strstr(devargs, ",iface=");
+    if (name == NULL)
+        return 0;
+    name += strlen(",iface=");
+    snprintf(request.ifr_name, sizeof(request.ifr_name), "%.*s", (int)strcspn(name, ","), name);
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    int rc = fd >= 0 ? ioctl(fd, SIOCGIFMTU, &request) : -1;
+    if (fd >= 0)
+        close(fd);
+    if (rc != 0 || request.ifr_mtu >= port->mtu_bytes)
+        return 0;
+    snprintf(error, error_bytes, "port %s: interface %s has an MTU of %d, not %u: ip link set %s mtu %u",
+             port->name, request.ifr_name, request.ifr_mtu, port->mtu_bytes, request.ifr_name,
+             port->mtu_bytes);
+    return -EINVAL;
+}
+
+/* memif and af_packet report a maximum of 1518 and have no way to change their MTU, but carry what fits their
+ * buffers; a frame over two of memif's runs into a defect of 22.11. So for memif the buffer is the limit, for
+ * af_packet the kernel's interface, elsewhere the device's. */
 static int device_mtu_check(struct port_dpdk *port, const struct rte_eth_dev_info *info, const char *devargs,
                             bool memif, char *error, size_t error_bytes)
 {
@@ -383,11 +408,15 @@ static int device_mtu_check(struct port_dpdk *port, const struct rte_eth_dev_inf
                  port->name, buffer_bytes, mtu, port->frame_bytes_max);
         return -EINVAL;
     }
-    if (mtu <= info->max_mtu)
-        return 0;
-    snprintf(error, error_bytes, "port %s: device %s carries an MTU of %u at most, not %u", port->name,
-             port->device, info->max_mtu, mtu);
-    return -EINVAL;
+    if (port->af_packet)
+        return interface_mtu_check(port, devargs, error, error_bytes);
+    if (mtu > info->max_mtu || mtu + ETHERNET_BYTES > info->max_rx_pktlen) {
+        uint32_t most = (uint32_t)hg_min_u64(info->max_mtu, info->max_rx_pktlen - ETHERNET_BYTES);
+        snprintf(error, error_bytes, "port %s: device %s carries an MTU of %u at most, not %u", port->name,
+                 port->device, most, mtu);
+        return -EINVAL;
+    }
+    return port->af_xdp ? interface_mtu_check(port, devargs, error, error_bytes) : 0;
 }
 
 static int device_queues_setup(struct port_dpdk *port, int numa_node)
@@ -440,6 +469,8 @@ static int device_configure(struct port_dpdk *port, const struct hg_port_dpdk_op
         return rc;
     }
     bool memif = strcmp(info.driver_name, "net_memif") == 0;
+    port->af_packet = strcmp(info.driver_name, "net_af_packet") == 0;
+    port->af_xdp = strcmp(info.driver_name, "net_af_xdp") == 0;
     rc = device_mtu_check(port, &info, options->devargs, memif, error, error_bytes);
     if (rc != 0)
         return rc;
@@ -453,7 +484,7 @@ static int device_configure(struct port_dpdk *port, const struct hg_port_dpdk_op
     rc = device_queues_check(port, &info, &conf, error, error_bytes);
     if (rc != 0)
         return rc;
-    conf.rxmode.mtu = memif ? 0 : port->mtu_bytes;
+    conf.rxmode.mtu = memif || port->af_packet ? 0 : port->mtu_bytes;
     /* tap hands out its descriptor when receive interrupts are asked for; memif has none to give. */
     port->tap = strcmp(info.driver_name, "net_tap") == 0;
     port->wakes = port->tap;
@@ -472,7 +503,8 @@ static int device_configure(struct port_dpdk *port, const struct hg_port_dpdk_op
 
 /* Devices that can't filter addresses deliver everything anyway: not being able to change either is no error.
  */
-static int device_address(struct port_dpdk *port, const uint8_t mac[6], char *error, size_t error_bytes)
+static int device_address(struct port_dpdk *port, const uint8_t mac[6], bool apart, char *error,
+                          size_t error_bytes)
 {
     struct rte_ether_addr address;
     if (rte_is_zero_ether_addr((const struct rte_ether_addr *)mac)) {
@@ -480,9 +512,12 @@ static int device_address(struct port_dpdk *port, const uint8_t mac[6], char *er
         if (rc != 0)
             return rc;
         memcpy(port->mac, address.addr_bytes, sizeof(port->mac));
+        port->mac[5] ^= apart && port->tap;
         return 0;
     }
     memcpy(port->mac, mac, sizeof(port->mac));
+    if (apart && port->tap)
+        return 0;
     memcpy(address.addr_bytes, mac, sizeof(address.addr_bytes));
     int rc = rte_eth_dev_default_mac_addr_set(port->id, &address);
     if (rc != 0 && rc != -ENOTSUP) {
@@ -528,6 +563,9 @@ static int port_pool_take(struct port_dpdk *port, const struct hg_port_dpdk_opti
     snprintf(name, sizeof(name), "hg_port_%u", port->id);
     /* memif copies min(its buffer, ours); 2048 is what every device likes to see at least. */
     uint32_t frame_bytes = (uint32_t)hg_max_u64(port->frame_bytes_max, 2048);
+    /* af_packet refuses buffers that are smaller than a frame of its ring: it does not look when it copies.
+     */
+    frame_bytes = (uint32_t)hg_max_u64(frame_bytes, devargs_number(options->devargs, "framesz", 0));
     port->pool = hg_port_pool_create(
         name,
         options->packets != 0 ? options->packets : port->queue_count * (HG_PORT_DPDK_PACKETS_OWN + 1) - 1,
@@ -543,7 +581,7 @@ static int port_set_up(struct port_dpdk *port, const struct hg_port_dpdk_options
     if (rc == 0)
         rc = device_configure(port, options, error, error_bytes);
     if (rc == 0)
-        rc = device_address(port, options->mac, error, error_bytes);
+        rc = device_address(port, options->mac, options->mac_apart, error, error_bytes);
     return rc;
 }
 

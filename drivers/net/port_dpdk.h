@@ -51,10 +51,13 @@ struct hg_port_dpdk_stats {
 struct hg_port_pool;
 
 struct hg_port_dpdk_options {
-    const char *name;          /* for people: "wan0" */
-    const char *devargs;       /* "net_memif0,role=client,id=0,socket=/run/x/wan,socket-abstract=no",
-                                  "net_null0", or a PCI address */
-    uint8_t mac[6];            /* all zero = the device's own */
+    const char *name;    /* for people: "wan0" */
+    const char *devargs; /* "net_memif0,role=client,id=0,socket=/run/x/wan,socket-abstract=no",
+                            "net_null0", or a PCI address */
+    uint8_t mac[6];      /* all zero = the device's own */
+    /* A tap has two ends: this program's station is at one, the kernel's interface is the other, so they have
+     * a MAC each. False: `mac` is the interface's, for who passes on what the kernel sends. */
+    bool mac_apart;
     uint16_t mtu_bytes;        /* 0 = 1500 */
     int numa_node;             /* of the packet buffers; -1 = any */
     struct hg_port_pool *pool; /* shared with other ports; NULL = one of its own */

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Kinds of ports between two real nodes: what one appends becomes durable at the other. Kernel interfaces in
-namespaces of the test's own, peers found by ARP and Neighbour Discovery, across a router, in a VLAN, after a link was
-down. A case that this machine can't do says why and is skipped."""
+namespaces of the test's own, peers found by ARP and Neighbour Discovery, across a router, in a VLAN, with large
+frames, after a link was down. A case that this machine can't do says why and is skipped."""
 import ctypes
 import os
 import re
 import secrets
+import shutil
 import subprocess
 import sys
 
@@ -139,6 +140,24 @@ def case_af_packet_vlan(scratch, example):
     found_on_the_link(scratch, example, "10.0.0.{own}/24", "vlan 42")
 
 
+def large(nodes):
+    """Packets above 1500 bytes cross: the path MTU is the port's and entries arrive."""
+    wait_until(lambda: (nodes.a.peer("b") or {}).get("path_mtu_bytes") == 9000, 20, "the path carries 9000 bytes")
+    shown = nodes.a.show()["ports"][0]
+    if shown["tx_bytes"] / max(shown["tx_packets"], 1) < 60:
+        raise Failed(f"{shown}")
+
+
+def case_af_packet_mtu_9000(scratch, example):
+    nodes = found_on_the_link(scratch, example, "10.0.0.{own}/24", mtu=9000)
+    large(nodes)
+
+
+def case_af_packet_mtu_9000_ipv6(scratch, example):
+    nodes = found_on_the_link(scratch, example, "fd00::{own}/64", mtu=9000)
+    large(nodes)
+
+
 def across_router(scratch, gateways, bits, forwarding):
     router = Namespace(scratch, "router")
     for side, gateway in zip("ab", gateways):
@@ -165,14 +184,71 @@ def case_router_ipv6(scratch, example):
     router.run(sys.executable, "-c", PING, "fd00:0:0:1::1")
 
 
-def case_refused(scratch, example):
-    """What can't work is said, with what to do about it."""
+def case_tap_bridge(scratch, example):
+    run("ip", "link", "add", "hgbr", "type", "bridge")
+    run("ip", "link", "set", "hgbr", "up")
+    nodes = Nodes(scratch, example, "tap hgt{side} address 10.0.0.{own}/24", "address 10.0.0.{other}")
+    nodes.start()
+    for name in ("hgta", "hgtb"):
+        wait_until(lambda tap=name: tap in run("ip", "-o", "link"), 20, f"the tap {name} is there")
+        run("ip", "link", "set", name, "master", "hgbr")
+        run("ip", "link", "set", name, "up")
+    nodes.connected()
+    nodes.carries()
+
+
+def case_af_xdp(scratch, example):
     veth("hga", "hgb")
-    nodes = Nodes(scratch, example, "af_packet hgnone address 10.0.0.{own}/24", "address 10.0.0.{other}")
+    nodes = Nodes(scratch, example, "af_xdp hg{side} address 10.0.0.{own}/24", "address 10.0.0.{other}")
+    nodes.start()
+    port = wait_until(lambda: next(iter((nodes.a.show() or {"ports": []})["ports"]), None), 20, "the port is shown")
+    if port["state"] == "closed":
+        raise Skipped(f"af_xdp: {port['problem']}; {eal_said(nodes.a)}")
+    nodes.connected()
+    nodes.carries()
+
+
+def eal_said(node):
+    log = next(name for name in os.listdir(node.run) if name.endswith("-eal.log"))
+    with open(os.path.join(node.run, log), encoding="utf-8") as lines:
+        return " / ".join(line.strip() for line in lines.readlines()[-3:])
+
+
+def case_pcap(scratch, example):
+    """A port that writes what it sends: tshark reads the handshake that nobody answers."""
+    if shutil.which("tshark") is None:
+        raise Skipped("tshark is not installed")
+    nodes = Nodes(scratch, example, f"pcap {scratch.path}/{{side}}.pcap mac 02:00:00:00:00:0{{own}} "
+                  "address 10.0.0.{own}/24", "address 10.0.0.{other} mac 02:00:00:00:00:0{other}")
     nodes.a.start()
-    wait_until(lambda: any(port["state"] == "closed" and "net_af_packet0,iface=hgnone" in port["problem"]
-                           for port in (nodes.a.show() or {"ports": []})["ports"]), 20,
-               "the interface that is not there is named")
+
+    def hellos():
+        done = subprocess.run(["tshark", "-n", "-r", f"{scratch.path}/a.pcap", "-Y", "udp.dstport == 47000", "-T",
+                               "fields", "-e", "ip.dst"], capture_output=True, text=True, timeout=30)
+        return done.stdout.split()
+
+    wait_until(lambda: len(hellos()) >= 2 and set(hellos()) == {"10.0.0.2"}, 30, "two HELLOs are in the capture")
+
+
+def refused(scratch, example, port, said):
+    nodes = Nodes(scratch, example, f"{port} address 10.0.0.{{own}}/24", "address 10.0.0.{other}")
+    nodes.a.start()
+    wait_until(lambda: any(shown["state"] == "closed" and said in shown["problem"]
+                           for shown in (nodes.a.show() or {"ports": []})["ports"]), 20, f"'{said}' is said")
+
+
+def case_refused_interface(scratch, example):
+    """What can't work is said, with what to do about it."""
+    refused(scratch, example, "af_packet hgnone", "net_af_packet0,iface=hgnone")
+
+
+def case_refused_mtu_of_interface(scratch, example):
+    veth("hga", "hgb")
+    refused(scratch, example, "af_packet hga mtu 9000", "ip link set hga mtu 9000")
+
+
+def case_refused_mtu_of_device(scratch, example):
+    refused(scratch, example, "tap hgt mtu 9000", "carries an MTU of 15")
 
 
 def in_namespace(name, example):

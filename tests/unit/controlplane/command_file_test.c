@@ -45,16 +45,21 @@ static void test_values(void)
                     "port add k af_packet eth0 mac 02:00:00:00:00:0c\n"
                     "port add t tap tap0 address fd00::1/64 gateway fe80::9 vlan 12\n"
                     "port add l memif listen mac 02:00:00:00:00:1d id 1 socket /run/l\n"
+                    "port add d af_xdp eth1\nport add c pcap /run/c.pcap\n"
+                    "port add j af_packet eth2 mtu 9000\n"
                     "peer add b rate 800m credit 32m key \"/with blank#\" port w mac 02:00:00:00:00:0b "
                     "address 10.0.0.2 region 2 node 2 # any order\r\n" PEER_C
                     "log add 3 path /log memory 256m\n"
                     "stream add s id 5 kind postgres-physical region 1 group 2 compression off\n"
                     "stream replicate s b c\nconsumer add arch stream s\nset peer c rate 400m\n"));
     hg_command_file_errors_print(file, stdout);
-    CU_ASSERT_EQUAL(file->command_count, 13);
+    CU_ASSERT_EQUAL(file->command_count, 16);
     CU_ASSERT_STRING_EQUAL(c->node.name, "a1");
     CU_ASSERT(c->node.cluster == 7 && c->node.node == 1 && c->node.region == 1);
-    CU_ASSERT_EQUAL(c->port_count, 5);
+    CU_ASSERT_EQUAL(c->port_count, 8);
+    CU_ASSERT_STRING_EQUAL(c->ports[5].devargs, "net_af_xdp5,iface=eth1");
+    CU_ASSERT_STRING_EQUAL(c->ports[6].devargs, "net_pcap6,tx_pcap=/run/c.pcap");
+    CU_ASSERT_STRING_EQUAL(c->ports[7].devargs, "net_af_packet7,iface=eth2,framesz=9216,blocksz=36864");
     CU_ASSERT_STRING_EQUAL(
         c->ports[0].devargs,
         "net_memif0,role=client,id=0,socket=/run/x,socket-abstract=no,bsize=2048,rsize=10");
@@ -107,8 +112,9 @@ static const struct {
     {NODE "  port\n", 2, 7, "expected add, got end of line"},
     {NODE "port del x\n", 2, 6, "expected add, got \"del\""},
     {NODE "port add -x memif\n", 2, 10, "expected a name"},
-    {NODE "port add x\n", 2, 11, "expected one of memif, pci, af_packet, tap, got end of line"},
-    {NODE "port add x vhost\n", 2, 12, "expected one of memif, pci, af_packet, tap, got \"vhost\""},
+    {NODE "port add x\n", 2, 11, "expected one of memif, pci, af_packet, tap, af_xdp, pcap, got end of line"},
+    {NODE "port add x vhost\n", 2, 12,
+     "expected one of memif, pci, af_packet, tap, af_xdp, pcap, got \"vhost\""},
     {NODE "port add x memif sock /a\n", 2, 18,
      "expected one of socket, id, mac, address, gateway, vlan, mtu, listen, got \"sock\""},
     {NODE "port add x memif socket /a id 0\n", 2, 32, "expected mac, got end of line"},
