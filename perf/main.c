@@ -15,6 +15,7 @@ static const char usage[] =
     "helio-perf BENCH [options]\n"
     "\n"
     "  stages     what each stage costs, beside the raw library call\n"
+    "  lanes      what sending to and receiving from 1, 4, 16 and 64 peers costs a core\n"
     "  pipeline   sender core to receiver core over memif, durable at both\n"
     "  emulator   what helio-wan carries over memif, on one core\n"
     "  wan        goodput over long, lossy lines: ours, and the kernel's TCP over the same one; needs root\n"
@@ -234,6 +235,8 @@ int main(int argc, char **argv)
     int rc;
     if (strcmp(report.bench, "stages") == 0) {
         rc = hg_perf_stages(&options, &report);
+    } else if (strcmp(report.bench, "lanes") == 0) {
+        rc = hg_perf_lanes(&options, &report);
     } else if (strcmp(report.bench, "pipeline") == 0) {
         rc = hg_perf_pipeline(&options, &report);
     } else if (strcmp(report.bench, "emulator") == 0) {

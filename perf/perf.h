@@ -35,6 +35,7 @@ struct hg_perf_options {
 
 /* Each adds to the report; 0, or -errno after a sentence on standard error. */
 int hg_perf_stages(const struct hg_perf_options *options, struct hg_perf_report *report);
+int hg_perf_lanes(const struct hg_perf_options *options, struct hg_perf_report *report);
 int hg_perf_pipeline(const struct hg_perf_options *options, struct hg_perf_report *report);
 int hg_perf_emulator(const struct hg_perf_options *options, struct hg_perf_report *report);
 int hg_perf_wan(const struct hg_perf_options *options, struct hg_perf_report *report);

@@ -314,19 +314,31 @@ static uint64_t sha256_run(void *ctx)
 }
 #pragma GCC diagnostic pop
 
-static void seal_stage(struct hg_perf_sample *sample)
+static void seal_open(struct seal *seal, struct hg_perf_sample *sample)
 {
-    struct seal seal = {.sample = sample, .lz4_state = malloc((size_t)LZ4_sizeofState())};
-    seal.bound = LZ4_compressBound((int)HG_FRAME_BYTES_MAX);
-    seal.out = malloc((size_t)seal.bound);
+    *seal = (struct seal){.sample = sample, .lz4_state = malloc((size_t)LZ4_sizeofState())};
+    seal->bound = LZ4_compressBound((int)HG_FRAME_BYTES_MAX);
+    seal->out = malloc((size_t)seal->bound);
     sample->sealed = calloc(sample->batch_count, sizeof(sample->sealed[0]));
     sample->sealed_bytes = calloc(sample->batch_count, sizeof(sample->sealed_bytes[0]));
-    hg_assert(seal.lz4_state && seal.out && sample->sealed && sample->sealed_bytes);
+    hg_assert(seal->lz4_state && seal->out && sample->sealed && sample->sealed_bytes);
     for (uint32_t i = 0; i < sample->batch_count; i++) {
         uint64_t bytes = hg_batch_sealed_bytes_max(&sample->builders[i], 0);
         sample->sealed[i] = aligned_alloc(HG_CACHE_LINE_BYTES, hg_align_up(bytes, HG_CACHE_LINE_BYTES));
         hg_assert(sample->sealed[i] != NULL);
     }
+}
+
+static void seal_close(struct seal *seal)
+{
+    free(seal->lz4_state);
+    free(seal->out);
+}
+
+static void seal_stage(struct hg_perf_sample *sample)
+{
+    struct seal seal;
+    seal_open(&seal, sample);
     double seal_ns = hg_perf_median_ns(sample, seal_run, &seal);
     double lz4_ns = hg_perf_median_ns(sample, lz4_run, &seal);
     for (uint32_t i = 0; i < sample->batch_count; i++)
@@ -343,8 +355,7 @@ static void seal_stage(struct hg_perf_sample *sample)
         printf("   SHA-256 of the header, a part of seal\n");
     hg_perf_report_add(sample->report, (double)sample->raw_bytes / (double)sample->stored_bytes,
                        "ratio/data=%s", sample->data->name);
-    free(seal.lz4_state);
-    free(seal.out);
+    seal_close(&seal);
 }
 
 /* ---- the log write, verify, open ---- */
@@ -481,11 +492,41 @@ static int stages_data(const struct hg_perf_options *options, const struct hg_pe
     return 0;
 }
 
+static int lanes_data(const struct hg_perf_options *options, const struct hg_perf_data *data,
+                      struct hg_perf_report *report)
+{
+    struct hg_perf_sample sample = {.data = data, .report = report, .quiet = options->json};
+    struct seal seal;
+    sample.stage_ns = options->seconds * 1e9 / STAGES / 2;
+    batches_build(&sample);
+    seal_open(&seal, &sample);
+    (void)seal_run(&seal);
+    for (uint32_t i = 0; i < sample.batch_count; i++)
+        sample.stored_bytes += sample.sealed_bytes[i];
+    hg_perf_stages_packets(&sample, options->mtu_bytes); /* what a packet's parts cost, to compare with */
+    hg_perf_stages_lanes(&sample, options->mtu_bytes);
+    seal_close(&seal);
+    sample_free(&sample);
+    return 0;
+}
+
+static bool cpu_take(const struct hg_perf_options *options)
+{
+    if (hg_perf_pin(options->cpus[0]))
+        return true;
+    fprintf(stderr, "helio-perf: may not run on CPU %d: name others with --cpus\n", options->cpus[0]);
+    return false;
+}
+
+int hg_perf_lanes(const struct hg_perf_options *options, struct hg_perf_report *report)
+{
+    struct hg_perf_options own = *options;
+    if (strcmp(own.data, "all") == 0)
+        own.data = "random"; /* what a packet holds makes no difference */
+    return cpu_take(options) ? hg_perf_each_data(&own, SAMPLE_BYTES_MAX, report, lanes_data) : -EPERM;
+}
+
 int hg_perf_stages(const struct hg_perf_options *options, struct hg_perf_report *report)
 {
-    if (!hg_perf_pin(options->cpus[0])) {
-        fprintf(stderr, "helio-perf: may not run on CPU %d: name others with --cpus\n", options->cpus[0]);
-        return -EPERM;
-    }
-    return hg_perf_each_data(options, SAMPLE_BYTES_MAX, report, stages_data);
+    return cpu_take(options) ? hg_perf_each_data(options, SAMPLE_BYTES_MAX, report, stages_data) : -EPERM;
 }

@@ -35,5 +35,7 @@ void hg_perf_stage_raw(const struct hg_perf_sample *sample, const char *stage, c
 
 /* Stages of packets: ESP and lanes. */
 void hg_perf_stages_packets(struct hg_perf_sample *sample, uint32_t mtu_bytes);
+/* Sending to and receiving from 1 to 64 peers. */
+void hg_perf_stages_lanes(struct hg_perf_sample *sample, uint32_t mtu_bytes);
 
 #endif

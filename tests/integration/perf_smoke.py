@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+import xml.etree.ElementTree as ET
 
 LIMIT_S = 100
 
@@ -24,6 +26,13 @@ def run(program, *arguments):
 def pipeline(program):
     metrics = run(program, 'pipeline', '--data', 'half', '--seconds', '0.5', '--log-size', '512')
     check(metrics['frames_per_s/bytes=200'] > 0, f'frames arrive: {metrics}')
+
+
+def lanes(program):
+    metrics = run(program, 'lanes', '--seconds', '0.1')
+    for side in ('tx', 'rx'):
+        for peers in (1, 4, 16, 64):
+            check(metrics[f'lane_{side}_ns_per_packet/peers={peers}'] > 0, f'{peers} peers cost something: {metrics}')
 
 
 def wan(program):
@@ -48,6 +57,25 @@ def fairness(program):
         check(0.333 <= metrics[f'fairness_index/rtt_ms={rtt_ms}'] <= 1, f'an index of three: {metrics}')
 
 
+def plots():
+    """Two reports of one cell and one of another: two points, one with a bar from the least to the largest."""
+    cell = 'sender=hg-bbr/loss_pct={}/rtt_ms=100/pattern=random'
+    found = [{f'goodput_share/{cell.format(1)}': 0.5, f'possible_share/{cell.format(1)}': 0.9},
+             {f'goodput_share/{cell.format(1)}': 0.7, f'goodput_share_invalid/{cell.format(5)}': 0.1},
+             {f'goodput_share/{cell.format(0)}': 0.9}]
+    with tempfile.TemporaryDirectory() as directory:
+        paths = [os.path.join(directory, f'{i}.json') for i in range(len(found))]
+        for path, metrics in zip(paths, found):
+            with open(path, 'w', encoding='utf-8') as file:
+                json.dump({'bench': 'wan', 'machine': 'a <machine> & more', 'metrics': metrics}, file)
+        script = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'perf', 'plots')
+        subprocess.run([script, '--directory', directory, *paths], check=True, stdout=subprocess.DEVNULL)
+        circles = ET.parse(os.path.join(directory, 'wan-random.svg')).findall('{http://www.w3.org/2000/svg}circle')
+        check(len(circles) == 2, f'a point for each cell that counts: {len(circles)}')
+        heights = sorted(float(circle.get('cy')) for circle in circles)
+        check(abs(heights[1] - heights[0] - 220 * 0.3) < 0.2, f'the median of two reports: {heights}')
+
+
 def main():
     if os.geteuid() != 0 or not os.path.exists('/dev/net/tun'):
         print('network namespaces and /dev/net/tun need root')
@@ -56,7 +84,9 @@ def main():
         print('the emulator needs a CPU of its own')
         return 77
     program = os.path.abspath(sys.argv[1])
+    plots()
     pipeline(program)
+    lanes(program)
     wan(program)
     fairness(program)
     print('ok')
