@@ -6,6 +6,7 @@
  */
 #include "tools/wan/command.h"
 #include "tools/wan/frame.h"
+#include "tools/wan/steer.h"
 
 #include <stdlib.h>
 
@@ -42,6 +43,7 @@ static void frame_read(const uint8_t *data, uint32_t bytes, uint64_t random)
     uint32_t at = hg_wan_frame_payload_at(frame, bytes);
     hg_assert(at >= HG_WAN_FRAME_HEADER_BYTES && at <= bytes);
     hg_assert(hg_wan_frame_flow(frame, bytes) == hg_wan_frame_flow(data, bytes));
+    hg_assert(hg_wan_steer_queue(frame, bytes, 4) < 4 && hg_wan_steer_queue(frame, bytes, 1) == 0);
     uint32_t said = hg_wan_frame_too_big(frame, bytes, 1280, answer);
     hg_assert(said <= sizeof(answer) && memcmp(frame, data, bytes) == 0);
     if (said != 0)
