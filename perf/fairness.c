@@ -95,13 +95,12 @@ static bool look_after(struct fairness *fairness, uint64_t ns, struct look *look
     for (uint32_t i = 0; i < 2 * FLOWS; i++)
         processes[i] = i / 2 < PAIRS ? fairness->pairs[i / 2].children[i % 2] : fairness->tcp.children[i % 2];
     bool all = hg_perf_pair_pass(&fairness->pairs[0], ns) && hg_perf_pair_pass(&fairness->pairs[1], 0) &&
-               !hg_perf_tcp_failed(&fairness->tcp) &&
-               hg_perf_line_look(&fairness->emulated, "a0", "b0", processes, 2 * FLOWS, &look->line);
+               !hg_perf_tcp_failed(&fairness->tcp);
     for (uint32_t i = 0; i < PAIRS; i++)
         look->bytes[i] =
             hg_perf_pair_bytes(&fairness->pairs[i], fairness->pairs[i].shared->sides[1].lsn_durable);
     look->bytes[PAIRS] = (double)fairness->tcp.shared->received_bytes;
-    return all;
+    return all && hg_perf_line_look(&fairness->emulated, "a0", "b0", processes, 2 * FLOWS, &look->line);
 }
 
 /* Jain's index: 1 when all have the same, 1 / FLOWS when one has everything. */

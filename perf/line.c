@@ -79,11 +79,13 @@ bool hg_perf_line_look(const struct hg_perf_emulated *wan, const char *a, const 
     look->own_ticks = process_ticks(wan->child);
     for (uint32_t i = 0; i < count; i++)
         look->own_ticks += process_ticks(processes[i]);
-    if (!hg_perf_emulated_counters(wan, a, b, names, values[0], HG_COUNT(names)) ||
-        !hg_perf_emulated_counters(wan, b, a, names, values[1], HG_COUNT(names))) {
+    bool told = hg_perf_emulated_counters(wan, a, b, names, values[0], HG_COUNT(names));
+    uint64_t asked_ns = clock->now_ns(clock);
+    if (!told || !hg_perf_emulated_counters(wan, b, a, names, values[1], HG_COUNT(names))) {
         fprintf(stderr, "helio-perf: helio-wan does not tell what it did between %s and %s\n", a, b);
         return false;
     }
+    look->counted_ns = asked_ns;
     look->lost = values[0][1];
     look->delivered_bytes = values[0][6];
     look->queue_full = values[0][2];
@@ -105,7 +107,8 @@ void hg_perf_line_between(const struct hg_perf_line_look looks[2], struct hg_per
 {
     const struct hg_perf_line_look *a = &looks[0], *b = &looks[1];
     found->seconds = (double)(b->now_ns - a->now_ns) / 1e9;
-    found->used_bits_per_s = (double)(b->delivered_bytes - a->delivered_bytes) * 8 / found->seconds;
+    found->used_bits_per_s = (double)(b->delivered_bytes - a->delivered_bytes) * 8 /
+                             ((double)(b->counted_ns - a->counted_ns) / 1e9);
     found->lost_share = share(a->lost, b->lost, a->frames, b->frames);
     found->queue_full_share = share(a->queue_full, b->queue_full, a->frames, b->frames);
     found->dropped_share = share(a->emulator_dropped, b->emulator_dropped, a->delivered, b->delivered);

@@ -34,13 +34,14 @@ void hg_perf_line_devargs(const struct hg_perf_emulated *wan, uint32_t id, char 
  * first two of the emulator's, which are of both. */
 struct hg_perf_line_look {
     uint64_t now_ns;
+    uint64_t counted_ns; /* when helio-wan was asked: a process must start for that, which takes a while */
     uint64_t emulator_dropped, overdue, delivered;
     uint64_t lost, queue_full, frames, delivered_bytes;
     uint64_t stolen_ticks, busy_ticks, own_ticks, ticks;
 };
 
-/* `processes`: those that use the line; with the emulator, all the work that belongs here. False when the
- * emulator does not answer. */
+/* The time is taken first: read what else is to be of this moment right before. `processes`: those that use
+ * the line; with the emulator, all the work that belongs here. False when the emulator does not answer. */
 bool hg_perf_line_look(const struct hg_perf_emulated *wan, const char *a, const char *b,
                        const pid_t processes[], uint32_t count, struct hg_perf_line_look *look);
 

@@ -99,11 +99,11 @@ static int heliograph_run(struct wan *wan, const struct cell *cell, uint32_t con
     if (rc == 0)
         rc = hg_perf_pair_wait_flowing(&pair);
     for (int i = 0; i < 2 && rc == 0; i++) {
-        if (!hg_perf_pair_pass(&pair, i == 0 ? warm_ns(wan, cell) : measure_ns(wan, cell)) ||
-            !hg_perf_line_look(&wan->emulated, "a", "b", pair.children, 2, &looks[i].line))
-            rc = -EIO;
+        bool passed = hg_perf_pair_pass(&pair, i == 0 ? warm_ns(wan, cell) : measure_ns(wan, cell));
         looks[i].bytes = hg_perf_pair_bytes(&pair, pair.shared->sides[1].lsn_durable);
         looks[i].stored_bytes = (double)pair.shared->sides[1].stored_bytes;
+        if (!passed || !hg_perf_line_look(&wan->emulated, "a", "b", pair.children, 2, &looks[i].line))
+            rc = -EIO;
     }
     hg_perf_pair_stop(&pair);
     if (rc == 0 && wan->options->verbose) {
@@ -126,10 +126,10 @@ static int tcp_run(struct wan *wan, const struct cell *cell, struct hg_perf_tcp 
         uint64_t ns = i == 0 ? warm_ns(wan, cell) : measure_ns(wan, cell);
         wait = (struct timespec){.tv_sec = (time_t)(ns / HG_NS_PER_S), .tv_nsec = (long)(ns % HG_NS_PER_S)};
         nanosleep(&wait, NULL);
+        looks[i].bytes = (double)tcp->shared->received_bytes;
         if (!hg_perf_line_look(&wan->emulated, "a", "b", tcp->children, 2, &looks[i].line) ||
             hg_perf_tcp_failed(tcp))
             rc = -EIO;
-        looks[i].bytes = (double)tcp->shared->received_bytes;
     }
     if (rc == 0 && wan->options->verbose)
         fprintf(stderr, "    resent %llu segments, rtt %llu us\n",
@@ -305,5 +305,6 @@ int hg_perf_wan(const struct hg_perf_options *options, struct hg_perf_report *re
         fprintf(stderr, "helio-perf: the emulator wants a CPU of its own (--cpus A,B)\n");
         return -EINVAL;
     }
-    return hg_perf_each_data(&own, DATA_BYTES_MAX, report, options->fairness ? hg_perf_fairness : wan_data);
+    return hg_perf_each_data(&own, DATA_BYTES_MAX, report,
+                             options->fairness ? hg_perf_fairness : wan_data);
 }
