@@ -34,6 +34,7 @@ static const char usage[] =
     "  --senders LIST   wan: of hg-bbr,tcp-cubic,tcp-bbr (default: all)\n"
     "  --line MBIT      wan: the line's rate (default 400)\n"
     "  --fairness       wan: two flows of ours and one of TCP CUBIC on one line instead\n"
+    "  --latency        wan: of durable remote commits at light load, without and with FEC, instead\n"
     "  --verbose        wan: what each sender counted\n"
     "  --run DIR        feed: the dataplane's directory\n"
     "  --stream NAME    feed: the stream\n"
@@ -126,6 +127,29 @@ static bool congestion_parse(const char *text, uint32_t *congestion)
     return false;
 }
 
+static bool flag_take(int c, struct hg_perf_options *options)
+{
+    switch (c) {
+    case 'q':
+        options->quick = true;
+        return true;
+    case 'F':
+        options->fairness = true;
+        return true;
+    case 'T':
+        options->latency = true;
+        return true;
+    case 'v':
+        options->verbose = true;
+        return true;
+    case 'j':
+        options->json = true;
+        return true;
+    default:
+        return false;
+    }
+}
+
 static bool option_take(int c, struct hg_perf_options *options)
 {
     double value;
@@ -167,9 +191,6 @@ static bool option_take(int c, struct hg_perf_options *options)
     case 't':
         options->stream = optarg;
         return true;
-    case 'q':
-        options->quick = true;
-        return true;
     case 'E':
         options->cells = optarg;
         return true;
@@ -181,33 +202,34 @@ static bool option_take(int c, struct hg_perf_options *options)
             return false;
         options->line_bits = (uint64_t)(value * 1e6);
         return true;
-    case 'F':
-        options->fairness = true;
-        return true;
-    case 'v':
-        options->verbose = true;
-        return true;
-    case 'j':
-        options->json = true;
-        return true;
     default:
-        return false;
+        return flag_take(c, options);
     }
 }
 
 int main(int argc, char **argv)
 {
-    static const struct option words[] = {
-        {"data", required_argument, NULL, 'd'},     {"wal", required_argument, NULL, 'w'},
-        {"seconds", required_argument, NULL, 's'},  {"directory", required_argument, NULL, 'D'},
-        {"log-size", required_argument, NULL, 'l'}, {"cpus", required_argument, NULL, 'c'},
-        {"mtu", required_argument, NULL, 'm'},      {"congestion", required_argument, NULL, 'C'},
-        {"bytes", required_argument, NULL, 'b'},    {"run", required_argument, NULL, 'r'},
-        {"stream", required_argument, NULL, 't'},   {"quick", no_argument, NULL, 'q'},
-        {"cells", required_argument, NULL, 'E'},    {"senders", required_argument, NULL, 'S'},
-        {"line", required_argument, NULL, 'L'},     {"fairness", no_argument, NULL, 'F'},
-        {"verbose", no_argument, NULL, 'v'},        {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0}};
+    static const struct option words[] = {{"data", required_argument, NULL, 'd'},
+                                          {"wal", required_argument, NULL, 'w'},
+                                          {"seconds", required_argument, NULL, 's'},
+                                          {"directory", required_argument, NULL, 'D'},
+                                          {"log-size", required_argument, NULL, 'l'},
+                                          {"cpus", required_argument, NULL, 'c'},
+                                          {"mtu", required_argument, NULL, 'm'},
+                                          {"congestion", required_argument, NULL, 'C'},
+                                          {"bytes", required_argument, NULL, 'b'},
+                                          {"run", required_argument, NULL, 'r'},
+                                          {"stream", required_argument, NULL, 't'},
+                                          {"quick", no_argument, NULL, 'q'},
+                                          {"cells", required_argument, NULL, 'E'},
+                                          {"senders", required_argument, NULL, 'S'},
+                                          {"line", required_argument, NULL, 'L'},
+                                          {"fairness", no_argument, NULL, 'F'},
+                                          {"latency", no_argument, NULL, 'T'},
+                                          {"verbose", no_argument, NULL, 'v'},
+                                          {"json", no_argument, NULL, 'j'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
     static struct hg_perf_report report;
     struct hg_perf_options options = {.data = "all",
                                       .directory = "/var/tmp",

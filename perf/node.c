@@ -178,7 +178,8 @@ void hg_perf_node_link(struct hg_perf_node *node, const struct hg_perf_node_opti
                                   .mac = {2, 0, 0, 0, 0, options->station_other},
                                   .address = hg_address_ipv4(0x0a000000u | (node->sender ? 2 : 1)),
                                   .rate_bytes_per_s = options->rate_bytes_per_s,
-                                  .congestion = options->congestion};
+                                  .congestion = options->congestion,
+                                  .fec = options->fec};
     snprintf(peer.name, sizeof(peer.name), "%s", node->sender ? "b" : "a");
     struct hg_config_stream stream = {.name = "perf",
                                       .stream = 1,

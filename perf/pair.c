@@ -48,8 +48,26 @@ static void side_publish(struct hg_perf_side *side, struct hg_perf_node *node)
     atomic_store_explicit(&side->lsn_durable, s->lsn_durable, memory_order_release);
 }
 
+/* What the sender sends: as fast as it goes, or at light load. */
+struct producer {
+    struct hg_perf_replay replay;
+    struct hg_perf_light light;
+};
+
+static int producer_open(struct hg_perf_pair *pair, struct producer *producer, struct hg_perf_node *node,
+                         char *error, size_t error_bytes)
+{
+    if (pair->light_ns != 0)
+        return hg_perf_light_open(&producer->light, node, pair->data, pair->light_ns, &pair->shared->light,
+                                  error, error_bytes);
+    int rc = hg_perf_replay_open(&producer->replay, node, pair->data, error, error_bytes);
+    pair->shared->sides[0].pass_lsns = producer->replay.pass_lsns;
+    pair->shared->sides[0].pass_bytes = producer->replay.pass_bytes;
+    return rc;
+}
+
 static int child_open(struct hg_perf_pair *pair, int index, struct hg_perf_node *node,
-                      struct hg_perf_replay *replay, char *error, size_t error_bytes)
+                      struct producer *producer, char *error, size_t error_bytes)
 {
     const struct hg_perf_options *options = pair->options;
     struct hg_perf_node_options node_options = {.name = index == 0 ? "a" : "b",
@@ -61,28 +79,26 @@ static int child_open(struct hg_perf_pair *pair, int index, struct hg_perf_node 
                                                 .cpu = pair->cpus[index],
                                                 .mtu_bytes = options->mtu_bytes,
                                                 .rate_bytes_per_s = options->rate_bytes_per_s,
-                                                .congestion = pair->congestion};
+                                                .congestion = pair->congestion,
+                                                .fec = pair->fec};
     int rc = hg_perf_node_open(node, &node_options, error, error_bytes);
     if (rc == 0)
         hg_perf_node_link(node, &node_options, pair->data->kind);
     while (rc == 0 && !node->port->link_up && !pair->shared->stop)
         (void)hg_perf_node_turn(node);
-    if (rc == 0 && index == 0) {
-        rc = hg_perf_replay_open(replay, node, pair->data, error, error_bytes);
-        pair->shared->sides[0].pass_lsns = replay->pass_lsns;
-        pair->shared->sides[0].pass_bytes = replay->pass_bytes;
-    }
+    if (rc == 0 && index == 0)
+        rc = producer_open(pair, producer, node, error, error_bytes);
     return rc;
 }
 
 static int child_run(struct hg_perf_pair *pair, int index)
 {
     struct hg_perf_side *side = &pair->shared->sides[index];
+    static struct producer producer;
     struct hg_perf_node node;
-    struct hg_perf_replay replay;
     char error[512] = "";
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (child_open(pair, index, &node, &replay, error, sizeof(error)) != 0) {
+    if (child_open(pair, index, &node, &producer, error, sizeof(error)) != 0) {
         fprintf(stderr, "helio-perf: %s\n", error);
         side->failed = true;
         return 1;
@@ -95,13 +111,17 @@ static int child_run(struct hg_perf_pair *pair, int index)
             side->failed = true;
             return 1;
         }
-        if (index == 0)
-            hg_perf_replay_step(&replay);
+        if (index == 0 && pair->light_ns != 0)
+            hg_perf_light_step(&producer.light, &node);
+        else if (index == 0)
+            hg_perf_replay_step(&producer.replay);
         if (node.worker->now_ns - published_ns >= HG_PERF_PAIR_LOOK_NS / 4) {
             published_ns = node.worker->now_ns;
             side_publish(side, &node);
         }
     }
+    if (index == 0 && pair->light_ns != 0)
+        hg_perf_light_close(&producer.light);
     return 0;
 }
 

@@ -6,6 +6,7 @@
 #ifndef HG_PERF_PAIR_H
 #define HG_PERF_PAIR_H
 
+#include "perf/light.h"
 #include "perf/perf.h"
 
 #include <limits.h>
@@ -38,6 +39,7 @@ struct hg_perf_side {
 
 struct hg_perf_shared {
     struct hg_perf_side sides[2];
+    struct hg_perf_light_samples light;
     _Atomic bool stop;
 };
 
@@ -51,6 +53,8 @@ struct hg_perf_pair {
     uint8_t stations[2]; /* last bytes of their MAC addresses: 'a' and 'b' unless the caller says else */
     int cpus[2];
     uint32_t congestion; /* enum hg_config_congestion */
+    uint32_t fec;        /* enum hg_config_fec */
+    uint64_t light_ns;   /* a frame every so often; 0: as fast as it goes */
     bool receiver_first; /* it is a memif server */
     pid_t children[2];
 };

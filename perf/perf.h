@@ -27,6 +27,7 @@ struct hg_perf_options {
     const char *senders; /* NULL = all */
     uint64_t line_bits;  /* a second; 0 = the default */
     bool fairness;
+    bool latency;
     /* feed */
     const char *run;
     const char *stream;

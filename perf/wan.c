@@ -10,6 +10,7 @@
 #include "drivers/clock/clock.h"
 #include "drivers/ipc/control_state.h"
 #include "perf/fairness.h"
+#include "perf/latency.h"
 #include "perf/line.h"
 #include "perf/pair.h"
 #include "perf/tcp.h"
@@ -299,12 +300,14 @@ static int wan_data(const struct hg_perf_options *options, const struct hg_perf_
 int hg_perf_wan(const struct hg_perf_options *options, struct hg_perf_report *report)
 {
     struct hg_perf_options own = *options;
-    own.data = "random";
+    own.data = options->latency ? "half" : "random"; /* small commits; what does not compress */
     own.log_bytes = options->log_bytes != 0 ? options->log_bytes : LOG_BYTES;
     if (options->cpus[0] == options->cpus[1]) {
         fprintf(stderr, "helio-perf: the emulator wants a CPU of its own (--cpus A,B)\n");
         return -EINVAL;
     }
     return hg_perf_each_data(&own, DATA_BYTES_MAX, report,
-                             options->fairness ? hg_perf_fairness : wan_data);
+                             options->latency    ? hg_perf_latency
+                             : options->fairness ? hg_perf_fairness
+                                                 : wan_data);
 }

@@ -48,6 +48,14 @@ def wan(program):
         check(metrics[f'emulator_lost_share/{cell}'] < 0.5, f'helio-wan says what it dropped: {metrics}')
 
 
+def latency(program):
+    metrics = run(program, 'wan', '--latency', '--seconds', '1')
+    for cell in ('loss_pct=0/fec=off', 'loss_pct=1/fec=off', 'loss_pct=1/fec=auto'):
+        times = [metrics[f'commit_over_rtt_us/{name}/{cell}'] for name in ('p50', 'p99', 'p999')]
+        check(0 < times[0] <= times[1] <= times[2], f'no commit before its round trip is over: {times}')
+        check(metrics[f'fdatasync_p99_us/{cell}'] > 0, f'a disk takes its time: {metrics}')
+
+
 def fairness(program):
     metrics = run(program, 'wan', '--fairness', '--line', '20', '--seconds', '2', '--quick')
     for rtt_ms in (20, 100):
@@ -89,6 +97,7 @@ def main():
     lanes(program)
     wan(program)
     fairness(program)
+    latency(program)
     print('ok')
     return 0
 
