@@ -176,7 +176,7 @@ void hg_perf_node_link(struct hg_perf_node *node, const struct hg_perf_node_opti
     struct hg_config_peer peer = {.node = node->sender ? 2 : 1,
                                   .region = node->sender ? 2 : 1,
                                   .mac = {2, 0, 0, 0, 0, options->station_other},
-                                  .address = hg_address_ipv4(0x0a000000u | (node->sender ? 2 : 1)),
+                                  .address = hg_address_ipv4(0x0a000000u | options->station_other),
                                   .rate_bytes_per_s = options->rate_bytes_per_s,
                                   .congestion = options->congestion,
                                   .fec = options->fec};
@@ -192,7 +192,7 @@ void hg_perf_node_link(struct hg_perf_node *node, const struct hg_perf_node_opti
     int rc = hg_streams_configure(worker->streams, &stream);
     hg_assert(index == 0 && rc == 0);
     worker->link.port = node->port;
-    worker->link.network.address = hg_address_ipv4(0x0a000000u | (node->sender ? 1 : 2));
+    worker->link.network.address = hg_address_ipv4(0x0a000000u | options->station);
     keys_make(node->sender, &keys);
     hg_peers_keys(worker->peers, 0, &keys, worker->now_ns);
 }

@@ -13,7 +13,7 @@ struct hg_perf_node_options {
     const char *directory;
     const char *log_path;
     const char *devargs; /* of its port */
-    uint8_t station;     /* last byte of its MAC address, and of the other node's */
+    uint8_t station;     /* last byte of its MAC and IP addresses, and of the other node's */
     uint8_t station_other;
     int cpu;
     uint32_t mtu_bytes;
