@@ -251,6 +251,17 @@ static void stream_needed_send(struct hg_peer *peer, uint32_t slot)
         ps->lsn_needed = lsn;
 }
 
+/* All that was sent of the stream is durable there: what the peer lacks lies where the cursor stands, or
+ * behind. */
+static void stream_passed(const struct hg_peer *peer, uint32_t slot)
+{
+    struct hg_streams *streams = peer->peers->config.streams;
+    const struct hg_peer_stream *ps = &peer->streams[slot];
+    if (ps->state == HG_PEER_STREAM_STREAMING && peer->cursor.sequence != 0 &&
+        ps->lsn_next <= hg_streams_at(streams, slot)->lsn_peer[peer->index])
+        hg_streams_peer_passed(streams, slot, peer->index, peer->cursor.sequence);
+}
+
 void hg_peers_need(struct hg_peer *peer)
 {
     struct hg_streams *streams = peer->peers->config.streams;
@@ -258,9 +269,10 @@ void hg_peers_need(struct hg_peer *peer)
     uint32_t count = hg_streams_count(streams);
     uint64_t sequence = hg_log_next_sequence(log);
     for (uint32_t slot = 0; slot < count && slot < peer->peers->config.streams_max; slot++) {
-        const struct hg_stream_state *s = hg_streams_at(streams, slot);
-        if (stream_wanted(peer, slot))
-            sequence = hg_min_u64(sequence, hg_streams_sequence_of(streams, slot, s->lsn_peer[peer->index]));
+        if (!stream_wanted(peer, slot))
+            continue;
+        stream_passed(peer, slot);
+        sequence = hg_min_u64(sequence, hg_streams_peer_needs(streams, slot, peer->index));
     }
     peer->sequence_needed = hg_log_segment_last(log, sequence);
     if (!hg_log_is_scarce(log))

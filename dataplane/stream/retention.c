@@ -18,6 +18,20 @@ void hg_streams_peer_durable(struct hg_streams *streams, uint32_t slot, uint32_t
     }
 }
 
+void hg_streams_peer_passed(struct hg_streams *streams, uint32_t slot, uint32_t peer, uint64_t sequence)
+{
+    struct hg_stream_state *s = hg_streams_at(streams, slot);
+    hg_assert(peer < HG_STREAMS_PEERS_MAX);
+    s->sequence_peer[peer] = hg_max_u64(s->sequence_peer[peer], sequence);
+}
+
+uint64_t hg_streams_peer_needs(const struct hg_streams *streams, uint32_t slot, uint32_t peer)
+{
+    const struct hg_stream_state *s = &streams->table[slot];
+    hg_assert(slot < streams->count && peer < HG_STREAMS_PEERS_MAX);
+    return hg_max_u64(hg_streams_sequence_of(streams, slot, s->lsn_peer[peer]), s->sequence_peer[peer]);
+}
+
 void hg_streams_record_of_consumer(const struct hg_streams *streams, const struct hg_consumer_state *consumer,
                                    struct hg_local_record *record)
 {
@@ -173,7 +187,7 @@ static uint64_t stream_needed(const struct hg_streams *streams, uint32_t slot)
         return needed;
     for (uint32_t peer = 0; peer < HG_STREAMS_PEERS_MAX; peer++)
         if (s->peers_mask & (UINT64_C(1) << peer))
-            needed = hg_min_u64(needed, hg_streams_sequence_of(streams, slot, s->lsn_peer[peer]));
+            needed = hg_min_u64(needed, hg_streams_peer_needs(streams, slot, peer));
     return needed;
 }
 

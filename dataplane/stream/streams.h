@@ -79,7 +79,8 @@ struct hg_stream_state {
     uint64_t lsn_durable; /* end of what is on the device */
     uint8_t chain_sealed[16];
     uint8_t chain_durable[16];
-    uint64_t lsn_peer[HG_STREAMS_PEERS_MAX]; /* durable there, as far as this process has been told */
+    uint64_t lsn_peer[HG_STREAMS_PEERS_MAX];      /* durable there, as far as this process has been told */
+    uint64_t sequence_peer[HG_STREAMS_PEERS_MAX]; /* writes before it hold nothing that the peer lacks */
     uint64_t lsn_needed;    /* taken from a peer: what is below holds the oldest segment of its log */
     bool positions_changed; /* it is among the changed ones */
 
@@ -177,6 +178,11 @@ const uint64_t *hg_streams_sealed_counts(const struct hg_streams *streams); /* b
 const uint32_t *hg_streams_changed(const struct hg_streams *streams, uint32_t *count);
 void hg_streams_changed_clear(struct hg_streams *streams);
 void hg_streams_peer_durable(struct hg_streams *streams, uint32_t slot, uint32_t peer, uint64_t lsn);
+/* No write before `sequence` holds a batch of the stream behind the peer's position: whoever walked the log
+ * for the peer knows better than the index, which is coarse in a long log. */
+void hg_streams_peer_passed(struct hg_streams *streams, uint32_t slot, uint32_t peer, uint64_t sequence);
+/* The oldest write that may hold something of the stream that the peer lacks. */
+uint64_t hg_streams_peer_needs(const struct hg_streams *streams, uint32_t slot, uint32_t peer);
 /* Registers (idempotent) or finds; -1 = table full or the log takes nothing now. It is registered when the
  * log is durable up to its `sequence`: nobody is told so before. */
 int32_t hg_streams_consumer_add(struct hg_streams *streams, const char *name, uint32_t slot);

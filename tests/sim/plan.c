@@ -420,11 +420,6 @@ static void plan_rekey(struct sim_plan *plan, struct hg_random *random)
     if (!rekey)
         return;
     plan->safety_ns = hg_max_u64(plan->safety_ns, 2 * HG_NS_PER_S);
-    if (plan->origins > 1) /* `fullog` is about logs that are full of each other's */
-        plan->segment_bytes =
-            hg_align_up(hg_max_u64(plan->segment_bytes, SEGMENT_BYTES_RING), HG_LOG_BLOCK_BYTES);
-    for (uint32_t i = 0; i < plan->node_count; i++)
-        plan->nodes[i].segment_bytes = plan->segment_bytes;
     for (uint32_t i = 0; i < plan->flow_count; i++) { /* enough for many keys */
         plan->flows[i].bytes = log_uniform(random, 1u << 20, 8u << 20);
         plan->flows[i].interval_ns = log_uniform(random, 20 * HG_NS_PER_US, 2 * HG_NS_PER_MS);
