@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-static void answer_send(struct hg_peer_session *session, uint32_t alias, uint16_t status,
+static void answer_send(struct hg_peer_session *session, uint32_t alias, uint16_t status, uint32_t worker,
                         const struct hg_stream_state *s)
 {
     struct hg_wire_stream_answer answer;
@@ -17,7 +17,7 @@ static void answer_send(struct hg_peer_session *session, uint32_t alias, uint16_
     answer.control.bytes = sizeof(answer);
     answer.control.alias = alias;
     answer.status = status;
-    answer.worker = session->peer->peers->config.worker;
+    answer.worker = (uint16_t)worker;
     if (s != NULL) {
         answer.incarnation = s->incarnation;
         answer.lsn_durable = s->lsn_durable;
@@ -27,16 +27,11 @@ static void answer_send(struct hg_peer_session *session, uint32_t alias, uint16_
     (void)hg_lane_control_send(session->lane, &answer.control);
 }
 
-static void elsewhere_send(struct hg_peer_session *session, uint32_t alias, uint32_t worker)
+/* This worker's own answer. */
+static void answer_own(struct hg_peer_session *session, uint32_t alias, uint16_t status,
+                       const struct hg_stream_state *s)
 {
-    struct hg_wire_stream_answer answer;
-    memset(&answer, 0, sizeof(answer));
-    answer.control.type = HG_WIRE_STREAM_ANSWER;
-    answer.control.bytes = sizeof(answer);
-    answer.control.alias = alias;
-    answer.status = HG_WIRE_ELSEWHERE;
-    answer.worker = (uint16_t)worker;
-    (void)hg_lane_control_send(session->lane, &answer.control);
+    answer_send(session, alias, status, session->peer->peers->config.worker, s);
 }
 
 /* The other worker here that owns the stream, -1 = none. */
@@ -78,13 +73,13 @@ static bool open_handle(struct hg_peer_session *session, const struct hg_wire_st
     struct hg_streams *streams = peer->peers->config.streams;
     uint32_t alias = open->control.alias;
     if (alias >= HG_WIRE_ALIASES_MAX) {
-        answer_send(session, alias, HG_WIRE_REFUSED_LIMIT, NULL);
+        answer_own(session, alias, HG_WIRE_REFUSED_LIMIT, NULL);
         return true;
     }
     int32_t slot = hg_streams_find(streams, open->stream);
     int32_t elsewhere = stream_elsewhere(peer, open->stream, slot);
     if (elsewhere >= 0) {
-        elsewhere_send(session, alias, (uint32_t)elsewhere);
+        answer_send(session, alias, HG_WIRE_ELSEWHERE, (uint32_t)elsewhere, NULL);
         return true;
     }
     uint16_t status = open_check(peer, open, slot);
@@ -102,7 +97,7 @@ static bool open_handle(struct hg_peer_session *session, const struct hg_wire_st
             status = rc == -ESTALE ? HG_WIRE_REFUSED_INCARNATION : HG_WIRE_REFUSED_SYSTEM;
     }
     if (status != HG_WIRE_OK) {
-        answer_send(session, alias, status, NULL);
+        answer_own(session, alias, status, NULL);
         return true;
     }
     const struct hg_stream_state *s = hg_streams_at(streams, (uint32_t)slot);
@@ -115,14 +110,14 @@ static bool open_handle(struct hg_peer_session *session, const struct hg_wire_st
     if (peer->aliases[alias].slot < 0) {
         uint64_t lsn_next = s->lsn_begin != 0 ? s->lsn_sealed : open->lsn_begin;
         if (hg_lane_alias_open(session->lane, alias, lsn_next) != 0) {
-            answer_send(session, alias, HG_WIRE_REFUSED_LIMIT, NULL);
+            answer_own(session, alias, HG_WIRE_REFUSED_LIMIT, NULL);
             return true;
         }
         peer->aliases[alias].slot = slot;
         peer->alias_end = (uint32_t)hg_max_u64(peer->alias_end, alias + 1);
         peer->aliases[alias].lsn_reported = s->lsn_durable;
     }
-    answer_send(session, alias, HG_WIRE_OK, s);
+    answer_own(session, alias, HG_WIRE_OK, s);
     return true;
 }
 

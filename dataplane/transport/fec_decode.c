@@ -223,24 +223,32 @@ static enum hg_fec_decode_result group_look(struct hg_fec_decode *decode, struct
     return HG_FEC_KEPT;
 }
 
+/* The group of a symbol that is worth a look; false: *result says why it is not. */
+static bool group_open(struct hg_fec_decode *decode, const struct hg_wire_header *header, uint64_t number,
+                       uint32_t bytes, struct hg_fec_decode_group **group, enum hg_fec_decode_result *result)
+{
+    decode->recovered_count = 0;
+    decode->recovered_taken = 0;
+    *result = HG_FEC_LARGE;
+    if (bytes > decode->room_bytes) {
+        return false;
+    }
+    *group = decode_group(decode, header->fec_group, number);
+    *result = *group == NULL ? HG_FEC_OLD : HG_FEC_KEPT;
+    return *group != NULL && !(*group)->over;
+}
+
 enum hg_fec_decode_result hg_fec_decode_source(struct hg_fec_decode *decode,
                                                const struct hg_wire_header *header, uint64_t number,
                                                const uint8_t *frames, uint32_t frames_bytes)
 {
-    decode->recovered_count = 0;
-    decode->recovered_taken = 0;
+    enum hg_fec_decode_result result;
     hg_assert(header->fec_index < SOURCES);
     struct hg_wire_fec_symbol head = {.frames_bytes = (uint16_t)frames_bytes, .number_low = (uint32_t)number};
     uint32_t bytes = (uint32_t)sizeof(head) + frames_bytes;
-    if (bytes > decode->room_bytes) {
-        return HG_FEC_LARGE;
-    }
-    struct hg_fec_decode_group *group = decode_group(decode, header->fec_group, number);
-    if (group == NULL) {
-        return HG_FEC_OLD;
-    }
-    if (group->over) {
-        return HG_FEC_KEPT;
+    struct hg_fec_decode_group *group = NULL;
+    if (!group_open(decode, header, number, bytes, &group, &result)) {
+        return result;
     }
     uint32_t index = header->fec_index;
     if ((group->sources >> index & 1) != 0) {
@@ -262,19 +270,12 @@ enum hg_fec_decode_result hg_fec_decode_parity(struct hg_fec_decode *decode,
                                                const struct hg_wire_header *header, uint64_t number,
                                                const uint8_t *symbol, uint32_t bytes)
 {
-    decode->recovered_count = 0;
-    decode->recovered_taken = 0;
+    enum hg_fec_decode_result result;
     hg_assert(hg_fec_header_is_parity(header));
     uint32_t row = header->fec_index - SOURCES;
-    if (bytes > decode->room_bytes) {
-        return HG_FEC_LARGE;
-    }
-    struct hg_fec_decode_group *group = decode_group(decode, header->fec_group, number);
-    if (group == NULL) {
-        return HG_FEC_OLD;
-    }
-    if (group->over) {
-        return HG_FEC_KEPT;
+    struct hg_fec_decode_group *group = NULL;
+    if (!group_open(decode, header, number, bytes, &group, &result)) {
+        return result;
     }
     bool first = group->k == 0;
     if ((group->parities >> row & 1) != 0 || bytes <= sizeof(struct hg_wire_fec_symbol) ||

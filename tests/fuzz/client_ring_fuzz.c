@@ -5,6 +5,7 @@
  * its ring.
  */
 #include "drivers/ipc/client_ring.h"
+#include "tests/fuzz/input.h"
 
 #include <stdlib.h>
 
@@ -26,26 +27,10 @@ enum action {
     ACTION_COUNT
 };
 
-struct input {
-    const uint8_t *at;
-    size_t bytes_left;
-};
-
 static struct hg_client_ring ring;
 static struct hg_client_view view;
 static uint8_t *memory;
 static uint8_t payload[2048];
-
-static uint64_t take(struct input *input, size_t bytes)
-{
-    uint64_t value = 0;
-
-    bytes = bytes < input->bytes_left ? bytes : input->bytes_left;
-    memcpy(&value, input->at, bytes);
-    input->at += bytes;
-    input->bytes_left -= bytes;
-    return value;
-}
 
 static void edit(struct input *input, void *where, size_t where_bytes)
 {

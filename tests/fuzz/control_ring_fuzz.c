@@ -7,28 +7,13 @@
  * The source itself is included, so that the hostile peer can seal its cells and pages properly.
  */
 #include "drivers/ipc/control_ring.c"
+#include "tests/fuzz/input.h"
 
 #include <stdlib.h>
 
 #define CELLS 4u
 
 enum action { EDIT, EDIT_LINES, CELL, PAGE, SEND, RECEIVE, WRITE, READ, REOPEN, ACTION_COUNT };
-
-struct input {
-    const uint8_t *at;
-    size_t bytes_left;
-};
-
-static uint64_t take(struct input *input, size_t bytes)
-{
-    uint64_t value = 0;
-
-    bytes = bytes < input->bytes_left ? bytes : input->bytes_left;
-    memcpy(&value, input->at, bytes);
-    input->at += bytes;
-    input->bytes_left -= bytes;
-    return value;
-}
 
 /* Overwrites up to 255 bytes somewhere in `memory`. */
 static void edit(struct input *input, uint8_t *memory, size_t memory_bytes)

@@ -6,27 +6,12 @@
  */
 #include "dataplane/transport/fec_decode.h"
 #include "dataplane/transport/fec_encode.h"
+#include "tests/fuzz/input.h"
 
 #include <stdlib.h>
 
 #define INNER_BYTES  300u
 #define SYMBOL_BYTES (INNER_BYTES + 100u)
-
-struct input {
-    const uint8_t *at;
-    size_t bytes_left;
-};
-
-static uint64_t take(struct input *input, size_t bytes)
-{
-    uint64_t value = 0;
-
-    bytes = bytes < input->bytes_left ? bytes : input->bytes_left;
-    memcpy(&value, input->at, bytes);
-    input->at += bytes;
-    input->bytes_left -= bytes;
-    return value;
-}
 
 /* Every slot is free, never used, or of one group. */
 static void check_slots(const struct hg_fec_decode *decode)

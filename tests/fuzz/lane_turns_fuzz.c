@@ -7,6 +7,7 @@
  */
 #include "dataplane/transport/lane.h"
 #include "dataplane/transport/lane_state.h"
+#include "tests/fuzz/input.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -32,11 +33,6 @@ enum action {
     ACTION_COUNT
 };
 
-struct input {
-    const uint8_t *at;
-    size_t bytes_left;
-};
-
 static struct {
     uint8_t *memory;
     uint8_t *batch;
@@ -46,16 +42,6 @@ static struct {
     uint32_t turn;
     int answer;
 } owner;
-
-static uint64_t take(struct input *input, size_t bytes)
-{
-    uint64_t value = 0;
-    bytes = bytes < input->bytes_left ? bytes : input->bytes_left;
-    memcpy(&value, input->at, bytes);
-    input->at += bytes;
-    input->bytes_left -= bytes;
-    return value;
-}
 
 static bool owner_next(void *ctx, struct hg_lane_batch *batch)
 {

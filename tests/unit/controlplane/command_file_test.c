@@ -338,6 +338,30 @@ static void test_paths(void)
     CU_ASSERT_EQUAL(file->errors[0].place.line, 0);
 }
 
+static char *config_printed(void)
+{
+    char *printed = NULL;
+    size_t bytes = 0;
+    FILE *out = open_memstream(&printed, &bytes);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(out);
+    hg_command_config_print(&file->config, out);
+    fclose(out);
+    return printed;
+}
+
+/* Parses a peer's line with `says` at its end and the line `set` after it. Returns the configuration as
+ * printed; the caller frees it. */
+static char *peer_parse(const char *says, const char *set)
+{
+    char text[1024];
+    snprintf(text, sizeof(text),
+             NODE PORT "peer add b node 2 region 2 address 10.0.0.2 mac "
+                       "02:00:00:00:00:0b port w key /k%s\n%s",
+             says, set);
+    CU_ASSERT_FATAL(parse(text));
+    return config_printed();
+}
+
 /* How much parity a peer gets by what its lines say; printing it gives the same again. */
 static void test_fec(void)
 {
@@ -355,19 +379,8 @@ static void test_fec(void)
         {" fec off", "set peer b rate 80m\n", HG_CONFIG_FEC_OFF},
     };
     for (size_t i = 0; i < HG_COUNT(cases); i++) {
-        char text[1024], *printed = NULL;
-        size_t bytes = 0;
-        FILE *out = open_memstream(&printed, &bytes);
-
-        CU_ASSERT_PTR_NOT_NULL_FATAL(out);
-        snprintf(text, sizeof(text),
-                 NODE PORT "peer add b node 2 region 2 address 10.0.0.2 mac "
-                           "02:00:00:00:00:0b port w key /k%s\n%s",
-                 cases[i].says, cases[i].set);
-        CU_ASSERT_FATAL(parse(text));
+        char *printed = peer_parse(cases[i].says, cases[i].set);
         CU_ASSERT_EQUAL(file->config.wanted.peers[0].fec, cases[i].fec);
-        hg_command_config_print(&file->config, out);
-        fclose(out);
         CU_ASSERT_FATAL(parse(printed));
         CU_ASSERT_EQUAL(file->config.wanted.peers[0].fec, cases[i].fec);
         free(printed);
@@ -393,18 +406,7 @@ static void test_congestion(void)
         {" congestion bbr", "set peer b rate 80m congestion fixed\n", HG_CONFIG_CONGESTION_FIXED, 10000000},
     };
     for (size_t i = 0; i < HG_COUNT(cases); i++) {
-        char text[1024], *printed = NULL;
-        size_t bytes = 0;
-        FILE *out = open_memstream(&printed, &bytes);
-
-        CU_ASSERT_PTR_NOT_NULL_FATAL(out);
-        snprintf(text, sizeof(text),
-                 NODE PORT "peer add b node 2 region 2 address 10.0.0.2 mac "
-                           "02:00:00:00:00:0b port w key /k%s\n%s",
-                 cases[i].says, cases[i].set);
-        CU_ASSERT_FATAL(parse(text));
-        hg_command_config_print(&file->config, out);
-        fclose(out);
+        char *printed = peer_parse(cases[i].says, cases[i].set);
         for (int round = 0; round < 2; round++) {
             CU_ASSERT_EQUAL(file->config.wanted.peers[0].congestion, cases[i].congestion);
             CU_ASSERT_EQUAL(file->config.wanted.peers[0].rate_bytes_per_s, cases[i].rate_bytes_per_s);
@@ -417,14 +419,8 @@ static void test_congestion(void)
 static void test_rekey(void)
 {
     const struct hg_config_peer *peer = &file->config.wanted.peers[0];
-    char *printed = NULL;
-    size_t bytes = 0;
-    FILE *out = open_memstream(&printed, &bytes);
-
-    CU_ASSERT_PTR_NOT_NULL_FATAL(out);
     CU_ASSERT_FATAL(parse(ALL "set peer b rekey-packets 1000 rekey-bytes 3m\nset peer b rekey-seconds 60\n"));
-    hg_command_config_print(&file->config, out);
-    fclose(out);
+    char *printed = config_printed();
     for (int round = 0; round < 2; round++) {
         CU_ASSERT_EQUAL(peer->rekey_packets, 1000);
         CU_ASSERT_EQUAL(peer->rekey_bytes, 3u << 20);

@@ -2,22 +2,7 @@
  *
  * Lanes with parity: every byte still comes once and in order whatever the link does, and what a loss costs.
  */
-#include "tests/unit/dataplane/transport/lane_sim.h"
-#include <CUnit/Basic.h>
-#include <stdio.h>
-
-static struct sim_result run_checked(const struct sim_config *config, const char *what)
-{
-    struct sim_result result = sim_run(config);
-    if (!result.done || result.errors > 0) {
-        printf("\n%s, seed %llu: %s at %llu us, %u errors: %s\n", what, (unsigned long long)config->seed,
-               result.done ? "done" : "NOT done", (unsigned long long)(result.end_ns / 1000), result.errors,
-               result.error ? result.error : "-");
-    }
-    CU_ASSERT(result.done);
-    CU_ASSERT(result.errors == 0);
-    return result;
-}
+#include "tests/unit/dataplane/transport/lane_sim_checked.h"
 
 /* All that a link can do, with every mode, packets of every size, light and heavy load. */
 static void test_bad_links(void)
