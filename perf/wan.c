@@ -174,13 +174,18 @@ static int sender_run(struct wan *wan, const struct cell *cell, const struct sen
 /* Of a line that is never idle and repeats exactly what it lost: headers are what remains. */
 static double possible_share(const struct wan *wan, const struct cell *cell, const struct look looks[2])
 {
-    double mtu = wan->options->mtu_bytes, user = mtu - TCP_HEAD_BYTES;
+    uint32_t mtu = wan->options->mtu_bytes;
     double stored = looks[1].stored_bytes - looks[0].stored_bytes;
-    if (stored > 0)
-        user = (HG_WIRE_INNER_BYTES(wan->options->mtu_bytes) - sizeof(struct hg_wire_header) -
-                sizeof(struct hg_wire_data)) *
-               (looks[1].bytes - looks[0].bytes) / stored;
-    return user / (mtu + ETHERNET_BYTES) * (1 - cell->loss_pct / 100);
+    double user = mtu - TCP_HEAD_BYTES, frame = mtu + ETHERNET_BYTES;
+    if (stored > 0) {
+        uint32_t head_bytes = sizeof(struct hg_wire_header) + sizeof(struct hg_wire_data);
+        uint32_t units = (HG_WIRE_INNER_BYTES(mtu) - head_bytes) / HG_WIRE_UNIT_BYTES;
+        uint32_t inner_bytes = head_bytes + units * HG_WIRE_UNIT_BYTES;
+        frame = HG_WIRE_OUTER_BYTES + HG_WIRE_ESP_BYTES + hg_align_up(inner_bytes + 2u, 4u) +
+                HG_WIRE_ESP_TRAILER_BYTES - 2u;
+        user = units * HG_WIRE_UNIT_BYTES * (looks[1].bytes - looks[0].bytes) / stored;
+    }
+    return user / frame * (1 - cell->loss_pct / 100);
 }
 
 static void result_add(const struct wan *wan, const struct cell *cell, const char *sender,

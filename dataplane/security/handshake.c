@@ -56,25 +56,36 @@ static bool mac_check(struct hg_handshake *hs, const struct hg_handshake_message
     return good;
 }
 
+/* With which the lanes began that go on under the keys of this exchange, or begin with them. */
+static uint32_t lane_generation_of(const struct hg_handshake_message *hello,
+                                   const struct hg_handshake_message *reply)
+{
+    bool go_on = hello->lane_generation != 0 && hello->lane_generation == reply->lane_generation;
+    return go_on ? reply->lane_generation : reply->generation;
+}
+
 struct key_info {
     char label[16];
     uint64_t boot_initiator;
     uint64_t boot_responder;
     uint32_t direction; /* enum direction */
     uint32_t lane;      /* sending worker | receiving worker << 8 */
+    uint32_t lane_generation;
+    uint32_t reserved;
 };
-static_assert(sizeof(struct key_info) == 40, "HKDF info");
+static_assert(sizeof(struct key_info) == 48, "HKDF info");
 
 static bool key_derive(const struct hg_handshake *hs, const struct hg_handshake_message *hello,
                        const struct hg_handshake_message *reply, enum direction direction, uint32_t lane,
                        uint8_t key[HG_ESP_KEY_BYTES], uint8_t salt[HG_ESP_SALT_BYTES])
 {
     uint8_t nonces[2 * HG_HANDSHAKE_NONCE_BYTES], keyed[KEYED_BYTES];
-    struct key_info info = {.label = "heliograph esp1",
+    struct key_info info = {.label = "heliograph esp2",
                             .boot_initiator = hello->boot,
                             .boot_responder = reply->boot,
                             .direction = direction,
-                            .lane = lane};
+                            .lane = lane,
+                            .lane_generation = lane_generation_of(hello, reply)};
     memcpy(nonces, hello->nonce, HG_HANDSHAKE_NONCE_BYTES);
     memcpy(nonces + HG_HANDSHAKE_NONCE_BYTES, reply->nonce, HG_HANDSHAKE_NONCE_BYTES);
     bool good = hg_hkdf_sha256(hs->config.psk, sizeof(hs->config.psk), nonces, sizeof(nonces), &info,
@@ -92,14 +103,6 @@ uint32_t hg_handshake_spi(uint32_t spi, uint8_t worker_sending, uint8_t worker_r
     return spi | worker_sending | (uint32_t)worker_receiving * HG_WIRE_WORKERS_MAX;
 }
 static_assert(HG_HANDSHAKE_SPI_LANES == HG_WIRE_WORKERS_MAX * HG_WIRE_WORKERS_MAX, "an SPI a lane");
-
-/* With which the lanes began that go on under the keys of this exchange, or begin with them. */
-static uint32_t lane_generation_of(const struct hg_handshake_message *hello,
-                                   const struct hg_handshake_message *reply)
-{
-    bool go_on = hello->lane_generation != 0 && hello->lane_generation == reply->lane_generation;
-    return go_on ? reply->lane_generation : reply->generation;
-}
 
 /* The SA pair of a lane after a finished exchange, seen from the initiator or the responder. */
 static bool keys_derive(const struct hg_handshake *hs, const struct hg_handshake_message *hello,

@@ -10,7 +10,7 @@
 #include "dataplane/security/kdf.h"
 
 #define HG_HANDSHAKE_MAGIC       UINT32_C(0x53484748) /* "HGHS" */
-#define HG_HANDSHAKE_VERSION     1u
+#define HG_HANDSHAKE_VERSION     2u
 #define HG_HANDSHAKE_NONCE_BYTES 32
 
 enum hg_handshake_type {

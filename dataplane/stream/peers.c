@@ -134,9 +134,6 @@ static struct hg_lane_config session_lane_config(const struct hg_peer *peer,
     memset(&config, 0, sizeof(config));
     config.ops = &peers_lane_ops;
     config.ctx = (void *)(uintptr_t)session;
-    config.worker_sending = peer->peers->config.worker;
-    config.worker_receiving = session->worker_remote;
-    config.key_generation = session->generation;
     config.mtu_bytes = peer->head->mtu_bytes;
     config.family = peer->head->address.family;
     config.path_mtu_bytes = peer->path_mtu_bytes;

@@ -33,18 +33,13 @@ void hg_fec_decode_init(struct hg_fec_decode *decode, void *memory, const struct
     hg_assert(decode->slot_count >= SOURCES + PARITY && decode->slot_count < HG_FEC_SYMBOL_NONE);
 }
 
-bool hg_fec_header_valid(const struct hg_wire_header *header)
+bool hg_fec_place_valid(const struct hg_wire_fec *place)
 {
-    if (header->fec_k == 0) {
-        return header->fec_group == 0 && header->fec_index == 0 && header->fec_m == 0 &&
-               header->fec_depth == 0;
-    }
-    if (header->fec_k > SOURCES || header->fec_m == 0 || header->fec_m > PARITY || header->fec_depth == 0 ||
-        header->fec_depth > HG_WIRE_FEC_DEPTH_MAX) {
+    if (place->k == 0 || place->k > SOURCES || place->m == 0 || place->m > PARITY || place->depth == 0 ||
+        place->depth > HG_WIRE_FEC_DEPTH_MAX) {
         return false;
     }
-    return header->fec_index < header->fec_k ||
-           (header->fec_index >= SOURCES && header->fec_index < SOURCES + header->fec_m);
+    return place->index < place->k || (place->index >= SOURCES && place->index < SOURCES + place->m);
 }
 
 /* ---- memory ---- */
@@ -224,7 +219,7 @@ static enum hg_fec_decode_result group_look(struct hg_fec_decode *decode, struct
 }
 
 /* The group of a symbol that is worth a look; false: *result says why it is not. */
-static bool group_open(struct hg_fec_decode *decode, const struct hg_wire_header *header, uint64_t number,
+static bool group_open(struct hg_fec_decode *decode, const struct hg_wire_fec *place, uint64_t number,
                        uint32_t bytes, struct hg_fec_decode_group **group, enum hg_fec_decode_result *result)
 {
     decode->recovered_count = 0;
@@ -233,24 +228,23 @@ static bool group_open(struct hg_fec_decode *decode, const struct hg_wire_header
     if (bytes > decode->room_bytes) {
         return false;
     }
-    *group = decode_group(decode, header->fec_group, number);
+    *group = decode_group(decode, place->group, number);
     *result = *group == NULL ? HG_FEC_OLD : HG_FEC_KEPT;
     return *group != NULL && !(*group)->over;
 }
 
-enum hg_fec_decode_result hg_fec_decode_source(struct hg_fec_decode *decode,
-                                               const struct hg_wire_header *header, uint64_t number,
-                                               const uint8_t *frames, uint32_t frames_bytes)
+enum hg_fec_decode_result hg_fec_decode_source(struct hg_fec_decode *decode, const struct hg_wire_fec *place,
+                                               uint64_t number, const uint8_t *frames, uint32_t frames_bytes)
 {
     enum hg_fec_decode_result result;
-    hg_assert(header->fec_index < SOURCES);
+    hg_assert(place->index < SOURCES);
     struct hg_wire_fec_symbol head = {.frames_bytes = (uint16_t)frames_bytes, .number_low = (uint32_t)number};
     uint32_t bytes = (uint32_t)sizeof(head) + frames_bytes;
     struct hg_fec_decode_group *group = NULL;
-    if (!group_open(decode, header, number, bytes, &group, &result)) {
+    if (!group_open(decode, place, number, bytes, &group, &result)) {
         return result;
     }
-    uint32_t index = header->fec_index;
+    uint32_t index = place->index;
     if ((group->sources >> index & 1) != 0) {
         return group_mismatch(decode, group); /* two packets in one place */
     }
@@ -266,25 +260,23 @@ enum hg_fec_decode_result hg_fec_decode_source(struct hg_fec_decode *decode,
     return group_look(decode, group);
 }
 
-enum hg_fec_decode_result hg_fec_decode_parity(struct hg_fec_decode *decode,
-                                               const struct hg_wire_header *header, uint64_t number,
-                                               const uint8_t *symbol, uint32_t bytes)
+enum hg_fec_decode_result hg_fec_decode_parity(struct hg_fec_decode *decode, const struct hg_wire_fec *place,
+                                               uint64_t number, const uint8_t *symbol, uint32_t bytes)
 {
     enum hg_fec_decode_result result;
-    hg_assert(hg_fec_header_is_parity(header));
-    uint32_t row = header->fec_index - SOURCES;
+    hg_assert(hg_fec_place_is_parity(place));
+    uint32_t row = place->index - SOURCES;
     struct hg_fec_decode_group *group = NULL;
-    if (!group_open(decode, header, number, bytes, &group, &result)) {
+    if (!group_open(decode, place, number, bytes, &group, &result)) {
         return result;
     }
     bool first = group->k == 0;
     if ((group->parities >> row & 1) != 0 || bytes <= sizeof(struct hg_wire_fec_symbol) ||
-        (!first &&
-         (group->k != header->fec_k || group->m != header->fec_m || group->symbol_bytes != bytes))) {
+        (!first && (group->k != place->k || group->m != place->m || group->symbol_bytes != bytes))) {
         return group_mismatch(decode, group);
     }
-    group->k = header->fec_k;
-    group->m = header->fec_m;
+    group->k = place->k;
+    group->m = place->m;
     group->symbol_bytes = (uint16_t)bytes;
     uint16_t slot = slot_take(decode, group);
     uint8_t *at = slot_at(decode, slot);

@@ -69,21 +69,19 @@ uint64_t hg_fec_decode_memory_bytes(uint32_t inner_bytes_max);
 void hg_fec_decode_init(struct hg_fec_decode *decode, void *memory, const struct hg_fec_code *code,
                         uint32_t inner_bytes_max);
 
-/* The five FEC fields of a header agree with each other and name a source, a parity, or nothing. */
-bool hg_fec_header_valid(const struct hg_wire_header *header);
-static inline bool hg_fec_header_is_parity(const struct hg_wire_header *header)
+/* The fields agree with each other and name a source or a parity. */
+bool hg_fec_place_valid(const struct hg_wire_fec *place);
+static inline bool hg_fec_place_is_parity(const struct hg_wire_fec *place)
 {
-    return header->fec_index >= HG_WIRE_FEC_SOURCES_MAX;
+    return place->index >= HG_WIRE_FEC_SOURCES_MAX;
 }
 
-/* A packet that arrived as `number`, in a group by its (valid) header: its frames; or its parity symbol. Then
+/* A packet that arrived as `number`, in a group at a valid place: its frames; or its parity symbol. Then
  * hg_fec_decode_next until it is false. */
-enum hg_fec_decode_result hg_fec_decode_source(struct hg_fec_decode *decode,
-                                               const struct hg_wire_header *header, uint64_t number,
-                                               const uint8_t *frames, uint32_t frames_bytes);
-enum hg_fec_decode_result hg_fec_decode_parity(struct hg_fec_decode *decode,
-                                               const struct hg_wire_header *header, uint64_t number,
-                                               const uint8_t *symbol, uint32_t bytes);
+enum hg_fec_decode_result hg_fec_decode_source(struct hg_fec_decode *decode, const struct hg_wire_fec *place,
+                                               uint64_t number, const uint8_t *frames, uint32_t frames_bytes);
+enum hg_fec_decode_result hg_fec_decode_parity(struct hg_fec_decode *decode, const struct hg_wire_fec *place,
+                                               uint64_t number, const uint8_t *symbol, uint32_t bytes);
 bool hg_fec_decode_next(struct hg_fec_decode *decode, struct hg_fec_recovered *recovered);
 
 #endif

@@ -38,7 +38,7 @@ static void group_free(struct hg_fec_encode *encode, struct hg_fec_encode_group 
 }
 
 bool hg_fec_encode_place(struct hg_fec_encode *encode, uint32_t rows, uint32_t depth, uint64_t now_ns,
-                         struct hg_wire_header *header)
+                         struct hg_wire_fec *place)
 {
     hg_assert(rows >= 1 && rows <= ROWS && depth >= 1 && depth <= HG_WIRE_FEC_DEPTH_MAX);
     if (encode->open_count == 0) {
@@ -57,11 +57,11 @@ bool hg_fec_encode_place(struct hg_fec_encode *encode, uint32_t rows, uint32_t d
                                               .opened_ns = now_ns};
         encode->open_count++;
     }
-    header->fec_group = group->group;
-    header->fec_index = (uint8_t)group->sources;
-    header->fec_k = HG_WIRE_FEC_SOURCES_MAX;
-    header->fec_m = (uint8_t)group->rows;
-    header->fec_depth = (uint8_t)group->depth;
+    place->group = group->group;
+    place->index = (uint8_t)group->sources;
+    place->k = HG_WIRE_FEC_SOURCES_MAX;
+    place->m = (uint8_t)group->rows;
+    place->depth = (uint8_t)group->depth;
     return true;
 }
 
@@ -165,11 +165,11 @@ bool hg_fec_encode_take(struct hg_fec_encode *encode, struct hg_fec_parity *pari
     uint8_t *rows[ROWS];
     group_rows(encode, group, rows);
     memset(parity, 0, sizeof(*parity));
-    parity->header.fec_group = group->group;
-    parity->header.fec_index = (uint8_t)(HG_WIRE_FEC_SOURCES_MAX + group->parity_next);
-    parity->header.fec_k = (uint8_t)group->sources;
-    parity->header.fec_m = (uint8_t)group->parities;
-    parity->header.fec_depth = (uint8_t)group->depth;
+    parity->place.group = group->group;
+    parity->place.index = (uint8_t)(HG_WIRE_FEC_SOURCES_MAX + group->parity_next);
+    parity->place.k = (uint8_t)group->sources;
+    parity->place.m = (uint8_t)group->parities;
+    parity->place.depth = (uint8_t)group->depth;
     parity->symbol = rows[group->parity_next];
     parity->bytes = group->symbol_bytes;
     if (++group->parity_next == group->parities) {

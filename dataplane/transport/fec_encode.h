@@ -43,9 +43,9 @@ struct hg_fec_encode {
     struct hg_fec_encode_group groups[HG_WIRE_FEC_DEPTH_MAX];
 };
 
-struct hg_fec_parity {            /* a parity to be sent */
-    struct hg_wire_header header; /* its FEC fields; the others are 0 */
-    const uint8_t *symbol;        /* good until something is added */
+struct hg_fec_parity { /* a parity to be sent */
+    struct hg_wire_fec place;
+    const uint8_t *symbol; /* good until something is added */
     uint32_t bytes;
 };
 
@@ -54,10 +54,10 @@ uint64_t hg_fec_encode_memory_bytes(uint32_t inner_bytes_max);
 void hg_fec_encode_init(struct hg_fec_encode *encode, void *memory, const struct hg_fec_code *code,
                         uint32_t inner_bytes_max);
 
-/* A packet is about to be finished: the place it takes, in the FEC fields of `header`. False: none is free.
+/* A packet is about to be finished: the place it takes. False: none is free.
  * `rows` (1 to HG_WIRE_FEC_PARITY_MAX) and `depth` (1 to HG_WIRE_FEC_DEPTH_MAX) are for what opens now. */
 bool hg_fec_encode_place(struct hg_fec_encode *encode, uint32_t rows, uint32_t depth, uint64_t now_ns,
-                         struct hg_wire_header *header);
+                         struct hg_wire_fec *place);
 /* That packet: its frames in pieces, `frames_bytes` in all. The group may be full now: hg_fec_encode_full. */
 void hg_fec_encode_add(struct hg_fec_encode *encode, const struct iovec *pieces, uint32_t piece_count,
                        uint32_t frames_bytes, uint64_t number);

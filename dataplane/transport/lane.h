@@ -57,9 +57,6 @@ struct hg_lane_ops {
 struct hg_lane_config {
     const struct hg_lane_ops *ops;
     void *ctx;
-    uint8_t worker_sending;    /* ours */
-    uint8_t worker_receiving;  /* the peer's; the peer's lane has them the other way round */
-    uint32_t key_generation;   /* of the keys with which it begins; both sides put it in every packet */
     uint32_t mtu_bytes;        /* of the IP link; the path may carry less: dataplane/transport/pmtu.h */
     uint8_t family;            /* enum hg_family of its IP packets; 0 counts as IPv4 */
     uint32_t path_mtu_bytes;   /* what an earlier lane found out about the path; 0: nothing */
@@ -103,8 +100,6 @@ struct hg_lane_config {
     X(read_stalls, "times sending waited for a read from the log")                                           \
     X(drop_version, "packets of an unknown transport version")                                               \
     X(drop_malformed, "packets with a frame that does not parse")                                            \
-    X(drop_generation, "packets of another key generation")                                                  \
-    X(drop_worker, "packets of a lane between other workers")                                                \
     X(drop_duplicate, "packets received twice")                                                              \
     X(drop_alias, "data of an alias that is not open")                                                       \
     X(drop_credit, "data beyond the credit given")                                                           \

@@ -338,35 +338,51 @@ static void lane_control_received(struct hg_lane *lane, const uint8_t *at)
 
 /* ---- packets ---- */
 
+/* A packet that parses. */
+struct lane_packet {
+    const uint8_t *frames;
+    uint32_t frames_bytes;
+    bool grouped; /* has a place in a group that parity covers */
+    bool parity;  /* holds parity instead of frames */
+    struct hg_wire_fec place;
+};
+
+/* What follows the header: the place in a group, if the flags say so, and frames. */
+static bool packet_parse(const uint8_t *at, uint32_t bytes, uint8_t flags, struct lane_packet *packet)
+{
+    *packet = (struct lane_packet){.frames = at, .frames_bytes = bytes};
+    if (flags == 0) {
+        return frames_parse(at, bytes);
+    }
+    if (flags != HG_WIRE_FLAG_FEC || bytes < sizeof(packet->place)) {
+        return false;
+    }
+    memcpy(&packet->place, at, sizeof(packet->place));
+    packet->frames += sizeof(packet->place);
+    packet->frames_bytes -= (uint32_t)sizeof(packet->place);
+    packet->grouped = true;
+    packet->parity = hg_fec_place_is_parity(&packet->place);
+    return hg_fec_place_valid(&packet->place) &&
+           (packet->parity ? parity_parse(packet->frames, packet->frames_bytes)
+                           : frames_parse(packet->frames, packet->frames_bytes));
+}
+
 /* Checks header and frames; false: the reason is counted. */
 static bool lane_header(struct hg_lane *lane, const uint8_t *inner, uint32_t bytes,
-                        struct hg_wire_header *header)
+                        struct lane_packet *packet)
 {
-    if (bytes < sizeof(*header)) {
+    struct hg_wire_header header;
+    if (bytes < sizeof(header)) {
         lane->stats.drop_malformed++;
         return false;
     }
-    memcpy(header, inner, sizeof(*header));
-    if (header->version != HG_WIRE_VERSION) {
+    memcpy(&header, inner, sizeof(header));
+    if (header.version != HG_WIRE_VERSION) {
         lane->stats.drop_version++;
         return false;
     }
-    if (header->key_generation != lane->config.key_generation) {
-        lane->stats.drop_generation++;
-        return false;
-    }
-    if (header->worker_sending != lane->config.worker_receiving ||
-        header->worker_receiving != lane->config.worker_sending) {
-        lane->stats.drop_worker++;
-        return false;
-    }
-    const uint8_t *frames = inner + sizeof(*header);
     bool parses =
-        header->flags == 0 && header->frames_bytes <= bytes - sizeof(*header) && hg_fec_header_valid(header);
-    if (parses) {
-        parses = hg_fec_header_is_parity(header) ? parity_parse(frames, header->frames_bytes)
-                                                 : frames_parse(frames, header->frames_bytes);
-    }
+        packet_parse(inner + sizeof(header), bytes - (uint32_t)sizeof(header), header.flags, packet);
     lane->stats.drop_malformed += !parses;
     return parses;
 }
@@ -428,22 +444,22 @@ static void lane_recovered_packet(struct hg_lane *lane, const struct hg_fec_reco
 }
 
 /* A packet of a group, as it arrived. */
-static void lane_group_received(struct hg_lane *lane, const struct hg_wire_header *header,
-                                const uint8_t *frames, uint64_t packet_number)
+static void lane_group_received(struct hg_lane *lane, const struct lane_packet *packet,
+                                uint64_t packet_number)
 {
     struct hg_fec_decode *decode = &lane->fec_decode;
-    bool is_parity = hg_fec_header_is_parity(header);
     enum hg_fec_decode_result result;
-    if (is_parity) {
+    if (packet->parity) {
         uint32_t head_bytes = sizeof(struct hg_wire_parity);
         lane->stats.fec_parity_received++;
-        result = hg_fec_decode_parity(decode, header, packet_number, frames + head_bytes,
-                                      header->frames_bytes - head_bytes);
+        result = hg_fec_decode_parity(decode, &packet->place, packet_number, packet->frames + head_bytes,
+                                      packet->frames_bytes - head_bytes);
     } else {
-        result = hg_fec_decode_source(decode, header, packet_number, frames, header->frames_bytes);
+        result =
+            hg_fec_decode_source(decode, &packet->place, packet_number, packet->frames, packet->frames_bytes);
     }
     lane->stats.drop_fec += result == HG_FEC_MISMATCH || result == HG_FEC_LARGE;
-    lane->stats.drop_fec_old += result == HG_FEC_OLD && is_parity;
+    lane->stats.drop_fec_old += result == HG_FEC_OLD && packet->parity;
     lane->stats.fec_unrecoverable = decode->groups_lost;
     lane->stats.fec_crowded = decode->groups_crowded;
     struct hg_fec_recovered recovered;
@@ -456,8 +472,8 @@ void hg_lane_receive(struct hg_lane *lane, const uint8_t *inner, uint32_t bytes,
                      uint64_t now_ns)
 {
     lane->now_ns = hg_max_u64(lane->now_ns, now_ns);
-    struct hg_wire_header header;
-    if (!lane_header(lane, inner, bytes, &header)) {
+    struct lane_packet packet;
+    if (!lane_header(lane, inner, bytes, &packet)) {
         return;
     }
     if (hg_ack_seen(&lane->ack, packet_number)) {
@@ -466,14 +482,14 @@ void hg_lane_receive(struct hg_lane *lane, const uint8_t *inner, uint32_t bytes,
     }
     lane->stats.packets_received++;
     lane->heard_ns = lane->now_ns;
-    const uint8_t *frames = inner + sizeof(header);
-    bool eliciting = hg_fec_header_is_parity(&header);
-    bool kept = eliciting || lane_frames(lane, frames, header.frames_bytes, packet_number, &eliciting);
+    bool eliciting = packet.parity;
+    bool kept =
+        packet.parity || lane_frames(lane, packet.frames, packet.frames_bytes, packet_number, &eliciting);
     if (kept) {
         uint64_t rtt_ns = lane->loss.rtt_latest_ns != 0 ? lane->loss.srtt_ns : 0;
         hg_ack_record(&lane->ack, packet_number, eliciting, rtt_ns, lane->now_ns);
     }
-    if (header.fec_k != 0) {
-        lane_group_received(lane, &header, frames, packet_number);
+    if (packet.grouped) {
+        lane_group_received(lane, &packet, packet_number);
     }
 }

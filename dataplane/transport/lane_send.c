@@ -5,13 +5,16 @@
 #define UNITS_SPLIT_MIN   4u  /* a run isn't cut to less than this just to fill a packet up */
 #define READS_WAITING_MAX 32u /* batches that one build passes over because they're being read */
 #define PROBES_MAX        2u
+#define HEADER_BYTES      ((uint32_t)sizeof(struct hg_wire_header))
+#define PLACE_BYTES       ((uint32_t)sizeof(struct hg_wire_fec))
 #define ACK_RIDES_PACKETS 8u /* an ack rides along in spare room when it tells of this many packets */
 
 /* The packet that is being put together. */
 struct lane_draft {
     struct hg_lane_packet *packet;
     struct hg_sent_packet *sent;
-    struct hg_wire_header fec; /* the packet's place in a group: its FEC fields, or zeros */
+    struct hg_wire_fec place; /* in a group, when it is grouped */
+    bool grouped;
     uint32_t scratch_bytes;
     bool scratch_open; /* the last piece ends where the scratch's used part ends */
     bool eliciting;
@@ -108,6 +111,34 @@ static void lane_timers(struct hg_lane *lane)
 static uint32_t draft_room(const struct hg_lane *lane, const struct lane_draft *draft)
 {
     return lane->inner_bytes_max - draft->packet->bytes;
+}
+
+/* Begins a packet. The scratch has room for a place in a group between its first byte and the header, so that
+ * the header can move down when the packet turns out to have one. */
+static void draft_begin(struct hg_lane *lane, struct lane_draft *draft)
+{
+    struct hg_lane_packet *packet = draft->packet;
+    draft->scratch_bytes = PLACE_BYTES + HEADER_BYTES;
+    draft->scratch_open = true;
+    packet->pieces[0] = (struct iovec){.iov_base = lane->scratch + PLACE_BYTES, .iov_len = HEADER_BYTES};
+    packet->piece_count = 1;
+    packet->bytes = HEADER_BYTES;
+}
+
+/* Header and place, now that both are known. */
+static void draft_head(struct hg_lane *lane, struct lane_draft *draft)
+{
+    struct hg_wire_header header = {.version = HG_WIRE_VERSION,
+                                    .flags = draft->grouped ? HG_WIRE_FLAG_FEC : 0};
+    uint8_t *at = lane->scratch + PLACE_BYTES;
+    if (draft->grouped) {
+        at = lane->scratch;
+        memcpy(at + HEADER_BYTES, &draft->place, PLACE_BYTES);
+        draft->packet->pieces[0].iov_base = at;
+        draft->packet->pieces[0].iov_len += PLACE_BYTES;
+        draft->packet->bytes += PLACE_BYTES;
+    }
+    memcpy(at, &header, HEADER_BYTES);
 }
 
 /* Room in the scratch that goes into the packet next. */
@@ -213,14 +244,8 @@ static enum lane_fragment draft_fragment(struct hg_lane *lane, struct lane_draft
         return FRAGMENT_READING;
     }
     batch->reading = false;
-    struct hg_wire_data frame = {
-        .type = HG_WIRE_DATA,
-        .bytes = (uint16_t)bytes,
-        .alias = batch->batch.alias,
-        .lsn_first = batch->batch.lsn_first,
-        .offset = offset,
-        .batch_bytes = batch->batch.bytes,
-    };
+    struct hg_wire_data frame =
+        hg_wire_data_make(batch->batch.alias, batch->batch.lsn_first, batch->batch.bytes, offset, bytes);
     memcpy(draft_scratch(lane, draft, sizeof(frame)), &frame, sizeof(frame));
     struct hg_lane_packet *packet = draft->packet;
     packet->pieces[packet->piece_count++] =
@@ -339,19 +364,19 @@ static void draft_protect(struct hg_lane *lane, struct lane_draft *draft, uint64
 {
     if (draft->sent->fragment_count + draft->sent->control_count == 0 ||
         !hg_fec_encode_place(&lane->fec_encode, lane->fec_plan.rows, lane->fec_plan.depth, lane->now_ns,
-                             &draft->fec)) {
+                             &draft->place)) {
         return;
     }
+    draft->grouped = true;
     if (lane->fec_tail_ns == HG_TIME_NEVER) {
         lane->fec_tail_ns = lane->now_ns + HG_FEC_TAIL_WAIT_NS;
     }
     struct iovec frames[HG_LANE_PIECES_MAX];
     const struct hg_lane_packet *packet = draft->packet;
-    const uint32_t header_bytes = sizeof(struct hg_wire_header);
     memcpy(frames, packet->pieces, packet->piece_count * sizeof(frames[0]));
-    frames[0].iov_base = (uint8_t *)frames[0].iov_base + header_bytes;
-    frames[0].iov_len -= header_bytes;
-    hg_fec_encode_add(&lane->fec_encode, frames, packet->piece_count, packet->bytes - header_bytes, number);
+    frames[0].iov_base = (uint8_t *)frames[0].iov_base + HEADER_BYTES;
+    frames[0].iov_len -= HEADER_BYTES;
+    hg_fec_encode_add(&lane->fec_encode, frames, packet->piece_count, packet->bytes - HEADER_BYTES, number);
     struct hg_fec_encode_group *full = hg_fec_encode_full(&lane->fec_encode);
     if (full != NULL) {
         lane_fec_close(lane, full, lane->fec_plan.parities_full);
@@ -364,20 +389,7 @@ static uint32_t draft_finish(struct hg_lane *lane, struct lane_draft *draft, uin
     if (lane->fec_plan.rows > 0) {
         draft_protect(lane, draft, number);
     }
-    struct hg_wire_header header = {
-        .version = HG_WIRE_VERSION,
-        .worker_sending = lane->config.worker_sending,
-        .worker_receiving = lane->config.worker_receiving,
-        .time_us = (uint32_t)(lane->now_ns / HG_NS_PER_US),
-        .fec_group = draft->fec.fec_group,
-        .fec_index = draft->fec.fec_index,
-        .fec_k = draft->fec.fec_k,
-        .fec_m = draft->fec.fec_m,
-        .fec_depth = draft->fec.fec_depth,
-        .key_generation = lane->config.key_generation,
-        .frames_bytes = (uint16_t)(packet->bytes - sizeof(header)),
-    };
-    memcpy(lane->scratch, &header, sizeof(header));
+    draft_head(lane, draft);
     uint32_t ip_bytes = hg_lane_ip_bytes(packet->bytes) + hg_lane_ip_more_bytes(lane);
     hg_assert(ip_bytes <= lane->config.mtu_bytes);
     hg_pacer_sent(&lane->pacer, ip_bytes, lane->now_ns);
@@ -431,7 +443,7 @@ static uint32_t draft_parity(struct hg_lane *lane, struct lane_draft *draft, uin
         if (!hg_fec_encode_take(&lane->fec_encode, &parity)) {
             return 0;
         }
-    } while (sizeof(struct hg_wire_parity) + parity.bytes > room);
+    } while (PLACE_BYTES + sizeof(struct hg_wire_parity) + parity.bytes > room);
     const struct hg_wire_parity frame = {.type = HG_WIRE_PARITY, .bytes = (uint16_t)parity.bytes};
     memcpy(draft_scratch(lane, draft, sizeof(frame)), &frame, sizeof(frame));
     packet->pieces[packet->piece_count++] =
@@ -439,7 +451,8 @@ static uint32_t draft_parity(struct hg_lane *lane, struct lane_draft *draft, uin
     packet->bytes += parity.bytes;
     draft->scratch_open = false;
     draft->eliciting = true;
-    draft->fec = parity.header;
+    draft->place = parity.place;
+    draft->grouped = true;
     lane->stats.fec_parity_sent++;
     return draft_finish(lane, draft, number);
 }
@@ -448,9 +461,8 @@ static uint32_t draft_parity(struct hg_lane *lane, struct lane_draft *draft, uin
 static bool lane_tail_fits(const struct hg_lane *lane, const struct hg_fec_encode_group *group,
                            uint32_t parities)
 {
-    uint64_t packet_bytes =
-        hg_lane_ip_bytes(HG_WIRE_FEC_BYTES + sizeof(struct hg_wire_header) + group->symbol_bytes) +
-        hg_lane_ip_more_bytes(lane);
+    uint64_t packet_bytes = hg_lane_ip_bytes(HG_WIRE_FEC_BYTES + HEADER_BYTES + group->symbol_bytes) +
+                            hg_lane_ip_more_bytes(lane);
     uint64_t in_flight_bytes = lane->sent.bytes_in_flight + parities * packet_bytes;
     return lane->fec_rule.mode != HG_FEC_AUTO ||
            in_flight_bytes <= lane->cc.cwnd_bytes - lane->cc.cwnd_bytes / 4;
@@ -466,7 +478,7 @@ static uint32_t draft_tail_parity(struct hg_lane *lane, struct lane_draft *draft
     }
     lane->fec_encode.filled = 0;
     lane->fec_tail_ns = HG_TIME_NEVER;
-    return draft->packet->bytes == sizeof(struct hg_wire_header) ? draft_parity(lane, draft, number) : 0;
+    return draft->packet->bytes == HEADER_BYTES ? draft_parity(lane, draft, number) : 0;
 }
 
 /* Whether data may go out by window, rate and room; remembers when only the rate forbids it. */
@@ -510,9 +522,7 @@ uint32_t hg_lane_build(struct hg_lane *lane, uint64_t number, uint64_t now_ns, s
         (void)hg_lane_packet_lost(lane, in_way);
     }
     struct lane_draft draft = {.packet = packet, .sent = hg_sent_draft(&lane->sent, number)};
-    packet->piece_count = 0;
-    packet->bytes = 0;
-    (void)draft_scratch(lane, &draft, sizeof(struct hg_wire_header));
+    draft_begin(lane, &draft);
     uint32_t pmtu_probe_bytes = room ? hg_pmtu_probe_due(&lane->pmtu, lane->now_ns) : 0;
     if (pmtu_probe_bytes > 0) {
         return draft_pmtu_probe(lane, &draft, pmtu_probe_bytes, number);
@@ -546,7 +556,7 @@ uint32_t hg_lane_build(struct hg_lane *lane, uint64_t number, uint64_t now_ns, s
     if (lane->starved && !draft.eliciting && lane->fec_tail_ns <= lane->now_ns) {
         bytes = draft_tail_parity(lane, &draft, number);
     }
-    if (bytes == 0 && packet->bytes > sizeof(struct hg_wire_header)) {
+    if (bytes == 0 && packet->bytes > HEADER_BYTES) {
         bytes = draft_finish(lane, &draft, number);
     }
     if (lane->starved) {
@@ -571,9 +581,7 @@ uint32_t hg_lane_build_control(struct hg_lane *lane, uint64_t number, uint64_t n
     struct hg_sent_packet *in_way = hg_sent_in_way(&lane->sent, number);
     hg_assert(in_way == NULL);
     struct lane_draft draft = {.packet = packet, .sent = hg_sent_draft(&lane->sent, number)};
-    packet->piece_count = 0;
-    packet->bytes = 0;
-    (void)draft_scratch(lane, &draft, sizeof(struct hg_wire_header));
+    draft_begin(lane, &draft);
     lane_fec_plan(lane);
     lane->inner_bytes_max = hg_lane_inner_bytes(lane, hg_pmtu_bytes(&lane->pmtu)) -
                             (lane->fec_plan.rows > 0 ? (uint32_t)HG_WIRE_FEC_BYTES : 0);
@@ -592,9 +600,7 @@ uint32_t hg_lane_build_empty(struct hg_lane *lane, uint64_t number, uint64_t now
     struct hg_sent_packet *in_way = hg_sent_in_way(&lane->sent, number);
     hg_assert(in_way == NULL);
     struct lane_draft draft = {.packet = packet, .sent = hg_sent_draft(&lane->sent, number)};
-    packet->piece_count = 0;
-    packet->bytes = 0;
-    (void)draft_scratch(lane, &draft, sizeof(struct hg_wire_header));
+    draft_begin(lane, &draft);
     *draft_scratch(lane, &draft, 1) = HG_WIRE_PADDING;
     return draft_finish(lane, &draft, number);
 }

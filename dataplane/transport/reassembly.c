@@ -325,10 +325,10 @@ static void batches_sweep(struct hg_reassembly *r)
     }
 }
 
-static uint32_t batch_new(struct hg_reassembly *r, struct hg_reassembly_alias *alias,
-                          const struct hg_wire_data *frame)
+static uint32_t batch_new(struct hg_reassembly *r, struct hg_reassembly_alias *alias, uint64_t lsn_first,
+                          uint32_t batch_bytes)
 {
-    uint32_t blocks = (frame->batch_bytes + HG_WIRE_BLOCK_BYTES - 1) / HG_WIRE_BLOCK_BYTES;
+    uint32_t blocks = (batch_bytes + HG_WIRE_BLOCK_BYTES - 1) / HG_WIRE_BLOCK_BYTES;
     if (blocks > r->block_free_count) {
         batches_sweep(r);
         if (blocks > r->block_free_count) {
@@ -337,11 +337,11 @@ static uint32_t batch_new(struct hg_reassembly *r, struct hg_reassembly_alias *a
     }
     bool contiguous = false;
     uint32_t index = blocks_take(r, blocks, &contiguous);
-    uint32_t *bucket = batch_bucket(r, alias_index(r, alias), frame->lsn_first);
+    uint32_t *bucket = batch_bucket(r, alias_index(r, alias), lsn_first);
     r->batches[index] = (struct hg_reassembly_batch){
-        .lsn_first = frame->lsn_first,
-        .bytes = frame->batch_bytes,
-        .units_missing = (frame->batch_bytes + HG_WIRE_UNIT_BYTES - 1) / HG_WIRE_UNIT_BYTES,
+        .lsn_first = lsn_first,
+        .bytes = batch_bytes,
+        .units_missing = (batch_bytes + HG_WIRE_UNIT_BYTES - 1) / HG_WIRE_UNIT_BYTES,
         .block_count = blocks,
         .alias_index = alias_index(r, alias),
         .hash_next = *bucket,
@@ -360,16 +360,16 @@ static uint32_t batch_new(struct hg_reassembly *r, struct hg_reassembly_alias *a
 
 bool hg_reassembly_valid(const struct hg_wire_data *frame)
 {
-    if (frame->flags != 0 || frame->bytes == 0 || frame->batch_bytes < BATCH_BYTES_MIN ||
-        frame->batch_bytes > HG_BATCH_BYTES_MAX || frame->batch_bytes % HG_BATCH_ALIGN_BYTES != 0) {
+    uint32_t batch_bytes = hg_wire_data_batch_bytes(frame);
+    uint32_t offset = hg_wire_data_offset(frame);
+    if (frame->batch_grains_high > 1 || batch_bytes < BATCH_BYTES_MIN || batch_bytes > HG_BATCH_BYTES_MAX) {
         return false;
     }
-    if (frame->offset >= frame->batch_bytes || frame->offset % HG_WIRE_UNIT_BYTES != 0 ||
-        frame->bytes > frame->batch_bytes - frame->offset) {
+    if (frame->bytes == 0 || offset >= batch_bytes || frame->bytes > batch_bytes - offset) {
         return false;
     }
-    uint32_t end = frame->offset + frame->bytes;
-    return end == frame->batch_bytes || end % HG_WIRE_UNIT_BYTES == 0;
+    uint32_t end = offset + frame->bytes;
+    return end == batch_bytes || end % HG_WIRE_UNIT_BYTES == 0;
 }
 
 /* Places the part of a fragment that lies in one block: units [first, end) of the block, the last one maybe
@@ -411,24 +411,27 @@ enum hg_reassembly_result hg_reassembly_add(struct hg_reassembly *r, const struc
     if (alias == NULL) {
         return HG_REASSEMBLY_ALIAS;
     }
-    if (frame->lsn_first < alias->lsn_next) {
+    uint64_t lsn_first = hg_wire_data_lsn_first(frame, alias->lsn_next);
+    if (lsn_first < alias->lsn_next) {
         return HG_REASSEMBLY_TAKEN;
     }
-    uint32_t index = batch_find(r, alias, frame->lsn_first);
+    uint32_t batch_bytes = hg_wire_data_batch_bytes(frame);
+    uint32_t index = batch_find(r, alias, lsn_first);
     if (index == HG_REASSEMBLY_NONE) {
-        index = batch_new(r, alias, frame);
+        index = batch_new(r, alias, lsn_first, batch_bytes);
         if (index == HG_REASSEMBLY_NONE) {
             return HG_REASSEMBLY_FULL;
         }
     }
     struct hg_reassembly_batch *batch = &r->batches[index];
-    if (batch->bytes != frame->batch_bytes) {
+    if (batch->bytes != batch_bytes) {
         return HG_REASSEMBLY_MISMATCH;
     }
     bool differs = false;
     uint32_t units_new = 0;
-    uint32_t offset = frame->offset;
-    uint32_t end = frame->offset + frame->bytes;
+    const uint32_t first = hg_wire_data_offset(frame);
+    const uint32_t end = first + frame->bytes;
+    uint32_t offset = first;
     while (offset < end) {
         uint32_t place = offset % HG_WIRE_BLOCK_BYTES;
         uint32_t bytes =
@@ -436,7 +439,7 @@ enum hg_reassembly_result hg_reassembly_add(struct hg_reassembly *r, const struc
         uint32_t unit = place / HG_WIRE_UNIT_BYTES;
         uint32_t unit_end = unit + (bytes + HG_WIRE_UNIT_BYTES - 1) / HG_WIRE_UNIT_BYTES;
         units_new += block_fill(r, block_of(r, index, offset / HG_WIRE_BLOCK_BYTES), unit, unit_end,
-                                data + (offset - frame->offset), bytes, bytes_new, &differs);
+                                data + (offset - first), bytes, bytes_new, &differs);
         offset += bytes;
     }
     hg_assert(units_new <= batch->units_missing);

@@ -79,8 +79,9 @@ uint64_t hg_reassembly_credit_bytes(const struct hg_reassembly *reassembly);
 int hg_reassembly_open(struct hg_reassembly *reassembly, uint32_t alias, uint64_t lsn_next);
 void hg_reassembly_close(struct hg_reassembly *reassembly, uint32_t alias);
 
-/* A fragment whose frame hg_reassembly_valid. *bytes_new: of it, that weren't known. Known bytes that differ
- * from what came before are a MISMATCH; the first ones stay. */
+/* A fragment whose frame is hg_reassembly_valid; its LSN is the one nearest to where its alias stands.
+ * *bytes_new: of it, that weren't known. Known bytes that differ from what came before are a MISMATCH; the
+ * first ones stay. */
 bool hg_reassembly_valid(const struct hg_wire_data *frame);
 enum hg_reassembly_result hg_reassembly_add(struct hg_reassembly *reassembly,
                                             const struct hg_wire_data *frame, const uint8_t *data,

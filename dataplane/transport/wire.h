@@ -37,26 +37,29 @@
 #define HG_WIRE_INNER_BYTES(mtu) ((((mtu)-20u - 8u - HG_WIRE_ESP_BYTES - 16u) & ~3u) - 2u)
 
 /* ---- transport header: first in every packet ---- */
-#define HG_WIRE_VERSION 1u
+#define HG_WIRE_VERSION  2u
+#define HG_WIRE_FLAG_FEC 1u /* struct hg_wire_fec follows the header */
 
+/* Everything that has no use in each packet is elsewhere: the lane and its generation are in the key that
+ * opens the packet (docs/wire-security.md, Key schedule), the end of the frames is where ESP's padding
+ * begins. */
 struct hg_wire_header {
     uint8_t version;
-    uint8_t flags; /* 0 */
-    uint8_t worker_sending;
-    uint8_t worker_receiving;
-    uint32_t time_us;   /* sender's monotonic clock, wraps: one-way delay variation */
-    uint32_t fec_group; /* all five 0: not in a group */
-    uint8_t fec_index;  /* of the source, below fec_k; HG_WIRE_FEC_SOURCES_MAX + row of the parity */
-    uint8_t fec_k;     /* sources: as many as there may be in a source's packet, as there are in a parity's */
-    uint8_t fec_m;     /* parities: likewise */
-    uint8_t fec_depth; /* groups open at a time, this one included */
-    uint32_t key_generation; /* of the SA pair; acks name packet numbers of one generation */
-    uint16_t frames_bytes;   /* that follow; the rest is padding */
-    uint16_t reserved;
+    uint8_t flags;
 };
-static_assert(sizeof(struct hg_wire_header) == 24, "transport header");
-static_assert(HG_WIRE_INNER_BYTES(1500u) == 1438, "1414 bytes of frames in a 1500 byte MTU");
-static_assert(HG_WIRE_INNER_BYTES(1500u - HG_WIRE_IPV6_MORE_BYTES) == 1418, "1394 of IPv6");
+static_assert(sizeof(struct hg_wire_header) == 2, "transport header");
+static_assert(HG_WIRE_INNER_BYTES(1500u) == 1438, "1436 bytes of frames in a 1500 byte MTU");
+static_assert(HG_WIRE_INNER_BYTES(1500u - HG_WIRE_IPV6_MORE_BYTES) == 1418, "1416 of IPv6");
+
+/* A packet's place in a group that parity covers. */
+struct hg_wire_fec {
+    uint32_t group;
+    uint8_t index; /* of the source, below k; HG_WIRE_FEC_SOURCES_MAX + row of the parity */
+    uint8_t k; /* sources, >= 1: as many as there may be in a source's packet, as there are in a parity's */
+    uint8_t m; /* parities, >= 1: likewise */
+    uint8_t depth; /* groups open at a time, this one included */
+};
+static_assert(sizeof(struct hg_wire_fec) == 8, "FEC header");
 
 /* ---- frames ---- */
 enum hg_wire_type {
@@ -79,17 +82,56 @@ enum hg_wire_type {
     /* 33.. reserved: SEAL, GRANT, VOTE, 2PC, key exchange */
 };
 
-/* Followed by `bytes` bytes of the batch (alias, lsn_first) from `offset` on. Ack-eliciting. */
+/* Followed by `bytes` bytes of the batch (alias, LSN of its first entry) from an offset on. Ack-eliciting.
+ * One is in nearly every packet, so it is packed: read and write it with the functions below. */
 struct hg_wire_data {
     uint8_t type;
-    uint8_t flags; /* 0 */
+    uint8_t batch_grains_high; /* 0 or 1: bit 16 of the grains */
+    uint16_t alias;
     uint16_t bytes;
-    uint32_t alias;
-    uint64_t lsn_first;
-    uint32_t offset;
-    uint32_t batch_bytes; /* the whole sealed batch */
+    uint16_t offset_units; /* of HG_WIRE_UNIT_BYTES */
+    uint16_t batch_grains; /* of HG_BATCH_ALIGN_BYTES, in the whole sealed batch; its low 16 bits */
+    uint16_t lsn_first_high;
+    uint32_t lsn_first_low; /* with _high: the low 48 bits */
 };
-static_assert(sizeof(struct hg_wire_data) == 24, "data frame");
+static_assert(sizeof(struct hg_wire_data) == 16, "data frame");
+static_assert(HG_BATCH_BYTES_MAX / HG_WIRE_UNIT_BYTES <= UINT16_MAX, "every offset has a number");
+static_assert(HG_BATCH_BYTES_MAX / HG_BATCH_ALIGN_BYTES < 2u << 16, "17 bits of grains");
+static_assert(HG_WIRE_ALIASES_MAX <= UINT16_MAX, "an alias fits");
+
+static inline struct hg_wire_data hg_wire_data_make(uint32_t alias, uint64_t lsn_first, uint32_t batch_bytes,
+                                                    uint32_t offset, uint32_t bytes)
+{
+    uint32_t grains = batch_bytes / HG_BATCH_ALIGN_BYTES;
+    return (struct hg_wire_data){.type = HG_WIRE_DATA,
+                                 .batch_grains_high = (uint8_t)(grains >> 16),
+                                 .alias = (uint16_t)alias,
+                                 .bytes = (uint16_t)bytes,
+                                 .offset_units = (uint16_t)(offset / HG_WIRE_UNIT_BYTES),
+                                 .batch_grains = (uint16_t)grains,
+                                 .lsn_first_high = (uint16_t)(lsn_first >> 32),
+                                 .lsn_first_low = (uint32_t)lsn_first};
+}
+
+static inline uint32_t hg_wire_data_offset(const struct hg_wire_data *frame)
+{
+    return frame->offset_units * HG_WIRE_UNIT_BYTES;
+}
+
+static inline uint32_t hg_wire_data_batch_bytes(const struct hg_wire_data *frame)
+{
+    return ((uint32_t)frame->batch_grains_high << 16 | frame->batch_grains) * HG_BATCH_ALIGN_BYTES;
+}
+
+/* The LSN nearest to `near` with the 48 bits of the frame (as RFC 9000 A.3 does it with packet numbers). */
+static inline uint64_t hg_wire_data_lsn_first(const struct hg_wire_data *frame, uint64_t near)
+{
+    const uint64_t turn = UINT64_C(1) << 48;
+    uint64_t low = (uint64_t)frame->lsn_first_high << 32 | frame->lsn_first_low;
+    uint64_t ahead = (low - near) & (turn - 1);
+    uint64_t behind = turn - ahead;
+    return ahead >= turn / 2 && behind <= near ? near - behind : near + ahead;
+}
 static_assert(HG_BATCH_BYTES_MAX == 1053448, "tools/wireshark/heliograph.lua has the same number");
 
 /* Followed by range_count - 1 struct hg_wire_ack_range, most recent first. */
@@ -139,7 +181,8 @@ struct hg_wire_fec_symbol {
 };
 static_assert(sizeof(struct hg_wire_fec_symbol) == 8, "symbol header");
 /* A packet in a group leaves so much room that its group's parity fits into one, too. */
-#define HG_WIRE_FEC_BYTES (sizeof(struct hg_wire_parity) + sizeof(struct hg_wire_fec_symbol))
+#define HG_WIRE_FEC_BYTES                                                                                    \
+    (sizeof(struct hg_wire_fec) + sizeof(struct hg_wire_parity) + sizeof(struct hg_wire_fec_symbol))
 
 struct hg_wire_control { /* opens every control frame */
     uint8_t type;

@@ -31,7 +31,7 @@ static void check_slots(const struct hg_fec_decode *decode)
 }
 
 /* An exact copy, so that reading beyond it is seen. */
-static void symbol_in(struct hg_fec_decode *decode, const struct hg_wire_header *header, uint64_t number,
+static void symbol_in(struct hg_fec_decode *decode, const struct hg_wire_fec *place, uint64_t number,
                       const uint8_t *symbol, uint32_t bytes)
 {
     struct hg_fec_recovered packet;
@@ -40,10 +40,10 @@ static void symbol_in(struct hg_fec_decode *decode, const struct hg_wire_header 
 
     hg_assert(exact != NULL);
     memcpy(exact, symbol, bytes);
-    if (hg_fec_header_is_parity(header))
-        (void)hg_fec_decode_parity(decode, header, number, exact, bytes);
+    if (hg_fec_place_is_parity(place))
+        (void)hg_fec_decode_parity(decode, place, number, exact, bytes);
     else
-        (void)hg_fec_decode_source(decode, header, number, exact, bytes);
+        (void)hg_fec_decode_source(decode, place, number, exact, bytes);
     free(exact);
     while (hg_fec_decode_next(decode, &packet)) {
         volatile uint8_t sum = 0;
@@ -61,16 +61,17 @@ static void packet_sent(struct hg_fec_encode *encode, struct hg_fec_decode *deco
                         uint64_t *number, uint8_t *frames)
 {
     uint8_t what = (uint8_t)take(input, 1);
-    uint32_t bytes = 1 + (uint32_t)take(input, 1) % (INNER_BYTES - 24 - (uint32_t)HG_WIRE_FEC_BYTES);
+    uint32_t bytes = 1 + (uint32_t)take(input, 1) % (INNER_BYTES - (uint32_t)sizeof(struct hg_wire_header) -
+                                                     (uint32_t)HG_WIRE_FEC_BYTES);
     struct iovec piece = {frames, bytes};
-    struct hg_wire_header header = {0};
+    struct hg_wire_fec place = {0};
     struct hg_fec_parity parity;
 
-    if (!hg_fec_encode_place(encode, 1 + what % 8, 1 + what / 16, 0, &header))
+    if (!hg_fec_encode_place(encode, 1 + what % 8, 1 + what / 16, 0, &place))
         return;
     hg_fec_encode_add(encode, &piece, 1, bytes, ++*number);
     if (what & 8)
-        symbol_in(decode, &header, *number, frames, bytes);
+        symbol_in(decode, &place, *number, frames, bytes);
     struct hg_fec_encode_group *group = hg_fec_encode_full(encode);
     group = group == NULL && (what & 3) == 0 ? hg_fec_encode_open(encode, NULL) : group;
     if (group == NULL)
@@ -85,7 +86,7 @@ static void packet_sent(struct hg_fec_encode *encode, struct hg_fec_decode *deco
             symbol[take(input, 1) % parity.bytes] ^= 0x11;
         ++*number;
         if (fate != 0)
-            symbol_in(decode, &parity.header, *number, symbol, parity.bytes);
+            symbol_in(decode, &parity.place, *number, symbol, parity.bytes);
     }
 }
 
@@ -110,20 +111,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     hg_fec_encode_init(&encode, encode_memory, &code, INNER_BYTES);
     hg_fec_decode_init(&decode, decode_memory, &code, INNER_BYTES);
     while (input.bytes_left > 0) {
-        struct hg_wire_header header = {.fec_k = (uint8_t)take(&input, 1)};
+        struct hg_wire_fec place = {.k = (uint8_t)take(&input, 1)};
 
-        if (header.fec_k >= 64) {
+        if (place.k >= 64) {
             packet_sent(&encode, &decode, &input, &number, frames);
             continue;
         }
-        header.fec_group = (uint32_t)take(&input, header.fec_k & 1 ? 1 : 4);
-        header.fec_index = (uint8_t)take(&input, 1);
-        header.fec_m = (uint8_t)take(&input, 1) % 10;
-        header.fec_depth = 1;
+        place.group = (uint32_t)take(&input, place.k & 1 ? 1 : 4);
+        place.index = (uint8_t)take(&input, 1);
+        place.m = (uint8_t)take(&input, 1) % 10;
+        place.depth = 1;
         uint32_t there = (uint32_t)hg_min_u64(take(&input, 2) % SYMBOL_BYTES, input.bytes_left);
         number += take(&input, 1) % 4;
-        if (header.fec_k != 0 && hg_fec_header_valid(&header))
-            symbol_in(&decode, &header, number, input.at, (uint32_t)hg_min_u64(there, input.bytes_left));
+        if (hg_fec_place_valid(&place))
+            symbol_in(&decode, &place, number, input.at, (uint32_t)hg_min_u64(there, input.bytes_left));
         (void)take(&input, 1);
     }
     return 0;

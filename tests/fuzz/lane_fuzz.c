@@ -10,7 +10,6 @@
 
 #define ALIAS       7u
 #define BATCH_BYTES 4096u
-#define GENERATION  3u
 
 struct owner {
     uint64_t lsn_next; /* of the batches given out */
@@ -92,13 +91,11 @@ static size_t receive(struct hg_lane *lane, const uint8_t *data, size_t bytes, u
                       uint64_t now_ns)
 {
     size_t inner_bytes = hg_min_u64(8u * data[0], bytes - 2);
-    struct hg_wire_header header = {
-        .version = HG_WIRE_VERSION, .worker_sending = 1, .worker_receiving = 0, .key_generation = GENERATION};
+    struct hg_wire_header header = {.version = HG_WIRE_VERSION, .flags = data[1] >> 1 & 1};
     size_t head_bytes = data[1] & 1 ? sizeof(header) : 0;
     uint8_t *inner = malloc(head_bytes + inner_bytes + 1);
 
     hg_assert(inner != NULL);
-    header.frames_bytes = (uint16_t)inner_bytes;
     memcpy(inner, &header, head_bytes);
     memcpy(inner + head_bytes, data + 2, inner_bytes);
     hg_lane_receive(lane, inner, (uint32_t)(head_bytes + inner_bytes), number, now_ns);
@@ -110,12 +107,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
-    struct hg_lane_config config = {.ops = &ops,
-                                    .worker_sending = 0,
-                                    .worker_receiving = 1,
-                                    .key_generation = GENERATION,
-                                    .mtu_bytes = 1500,
-                                    .packets_in_flight_max = HG_LANE_PACKETS_IN_FLIGHT_MIN};
+    struct hg_lane_config config = {
+        .ops = &ops, .mtu_bytes = 1500, .packets_in_flight_max = HG_LANE_PACKETS_IN_FLIGHT_MIN};
     static void *memory;
     struct owner owner = {.lsn_next = 10};
     uint64_t now_ns = HG_NS_PER_S, sent = 1, received = 1;

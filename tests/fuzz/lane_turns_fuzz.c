@@ -88,22 +88,25 @@ static const struct hg_lane_ops ops = {owner_next, owner_bytes, owner_acked, own
 /* A packet whose header puts it into a group; parities in their frame. */
 static void receive_group(struct hg_lane *lane, struct input *input, uint64_t number, uint64_t now_ns)
 {
-    struct hg_wire_header header = {.version = HG_WIRE_VERSION,
-                                    .fec_group = (uint32_t)take(input, 1),
-                                    .fec_index = (uint8_t)take(input, 1) % 40,
-                                    .fec_k = 1 + (uint8_t)take(input, 1) % 32,
-                                    .fec_m = 1 + (uint8_t)take(input, 1) % 8,
-                                    .fec_depth = 1};
+    struct {
+        struct hg_wire_header header;
+        uint8_t place[sizeof(struct hg_wire_fec)];
+    } head = {.header = {.version = HG_WIRE_VERSION, .flags = HG_WIRE_FLAG_FEC}};
+    struct hg_wire_fec place = {.group = (uint32_t)take(input, 1),
+                                .index = (uint8_t)take(input, 1) % 40,
+                                .k = 1 + (uint8_t)take(input, 1) % 32,
+                                .m = 1 + (uint8_t)take(input, 1) % 8,
+                                .depth = 1};
+    memcpy(head.place, &place, sizeof(place));
     uint32_t bytes = (uint32_t)hg_min_u64(take(input, 2) % FRAMES_BYTES, input->bytes_left);
     struct hg_wire_parity parity = {.type = HG_WIRE_PARITY, .bytes = (uint16_t)bytes};
-    uint32_t head_bytes = header.fec_index >= 32 ? sizeof(parity) : 0;
-    header.frames_bytes = (uint16_t)(head_bytes + bytes);
-    uint8_t *packet = malloc(sizeof(header) + head_bytes + bytes);
+    uint32_t head_bytes = place.index >= 32 ? sizeof(parity) : 0;
+    uint8_t *packet = malloc(sizeof(head) + head_bytes + bytes);
     hg_assert(packet != NULL);
-    memcpy(packet, &header, sizeof(header));
-    memcpy(packet + sizeof(header), &parity, head_bytes);
-    memcpy(packet + sizeof(header) + head_bytes, input->at, bytes);
-    hg_lane_receive(lane, packet, (uint32_t)sizeof(header) + head_bytes + bytes, number, now_ns);
+    memcpy(packet, &head, sizeof(head));
+    memcpy(packet + sizeof(head), &parity, head_bytes);
+    memcpy(packet + sizeof(head) + head_bytes, input->at, bytes);
+    hg_lane_receive(lane, packet, (uint32_t)sizeof(head) + head_bytes + bytes, number, now_ns);
     free(packet);
     input->at += bytes;
     input->bytes_left -= bytes;
@@ -113,7 +116,7 @@ static void receive(struct hg_lane *lane, struct input *input, uint64_t number, 
 {
     uint32_t bytes = (uint32_t)(take(input, 2) % FRAMES_BYTES);
     uint32_t there = (uint32_t)(bytes < input->bytes_left ? bytes : input->bytes_left);
-    struct hg_wire_header header = {.version = HG_WIRE_VERSION, .frames_bytes = (uint16_t)there};
+    struct hg_wire_header header = {.version = HG_WIRE_VERSION};
     uint8_t *packet = malloc(sizeof(header) + there);
     hg_assert(packet != NULL);
     memcpy(packet, &header, sizeof(header));

@@ -101,10 +101,12 @@ def sa_table(secret, messages):
     for reply in (m for m in messages if m[5] == 2):
         hello = hellos[reply[88:120]]
         salt = hello[56:88] + reply[56:88]
+        began = reply[52:56] if hello[52:56] == reply[52:56] != bytes(4) else reply[44:48]
         for direction, receiver in ((0, reply), (1, hello)):
             sender = hello if receiver is reply else reply
             for s, r in itertools.product(range(sender[48]), range(receiver[48])):
-                info = b"heliograph esp1\0" + hello[32:40] + reply[32:40] + struct.pack("<II", direction, s + 256 * r)
+                info = b"heliograph esp2\0" + hello[32:40] + reply[32:40]
+                info += struct.pack("<II", direction, s + 256 * r) + began + bytes(4)
                 table[struct.unpack("<I", receiver[40:44])[0] + s + 64 * r] = hkdf(secret, salt, info, 36)
     return table
 
@@ -173,10 +175,12 @@ class Tshark:
 
 # ---- the wire, from docs/wire-format.md -----------------------------------------------------------------------------
 
-HEADER = ("version flags worker_sending worker_receiving time_us fec_group fec_index fec_k fec_m fec_depth "
-          "key_generation frames_bytes reserved").split(), "<BBBBIIBBBBIHH"
+HEADER = ("version flags".split(), "<BB")
+PLACE = ("group index k m depth".split(), "<IBBBB")
+HEADER_BYTES, DATA_BYTES, FLAG_FEC = 2, 16, 1
 FRAMES = {
-    2: ("data", "flags bytes alias lsn_first offset batch_bytes".split(), "<BHIQII"),
+    2: ("data", "batch_grains_high alias bytes offset_units batch_grains lsn_first_high lsn_first_low".split(),
+        "<BHHHHHI"),
     3: ("ack", "range_count delay_8us first_count largest credit_bytes ecn_ce ecn_ect".split(), "<BHIQQII"),
     16: ("stream_open", "stream incarnation group epoch lsn_begin lsn_durable system_identifier kind region "
          "lsn_unit_bytes name".split(), "<QIIQQQQHHI32s"),
@@ -192,6 +196,8 @@ def fields_all():
     names = ["heliograph." + name for name in HEADER[0]] + ["heliograph.type", "heliograph.data.data",
                                                             "heliograph.ack.gap", "heliograph.ack.count", MALFORMED]
     names += ["heliograph.control." + name for name in CONTROL[0]]
+    names += ["heliograph.fec." + name for name in PLACE[0]]
+    names += ["heliograph.data." + name for name in ("lsn_first", "offset", "batch_bytes")]
     return names + [f"heliograph.{frame}.{name}" for frame, words, _ in FRAMES.values() for name in words]
 
 
@@ -199,6 +205,22 @@ def shown(value):
     if isinstance(value, bytes):
         return value.hex()
     return str(value)
+
+
+def frames_of(inner):
+    """The type, beginning and end of each frame of an honest packet without parity."""
+    at = HEADER_BYTES + (struct.calcsize(PLACE[1]) if inner[1] & FLAG_FEC else 0)
+    while at < len(inner):
+        kind, start = inner[at], at
+        if kind in (0, 1):
+            at += 1
+        elif kind == 2:
+            at += DATA_BYTES + struct.unpack_from("<H", inner, at + 4)[0]
+        elif kind == 3:
+            at += 24 + 8 * inner[at + 1]
+        else:
+            at += struct.unpack_from("<H", inner, at + 2)[0]
+        yield kind, start, at
 
 
 def parsed(inner):
@@ -212,25 +234,26 @@ def parsed(inner):
         return at + struct.calcsize(layout)
 
     at = put("heliograph", *HEADER, 0)
-    finish = at + struct.unpack_from("<H", inner, 20)[0]
-    while at < finish:
-        kind = inner[at]
+    if inner[1] & FLAG_FEC:
+        put("heliograph.fec", *PLACE, at)
+    for kind, start, end in frames_of(inner):
         if kind != 0:
             out["heliograph.type"].append(str(kind))
         if kind in (0, 1):
-            at += 1
-        elif kind in (2, 3):
-            name, names, layout = FRAMES[kind]
-            start, at = at, put("heliograph." + name, names, layout, at + 1)
-            if kind == 2:
-                count = struct.unpack_from("<H", inner, start + 2)[0]
-                out["heliograph.data.data"].append(inner[at:at + count].hex())
-                at += count
-            for _ in range(inner[start + 1] - 1 if kind == 3 else 0):
-                at = put("heliograph.ack", ["gap", "count"], "<II", at)
-        else:
-            name, names, layout = FRAMES[kind]
-            at = put("heliograph." + name, names, layout, put("heliograph.control", *CONTROL, at + 1))
+            continue
+        name, names, layout = FRAMES[kind]
+        if kind >= 16:
+            put("heliograph." + name, names, layout, put("heliograph.control", *CONTROL, start + 1))
+            continue
+        at = put("heliograph." + name, names, layout, start + 1)
+        if kind == 2:
+            high, _, _, units, grains, lsn_high, lsn_low = struct.unpack_from(layout, inner, start + 1)
+            out["heliograph.data.data"].append(inner[at:end].hex())
+            out["heliograph.data.lsn_first"].append(str(lsn_high << 32 | lsn_low))
+            out["heliograph.data.offset"].append(str(units * 64))
+            out["heliograph.data.batch_bytes"].append(str((high << 16 | grains) * 16))
+        while kind == 3 and at < end:
+            at = put("heliograph.ack", ["gap", "count"], "<II", at)
     return out
 
 
@@ -340,12 +363,12 @@ class Test:
             raise Failed("tshark reads the session without its keys")
 
     def malformed(self):
-        """One packet of each mix of frames, cut at every length: each cut is shown as malformed."""
+        """One packet of each mix of frames, cut at every length but between two frames: each is shown as malformed."""
         mixes = {}
         for inner in self.inner.values():
             mixes.setdefault(tuple(parsed(inner)["heliograph.type"]), inner)
         cuts = [clear(inner[:n]) for inner in list(mixes.values())[:4] for n in range(1, len(inner))
-                if n < 24 + struct.unpack_from("<H", inner, 20)[0]]
+                if n not in {start for _, start, _ in frames_of(inner)}]
         rows = self.tshark.read(pcap(os.path.join(self.scratch.path, "cut.pcap"), LINKTYPE_RAW, cuts), [MALFORMED])
         if len(rows) != len(cuts) or not all(row[MALFORMED] for row in rows):
             raise Failed(f"{sum(1 for row in rows if not row[MALFORMED])} of {len(cuts)} cut packets look right")
@@ -353,11 +376,12 @@ class Test:
 
     def refused(self):
         """Each rule of the receiver, broken alone."""
-        def packet(frames, version=1, flags=0, fec=(0, 0, 0, 0, 0)):
-            return clear(struct.pack(HEADER[1], version, flags, 0, 0, 0, *fec, 1, len(frames), 0) + frames)
+        def packet(frames, version=2, flags=0, fec=None):
+            place = struct.pack(PLACE[1], *fec) if fec else b""
+            return clear(struct.pack(HEADER[1], version, FLAG_FEC if fec else flags) + place + frames)
 
-        def data(flags=0, bytes_=64, offset=0, batch=192, there=64):
-            return struct.pack("<BBHIQII", 2, flags, bytes_, 1, 9, offset, batch) + bytes(there)
+        def data(high=0, bytes_=64, units=0, batch=192, there=64):
+            return struct.pack("<BBHHHHHI", 2, high, 1, bytes_, units, batch // 16, 0, 9) + bytes(there)
 
         def ack(ranges=1, first=1, largest=9, more=b""):
             return struct.pack("<BBHIQQII", 3, ranges, 0, first, largest, 0, 0, 0) + more
@@ -372,7 +396,7 @@ class Test:
         row = (7, 33, 5, 2, 1)  # group, index, k, m, depth
         good = [packet(recovered(9, 1)), packet(recovered(*range(16, 0, -1))), packet(b"\1", fec=(7, 4, 5, 2, 1)),
                 packet(parity(), fec=row),
-                packet(b"\1"), packet(bytes(9)), packet(data()), packet(ack()), packet(data(offset=128)),
+                packet(b"\1"), packet(bytes(9)), packet(data()), packet(ack()), packet(data(units=2)),
                 packet(ack(2, more=struct.pack("<II", 1, 7))), packet(struct.pack("<BBHI", 31, 0, 8, 1))]
         bad = [packet(recovered()), packet(recovered(1, 2)), packet(recovered(2, 2)), packet(recovered(1, 0)),
                packet(recovered(9, reserved=1)), packet(recovered(9, count=2)), packet(recovered(*range(17, 0, -1))),
@@ -381,10 +405,11 @@ class Test:
                packet(b"\1", fec=(7, 4, 5, 2, 0)), packet(b"\1", fec=(7, 4, 5, 2, 17)), packet(b"\1", fec=row),
                packet(parity()), packet(parity(), fec=(7, 34, 5, 2, 1)), packet(parity(said=19), fec=row),
                packet(parity(8), fec=row), packet(parity(reserved=1), fec=row), packet(parity() + b"\1", fec=row),
-               packet(b"\1", version=2), packet(b"\1", flags=1), packet(b"\4"), packet(b"\x20"), packet(data(flags=1)),
+               packet(b"\1", version=1), packet(b"\1", version=3), packet(b"\1", flags=1), packet(b"\1", flags=2),
+               packet(b"\4"), packet(b"\x20"), packet(data(high=2)),
                packet(data(bytes_=0, there=0)), packet(data(bytes_=65)), packet(data(bytes_=63)),
-               packet(data(offset=32)), packet(data(offset=192)), packet(data(batch=184)), packet(data(batch=176)),
-               packet(data(batch=0xFFFFFFF0)), packet(data(offset=0xFFFFFFC0)), packet(ack(0)), packet(ack(33)),
+               packet(data(units=3)), packet(data(units=65535)), packet(data(batch=176)),
+               packet(data(high=1, batch=65535 * 16)), packet(ack(0)), packet(ack(33)),
                packet(ack(2)), packet(ack(first=0)), packet(ack(first=10)),
                packet(ack(2, more=struct.pack("<II", 0, 1))), packet(ack(2, more=struct.pack("<II", 1, 0))),
                packet(ack(2, more=struct.pack("<II", 2, 7))), packet(struct.pack("<BBHI", 18, 0, 4, 1)),

@@ -277,19 +277,16 @@ static void flow_check(struct sim_node *node, struct sim_flow *flow, const struc
 static void lane_check(struct sim_node *node, struct hg_lane *lane)
 {
     const struct hg_lane_stats *stats = hg_lane_stats(lane);
-    uint64_t never = stats->drop_version + stats->drop_malformed + stats->drop_generation +
-                     stats->drop_worker + stats->drop_credit + stats->drop_mismatch + stats->drop_ack +
-                     stats->drop_control + stats->drop_fec;
+    uint64_t never = stats->drop_version + stats->drop_malformed + stats->drop_credit + stats->drop_mismatch +
+                     stats->drop_ack + stats->drop_control + stats->drop_fec;
     if (never != 0)
-        hg_sim_violation(
-            node->world, "lane_drop",
-            "node %c drops of an honest peer: version %llu malformed %llu generation %llu worker %llu "
-            "credit %llu mismatch %llu ack %llu control %llu fec %llu",
-            letter_of(node->index), (unsigned long long)stats->drop_version,
-            (unsigned long long)stats->drop_malformed, (unsigned long long)stats->drop_generation,
-            (unsigned long long)stats->drop_worker, (unsigned long long)stats->drop_credit,
-            (unsigned long long)stats->drop_mismatch, (unsigned long long)stats->drop_ack,
-            (unsigned long long)stats->drop_control, (unsigned long long)stats->drop_fec);
+        hg_sim_violation(node->world, "lane_drop",
+                         "node %c drops of an honest peer: version %llu malformed %llu "
+                         "credit %llu mismatch %llu ack %llu control %llu fec %llu",
+                         letter_of(node->index), (unsigned long long)stats->drop_version,
+                         (unsigned long long)stats->drop_malformed, (unsigned long long)stats->drop_credit,
+                         (unsigned long long)stats->drop_mismatch, (unsigned long long)stats->drop_ack,
+                         (unsigned long long)stats->drop_control, (unsigned long long)stats->drop_fec);
     if (stats->bytes_in_flight > (uint64_t)node->plan->packets_in_flight * node->world->plan->mtu_bytes)
         hg_sim_violation(node->world, "in_flight",
                          "node %c has %llu bytes in flight, more than its ring holds", letter_of(node->index),

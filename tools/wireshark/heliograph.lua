@@ -5,18 +5,22 @@
 -- docs/wire-format.md and docs/wire-security.md. What does not parse there is malformed here (heliograph.malformed).
 -- docs/operations.md says how to use it and where the keys come from.
 
+local VERSION, HANDSHAKE_VERSION = 2, 2
+local FLAG_FEC = 1
+local HEADER_BYTES, PLACE_BYTES, DATA_BYTES = 2, 8, 16
 local WORKERS_MAX = 64
 local ACK_RANGES_MAX = 32
 local RECOVERED_MAX = 16
 local FEC_SOURCES_MAX, FEC_PARITY_MAX, FEC_DEPTH_MAX = 32, 8, 16
 local UNIT_BYTES = 64
+local BATCH_ALIGN_BYTES = 16
 local BATCH_BYTES_MIN = 192
 local BATCH_BYTES_MAX = 1053448 -- HG_BATCH_BYTES_MAX of dataplane/wal/format.h
 
 local heliograph = Proto("heliograph", "Heliograph transport")
 local types = { [0] = "PADDING", [1] = "PING", [2] = "DATA", [3] = "ACK", [4] = "RECOVERED",
     [32] = "PARITY", [16] = "STREAM_OPEN", [17] = "STREAM_ANSWER",
-    [18] = "STREAM_DURABLE", [19] = "STREAM_CLOSE", [20] = "STREAM_REFUSE" }
+    [18] = "STREAM_DURABLE", [19] = "STREAM_CLOSE", [20] = "STREAM_REFUSE", [21] = "STREAM_NEEDED" }
 local statuses = { [0] = "OK", [1] = "REFUSED_UNKNOWN", [2] = "REFUSED_SYSTEM", [3] = "REFUSED_EPOCH",
     [4] = "REFUSED_INCARNATION", [5] = "REFUSED_LIMIT", [6] = "REFUSED_BATCH", [7] = "CLOSED_WITHDRAWN",
     [8] = "CLOSED_DIVERGED", [9] = "CLOSED_GAP", [10] = "ELSEWHERE" }
@@ -43,12 +47,20 @@ end
 
 local transport_fields, handshake_fields = {}, {}
 local header = layout(transport_fields, "heliograph", {
-    { "version", 1 }, { "flags", 1, "hex" }, { "worker_sending", 1 }, { "worker_receiving", 1 }, { "time_us", 4 },
-    { "fec_group", 4 }, { "fec_index", 1 }, { "fec_k", 1 }, { "fec_m", 1 }, { "fec_depth", 1 },
-    { "key_generation", 4 }, { "frames_bytes", 2 }, { "reserved", 2 } })
+    { "version", 1 }, { "flags", 1, "hex" } })
+local place = layout(transport_fields, "heliograph.fec", {
+    { "group", 4 }, { "index", 1 }, { "k", 1 }, { "m", 1 }, { "depth", 1 } })
 local frame_type = layout(transport_fields, "heliograph", { { "type", 1, "dec", types } })
 local data = layout(transport_fields, "heliograph.data", {
-    { "flags", 1, "hex" }, { "bytes", 2 }, { "alias", 4 }, { "lsn_first", 8 }, { "offset", 4 }, { "batch_bytes", 4 } })
+    { "batch_grains_high", 1 }, { "alias", 2 }, { "bytes", 2 }, { "offset_units", 2 }, { "batch_grains", 2 },
+    { "lsn_first_high", 2 }, { "lsn_first_low", 4 } })
+-- What the packed fields say.
+local data_offset = ProtoField.uint32("heliograph.data.offset", "offset")
+local data_batch_bytes = ProtoField.uint32("heliograph.data.batch_bytes", "batch_bytes")
+local data_lsn_first = ProtoField.uint64("heliograph.data.lsn_first", "lsn_first, low 48 bits")
+for _, field in ipairs({ data_offset, data_batch_bytes, data_lsn_first }) do
+    table.insert(transport_fields, field)
+end
 local ack = layout(transport_fields, "heliograph.ack", {
     { "range_count", 1 }, { "delay_8us", 2 }, { "first_count", 4 }, { "largest", 8 }, { "credit_bytes", 8 },
     { "ecn_ce", 4 }, { "ecn_ect", 4 } })
@@ -72,6 +84,7 @@ local bodies = {
         { "reserved", 4 } }),
     [20] = layout(transport_fields, "heliograph.stream_refuse", { { "reason", 4, "dec", statuses },
         { "reserved", 4 } }),
+    [21] = layout(transport_fields, "heliograph.stream_needed", { { "lsn_needed", 8 } }),
 }
 local data_data = ProtoField.bytes("heliograph.data.data", "data")
 local padding = ProtoField.bytes("heliograph.padding", "padding")
@@ -99,22 +112,28 @@ end
 
 -- Each shape_ function returns the bytes of the frame at `at`, of which `left` are there, or nil and why it doesn't
 -- parse: the rules of dataplane/transport/lane_receive.c, which drops the packet then.
+local function offset_of(tvb, at)
+    return tvb(at + 6, 2):le_uint() * UNIT_BYTES
+end
+
+local function batch_bytes_of(tvb, at)
+    return (tvb(at + 1, 1):uint() * 65536 + tvb(at + 8, 2):le_uint()) * BATCH_ALIGN_BYTES
+end
+
 local function shape_data(tvb, at, left)
-    if left < 24 then
-        return nil, "a DATA frame of less than 24 bytes"
+    if left < DATA_BYTES then
+        return nil, "a DATA frame of less than " .. DATA_BYTES .. " bytes"
     end
-    local bytes, offset, batch_bytes = tvb(at + 2, 2):le_uint(), tvb(at + 16, 4):le_uint(), tvb(at + 20, 4):le_uint()
+    local bytes, offset, batch_bytes = tvb(at + 4, 2):le_uint(), offset_of(tvb, at), batch_bytes_of(tvb, at)
     local finish = offset + bytes
-    if bytes == 0 or bytes > left - 24 then
-        return nil, "DATA of " .. bytes .. " bytes where " .. (left - 24) .. " are left"
-    elseif tvb(at + 1, 1):uint() ~= 0 then
-        return nil, "DATA with unknown flags"
-    elseif batch_bytes < BATCH_BYTES_MIN or batch_bytes > BATCH_BYTES_MAX or batch_bytes % 16 ~= 0 then
+    if bytes == 0 or bytes > left - DATA_BYTES then
+        return nil, "DATA of " .. bytes .. " bytes where " .. (left - DATA_BYTES) .. " are left"
+    elseif tvb(at + 1, 1):uint() > 1 or batch_bytes < BATCH_BYTES_MIN or batch_bytes > BATCH_BYTES_MAX then
         return nil, "no batch has " .. batch_bytes .. " bytes"
-    elseif offset % UNIT_BYTES ~= 0 or finish > batch_bytes or (finish % UNIT_BYTES ~= 0 and finish ~= batch_bytes) then
+    elseif finish > batch_bytes or (finish % UNIT_BYTES ~= 0 and finish ~= batch_bytes) then
         return nil, "a fragment at " .. offset .. " of " .. bytes .. " bytes can't be one of " .. batch_bytes
     end
-    return 24 + bytes
+    return DATA_BYTES + bytes
 end
 
 local function shape_ack(tvb, at, left)
@@ -204,6 +223,10 @@ local function add_frame(tree, tvb, at, bytes)
     add(branch, frame_type, tvb, at)
     if kind == 2 then
         local behind = add(branch, data, tvb, at + 1)
+        branch:add(data_offset, tvb(at + 6, 2), offset_of(tvb, at)):set_generated()
+        branch:add(data_batch_bytes, tvb(at + 8, 2), batch_bytes_of(tvb, at)):set_generated()
+        branch:add(data_lsn_first, tvb(at + 10, 6), UInt64(tvb(at + 12, 4):le_uint(), tvb(at + 10, 2):le_uint()))
+            :set_generated()
         branch:add(data_data, tvb(behind, at + bytes - behind))
     elseif kind == 3 then
         local behind = add(branch, ack, tvb, at + 1)
@@ -245,19 +268,21 @@ local function refuse(tree, pinfo, why)
 end
 
 local function header_problem(tvb)
-    if tvb(0, 1):uint() ~= 1 then
-        return "version " .. tvb(0, 1):uint() .. ", not 1"
-    elseif tvb(1, 1):uint() ~= 0 then
+    local flags = tvb(1, 1):uint()
+    if tvb(0, 1):uint() ~= VERSION then
+        return "version " .. tvb(0, 1):uint() .. ", not " .. VERSION
+    elseif flags > FLAG_FEC then
         return "unknown flags in the header"
-    elseif tvb(20, 2):le_uint() > tvb:len() - 24 then
-        return "frames_bytes " .. tvb(20, 2):le_uint() .. " where " .. (tvb:len() - 24) .. " bytes follow"
+    elseif flags == FLAG_FEC and tvb:len() < HEADER_BYTES + PLACE_BYTES then
+        return "a packet in a group that ends before its place in it"
     end
-    local index, k, m, depth = tvb(12, 1):uint(), tvb(13, 1):uint(), tvb(14, 1):uint(), tvb(15, 1):uint()
-    if k == 0 then
-        if tvb(8, 4):le_uint() + index + m + depth ~= 0 then
-            return "a group of packets without fec_k"
-        end
-    elseif k > FEC_SOURCES_MAX or m == 0 or m > FEC_PARITY_MAX or depth == 0 or depth > FEC_DEPTH_MAX
+    return nil
+end
+
+local function place_problem(tvb)
+    local at = HEADER_BYTES + 4
+    local index, k, m, depth = tvb(at, 1):uint(), tvb(at + 1, 1):uint(), tvb(at + 2, 1):uint(), tvb(at + 3, 1):uint()
+    if k == 0 or k > FEC_SOURCES_MAX or m == 0 or m > FEC_PARITY_MAX or depth == 0 or depth > FEC_DEPTH_MAX
         or (index >= k and (index < FEC_SOURCES_MAX or index >= FEC_SOURCES_MAX + m)) then
         return "no packet is number " .. index .. " of " .. k .. " and " .. m .. " parities"
     end
@@ -278,18 +303,23 @@ end
 function heliograph.dissector(tvb, pinfo, root)
     pinfo.cols.protocol = "Heliograph"
     local tree = root:add(heliograph, tvb())
-    if tvb:len() < 24 then
+    if tvb:len() < HEADER_BYTES then
         refuse(tree, pinfo, "a packet of " .. tvb:len() .. " bytes, less than its header")
         return tvb:len()
     end
     add(tree, header, tvb, 0)
+    local at, finish, names = HEADER_BYTES, tvb:len(), {}
     local problem = header_problem(tvb)
+    local grouped = problem == nil and tvb(1, 1):uint() == FLAG_FEC
+    if grouped then
+        at = add(tree, place, tvb, at)
+        problem = place_problem(tvb)
+    end
     if problem ~= nil then
         refuse(tree, pinfo, problem)
         return tvb:len()
     end
-    local at, finish, names = 24, 24 + tvb(20, 2):le_uint(), {}
-    if tvb(12, 1):uint() >= FEC_SOURCES_MAX then
+    if grouped and tvb(HEADER_BYTES + 4, 1):uint() >= FEC_SOURCES_MAX then
         add_parity(tree, pinfo, tvb, at, finish)
         return tvb:len()
     end
@@ -330,7 +360,7 @@ function handshake.dissector(tvb, pinfo, root)
     pinfo.cols.protocol = "Heliograph"
     local tree = root:add(handshake, tvb())
     local name = tvb:len() >= 6 and handshake_types[tvb(5, 1):uint()] or nil
-    if tvb:len() ~= 152 or tvb(0, 4):string() ~= "HGHS" or tvb(4, 1):uint() ~= 1 or name == nil
+    if tvb:len() ~= 152 or tvb(0, 4):string() ~= "HGHS" or tvb(4, 1):uint() ~= HANDSHAKE_VERSION or name == nil
         or tvb(6, 2):le_uint() ~= 152 or tvb(48, 1):uint() < 1 or tvb(48, 1):uint() > WORKERS_MAX then
         tree:add_proto_expert_info(handshake_malformed)
         pinfo.cols.info = "malformed handshake"

@@ -546,7 +546,7 @@ static void test_first_packet(void)
     CU_ASSERT_FATAL(hg_esp_sa_bytes() <= sizeof(sa_memory[0]));
     struct hg_esp_sa *wrong = hg_esp_sa_init(sa_memory[0], there.spi_rx, there.key_tx, there.salt_rx);
     struct hg_esp_sa *right = hg_esp_sa_init(sa_memory[1], there.spi_rx, there.key_rx, there.salt_rx);
-    struct hg_wire_header header = {.version = HG_WIRE_VERSION, .worker_sending = 1, .key_generation = 2};
+    struct hg_wire_header header = {.version = HG_WIRE_VERSION};
     struct iovec piece = {&header, sizeof(header)};
     struct hg_encapsulation outer = {.ip_source = address_of(1),
                                      .ip_destination = address_of(0),

@@ -289,6 +289,12 @@ static void test_lanes(void)
             }
         }
     CU_ASSERT_EQUAL(memcmp(&here[0][0], &nodes[0].now, sizeof(here[0][0])), 0);
+    /* Who takes the lanes for others than they are can't read them: the packets don't say it. */
+    struct hg_handshake_keys other;
+    nodes[0].hs.done_hello.lane_generation = nodes[0].hs.done_reply.lane_generation = 77;
+    CU_ASSERT_TRUE_FATAL(hg_handshake_lane_keys(&nodes[0].hs, 0, 0, &other));
+    CU_ASSERT_NOT_EQUAL(memcmp(other.key_tx, here[0][0].key_tx, sizeof(other.key_tx)), 0);
+    CU_ASSERT_NOT_EQUAL(memcmp(other.key_rx, here[0][0].key_rx, sizeof(other.key_rx)), 0);
 }
 
 static void test_simultaneous_open(void)

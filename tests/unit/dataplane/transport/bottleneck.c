@@ -163,8 +163,6 @@ static void flow_init(struct bottleneck *b, uint32_t index)
         struct hg_lane_config lane = {
             .ops = &ops[side],
             .ctx = flow,
-            .worker_sending = (uint8_t)side,
-            .worker_receiving = (uint8_t)(1 - side),
             .mtu_bytes = 1500,
             .path_mtu_bytes = 1500,
             .rate_bytes_per_s = side == 0 ? b->config.flow_rate_bytes_per_s : 0,

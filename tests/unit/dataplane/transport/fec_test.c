@@ -11,11 +11,11 @@
 #include <stdlib.h>
 
 #define INNER_BYTES 1438u
-#define FRAMES_MAX  (INNER_BYTES - 24u - HG_WIRE_FEC_BYTES)
+#define FRAMES_MAX  (INNER_BYTES - sizeof(struct hg_wire_header) - HG_WIRE_FEC_BYTES)
 #define SYMBOLS     (HG_WIRE_FEC_SOURCES_MAX + HG_WIRE_FEC_PARITY_MAX)
 
 struct symbol { /* a packet as it crosses the link */
-    struct hg_wire_header header;
+    struct hg_wire_fec place;
     uint64_t number;
     uint32_t bytes;
     uint8_t data[INNER_BYTES];
@@ -50,14 +50,14 @@ static void group_make(struct hg_random *random, uint32_t k, uint32_t m, uint64_
 {
     for (uint32_t i = 0; i < k; i++) {
         struct symbol *s = &symbols[i];
-        memset(&s->header, 0, sizeof(s->header));
+        memset(&s->place, 0, sizeof(s->place));
         s->bytes = (uint32_t)hg_random_between(random, 1, hg_random_chance(random, 1, 2) ? FRAMES_MAX : 200);
         s->number = number + 2ull * i;
         hg_random_fill(random, s->data, s->bytes);
         struct iovec pieces[2] = {{s->data, s->bytes / 3}, {s->data + s->bytes / 3, s->bytes - s->bytes / 3}};
-        CU_ASSERT_FATAL(hg_fec_encode_place(&encode, m, 1, 0, &s->header));
+        CU_ASSERT_FATAL(hg_fec_encode_place(&encode, m, 1, 0, &s->place));
         hg_fec_encode_add(&encode, pieces, 2, s->bytes, s->number);
-        CU_ASSERT(hg_fec_header_valid(&s->header) && s->header.fec_index == i);
+        CU_ASSERT(hg_fec_place_valid(&s->place) && s->place.index == i);
     }
     CU_ASSERT((hg_fec_encode_full(&encode) != NULL) == (k == HG_WIRE_FEC_SOURCES_MAX));
     hg_fec_encode_close(&encode, hg_fec_encode_open(&encode, NULL), m);
@@ -65,21 +65,21 @@ static void group_make(struct hg_random *random, uint32_t k, uint32_t m, uint64_
         struct symbol *s = &symbols[k + i];
         struct hg_fec_parity parity;
         CU_ASSERT_FATAL(hg_fec_encode_take(&encode, &parity));
-        s->header = parity.header;
+        s->place = parity.place;
         s->bytes = parity.bytes;
         s->number = number + 2ull * (k + i);
         memcpy(s->data, parity.symbol, parity.bytes);
-        CU_ASSERT(hg_fec_header_valid(&s->header) && hg_fec_header_is_parity(&s->header));
-        CU_ASSERT(s->header.fec_k == k && s->header.fec_m == m);
+        CU_ASSERT(hg_fec_place_valid(&s->place) && hg_fec_place_is_parity(&s->place));
+        CU_ASSERT(s->place.k == k && s->place.m == m);
     }
     CU_ASSERT(!hg_fec_encode_due(&encode));
 }
 
 static enum hg_fec_decode_result symbol_in(const struct symbol *s)
 {
-    if (hg_fec_header_is_parity(&s->header))
-        return hg_fec_decode_parity(&decode, &s->header, s->number, s->data, s->bytes);
-    return hg_fec_decode_source(&decode, &s->header, s->number, s->data, s->bytes);
+    if (hg_fec_place_is_parity(&s->place))
+        return hg_fec_decode_parity(&decode, &s->place, s->number, s->data, s->bytes);
+    return hg_fec_decode_source(&decode, &s->place, s->number, s->data, s->bytes);
 }
 
 /* A byte of a source symbol. */
@@ -203,9 +203,9 @@ static void test_depth_deals_packets_in_turn(void)
     struct iovec piece = {frame, sizeof(frame)};
     uint32_t full = 0;
     for (uint32_t i = 0; i < 4 * HG_WIRE_FEC_SOURCES_MAX; i++) {
-        struct hg_wire_header header = {0};
-        CU_ASSERT_FATAL(hg_fec_encode_place(&encode, 2, 4, 5, &header));
-        CU_ASSERT(header.fec_group == 1 + i % 4 && header.fec_index == i / 4 && header.fec_depth == 4);
+        struct hg_wire_fec place = {0};
+        CU_ASSERT_FATAL(hg_fec_encode_place(&encode, 2, 4, 5, &place));
+        CU_ASSERT(place.group == 1 + i % 4 && place.index == i / 4 && place.depth == 4);
         hg_fec_encode_add(&encode, &piece, 1, sizeof(frame), i + 1);
         struct hg_fec_encode_group *group = hg_fec_encode_full(&encode);
         if (group != NULL) {
@@ -214,46 +214,46 @@ static void test_depth_deals_packets_in_turn(void)
         }
     }
     CU_ASSERT(full == 4 && encode.closed_count == 4 && encode.open_count == 0);
-    struct hg_wire_header header = {0};
-    CU_ASSERT(!hg_fec_encode_place(&encode, 2, 4, 5, &header)); /* its parity isn't sent yet */
+    struct hg_wire_fec place = {0};
+    CU_ASSERT(!hg_fec_encode_place(&encode, 2, 4, 5, &place)); /* its parity isn't sent yet */
     struct hg_fec_parity parity;
     for (uint32_t i = 0; i < 8; i++) {
         CU_ASSERT(hg_fec_encode_take(&encode, &parity));
-        CU_ASSERT(parity.header.fec_group == 1 + i / 2 && parity.header.fec_index == 32 + i % 2);
+        CU_ASSERT(parity.place.group == 1 + i / 2 && parity.place.index == 32 + i % 2);
         CU_ASSERT(parity.bytes == sizeof(frame) + 8);
     }
     CU_ASSERT(!hg_fec_encode_take(&encode, &parity));
     CU_ASSERT(hg_fec_encode_opened_ns(&encode) == HG_TIME_NEVER);
-    CU_ASSERT(hg_fec_encode_place(&encode, 2, 1, 7, &header) && header.fec_group == 5);
+    CU_ASSERT(hg_fec_encode_place(&encode, 2, 1, 7, &place) && place.group == 5);
     CU_ASSERT(hg_fec_encode_opened_ns(&encode) == 7);
     hg_fec_encode_drop(&encode);
     CU_ASSERT(hg_fec_encode_open(&encode, NULL) == NULL);
 }
 
-static void test_headers(void)
+static void test_places(void)
 {
     static const struct {
-        struct hg_wire_header header;
+        struct hg_wire_fec place;
         bool valid;
     } cases[] = {
-        {{0}, true},
-        {{.fec_group = 1}, false},
-        {{.fec_index = 1}, false},
-        {{.fec_m = 1}, false},
-        {{.fec_depth = 1}, false},
-        {{.fec_k = 1, .fec_m = 1, .fec_depth = 1}, true},
-        {{.fec_k = 1, .fec_m = 0, .fec_depth = 1}, false},
-        {{.fec_k = 1, .fec_m = 1, .fec_depth = 0}, false},
-        {{.fec_k = 32, .fec_m = 8, .fec_depth = 16, .fec_index = 31}, true},
-        {{.fec_k = 33, .fec_m = 8, .fec_depth = 16}, false},
-        {{.fec_k = 32, .fec_m = 9, .fec_depth = 16}, false},
-        {{.fec_k = 32, .fec_m = 8, .fec_depth = 17}, false},
-        {{.fec_k = 5, .fec_m = 2, .fec_depth = 1, .fec_index = 5}, false},
-        {{.fec_k = 5, .fec_m = 2, .fec_depth = 1, .fec_index = 33}, true},
-        {{.fec_k = 5, .fec_m = 2, .fec_depth = 1, .fec_index = 34}, false},
+        {{0}, false},
+        {{.group = 1}, false},
+        {{.index = 1}, false},
+        {{.m = 1}, false},
+        {{.depth = 1}, false},
+        {{.k = 1, .m = 1, .depth = 1}, true},
+        {{.k = 1, .m = 0, .depth = 1}, false},
+        {{.k = 1, .m = 1, .depth = 0}, false},
+        {{.k = 32, .m = 8, .depth = 16, .index = 31}, true},
+        {{.k = 33, .m = 8, .depth = 16}, false},
+        {{.k = 32, .m = 9, .depth = 16}, false},
+        {{.k = 32, .m = 8, .depth = 17}, false},
+        {{.k = 5, .m = 2, .depth = 1, .index = 5}, false},
+        {{.k = 5, .m = 2, .depth = 1, .index = 33}, true},
+        {{.k = 5, .m = 2, .depth = 1, .index = 34}, false},
     };
     for (uint32_t i = 0; i < HG_COUNT(cases); i++)
-        CU_ASSERT(hg_fec_header_valid(&cases[i].header) == cases[i].valid);
+        CU_ASSERT(hg_fec_place_valid(&cases[i].place) == cases[i].valid);
 }
 
 static void group_refused(struct symbol *symbols, uint32_t first, uint32_t then)
@@ -280,10 +280,10 @@ static void test_contradictions(void)
         uint32_t first = 3, then = 4;
         switch (which) {
         case 0: /* another number of sources */
-            parity->header.fec_k = 2;
+            parity->place.k = 2;
             break;
         case 1: /* or of parities */
-            parity->header.fec_m = 3;
+            parity->place.m = 3;
             break;
         case 2: /* or another size */
             parity->bytes--;
@@ -297,7 +297,7 @@ static void test_contradictions(void)
             then = 0;
             break;
         case 5: /* a source beyond those there are */
-            symbols[0].header.fec_index = 7;
+            symbols[0].place.index = 7;
             then = 0;
             break;
         default: /* a parity without any frames in it */
@@ -326,16 +326,16 @@ static void test_numbers_that_never_passed_the_replay_window(void)
     };
     for (uint32_t i = 0; i < HG_COUNT(cases); i++) {
         begin();
-        struct hg_wire_header header = {0};
+        struct hg_wire_fec place = {0};
         uint8_t frame[] = {1, 2, 3};
         struct iovec piece = {frame, sizeof(frame)};
-        CU_ASSERT_FATAL(hg_fec_encode_place(&encode, 1, 1, 0, &header));
+        CU_ASSERT_FATAL(hg_fec_encode_place(&encode, 1, 1, 0, &place));
         hg_fec_encode_add(&encode, &piece, 1, sizeof(frame), cases[i].claimed);
         hg_fec_encode_close(&encode, hg_fec_encode_open(&encode, NULL), 1);
         struct hg_fec_parity parity;
         CU_ASSERT_FATAL(hg_fec_encode_take(&encode, &parity));
-        enum hg_fec_decode_result result = hg_fec_decode_parity(
-            &decode, &parity.header, cases[i].parity_number, parity.symbol, parity.bytes);
+        enum hg_fec_decode_result result =
+            hg_fec_decode_parity(&decode, &parity.place, cases[i].parity_number, parity.symbol, parity.bytes);
         struct hg_fec_recovered packet;
         CU_ASSERT(result == (cases[i].believed ? HG_FEC_KEPT : HG_FEC_MISMATCH));
         CU_ASSERT(hg_fec_decode_next(&decode, &packet) == cases[i].believed);
@@ -350,19 +350,19 @@ static void test_crowds(void)
     struct hg_random random;
     hg_random_init(&random, 4);
     begin();
-    struct hg_wire_header header = {.fec_k = 32, .fec_m = 1, .fec_depth = 1};
+    struct hg_wire_fec place = {.k = 32, .m = 1, .depth = 1};
     uint8_t frame[FRAMES_MAX] = {1};
     for (uint32_t i = 0; i < 40000; i++) {
-        header.fec_index = (uint8_t)(i % 32);
-        header.fec_group = 500 + i / 32;
-        CU_ASSERT(hg_fec_decode_source(&decode, &header, i + 1, frame, sizeof(frame)) == HG_FEC_KEPT);
+        place.index = (uint8_t)(i % 32);
+        place.group = 500 + i / 32;
+        CU_ASSERT(hg_fec_decode_source(&decode, &place, i + 1, frame, sizeof(frame)) == HG_FEC_KEPT);
     }
     CU_ASSERT(decode.groups_crowded > 0);
-    header.fec_group = 500;
-    CU_ASSERT(hg_fec_decode_source(&decode, &header, 1, frame, sizeof(frame)) == HG_FEC_OLD);
+    place.group = 500;
+    CU_ASSERT(hg_fec_decode_source(&decode, &place, 1, frame, sizeof(frame)) == HG_FEC_OLD);
     static uint8_t large[INNER_BYTES + 100];
-    header.fec_group = 5000;
-    CU_ASSERT(hg_fec_decode_source(&decode, &header, 1, large, sizeof(large)) == HG_FEC_LARGE);
+    place.group = 5000;
+    CU_ASSERT(hg_fec_decode_source(&decode, &place, 1, large, sizeof(large)) == HG_FEC_LARGE);
     encode.group_next = 6000;
     static const uint32_t order[] = {0, 1, 2, 3, 4};
     group_make(&random, 3, 2, 50000, symbols);
@@ -390,7 +390,7 @@ int main(void)
         {"every pattern of small groups", test_every_pattern_of_small_groups},
         {"random patterns of all groups", test_random_patterns_of_all_groups},
         {"depth deals packets in turn", test_depth_deals_packets_in_turn},
-        {"headers", test_headers},
+        {"places", test_places},
         {"contradictions", test_contradictions},
         {"numbers that never passed the replay window", test_numbers_that_never_passed_the_replay_window},
         {"crowds", test_crowds},

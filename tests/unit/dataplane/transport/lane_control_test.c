@@ -68,16 +68,15 @@ static void ask(uint32_t alias)
 static void begin(uint64_t rate_bytes_per_s)
 {
     struct hg_lane_config config = {.ops = &ops,
-                                    .key_generation = 5,
                                     .mtu_bytes = 1500,
                                     .rate_bytes_per_s = rate_bytes_per_s,
                                     .receive_bytes_max = 3u << 20,
                                     .packets_in_flight_max = RING_PACKETS};
-    struct {
+    struct __attribute__((packed)) {
         struct hg_wire_header header;
         struct hg_wire_ack ack;
     } credit = {
-        .header = {.version = 1, .key_generation = 5, .frames_bytes = sizeof(struct hg_wire_ack)},
+        .header = {.version = HG_WIRE_VERSION},
         .ack = {
             .type = HG_WIRE_ACK, .range_count = 1, .first_count = 1, .largest = 1, .credit_bytes = 1u << 30}};
     free(memory);

@@ -259,9 +259,6 @@ static void side_init(struct sim *sim, uint32_t which)
     struct hg_lane_config lane = {
         .ops = &owner_ops,
         .ctx = side,
-        .worker_sending = (uint8_t)which,
-        .worker_receiving = (uint8_t)(1 - which),
-        .key_generation = 7,
         .mtu_bytes = config->mtu_bytes,
         .rate_bytes_per_s = config->rate_bytes_per_s,
         .receive_bytes_max = config->receive_bytes_max,
@@ -367,9 +364,8 @@ static void sim_finish(struct sim *sim)
         struct sim_side *side = &sim->sides[i];
         struct hg_lane_stats stats = *hg_lane_stats(side->lane);
         sim->result.stats[i] = stats;
-        if (stats.drop_version + stats.drop_malformed + stats.drop_generation + stats.drop_alias +
-                stats.drop_credit + stats.drop_mismatch + stats.drop_ack + stats.drop_control +
-                stats.drop_fec + stats.refused >
+        if (stats.drop_version + stats.drop_malformed + stats.drop_alias + stats.drop_credit +
+                stats.drop_mismatch + stats.drop_ack + stats.drop_control + stats.drop_fec + stats.refused >
             0) {
             sim_error(sim, "drops between honest lanes");
         }
