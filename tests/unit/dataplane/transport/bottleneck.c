@@ -8,6 +8,8 @@
 #define RECEIVE_BYTES (32u << 20)
 #define WAYS          2u
 #define RING          (1u << 16)
+/* How often a host loses its CPU, when it does. */
+#define PAUSE_EVERY_NS (10 * HG_NS_PER_MS)
 
 struct flight {
     uint64_t arrival_ns;
@@ -90,16 +92,12 @@ static uint64_t link_rate(const struct bottleneck *b)
     return later ? b->config.rate_later_bytes_per_s : b->config.rate_bytes_per_s;
 }
 
-/* When a data packet arrives; 0: it doesn't. */
+/* When a data packet arrives; 0: it doesn't. The line behind the transmitter loses packets, so those that are
+ * lost have cost their time. */
 static uint64_t link_carry(struct bottleneck *b, uint32_t ip_bytes)
 {
     const struct bottleneck_config *c = &b->config;
-    uint64_t burst = c->burst_packets > 1 ? c->burst_packets : 1;
-    if (sim_random(&b->random) % (1000000 * burst) < c->loss_ppm) {
-        b->burst_left = (uint32_t)burst;
-    }
-    if (b->burst_left > 0 || (b->now_ns >= c->cut_from_ns && b->now_ns < c->cut_to_ns)) {
-        b->burst_left -= b->burst_left > 0;
+    if (b->now_ns >= c->cut_from_ns && b->now_ns < c->cut_to_ns) {
         return 0;
     }
     uint64_t start_ns = hg_max_u64(b->now_ns, b->free_ns);
@@ -112,7 +110,27 @@ static uint64_t link_carry(struct bottleneck *b, uint32_t ip_bytes)
         return 0;
     }
     b->free_ns = start_ns + ip_bytes * HG_NS_PER_S / link_rate(b);
+    uint64_t burst = c->burst_packets > 1 ? c->burst_packets : 1;
+    if (sim_random(&b->random) % (1000000 * burst) < c->loss_ppm) {
+        b->burst_left = (uint32_t)burst;
+    }
+    if (b->burst_left > 0) {
+        b->burst_left--;
+        return 0;
+    }
     return b->free_ns + c->delay_ns;
+}
+
+/* When the host of that side has its CPU: now, or at the end of a pause. One pause every PAUSE_EVERY_NS. */
+static uint64_t host_awake_ns(const struct bottleneck *b, uint32_t side, uint64_t now_ns)
+{
+    if (b->config.pause_ns_max == 0) {
+        return now_ns;
+    }
+    uint64_t nth = now_ns / PAUSE_EVERY_NS, state = nth * WAYS + side + 1;
+    uint64_t length_ns = sim_random(&state) % (b->config.pause_ns_max + 1);
+    uint64_t from_ns = nth * PAUSE_EVERY_NS + sim_random(&state) % (PAUSE_EVERY_NS - length_ns);
+    return now_ns >= from_ns && now_ns < from_ns + length_ns ? from_ns + length_ns : now_ns;
 }
 
 static void flow_turn(struct bottleneck *b, uint32_t index, uint32_t side)
@@ -143,6 +161,9 @@ static void flow_turn(struct bottleneck *b, uint32_t index, uint32_t side)
 static void arrivals(struct bottleneck *b, uint32_t side)
 {
     struct way *way = &b->ways[side];
+    if (host_awake_ns(b, 1 - side, b->now_ns) != b->now_ns) {
+        return;
+    }
     while (way->head != way->tail && way->ring[way->head % RING].arrival_ns <= b->now_ns) {
         struct flight *flight = &way->ring[way->head++ % RING];
         struct flow *flow = &b->flows[flight->flow];
@@ -201,6 +222,30 @@ static void finish(struct bottleneck *b)
     }
 }
 
+/* Whose turn it is; returns when something happens next. */
+static uint64_t turns(struct bottleneck *b)
+{
+    uint64_t next_ns = b->config.end_ns;
+    for (uint32_t side = 0; side < WAYS; side++) {
+        for (uint32_t i = 0; i < b->config.flow_count; i++) {
+            uint64_t *due_ns = &b->flows[i].due_ns[side];
+            *due_ns = host_awake_ns(b, side, hg_max_u64(*due_ns, b->now_ns));
+            if (*due_ns <= b->now_ns) {
+                flow_turn(b, i, side);
+            }
+            next_ns = hg_min_u64(next_ns, *due_ns);
+        }
+    }
+    for (uint32_t side = 0; side < WAYS; side++) {
+        const struct way *way = &b->ways[side];
+        if (way->head != way->tail) {
+            uint64_t arrival_ns = hg_max_u64(way->ring[way->head % RING].arrival_ns, b->now_ns);
+            next_ns = hg_min_u64(next_ns, host_awake_ns(b, 1 - side, arrival_ns));
+        }
+    }
+    return next_ns;
+}
+
 struct bottleneck_result bottleneck_run(const struct bottleneck_config *config)
 {
     static struct bottleneck b;
@@ -216,22 +261,7 @@ struct bottleneck_result bottleneck_run(const struct bottleneck_config *config)
     while (b.now_ns < config->end_ns) {
         arrivals(&b, 0);
         arrivals(&b, 1);
-        uint64_t next_ns = config->end_ns;
-        for (uint32_t i = 0; i < config->flow_count; i++) {
-            for (uint32_t side = 0; side < WAYS; side++) {
-                if (b.flows[i].due_ns[side] <= b.now_ns) {
-                    flow_turn(&b, i, side);
-                }
-                next_ns = hg_min_u64(next_ns, b.flows[i].due_ns[side]);
-            }
-        }
-        for (uint32_t side = 0; side < WAYS; side++) {
-            const struct way *way = &b.ways[side];
-            if (way->head != way->tail) {
-                next_ns = hg_min_u64(next_ns, way->ring[way->head % RING].arrival_ns);
-            }
-        }
-        b.now_ns = hg_max_u64(next_ns, b.now_ns + 1);
+        b.now_ns = hg_max_u64(turns(&b), b.now_ns + 1);
     }
     finish(&b);
     return b.result;

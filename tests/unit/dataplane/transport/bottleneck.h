@@ -19,10 +19,11 @@ struct bottleneck_config {
     uint64_t change_ns;
     uint64_t queue_bytes;
     uint64_t delay_ns;      /* each way */
-    uint32_t loss_ppm;      /* of data packets, anywhere on the path */
+    uint32_t loss_ppm;      /* of data packets, behind the queue */
     uint32_t burst_packets; /* losses come so many at once; 0 or 1: alone */
     uint64_t cut_from_ns;   /* data packets vanish; acks come through */
     uint64_t cut_to_ns;
+    uint64_t pause_ns_max; /* both hosts lose their CPU for up to so long, every 10 ms; 0: never */
     uint32_t flow_count;
     enum hg_cc_kind kind;
     uint64_t flow_rate_bytes_per_s; /* configured at the lanes */

@@ -226,6 +226,27 @@ static void test_fills_the_link(void)
     }
 }
 
+/* A kernel that takes the core away: what the rate would have let go is made up for. */
+static void test_paused_hosts(void)
+{
+    static const struct {
+        uint32_t loss_ppm, rtt_ms, used_least;
+    } table[] = {{0, 40, 970}, {10000, 40, 950}, {50000, 40, 910}, {0, 100, 970}, {50000, 100, 910}};
+    for (uint32_t i = 0; i < HG_COUNT(table); i++) {
+        struct bottleneck_config config = bottleneck(HG_CC_BBR);
+        config.loss_ppm = table[i].loss_ppm;
+        config.delay_ns = table[i].rtt_ms * MS / 2;
+        config.pause_ns_max = 4 * MS;
+        config.measure_from_ns = 6 * S;
+        struct bottleneck_result result = bottleneck_run(&config);
+        CU_ASSERT(result.used_per_mille >= table[i].used_least);
+        if (result.used_per_mille < table[i].used_least) {
+            printf("\n  loss %u ppm, %u ms: %u per mille used\n", table[i].loss_ppm, table[i].rtt_ms,
+                   result.used_per_mille);
+        }
+    }
+}
+
 static void test_follows_the_rate(void)
 {
     for (enum hg_cc_kind kind = HG_CC_CUBIC; kind <= HG_CC_BBR; kind++) {
@@ -288,6 +309,7 @@ int main(void)
     CU_add_test(suite, "cubic: hystart", test_hystart);
     CU_add_test(suite, "bbr: persistent congestion", test_bbr_persistent_restores);
     CU_add_test(suite, "fills the link", test_fills_the_link);
+    CU_add_test(suite, "paused hosts", test_paused_hosts);
     CU_add_test(suite, "follows the rate", test_follows_the_rate);
     CU_add_test(suite, "recovers from a cut", test_recovers_from_a_cut);
     CU_add_test(suite, "two flows share", test_two_flows_share);
