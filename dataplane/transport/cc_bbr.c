@@ -24,13 +24,14 @@ struct bbr {
     /* rounds, in delivered bytes */
     uint64_t round_end, loss_round_end, round_count, rounds_since_probe, extra_rounds;
     /* losses of the round, and the path's own */
-    uint64_t round_lost, round_acked, round_rtt_ns;
-    uint64_t floor_lost, floor_all, floor_rounds;
+    uint64_t round_lost, round_acked, round_rtt_ns, round_runs;
+    uint64_t floor_lost, floor_all, floor_rounds, floor_runs;
+    uint64_t lost_ordinal; /* of the packet that was lost last: the next one goes on with its run */
     /* the cycle */
     uint64_t cycle_ns, wait_ns, up_rounds, probe_rtt_done_ns, cwnd_prior;
     uint32_t full_bw_count, loss_events, lossy_rounds;
     uint8_t phase, acks;
-    bool full_bw_reached, full_bw_now, round_start, loss_round_start, queue, probe_samples;
+    bool full_bw_reached, full_bw_now, round_start, loss_round_start, queue, queue_empty, probe_samples;
     bool probe_rtt_expired, probe_rtt_round_done, idle_restart, restore;
 };
 static_assert(sizeof(struct bbr) <= sizeof(((struct hg_cc *)0)->state), "state of bbr");
@@ -125,15 +126,22 @@ static uint64_t bbr_floor(const struct bbr *b)
     return hg_min_u64(b->floor_lost * HG_CC_PER_MILLE / hg_max_u64(b->floor_all, 1), HG_BBR_FLOOR_MAX);
 }
 
+/* Bytes that the path loses at once, when it loses some by itself. */
+static uint64_t bbr_floor_run(const struct hg_cc *cc)
+{
+    const struct bbr *b = (const struct bbr *)cc->state;
+    return hg_max_u64(b->floor_lost / hg_max_u64(b->floor_runs, 1), cc->packet_bytes);
+}
+
 /* How much of `bytes` the path may lose before that says it is full: its own share, the draft's 2 %, and two
- * standard deviations of such a count. While its own share isn't known, a path without a queue is given
- * the benefit of the doubt. */
+ * standard deviations of such a count of runs. While its own share isn't known, a path without a queue is
+ * given the benefit of the doubt. */
 static uint64_t bbr_loss_limit(const struct hg_cc *cc, uint64_t bytes)
 {
     const struct bbr *b = (const struct bbr *)cc->state;
     uint64_t own = bbr_floor_known(cc) ? bbr_floor(b) : b->queue ? 0 : HG_BBR_FLOOR_MAX;
     uint64_t expected = share(bytes, own + HG_BBR_LOSS_THRESHOLD);
-    return expected + 2 * square_root(expected * cc->packet_bytes);
+    return expected + 2 * square_root(expected * bbr_floor_run(cc));
 }
 
 static bool bbr_too_high(const struct hg_cc *cc, uint64_t lost_bytes, uint64_t in_flight_bytes)
@@ -155,10 +163,12 @@ static void bbr_floor_learn(struct hg_cc *cc)
     }
     b->floor_lost += hg_min_u64(b->round_lost, share(all, HG_BBR_FLOOR_MAX));
     b->floor_all += all;
+    b->floor_runs += b->round_runs;
     if (++b->floor_rounds >= HG_BBR_FLOOR_ROUNDS) {
         b->floor_rounds = HG_BBR_FLOOR_ROUNDS / 2;
         b->floor_lost /= 2;
         b->floor_all /= 2;
+        b->floor_runs /= 2;
     }
 }
 
@@ -466,6 +476,7 @@ static void bbr_congestion_signals(struct hg_cc *cc, const struct hg_cc_ack *ack
     uint64_t margin_ns = hg_max_u64(b->min_rtt_ns / HG_BBR_QUEUE_RTT_DIVISOR, HG_BBR_QUEUE_NS_MIN);
     b->queue = b->round_rtt_ns != UINT64_MAX && b->min_rtt_ns != UINT64_MAX &&
                b->round_rtt_ns > b->min_rtt_ns + margin_ns;
+    b->queue_empty = b->round_rtt_ns <= b->min_rtt_ns + HG_BBR_HOST_NS;
     bbr_floor_learn(cc);
     bbr_lower_bounds(cc);
 }
@@ -478,6 +489,7 @@ static void bbr_round_forget(struct bbr *b, const struct hg_cc_ack *ack)
     b->bw_latest = ack->sample.rate_bytes_per_s;
     b->inflight_latest = ack->sample.bytes;
     b->round_lost = 0;
+    b->round_runs = 0;
     b->round_acked = 0;
     b->round_rtt_ns = UINT64_MAX;
     b->loss_events = 0;
@@ -520,8 +532,12 @@ static uint64_t bbr_pacing_gain(const struct bbr *b)
 static void bbr_pace(struct hg_cc *cc, uint64_t gain)
 {
     struct bbr *b = bbr_of(cc);
-    uint64_t rate = share(share(b->bw, gain), HG_CC_PER_MILLE - HG_BBR_PACING_MARGIN);
-    if (b->full_bw_reached && bbr_floor_known(cc)) {
+    /* The margin is there to drain a queue. */
+    uint64_t margin = b->full_bw_reached && b->queue_empty ? 0 : HG_BBR_PACING_MARGIN;
+    uint64_t rate = share(share(b->bw, gain), HG_CC_PER_MILLE - margin);
+    /* The largest sample is one of a round that lost less than others: where a queue stands, that is its
+     * cause. */
+    if (b->full_bw_reached && bbr_floor_known(cc) && !b->queue) {
         rate = share(rate, HG_CC_PER_MILLE * HG_CC_PER_MILLE / (HG_CC_PER_MILLE - bbr_floor(b)));
     }
     if (rate == 0 || (!b->full_bw_reached && rate <= cc->rate_bytes_per_s)) {
@@ -597,6 +613,8 @@ static void bbr_on_lost(struct hg_cc *cc, const struct hg_cc_loss *loss)
 {
     struct bbr *b = bbr_of(cc);
     b->round_lost += loss->bytes;
+    b->round_runs += loss->sample->ordinal != b->lost_ordinal + 1;
+    b->lost_ordinal = loss->sample->ordinal;
     b->loss_events++;
     if (!b->probe_samples) {
         return;

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #define BATCH_BYTES   32768u
-#define RECEIVE_BYTES (32u << 20)
+#define RECEIVE_BYTES (128u << 20) /* never what holds a lane back */
 #define WAYS          2u
 #define RING          (1u << 16)
 /* How often a host loses its CPU, when it does. */

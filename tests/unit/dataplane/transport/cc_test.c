@@ -198,14 +198,15 @@ static void test_fills_the_link(void)
         {"fixed", HG_CC_FIXED, 0, 0, 40, QUEUE, 970, 5000},
         {"fixed, 5 %", HG_CC_FIXED, 50000, 0, 40, QUEUE, 920, 5000},
         {"cubic", HG_CC_CUBIC, 0, 0, 40, QUEUE, 980, QUEUE},
-        {"bbr", HG_CC_BBR, 0, 0, 40, QUEUE, 970, QUEUE / 4},
-        {"bbr, short queue", HG_CC_BBR, 0, 0, 40, QUEUE / 4, 930, QUEUE / 8},
-        {"bbr, 1 %", HG_CC_BBR, 10000, 0, 40, QUEUE, 960, QUEUE / 4},
-        {"bbr, 1 % in bursts", HG_CC_BBR, 10000, 8, 40, QUEUE, 840, QUEUE / 4},
-        {"bbr, 5 %", HG_CC_BBR, 50000, 0, 40, QUEUE, 910, QUEUE / 4},
-        {"bbr, 1 %, far", HG_CC_BBR, 10000, 0, 100, 250000, 960, 250000 / 3},
-        {"bbr, 5 %, far", HG_CC_BBR, 50000, 0, 100, 250000, 910, 250000 / 3},
-        {"bbr, 5 %, far, short queue", HG_CC_BBR, 50000, 0, 100, 62500, 880, 62500 / 3},
+        {"bbr", HG_CC_BBR, 0, 0, 40, QUEUE, 990, QUEUE / 4},
+        {"bbr, short queue", HG_CC_BBR, 0, 0, 40, QUEUE / 4, 990, QUEUE / 8},
+        {"bbr, 1 %", HG_CC_BBR, 10000, 0, 40, QUEUE, 980, QUEUE / 4},
+        {"bbr, 1 % in bursts", HG_CC_BBR, 10000, 8, 40, QUEUE, 970, QUEUE / 4},
+        {"bbr, 5 %", HG_CC_BBR, 50000, 0, 40, QUEUE, 940, QUEUE / 4},
+        {"bbr, 5 % in bursts", HG_CC_BBR, 50000, 8, 40, QUEUE, 900, QUEUE / 4},
+        {"bbr, 1 %, far", HG_CC_BBR, 10000, 0, 100, 250000, 980, 250000 / 3},
+        {"bbr, 5 %, far", HG_CC_BBR, 50000, 0, 100, 250000, 940, 250000 / 3},
+        {"bbr, 5 %, far, short queue", HG_CC_BBR, 50000, 0, 100, 62500, 930, 62500 / 3},
     };
     for (uint32_t i = 0; i < HG_COUNT(outcomes); i++) {
         const struct outcome *o = &outcomes[i];
