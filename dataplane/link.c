@@ -90,7 +90,8 @@ static void data_in(struct hg_link *link, const struct hg_encapsulation *outer, 
     if (reason != HG_ESP_OK)
         return;
     link->counters.rx_data++;
-    hg_peers_receive(session, place, link->inner, inner_bytes, packet_number, now_ns);
+    hg_peers_receive(session, place, link->inner, inner_bytes, packet_number, outer->dscp_ecn & HG_ECN_MASK,
+                     now_ns);
 }
 
 static struct hg_handover *handover_of(const struct hg_link *link, uint32_t from, uint32_t to)
@@ -229,7 +230,7 @@ static bool waiting_out(struct hg_link *link)
 }
 
 static bool session_seal(struct hg_link *link, struct hg_peer_session *session, bool probe,
-                         const struct hg_encapsulation *outer, const struct hg_lane_packet *inner,
+                         struct hg_encapsulation *outer, const struct hg_lane_packet *inner,
                          struct hg_packet *packet)
 {
     uint8_t *frame = packet->data;
@@ -240,6 +241,7 @@ static bool session_seal(struct hg_link *link, struct hg_peer_session *session, 
         link->counters.tx_exhausted++;
         return false;
     }
+    outer->dscp_ecn = inner->ecn;
     packet->bytes = hg_encapsulation_write(outer, esp_bytes, frame);
     return true;
 }
@@ -260,7 +262,7 @@ static bool spare_take(struct hg_link *link, struct hg_packet *packet)
 /* The next packet of a session: under new keys that wait for their use an empty one, else what the lane has.
  */
 static bool session_packet(struct hg_link *link, struct hg_peer_session *session,
-                           const struct hg_encapsulation *outer, bool control, struct hg_packet *packet,
+                           struct hg_encapsulation *outer, bool control, struct hg_packet *packet,
                            uint64_t now_ns)
 {
     struct hg_lane_packet inner;

@@ -191,7 +191,8 @@ static void burst_receive(struct lanes_many *lanes, struct lanes_peer *peer, uin
         enum hg_esp_reason opened =
             hg_esp_open(peer->open[side], esp, esp_bytes, lanes->inner, &inner_bytes, &number);
         hg_assert(opened == HG_ESP_OK);
-        hg_lane_receive(peer->lane[side], lanes->inner, inner_bytes, number, lanes->virtual_ns);
+        hg_lane_receive(peer->lane[side], lanes->inner, inner_bytes, number, HG_ECN_NOT_ECT,
+                        lanes->virtual_ns);
     }
 }
 

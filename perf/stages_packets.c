@@ -225,7 +225,7 @@ static uint32_t lanes_burst(struct lanes *lanes, uint32_t from, uint8_t *flat)
     uint64_t b_ns = hg_perf_cpu_ns();
     for (uint32_t i = 0; i < n; i++)
         hg_lane_receive(lanes->lane[1 - from], flat + (size_t)i * SLOT_BYTES, bytes[i], lanes->number[from]++,
-                        lanes->virtual_ns);
+                        HG_ECN_NOT_ECT, lanes->virtual_ns);
     lanes->spent_ns[0] += b_ns - a_ns;
     lanes->spent_ns[1] += hg_perf_cpu_ns() - b_ns;
     lanes->packets += from == 0 ? n : 0;

@@ -25,6 +25,10 @@
       "the path to peer $s does not carry its fixed rate: it loses more than a tenth, or queues; sending "   \
       "at $a of $b bytes/s: give it a lower rate, or congestion bbr")                                        \
     X(path_overrun_over, INFO, "peer $s is sent to at its fixed rate again, $a bytes/s")                     \
+    X(path_ecn_over, WARNING,                                                                                \
+      "the path to peer $s clears, sets or drops the marks of ECN, or the peer miscounts them ('show "       \
+      "lanes' says which): after $a packets none is marked any more; full queues are told by losses. When "  \
+      "the path is mended: 'set peer ... ecn off', then 'on'")                                               \
     X(neighbour_unreachable, WARNING,                                                                        \
       "nobody on the port's link answers for $s: is it on, is the cable in, are address, prefix and VLAN "   \
       "right? It is asked on")                                                                               \

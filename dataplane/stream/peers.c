@@ -140,6 +140,7 @@ static struct hg_lane_config session_lane_config(const struct hg_peer *peer,
     config.rate_bytes_per_s = peer->head->rate_bytes_per_s;
     config.congestion = peer->head->congestion;
     config.fec = peer->head->fec;
+    config.ecn = peer->head->ecn;
     config.receive_bytes_max = peer->head->receive_bytes_max;
     config.packets_in_flight_max = peer->peers->config.packets_in_flight_max;
     return config;
@@ -218,6 +219,7 @@ int hg_peers_configure(struct hg_peers *peers, const struct hg_config_peer *conf
     if (config->fec > HG_WIRE_FEC_PARITY_MAX && config->fec != HG_FEC_AUTO)
         return -EINVAL;
     peer->fec = (uint8_t)config->fec;
+    peer->ecn = config->ecn == HG_CONFIG_ECN_ON;
     if (mtu_bytes < HG_PEER_MTU_BYTES_MIN || mtu_bytes > HG_PEER_MTU_BYTES_MAX)
         return -EINVAL;
     peer->mtu_bytes = mtu_bytes;
@@ -231,6 +233,7 @@ int hg_peers_configure(struct hg_peers *peers, const struct hg_config_peer *conf
             if (lane->sessions[i].live) {
                 hg_lane_rate_set(lane->sessions[i].lane, peer->congestion, peer->rate_bytes_per_s);
                 hg_lane_fec_set(lane->sessions[i].lane, peer->fec);
+                hg_lane_ecn_set(lane->sessions[i].lane, peer->ecn);
                 lane->sessions[i].keyring.limits = peer->key_limits;
             }
     return index;
@@ -545,7 +548,7 @@ static void session_promote(struct hg_peer_session *session, uint64_t now_ns)
 }
 
 void hg_peers_receive(struct hg_peer_session *session, uint32_t place, const uint8_t *inner, uint32_t bytes,
-                      uint64_t packet_number, uint64_t now_ns)
+                      uint64_t packet_number, enum hg_ecn_codepoint ecn, uint64_t now_ns)
 {
     struct hg_peer *peer = session->peer;
     peer->peers->now_ns = now_ns;
@@ -555,7 +558,7 @@ void hg_peers_receive(struct hg_peer_session *session, uint32_t place, const uin
         peer->renewals_count++;
         hg_lane_ping(session->lane); /* so that the other side soon has a packet under the new keys */
     }
-    hg_lane_receive(session->lane, inner, bytes, packet_number, now_ns);
+    hg_lane_receive(session->lane, inner, bytes, packet_number, ecn, now_ns);
 }
 
 void hg_peers_log_moved(struct hg_peers *peers, uint64_t now_ns)
@@ -591,6 +594,15 @@ static void peer_rate_reduced(struct hg_peer *peer, const struct hg_lane_stats *
     hg_event_put(peer->peers->config.events,
                  peer->rate_reduced ? HG_EVENT_path_overrun : HG_EVENT_path_overrun_over, peer->lane_name,
                  stats->pacing_bytes_per_s, peer->head->rate_bytes_per_s);
+}
+
+/* Said once each time that a lane ends the marking of its packets by itself. */
+static void peer_ecn_over(struct hg_peer *peer, const struct hg_lane_stats *stats)
+{
+    if (stats->ecn_over && !peer->ecn_over)
+        hg_event_put(peer->peers->config.events, HG_EVENT_path_ecn_over, peer->lane_name, stats->ecn_sent,
+                     stats->ecn_marked_there);
+    peer->ecn_over = stats->ecn_over;
 }
 
 static void peer_tick_keys(struct hg_peer *peer, uint64_t now_ns)
@@ -639,6 +651,7 @@ static void peer_tick_session(struct hg_peer *peer, uint64_t now_ns)
     peer_tick_keys(peer, now_ns);
     peer_path_mtu(peer, hg_lane_stats(session->lane));
     peer_rate_reduced(peer, hg_lane_stats(session->lane));
+    peer_ecn_over(peer, hg_lane_stats(session->lane));
     hg_peers_open_streams(peer, now_ns);
     hg_peers_need(peer);
     hg_peers_retry(peer);

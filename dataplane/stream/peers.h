@@ -111,6 +111,8 @@ struct hg_peer {
     uint64_t rate_bytes_per_s;
     uint8_t congestion; /* enum hg_cc_kind */
     uint8_t fec;        /* enum hg_fec_mode */
+    bool ecn;           /* packets to it are marked */
+    bool ecn_over;      /* on this lane that ended by itself, as last told */
     bool rate_reduced;  /* the circuit breaker's state, as last told */
     uint64_t receive_bytes_max;
     struct hg_key_limits key_limits;
@@ -224,10 +226,10 @@ struct hg_peer_session *hg_peers_lane_first(struct hg_peers *peers, const uint8_
                                             uint8_t *scratch, uint64_t now_ns, enum hg_esp_reason *reason);
 /* Whether that SPI was one of this peer's until newer keys replaced it. */
 bool hg_peers_spi_replaced(struct hg_peers *peers, uint32_t index, uint32_t spi);
-/* An inner packet that opened under the session's keys of that place. Brings the keys into use when they are
- * newer, and the session when it was waiting. */
+/* An inner packet that opened under the session's keys of that place, and the codepoint of its outer header.
+ * Brings the keys into use when they are newer, and the session when it was waiting. */
 void hg_peers_receive(struct hg_peer_session *session, uint32_t place, const uint8_t *inner, uint32_t bytes,
-                      uint64_t packet_number, uint64_t now_ns);
+                      uint64_t packet_number, enum hg_ecn_codepoint ecn, uint64_t now_ns);
 
 /* After the log moved: reports durable positions, offers waiting batches again. */
 void hg_peers_log_moved(struct hg_peers *peers, uint64_t now_ns);

@@ -28,6 +28,8 @@ struct hg_cc_ack {
     uint64_t lost_bytes;
     uint64_t in_flight_bytes; /* after it */
     uint64_t rtt_ns;          /* 0: no sample */
+    uint64_t marked_count;    /* packets newly told to have arrived marked CE: a queue is filling */
+    uint64_t newest_sent_ns;  /* when the newest packet it acknowledged was sent */
     struct hg_delivery_sample sample;
     const struct hg_delivery *delivery;
     const struct hg_loss *loss;

@@ -32,7 +32,7 @@ struct bbr {
     uint32_t full_bw_count, loss_events, lossy_rounds;
     uint8_t phase, acks;
     bool full_bw_reached, full_bw_now, round_start, loss_round_start, queue, queue_empty, probe_samples;
-    bool probe_rtt_expired, probe_rtt_round_done, idle_restart, restore;
+    bool probe_rtt_expired, probe_rtt_round_done, idle_restart, restore, round_marked;
 };
 static_assert(sizeof(struct bbr) <= sizeof(((struct hg_cc *)0)->state), "state of bbr");
 
@@ -154,7 +154,7 @@ static void bbr_floor_learn(struct hg_cc *cc)
 {
     struct bbr *b = bbr_of(cc);
     bool pushing = b->phase == UP || b->phase == REFILL || (b->phase == STARTUP && b->full_bw_count > 0);
-    if (b->queue || pushing || b->phase == DRAIN) {
+    if (b->queue || b->round_marked || pushing || b->phase == DRAIN) {
         return;
     }
     uint64_t all = b->round_lost + b->round_acked;
@@ -281,7 +281,8 @@ static void bbr_upper_bounds(struct hg_cc *cc, const struct hg_cc_ack *ack)
             b->max_bw[0] = 0;
         }
     }
-    if (b->inflight_hi == UINT64_MAX || bbr_too_high(cc, sample->lost_bytes, sample->in_flight_bytes)) {
+    if (b->inflight_hi == UINT64_MAX || ack->marked_count > 0 ||
+        bbr_too_high(cc, sample->lost_bytes, sample->in_flight_bytes)) {
         return;
     }
     b->inflight_hi = hg_max_u64(b->inflight_hi, sample->in_flight_bytes);
@@ -343,7 +344,7 @@ static void bbr_startup(struct hg_cc *cc, const struct hg_cc_ack *ack)
     if (b->phase == STARTUP && b->loss_round_start && !sample->limited) {
         bool lossy = b->loss_events >= HG_BBR_STARTUP_LOSSES &&
                      bbr_too_high(cc, b->round_lost, b->round_lost + b->round_acked);
-        b->lossy_rounds = lossy ? b->lossy_rounds + 1 : 0;
+        b->lossy_rounds = lossy || b->round_marked ? b->lossy_rounds + 1 : 0;
     }
     if (b->phase == STARTUP && b->lossy_rounds >= HG_BBR_STARTUP_LOSSY_ROUNDS) {
         b->full_bw_reached = true;
@@ -444,17 +445,19 @@ static void bbr_lower_bounds(struct hg_cc *cc)
 {
     struct bbr *b = bbr_of(cc);
     bool probing = b->phase == STARTUP || b->phase == REFILL || b->phase == UP;
-    if (probing || !bbr_too_high(cc, b->round_lost, b->round_lost + b->round_acked)) {
+    bool lossy = bbr_too_high(cc, b->round_lost, b->round_lost + b->round_acked);
+    if (probing || (!lossy && !b->round_marked)) {
         return;
     }
+    uint64_t beta = lossy ? HG_BBR_BETA : HG_BBR_BETA_ECN;
     if (b->bw_lo == UINT64_MAX) {
         b->bw_lo = max_bw(b);
     }
     if (b->inflight_lo == UINT64_MAX) {
         b->inflight_lo = cc->cwnd_bytes;
     }
-    b->bw_lo = hg_max_u64(b->bw_latest, share(b->bw_lo, HG_BBR_BETA));
-    b->inflight_lo = hg_max_u64(b->inflight_latest, share(b->inflight_lo, HG_BBR_BETA));
+    b->bw_lo = hg_max_u64(b->bw_latest, share(b->bw_lo, beta));
+    b->inflight_lo = hg_max_u64(b->inflight_latest, share(b->inflight_lo, beta));
 }
 
 static void bbr_congestion_signals(struct hg_cc *cc, const struct hg_cc_ack *ack)
@@ -467,6 +470,7 @@ static void bbr_congestion_signals(struct hg_cc *cc, const struct hg_cc_ack *ack
         b->max_bw[0] = hg_max_u64(b->max_bw[0], sample->rate_bytes_per_s);
     }
     b->round_acked += ack->acked_bytes;
+    b->round_marked |= ack->marked_count > 0;
     if (ack->rtt_ns != 0) {
         b->round_rtt_ns = hg_min_u64(b->round_rtt_ns, ack->rtt_ns);
     }
@@ -493,6 +497,7 @@ static void bbr_round_forget(struct bbr *b, const struct hg_cc_ack *ack)
     b->round_acked = 0;
     b->round_rtt_ns = UINT64_MAX;
     b->loss_events = 0;
+    b->round_marked = false;
 }
 
 /* Acks that come in bunches: how much more than bw x time was acknowledged at once, of late. */
@@ -597,6 +602,10 @@ static void bbr_on_acked(struct hg_cc *cc, const struct hg_cc_ack *ack)
 {
     struct bbr *b = bbr_of(cc);
     bbr_rounds(b, ack);
+    if (ack->marked_count > 0 && b->probe_samples) {
+        bbr_inflight_too_high(cc, ack->delivery, ack->sample.in_flight_bytes, ack->sample.limited,
+                              ack->now_ns);
+    }
     bbr_congestion_signals(cc, ack);
     bbr_aggregation(cc, ack);
     bbr_startup(cc, ack);

@@ -25,6 +25,7 @@
 
 /* cubic */
 #define HG_CUBIC_BETA              700u  /* RFC 9438 4.6 */
+#define HG_CUBIC_BETA_ECN          850u  /* RFC 8511: in congestion avoidance, for a mark */
 #define HG_CUBIC_ALPHA             529u  /* 3 (1 - beta) / (1 + beta), RFC 9438 4.3 */
 #define HG_CUBIC_TIME_MS_MAX       60000 /* from the last maximum; long doubled by then */
 #define HG_CUBIC_TARGET_MAX        1500u /* of the window, in one round trip: RFC 9438 4.2 */
@@ -71,6 +72,7 @@
 #define HG_BBR_HOST_NS              HG_NS_PER_MS /* round trips are later than the least by what hosts need */
 #define HG_BBR_QUEUE_RTT_DIVISOR    8u /* a round's least round trip this share above the path's: a queue */
 #define HG_BBR_QUEUE_NS_MIN         HG_NS_PER_MS
+#define HG_BBR_BETA_ECN             850u /* for a round with a mark: as cubic's */
 #define HG_BBR_STARTUP_LOSSY_ROUNDS 2u   /* in a row */
 #define HG_BBR_FLOOR_MAX            100u /* no path is taken to lose more by itself */
 #define HG_BBR_FLOOR_PACKETS_MIN    64u  /* before it is known */

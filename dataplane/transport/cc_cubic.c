@@ -139,10 +139,31 @@ static void cubic_on_sent(struct hg_cc *cc, const struct hg_cc_sent *sent)
     }
 }
 
+/* One for all that was sent before it. */
+static void cubic_congestion(struct hg_cc *cc, uint64_t beta, uint64_t sent_ns, uint64_t now_ns)
+{
+    struct cubic *c = cubic_of(cc);
+    if (sent_ns <= c->recovery_ns) {
+        return;
+    }
+    c->recovery_ns = now_ns;
+    c->cwnd_prior = cc->cwnd_bytes;
+    bool smaller = cc->cwnd_bytes < c->w_max; /* fast convergence, RFC 9438 4.7 */
+    c->w_max = smaller ? cc->cwnd_bytes * (HG_CC_PER_MILLE + beta) / (2 * HG_CC_PER_MILLE) : cc->cwnd_bytes;
+    cc->cwnd_bytes = hg_max_u64(cc->cwnd_bytes * beta / HG_CC_PER_MILLE, cwnd_least(cc));
+    c->ssthresh = cc->cwnd_bytes;
+    c->epoch_ns = 0;
+    c->phase = AVOIDANCE;
+}
+
 static void cubic_on_acked(struct hg_cc *cc, const struct hg_cc_ack *ack)
 {
     struct cubic *c = cubic_of(cc);
     hystart_sample(c, ack->rtt_ns);
+    if (ack->marked_count > 0) {
+        uint64_t beta = c->phase == AVOIDANCE ? HG_CUBIC_BETA_ECN : HG_CUBIC_BETA;
+        cubic_congestion(cc, beta, ack->newest_sent_ns, ack->now_ns);
+    }
     if (!hg_delivery_is_cwnd_limited(ack->delivery)) {
         /* RFC 9438 5.8: the window doesn't grow unused, and its clock stands still. */
         if (c->epoch_ns != 0 && c->limited_ns != 0) {
@@ -165,19 +186,7 @@ static void cubic_on_acked(struct hg_cc *cc, const struct hg_cc_ack *ack)
 
 static void cubic_on_lost(struct hg_cc *cc, const struct hg_cc_loss *loss)
 {
-    struct cubic *c = cubic_of(cc);
-    if (loss->sent_ns <= c->recovery_ns) {
-        return;
-    }
-    c->recovery_ns = loss->now_ns;
-    c->cwnd_prior = cc->cwnd_bytes;
-    bool smaller = cc->cwnd_bytes < c->w_max; /* fast convergence, RFC 9438 4.7 */
-    c->w_max =
-        smaller ? cc->cwnd_bytes * (HG_CC_PER_MILLE + HG_CUBIC_BETA) / (2 * HG_CC_PER_MILLE) : cc->cwnd_bytes;
-    cc->cwnd_bytes = hg_max_u64(cc->cwnd_bytes * HG_CUBIC_BETA / HG_CC_PER_MILLE, cwnd_least(cc));
-    c->ssthresh = cc->cwnd_bytes;
-    c->epoch_ns = 0;
-    c->phase = AVOIDANCE;
+    cubic_congestion(cc, HG_CUBIC_BETA, loss->sent_ns, loss->now_ns);
     cubic_pace(cc, loss->loss);
 }
 

@@ -10,7 +10,8 @@ struct fixed {
     uint64_t round_rtt_ns; /* least; 0: none yet */
     uint64_t round_acked;
     uint64_t round_lost;
-    uint32_t rounds_bad; /* in a row */
+    uint64_t round_marked; /* a marked packet counts as the largest one */
+    uint32_t rounds_bad;   /* in a row */
     uint32_t rounds_good;
 };
 static_assert(sizeof(struct fixed) <= sizeof(((struct hg_cc *)0)->state), "state of fixed");
@@ -46,7 +47,7 @@ static void fixed_round_end(struct hg_cc *cc)
     struct fixed *f = fixed_of(cc);
     uint64_t all = f->round_acked + f->round_lost;
     bool enough = all >= (uint64_t)HG_CC_BREAKER_PACKETS_MIN * cc->packet_bytes;
-    bool loss = enough && f->round_lost * HG_CC_PER_MILLE > all * HG_CC_BREAKER_LOSS;
+    bool loss = enough && (f->round_lost + f->round_marked) * HG_CC_PER_MILLE > all * HG_CC_BREAKER_LOSS;
     bool queue = f->round_rtt_ns > HG_CC_BREAKER_RTT_FACTOR * f->rtt_min_ns &&
                  f->round_rtt_ns > f->rtt_min_ns + HG_CC_BREAKER_QUEUE_NS;
     if (loss || queue) {
@@ -77,6 +78,7 @@ static void fixed_on_acked(struct hg_cc *cc, const struct hg_cc_ack *ack)
 {
     struct fixed *f = fixed_of(cc);
     f->round_acked += ack->acked_bytes;
+    f->round_marked += hg_min_u64(ack->marked_count * cc->packet_bytes, ack->acked_bytes);
     if (ack->rtt_ns != 0) {
         f->rtt_min_ns = f->rtt_min_ns == 0 ? ack->rtt_ns : hg_min_u64(f->rtt_min_ns, ack->rtt_ns);
         f->round_rtt_ns = f->round_rtt_ns == 0 ? ack->rtt_ns : hg_min_u64(f->round_rtt_ns, ack->rtt_ns);
@@ -88,6 +90,7 @@ static void fixed_on_acked(struct hg_cc *cc, const struct hg_cc_ack *ack)
         f->round_rtt_ns = 0;
         f->round_acked = 0;
         f->round_lost = 0;
+        f->round_marked = 0;
     }
     fixed_window(cc, ack->loss);
 }

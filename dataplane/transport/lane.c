@@ -70,6 +70,7 @@ struct hg_lane *hg_lane_init(void *memory, const struct hg_lane_config *config, 
     hg_fec_rule_init(&lane->fec_rule, config->fec, now_ns);
     lane->fec_tail_ns = HG_TIME_NEVER;
     hg_loss_init(&lane->loss);
+    hg_ecn_set(&lane->ecn, config->ecn, 0);
     hg_delivery_init(&lane->delivery, now_ns);
     hg_cc_init(&lane->cc, config->congestion, config->rate_bytes_per_s, config->mtu_bytes, &lane->loss,
                now_ns);
@@ -172,6 +173,14 @@ void hg_lane_fec_set(struct hg_lane *lane, uint8_t fec)
     lane->fec_tail_ns = HG_TIME_NEVER;
 }
 
+void hg_lane_ecn_set(struct hg_lane *lane, bool ecn)
+{
+    if (lane->config.ecn != ecn) {
+        lane->config.ecn = ecn;
+        hg_ecn_set(&lane->ecn, ecn, lane->sent.number_last);
+    }
+}
+
 void hg_lane_congestion_follow(struct hg_lane *lane)
 {
     lane->stats.congestion_alarms += lane->cc.alarms;
@@ -205,6 +214,8 @@ const struct hg_lane_stats *hg_lane_stats(struct hg_lane *lane)
     if (lane->pmtu.state == HG_PMTU_SETTLED) {
         lane->stats.path_mtu_bytes = lane->pmtu.bytes;
     }
+    lane->stats.ecn = hg_ecn_state_text(lane->ecn.state);
+    lane->stats.ecn_over = hg_ecn_failed(&lane->ecn);
     lane->stats.fec = hg_fec_reason_text(lane->fec_plan.reason);
     lane->stats.loss_ppb = lane->fec_rule.mode == HG_FEC_OFF ? 0 : lane->fec_rule.loss_ppb;
     lane->stats.credit_bytes_left = hg_lane_credit_left(lane);

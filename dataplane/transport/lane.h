@@ -13,6 +13,7 @@
 #ifndef HG_TRANSPORT_LANE_H
 #define HG_TRANSPORT_LANE_H
 
+#include "dataplane/transport/ecn.h"
 #include "dataplane/transport/wire.h"
 #include <sys/uio.h>
 
@@ -64,6 +65,7 @@ struct hg_lane_config {
                                   and the others stay below (0: no limit) */
     uint8_t congestion;        /* enum hg_cc_kind */
     uint8_t fec;               /* enum hg_fec_mode, of this side; what the peer sends is always understood */
+    bool ecn;                  /* packets are marked; what the peer marks is always counted */
     uint64_t
         receive_bytes_max; /* reassembly memory = credit given; less than the least is taken as the least */
     uint32_t
@@ -87,6 +89,11 @@ struct hg_lane_config {
     X(probes_sent, "probe timeouts fired")                                                                   \
     X(congestion_persistent, "times all packets of a long time were lost")                                   \
     X(congestion_alarms, "times the circuit breaker of a fixed rate opened")                                 \
+    X(ecn_sent, "packets sent marked as ECN-capable")                                                        \
+    X(ecn_marked_there, "packets that the peer says arrived marked by a full queue")                         \
+    X(ecn_marked, "packets received that a full queue marked")                                               \
+    X(ecn_remarked, "packets received with a codepoint of ECN that nobody sends")                            \
+    X(ecn_failed, "times marking ended because the counts of ECN could not be true")                         \
     X(pmtu_probes_sent, "probes of the path MTU sent")                                                       \
     X(pmtu_probes_lost, "probes of the path MTU lost")                                                       \
     X(fec_groups, "groups of packets that parity was sent for")                                              \
@@ -126,6 +133,8 @@ struct hg_lane_stats {
     const char *congestion_state;  /* what it is doing, static */
     uint64_t path_mtu_bytes;       /* as last found; while it is looked for packets are smaller */
     uint64_t credit_bytes_left;    /* that we may still send */
+    const char *ecn;               /* what is known of it on this path; static */
+    bool ecn_over;                 /* marking ended by itself */
     const char *fec;               /* what the rule says: on, or why not; static */
     uint64_t loss_ppb;             /* of about the last second, as the rule sees it; 0 with FEC off */
 };
@@ -137,15 +146,17 @@ struct hg_lane_packet {
     struct iovec pieces[HG_LANE_PIECES_MAX];
     uint32_t piece_count;
     uint32_t bytes;
+    uint8_t ecn; /* enum hg_ecn_codepoint: for its outer header */
 };
 
 /* Memory for a lane of this configuration, 64-byte aligned; the caller gives it to init. */
 uint64_t hg_lane_bytes(const struct hg_lane_config *config);
 struct hg_lane *hg_lane_init(void *memory, const struct hg_lane_config *config, uint64_t now_ns);
 
-/* A plaintext inner packet that authenticated under this lane's SA and passed its replay window. */
+/* A plaintext inner packet that authenticated under this lane's SA and passed its replay window. `ecn`: the
+ * codepoint that its outer header arrived with. */
 void hg_lane_receive(struct hg_lane *lane, const uint8_t *inner, uint32_t bytes, uint64_t packet_number,
-                     uint64_t now_ns);
+                     enum hg_ecn_codepoint ecn, uint64_t now_ns);
 
 /* Builds the next packet under `packet_number` (strictly rising over calls that return > 0). Returns its
  * inner bytes, or 0: nothing to send, paced, out of credit, or waiting for a read. */
@@ -195,6 +206,8 @@ void hg_lane_offer(struct hg_lane *lane);
 void hg_lane_rate_set(struct hg_lane *lane, uint8_t congestion, uint64_t rate_bytes_per_s);
 /* Another enum hg_fec_mode; the same one changes nothing. */
 void hg_lane_fec_set(struct hg_lane *lane, uint8_t fec);
+/* Marks packets from the next one on, or none; the same changes nothing, so what failed stays off. */
+void hg_lane_ecn_set(struct hg_lane *lane, bool ecn);
 /* What of a `fixed` rate is this lane's now, others to the same peer having the rest. Nothing for the other
  * controllers: each finds its own. */
 void hg_lane_share_set(struct hg_lane *lane, uint64_t rate_bytes_per_s);

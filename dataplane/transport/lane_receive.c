@@ -161,6 +161,7 @@ static uint64_t lane_range_acked(struct hg_lane *lane, uint64_t first, uint64_t 
         }
         bytes += packet->bytes;
         first = packet->number + 1;
+        hg_ecn_acked(&lane->ecn, packet->number, packet->marked);
         hg_delivery_acked(&lane->delivery, packet, hg_sent_sample(&lane->sent, packet), lane->now_ns);
         (void)hg_pmtu_arrived(&lane->pmtu, packet->number, packet->bytes, lane->now_ns);
         hg_sent_acked(&lane->sent, packet);
@@ -195,6 +196,23 @@ static void lane_recovered_received(struct hg_lane *lane, const uint8_t *at)
     }
 }
 
+/* The counts of an ack whose ranges were taken. Marks of one that acknowledged nothing new wait for the next.
+ */
+static void lane_ecn_counts(struct hg_lane *lane, const struct hg_wire_ack *ack, uint64_t packet_number)
+{
+    const struct hg_ecn_told told = {.packet_number = packet_number,
+                                     .largest = ack->largest,
+                                     .number_last = lane->sent.number_last,
+                                     .ce = ack->ecn_ce,
+                                     .ect = ack->ecn_ect};
+    uint64_t marked_before = lane->ecn.marked_count;
+    hg_ecn_counts(&lane->ecn, &told);
+    if (lane->ecn.marked_count > marked_before) {
+        lane->stats.ecn_marked_there += lane->ecn.marked_count - marked_before;
+        lane->ecn_marked_ns = lane->now_ns;
+    }
+}
+
 /* What the ack told, for congestion control. */
 static void lane_ack_congestion(struct hg_lane *lane, uint64_t acked_bytes, uint64_t lost_bytes,
                                 uint64_t rtt_ns)
@@ -204,12 +222,15 @@ static void lane_ack_congestion(struct hg_lane *lane, uint64_t acked_bytes, uint
                                   .lost_bytes = lost_bytes,
                                   .in_flight_bytes = lane->sent.bytes_in_flight,
                                   .rtt_ns = rtt_ns,
+                                  .marked_count = lane->ecn.marked_count,
+                                  .newest_sent_ns = lane->delivery.newest_sent_ns,
                                   .sample = hg_delivery_sample(&lane->delivery, lane->loss.rtt_min_ns),
                                   .delivery = &lane->delivery,
                                   .loss = &lane->loss};
     if (ack.sample.rate_bytes_per_s != 0) {
         lane->delivery_rate = ack.sample.rate_bytes_per_s;
     }
+    lane->ecn.marked_count = 0;
     lane->cc.ops->on_acked(&lane->cc, &ack);
     hg_lane_congestion_follow(lane);
 }
@@ -229,6 +250,7 @@ static void lane_ack_received(struct hg_lane *lane, const uint8_t *at, uint64_t 
         lane->credit_bytes = ack.credit_bytes;
     }
     lane->loss.number_acked_largest = hg_max_u64(lane->loss.number_acked_largest, ack.largest);
+    bool ecn_failed = hg_ecn_failed(&lane->ecn);
     const struct hg_sent_packet *largest = hg_sent_tracked(&lane->sent, ack.largest, ack.largest);
     uint64_t rtt_ns = 0;
     if (largest != NULL) {
@@ -244,6 +266,8 @@ static void lane_ack_received(struct hg_lane *lane, const uint8_t *at, uint64_t 
         below = last - range.count;
         bytes += lane_range_acked(lane, below + 1, last);
     }
+    lane_ecn_counts(lane, &ack, packet_number);
+    lane->stats.ecn_failed += hg_ecn_failed(&lane->ecn) && !ecn_failed;
     if (bytes > 0) {
         lane->loss.probe_count = 0;
         lane->probes_due = 0;
@@ -468,8 +492,22 @@ static void lane_group_received(struct hg_lane *lane, const struct lane_packet *
     }
 }
 
+/* Counted if and only if it is acknowledged. Who sent it should soon know that it was marked; but acks that a
+ * path marks must not ask for acks. */
+static void lane_ecn_seen(struct hg_lane *lane, enum hg_ecn_codepoint ecn, bool eliciting)
+{
+    hg_ecn_seen(&lane->ecn_seen, ecn);
+    lane->stats.ecn_remarked += ecn == HG_ECN_ECT1;
+    if (ecn == HG_ECN_CE) {
+        lane->stats.ecn_marked++;
+    }
+    if (ecn == HG_ECN_CE && eliciting) {
+        hg_ack_request(&lane->ack, lane->now_ns);
+    }
+}
+
 void hg_lane_receive(struct hg_lane *lane, const uint8_t *inner, uint32_t bytes, uint64_t packet_number,
-                     uint64_t now_ns)
+                     enum hg_ecn_codepoint ecn, uint64_t now_ns)
 {
     lane->now_ns = hg_max_u64(lane->now_ns, now_ns);
     struct lane_packet packet;
@@ -488,6 +526,7 @@ void hg_lane_receive(struct hg_lane *lane, const uint8_t *inner, uint32_t bytes,
     if (kept) {
         uint64_t rtt_ns = lane->loss.rtt_latest_ns != 0 ? lane->loss.srtt_ns : 0;
         hg_ack_record(&lane->ack, packet_number, eliciting, rtt_ns, lane->now_ns);
+        lane_ecn_seen(lane, ecn, eliciting);
     }
     if (packet.grouped) {
         lane_group_received(lane, &packet, packet_number);

@@ -45,8 +45,9 @@ uint32_t hg_lane_packet_lost(struct hg_lane *lane, struct hg_sent_packet *packet
     const struct hg_sent_sample *sample = hg_sent_sample(&lane->sent, packet);
     hg_delivery_lost(&lane->delivery, packet->bytes);
     if (lane->fec_rule.mode != HG_FEC_OFF) {
+        bool marked = lane->ecn_marked_ns != 0 && lane->now_ns <= lane->ecn_marked_ns + lane->loss.srtt_ns;
         hg_fec_rule_lost(&lane->fec_rule, sample->ordinal,
-                         hg_fec_rule_queued(lane->loss.rtt_latest_ns, lane->loss.rtt_min_ns));
+                         marked || hg_fec_rule_queued(lane->loss.rtt_latest_ns, lane->loss.rtt_min_ns));
     }
     const struct hg_cc_loss lost = {.now_ns = lane->now_ns,
                                     .sent_ns = packet->sent_ns,
@@ -93,6 +94,7 @@ static void lane_timers(struct hg_lane *lane)
     lane->stats.probes_sent++;
     lane->loss.probe_count++;
     lane->loss.probe_from_ns = lane->now_ns;
+    hg_ecn_timeout(&lane->ecn, lane->loss.probe_count, lane->sent.number_last);
     lane->probes_due = lane->loss.probe_count > 1 ? PROBES_MAX : 1;
     uint64_t after = 0;
     for (uint32_t i = 0; i < lane->probes_due; i++) {
@@ -173,6 +175,8 @@ static void draft_ack(struct hg_lane *lane, struct lane_draft *draft, uint32_t r
         return;
     }
     head.credit_bytes = hg_reassembly_credit_bytes(&lane->reassembly);
+    head.ecn_ce = lane->ecn_seen.ce;
+    head.ecn_ect = lane->ecn_seen.ect;
     lane->credit_told_bytes = head.credit_bytes;
     memcpy(frame, &head, sizeof(head));
     memcpy(draft_scratch(lane, draft, bytes), frame, bytes);
@@ -394,6 +398,7 @@ static uint32_t draft_finish(struct hg_lane *lane, struct lane_draft *draft, uin
     hg_assert(ip_bytes <= lane->config.mtu_bytes);
     hg_pacer_sent(&lane->pacer, ip_bytes, lane->now_ns);
     lane->stats.packets_sent++;
+    packet->ecn = draft->eliciting ? (uint8_t)hg_ecn_mark(&lane->ecn) : HG_ECN_NOT_ECT;
     if (!draft->eliciting) {
         hg_sent_skip(&lane->sent, number);
         return packet->bytes;
@@ -406,6 +411,11 @@ static uint32_t draft_finish(struct hg_lane *lane, struct lane_draft *draft, uin
     hg_lane_congestion_follow(lane);
     hg_delivery_sent(&lane->delivery, hg_sent_sample(&lane->sent, draft->sent), ip_bytes,
                      lane->sent.bytes_in_flight, lane->now_ns);
+    if (packet->ecn == HG_ECN_ECT0) {
+        draft->sent->marked = true;
+        hg_ecn_sent(&lane->ecn);
+        lane->stats.ecn_sent++;
+    }
     hg_sent_commit(&lane->sent, draft->sent, ip_bytes, lane->now_ns);
     lane->loss.probe_from_ns = lane->now_ns;
     lane->ping_ns = lane->now_ns + hg_loss_pto_ns(&lane->loss);

@@ -40,6 +40,8 @@ struct hg_lane {
     uint64_t delivery_rate; /* of the newest sample, bytes/s */
     struct hg_cc cc;
     struct hg_pmtu pmtu;
+    struct hg_ecn ecn;
+    uint64_t ecn_marked_ns; /* when a mark was last told of; 0: never */
     struct hg_outbox outbox;
     struct hg_control control;
     struct hg_fec_rule fec_rule;
@@ -61,6 +63,7 @@ struct hg_lane {
 
     /* receiving */
     struct hg_ack ack;
+    struct hg_ecn_seen ecn_seen;
     struct hg_reassembly reassembly;
     uint64_t credit_told_bytes; /* in the last ack written */
     struct hg_fec_decode fec_decode;

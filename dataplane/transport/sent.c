@@ -85,6 +85,7 @@ struct hg_sent_packet *hg_sent_draft(struct hg_sent *sent, uint64_t number)
     packet->number = number;
     packet->fragment_count = 0;
     packet->control_count = 0;
+    packet->marked = false;
     return packet;
 }
 

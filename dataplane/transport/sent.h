@@ -38,7 +38,7 @@ struct hg_sent_packet {
     uint8_t state;  /* enum hg_sent_state */
     uint8_t fragment_count;
     uint8_t control_count;
-    uint8_t reserved;
+    bool marked; /* ECT(0) in its outer header */
     struct hg_sent_fragment fragments[HG_SENT_FRAGMENTS_MAX];
     struct hg_sent_control controls[HG_SENT_CONTROLS_MAX];
 };

@@ -145,8 +145,8 @@ struct hg_wire_ack {
      * acknowledged: the receive memory less the whole batches that wait in it. A state, not a sum: it can't
      * leak. The ack in the packet with the largest number counts. */
     uint64_t credit_bytes;
-    uint32_t ecn_ce; /* counts; 0 until ECN is read */
-    uint32_t ecn_ect;
+    uint32_t ecn_ce;  /* of packets acknowledged, this lane's since it began, marked CE ... */
+    uint32_t ecn_ect; /* ... and ECT(0); both wrap: dataplane/transport/ecn.h */
 };
 static_assert(sizeof(struct hg_wire_ack) == 32, "ack frame");
 

@@ -56,7 +56,7 @@ struct hg_config_peer {
     uint16_t region;
     uint8_t mac[6];
     struct hg_address address;
-    uint32_t reserved;
+    uint32_t ecn;                         /* enum hg_config_ecn */
     char psk_path[HG_CONTROL_PATH_BYTES]; /* 0600 file of 64 hex digits; read by the dataplane */
     uint64_t rate_bytes_per_s;            /* towards it: of `fixed`, the most of the others; 0 = no limit */
     uint32_t congestion;                  /* enum hg_config_congestion */
@@ -94,6 +94,8 @@ enum hg_config_fec {
     HG_CONFIG_FEC_PARITIES_MAX = 8, /* 1 to it: so many for each group */
     HG_CONFIG_FEC_AUTO = 255,
 };
+/* Whether packets to a peer are marked as ECN-capable. */
+enum hg_config_ecn { HG_CONFIG_ECN_OFF = 0, HG_CONFIG_ECN_ON = 1 };
 enum hg_config_compression { HG_CONFIG_COMPRESSION_OFF = 0, HG_CONFIG_COMPRESSION_LZ4 = 1 };
 
 struct hg_config_stream {

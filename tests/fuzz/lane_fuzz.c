@@ -98,7 +98,8 @@ static size_t receive(struct hg_lane *lane, const uint8_t *data, size_t bytes, u
     hg_assert(inner != NULL);
     memcpy(inner, &header, head_bytes);
     memcpy(inner + head_bytes, data + 2, inner_bytes);
-    hg_lane_receive(lane, inner, (uint32_t)(head_bytes + inner_bytes), number, now_ns);
+    hg_lane_receive(lane, inner, (uint32_t)(head_bytes + inner_bytes), number,
+                    (enum hg_ecn_codepoint)(number & HG_ECN_MASK), now_ns);
     free(inner);
     return 2 + inner_bytes;
 }

@@ -106,7 +106,8 @@ static void receive_group(struct hg_lane *lane, struct input *input, uint64_t nu
     memcpy(packet, &head, sizeof(head));
     memcpy(packet + sizeof(head), &parity, head_bytes);
     memcpy(packet + sizeof(head) + head_bytes, input->at, bytes);
-    hg_lane_receive(lane, packet, (uint32_t)sizeof(head) + head_bytes + bytes, number, now_ns);
+    hg_lane_receive(lane, packet, (uint32_t)sizeof(head) + head_bytes + bytes, number,
+                    (enum hg_ecn_codepoint)(number & HG_ECN_MASK), now_ns);
     free(packet);
     input->at += bytes;
     input->bytes_left -= bytes;
@@ -124,7 +125,8 @@ static void receive(struct hg_lane *lane, struct input *input, uint64_t number, 
     if (take(input, 1) == 0xff && there > 0) {
         packet[take(input, 1) % (sizeof(header) + there)] ^= 0x11;
     }
-    hg_lane_receive(lane, packet, (uint32_t)sizeof(header) + there, number, now_ns);
+    hg_lane_receive(lane, packet, (uint32_t)sizeof(header) + there, number,
+                    (enum hg_ecn_codepoint)(number & HG_ECN_MASK), now_ns);
     free(packet);
     input->at += there < input->bytes_left ? there : input->bytes_left;
     input->bytes_left -= there < input->bytes_left ? there : input->bytes_left;

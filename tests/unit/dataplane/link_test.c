@@ -17,8 +17,10 @@ struct memory_port {
     uint32_t queue_bytes[PACKETS];
     uint32_t queue_count;
     uint32_t frame_bytes_largest;
-    uint32_t transmit_max; /* taken in one call */
-    bool empty;            /* no buffers */
+    uint32_t transmit_max;  /* taken in one call */
+    bool marks;             /* what is ECT(0) becomes CE, as before a full queue */
+    uint32_t codepoints[4]; /* of ECN: packets sent with each */
+    bool empty;             /* no buffers */
 };
 
 struct site {
@@ -75,10 +77,28 @@ static void port_deliver(struct memory_port *to, const void *frame, uint32_t byt
     to->queue_bytes[to->queue_count++] = bytes;
 }
 
+static void port_mark(struct memory_port *memory, const struct hg_packet *packet)
+{
+    struct hg_encapsulation outer;
+    const uint8_t *payload;
+    uint32_t payload_bytes;
+    if (hg_encapsulation_read(packet->data, packet->bytes, &outer, &payload, &payload_bytes) !=
+        HG_ENCAPSULATION_OK)
+        return;
+    memory->codepoints[outer.dscp_ecn & HG_ECN_MASK]++;
+    CU_ASSERT_EQUAL(outer.dscp_ecn & ~HG_ECN_MASK, 0);
+    if (memory->marks && outer.dscp_ecn == HG_ECN_ECT0) {
+        outer.dscp_ecn = HG_ECN_CE;
+        (void)hg_encapsulation_write(&outer, payload_bytes, packet->data);
+    }
+}
+
 static uint32_t port_transmit(struct hg_port *port, struct hg_packet *packets, uint32_t n)
 {
     struct memory_port *memory = (struct memory_port *)port;
     uint32_t sent = (uint32_t)hg_min_u64(n, memory->transmit_max);
+    for (uint32_t i = 0; i < sent; i++)
+        port_mark(memory, &packets[i]);
     for (uint32_t i = 0; i < sent; i++)
         port_deliver(memory->other, packets[i].data, packets[i].bytes);
     port_release(port, packets, sent);
@@ -160,6 +180,7 @@ static void site_make(uint32_t i)
                                   .region = (uint16_t)(2 - i),
                                   .mac = {2, 0, 0, 0, 0, (uint8_t)(1 - i)},
                                   .address = address_of(1 - i),
+                                  .ecn = HG_CONFIG_ECN_ON,
                                   .receive_bytes_max = 4u << 20};
     CU_ASSERT_EQUAL(hg_peers_configure(site->peers, &peer, 1500, 0), 0);
     hg_link_init(&site->link, site->peers);
@@ -345,7 +366,7 @@ static void test_spi_replaced(void)
     turns(20);
     keys(b, 1003, 1002);
     b->node.now_ns = HG_NS_PER_S;
-    hg_peers_receive(&hg_peers_at(b->peers, 0)->sessions[1], 0, NULL, 0, 1, b->node.now_ns);
+    hg_peers_receive(&hg_peers_at(b->peers, 0)->sessions[1], 0, NULL, 0, 1, HG_ECN_NOT_ECT, b->node.now_ns);
     hg_lane_ping(hg_peers_at(a->peers, 0)->sessions[0].lane);
     hg_link_transmit(&a->link, a->node.now_ns);
     hg_link_receive(&b->link, b->node.now_ns);
@@ -461,6 +482,50 @@ static void test_neighbours(void)
 }
 
 /* The same over IPv6 with a VLAN tag, in packets that fill its MTU and no more. */
+static const struct hg_lane_stats *stats_of(struct site *site)
+{
+    return hg_lane_stats(hg_peers_at(site->peers, 0)->sessions[0].lane);
+}
+
+/* Data is ECT(0), acks and the handshake are not; a mark on the way there comes back to the sender, and one
+ * on a packet that does not open means nothing. */
+static void ecn_in(struct hg_network of)
+{
+    uint8_t message[10] = {1};
+    setup_in(of);
+    a->port.marks = true;
+    data_flows();
+    CU_ASSERT(a->port.codepoints[HG_ECN_ECT0] > 100 && b->port.codepoints[HG_ECN_NOT_ECT] > 0);
+    CU_ASSERT_EQUAL(a->port.codepoints[HG_ECN_ECT0], stats_of(a)->ecn_sent);
+    CU_ASSERT_EQUAL(b->port.codepoints[HG_ECN_ECT0], stats_of(b)->ecn_sent);
+    CU_ASSERT_EQUAL(stats_of(b)->ecn_marked, stats_of(a)->ecn_sent);
+    CU_ASSERT_EQUAL(stats_of(a)->ecn_marked_there, stats_of(a)->ecn_sent);
+    CU_ASSERT_EQUAL(stats_of(b)->ecn_marked_there, 0);
+    CU_ASSERT_EQUAL(stats_of(a)->ecn_failed + stats_of(b)->ecn_failed, 0);
+    uint32_t unmarked = a->port.codepoints[HG_ECN_NOT_ECT];
+    hg_link_handshake_send(&a->link, 0, message, sizeof(message));
+    CU_ASSERT_EQUAL(a->port.codepoints[HG_ECN_NOT_ECT], unmarked + 1);
+
+    hg_link_receive(&b->link, b->node.now_ns);
+    uint64_t marked = stats_of(b)->ecn_marked;
+    hg_lane_ping(hg_peers_at(a->peers, 0)->sessions[0].lane);
+    hg_link_transmit(&a->link, a->node.now_ns);
+    CU_ASSERT_EQUAL_FATAL(b->port.queue_count, 1);
+    b->port.frames[b->port.queue[0]][b->port.queue_bytes[0] - 1] ^= 1; /* of the ICV */
+    hg_link_receive(&b->link, b->node.now_ns);
+    CU_ASSERT_EQUAL(b->link.esp_counts[HG_ESP_ICV], 1);
+    CU_ASSERT_EQUAL(stats_of(b)->ecn_marked, marked);
+    teardown();
+}
+
+static void test_ecn(void)
+{
+    struct hg_network six = {.vlan = 9};
+    CU_ASSERT_TRUE(hg_address_parse("fd00::", &six.address));
+    ecn_in((struct hg_network){.address = hg_address_ipv4(0x0a000000)});
+    ecn_in(six);
+}
+
 static void test_ipv6(void)
 {
     struct hg_network of = {.vlan = 9};
@@ -627,6 +692,7 @@ int main(void)
     CU_add_test(suite, "data", test_data);
     CU_add_test(suite, "neighbours", test_neighbours);
     CU_add_test(suite, "IPv6 and a VLAN", test_ipv6);
+    CU_add_test(suite, "ECN", test_ecn);
     CU_add_test(suite, "a busy port", test_busy_port);
     CU_add_test(suite, "an unknown SPI", test_spi_unknown);
     CU_add_test(suite, "an SPI that was replaced", test_spi_replaced);

@@ -118,7 +118,7 @@ static void packet_pass(struct site *site, struct hg_peer_session *session, bool
         return;
     CU_ASSERT_EQUAL(hg_keyring_open(&to->keyring, place, esp, bytes, inner, &inner_bytes, &number),
                     HG_ESP_OK);
-    hg_peers_receive(to, place, inner, inner_bytes, number, site->other->node.now_ns);
+    hg_peers_receive(to, place, inner, inner_bytes, number, HG_ECN_NOT_ECT, site->other->node.now_ns);
 }
 
 void packets_pass(struct site *site)

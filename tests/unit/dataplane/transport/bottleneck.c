@@ -16,6 +16,7 @@ struct flight {
     uint64_t number;
     uint32_t bytes;
     uint32_t flow;
+    uint8_t ecn;
     uint8_t *inner;
 };
 
@@ -94,7 +95,7 @@ static uint64_t link_rate(const struct bottleneck *b)
 
 /* When a data packet arrives; 0: it doesn't. The line behind the transmitter loses packets, so those that are
  * lost have cost their time. */
-static uint64_t link_carry(struct bottleneck *b, uint32_t ip_bytes)
+static uint64_t link_carry(struct bottleneck *b, uint32_t ip_bytes, uint8_t *ecn)
 {
     const struct bottleneck_config *c = &b->config;
     if (b->now_ns >= c->cut_from_ns && b->now_ns < c->cut_to_ns) {
@@ -108,6 +109,9 @@ static uint64_t link_carry(struct bottleneck *b, uint32_t ip_bytes)
     }
     if (queued + ip_bytes > c->queue_bytes) {
         return 0;
+    }
+    if (c->mark_bytes != 0 && queued >= c->mark_bytes && *ecn == HG_ECN_ECT0) {
+        *ecn = HG_ECN_CE;
     }
     b->free_ns = start_ns + ip_bytes * HG_NS_PER_S / link_rate(b);
     uint64_t burst = c->burst_packets > 1 ? c->burst_packets : 1;
@@ -141,7 +145,7 @@ static void flow_turn(struct bottleneck *b, uint32_t index, uint32_t side)
     while ((bytes = hg_lane_build(flow->lanes[side], flow->numbers[side], b->now_ns, &packet)) > 0) {
         uint64_t number = flow->numbers[side]++;
         uint64_t arrival_ns =
-            side == 0 ? link_carry(b, hg_lane_ip_bytes(bytes)) : b->now_ns + b->config.delay_ns;
+            side == 0 ? link_carry(b, hg_lane_ip_bytes(bytes), &packet.ecn) : b->now_ns + b->config.delay_ns;
         if (arrival_ns == 0) {
             continue;
         }
@@ -151,9 +155,12 @@ static void flow_turn(struct bottleneck *b, uint32_t index, uint32_t side)
             memcpy(inner + at, packet.pieces[i].iov_base, packet.pieces[i].iov_len);
             at += (uint32_t)packet.pieces[i].iov_len;
         }
+        if (b->config.marks_hidden && packet.ecn == HG_ECN_CE) {
+            packet.ecn = HG_ECN_ECT0;
+        }
         struct way *way = &b->ways[side];
         hg_assert(way->tail - way->head < RING);
-        way->ring[way->tail++ % RING] = (struct flight){arrival_ns, number, bytes, index, inner};
+        way->ring[way->tail++ % RING] = (struct flight){arrival_ns, number, bytes, index, packet.ecn, inner};
     }
     flow->due_ns[side] = hg_lane_deadline_ns(flow->lanes[side]);
 }
@@ -167,7 +174,8 @@ static void arrivals(struct bottleneck *b, uint32_t side)
     while (way->head != way->tail && way->ring[way->head % RING].arrival_ns <= b->now_ns) {
         struct flight *flight = &way->ring[way->head++ % RING];
         struct flow *flow = &b->flows[flight->flow];
-        hg_lane_receive(flow->lanes[1 - side], flight->inner, flight->bytes, flight->number, b->now_ns);
+        hg_lane_receive(flow->lanes[1 - side], flight->inner, flight->bytes, flight->number, flight->ecn,
+                        b->now_ns);
         flow->due_ns[1 - side] = b->now_ns;
         if (side == 0 && b->now_ns >= b->config.measure_from_ns) {
             b->result.carried_bytes[flight->flow] += hg_lane_ip_bytes(flight->bytes);
@@ -186,6 +194,7 @@ static void flow_init(struct bottleneck *b, uint32_t index)
             .ctx = flow,
             .mtu_bytes = 1500,
             .path_mtu_bytes = 1500,
+            .ecn = b->config.ecn,
             .rate_bytes_per_s = side == 0 ? b->config.flow_rate_bytes_per_s : 0,
             .congestion = side == 0 ? (uint8_t)b->config.kind : (uint8_t)HG_CC_FIXED,
             .receive_bytes_max = RECEIVE_BYTES,

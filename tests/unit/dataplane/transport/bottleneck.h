@@ -18,6 +18,9 @@ struct bottleneck_config {
     uint64_t rate_later_bytes_per_s; /* from change_ns on; 0: no change */
     uint64_t change_ns;
     uint64_t queue_bytes;
+    uint64_t mark_bytes;    /* in the queue: from there on what is ECT(0) is marked CE; 0: never */
+    bool ecn;               /* the lanes send ECT(0) */
+    bool marks_hidden;      /* the receiver reads CE as ECT(0): it lies */
     uint64_t delay_ns;      /* each way */
     uint32_t loss_ppm;      /* of data packets, behind the queue */
     uint32_t burst_packets; /* losses come so many at once; 0 or 1: alone */

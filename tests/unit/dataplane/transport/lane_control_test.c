@@ -87,7 +87,7 @@ static void begin(uint64_t rate_bytes_per_s)
     lane = hg_lane_init(memory, &config, now_ns);
     CU_ASSERT_EQUAL(build(false, NULL), HG_WIRE_PING); /* without credit it asks for some */
     now_ns += HG_NS_PER_MS;
-    hg_lane_receive(lane, (const uint8_t *)&credit, sizeof(credit), 1, now_ns);
+    hg_lane_receive(lane, (const uint8_t *)&credit, sizeof(credit), 1, HG_ECN_NOT_ECT, now_ns);
 }
 
 static uint32_t fill(void)

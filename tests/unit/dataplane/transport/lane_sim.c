@@ -32,6 +32,7 @@ struct sim_packet {
     uint64_t order;
     uint64_t number;
     uint8_t to;
+    uint8_t ecn;
     uint32_t bytes;
     uint8_t *inner;
 };
@@ -200,16 +201,36 @@ static bool link_loses(struct sim *sim, uint8_t to)
     return sim->burst[to];
 }
 
+/* The codepoint that arrives. */
+static uint8_t link_ecn(struct sim *sim, uint8_t ecn)
+{
+    const struct sim_link *link = &sim->config.link;
+    if (ecn == HG_ECN_ECT0 && link->mark_per_mille > 0 && sim_chance(&sim->random, link->mark_per_mille)) {
+        ecn = HG_ECN_CE;
+        sim->result.marked++;
+    }
+    if (link->ecn_path == SIM_ECN_KEPT || sim->now_ns < link->ecn_from_ns) {
+        return ecn;
+    }
+    return link->ecn_path == SIM_ECN_ALL_CE     ? HG_ECN_CE
+           : ecn == HG_ECN_NOT_ECT              ? ecn
+           : link->ecn_path == SIM_ECN_REMARKED ? HG_ECN_ECT1
+                                                : HG_ECN_NOT_ECT;
+}
+
 static void link_carry(struct sim *sim, uint8_t to, uint64_t number, const struct hg_lane_packet *packet)
 {
     const struct sim_link *link = &sim->config.link;
     bool cut = sim->now_ns >= link->cut_from_ns && sim->now_ns < link->cut_to_ns;
     bool too_large = link->narrow_bytes != 0 && sim->now_ns >= link->narrow_from_ns &&
                      sim->now_ns < link->narrow_to_ns && hg_lane_ip_bytes(packet->bytes) > link->narrow_bytes;
-    if (too_large || cut || link_loses(sim, to)) {
+    bool refused = link->ecn_path == SIM_ECN_DROPPED && sim->now_ns >= link->ecn_from_ns &&
+                   packet->ecn != HG_ECN_NOT_ECT;
+    if (too_large || cut || refused || link_loses(sim, to)) {
         sim->result.lost++;
         return;
     }
+    uint8_t ecn = link_ecn(sim, packet->ecn);
     uint32_t copies = 1 + sim_chance(&sim->random, link->duplicate_per_mille);
     for (uint32_t copy = 0; copy < copies; copy++) {
         uint64_t delay_ns = link->delay_ns + sim_random(&sim->random) % (link->jitter_ns + 1);
@@ -224,7 +245,8 @@ static void link_carry(struct sim *sim, uint8_t to, uint64_t number, const struc
             bytes += (uint32_t)packet->pieces[i].iov_len;
         }
         hg_assert(bytes == packet->bytes);
-        heap_push(sim, (struct sim_packet){sim->now_ns + delay_ns, sim->order++, number, to, bytes, inner});
+        heap_push(sim,
+                  (struct sim_packet){sim->now_ns + delay_ns, sim->order++, number, to, ecn, bytes, inner});
     }
 }
 
@@ -263,6 +285,7 @@ static void side_init(struct sim *sim, uint32_t which)
         .rate_bytes_per_s = config->rate_bytes_per_s,
         .receive_bytes_max = config->receive_bytes_max,
         .fec = config->fec,
+        .ecn = config->ecn,
         .congestion = config->congestion,
         .packets_in_flight_max = config->packets_in_flight_max,
     };
@@ -405,7 +428,8 @@ struct sim_result sim_run(const struct sim_config *config)
         bool received[2] = {false, false};
         while (sim.heap_count > 0 && sim.heap[0].arrival_ns <= sim.now_ns) {
             struct sim_packet packet = heap_pop(&sim);
-            hg_lane_receive(sim.sides[packet.to].lane, packet.inner, packet.bytes, packet.number, sim.now_ns);
+            hg_lane_receive(sim.sides[packet.to].lane, packet.inner, packet.bytes, packet.number, packet.ecn,
+                            sim.now_ns);
             received[packet.to] = true;
             free(packet.inner);
         }

@@ -11,6 +11,9 @@
 
 #define SIM_ALIASES_MAX 8
 
+/* What a path does to the codepoint of ECN, from ecn_from_ns on. */
+enum sim_ecn_path { SIM_ECN_KEPT, SIM_ECN_BLEACHED, SIM_ECN_REMARKED, SIM_ECN_ALL_CE, SIM_ECN_DROPPED };
+
 struct sim_link {
     uint32_t loss_per_mille;
     uint32_t burst_packets; /* losses come in runs of about so many; 0 and 1: alone */
@@ -19,6 +22,9 @@ struct sim_link {
     uint64_t delay_ns;
     uint64_t jitter_ns;
     uint64_t reorder_ns;
+    uint32_t mark_per_mille; /* of packets that are ECT(0) become CE */
+    enum sim_ecn_path ecn_path;
+    uint64_t ecn_from_ns;
     uint64_t cut_from_ns; /* nothing passes in [cut_from_ns, cut_to_ns) */
     uint64_t cut_to_ns;
     uint64_t narrow_from_ns; /* IP packets above narrow_bytes vanish in [from, to); 0 bytes: none do */
@@ -34,6 +40,7 @@ struct sim_config {
     uint64_t deadline_ns; /* virtual: all must have arrived */
     uint32_t packets_in_flight_max;
     uint32_t mtu_bytes;
+    bool ecn;
     uint8_t fec;        /* enum hg_fec_mode */
     uint8_t congestion; /* enum hg_cc_kind */
     uint64_t gap_ns;    /* a batch of each side every so often; 0: as fast as they go */
@@ -59,6 +66,7 @@ struct sim_result {
     uint64_t in_flight_max;
     uint64_t stalls; /* batches that took longer than the way there and stall_ns */
     uint64_t lost;   /* packets that the link lost */
+    uint64_t marked; /* that it marked CE */
     uint64_t turns;
 };
 

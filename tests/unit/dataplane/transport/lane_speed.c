@@ -113,7 +113,7 @@ static void speed_run(uint32_t batch_bytes, uint64_t batches, uint32_t loss_ever
                 uint32_t bytes = speed_flatten(&packet, inner);
                 packets++;
                 if (loss_every == 0 || packets % loss_every != 0) {
-                    hg_lane_receive(lanes[1 - side], inner, bytes, numbers[side], virtual_ns);
+                    hg_lane_receive(lanes[1 - side], inner, bytes, numbers[side], HG_ECN_NOT_ECT, virtual_ns);
                 }
                 numbers[side]++;
             }
