@@ -25,6 +25,7 @@ struct bbr {
     uint64_t round_end, loss_round_end, round_count, rounds_since_probe, extra_rounds;
     /* losses of the round, and the path's own */
     uint64_t round_lost, round_acked, round_rtt_ns, round_runs;
+    uint64_t up_srtt_ns; /* when we began to push */
     uint64_t floor_lost, floor_all, floor_rounds, floor_runs;
     uint64_t lost_ordinal; /* of the packet that was lost last: the next one goes on with its run */
     /* the cycle */
@@ -219,6 +220,7 @@ static void bbr_up(struct bbr *b, const struct hg_cc_ack *ack)
     b->acks = ACKS_STARTING;
     b->phase = UP;
     b->cycle_ns = ack->now_ns;
+    b->up_srtt_ns = ack->loss->srtt_ns;
     bbr_full_bw_reset(b, ack->sample.rate_bytes_per_s);
     bbr_round_begin(b, ack->delivery);
 }
@@ -292,6 +294,13 @@ static void bbr_upper_bounds(struct hg_cc *cc, const struct hg_cc_ack *ack)
     }
 }
 
+/* Our pushing alone made a queue of this share of the path: more would only make more of it. */
+static bool bbr_up_queues(const struct bbr *b, const struct hg_loss *loss)
+{
+    uint64_t queue_ns = hg_max_u64(b->min_rtt_ns / HG_BBR_UP_QUEUE_DIVISOR, HG_BBR_QUEUE_NS_MIN);
+    return loss->srtt_ns > b->up_srtt_ns + queue_ns;
+}
+
 static void bbr_cycle(struct hg_cc *cc, const struct hg_cc_ack *ack)
 {
     struct bbr *b = bbr_of(cc);
@@ -319,7 +328,7 @@ static void bbr_cycle(struct hg_cc *cc, const struct hg_cc_ack *ack)
         }
         break;
     case UP:
-        if (b->full_bw_now) {
+        if (b->full_bw_now || bbr_up_queues(b, ack->loss)) {
             bbr_down(cc, ack->delivery, ack->now_ns);
         }
         break;

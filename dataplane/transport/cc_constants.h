@@ -73,6 +73,7 @@
 #define HG_BBR_QUEUE_RTT_DIVISOR    8u /* a round's least round trip this share above the path's: a queue */
 #define HG_BBR_QUEUE_NS_MIN         HG_NS_PER_MS
 #define HG_BBR_BETA_ECN             850u /* for a round with a mark: as cubic's */
+#define HG_BBR_UP_QUEUE_DIVISOR     4u   /* pushing that makes a queue of this share of the round trip ends */
 #define HG_BBR_STARTUP_LOSSY_ROUNDS 2u   /* in a row */
 #define HG_BBR_FLOOR_MAX            100u /* no path is taken to lose more by itself */
 #define HG_BBR_FLOOR_PACKETS_MIN    64u  /* before it is known */

@@ -204,8 +204,8 @@ static void test_fills_the_link(void)
         {"bbr, 1 % in bursts", HG_CC_BBR, 10000, 8, 40, QUEUE, 970, QUEUE / 4},
         {"bbr, 5 %", HG_CC_BBR, 50000, 0, 40, QUEUE, 940, QUEUE / 4},
         {"bbr, 5 % in bursts", HG_CC_BBR, 50000, 8, 40, QUEUE, 900, QUEUE / 4},
-        {"bbr, 1 %, far", HG_CC_BBR, 10000, 0, 100, 250000, 980, 250000 / 3},
-        {"bbr, 5 %, far", HG_CC_BBR, 50000, 0, 100, 250000, 940, 250000 / 3},
+        {"bbr, 1 %, far", HG_CC_BBR, 10000, 0, 100, 250000, 980, 250000 / 8},
+        {"bbr, 5 %, far", HG_CC_BBR, 50000, 0, 100, 250000, 940, 250000 / 4},
         {"bbr, 5 %, far, short queue", HG_CC_BBR, 50000, 0, 100, 62500, 930, 62500 / 3},
     };
     for (uint32_t i = 0; i < HG_COUNT(outcomes); i++) {
