@@ -181,7 +181,7 @@ static bool option_take(int c, struct hg_perf_options *options)
     case 'C':
         return congestion_parse(optarg, &options->congestion);
     case 'b':
-        if (!number(optarg, 0.1, 10000, &value))
+        if (!number(optarg, 0.01, 10000, &value))
             return false;
         options->feed_bytes = (uint64_t)(value * 1e9);
         return true;
