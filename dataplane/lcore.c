@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #define DISK_DEPTH      128u
 #define REQUEST_WAIT_NS (100 * HG_NS_PER_MS) /* then it looks whether the process is to stop */
@@ -65,6 +66,12 @@ static void log_close(struct lcore_log *own)
     own->worker = NULL;
 }
 
+/* Half of the machine, in equal shares: what all peers together may have under way to a worker. */
+static uint64_t receive_bytes_total(uint32_t workers)
+{
+    return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 2 / workers;
+}
+
 static bool log_open(struct lcore *lcore, uint32_t index, const struct hg_start *start, char *error,
                      size_t error_bytes)
 {
@@ -102,7 +109,7 @@ static bool log_open(struct lcore *lcore, uint32_t index, const struct hg_start 
         .region = start->node.region,
         .streams_max = HG_WORKER_STREAMS_MAX,
         .peers_max = HG_PEERS_MAX,
-        .packets_in_flight_max = HG_PEER_PACKETS_IN_FLIGHT_MAX,
+        .receive_bytes_total = receive_bytes_total(node->worker_count),
         .inbox = shared->to_worker,
         .outbox = shared->to_housekeeping,
         .doorbell = doorbell,

@@ -96,6 +96,7 @@ static void worker_parts_init(struct hg_worker *worker)
         .streams_max = config->streams_max,
         .peers_max = config->peers_max,
         .packets_in_flight_max = config->packets_in_flight_max,
+        .receive_bytes_total = config->receive_bytes_total,
         .receive_bytes_default = config->receive_bytes_default,
         .worker = (uint8_t)config->worker,
         .workers = (uint8_t)config->workers,

@@ -35,7 +35,8 @@ struct hg_worker_config {
     uint16_t region;
     uint32_t streams_max;           /* <= HG_WORKER_STREAMS_MAX */
     uint32_t peers_max;             /* <= HG_PEERS_MAX */
-    uint32_t packets_in_flight_max; /* power of two */
+    uint32_t packets_in_flight_max; /* power of two; 0 = by each peer's rate */
+    uint64_t receive_bytes_total;   /* of all lanes' receive memory; 0 = no limit */
     uint32_t batch_raw_bytes_max;   /* of batches that originate here; 0 = the format's limits */
     uint64_t receive_bytes_default; /* credit to each peer; 0 = default */
     struct hg_mailbox *inbox;       /* from housekeeping */

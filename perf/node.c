@@ -113,7 +113,6 @@ static int worker_open(struct hg_perf_node *node, const struct hg_perf_node_opti
         .region = node->sender ? 1 : 2,
         .streams_max = HG_WORKER_STREAMS_MAX,
         .peers_max = HG_PEERS_MAX,
-        .packets_in_flight_max = HG_PEER_PACKETS_IN_FLIGHT_MAX,
         .inbox = node->to_worker,
         .outbox = node->from_worker,
         .doorbell = doorbell,

@@ -47,6 +47,9 @@
     X(peer_key_used_up, CRITICAL,                                                                            \
       "the keys of peer $s, generation $a, reached a hard limit: nothing is sent under them; new ones are "  \
       "asked for, so see why none are agreed on: is the path open both ways to UDP port 47000?")             \
+    X(lane_refused, ERROR,                                                                                   \
+      "peer $s gets no lane: it takes $a MB of receive memory and $b MB are left for all peers; give "       \
+      "it or others less `credit`")                                                                          \
     X(stream_new, INFO, "stream $s is configured, id $a")                                                    \
     X(stream_gone, WARNING,                                                                                  \
       "stream $s, id $a, is not configured any more: it is not sent or taken, and the log may forget it")    \

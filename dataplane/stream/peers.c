@@ -6,6 +6,7 @@
 #include "dataplane/stream/peers_internal.h"
 #include "dataplane/transport/cc.h"
 #include "dataplane/transport/fec_rule.h"
+#include "dataplane/transport/pmtu.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -85,6 +86,8 @@ static void peer_memory_give_back(struct hg_peer *peer)
         free(peer->sessions[i].memory);
         peer->sessions[i].memory = NULL;
     }
+    peer->peers->receive_bytes_taken -= peer->receive_bytes_taken;
+    peer->receive_bytes_taken = 0;
     lane_keys_wipe(peer);
     free(peer->lane_keys);
     free(peer->stream_worker);
@@ -127,6 +130,19 @@ void hg_peers_free(struct hg_peers *peers)
     free(peers);
 }
 
+/* As many packets as the rate puts on the way. */
+static uint32_t packets_in_flight(const struct hg_peer *head)
+{
+    uint32_t given = head->peers->config.packets_in_flight_max, packets = HG_PEER_PACKETS_IN_FLIGHT_MIN;
+    if (given != 0)
+        return given;
+    uint64_t rate = head->rate_bytes_per_s;
+    uint64_t wanted = rate / (HG_NS_PER_S / HG_PEER_FLIGHT_NS) / HG_PMTU_BASE_BYTES;
+    while (packets < HG_PEER_PACKETS_IN_FLIGHT_MAX && packets < wanted)
+        packets *= 2;
+    return rate == 0 ? HG_PEER_PACKETS_IN_FLIGHT_ANY : packets;
+}
+
 static struct hg_lane_config session_lane_config(const struct hg_peer *peer,
                                                  const struct hg_peer_session *session)
 {
@@ -142,15 +158,32 @@ static struct hg_lane_config session_lane_config(const struct hg_peer *peer,
     config.fec = peer->head->fec;
     config.ecn = peer->head->ecn;
     config.receive_bytes_max = peer->head->receive_bytes_max;
-    config.packets_in_flight_max = peer->peers->config.packets_in_flight_max;
+    config.packets_in_flight_max = peer->head->packets_in_flight_max;
     return config;
+}
+
+/* All lanes together give no more than the node has for them. Both sessions count: after a peer's restart the
+ * one has memory that the other used. */
+static bool receive_bytes_take(struct hg_peer *peer)
+{
+    struct hg_peers *peers = peer->peers;
+    uint64_t total = peers->config.receive_bytes_total,
+             bytes = HG_PEER_SESSIONS * peer->head->receive_bytes_max;
+    if (total != 0 && bytes > total - peers->receive_bytes_taken) {
+        hg_event_put(peers->config.events, HG_EVENT_lane_refused, peer->lane_name, bytes >> 20,
+                     (total - peers->receive_bytes_taken) >> 20);
+        return false;
+    }
+    peers->receive_bytes_taken += bytes;
+    peer->receive_bytes_taken = bytes;
+    return true;
 }
 
 static bool peer_memory_take(struct hg_peer *peer)
 {
     const struct hg_peers_config *config = &peer->peers->config;
     peer->streams = calloc(config->streams_max, sizeof(peer->streams[0]));
-    bool all = peer->streams != NULL;
+    bool all = peer->streams != NULL && receive_bytes_take(peer);
     if (peer == peer->head) {
         peer->stream_worker = calloc(config->streams_max, sizeof(peer->stream_worker[0]));
         peer->lane_keys = calloc(HG_WIRE_WORKERS_MAX, sizeof(peer->lane_keys[0]));
@@ -169,15 +202,25 @@ static bool peer_memory_take(struct hg_peer *peer)
     return all;
 }
 
+/* What a peer gets that has no `credit`: no more than leaves room for some more of them. */
+static uint64_t receive_bytes_standard(const struct hg_peers_config *config)
+{
+    if (config->receive_bytes_default != 0)
+        return config->receive_bytes_default;
+    if (config->receive_bytes_total == 0)
+        return HG_PEER_RECEIVE_BYTES_DEFAULT;
+    uint64_t share = config->receive_bytes_total / HG_PEER_SESSIONS / HG_PEER_RECEIVE_SHARES;
+    return hg_max_u64(HG_LANE_CREDIT_BYTES_MIN, hg_min_u64(share, HG_PEER_RECEIVE_BYTES_DEFAULT));
+}
+
 /* Credit is memory: fixed from here on, so that a later change can't outgrow what was taken. */
 static int peer_begin(struct hg_peer *peer, uint64_t receive_bytes_max, uint64_t now_ns)
 {
-    uint64_t standard = peer->peers->config.receive_bytes_default;
-    peer->receive_bytes_max = receive_bytes_max != 0 ? receive_bytes_max
-                              : standard != 0        ? standard
-                                                     : HG_PEER_RECEIVE_BYTES_DEFAULT;
+    peer->receive_bytes_max =
+        receive_bytes_max != 0 ? receive_bytes_max : receive_bytes_standard(&peer->peers->config);
     if (peer->receive_bytes_max > HG_PEER_RECEIVE_BYTES_MAX)
         return -EINVAL;
+    peer->packets_in_flight_max = packets_in_flight(peer);
     if (!peer_memory_take(peer))
         return -ENOMEM;
     peer->used = true;
@@ -378,6 +421,7 @@ static struct hg_peer *lane_make(struct hg_peer *head, uint32_t worker, uint64_t
     lane->region = head->region;
     lane->path_mtu_bytes = head->path_mtu_bytes;
     lane->current = lane->next = -1;
+    lane_name(lane);
     if (!peer_memory_take(lane)) {
         free(lane);
         return NULL;
@@ -385,7 +429,6 @@ static struct hg_peer *lane_make(struct hg_peer *head, uint32_t worker, uint64_t
     lane->used = true;
     lane->state = HG_PEER_HANDSHAKE;
     lane->state_since_ns = now_ns;
-    lane_name(lane);
     lane->lane_next = head->lane_next;
     head->lane_next = lane;
     return lane;

@@ -34,11 +34,18 @@
 #define HG_PEER_KEY_GRACE_NS          (60 * HG_NS_PER_S) /* a session outlives its pre-shared key by this */
 #define HG_PEER_OPEN_RETRY_NS         HG_NS_PER_S        /* no answer to an OPEN */
 #define HG_PEER_REFUSED_RETRY_NS      (5 * HG_NS_PER_S)  /* refused: the other side may be configured later */
-#define HG_PEER_RECEIVE_BYTES_DEFAULT (32u << 20)
+#define HG_PEER_RECEIVE_BYTES_DEFAULT (UINT64_C(128) << 20) /* 4 Gbit/s over 200 ms, and some for the log */
+#define HG_PEER_RECEIVE_SHARES        8u                    /* lanes that the total is for, unless given */
 #define HG_PEER_RECEIVE_BYTES_MAX     (UINT64_C(16) << 30)
 #define HG_PEER_MTU_BYTES_MIN         576u
 #define HG_PEER_MTU_BYTES_MAX         9216u
-#define HG_PEER_PACKETS_IN_FLIGHT_MAX (1u << 14)
+/* Places for packets under way: what the peer's rate puts into 250 ms, of these at least and at most; 4
+ * Gbit/s over 200 ms are 71,000 packets of 1400 bytes. Without a rate a number in between: they cost 160
+ * bytes each. */
+#define HG_PEER_PACKETS_IN_FLIGHT_MIN (1u << 14)
+#define HG_PEER_PACKETS_IN_FLIGHT_ANY (1u << 16)
+#define HG_PEER_PACKETS_IN_FLIGHT_MAX (1u << 17)
+#define HG_PEER_FLIGHT_NS             (250 * HG_NS_PER_MS)
 #define HG_PEER_OPENS_WAITING         16u /* more are offered again by their origin's retry */
 /* Credit that only batches of the oldest segment use: were all of it given to younger ones that a full log
  * does not take, what that log waits for could not be sent. */
@@ -115,6 +122,7 @@ struct hg_peer {
     bool ecn_over;      /* on this lane that ended by itself, as last told */
     bool rate_reduced;  /* the circuit breaker's state, as last told */
     uint64_t receive_bytes_max;
+    uint32_t packets_in_flight_max;
     struct hg_key_limits key_limits;
     uint32_t mtu_bytes; /* of the port */
 
@@ -127,7 +135,8 @@ struct hg_peer {
     /* Of every lane. */
     uint64_t data_bytes_seen; /* sent, when it was last looked at */
     uint64_t active_until_ns;
-    uint32_t path_mtu_bytes; /* what the path was found to carry; 0: not known to be less */
+    uint64_t receive_bytes_taken; /* of the node's total */
+    uint32_t path_mtu_bytes;      /* what the path was found to carry; 0: not known to be less */
 
     uint32_t state; /* enum hg_peer_state */
     uint64_t state_since_ns;
@@ -165,10 +174,11 @@ struct hg_peers_config {
     struct hg_streams *streams;
     struct hg_log *log;
     struct hg_event_sink *events;
-    uint32_t streams_max; /* <= HG_WIRE_ALIASES_MAX */
-    uint32_t peers_max;   /* <= HG_PEERS_MAX */
-    uint32_t packets_in_flight_max;
-    uint64_t receive_bytes_default; /* 0 = HG_PEER_RECEIVE_BYTES_DEFAULT */
+    uint32_t streams_max;           /* <= HG_WIRE_ALIASES_MAX */
+    uint32_t peers_max;             /* <= HG_PEERS_MAX */
+    uint32_t packets_in_flight_max; /* power of two; 0 = by the peer's rate */
+    uint64_t receive_bytes_total;   /* of all lanes' receive memory; 0 = no limit. A lane more is refused */
+    uint64_t receive_bytes_default; /* 0 = HG_PEER_RECEIVE_BYTES_DEFAULT, or less where the total is small */
     uint8_t worker;                 /* this one */
     uint8_t workers;                /* of this node; 0 counts as 1 */
     struct hg_peers_census *census; /* of all workers of this node; NULL: there is no other */

@@ -10,6 +10,7 @@
 struct hg_peers {
     struct hg_peers_config config;
     uint32_t count;
+    uint64_t receive_bytes_taken;         /* by all lanes */
     uint64_t configuration;               /* counts them */
     uint64_t now_ns;                      /* of the call we are in, for the lane's callbacks */
     void *trial;                          /* memory of an SA that first packets are tried under */

@@ -62,6 +62,8 @@ struct hg_lane *hg_lane_init(void *memory, const struct hg_lane_config *config, 
     hg_control_init(&lane->control, at);
     at += hg_align_up(hg_control_memory_bytes(), HG_CACHE_LINE_BYTES);
     hg_reassembly_init(&lane->reassembly, at, lane_receive_bytes(config));
+    hg_credit_init(&lane->credit, hg_min_u64(HG_LANE_CREDIT_BYTES_MIN, lane_receive_bytes(config)),
+                   lane_receive_bytes(config), now_ns);
     at += hg_align_up(hg_reassembly_memory_bytes(lane_receive_bytes(config)), HG_CACHE_LINE_BYTES);
     hg_fec_code_init(&lane->fec_code);
     hg_fec_encode_init(&lane->fec_encode, at, &lane->fec_code, lane_inner_bytes(config));
@@ -109,9 +111,8 @@ int hg_lane_control_send(struct hg_lane *lane, const struct hg_wire_control *fra
 
 void hg_lane_credit_freed(struct hg_lane *lane)
 {
-    uint64_t credit = hg_reassembly_credit_bytes(&lane->reassembly);
-    uint64_t all = (uint64_t)lane->reassembly.block_count * HG_WIRE_BLOCK_BYTES;
-    if (credit > lane->credit_told_bytes && credit - lane->credit_told_bytes >= all / 8) {
+    uint64_t credit = hg_lane_credit_given(lane);
+    if (credit > lane->credit_told_bytes && credit - lane->credit_told_bytes >= lane->credit.bytes / 8) {
         hg_ack_request(&lane->ack, lane->now_ns);
     }
 }

@@ -48,11 +48,12 @@ struct hg_lane_ops {
     bool (*batch_gone)(void *ctx, const struct hg_lane_batch *batch);
 };
 
-#define HG_LANE_LIMIT_PACKETS_IN_FLIGHT (1u << 16)
-#define HG_LANE_CONTROL_PACKETS         8u /* of the ring of sent packets are never data's */
+#define HG_LANE_LIMIT_PACKETS_IN_FLIGHT (1u << 19) /* 20 Gbit/s over 200 ms */
+#define HG_LANE_CONTROL_PACKETS         8u         /* of the ring of sent packets are never data's */
 #define HG_LANE_PACKETS_IN_FLIGHT_MIN   64u
 #define HG_LANE_MTU_BYTES_MIN           576u
 #define HG_LANE_MTU_BYTES_MAX           9216u
+#define HG_LANE_CREDIT_BYTES_MIN        (UINT64_C(32) << 20) /* given at first, where the memory is larger */
 #define HG_LANE_RECEIVE_BYTES_MIN       hg_align_up(2 * HG_BATCH_BYTES_MAX, HG_WIRE_BLOCK_BYTES)
 
 struct hg_lane_config {
@@ -66,8 +67,8 @@ struct hg_lane_config {
     uint8_t congestion;        /* enum hg_cc_kind */
     uint8_t fec;               /* enum hg_fec_mode, of this side; what the peer sends is always understood */
     bool ecn;                  /* packets are marked; what the peer marks is always counted */
-    uint64_t
-        receive_bytes_max; /* reassembly memory = credit given; less than the least is taken as the least */
+    uint64_t receive_bytes_max; /* reassembly memory = the most credit given; less than the least is the
+                                   least. Only what is used is touched: dataplane/transport/credit.h */
     uint32_t
         packets_in_flight_max; /* power of two, <= HG_LANE_LIMIT_PACKETS_IN_FLIGHT; the sent ring's size */
 };

@@ -174,7 +174,7 @@ static void draft_ack(struct hg_lane *lane, struct lane_draft *draft, uint32_t r
         lane->ack.pending_count = pending;
         return;
     }
-    head.credit_bytes = hg_reassembly_credit_bytes(&lane->reassembly);
+    head.credit_bytes = hg_lane_credit_given(lane);
     head.ecn_ce = lane->ecn_seen.ce;
     head.ecn_ect = lane->ecn_seen.ect;
     lane->credit_told_bytes = head.credit_bytes;

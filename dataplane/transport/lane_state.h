@@ -8,6 +8,7 @@
 #include "dataplane/transport/ack.h"
 #include "dataplane/transport/cc.h"
 #include "dataplane/transport/control.h"
+#include "dataplane/transport/credit.h"
 #include "dataplane/transport/fec_decode.h"
 #include "dataplane/transport/fec_encode.h"
 #include "dataplane/transport/fec_rule.h"
@@ -65,6 +66,7 @@ struct hg_lane {
     struct hg_ack ack;
     struct hg_ecn_seen ecn_seen;
     struct hg_reassembly reassembly;
+    struct hg_credit credit;
     uint64_t credit_told_bytes; /* in the last ack written */
     struct hg_fec_decode fec_decode;
     struct hg_recovered recovered;
@@ -95,6 +97,13 @@ static inline uint32_t hg_lane_inner_bytes(const struct hg_lane *lane, uint32_t 
 static inline uint64_t hg_lane_credit_left(const struct hg_lane *lane)
 {
     return lane->credit_bytes > lane->outbox.cost_bytes ? lane->credit_bytes - lane->outbox.cost_bytes : 0;
+}
+
+/* What the next ack tells: of the memory, what is given and not used by whole batches. */
+static inline uint64_t hg_lane_credit_given(const struct hg_lane *lane)
+{
+    return hg_credit_given(&lane->credit, lane->reassembly.whole_bytes,
+                           hg_reassembly_credit_bytes(&lane->reassembly));
 }
 
 /* True when nothing more may be admitted before an ack tells of more credit. */

@@ -26,11 +26,11 @@ void hg_outbox_init(struct hg_outbox *outbox, void *memory, uint32_t count)
 {
     hg_assert(count >= 64 && (count & (count - 1)) == 0);
     memset(outbox, 0, sizeof(*outbox));
-    memset(memory, 0, hg_outbox_memory_bytes(count));
     uint8_t *at = memory;
     outbox->batches = (struct hg_outbox_batch *)at;
     at += outbox_batches_bytes(count);
     outbox->due_batches = (uint64_t *)at;
+    memset(outbox->due_batches, 0, hg_align_up(count / 8, HG_CACHE_LINE_BYTES));
     at += hg_align_up(count / 8, HG_CACHE_LINE_BYTES);
     outbox->acked = (uint64_t *)at;
     outbox->due = outbox->acked + outbox_words(count);

@@ -2,6 +2,7 @@
  *
  * What a configuration changes while peers are at work: streams taken away, peers removed, keys replaced.
  */
+#include "dataplane/stream/peers_internal.h"
 #include "peers_pair.h"
 
 /* ---- a stream is taken away from a peer ---- */
@@ -161,6 +162,57 @@ static void test_pre_shared_key_changed(void)
     sites_free();
 }
 
+/* All lanes share what the node has for receiving: one too many is refused by name, and has room later. */
+static void test_receive_memory(void)
+{
+    sites_make();
+    struct hg_config_peer config = peer_config(2);
+    config.node = 60;
+    a->peers->config.receive_bytes_total = 24u << 20; /* twice 8 MB of it are taken */
+    CU_ASSERT_EQUAL(hg_peers_configure(a->peers, &config, 1500, 0), -ENOMEM);
+    CU_ASSERT_EQUAL(a->node.events[HG_EVENT_lane_refused], 1);
+    config.receive_bytes_max = 4u << 20;
+    CU_ASSERT_EQUAL(hg_peers_configure(a->peers, &config, 1500, 0), 1);
+    CU_ASSERT_EQUAL(a->peers->receive_bytes_taken, 24u << 20);
+    hg_peers_configure_begin(a->peers);
+    hg_peers_configure_end(a->peers, 0);
+    CU_ASSERT_EQUAL(a->peers->receive_bytes_taken, 0);
+    a->peers->config.receive_bytes_total = UINT64_C(1) << 30; /* an eighth of it for two sessions */
+    config.receive_bytes_max = 0;
+    CU_ASSERT_EQUAL(hg_peers_configure(a->peers, &config, 1500, 0), 1);
+    CU_ASSERT_EQUAL(a->peers->receive_bytes_taken, 128u << 20);
+    sites_free();
+}
+
+/* Places for what the rate puts on the way; a later change of the rate changes nothing about them. */
+static void test_packets_in_flight(void)
+{
+    static const struct {
+        uint64_t rate_bytes_per_s;
+        uint32_t packets;
+    } cases[] = {{0, HG_PEER_PACKETS_IN_FLIGHT_ANY},
+                 {1000000, HG_PEER_PACKETS_IN_FLIGHT_MIN},
+                 {125000000, 1u << 15},
+                 {500000000, 1u << 17},
+                 {UINT64_C(1) << 40, HG_PEER_PACKETS_IN_FLIGHT_MAX}};
+    for (size_t i = 0; i < HG_COUNT(cases); i++) {
+        sites_make();
+        struct hg_config_peer config = peer_config(2);
+        config.node = 60;
+        a->peers->config.packets_in_flight_max = 0;
+        config.rate_bytes_per_s = cases[i].rate_bytes_per_s;
+        CU_ASSERT_EQUAL(hg_peers_configure(a->peers, &config, 1500, 0), 1);
+        CU_ASSERT_EQUAL(hg_peers_at(a->peers, 1)->packets_in_flight_max, cases[i].packets);
+        config.rate_bytes_per_s = 1;
+        CU_ASSERT_EQUAL(hg_peers_configure(a->peers, &config, 1500, 0), 1);
+        CU_ASSERT_EQUAL(hg_peers_at(a->peers, 1)->packets_in_flight_max, cases[i].packets);
+        struct hg_handshake_keys first = {
+            .generation = 1, .lane_generation = 1, .workers_remote = 1, .spi_tx = 9000, .spi_rx = 9001};
+        hg_peers_keys(a->peers, 1, &first, 0);
+        sites_free();
+    }
+}
+
 static void test_peers_that_can_not_be(void)
 {
     sites_make();
@@ -246,6 +298,8 @@ int main(void)
     CU_add_test(suite, "a peer that was removed", test_peer_removed);
     CU_add_test(suite, "totals over sessions", test_totals);
     CU_add_test(suite, "another pre-shared key", test_pre_shared_key_changed);
+    CU_add_test(suite, "receive memory", test_receive_memory);
+    CU_add_test(suite, "packets in flight", test_packets_in_flight);
     CU_add_test(suite, "peers that can not be", test_peers_that_can_not_be);
     CU_basic_run_tests();
     return CU_get_number_of_failures() != 0;

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * How much receive memory a lane gives its sender: twice what was taken from it in a round trip, between a
+ * least and a most. So it follows rate times round trip (twice: for the time that the log needs besides),
+ * doubles with each round trip while the sender uses all of it, and falls again when it is not used. A log
+ * that takes nothing makes it no larger, however much the sender would like to send.
+ */
+#ifndef HG_TRANSPORT_CREDIT_H
+#define HG_TRANSPORT_CREDIT_H
+
+#include "dataplane/transport/wire.h"
+
+#define HG_CREDIT_ROUND_NS_MIN (10 * HG_NS_PER_MS)
+#define HG_CREDIT_FALL_NS      HG_NS_PER_S /* between two steps down, each of an eighth */
+#define HG_CREDIT_KEPT_BYTES   HG_WIRE_CREDIT_BYTES(HG_BATCH_BYTES_MAX)
+
+struct hg_credit {
+    uint64_t bytes_min;
+    uint64_t bytes_max;
+    uint64_t bytes; /* given now */
+    uint64_t taken_bytes;
+    uint64_t round_ns; /* when it began */
+    uint64_t fall_ns;  /* the next step down at the earliest */
+};
+
+void hg_credit_init(struct hg_credit *credit, uint64_t bytes_min, uint64_t bytes_max, uint64_t now_ns);
+/* What to tell the sender while whole batches use `whole_bytes` and `free_bytes` of the memory are free:
+ * never less than the largest batch where there is room for it. Credit that fell while batches wait for what
+ * is still to come would else leave no room for just that. */
+uint64_t hg_credit_given(const struct hg_credit *credit, uint64_t whole_bytes, uint64_t free_bytes);
+/* The owner took so many bytes. */
+void hg_credit_taken(struct hg_credit *credit, uint64_t bytes, uint64_t rtt_ns, uint64_t now_ns);
+
+#endif
