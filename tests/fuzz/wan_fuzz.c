@@ -48,6 +48,13 @@ static void frame_read(const uint8_t *data, uint32_t bytes, uint64_t random)
     hg_assert(said <= sizeof(answer) && memcmp(frame, data, bytes) == 0);
     if (said != 0)
         answer_check(frame, answer, said);
+    uint32_t before = sum(0, frame + at, (bytes - at) / 2 * 2);
+    if (hg_wan_frame_mark(frame, bytes)) {
+        uint32_t after = sum(0, frame + at, (bytes - at) / 2 * 2);
+        hg_assert(frame[at] >> 4 == 6 || after % 0xffff == before % 0xffff);
+        memcpy(frame, data, bytes);
+    }
+    hg_assert(memcmp(frame, data, bytes) == 0);
     bool damaged = hg_wan_frame_corrupt(frame, bytes, false, random);
     hg_assert(memcmp(frame, data, at) == 0 && damaged == (memcmp(frame, data, bytes) != 0));
     free(frame);

@@ -316,6 +316,20 @@ static int spread_parse(struct words *words, struct hg_wan_impairment *impairmen
     return 0;
 }
 
+/* Bytes or time that wait. */
+static int ecn_parse(struct words *words, struct hg_wan_impairment *impairment, struct hg_wan_error *error)
+{
+    impairment->ecn_bytes = 0;
+    impairment->ecn_ns = 0;
+    if (!hg_wan_parse_queue_bytes(words->word, &impairment->ecn_bytes) &&
+        !hg_wan_parse_duration_ns(words->word, &impairment->ecn_ns))
+        return expected(words, error, "bytes such as 64k, or a duration such as 5ms, that wait");
+    if (impairment->ecn_bytes == 0 && impairment->ecn_ns == 0)
+        return expected(words, error, "bytes or a duration above 0");
+    words_next(words);
+    return 0;
+}
+
 static int impairment_value_parse(struct words *words, const struct impairment_keyword *keyword,
                                   struct hg_wan_impairment *impairment, struct hg_wan_error *error)
 {
@@ -345,14 +359,16 @@ static int impairment_parse(struct words *words, struct hg_wan_impairment *impai
     words_next(words);
     if (strcmp(name, "spread") == 0)
         return spread_parse(words, impairment, error);
+    if (strcmp(name, "ecn") == 0)
+        return ecn_parse(words, impairment, error);
     for (size_t i = 0; i < HG_COUNT(impairment_keywords); i++) {
         if (strcmp(name, impairment_keywords[i].name) == 0)
             return impairment_value_parse(words, &impairment_keywords[i], impairment, error);
     }
     return fail(
         error, column,
-        "expected delay, jitter, loss, burst, rate, queue, reorder, late, duplicate, corrupt, paths, skew, "
-        "spread or mtu, found '%.15s'",
+        "expected delay, jitter, loss, burst, rate, queue, ecn, reorder, late, duplicate, corrupt, paths, "
+        "skew, spread or mtu, found '%.15s'",
         name);
 }
 

@@ -13,6 +13,8 @@
 #define IPV4_DONT_FRAGMENT   0x4000
 #define IPV4_MORE_FRAGMENTS  0x2000
 #define IPV4_OFFSET_MASK     0x1fff
+#define ECN_IPV4             0x0003 /* of the first two bytes */
+#define ECN_IPV6             0x0030
 #define PROTOCOL_ICMP        1
 #define PROTOCOL_TCP         6
 #define PROTOCOL_UDP         17
@@ -93,6 +95,33 @@ uint64_t hg_wan_frame_flow(const uint8_t *frame, uint32_t bytes)
         return hash_ports(hash, &packet, IPV6_BYTES, ip[6]);
     }
     return hash_bytes(hash, frame, HG_WAN_FRAME_HEADER_BYTES);
+}
+
+/* --- marks --- */
+
+/* HC' = ~(~HC + ~m + m'), in one's complement */
+static void checksum_mend(uint8_t *at, uint16_t before, uint16_t after)
+{
+    uint32_t sum = (uint16_t)~get16(at) + (uint32_t)(uint16_t)~before + after;
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    put16(at, ~sum & 0xffff);
+}
+
+bool hg_wan_frame_mark(uint8_t *frame, uint32_t bytes)
+{
+    struct packet packet = packet_of(frame, bytes);
+    uint8_t *ip = frame + (packet.data - frame);
+    bool four = packet.type == TYPE_IPV4 && packet.bytes >= IPV4_BYTES && ip[0] >> 4 == 4;
+    bool six = packet.type == TYPE_IPV6 && packet.bytes >= IPV6_BYTES && ip[0] >> 4 == 6;
+    uint16_t before = four || six ? get16(ip) : 0;
+    uint16_t field = six ? ECN_IPV6 : ECN_IPV4;
+    if ((before & field) == 0)
+        return false;
+    put16(ip, before | field);
+    if (four)
+        checksum_mend(ip + 10, before, before | field);
+    return true;
 }
 
 /* --- damage --- */

@@ -21,6 +21,11 @@ uint32_t hg_wan_frame_payload_at(const uint8_t *frame, uint32_t bytes);
  */
 uint64_t hg_wan_frame_flow(const uint8_t *frame, uint32_t bytes);
 
+/* Marks an ECN-capable IP packet as having met congestion (RFC 3168): ECT(0) or ECT(1) becomes CE, and the
+ * checksum of IPv4 is mended (RFC 1624). Returns false and changes nothing when it is no whole IP header, or
+ * not ECN-capable; true for what is CE already. */
+bool hg_wan_frame_mark(uint8_t *frame, uint32_t bytes);
+
 /* Turns one or three bits, an odd number, so that the frame is never what it was. Only behind the Ethernet
  * header unless `header`. Returns false when there is nothing to turn: a frame without payload. */
 bool hg_wan_frame_corrupt(uint8_t *frame, uint32_t bytes, bool header, uint64_t random);

@@ -86,6 +86,10 @@ const char *hg_wan_impairment_problem(const struct hg_wan_impairment *impairment
         return "a rate together with the queue";
     if (impairment->queue_bytes > HG_WAN_QUEUE_BYTES_MAX)
         return "a queue of at most 1 TiB";
+    if (impairment->rate_bits == 0 && (impairment->ecn_bytes != 0 || impairment->ecn_ns != 0))
+        return "a rate together with the ecn";
+    if (impairment->ecn_bytes > HG_WAN_QUEUE_BYTES_MAX || impairment->ecn_ns > HG_WAN_DELAY_NS_MAX)
+        return "an ecn of at most 1 TiB or 60s";
     if (impairment->reorder_ppb > HG_WAN_LOSS_ALL_PPB || impairment->duplicate_ppb > HG_WAN_LOSS_ALL_PPB ||
         impairment->corrupt_ppb > HG_WAN_LOSS_ALL_PPB)
         return "a share of at most 100%";
@@ -177,15 +181,24 @@ static uint64_t delay_ns(const struct hg_wan_link *link, uint64_t at_ns)
     return (uint64_t)(sum / link->wander_knot_ns);
 }
 
+static bool queue_above(const struct hg_wan_impairment *impairment, uint64_t waiting_ns,
+                        hg_u128 waiting_bytes)
+{
+    return (impairment->ecn_bytes != 0 && waiting_bytes > impairment->ecn_bytes) ||
+           (impairment->ecn_ns != 0 && waiting_ns > impairment->ecn_ns);
+}
+
 /* Puts the frame behind what the transmitter still has to send; false when the queue has no room for it. An
  * idle transmitter takes any frame. */
-static bool transmitter_take(struct hg_wan_link *link, uint64_t now_ns, uint32_t bytes)
+static bool transmitter_take(struct hg_wan_link *link, uint64_t now_ns, uint32_t bytes, bool *mark)
 {
     uint64_t rate = link->impairment.rate_bits;
+    *mark = false;
     if (link->busy_until_ns > now_ns) {
         hg_u128 waiting_bytes = (hg_u128)(link->busy_until_ns - now_ns) * rate / (8 * HG_NS_PER_S);
         if (waiting_bytes + bytes > link->impairment.queue_bytes)
             return false;
+        *mark = queue_above(&link->impairment, link->busy_until_ns - now_ns, waiting_bytes);
     } else {
         link->busy_until_ns = now_ns;
         link->busy_fraction = 0;
@@ -221,6 +234,7 @@ enum hg_wan_fate hg_wan_link_offer(struct hg_wan_link *link, uint64_t now_ns,
                                    const struct hg_wan_offer *frame, struct hg_wan_arrival *arrival)
 {
     uint64_t sent_ns = now_ns;
+    bool mark = false;
     link->offered_count++;
     bool lost =
         loss_draw(link); /* before all else: a run of losses counts frames, whatever happens to them */
@@ -229,13 +243,14 @@ enum hg_wan_fate hg_wan_link_offer(struct hg_wan_link *link, uint64_t now_ns,
     if (link->impairment.mtu_bytes != 0 && frame->payload_bytes > link->impairment.mtu_bytes)
         return HG_WAN_FATE_OVER_MTU;
     if (link->impairment.rate_bits != 0) {
-        if (!transmitter_take(link, now_ns, frame->bytes))
+        if (!transmitter_take(link, now_ns, frame->bytes, &mark))
             return HG_WAN_FATE_QUEUE_FULL;
         sent_ns = link->busy_until_ns;
     }
     if (lost)
         return HG_WAN_FATE_LOST;
     memset(arrival, 0, sizeof(*arrival));
+    arrival->mark = mark;
     uint64_t due_ns = sent_ns + delay_ns(link, sent_ns);
     if (!link->plain)
         due_ns += adventures(link, frame, arrival);

@@ -10,6 +10,9 @@
  *   mtu        bytes behind the Ethernet header; a larger frame is dropped before it takes any time
  *   rate       bits/s of Ethernet frames without preamble and FCS
  *   queue      bytes that may wait for the transmitter; a frame that doesn't fit is dropped (drop tail)
+ *   ecn        bytes, or time, that wait before the transmitter when a frame comes: above that a frame of an
+ *              ECN-capable IP packet is marked (RFC 3168), on the way there; one that doesn't fit is dropped
+ *              all the same
  *   loss       share of frames lost; `burst` is the mean length of a run of losses (a two-state
  *              Gilbert-Elliott model, the good state losing nothing and the bad state everything).
  *              Burst 0 or 1 = independent losses
@@ -50,6 +53,8 @@ struct hg_wan_impairment {
     uint64_t burst_count; /* mean run of losses, frames */
     uint64_t rate_bits;   /* per second; 0 = unlimited */
     uint64_t queue_bytes; /* 0 = HG_WAN_QUEUE_BYTES_NORMAL; only with a rate */
+    uint64_t ecn_bytes;   /* or ... */
+    uint64_t ecn_ns;      /* ... only with a rate; both 0 = nothing is marked */
     uint64_t reorder_ppb;
     uint64_t late_ns; /* with reorder, and only with it */
     uint64_t duplicate_ppb;
@@ -85,6 +90,7 @@ struct hg_wan_arrival {
     bool late;
     bool duplicate;
     bool corrupt;
+    bool mark;   /* the queue was above its threshold: congestion experienced, if the packet can bear it */
     bool detour; /* not on the first path */
 };
 

@@ -629,7 +629,7 @@ static void usage(FILE *out)
           "  port add NAME memif socket PATH id N mac MAC [bsize 2048] [rsize 10]\n"
           "  port add NAME tap iface IFACE mac MAC        kernel TCP over the same link; needs root\n"
           "  link set FROM TO [delay D] [jitter D] [loss P%] [burst N] [rate R] [queue Q]\n"
-          "      [reorder P% late D] [duplicate P%] [corrupt P% [header]]\n"
+          "      [ecn Q|D] [reorder P% late D] [duplicate P%] [corrupt P% [header]]\n"
           "      [paths N skew D [spread packet|flow]] [mtu N [icmp]]\n"
           "  link join FROM TO A B                        takes the line from A to B, with its queue\n"
           "  link cut FROM TO    link restore FROM TO    show ports    show links    seed N    quit\n"

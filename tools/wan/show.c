@@ -108,6 +108,8 @@ static json_t *pair_json(const struct hg_wan_switch *sw, uint32_t from, uint32_t
     json_object_set_new(object, "burst_count", number(impairment->burst_count));
     json_object_set_new(object, "rate_bits", number(impairment->rate_bits));
     json_object_set_new(object, "queue_bytes", number(impairment->queue_bytes));
+    json_object_set_new(object, "ecn_bytes", number(impairment->ecn_bytes));
+    json_object_set_new(object, "ecn_ns", number(impairment->ecn_ns));
     json_object_set_new(object, "reorder_ppb", number(impairment->reorder_ppb));
     json_object_set_new(object, "late_ns", number(impairment->late_ns));
     json_object_set_new(object, "duplicate_ppb", number(impairment->duplicate_ppb));
@@ -151,6 +153,10 @@ static void pair_print(FILE *out, const struct hg_wan_switch *sw, uint32_t from,
         fprintf(out, " burst %" PRIu64, impairment->burst_count);
     if (impairment->rate_bits != 0)
         fprintf(out, " rate %" PRIu64 " queue %" PRIu64, impairment->rate_bits, impairment->queue_bytes);
+    if (impairment->ecn_bytes != 0)
+        fprintf(out, " ecn %" PRIu64, impairment->ecn_bytes);
+    if (impairment->ecn_ns != 0)
+        fprintf(out, " ecn %" PRIu64 "us", impairment->ecn_ns / HG_NS_PER_US);
     share_print(out, "reorder", impairment->reorder_ppb);
     if (impairment->late_ns != 0)
         fprintf(out, " late %" PRIu64 "us", impairment->late_ns / HG_NS_PER_US);

@@ -260,6 +260,8 @@ static void put(struct hg_wan_switch *sw, uint32_t from, uint32_t to, struct hg_
 {
     struct hg_wan_pair *pair = &sw->pairs[from][to];
     struct hg_packet copy;
+    if (arrival->mark)
+        pair->stats.marked += hg_wan_frame_mark(packet->data, packet->bytes);
     if (arrival->corrupt &&
         hg_wan_frame_corrupt(packet->data, packet->bytes, pair->line->impairment.corrupt_header,
                              arrival->corrupt_random))

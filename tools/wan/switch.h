@@ -48,6 +48,7 @@
     X(icmp_unsent, "packets over the mtu that no answer is allowed to or possible for")                      \
     X(reordered, "held back, so that later ones overtake")                                                   \
     X(duplicated, "doubled")                                                                                 \
+    X(marked, "marked as having met a full queue (ecn)")                                                     \
     X(corrupted, "damaged")                                                                                  \
     X(detoured, "sent over another path than the first")
 

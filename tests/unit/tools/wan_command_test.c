@@ -108,6 +108,17 @@ static void test_numbers(void)
     CU_ASSERT_FALSE(hg_wan_parse_queue_bytes("64kb", &value));
 }
 
+static void test_ecn(void)
+{
+    CU_ASSERT_TRUE(parses("link set a b rate 1g ecn 64k") && command.impairment.ecn_bytes == 64 << 10 &&
+                   command.impairment.ecn_ns == 0);
+    CU_ASSERT_TRUE(parses("link set a b rate 1g ecn 1.5ms") && command.impairment.ecn_bytes == 0 &&
+                   command.impairment.ecn_ns == 1500000);
+    CU_ASSERT_TRUE(fails("link set a b rate 1g ecn 0", 26, "above 0"));
+    CU_ASSERT_TRUE(fails("link set a b rate 1g ecn 5%", 26, "bytes such as 64k, or a duration"));
+    CU_ASSERT_TRUE(fails("link set a b ecn 5ms", 14, "rate together"));
+}
+
 static void test_errors(void)
 {
     CU_ASSERT_TRUE(fails("prot add", 1, "expected port, link, show, seed or quit, found 'prot'"));
@@ -226,6 +237,7 @@ int main(void)
     CU_pSuite suite = CU_add_suite("wan_command", NULL, NULL);
     CU_add_test(suite, "every command", test_commands);
     CU_add_test(suite, "numbers and units", test_numbers);
+    CU_add_test(suite, "marks", test_ecn);
     CU_add_test(suite, "errors name column and what was expected", test_errors);
     CU_add_test(suite, "names, addresses, sockets", test_declared);
     CU_basic_set_mode(CU_BRM_NORMAL);

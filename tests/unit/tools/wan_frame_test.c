@@ -272,6 +272,44 @@ static void test_any_bytes(void)
     }
 }
 
+/* Every codepoint under every DSCP; the checksum is right after it when it was before, whatever else the
+ * header holds, and nothing but these two fields changes. */
+static void test_mark(void)
+{
+    for (uint32_t tos = 0; tos < 256; tos++) {
+        for (uint32_t i = 0; i < 300; i++) {
+            uint8_t before[2048];
+            uint32_t bytes = ipv4(100, 17);
+            frame[15] = (uint8_t)tos;
+            put16(18, i * 219);
+            put16(24, ~sum(0, frame + 14, 20) & 0xffff);
+            memcpy(before, frame, sizeof(before));
+            bool capable = (tos & 3) != 0;
+            CU_ASSERT_EQUAL(hg_wan_frame_mark(frame, bytes), capable);
+            CU_ASSERT_EQUAL(sum(0, frame + 14, 20), 0xffff);
+            CU_ASSERT_EQUAL(frame[15], capable ? tos | 3 : tos);
+            CU_ASSERT_EQUAL(memcmp(frame, before, 15) | memcmp(frame + 16, before + 16, 8), 0);
+            CU_ASSERT_EQUAL(memcmp(frame + 26, before + 26, sizeof(frame) - 26), 0);
+        }
+        uint32_t bytes = ipv6(100, 17);
+        frame[14] = (uint8_t)(0x60 | tos >> 4);
+        frame[15] = (uint8_t)(tos << 4 | 5);
+        CU_ASSERT_EQUAL(hg_wan_frame_mark(frame, bytes), (tos & 3) != 0);
+        CU_ASSERT_EQUAL(frame[14], 0x60 | tos >> 4);
+        CU_ASSERT_EQUAL(frame[15], (uint8_t)((tos & 3 ? tos | 3 : tos) << 4 | 5));
+    }
+    /* Not whole, or not IP: untouched. */
+    ipv4(100, 17);
+    frame[15] = 2;
+    CU_ASSERT_FALSE(hg_wan_frame_mark(frame, 14 + 19));
+    frame[14] = 0x55;
+    CU_ASSERT_FALSE(hg_wan_frame_mark(frame, 114));
+    frame[14] = 0x45;
+    put16(12, 0x0806);
+    CU_ASSERT_FALSE(hg_wan_frame_mark(frame, 114));
+    CU_ASSERT_EQUAL(frame[15], 2);
+}
+
 int main(void)
 {
     if (CU_initialize_registry() != CUE_SUCCESS)
@@ -281,6 +319,7 @@ int main(void)
     CU_add_test(suite, "flows of IPv4", test_flow_ipv4);
     CU_add_test(suite, "flows of IPv6 and others", test_flow_others);
     CU_add_test(suite, "damage", test_corrupt);
+    CU_add_test(suite, "marks", test_mark);
     CU_add_test(suite, "fragmentation needed", test_answer_ipv4);
     CU_add_test(suite, "packet too big", test_answer_ipv6);
     CU_add_test(suite, "an answer behind a tag", test_tagged_answer);

@@ -187,6 +187,31 @@ static void test_queue_edges(void)
     CU_ASSERT_EQUAL(lossy.busy_until_ns, HG_NS_PER_MS);
 }
 
+static bool marks(struct hg_wan_link *link, uint64_t now_ns)
+{
+    const struct hg_wan_offer frame = {.bytes = 1000, .payload_bytes = 986};
+    struct hg_wan_arrival arrival;
+    CU_ASSERT_EQUAL(hg_wan_link_offer(link, now_ns, &frame, &arrival), HG_WAN_FATE_ARRIVES);
+    return arrival.mark;
+}
+
+/* 1000 bytes take a millisecond: marked is what finds more waiting than the threshold, in bytes or time. */
+static void test_ecn(void)
+{
+    static const struct hg_wan_impairment thresholds[] = {{.rate_bits = 8000000, .ecn_bytes = 3000},
+                                                          {.rate_bits = 8000000, .ecn_ns = 3 * HG_NS_PER_MS}};
+    for (size_t i = 0; i < HG_COUNT(thresholds); i++) {
+        struct hg_wan_link link = make(1, thresholds[i]);
+        for (uint32_t n = 0; n < 8; n++)
+            CU_ASSERT_EQUAL(marks(&link, 0), n > 3);
+        CU_ASSERT_FALSE(marks(&link, 5 * HG_NS_PER_MS)); /* 3 ms wait */
+        CU_ASSERT_TRUE(marks(&link, 5 * HG_NS_PER_MS));
+    }
+    struct hg_wan_link none = make(1, (struct hg_wan_impairment){.rate_bits = 8000000});
+    for (uint32_t n = 0; n < 100; n++)
+        CU_ASSERT_FALSE(marks(&none, 0));
+}
+
 static void test_jitter(void)
 {
     struct hg_wan_impairment impairment = {.delay_ns = 40 * HG_NS_PER_MS, .jitter_ns = 5 * HG_NS_PER_MS};
@@ -406,6 +431,10 @@ static void test_problems(void)
         {.rate_bits = 999},
         {.rate_bits = HG_WAN_RATE_BITS_MAX + 1},
         {.queue_bytes = 1000},
+        {.ecn_bytes = 1000},
+        {.ecn_ns = 1000},
+        {.rate_bits = 1000, .ecn_bytes = HG_WAN_QUEUE_BYTES_MAX + 1},
+        {.rate_bits = 1000, .ecn_ns = HG_WAN_DELAY_NS_MAX + 1},
         {.reorder_ppb = 1},
         {.late_ns = 1},
         {.reorder_ppb = 1, .late_ns = 61 * HG_NS_PER_S},
@@ -440,6 +469,7 @@ int main(void)
     CU_add_test(suite, "rate and queue", test_rate);
     CU_add_test(suite, "rate without rounding", test_rate_exact);
     CU_add_test(suite, "edges of the queue", test_queue_edges);
+    CU_add_test(suite, "marks", test_ecn);
     CU_add_test(suite, "jitter never reorders", test_jitter);
     CU_add_test(suite, "reorder", test_reorder);
     CU_add_test(suite, "how late", test_late_time);

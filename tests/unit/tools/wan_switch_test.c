@@ -454,7 +454,7 @@ static void test_corrupt(void)
 }
 
 /* From station a (10.0.0.1) to b, don't fragment. */
-static void offer_ip(uint32_t ip_bytes, uint64_t now_ns)
+static void offer_ip_as(uint32_t ip_bytes, uint8_t tos, uint64_t now_ns)
 {
     static const uint8_t header[34] = {2, 0, 0, 0,    0, 2,  2,  0, 0, 0,  0, 1, 0x08, 0,  0x45, 0, 0,
                                        0, 0, 0, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 1,    10, 0,    0, 2};
@@ -464,8 +464,37 @@ static void offer_ip(uint32_t ip_bytes, uint64_t now_ns)
     memcpy(data, header, sizeof(header));
     data[16] = (uint8_t)(ip_bytes >> 8);
     data[17] = (uint8_t)ip_bytes;
+    data[15] = tos;
     packet.bytes = 14 + ip_bytes;
     hg_wan_switch_receive(&sw, 0, &packet, 1, now_ns);
+}
+
+static void offer_ip(uint32_t ip_bytes, uint64_t now_ns)
+{
+    offer_ip_as(ip_bytes, 0, now_ns);
+}
+
+/* Packets of 1000 bytes, a microsecond each, with every codepoint in turn: from the third on they are marked
+ * if they can be, the doubles too. */
+static void test_ecn(void)
+{
+    fresh();
+    set(0, 1,
+        (struct hg_wan_impairment){
+            .rate_bits = 8000000000, .ecn_bytes = 1000, .duplicate_ppb = HG_WAN_LOSS_ALL_PPB});
+    for (uint8_t i = 0; i < 6; i++)
+        offer_ip_as(986, i % 4, 0);
+    CU_ASSERT_EQUAL(hg_wan_switch_deliver(&sw, HG_NS_PER_S), 12);
+    uint32_t marked = 0;
+    for (uint32_t i = 0; i < 12; i++) {
+        uint8_t sent = (uint8_t)(i / 2 % 4), came = fakes[1].received[i].head[15];
+        bool full = i / 2 >= 2;
+        CU_ASSERT_EQUAL(came, full && sent != 0 ? 3 : sent);
+        marked += i % 2 == 0 && full && sent != 0;
+    }
+    CU_ASSERT_EQUAL(sw.pairs[0][1].stats.marked, marked);
+    CU_ASSERT_EQUAL(marked, 3);
+    CU_ASSERT_EQUAL(outstanding, 0);
 }
 
 static void test_mtu(void)
@@ -575,6 +604,7 @@ int main(void)
     CU_add_test(suite, "paths by flow", test_paths_by_flow);
     CU_add_test(suite, "duplicate", test_duplicate);
     CU_add_test(suite, "corrupt", test_corrupt);
+    CU_add_test(suite, "marks", test_ecn);
     CU_add_test(suite, "mtu, silent and with an answer", test_mtu);
     CU_add_test(suite, "answers without memory", test_mtu_no_memory);
     CU_add_test(suite, "one seed, one pattern", test_seed);
