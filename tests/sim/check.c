@@ -287,6 +287,14 @@ static void lane_check(struct sim_node *node, struct hg_lane *lane)
                          (unsigned long long)stats->drop_malformed, (unsigned long long)stats->drop_credit,
                          (unsigned long long)stats->drop_mismatch, (unsigned long long)stats->drop_ack,
                          (unsigned long long)stats->drop_control, (unsigned long long)stats->drop_fec);
+    bool mistrusts = strcmp(stats->ecn, hg_ecn_state_text(HG_ECN_SHRUNK)) == 0 ||
+                     strcmp(stats->ecn, hg_ecn_state_text(HG_ECN_BLEACHED)) == 0 ||
+                     strcmp(stats->ecn, hg_ecn_state_text(HG_ECN_INVENTED)) == 0;
+    if (mistrusts && node->world->plan->ecn_honest &&
+        (node->world->plan->classes & 1u << SIM_CLASS_CORRUPT) == 0)
+        hg_sim_violation(node->world, "ecn_mistrust",
+                         "node %c takes the counts of an honest peer on an honest path for %s",
+                         letter_of(node->index), stats->ecn);
     if (stats->bytes_in_flight > (uint64_t)node->plan->packets_in_flight * node->world->plan->mtu_bytes)
         hg_sim_violation(node->world, "in_flight",
                          "node %c has %llu bytes in flight, more than its ring holds", letter_of(node->index),
@@ -346,6 +354,9 @@ void hg_sim_check_event(struct sim_node *node, const struct hg_event *event)
     case HG_EVENT_path_narrow: /* heavy loss may look like it, too */
         world->sometimes[SIM_paths_found_narrow]++;
         return;
+    case HG_EVENT_path_ecn_over: /* loss may look like a black hole; lane_check knows what it must not be */
+        world->sometimes[SIM_ecn_ended]++;
+        return;
     case HG_EVENT_path_wide:
         world->sometimes[SIM_paths_found_wide_again]++;
         return;
@@ -403,6 +414,7 @@ static void lane_harvest(struct sim_world *world, struct hg_lane *lane)
     world->sometimes[SIM_credit_stalls] += stats->credit_stalls;
     world->sometimes[SIM_packets_recovered] += stats->fec_recovered;
     world->sometimes[SIM_parity_not_enough] += stats->fec_unrecoverable;
+    world->sometimes[SIM_marks_told] += stats->ecn_marked_there;
 }
 
 static void worker_harvest(struct sim_node *node, const struct sim_worker *own)

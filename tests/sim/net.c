@@ -131,6 +131,62 @@ static bool packet_too_large(const struct sim_world *world, const struct sim_lin
     return world->now_ns < link->narrow_until_ns && packet->bytes > link->narrow_bytes + ETHERNET_BYTES;
 }
 
+static uint32_t codepoint(struct sim_packet *packet)
+{
+    return packet_frame(packet)[15] & HG_ECN_MASK;
+}
+
+/* With the header's checksum mended, RFC 1624. */
+static void codepoint_set(struct sim_packet *packet, uint32_t to)
+{
+    uint8_t *frame = packet_frame(packet);
+    uint32_t before = (uint32_t)frame[14] << 8 | frame[15];
+    frame[15] = (uint8_t)((frame[15] & ~HG_ECN_MASK) | to);
+    uint32_t after = (uint32_t)frame[14] << 8 | frame[15];
+    uint32_t sum = (~((uint32_t)frame[24] << 8 | frame[25]) & 0xffff) + (~before & 0xffff) + after;
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = ~((sum & 0xffff) + (sum >> 16));
+    frame[24] = (uint8_t)(sum >> 8);
+    frame[25] = (uint8_t)sum;
+}
+
+/* A queue of `queued_ns` and what else the link does; false: it drops the packet for its codepoint. */
+static bool link_ecn(struct sim_world *world, const struct sim_link_plan *plan, struct sim_packet *packet,
+                     uint64_t queued_ns)
+{
+    bool capable = codepoint(packet) != HG_ECN_NOT_ECT;
+    if (capable && plan->mark_ns != 0 && queued_ns >= plan->mark_ns) {
+        codepoint_set(packet, HG_ECN_CE);
+        world->sometimes[SIM_packets_marked]++;
+    }
+    if (world->now_ns < plan->ecn_from_ns || world->healed)
+        return true;
+    switch (plan->ecn_path) {
+    case SIM_ECN_HIDES:
+        if (codepoint(packet) == HG_ECN_CE) {
+            codepoint_set(packet, HG_ECN_ECT0);
+            world->sometimes[SIM_marks_hidden]++;
+        }
+        return true;
+    case SIM_ECN_BLEACHES:
+        codepoint_set(packet, HG_ECN_NOT_ECT);
+        return true;
+    case SIM_ECN_REMARKS:
+        codepoint_set(packet, codepoint(packet) == HG_ECN_ECT0 ? HG_ECN_ECT1 : codepoint(packet));
+        return true;
+    case SIM_ECN_ALL_CE:
+        codepoint_set(packet, capable ? HG_ECN_CE : HG_ECN_NOT_ECT);
+        return true;
+    case SIM_ECN_ANY_CE:
+        codepoint_set(packet, HG_ECN_CE);
+        return true;
+    case SIM_ECN_DROPS:
+        return !capable;
+    default:
+        return true;
+    }
+}
+
 static void link_send(struct sim_world *world, uint32_t from, uint32_t to, struct sim_packet *packet)
 {
     const struct sim_link_plan *plan = &world->plan->links[from][to];
@@ -153,14 +209,20 @@ static void link_send(struct sim_world *world, uint32_t from, uint32_t to, struc
         world->sometimes[SIM_packets_lost_on_the_link]++;
         return;
     }
+    uint64_t queued_ns = 0;
     if (plan->rate_bytes_per_s != 0 && !world->healed) {
         uint64_t start_ns = hg_max_u64(world->now_ns, link->busy_until_ns);
-        if (start_ns - world->now_ns > plan->queue_ns) {
+        queued_ns = start_ns - world->now_ns;
+        if (queued_ns > plan->queue_ns) {
             world->sometimes[SIM_packets_lost_on_the_link]++;
             return;
         }
         link->busy_until_ns = start_ns + packet->bytes * HG_NS_PER_S / plan->rate_bytes_per_s;
         time_ns = link->busy_until_ns + delay_ns;
+    }
+    if (!link_ecn(world, plan, packet, queued_ns)) {
+        world->sometimes[SIM_packets_lost_on_the_link]++;
+        return;
     }
     if (!world->healed) {
         time_ns += jitter_ns;

@@ -78,6 +78,7 @@ static void node_config(struct sim_node *node)
         peer->rate_bytes_per_s = node->plan->rate_bytes_per_s;
         peer->congestion = node->plan->congestion;
         peer->fec = node->plan->fec;
+        peer->ecn = node->plan->ecn;
         peer->receive_bytes_max = node->plan->receive_bytes;
         peer->rekey_packets = node->plan->rekey_packets;
         peer->rekey_seconds = node->plan->rekey_seconds;

@@ -124,6 +124,40 @@ static void plan_fec(struct sim_node_plan *node, struct hg_random *random)
     node->fec = draw < 2 ? HG_CONFIG_FEC_AUTO : draw == 2 ? HG_CONFIG_FEC_OFF : parities;
 }
 
+/* Three nodes of four mark their packets; half of the queues mark before they drop. */
+static void plan_ecn(struct sim_plan *plan, struct hg_random *random)
+{
+    plan->ecn_honest = true;
+    for (uint32_t i = 0; i < plan->node_count; i++) {
+        plan->nodes[i].ecn = hg_random_chance(random, 3, 4) ? HG_CONFIG_ECN_ON : HG_CONFIG_ECN_OFF;
+        for (uint32_t j = 0; j < plan->node_count; j++) {
+            struct sim_link_plan *link = &plan->links[i][j];
+            uint64_t mark_ns = hg_random_between(random, 1, link->queue_ns);
+            link->mark_ns = hg_random_chance(random, 1, 2) ? mark_ns : 0;
+        }
+    }
+}
+
+/* Queues that are full now and then; half of the links do something else to the codepoint, from the start or
+ * some time on. */
+static void plan_ecn_scenario(struct sim_plan *plan, struct hg_random *random)
+{
+    for (uint32_t i = 0; i < plan->node_count; i++) {
+        plan->nodes[i].ecn = HG_CONFIG_ECN_ON;
+        for (uint32_t j = 0; j < plan->node_count; j++) {
+            struct sim_link_plan *link = &plan->links[i][j];
+            link->rate_bytes_per_s = hg_min_u64(link->rate_bytes_per_s, 20000000);
+            link->mark_ns = hg_random_between(random, 1, link->queue_ns);
+            uint64_t path = hg_random_below(random, 2 * (uint64_t)SIM_ECN_PATH_COUNT);
+            uint64_t from_ns = hg_random_below(random, plan->safety_ns);
+            link->ecn_from_ns = hg_random_chance(random, 1, 2) ? from_ns : 0;
+            link->ecn_path =
+                plan->classes != 0 && path < SIM_ECN_PATH_COUNT ? (enum sim_ecn_path)path : SIM_ECN_KEPT;
+            plan->ecn_honest &= i == j || link->ecn_path <= SIM_ECN_HIDES || link->ecn_path == SIM_ECN_DROPS;
+        }
+    }
+}
+
 /* Paths where a repair takes long, and disks that take no time beside it. Half of the seeds commit one small
  * frame now and then, so that each one's time says what a loss costs. */
 static void plan_fec_scenario(struct sim_plan *plan, struct hg_random *random)
@@ -428,7 +462,7 @@ static void plan_rekey(struct sim_plan *plan, struct hg_random *random)
 
 void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
 {
-    struct hg_random root, classes, sizes, nodes, links, flows, faults, congestion, workers, rekey, fec;
+    struct hg_random root, classes, sizes, nodes, links, flows, faults, congestion, workers, rekey, fec, ecn;
     memset(plan, 0, sizeof(*plan));
     plan->seed = seed;
     plan->scenario = scenario;
@@ -443,6 +477,7 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
     hg_random_fork(&root, 8, &workers);
     hg_random_fork(&root, 9, &rekey);
     hg_random_fork(&root, 10, &fec);
+    hg_random_fork(&root, 11, &ecn);
     plan_classes(plan, &classes);
     plan->node_count = hg_random_chance(&sizes, 1, 8) ? 3 : 2;
     plan->flow_count = (uint32_t)log_uniform(&sizes, 1, SIM_FLOWS_MAX);
@@ -483,4 +518,7 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
         plan_fec(&plan->nodes[i], &fec);
     if (is_flagged(plan, SIM_SCENARIO_FEC))
         plan_fec_scenario(plan, &fec);
+    plan_ecn(plan, &ecn);
+    if (is_flagged(plan, SIM_SCENARIO_ECN))
+        plan_ecn_scenario(plan, &ecn);
 }

@@ -47,19 +47,20 @@ static void nodes_print(const struct sim_plan *plan, FILE *out)
 {
     for (uint32_t i = 0; i < plan->node_count; i++) {
         const struct sim_node_plan *n = &plan->nodes[i];
-        fprintf(out,
-                "  node %c: %u segments of %llu bytes, arena %llu, disk depth %u write %llu-%llu read "
-                "%llu-%llu flush "
-                "%llu-%llu ns, %s, parity %u, rate %llu B/s, credit %llu, %u packets in flight, drift %d "
-                "ppm, port refuses "
-                "%u ppm\n",
-                (int)('A' + i), n->segment_count, (unsigned long long)n->segment_bytes,
-                (unsigned long long)n->arena_bytes, n->disk_depth, (unsigned long long)n->write_ns_min,
-                (unsigned long long)n->write_ns_max, (unsigned long long)n->read_ns_min,
-                (unsigned long long)n->read_ns_max, (unsigned long long)n->flush_ns_min,
-                (unsigned long long)n->flush_ns_max, congestion_names[n->congestion], n->fec,
-                (unsigned long long)n->rate_bytes_per_s, (unsigned long long)n->receive_bytes,
-                n->packets_in_flight, n->drift_ppm, n->port_refuse_ppm);
+        fprintf(
+            out,
+            "  node %c: %u segments of %llu bytes, arena %llu, disk depth %u write %llu-%llu read "
+            "%llu-%llu flush "
+            "%llu-%llu ns, %s, parity %u, ecn %u, rate %llu B/s, credit %llu, %u packets in flight, drift %d "
+            "ppm, port refuses "
+            "%u ppm\n",
+            (int)('A' + i), n->segment_count, (unsigned long long)n->segment_bytes,
+            (unsigned long long)n->arena_bytes, n->disk_depth, (unsigned long long)n->write_ns_min,
+            (unsigned long long)n->write_ns_max, (unsigned long long)n->read_ns_min,
+            (unsigned long long)n->read_ns_max, (unsigned long long)n->flush_ns_min,
+            (unsigned long long)n->flush_ns_max, congestion_names[n->congestion], n->fec, n->ecn,
+            (unsigned long long)n->rate_bytes_per_s, (unsigned long long)n->receive_bytes,
+            n->packets_in_flight, n->drift_ppm, n->port_refuse_ppm);
     }
     for (uint32_t i = 0; i < plan->node_count; i++)
         for (uint32_t j = 0; j < plan->node_count; j++) {
@@ -68,12 +69,14 @@ static void nodes_print(const struct sim_plan *plan, FILE *out)
                 fprintf(out,
                         "  link %c->%c: delay %llu ns jitter %llu ns, ppm: loss %u burst %u x %u duplicate "
                         "%u replay %u "
-                        "corrupt %u truncate %u; rate %llu B/s queue %llu ns; %u paths\n",
+                        "corrupt %u truncate %u; rate %llu B/s queue %llu ns marks %llu ns; ecn %u from %llu "
+                        "ns; %u paths\n",
                         (int)('A' + i), (int)('A' + j), (unsigned long long)l->delay_ns,
                         (unsigned long long)l->jitter_ns, l->loss_ppm, l->burst_ppm, l->burst_packets,
                         l->duplicate_ppm, l->replay_ppm, l->corrupt_ppm, l->truncate_ppm,
                         (unsigned long long)l->rate_bytes_per_s, (unsigned long long)l->queue_ns,
-                        l->path_count);
+                        (unsigned long long)l->mark_ns, (unsigned)l->ecn_path,
+                        (unsigned long long)l->ecn_from_ns, l->path_count);
         }
 }
 

@@ -57,6 +57,9 @@ static const enum sim_sometimes promises_rekey[] = {
 static const enum sim_sometimes promises_fec[] = {SIM_packets_recovered, SIM_parity_not_enough,
                                                   SIM_packets_lost_on_the_link};
 
+static const enum sim_sometimes promises_ecn[] = {SIM_packets_marked, SIM_marks_told, SIM_marks_hidden,
+                                                  SIM_ecn_ended};
+
 /* ---- the table ---- */
 
 #define PROMISES(name) promises_##name, HG_COUNT(promises_##name)
@@ -96,6 +99,10 @@ static const struct sim_scenario scenarios[] = {
      "long paths that lose packets alone and in bursts, light and heavy load; each seed with parity and "
      "without",
      BIT(LOSS) | BIT(BURST) | BIT(DUPLICATE), BIT(LOSS), SIM_SCENARIO_FEC, PROMISES(fec)},
+    {"ecn",
+     "queues that mark before they drop; links that clear, change, set or drop the marks, peers that hide "
+     "them",
+     CLASSES_NET | BIT(KILL), BIT(QUEUE), SIM_SCENARIO_ECN, PROMISES(ecn)},
 };
 
 uint32_t hg_sim_scenario_count(void)

@@ -84,7 +84,11 @@
     X(streams_elsewhere)                                                                                     \
     X(workers_changed)                                                                                       \
     X(packets_recovered)                                                                                     \
-    X(parity_not_enough)
+    X(parity_not_enough)                                                                                     \
+    X(packets_marked)                                                                                        \
+    X(marks_told)                                                                                            \
+    X(marks_hidden)                                                                                          \
+    X(ecn_ended)
 enum sim_sometimes {
 #define HG_X(name) SIM_##name,
     SIM_SOMETIMES(HG_X)
@@ -146,6 +150,19 @@ struct sim_fault {
     bool left_out;
 };
 
+/* What a link does to the codepoint of ECN besides marking. HIDES: the receiver's end of it reads CE as
+ * ECT(0), which is what a peer looks like that does not say what it saw. */
+enum sim_ecn_path {
+    SIM_ECN_KEPT,
+    SIM_ECN_HIDES,
+    SIM_ECN_BLEACHES,
+    SIM_ECN_REMARKS, /* ECT(0) as ECT(1) */
+    SIM_ECN_ALL_CE,  /* of packets that could be marked */
+    SIM_ECN_ANY_CE,  /* of all packets */
+    SIM_ECN_DROPS,   /* packets that could be marked */
+    SIM_ECN_PATH_COUNT
+};
+
 struct sim_link_plan {
     uint64_t delay_ns;
     uint64_t jitter_ns;
@@ -158,6 +175,9 @@ struct sim_link_plan {
     uint32_t truncate_ppm;
     uint64_t rate_bytes_per_s; /* 0 = no limit */
     uint64_t queue_ns;
+    uint64_t mark_ns; /* in the queue: from there on ECN-capable packets are marked; 0 = never */
+    enum sim_ecn_path ecn_path;
+    uint64_t ecn_from_ns;                  /* when that begins */
     uint32_t path_count;                   /* each packet takes one of them; 1 = the link itself */
     uint64_t path_delay_ns[SIM_PATHS_MAX]; /* on top of the link's */
 };
@@ -176,6 +196,7 @@ struct sim_node_plan {
     uint64_t rate_bytes_per_s;
     uint32_t congestion; /* enum hg_config_congestion */
     uint32_t fec;        /* enum hg_config_fec */
+    uint32_t ecn;        /* enum hg_config_ecn */
     uint64_t receive_bytes;
     uint64_t rekey_packets; /* 0 = the standard, which no run reaches */
     uint64_t rekey_seconds;
@@ -210,6 +231,7 @@ struct sim_plan {
     uint32_t write_payload_bytes; /* of every log */
     uint64_t segment_bytes;
     uint32_t origins; /* streams begin on the first so many nodes */
+    bool ecn_honest;  /* no link changes a codepoint but a full queue */
     bool light;       /* single commits now and then: how long each takes counts (SIM_SCENARIO_FEC) */
     struct sim_node_plan nodes[SIM_NODES_MAX];
     struct sim_link_plan links[SIM_NODES_MAX][SIM_NODES_MAX];
