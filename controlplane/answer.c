@@ -191,7 +191,8 @@ static unsigned long long or_standard(uint64_t number, uint64_t standard)
 
 /* "800000000 bit/s, fixed"; 0 bit/s: "no limit, bbr"; then, if told to, parity and after how much keys are
  * renewed */
-static void peer_rate_text(const struct hg_config_peer *peer, bool fec, bool rekey, char *text, size_t bytes)
+static void peer_rate_text(const struct hg_config_peer *peer, bool fec, bool ecn, bool rekey, char *text,
+                           size_t bytes)
 {
     if (peer->rate_bytes_per_s == 0)
         snprintf(text, bytes, "no limit, %s", hg_config_congestion_text(peer->congestion));
@@ -201,6 +202,9 @@ static void peer_rate_text(const struct hg_config_peer *peer, bool fec, bool rek
     size_t put = strlen(text);
     if (fec)
         snprintf(text + put, bytes - put, ", fec %s", hg_config_fec_text(peer->fec));
+    put = strlen(text);
+    if (ecn)
+        snprintf(text + put, bytes - put, ", ecn %s", hg_config_ecn_text(peer->ecn));
     put = strlen(text);
     if (rekey)
         snprintf(text + put, bytes - put, ", keys for %llu packets, %llu bytes, %llu s",
@@ -224,11 +228,11 @@ static json_t *set_peer(struct hg_server *server, struct hg_api_connection *conn
     bool rekey = hg_command_value(command, "rekey-packets") != NULL ||
                  hg_command_value(command, "rekey-bytes") != NULL ||
                  hg_command_value(command, "rekey-seconds") != NULL;
-    bool fec = hg_command_value(command, "fec") != NULL;
-    peer_rate_text(&peer, fec, rekey, before, sizeof(before));
+    bool fec = hg_command_value(command, "fec") != NULL, ecn = hg_command_value(command, "ecn") != NULL;
+    peer_rate_text(&peer, fec, ecn, rekey, before, sizeof(before));
     if (!hg_command_peer_change(&peer, command, error, sizeof(error)))
         return hg_answer_error(HG_API_USAGE, "%s", error);
-    peer_rate_text(&peer, fec, rekey, after, sizeof(after));
+    peer_rate_text(&peer, fec, ecn, rekey, after, sizeof(after));
     snprintf(what, sizeof(what), "rate of peer %.31s: %s -> %s", name->text, before, after);
     if (hg_command_value(command, "dry-run") != NULL) {
         char text[HG_GRAMMAR_ERROR_BYTES + 32];

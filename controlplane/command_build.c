@@ -300,7 +300,7 @@ static void build_peer(struct hg_command_file *file, const struct hg_command *co
     const struct hg_value *rate = hg_command_value(command, "rate"),
                           *credit = hg_command_value(command, "credit"),
                           *congestion = hg_command_value(command, "congestion"),
-                          *fec = hg_command_value(command, "fec");
+                          *fec = hg_command_value(command, "fec"), *ecn = hg_command_value(command, "ecn");
     struct hg_config_peer peer = {.node = node->number, .address = address->address};
     int port_index = hg_config_port_find(config, port->text);
 
@@ -336,6 +336,7 @@ static void build_peer(struct hg_command_file *file, const struct hg_command *co
     if (peer.congestion == HG_CONFIG_CONGESTION_FIXED && rate == NULL)
         peer.rate_bytes_per_s = HG_RATE_DEFAULT_BYTES_PER_S;
     peer.fec = fec == NULL ? HG_CONFIG_FEC_AUTO : fec_of(fec);
+    peer.ecn = ecn == NULL ? HG_CONFIG_ECN_ON : (uint32_t)ecn->number;
     peer.receive_bytes_max = credit == NULL ? 0 : credit->number;
     const struct hg_value *refused = rekey_change(&peer, command);
     if (refused != NULL)
@@ -485,13 +486,14 @@ bool hg_command_peer_change(struct hg_config_peer *peer, const struct hg_command
     const struct hg_value *name = need(command, "NAME"), *refused;
     const struct hg_value *rate = hg_command_value(command, "rate"),
                           *congestion = hg_command_value(command, "congestion"),
-                          *fec = hg_command_value(command, "fec");
+                          *fec = hg_command_value(command, "fec"), *ecn = hg_command_value(command, "ecn");
 
     bool rekey = hg_command_value(command, "rekey-packets") != NULL ||
                  hg_command_value(command, "rekey-bytes") != NULL ||
                  hg_command_value(command, "rekey-seconds") != NULL;
-    if (rate == NULL && congestion == NULL && fec == NULL && !rekey) {
-        snprintf(error, error_bytes, "expected rate, congestion, fec or rekey-... after \"%s\"", name->text);
+    if (rate == NULL && congestion == NULL && fec == NULL && ecn == NULL && !rekey) {
+        snprintf(error, error_bytes, "expected rate, congestion, fec, ecn or rekey-... after \"%s\"",
+                 name->text);
         return false;
     }
     refused = rekey_change(peer, command);
@@ -501,6 +503,8 @@ bool hg_command_peer_change(struct hg_config_peer *peer, const struct hg_command
     }
     if (fec != NULL)
         peer->fec = fec_of(fec);
+    if (ecn != NULL)
+        peer->ecn = (uint32_t)ecn->number;
     if (rate != NULL)
         peer->rate_bytes_per_s = rate->number / 8;
     if (congestion != NULL)
@@ -522,6 +526,13 @@ const char *hg_config_fec_text(uint32_t fec)
     static const char *const names[] = {"off", "1", "2", "3", "4", "5", "6", "7", "8"};
 
     return fec == HG_CONFIG_FEC_AUTO ? "auto" : fec < HG_COUNT(names) ? names[fec] : "unknown";
+}
+
+const char *hg_config_ecn_text(uint32_t ecn)
+{
+    static const char *const names[] = {"off", "on"};
+
+    return ecn < HG_COUNT(names) ? names[ecn] : "unknown";
 }
 
 void hg_command_build(struct hg_command_file *file, const struct hg_command *command)

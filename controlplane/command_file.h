@@ -79,8 +79,9 @@ json_t *hg_command_file_json(const struct hg_command_file *file);
 /* Writes a command file that gives the same configuration. */
 void hg_command_config_print(const struct hg_command_config *config, FILE *out);
 
-/* What a `set peer` says of a peer: rate, congestion, fec, rekey-... False, with a sentence in `error`, when
- * it says nothing or what can't be; then nothing is changed. `fixed` without any rate gets the default one.
+/* What a `set peer` says of a peer: rate, congestion, fec, ecn, rekey-... False, with a sentence in `error`,
+ * when it says nothing or what can't be; then nothing is changed. `fixed` without any rate gets the default
+ * one.
  */
 bool hg_command_peer_change(struct hg_config_peer *peer, const struct hg_command *command, char *error,
                             size_t error_bytes);
@@ -89,6 +90,7 @@ bool hg_command_peer_change(struct hg_config_peer *peer, const struct hg_command
 /* "fixed", "cubic", "bbr"; static. */
 const char *hg_config_congestion_text(uint32_t congestion);
 const char *hg_config_fec_text(uint32_t fec);
+const char *hg_config_ecn_text(uint32_t ecn);
 /* Forgets a peer, and that streams go to it; true when it was there. */
 bool hg_command_config_peer_remove(struct hg_command_config *config, const char *name);
 /* Forgets a consumer; true when it was there. */

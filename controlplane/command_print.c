@@ -72,6 +72,8 @@ static void peer_print(FILE *out, const struct hg_config_peer *peer)
     fprintf(out, " congestion %s", hg_config_congestion_text(peer->congestion));
     if (peer->fec != HG_CONFIG_FEC_AUTO)
         fprintf(out, " fec %s", hg_config_fec_text(peer->fec));
+    if (peer->ecn != HG_CONFIG_ECN_ON)
+        fprintf(out, " ecn %s", hg_config_ecn_text(peer->ecn));
     if (peer->receive_bytes_max != 0)
         number_print(out, "credit", peer->receive_bytes_max, 1024);
     if (peer->rekey_packets != 0)

@@ -52,6 +52,7 @@
 #define CONGESTION "fixed|cubic|bbr"
 /* A word's place is its number of parities; the last one is HG_CONFIG_FEC_AUTO. */
 #define FEC "off|1|2|3|4|5|6|7|8|auto"
+#define ECN "off|on"
 #define REKEY                                                                                                \
     MAY("rekey-packets", "N", NUMBER), MAY("rekey-bytes", "SIZE", SIZE), MAY("rekey-seconds", "N", NUMBER)
 
@@ -100,11 +101,13 @@ static const struct hg_grammar_command commands[] = {
      {NEED("node", "N", ID), NEED("region", "N", REGION), NEED("address", "ADDRESS", ADDRESS),
       MAY("mac", "MAC", MAC), NEED("port", "PORT", NAME), NEED("key", "FILE", PATH),
       MAY("rate", "RATE", RATE), MAY_ONE_OF("congestion", CONGESTION), MAY_ONE_OF("fec", FEC),
-      MAY("credit", "SIZE", SIZE), REKEY},
+      MAY_ONE_OF("ecn", ECN), MAY("credit", "SIZE", SIZE), REKEY},
      "another node, reached through PORT; FILE (mode 0600) holds the shared key; with RATE in bit/s it is "
      "sent to at that rate (`fixed`), without one at what the path carries (`bbr`); for bbr and cubic RATE "
      "is "
-     "the most; `fec`: parity against losses, `auto` where it saves time; SIZE it may have under way to us; "
+     "the most; `fec`: parity against losses, `auto` where it saves time; `ecn`: packets are marked so that "
+     "full queues mark them instead "
+     "of dropping them; SIZE it may have under way to us; "
      "`rekey-...`: after how much its keys are renewed"},
     {HG_CMD_LOG_ADD,
      HG_CONTEXT_FILE,
@@ -133,10 +136,10 @@ static const struct hg_grammar_command commands[] = {
     {HG_CMD_SET_PEER,
      HG_CONTEXT_FILE | HG_CONTEXT_LIVE,
      {WORD("set"), WORD("peer"), VALUE("NAME", NAME)},
-     {MAY("rate", "RATE", RATE), MAY_ONE_OF("congestion", CONGESTION), MAY_ONE_OF("fec", FEC), REKEY,
-      FLAG("dry-run")},
-     "the rate towards a peer, how it is found, how much parity it is sent, after how much its keys are "
-     "renewed; at once"},
+     {MAY("rate", "RATE", RATE), MAY_ONE_OF("congestion", CONGESTION), MAY_ONE_OF("fec", FEC),
+      MAY_ONE_OF("ecn", ECN), REKEY, FLAG("dry-run")},
+     "the rate towards a peer, how it is found, how much parity it is sent, whether its packets are "
+     "ECN-capable, after how much its keys are renewed; at once"},
     {HG_CMD_SHOW,
      HG_CONTEXT_LIVE,
      {WORD("show"),

@@ -111,6 +111,7 @@ static json_t *peer_report(const struct hg_control_config *config, const struct 
             number_set(object, "rate_wanted_bytes_per_s", config->peers[wanted].rate_bytes_per_s);
         text_set(object, "congestion_wanted", hg_config_congestion_text(config->peers[wanted].congestion));
         text_set(object, "fec_wanted", hg_config_fec_text(config->peers[wanted].fec));
+        text_set(object, "ecn_wanted", hg_config_ecn_text(config->peers[wanted].ecn));
     }
     snprintf(boot, sizeof(boot), "%016llx", (unsigned long long)peer->boot);
     text_set(object, "boot", boot);
@@ -122,6 +123,11 @@ static json_t *peer_report(const struct hg_control_config *config, const struct 
         number_set(object, "rate_bytes_per_s", peer->rate_bytes_per_s);
     text_set(object, "congestion", peer->congestion);
     text_set(object, "congestion_state", peer->congestion_state);
+    text_set(object, "ecn", peer->ecn);
+    number_set(object, "ecn_sent", peer->ecn_sent);
+    number_set(object, "ecn_marked_there", peer->ecn_marked_there);
+    number_set(object, "ecn_marked", peer->ecn_marked);
+    number_set(object, "ecn_failed", peer->ecn_failed);
     text_set(object, "fec", peer->fec);
     number_set(object, "loss_ppb", peer->loss_ppb);
     number_set(object, "fec_groups", peer->fec_groups);
@@ -179,6 +185,8 @@ json_t *hg_report_lanes(const struct hg_control_status *status)
         number_set(object, "worker_remote", lane->worker_remote);
         word_set(object, "state", states, HG_COUNT(states), lane->state);
         number_set(object, "key_generation", lane->key_generation);
+        text_set(object, "ecn", lane->ecn);
+        number_set(object, "ecn_marked_there", lane->ecn_marked_there);
         number_set(object, "srtt_ns", lane->srtt_ns);
         number_set(object, "rttvar_ns", lane->rttvar_ns);
         number_set(object, "rtt_min_ns", lane->rtt_min_ns);

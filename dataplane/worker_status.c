@@ -101,6 +101,8 @@ static void status_lane(struct hg_worker *worker, const struct hg_peer *peer,
     out->worker_remote = peer->worker_remote;
     out->state = peer->state;
     out->key_generation = peer->current >= 0 ? peer->sessions[peer->current].generation : 0;
+    snprintf(out->ecn, sizeof(out->ecn), "%s", stats->ecn != NULL ? stats->ecn : "");
+    out->ecn_marked_there = stats->ecn_marked_there;
     out->srtt_ns = stats->srtt_ns;
     out->rttvar_ns = stats->rttvar_ns;
     out->rtt_min_ns = stats->rtt_min_ns;
@@ -129,6 +131,10 @@ static void status_peer_add(struct hg_status_peer *out, const struct hg_lane_sta
     out->packets_sent += stats->packets_sent;
     out->packets_received += stats->packets_received;
     out->packets_lost += stats->packets_lost;
+    out->ecn_sent += stats->ecn_sent;
+    out->ecn_marked_there += stats->ecn_marked_there;
+    out->ecn_marked += stats->ecn_marked;
+    out->ecn_failed += stats->ecn_failed;
     out->fec_groups += stats->fec_groups;
     out->fec_parity_sent += stats->fec_parity_sent;
     out->fec_recovered_there += stats->fec_recovered_there;
@@ -171,6 +177,12 @@ static void status_peer(struct hg_worker *worker, uint32_t index, struct hg_cont
         snprintf(out->congestion, sizeof(out->congestion), "%s", totals.congestion);
         snprintf(out->congestion_state, sizeof(out->congestion_state), "%s", totals.congestion_state);
     }
+    if (totals.ecn != NULL)
+        snprintf(out->ecn, sizeof(out->ecn), "%s", totals.ecn);
+    out->ecn_sent = totals.ecn_sent;
+    out->ecn_marked_there = totals.ecn_marked_there;
+    out->ecn_marked = totals.ecn_marked;
+    out->ecn_failed = totals.ecn_failed;
     if (totals.fec != NULL)
         snprintf(out->fec, sizeof(out->fec), "%s", totals.fec);
     out->loss_ppb = totals.loss_ppb;

@@ -178,7 +178,8 @@ void hg_perf_node_link(struct hg_perf_node *node, const struct hg_perf_node_opti
                                   .address = hg_address_ipv4(0x0a000000u | options->station_other),
                                   .rate_bytes_per_s = options->rate_bytes_per_s,
                                   .congestion = options->congestion,
-                                  .fec = options->fec};
+                                  .fec = options->fec,
+                                  .ecn = HG_CONFIG_ECN_ON};
     snprintf(peer.name, sizeof(peer.name), "%s", node->sender ? "b" : "a");
     struct hg_config_stream stream = {.name = "perf",
                                       .stream = 1,

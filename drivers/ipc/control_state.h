@@ -10,7 +10,7 @@
 
 #include "drivers/platform/address.h"
 
-#define HG_CONTROL_ABI           3u
+#define HG_CONTROL_ABI           4u
 #define HG_CONTROL_NAME_BYTES    32
 #define HG_CONTROL_PATH_BYTES    256
 #define HG_CONTROL_TEXT_BYTES    192
@@ -150,7 +150,11 @@ struct hg_status_peer {
     uint64_t rate_bytes_per_s;
     char congestion[16]; /* the controller in use and what it is doing; empty without a session */
     char congestion_state[16];
-    char fec[16]; /* whether parity is sent now, or why not; empty without a session */
+    char fec[16];                        /* whether parity is sent now, or why not; empty without a session */
+    char ecn[16];                        /* what is known of it on the path; empty without a session */
+    uint64_t ecn_sent, ecn_marked_there; /* packets to it that could be marked, that were */
+    uint64_t ecn_marked;                 /* packets from it that were marked */
+    uint64_t ecn_failed;
     uint64_t loss_ppb;
     uint64_t fec_groups, fec_parity_sent, fec_recovered_there; /* towards it */
     uint64_t fec_recovered, fec_unrecoverable;                 /* from it */
@@ -217,6 +221,8 @@ struct hg_status_lane {
     uint16_t worker, worker_remote;
     uint32_t state; /* enum hg_peer_state */
     uint32_t key_generation;
+    char ecn[16]; /* as a peer's */
+    uint64_t ecn_marked_there;
     uint64_t srtt_ns, rttvar_ns, rtt_min_ns;
     uint64_t bytes_in_flight, credit_bytes_left;
     uint64_t data_bytes_sent, data_bytes_resent, data_bytes_received;

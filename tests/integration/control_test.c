@@ -382,16 +382,19 @@ static void test_without_dataplane(void)
     EXPECT("set peer b rate 400m", 4, "nothing was changed");
     EXPECT("--dry-run set peer b congestion bbr", 0, "800000000 bit/s, fixed -> 800000000 bit/s, bbr");
     EXPECT("set peer b congestion reno", 2, "reno");
-    EXPECT("set peer b", 2, "expected rate, congestion, fec or rekey-...");
+    EXPECT("set peer b", 2, "expected rate, congestion, fec, ecn or rekey-...");
     EXPECT("--dry-run set peer b fec 2", 0,
            "800000000 bit/s, fixed, fec auto -> 800000000 bit/s, fixed, fec 2");
+    EXPECT("--dry-run set peer b ecn off", 0,
+           "800000000 bit/s, fixed, ecn on -> 800000000 bit/s, fixed, ecn off");
     EXPECT("set peer b fec 9", 2, "expected one of off, 1, 2");
     EXPECT("--dry-run set peer b rate 400m", 0,
            "would set rate of peer b: 800000000 bit/s, fixed -> 400000000 bit/s, fixed");
     EXPECT("show everything", 2, "expected one of node, ports");
-    EXPECT("set peer b speed 1", 2,
-           "expected one of rate, congestion, fec, rekey-packets, rekey-bytes, rekey-seconds, dry-run, got "
-           "\"speed\"");
+    EXPECT(
+        "set peer b speed 1", 2,
+        "expected one of rate, congestion, fec, ecn, rekey-packets, rekey-bytes, rekey-seconds, dry-run, got "
+        "\"speed\"");
     CHECK(log_count("waiting for the dataplane") == 1);
 }
 

@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-#define COLUMNS_MAX    24
+#define COLUMNS_MAX    26
 #define CELL_BYTES_MAX 256
 
 enum form { TEXT, NUMBER, BYTES, RATE, TIME, LSN };
@@ -52,6 +52,8 @@ static const struct view views[] = {
       {"DELIVERED", "delivery_bytes_per_s", RATE},
       {"CWND", "cwnd_bytes", BYTES},
       {"MTU", "path_mtu_bytes", NUMBER},
+      {"ECN", "ecn", TEXT},
+      {"MARKED", "ecn_marked_there", NUMBER},
       {"FEC", "fec", TEXT},
       {"PARITY", "fec_parity_sent", NUMBER},
       {"RECOVERED", "fec_recovered_there", NUMBER},
@@ -68,6 +70,8 @@ static const struct view views[] = {
       {"WORKER", "worker", NUMBER},
       {"THERE", "worker_remote", NUMBER},
       {"STATE", "state", TEXT},
+      {"ECN", "ecn", TEXT},
+      {"MARKED", "ecn_marked_there", NUMBER},
       {"RTT", "srtt_ns", TIME},
       {"IN-FLIGHT", "bytes_in_flight", BYTES},
       {"CREDIT", "credit_bytes_left", BYTES},

@@ -222,12 +222,13 @@ static const struct {
     {ALL "set peer b rate\n", 6, 16, "expected a rate in bit/s"},
     {ALL "set peer c rate 1g\n", 6, 10, "expected one of b, got \"c\""},
     {ALL "set peer b mtu 1500\n", 6, 12,
-     "expected one of rate, congestion, fec, rekey-packets, rekey-bytes, rekey-seconds, dry-run, got "
+     "expected one of rate, congestion, fec, ecn, rekey-packets, rekey-bytes, rekey-seconds, dry-run, got "
      "\"mtu\""},
     {ALL "set peer b congestion reno\n", 6, 23, "expected one of fixed, cubic, bbr"},
     {ALL "set peer b fec 9\n", 6, 16, "expected one of off, 1, 2, 3, 4, 5, 6, 7, 8, auto"},
     {ALL "set peer b fec 0\n", 6, 16, "expected one of off, 1, 2"},
-    {ALL "set peer b\n", 6, 10, "expected rate, congestion, fec or rekey-..."},
+    {ALL "set peer b ecn maybe\n", 6, 16, "expected one of off, on"},
+    {ALL "set peer b\n", 6, 10, "expected rate, congestion, fec, ecn or rekey-..."},
     {ALL "set peer b rekey-packets 255\n", 6, 10, "keys are renewed after 256 to 134217728 packets"},
     {ALL "set peer b rekey-packets 134217729\n", 6, 10, "keys are renewed after"},
     {ALL "set peer b rekey-bytes 100k\n", 6, 10, "keys are renewed after"},
@@ -387,6 +388,29 @@ static void test_fec(void)
     }
 }
 
+/* Whether packets to a peer are marked; likewise. */
+static void test_ecn(void)
+{
+    static const struct {
+        const char *says, *set;
+        uint32_t ecn;
+    } cases[] = {
+        {"", "", HG_CONFIG_ECN_ON},
+        {" ecn on", "", HG_CONFIG_ECN_ON},
+        {" ecn off", "", HG_CONFIG_ECN_OFF},
+        {" ecn off", "set peer b ecn on\n", HG_CONFIG_ECN_ON},
+        {"", "set peer b ecn off\n", HG_CONFIG_ECN_OFF},
+        {" ecn off", "set peer b rate 80m\n", HG_CONFIG_ECN_OFF},
+    };
+    for (size_t i = 0; i < HG_COUNT(cases); i++) {
+        char *printed = peer_parse(cases[i].says, cases[i].set);
+        CU_ASSERT_EQUAL(file->config.wanted.peers[0].ecn, cases[i].ecn);
+        CU_ASSERT_FATAL(parse(printed));
+        CU_ASSERT_EQUAL(file->config.wanted.peers[0].ecn, cases[i].ecn);
+        free(printed);
+    }
+}
+
 /* Which controller and rate a peer gets by what its lines say; printing it gives the same again. */
 static void test_congestion(void)
 {
@@ -493,6 +517,7 @@ int main(void)
                            {"paths", test_paths},
                            {"congestion", test_congestion},
                            {"fec", test_fec},
+                           {"ecn", test_ecn},
                            {"rekey", test_rekey},
                            {"changes", test_changes},
                            {"number format", test_number_format},
