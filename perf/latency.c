@@ -52,23 +52,32 @@ static double quantile(const uint32_t *us, uint32_t count, double share)
     return count == 0 ? 0 : us[(uint32_t)((double)(count - 1) * share)];
 }
 
-/* fdatasync of a block of a file beside the logs, again and again, until that time has passed. */
+static void wait_until(struct hg_clock *clock, uint64_t due_ns)
+{
+    uint64_t now_ns = clock->now_ns(clock);
+    if (now_ns < due_ns)
+        nanosleep(&(struct timespec){.tv_nsec = (long)(due_ns - now_ns)}, NULL);
+}
+
+/* fdatasync of a block of a file beside the logs until that time has passed: one every SYNC_GAP_NS, each
+ * timed from when it was due. A disk that stands still for 20 ms delays as many of them as it delays commits,
+ * whose times are from when they were due as well. */
 static bool syncs_for(struct latency *latency, uint64_t ns)
 {
     static _Alignas(SYNC_BYTES) uint8_t block[SYNC_BYTES];
     char path[PATH_MAX];
     struct hg_clock *clock = hg_clock_tsc();
     uint64_t until_ns = clock->now_ns(clock) + ns;
-    struct timespec gap = {.tv_nsec = (long)SYNC_GAP_NS};
+    uint64_t due_ns = clock->now_ns(clock);
     snprintf(path, sizeof(path), "%s/sync", latency->pair.directory);
     int fd = open(path, O_CREAT | O_WRONLY | O_DIRECT | O_CLOEXEC, 0600);
     bool good = fd >= 0;
     while (good && clock->now_ns(clock) < until_ns) {
-        uint64_t began_ns = clock->now_ns(clock);
+        due_ns += SYNC_GAP_NS;
+        wait_until(clock, due_ns);
         good = pwrite(fd, block, sizeof(block), 0) == (ssize_t)sizeof(block) && fdatasync(fd) == 0;
         if (latency->sync_count < SYNCS_MAX)
-            latency->sync_us[latency->sync_count++] = (uint32_t)((clock->now_ns(clock) - began_ns) / 1000);
-        nanosleep(&gap, NULL);
+            latency->sync_us[latency->sync_count++] = (uint32_t)((clock->now_ns(clock) - due_ns) / 1000);
     }
     if (fd >= 0)
         close(fd);
