@@ -142,6 +142,7 @@ static json_t *peer_report(const struct hg_control_config *config, const struct 
     number_set(object, "path_mtu_bytes", peer->path_mtu_bytes);
     number_set(object, "bytes_in_flight", peer->bytes_in_flight);
     number_set(object, "credit_bytes_left", peer->credit_bytes_left);
+    number_set(object, "credit_bytes_given", peer->credit_bytes_given);
     number_set(object, "data_bytes_sent", peer->data_bytes_sent);
     number_set(object, "data_bytes_resent", peer->data_bytes_resent);
     number_set(object, "data_bytes_received", peer->data_bytes_received);
@@ -192,6 +193,7 @@ json_t *hg_report_lanes(const struct hg_control_status *status)
         number_set(object, "rtt_min_ns", lane->rtt_min_ns);
         number_set(object, "bytes_in_flight", lane->bytes_in_flight);
         number_set(object, "credit_bytes_left", lane->credit_bytes_left);
+        number_set(object, "credit_bytes_given", lane->credit_bytes_given);
         number_set(object, "data_bytes_sent", lane->data_bytes_sent);
         number_set(object, "data_bytes_resent", lane->data_bytes_resent);
         number_set(object, "data_bytes_received", lane->data_bytes_received);
@@ -351,6 +353,7 @@ static json_t *log_report(const struct hg_status_log *log)
     number_set(object, "read_bytes", log->read_bytes);
     number_set(object, "flush_ns_last", log->flush_ns_last);
     number_set(object, "flush_ns_max", log->flush_ns_max);
+    number_set(object, "durable_ns_p99", log->durable_ns_p99);
     number_set(object, "restarts", log->restarts);
     bool_set(object, "buffers_registered", log->registered != 0);
     text_set(object, "message", log->message);

@@ -108,6 +108,7 @@ static void status_lane(struct hg_worker *worker, const struct hg_peer *peer,
     out->rtt_min_ns = stats->rtt_min_ns;
     out->bytes_in_flight = stats->bytes_in_flight;
     out->credit_bytes_left = stats->credit_bytes_left;
+    out->credit_bytes_given = stats->credit_bytes_given;
     out->data_bytes_sent = stats->data_bytes_sent;
     out->data_bytes_resent = stats->data_bytes_resent;
     out->data_bytes_received = stats->data_bytes_received;
@@ -125,6 +126,7 @@ static void status_peer_add(struct hg_status_peer *out, const struct hg_lane_sta
     out->delivery_bytes_per_s += stats->delivery_bytes_per_s;
     out->bytes_in_flight += stats->bytes_in_flight;
     out->credit_bytes_left += stats->credit_bytes_left;
+    out->credit_bytes_given += stats->credit_bytes_given;
     out->data_bytes_sent += stats->data_bytes_sent;
     out->data_bytes_resent += stats->data_bytes_resent;
     out->data_bytes_received += stats->data_bytes_received;
@@ -197,6 +199,7 @@ static void status_peer(struct hg_worker *worker, uint32_t index, struct hg_cont
     out->path_mtu_bytes = totals.path_mtu_bytes;
     out->bytes_in_flight = totals.bytes_in_flight;
     out->credit_bytes_left = totals.credit_bytes_left;
+    out->credit_bytes_given = totals.credit_bytes_given;
     out->data_bytes_sent = totals.data_bytes_sent;
     out->data_bytes_resent = totals.data_bytes_resent;
     out->data_bytes_received = totals.data_bytes_received;
@@ -270,6 +273,7 @@ static void status_log(struct hg_worker *worker, struct hg_control_status *statu
     out->read_bytes = stats.read_bytes;
     out->flush_ns_last = stats.flush_ns_last;
     out->flush_ns_max = stats.flush_ns_max;
+    out->durable_ns_p99 = stats.durable_ns_p99;
     out->restarts = hg_log_restarts(worker->log);
     out->recovery_percent = hg_log_recovery_percent(worker->log);
     out->pressure = worker->pressure_told ? HG_LOG_PRESSURE_SEGMENTS : HG_LOG_PRESSURE_NONE;

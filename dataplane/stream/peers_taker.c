@@ -157,8 +157,10 @@ int hg_peers_batch_received(void *ctx, uint32_t alias, const uint8_t *batch, uin
     struct hg_streams *streams = peer->peers->config.streams;
     enum hg_sealed_reason reason =
         hg_streams_append_sealed(streams, (uint32_t)slot, batch, bytes, peer->peers->now_ns);
-    if (reason == HG_SEALED_OK)
+    if (reason == HG_SEALED_OK) {
+        hg_lane_durable_set(session->lane, hg_log_durable_p99_ns(peer->peers->config.log));
         return 0;
+    }
     if (reason == HG_SEALED_WOULD_BLOCK)
         return -EAGAIN;
     const struct hg_stream_state *s = hg_streams_at(streams, (uint32_t)slot);

@@ -18,16 +18,26 @@ uint64_t hg_credit_given(const struct hg_credit *credit, uint64_t whole_bytes, u
     return hg_min_u64(hg_max_u64(left, HG_CREDIT_KEPT_BYTES), free_bytes);
 }
 
-void hg_credit_taken(struct hg_credit *credit, uint64_t bytes, uint64_t rtt_ns, uint64_t now_ns)
+uint64_t hg_credit_wanted(uint64_t bytes, uint64_t span_ns, uint64_t rtt_ns, uint64_t durable_ns)
+{
+    hg_assert(span_ns > 0);
+    uint64_t held_ns =
+        hg_min_u64(rtt_ns, HG_CREDIT_HELD_NS_MAX) + hg_min_u64(durable_ns, HG_CREDIT_HELD_NS_MAX);
+    unsigned __int128 wanted =
+        (unsigned __int128)bytes * 2 * hg_max_u64(held_ns, HG_CREDIT_ROUND_NS_MIN) / span_ns;
+    return wanted < UINT64_MAX ? (uint64_t)wanted : UINT64_MAX;
+}
+
+void hg_credit_taken(struct hg_credit *credit, uint64_t bytes, uint64_t rtt_ns, uint64_t durable_ns,
+                     uint64_t now_ns)
 {
     uint64_t passed_ns = now_ns - credit->round_ns;
-    uint64_t round_ns = hg_max_u64(rtt_ns, HG_CREDIT_ROUND_NS_MIN);
-    if (passed_ns < round_ns) {
+    uint64_t round_ns = hg_max_u64(rtt_ns, hg_min_u64(rtt_ns + durable_ns, HG_CREDIT_ROUND_NS_MAX));
+    if (passed_ns < hg_max_u64(round_ns, HG_CREDIT_ROUND_NS_MIN)) {
         credit->taken_bytes += bytes;
         return;
     }
-    /* What is taken after a pause tells nothing of a round trip. */
-    uint64_t wanted = passed_ns < 2 * round_ns ? 2 * credit->taken_bytes : 0;
+    uint64_t wanted = hg_credit_wanted(credit->taken_bytes, passed_ns, rtt_ns, durable_ns);
     if (wanted > credit->bytes) {
         credit->bytes = hg_min_u64(wanted, credit->bytes_max);
         credit->fall_ns = now_ns + HG_CREDIT_FALL_NS;

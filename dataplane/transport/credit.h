@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * How much receive memory a lane gives its sender: twice what was taken from it in a round trip, between a
- * least and a most. So it follows rate times round trip (twice: for the time that the log needs besides),
- * doubles with each round trip while the sender uses all of it, and falls again when it is not used. A log
- * that takes nothing makes it no larger, however much the sender would like to send.
+ * How much receive memory a lane gives its sender: twice rate x (round trip + the time that the log needs to
+ * make things durable), between a least and a most. The rate is what is taken. Twice: so it doubles with each
+ * round while the sender uses all of it. It falls again when it is not used. A log that takes nothing makes
+ * it no larger, however much the sender would like to send.
  */
 #ifndef HG_TRANSPORT_CREDIT_H
 #define HG_TRANSPORT_CREDIT_H
@@ -11,8 +11,12 @@
 #include "dataplane/transport/wire.h"
 
 #define HG_CREDIT_ROUND_NS_MIN (10 * HG_NS_PER_MS)
-#define HG_CREDIT_FALL_NS      HG_NS_PER_S /* between two steps down, each of an eighth */
-#define HG_CREDIT_KEPT_BYTES   HG_WIRE_CREDIT_BYTES(HG_BATCH_BYTES_MAX)
+#define HG_CREDIT_ROUND_NS_MAX                                                                               \
+    (500 * HG_NS_PER_MS) /* or the round trip: a slow disk must not make it slow                             \
+                          */
+#define HG_CREDIT_HELD_NS_MAX (3600 * HG_NS_PER_S)
+#define HG_CREDIT_FALL_NS     HG_NS_PER_S /* between two steps down, each of an eighth */
+#define HG_CREDIT_KEPT_BYTES  HG_WIRE_CREDIT_BYTES(HG_BATCH_BYTES_MAX)
 
 struct hg_credit {
     uint64_t bytes_min;
@@ -28,7 +32,11 @@ void hg_credit_init(struct hg_credit *credit, uint64_t bytes_min, uint64_t bytes
  * never less than the largest batch where there is room for it. Credit that fell while batches wait for what
  * is still to come would else leave no room for just that. */
 uint64_t hg_credit_given(const struct hg_credit *credit, uint64_t whole_bytes, uint64_t free_bytes);
-/* The owner took so many bytes. */
-void hg_credit_taken(struct hg_credit *credit, uint64_t bytes, uint64_t rtt_ns, uint64_t now_ns);
+/* For a sender whose bytes are taken at this rate, `bytes` in `span_ns` (not 0). */
+uint64_t hg_credit_wanted(uint64_t bytes, uint64_t span_ns, uint64_t rtt_ns, uint64_t durable_ns);
+/* The owner took so many bytes. durable_ns: how long nearly all that it takes needs of late until it is
+ * durable. */
+void hg_credit_taken(struct hg_credit *credit, uint64_t bytes, uint64_t rtt_ns, uint64_t durable_ns,
+                     uint64_t now_ns);
 
 #endif

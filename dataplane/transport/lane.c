@@ -220,7 +220,13 @@ const struct hg_lane_stats *hg_lane_stats(struct hg_lane *lane)
     lane->stats.fec = hg_fec_reason_text(lane->fec_plan.reason);
     lane->stats.loss_ppb = lane->fec_rule.mode == HG_FEC_OFF ? 0 : lane->fec_rule.loss_ppb;
     lane->stats.credit_bytes_left = hg_lane_credit_left(lane);
+    lane->stats.credit_bytes_given = lane->credit.bytes;
     return &lane->stats;
+}
+
+void hg_lane_durable_set(struct hg_lane *lane, uint64_t durable_ns)
+{
+    lane->durable_ns = durable_ns;
 }
 
 uint64_t hg_lane_heard_ns(const struct hg_lane *lane)

@@ -134,6 +134,7 @@ struct hg_lane_stats {
     const char *congestion_state;  /* what it is doing, static */
     uint64_t path_mtu_bytes;       /* as last found; while it is looked for packets are smaller */
     uint64_t credit_bytes_left;    /* that we may still send */
+    uint64_t credit_bytes_given;   /* to the peer, whether it uses it or not */
     const char *ecn;               /* what is known of it on this path; static */
     bool ecn_over;                 /* marking ended by itself */
     const char *fec;               /* what the rule says: on, or why not; static */
@@ -212,6 +213,8 @@ void hg_lane_ecn_set(struct hg_lane *lane, bool ecn);
 /* What of a `fixed` rate is this lane's now, others to the same peer having the rest. Nothing for the other
  * controllers: each finds its own. */
 void hg_lane_share_set(struct hg_lane *lane, uint64_t rate_bytes_per_s);
+/* How long nearly all that the owner takes needs of late until it is durable: the credit given covers it. */
+void hg_lane_durable_set(struct hg_lane *lane, uint64_t durable_ns);
 const struct hg_lane_stats *hg_lane_stats(struct hg_lane *lane);
 /* Time of the last packet received. */
 uint64_t hg_lane_heard_ns(const struct hg_lane *lane);

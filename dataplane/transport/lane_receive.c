@@ -303,7 +303,8 @@ static void lane_deliver(struct hg_lane *lane, uint32_t alias)
         }
         hg_reassembly_taken(&lane->reassembly, &offer);
         uint64_t rtt_ns = lane->loss.rtt_latest_ns != 0 ? lane->loss.srtt_ns : 0;
-        hg_credit_taken(&lane->credit, HG_WIRE_CREDIT_BYTES(offer.bytes), rtt_ns, lane->now_ns);
+        hg_credit_taken(&lane->credit, HG_WIRE_CREDIT_BYTES(offer.bytes), rtt_ns, lane->durable_ns,
+                        lane->now_ns);
         hg_lane_credit_freed(lane);
     }
 }

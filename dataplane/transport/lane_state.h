@@ -67,6 +67,7 @@ struct hg_lane {
     struct hg_ecn_seen ecn_seen;
     struct hg_reassembly reassembly;
     struct hg_credit credit;
+    uint64_t durable_ns;        /* how long the owner needs, for the credit */
     uint64_t credit_told_bytes; /* in the last ack written */
     struct hg_fec_decode fec_decode;
     struct hg_recovered recovered;

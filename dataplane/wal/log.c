@@ -220,6 +220,11 @@ uint64_t hg_log_durable_sequence(const struct hg_log *log)
     return log->durable_sequence;
 }
 
+uint64_t hg_log_durable_p99_ns(const struct hg_log *log)
+{
+    return log->durable_p99_ns;
+}
+
 uint64_t hg_log_next_sequence(const struct hg_log *log)
 {
     return log->next_sequence;
@@ -258,6 +263,7 @@ uint64_t hg_log_tail_sequence(const struct hg_log *log)
 void hg_log_stats_get(const struct hg_log *log, struct hg_log_stats *stats)
 {
     *stats = log->stats;
+    stats->durable_ns_p99 = log->durable_p99_ns;
     stats->segment_count = log->geometry.segment_count;
     stats->segment_bytes = log->geometry.segment_bytes;
     stats->segments_kept = hg_log_segments_kept(log, HG_LOG_USER_PRODUCER);

@@ -71,6 +71,7 @@ struct hg_log_stats {
     uint64_t corrupt_writes;
     uint64_t flush_ns_last;
     uint64_t flush_ns_max;
+    uint64_t durable_ns_p99; /* hg_log_durable_p99_ns */
     uint32_t segments_free;
     uint32_t segments_kept; /* that producers here leave free */
     uint32_t segment_count;
@@ -138,6 +139,9 @@ uint64_t hg_log_append_records(struct hg_log *log, const struct hg_local_record 
 
 /* Every write up to and including this one is on the device, flushed. 0 = none. */
 uint64_t hg_log_durable_sequence(const struct hg_log *log);
+/* How long 99 % of the writes of the last 10 to 20 s took at most, from their first batch until durable;
+ * looked at every 100 ms. 0 = there was none yet. */
+uint64_t hg_log_durable_p99_ns(const struct hg_log *log);
 /* Sequence that the next new write will have. */
 uint64_t hg_log_next_sequence(const struct hg_log *log);
 /* The write that the next batch goes into at the earliest: the open one, else the next. */

@@ -52,6 +52,17 @@ void hg_log_write_completed(struct hg_log *log, uint64_t sequence, int32_t resul
 #endif
 }
 
+/* Each write that becomes durable now. */
+static void latency_note(struct hg_log *log)
+{
+    for (uint64_t sequence = log->flushed_sequence + 1; sequence <= log->flush_sequence; sequence++)
+        hg_latency_add(&log->latency, log->now_ns - hg_log_entry_of(log, sequence)->opened_ns, log->now_ns);
+    if (log->durable_p99_ns != 0 && log->now_ns - log->durable_p99_looked_ns < HG_LOG_LATENCY_LOOK_NS)
+        return;
+    log->durable_p99_ns = hg_latency_quantile_ns(&log->latency, 990);
+    log->durable_p99_looked_ns = log->now_ns;
+}
+
 void hg_log_flush_completed(struct hg_log *log, int32_t result)
 {
     log->is_flushing = false;
@@ -67,6 +78,7 @@ void hg_log_flush_completed(struct hg_log *log, int32_t result)
     log->stats.flush_ns_last = log->now_ns - log->flush_ns;
     log->stats.flush_ns_max = hg_max_u64(log->stats.flush_ns_max, log->stats.flush_ns_last);
     if (log->flush_sequence > log->flushed_sequence) {
+        latency_note(log);
         log->flushed_sequence = log->flush_sequence;
         log->durable_sequence = hg_max_u64(log->durable_sequence, log->flush_sequence);
         log->durable_ns = log->now_ns;

@@ -7,13 +7,15 @@
 #ifndef HG_WAL_LOG_INTERNAL_H
 #define HG_WAL_LOG_INTERNAL_H
 
+#include "dataplane/wal/latency.h"
 #include "dataplane/wal/log_block.h"
 
-#define HG_LOG_READ_SLOTS_MIN 8u
-#define HG_LOG_READ_SLOTS_MAX 16u
-#define HG_LOG_ENTRIES_MIN    4u /* writes of the largest size that the arena holds at least */
-#define HG_LOG_FIXED_BLOCKS   (HG_LOG_SUPERBLOCK_COPIES + HG_LOG_RING_BLOCKS)
-#define HG_LOG_RING_IDLE_NS   HG_NS_PER_MS
+#define HG_LOG_READ_SLOTS_MIN  8u
+#define HG_LOG_READ_SLOTS_MAX  16u
+#define HG_LOG_ENTRIES_MIN     4u /* writes of the largest size that the arena holds at least */
+#define HG_LOG_FIXED_BLOCKS    (HG_LOG_SUPERBLOCK_COPIES + HG_LOG_RING_BLOCKS)
+#define HG_LOG_RING_IDLE_NS    HG_NS_PER_MS
+#define HG_LOG_LATENCY_LOOK_NS (100 * HG_NS_PER_MS)
 #define HG_LOG_GATHER_FLUSH                                                                                  \
     8u /* small writes that one flush gathers before they gather in memory instead                           \
         */
@@ -131,6 +133,9 @@ struct hg_log {
     bool flush_has_ring;
     uint64_t flush_sequence;
     uint64_t flush_ns;
+    struct hg_latency latency; /* of writes, from their first batch until they are durable */
+    uint64_t durable_p99_ns;   /* of it, as last looked at */
+    uint64_t durable_p99_looked_ns;
 
     /* Header ring: writes below mirror_next are in the mirror, those below ring_next were submitted. */
     uint64_t mirror_next;

@@ -162,7 +162,7 @@ struct hg_status_peer {
     uint64_t pacing_bytes_per_s;                               /* 0: unpaced */
     uint64_t delivery_bytes_per_s;                             /* that arrived of late */
     uint64_t path_mtu_bytes; /* IP packets that the path carries, as last found */
-    uint64_t bytes_in_flight, credit_bytes_left;
+    uint64_t bytes_in_flight, credit_bytes_left, credit_bytes_given;
     uint64_t data_bytes_sent, data_bytes_resent, data_bytes_received;
     uint64_t packets_sent, packets_received, packets_lost;
     uint64_t handshakes;
@@ -198,7 +198,7 @@ struct hg_status_log {
     uint64_t size_bytes, segment_bytes;
     uint64_t next_sequence, durable_sequence, tail_sequence;
     uint64_t writes, flushes, batches, payload_bytes, written_bytes, reads, read_bytes;
-    uint64_t flush_ns_last, flush_ns_max;
+    uint64_t flush_ns_last, flush_ns_max, durable_ns_p99;
     uint32_t restarts, recovery_percent;
     uint32_t registered; /* buffers registered with io_uring */
     uint32_t pressure;   /* enum hg_log_pressure */
@@ -224,7 +224,7 @@ struct hg_status_lane {
     char ecn[16]; /* as a peer's */
     uint64_t ecn_marked_there;
     uint64_t srtt_ns, rttvar_ns, rtt_min_ns;
-    uint64_t bytes_in_flight, credit_bytes_left;
+    uint64_t bytes_in_flight, credit_bytes_left, credit_bytes_given;
     uint64_t data_bytes_sent, data_bytes_resent, data_bytes_received;
     uint64_t packets_sent, packets_received, packets_lost;
 };

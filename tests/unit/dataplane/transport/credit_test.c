@@ -6,11 +6,12 @@
 #define MB (UINT64_C(1) << 20)
 
 static struct hg_credit credit;
-static uint64_t now_ns;
+static uint64_t now_ns, durable_ns;
 
 static void begin(void)
 {
     now_ns = HG_NS_PER_S;
+    durable_ns = 0;
     hg_credit_init(&credit, 32 * MB, 256 * MB, now_ns);
     CU_ASSERT_EQUAL(credit.bytes, 32 * MB);
 }
@@ -20,7 +21,7 @@ static void take(uint64_t bytes_per_s, uint64_t rtt_ns, uint64_t span_ns)
 {
     for (uint64_t end_ns = now_ns + span_ns; now_ns < end_ns; now_ns += HG_NS_PER_MS) {
         uint64_t per_rtt = hg_min_u64(bytes_per_s / 1000 * (rtt_ns / HG_NS_PER_MS), credit.bytes);
-        hg_credit_taken(&credit, per_rtt / (rtt_ns / HG_NS_PER_MS), rtt_ns, now_ns);
+        hg_credit_taken(&credit, per_rtt / (rtt_ns / HG_NS_PER_MS), rtt_ns, durable_ns, now_ns);
     }
 }
 
@@ -51,7 +52,7 @@ static void test_falls(void)
     before = credit.bytes;
     for (uint32_t i = 0; i < 100; i++) {
         now_ns += 10 * HG_NS_PER_S;
-        hg_credit_taken(&credit, MB, 200 * HG_NS_PER_MS, now_ns);
+        hg_credit_taken(&credit, MB, 200 * HG_NS_PER_MS, 0, now_ns);
     }
     CU_ASSERT_EQUAL(credit.bytes, 32 * MB);
     CU_ASSERT(before > 32 * MB);
@@ -68,6 +69,39 @@ static void test_stays(void)
     hg_credit_init(&credit, MB, MB, now_ns);
     take(500 * MB, 200 * HG_NS_PER_MS, 5 * HG_NS_PER_S);
     CU_ASSERT_EQUAL(credit.bytes, MB);
+}
+
+/* Rate x (round trip + time until durable) fits, twice; whatever the numbers are. */
+static void test_wanted(void)
+{
+    CU_ASSERT_EQUAL(hg_credit_wanted(500 * MB, HG_NS_PER_S, 200 * HG_NS_PER_MS, 0), 200 * MB);
+    CU_ASSERT_EQUAL(hg_credit_wanted(500 * MB, HG_NS_PER_S, 200 * HG_NS_PER_MS, 100 * HG_NS_PER_MS),
+                    300 * MB);
+    CU_ASSERT_EQUAL(hg_credit_wanted(50 * MB, 100 * HG_NS_PER_MS, HG_NS_PER_MS, 19 * HG_NS_PER_MS), 20 * MB);
+    CU_ASSERT_EQUAL(hg_credit_wanted(500 * MB, HG_NS_PER_S, 0, 0), 10 * MB);
+    CU_ASSERT_EQUAL(hg_credit_wanted(0, 1, UINT64_MAX, UINT64_MAX), 0);
+    CU_ASSERT_EQUAL(hg_credit_wanted(UINT64_MAX, 1, UINT64_MAX, UINT64_MAX), UINT64_MAX);
+}
+
+/* A disk that needs 100 ms is covered as a longer way is, one that takes in bursts too, up to the most. */
+static void test_covers_the_disk(void)
+{
+    begin();
+    take(500 * MB, 100 * HG_NS_PER_MS, 5 * HG_NS_PER_S);
+    CU_ASSERT(credit.bytes >= 95 * MB && credit.bytes <= 105 * MB);
+    durable_ns = 100 * HG_NS_PER_MS;
+    take(500 * MB, 100 * HG_NS_PER_MS, 5 * HG_NS_PER_S);
+    CU_ASSERT(credit.bytes >= 190 * MB && credit.bytes <= 210 * MB);
+    durable_ns = 10 * HG_NS_PER_S;
+    take(500 * MB, 100 * HG_NS_PER_MS, 5 * HG_NS_PER_S);
+    CU_ASSERT_EQUAL(credit.bytes, 256 * MB);
+    begin();
+    for (uint32_t i = 0; i < 40; i++) { /* 200 MB/s, taken each 250 ms, over 10 ms */
+        now_ns += 250 * HG_NS_PER_MS;
+        for (uint32_t j = 0; j < 50; j++)
+            hg_credit_taken(&credit, MB, 10 * HG_NS_PER_MS, 250 * HG_NS_PER_MS, now_ns);
+    }
+    CU_ASSERT(credit.bytes >= 52 * MB && credit.bytes <= 110 * MB);
 }
 
 /* What is given is less what waits whole, and always has room for the one batch that the others wait for. */
@@ -89,6 +123,8 @@ int main(void)
     CU_ADD_TEST(suite, test_follows_the_product);
     CU_ADD_TEST(suite, test_falls);
     CU_ADD_TEST(suite, test_stays);
+    CU_ADD_TEST(suite, test_wanted);
+    CU_ADD_TEST(suite, test_covers_the_disk);
     CU_ADD_TEST(suite, test_given);
     CU_basic_run_tests();
     unsigned failures = CU_get_number_of_failures();
