@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 from cluster import Failed, Process, Scratch, skip, wait_until
-from regions import Region, write
+from regions import Region, Wan, write
 
 CLONE_NEWNET = 0x40000000
 ENTRIES = 2000
@@ -182,6 +182,45 @@ def case_router_ipv6(scratch, example):
     nodes_over(scratch, example, "af_packet hg{side} address fd00:0:0:{own}::1/64 gateway fd00:0:0:{own}::254",
                "address fd00:0:0:{other}::1")
     router.run(sys.executable, "-c", PING, "fd00:0:0:1::1")
+
+
+def marked_on_the_way(scratch, example, address):
+    """A queue of helio-wan marks what A sends: B sees each mark, A is told of each and trusts the counts. Told not to
+    mark its packets, A does so at once, and nothing can be marked."""
+    wan = Wan(scratch, rtt_ms=2, loss_percent=0)
+    wan.start()
+    wan.command("link set a b delay 1ms rate 4m queue 4m ecn 4k")
+    nodes = nodes_over(scratch, example,
+                       f"memif socket {wan.run}/memif-{{side}}.sock id 0 mac 02:00:00:00:00:0{{side}} "
+                       f"address {address}",
+                       f"address {address.split('/')[0].replace('own', 'other')} rate 400m")
+
+    def marks():
+        told, seen = nodes.a.peer("b"), nodes.b.peer("a")
+        made = next(link["marked"] for link in wan.links() if (link["from"], link["to"]) == ("a", "b"))
+        if told["ecn_failed"] + seen["ecn_failed"] or told["ecn"] != "on":
+            raise Failed(f"counts of an honest peer are not believed: {told} {seen}")
+        return made if 0 < made == seen["ecn_marked"] == told["ecn_marked_there"] else 0
+
+    made = wait_until(marks, 20, "helio-wan, B and A agree about how many packets were marked")
+    lanes = nodes.a.show()["lanes"]
+    if [lane["ecn"] for lane in lanes] != ["on"] or lanes[0]["ecn_marked_there"] < made:
+        raise Failed(f"show lanes has not the marks: {lanes}")
+    if nodes.a.ctl("set", "peer", "b", "ecn", "off")["code"] != 0:
+        raise Failed("set peer b ecn off is refused")
+    wait_until(lambda: nodes.a.peer("b")["ecn"] == "off", 10, "show peers says that A marks no packets")
+    before = nodes.a.peer("b")["ecn_sent"], nodes.b.peer("a")["ecn_marked"]
+    nodes.carries()
+    if (nodes.a.peer("b")["ecn_sent"], nodes.b.peer("a")["ecn_marked"]) != before:
+        raise Failed("packets are marked though A was told not to send any that can be")
+
+
+def case_wan_ecn_ipv4(scratch, example):
+    marked_on_the_way(scratch, example, "10.0.0.{own}/24")
+
+
+def case_wan_ecn_ipv6(scratch, example):
+    marked_on_the_way(scratch, example, "fd00::{own}/64")
 
 
 def case_tap_bridge(scratch, example):

@@ -205,6 +205,11 @@ def test_mtu(wan, a, b):
     check(a.report()['count'] == 0, 'no answer comes')
 
 
+def test_ecn(wan, a, b):
+    got, moved = stream(wan, a, b, 'rate 1g queue 1m ecn 1')
+    check(got['count'] == 3000 and moved['marked'] == 0, f'what is not IP can bear no mark: {got} {moved}')
+
+
 def test_cut(wan, a, b):
     wan.command('link cut a b')
     a.send(MAC['b'], 50)
@@ -227,16 +232,16 @@ def test_bad_commands(wan):
 def test_taken_at_run_time(wan):
     """A command's words come back in what is shown; a refused one changes nothing."""
     wan.command('link set a b reorder 1% late 2ms duplicate 2% corrupt 3% header '
-                'paths 3 skew 1ms spread flow mtu 900 icmp')
+                'paths 3 skew 1ms spread flow mtu 900 icmp rate 1g queue 1m ecn 3ms')
     check(wan.command('link set a b paths 1 skew 1ms', good=False)['column'] == 14, 'refused')
     link = wan.link('a', 'b')
     want = {'reorder_ppb': 10_000_000, 'late_ns': 2_000_000, 'duplicate_ppb': 20_000_000, 'corrupt_ppb': 30_000_000,
             'corrupt_header': True, 'path_count': 3, 'skew_ns': 1_000_000, 'spread': 'flow', 'mtu_bytes': 900,
-            'mtu_icmp': True}
+            'mtu_icmp': True, 'ecn_ns': 3_000_000, 'ecn_bytes': 0}
     check({key: link[key] for key in want} == want, f'{link}')
     done = subprocess.run([WAN, '--run', wan.run, '--command', 'show links'], capture_output=True, text=True,
                           timeout=ANSWER_S, check=True)
-    check('reorder 1.0000000% late 2000us duplicate 2.0000000% corrupt 3.0000000% header paths 3 skew 1000us '
+    check('rate 1000000000 queue 1048576 ecn 3000us reorder 1.0000000% late 2000us duplicate 2.0000000% corrupt 3.0000000% header paths 3 skew 1000us '
           'spread flow mtu 900 icmp\n' in done.stdout, done.stdout)
     wan.command('link set a b')
 
@@ -314,6 +319,7 @@ def main():
         test_paths(wan, a, b)
         test_duplicate_and_corrupt(wan, a, b)
         test_mtu(wan, a, b)
+        test_ecn(wan, a, b)
         test_cut(wan, a, b)
         test_bad_commands(wan)
         test_taken_at_run_time(wan)
