@@ -82,12 +82,17 @@ static struct packet packet_of(const void *frames, uint32_t bytes)
     return packet;
 }
 
-static void receive(struct packet packet, uint64_t number)
+static void receive_at(struct packet packet, uint64_t number, enum hg_ecn_codepoint ecn, uint64_t now_ns)
 {
     uint8_t *exact = malloc(packet.count > 0 ? packet.count : 1); /* a sanitizer sees its end */
     memcpy(exact, packet.bytes, packet.count);
-    hg_lane_receive(lane, exact, packet.count, number, HG_ECN_NOT_ECT, 2000);
+    hg_lane_receive(lane, exact, packet.count, number, ecn, now_ns);
     free(exact);
+}
+
+static void receive(struct packet packet, uint64_t number)
+{
+    receive_at(packet, number, HG_ECN_CE, 2000);
 }
 
 static void test_headers(void)
@@ -249,6 +254,7 @@ static void test_beyond_credit(void)
         CU_ASSERT(hg_ack_seen(&lane->ack, n) == (n < 4));
     }
     CU_ASSERT(hg_lane_stats(lane)->drop_credit == 1);
+    CU_ASSERT(lane->ecn_seen.ce == 3 && hg_lane_stats(lane)->ecn_marked == 3); /* as are acknowledged */
     hg_lane_alias_close(lane, 3);
     CU_ASSERT(hg_lane_alias_open(lane, 3, 100) == 0);
     receive(packet_of(frame, sizeof(frame)), 5);
@@ -306,6 +312,74 @@ static void test_forget(void)
         }
     }
     CU_ASSERT(resent == 0);
+}
+
+/* ---- counts of ECN that are made up ---- */
+
+enum counts {
+    COUNTS_HONEST,
+    COUNTS_RANDOM,
+    COUNTS_ALL_CE,
+    COUNTS_MORE,
+    COUNTS_FEWER,
+    COUNTS_BACK,
+    COUNTS_COUNT
+};
+
+static void counts_tell(enum counts kind, uint32_t sent, uint64_t *random, struct hg_wire_ack *ack)
+{
+    uint64_t any = sim_random(random);
+    ack->ecn_ce = kind == COUNTS_RANDOM   ? (uint32_t)any
+                  : kind == COUNTS_ALL_CE ? sent
+                  : kind == COUNTS_BACK   ? (uint32_t)(any % 2)
+                                          : 0;
+    ack->ecn_ect = kind == COUNTS_RANDOM  ? (uint32_t)(any >> 32)
+                   : kind == COUNTS_MORE  ? sent + 1
+                   : kind == COUNTS_FEWER ? sent / 2
+                                          : sent - ack->ecn_ce;
+}
+
+/* A lane whose peer acknowledges all there is every millisecond, and tells of counts as it likes. */
+static void counts_run(enum counts kind, uint8_t congestion, uint64_t cwnd_bytes[100])
+{
+    uint64_t random = 7, number = 1;
+    begin();
+    hg_lane_rate_set(lane, congestion, congestion == HG_CC_FIXED ? 10000000 : 0);
+    hg_lane_ecn_set(lane, true);
+    to_send = 1000000;
+    for (uint32_t i = 0; i < 100; i++) {
+        struct hg_lane_packet packet;
+        uint64_t now_ns = 2000 + i * HG_NS_PER_MS;
+        while (hg_lane_build(lane, number, now_ns, &packet) > 0) {
+            number++;
+        }
+        struct hg_wire_ack ack = {
+            .type = HG_WIRE_ACK, .range_count = 1, .largest = number - 1, .credit_bytes = 1u << 30};
+        ack.first_count = (uint32_t)ack.largest;
+        counts_tell(kind, (uint32_t)hg_lane_stats(lane)->ecn_sent, &random, &ack);
+        receive_at(packet_of(&ack, sizeof(ack)), 1 + i, HG_ECN_NOT_ECT, now_ns + HG_NS_PER_MS / 2);
+        cwnd_bytes[i] = hg_lane_stats(lane)->cwnd_bytes;
+    }
+}
+
+/* Whatever a peer tells, it is not sent more than if it told the truth about a path that marks nothing. */
+static void test_ecn_counts(void)
+{
+    static const char *const states[COUNTS_COUNT] = {"on", "", "", "invented", "bleached", "shrunk"};
+    for (uint8_t congestion = 0; congestion < HG_CC_KIND_COUNT; congestion++) {
+        uint64_t honest[100], told[100];
+        counts_run(COUNTS_HONEST, congestion, honest);
+        for (int kind = 0; kind < COUNTS_COUNT; kind++) {
+            counts_run(kind, congestion, told);
+            if (kind != COUNTS_ALL_CE) { /* which takes more of them to be known from a full queue */
+                CU_ASSERT_EQUAL(hg_lane_stats(lane)->ecn_failed, kind != COUNTS_HONEST);
+            }
+            CU_ASSERT(states[kind][0] == '\0' || strcmp(hg_lane_stats(lane)->ecn, states[kind]) == 0);
+            for (uint32_t i = 0; i < 100; i++) {
+                CU_ASSERT(told[i] <= honest[i]);
+            }
+        }
+    }
 }
 
 /* ---- parity, from a peer that has the keys ---- */
@@ -603,6 +677,7 @@ int main(void)
     CU_add_test(suite, "beyond credit", test_beyond_credit);
     CU_add_test(suite, "refused", test_refused);
     CU_add_test(suite, "forget", test_forget);
+    CU_add_test(suite, "ECN counts", test_ecn_counts);
     CU_add_test(suite, "recovered frames", test_recovered_frames);
     CU_add_test(suite, "recovered counts as lost", test_recovered_counts_as_lost);
     CU_add_test(suite, "forged numbers", test_forged_numbers);
