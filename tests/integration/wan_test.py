@@ -241,8 +241,8 @@ def test_taken_at_run_time(wan):
     check({key: link[key] for key in want} == want, f'{link}')
     done = subprocess.run([WAN, '--run', wan.run, '--command', 'show links'], capture_output=True, text=True,
                           timeout=ANSWER_S, check=True)
-    check('rate 1000000000 queue 1048576 ecn 3000us reorder 1.0000000% late 2000us duplicate 2.0000000% corrupt 3.0000000% header paths 3 skew 1000us '
-          'spread flow mtu 900 icmp\n' in done.stdout, done.stdout)
+    check('rate 1000000000 queue 1048576 ecn 3000us reorder 1.0000000% late 2000us duplicate 2.0000000% '
+          'corrupt 3.0000000% header paths 3 skew 1000us spread flow mtu 900 icmp\n' in done.stdout, done.stdout)
     wan.command('link set a b')
 
 

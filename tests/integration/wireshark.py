@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Our packets seen with other people's tools: two real dataplanes over a pair of kernel interfaces, a capture of what
-crosses it, and the keys computed from the shared key and the captured handshake by docs/wire-security.md alone (HKDF by
-Python, AES-256-GCM by OpenSSL). OpenSSL checks every ICV with its extended sequence number, tshark decrypts the same
-bytes, and tools/wireshark/heliograph.lua reads them: as they were sent, cut at every length, and corrupted."""
+crosses it, once over IPv4 and once over IPv6, and the keys computed from the shared key and the captured handshake by
+docs/wire-security.md alone (HKDF by Python, AES-256-GCM by OpenSSL). OpenSSL checks every ICV with its extended
+sequence number, tshark decrypts the same bytes, and tools/wireshark/heliograph.lua reads them: as they were sent, cut
+at every length, and corrupted."""
 import ctypes
 import ctypes.util
 import hashlib
@@ -52,15 +53,15 @@ def pcap(path, linktype, packets):
 
 
 class Capture:
-    """Every IPv4 frame that arrives at one of two interfaces, in the order seen."""
+    """Every frame of a type that arrives at one of two interfaces, in the order seen."""
 
-    def __init__(self, interfaces):
+    def __init__(self, interfaces, ethertype):
         self.frames = []
         self.sockets = []
         for name in interfaces:
-            opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+            opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ethertype))
             opened.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
-            opened.bind((name, 0x0800))
+            opened.bind((name, ethertype))
             self.sockets.append(opened)
             threading.Thread(target=self._read, args=(opened,), daemon=True).start()
 
@@ -76,10 +77,17 @@ class Capture:
 
 
 def udp(frame):
-    """(destination port, payload) of an Ethernet frame that is IPv4 and UDP without options."""
+    """(destination port, payload) of an Ethernet frame that is IPv4 and UDP without options, or IPv6 and UDP."""
+    if frame[14] >> 4 == 6 and frame[20] == 17:
+        return struct.unpack(">H", frame[56:58])[0], frame[62:54 + struct.unpack(">H", frame[18:20])[0]]
     if frame[14] != 0x45 or frame[23] != 17:
         return None, b""
     return struct.unpack(">H", frame[36:38])[0], frame[42:14 + struct.unpack(">H", frame[16:18])[0]]
+
+
+def codepoint(frame):
+    """Of ECN: the two low bits of IPv4's second byte or of IPv6's traffic class."""
+    return frame[15] & 3 if frame[14] >> 4 == 4 else frame[15] >> 4 & 3
 
 
 # ---- keys, from docs/wire-security.md -------------------------------------------------------------------------------
@@ -147,7 +155,8 @@ class OpenSsl:
 class Tshark:
     """As an unprivileged user: Wireshark runs no scripts for root."""
 
-    def __init__(self, scratch):
+    def __init__(self, scratch, family):
+        self.family = family
         self.user = server_user()
         self.home = scratch.directory("tshark-home", self.user)
         self.script = shutil.copy(LUA, os.path.join(self.home, "heliograph.lua"))
@@ -158,8 +167,8 @@ class Tshark:
         words = ["tshark", "-n", "-r", capture, "-X", "lua_script:" + self.script, "-T", "fields", "-E",
                  "separator=;", "-E", "aggregator=,", "-o", "esp.enable_encryption_decode:TRUE"]
         for spi, key_salt in (table or {}).items():
-            row = ["IPv4", "*", "*", f"0x{spi:08x}", "AES-GCM with 16 octet ICV [RFC4106]", "0x" + key_salt.hex(),
-                   "NULL", ""]
+            row = [self.family, "*", "*", f"0x{spi:08x}", "AES-GCM with 16 octet ICV [RFC4106]",
+                   "0x" + key_salt.hex(), "NULL", ""]
             words += ["-o", "uat:esp_sa:" + ",".join(f'"{word}"' for word in row)]
         for field in fields:
             words += ["-e", field]
@@ -266,29 +275,32 @@ def clear(inner):
 # ---- the test -------------------------------------------------------------------------------------------------------
 
 
-def region(scratch, name, number, other, key):
+def region(scratch, name, number, other, key, net):
     own_mac, other_mac = f"02:00:00:00:00:0{name}", f"02:00:00:00:00:0{other}"
     return Region(scratch, name, number,
-                  f"port add wan0 af_packet hgv{name} mac {own_mac} address 10.0.0.{number}/24\n"
-                  f"peer add {other} node {3 - number} region {3 - number} address 10.0.0.{3 - number} "
+                  f"port add wan0 af_packet hgv{name} mac {own_mac} address {net.format(number)}\n"
+                  f"peer add {other} node {3 - number} region {3 - number} "
+                  f"address {net.format(3 - number).split('/')[0]} "
                   f"mac {other_mac} port wan0 key {key} rate 400m\n"
                   "stream add words id 1 kind key-value region 1 compression off\n"
                   + ("stream replicate words b\n" if number == 1 else ""), "64m")
 
 
 class Test:
-    def __init__(self, scratch, example):
+    def __init__(self, scratch, example, family="IPv4"):
         self.scratch = scratch
         self.example = example
+        self.family = family
         self.secret = secrets.token_bytes(32)
         key = write(os.path.join(scratch.path, "link.key"), self.secret.hex() + "\n", 0o600)
-        self.a, self.b = region(scratch, "a", 1, "b", key), region(scratch, "b", 2, "a", key)
-        self.tshark = Tshark(scratch)
+        net = "10.0.0.{}/24" if family == "IPv4" else "fd00::{}/64"
+        self.a, self.b = region(scratch, "a", 1, "b", key, net), region(scratch, "b", 2, "a", key, net)
+        self.tshark = Tshark(scratch, family)
         self.openssl = OpenSsl()
 
     def session(self):
         """A real session: what client_example appended in A is durable in B. Leaves the packets in self.packets."""
-        capture = Capture(("hgva", "hgvb"))
+        capture = Capture(("hgva", "hgvb"), 0x0800 if self.family == "IPv4" else 0x86DD)
         self.a.start()
         self.b.start()
         self.a.wait_up("b", 30)
@@ -326,7 +338,8 @@ class Test:
             self.inner[place] = text[:len(text) - 2 - text[-2]]
         if len(self.inner) < 20 or len({spi for spi, _ in seen}) != 2:
             raise Failed(f"{len(self.inner)} packets of {len(seen)}: not a session of two directions")
-        print(f"OpenSSL: {len(self.inner)} packets of {len(self.table)} SAs, every ICV right with ESN", flush=True)
+        print(f"{self.family}, OpenSSL: {len(self.inner)} packets of {len(self.table)} SAs, every ICV right with ESN",
+              flush=True)
 
     def by_tshark(self):
         """tshark's bytes are OpenSSL's; its fields are what the documents say; what was appended is in them."""
@@ -334,18 +347,23 @@ class Test:
         rows = self.tshark.read(self.capture, ["esp.contained_data", *fields, "heliograph_handshake.type"], self.table)
         if len(rows) != len(self.frames):
             raise Failed(f"tshark shows {len(rows)} packets of {len(self.frames)}")
-        kinds, batches = set(), {}
+        kinds, batches, told = set(), {}, set()
         for place, inner in self.inner.items():
             row, wanted = rows[place], parsed(inner)
             for name in fields:
                 if row[name] != wanted[name]:
                     raise Failed(f"frame {place + 1}: {name} is {row[name]}, not {wanted[name]}")
             kinds.update(row["heliograph.type"])
+            told.update(row["heliograph.ack.ecn_ect"])
+            if codepoint(self.frames[place]) != (2 if set(row["heliograph.type"]) - {"3", "4"} else 0):
+                raise Failed(f"frame {place + 1} with {row['heliograph.type']} has the wrong codepoint of ECN")
             for lsn, offset, text in zip(row["heliograph.data.lsn_first"], row["heliograph.data.offset"],
                                          row["heliograph.data.data"]):
                 batches.setdefault(int(lsn), {})[int(offset)] = bytes.fromhex(text)
         if not {"2", "3", "16", "17", "18"} <= kinds:
             raise Failed(f"the session shows only frames of types {sorted(kinds)}")
+        if max(map(int, told)) < 20:
+            raise Failed(f"acks tell of marked packets: {sorted(told)}")
         shakes = {kind for row in rows for kind in row["heliograph_handshake.type"]}
         if shakes != {"1", "2", "3"}:
             raise Failed(f"handshake messages shown: {shakes}")
@@ -353,7 +371,8 @@ class Test:
         lost = [line for line in self.said if line.split(" ", 1)[1].encode() not in stream]
         if len(self.said) != ENTRIES or lost:
             raise Failed(f"{len(lost)} of {len(self.said)} appended entries are not in what tshark decrypted")
-        print(f"tshark: every field of {len(self.inner)} packets, all {ENTRIES} entries in the clear", flush=True)
+        print(f"{self.family}, tshark: every field of {len(self.inner)} packets, all {ENTRIES} entries in the clear",
+              flush=True)
 
     def without_keys(self):
         """The wrong keys: tshark shows no frame of ours as right."""
@@ -463,6 +482,12 @@ def main():
         test.malformed()
         test.refused()
         test.corrupted()
+    with Scratch() as scratch:
+        test = Test(scratch, os.path.abspath(sys.argv[1]), "IPv6")
+        test.session()
+        test.by_openssl()
+        test.by_tshark()
+        test.without_keys()
 
 
 if __name__ == "__main__":
