@@ -487,6 +487,7 @@ static int stages_data(const struct hg_perf_options *options, const struct hg_pe
     seal_stage(&sample);
     log_write_stage(&sample);
     hg_perf_stages_packets(&sample, options->mtu_bytes);
+    hg_perf_stages_parity(&sample, options->mtu_bytes);
     open_stage(&sample);
     sample_free(&sample);
     return 0;

@@ -21,6 +21,7 @@ struct hg_perf_sample {
     uint32_t batch_count;
     uint64_t raw_bytes;    /* frame headers included */
     uint64_t stored_bytes; /* sealed */
+    double packet_ns[2]; /* what the stages of a packet take together: sending, receiving; 0 = not measured */
 };
 
 /* Calls run(ctx), which does the whole sample once and returns the nanoseconds that count, for about
@@ -35,6 +36,8 @@ void hg_perf_stage_raw(const struct hg_perf_sample *sample, const char *stage, c
 
 /* Stages of packets: ESP and lanes. */
 void hg_perf_stages_packets(struct hg_perf_sample *sample, uint32_t mtu_bytes);
+/* Of parity, by its number of rows. */
+void hg_perf_stages_parity(struct hg_perf_sample *sample, uint32_t mtu_bytes);
 /* Sending to and receiving from 1 to 64 peers. */
 void hg_perf_stages_lanes(struct hg_perf_sample *sample, uint32_t mtu_bytes);
 

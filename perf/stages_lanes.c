@@ -256,9 +256,12 @@ static void figures_add(struct lanes_many *lanes)
                            lanes->peer_count);
         hg_perf_report_add(sample->report, byte_ns, "lane_%s_ns_per_byte/peers=%u", names[lanes->side],
                            lanes->peer_count);
+        double over_stages = packet_ns / sample->packet_ns[lanes->side];
+        hg_perf_report_add(sample->report, over_stages, "lane_%s_over_stages/peers=%u", names[lanes->side],
+                           lanes->peer_count);
         if (!sample->quiet)
-            printf("%2u peers  %s %8.1f ns/packet %8.3f ns/B %8.2f Gbit/s of a core\n", lanes->peer_count,
-                   names[lanes->side], packet_ns, byte_ns, 8 / byte_ns);
+            printf("%2u peers  %s %8.1f ns/packet %8.3f ns/B %8.2f Gbit/s of a core, %.2f of its stages\n",
+                   lanes->peer_count, names[lanes->side], packet_ns, byte_ns, 8 / byte_ns, over_stages);
     }
 }
 

@@ -42,30 +42,37 @@ static uint32_t get16(const uint8_t *at)
     return (uint32_t)at[0] << 8 | at[1];
 }
 
-/* One's complement sum (RFC 1071) of an even number of bytes, folded. */
-static uint32_t checksum_fold(const uint8_t *at, uint32_t bytes)
+/* One's complement sum (RFC 1071) of an even number of bytes. */
+static uint32_t checksum_add(const uint8_t *at, uint32_t bytes)
 {
     uint32_t sum = 0;
     for (uint32_t i = 0; i < bytes; i += 2) {
         sum += get16(at + i);
     }
+    return sum;
+}
+
+static uint32_t checksum_fold(uint32_t sum)
+{
     sum = (sum & 0xffff) + (sum >> 16);
     return (sum & 0xffff) + (sum >> 16);
 }
 
 static void ipv4_write(const struct hg_encapsulation *outer, uint32_t udp_bytes, uint8_t *ip)
 {
-    ip[0] = 0x45;
-    ip[1] = outer->dscp_ecn;
+    uint32_t version_service = 0x4500u | outer->dscp_ecn;
+    uint32_t ttl_protocol = (uint32_t)(outer->ttl != 0 ? outer->ttl : TTL) << 8 | PROTOCOL_UDP;
+    put16(ip, version_service);
     put16(ip + 2, IPV4_BYTES + udp_bytes);
     put16(ip + 4, 0);
     put16(ip + 6, FLAG_DF);
-    ip[8] = outer->ttl != 0 ? outer->ttl : TTL;
-    ip[9] = PROTOCOL_UDP;
-    put16(ip + 10, 0);
+    put16(ip + 8, ttl_protocol);
+    /* Of the values, not of what was just written: reading that back costs more than all the rest. */
+    uint32_t sum = version_service + IPV4_BYTES + udp_bytes + FLAG_DF + ttl_protocol;
+    sum += checksum_add(outer->ip_source.bytes, 4) + checksum_add(outer->ip_destination.bytes, 4);
+    put16(ip + 10, ~checksum_fold(sum) & 0xffff);
     memcpy(ip + 12, outer->ip_source.bytes, 4);
     memcpy(ip + 16, outer->ip_destination.bytes, 4);
-    put16(ip + 10, ~checksum_fold(ip, IPV4_BYTES) & 0xffff);
 }
 
 /* The flow label is 0: routers that spread flows have the ports. */
@@ -120,7 +127,7 @@ static enum hg_encapsulation_reason ipv4_check(const uint8_t *ip, uint32_t bytes
     if (total > bytes || total < header + UDP_BYTES) {
         return HG_ENCAPSULATION_TOTAL_LENGTH;
     }
-    if (checksum_fold(ip, header) != 0xffff) {
+    if (checksum_fold(checksum_add(ip, header)) != 0xffff) {
         return HG_ENCAPSULATION_CHECKSUM;
     }
     if ((get16(ip + 6) & (FLAG_MF | FRAGMENT_MASK)) != 0) {
