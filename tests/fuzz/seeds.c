@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Writes inputs that blind fuzzing takes long to find, with the encoders and structs of the formats
+ * themselves: so that they can be made again when a format changes.
+ *
+ *   fuzz-seeds FOLDER         writes FOLDER/TARGET/NAME; tests/fuzz/corpus.sh merges them into corpus/TARGET
+ */
+#include "dataplane/transport/encapsulation.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+/* Of lane_turns_fuzz.c */
+enum action {
+    PACKET,
+    PACKET_FAR,
+    PACKET_GROUP,
+    BUILD,
+    TIME,
+    OPEN,
+    CLOSE,
+    FORGET,
+    CONTROL,
+    OFFER,
+    PING,
+    ANSWER
+};
+
+#define LANE_ALIAS     7u /* lane_fuzz.c's; its alias stands at 100 */
+#define LANE_LSN       100u
+#define BATCH_BYTES    256u /* lane_turns_fuzz.c opens aliases 0 to 3 at LSNs 0 to 3 */
+#define FRAGMENT_BYTES 128u
+
+static struct {
+    uint8_t bytes[4096];
+    uint32_t count;
+} seed;
+
+static const char *folder;
+
+static void put(const void *bytes, size_t count)
+{
+    hg_assert(count <= sizeof(seed.bytes) - seed.count);
+    memcpy(seed.bytes + seed.count, bytes, count);
+    seed.count += (uint32_t)count;
+}
+
+static void put8(uint64_t value)
+{
+    put(&(uint8_t){(uint8_t)value}, 1);
+}
+
+static void put16(uint64_t value)
+{
+    put(&(uint16_t){(uint16_t)value}, 2);
+}
+
+static void fail(const char *path)
+{
+    fprintf(stderr, "fuzz-seeds: %s: %s\n", path, strerror(errno));
+    exit(1);
+}
+
+static void seed_end(const char *target, const char *name)
+{
+    char path[512];
+    snprintf(path, sizeof(path), "%s/%s", folder, target);
+    if (mkdir(path, 0777) != 0 && errno != EEXIST)
+        fail(path);
+    snprintf(path, sizeof(path), "%s/%s/%s", folder, target, name);
+    FILE *file = fopen(path, "w");
+    if (file == NULL || fwrite(seed.bytes, 1, seed.count, file) != seed.count || fclose(file) != 0)
+        fail(path);
+    seed.count = 0;
+}
+
+/* ---- frames ---- */
+
+struct frames {
+    uint8_t bytes[1024];
+    uint32_t count;
+};
+
+static void frame_put(struct frames *frames, const void *frame, size_t count)
+{
+    hg_assert(count <= sizeof(frames->bytes) - frames->count);
+    memcpy(frames->bytes + frames->count, frame, count);
+    frames->count += (uint32_t)count;
+}
+
+static struct frames ack_of(uint64_t largest, uint32_t first_count, uint32_t ranges)
+{
+    struct hg_wire_ack ack = {.type = HG_WIRE_ACK,
+                              .range_count = (uint8_t)(1 + ranges),
+                              .delay_8us = 3,
+                              .first_count = first_count,
+                              .largest = largest,
+                              .credit_bytes = 1u << 22,
+                              .ecn_ect = (uint32_t)largest};
+    const struct hg_wire_ack_range range = {1, 1};
+    struct frames frames = {.count = 0};
+    frame_put(&frames, &ack, sizeof(ack));
+    for (uint32_t i = 0; i < ranges; i++)
+        frame_put(&frames, &range, sizeof(range));
+    return frames;
+}
+
+static struct frames recovered_of(uint64_t number)
+{
+    const struct hg_wire_recovered head = {.type = HG_WIRE_RECOVERED, .count = 2};
+    const uint64_t numbers[] = {number, number - 1};
+    struct frames frames = {.count = 0};
+    frame_put(&frames, &head, sizeof(head));
+    frame_put(&frames, numbers, sizeof(numbers));
+    return frames;
+}
+
+/* A fragment of a batch whose header says what a receiver expects of it. */
+static struct frames data_of(uint32_t alias, uint64_t lsn, uint32_t offset)
+{
+    uint8_t batch[BATCH_BYTES] = {0};
+    struct hg_batch_header header = {.lsn_first = lsn, .lsn_end = lsn + 1};
+    struct hg_wire_data data = hg_wire_data_make(alias, lsn, BATCH_BYTES, offset, FRAGMENT_BYTES);
+    struct frames frames = {.count = 0};
+    header.stored_bytes = BATCH_BYTES - sizeof(header);
+    memcpy(batch, &header, sizeof(header));
+    frame_put(&frames, &data, sizeof(data));
+    frame_put(&frames, batch + offset, FRAGMENT_BYTES);
+    return frames;
+}
+
+static struct frames control_of(uint8_t type, uint32_t alias)
+{
+    struct hg_wire_stream_open frame = {
+        .control = {.type = type, .bytes = hg_wire_control_bytes(type), .alias = alias}, .stream = 1};
+    struct frames frames = {.count = 0};
+    frame_put(&frames, &frame, frame.control.bytes);
+    return frames;
+}
+
+/* ---- lane_turns ---- */
+
+static void turn_packet(struct frames frames)
+{
+    put8(PACKET);
+    put16(frames.count);
+    put(frames.bytes, frames.count);
+    put8(0); /* nothing of it is changed */
+}
+
+static void turn_data(uint32_t alias)
+{
+    turn_packet(data_of(alias, alias, 0));
+    turn_packet(data_of(alias, alias, FRAGMENT_BYTES));
+}
+
+static void turn_group(uint32_t group, uint32_t index)
+{
+    struct frames frames = {.bytes = {HG_WIRE_PING}, .count = 1};
+    put8(PACKET_GROUP);
+    put8(group);
+    put8(index);
+    put8(3); /* k is 4 */
+    put8(1); /* m is 2 */
+    put16(index < HG_WIRE_FEC_SOURCES_MAX ? frames.count : 32);
+    put(frames.bytes, index < HG_WIRE_FEC_SOURCES_MAX ? frames.count : 32);
+}
+
+static void lane_turns(void)
+{
+    turn_packet(ack_of(1, 1, 0)); /* of nothing: no credit came before */
+    put8(BUILD);
+    turn_packet(ack_of(1, 1, 0));
+    put8(BUILD), put8(0);
+    turn_packet(ack_of(8, 2, 2));
+    put8(TIME), put("\x00\xe1\xf5\x05", 4);
+    put8(BUILD), put8(0);
+    turn_packet(ack_of(12, 12, 0));
+    seed_end("lane_turns", "acks");
+
+    put8(BUILD);
+    turn_packet(ack_of(1, 1, 0));
+    put8(BUILD), put8(0);
+    turn_packet(recovered_of(4));
+    put8(TIME), put("\x00\xca\x9a\x3b", 4);
+    put8(BUILD), put8(0);
+    put8(FORGET), put8(1);
+    put8(BUILD), put8(0);
+    seed_end("lane_turns", "recovered-and-lost");
+
+    for (uint32_t alias = 0; alias < 4; alias++)
+        turn_data(alias);
+    put8(ANSWER), put8(2);
+    turn_packet(data_of(1, 2, 0));
+    turn_packet(data_of(1, 2, FRAGMENT_BYTES));
+    put8(ANSWER), put8(0);
+    put8(OFFER);
+    put8(CLOSE), put8(2);
+    put8(OPEN), put8(2), put8(5);
+    seed_end("lane_turns", "data");
+
+    for (uint8_t type = HG_WIRE_STREAM_OPEN; hg_wire_control_bytes(type) != 0; type++) {
+        turn_packet(control_of(type, type));
+        put8(CONTROL), put8(type), put8(1);
+    }
+    put8(BUILD);
+    seed_end("lane_turns", "control");
+
+    for (uint32_t i = 0; i < 4; i++)
+        turn_group(1, i == 3 ? HG_WIRE_FEC_SOURCES_MAX : i);
+    turn_group(2, HG_WIRE_FEC_SOURCES_MAX + 1);
+    turn_group(1, HG_WIRE_FEC_SOURCES_MAX + 1);
+    seed_end("lane_turns", "groups");
+}
+
+/* ---- lane ---- */
+
+/* The right header before it; the target counts bytes in eights. */
+static void lane_packet(struct frames frames)
+{
+    while (frames.count % 8 != 0)
+        frames.bytes[frames.count++] = HG_WIRE_PADDING;
+    put8(frames.count / 8);
+    put8(1);
+    put(frames.bytes, frames.count);
+}
+
+static void lane_begin(uint64_t answers)
+{
+    put(&answers, sizeof(answers));
+}
+
+static void lane(void)
+{
+    lane_begin(0);
+    lane_packet(ack_of(1, 1, 0));
+    lane_packet(ack_of(4, 1, 1));
+    lane_packet(control_of(HG_WIRE_STREAM_DURABLE, LANE_ALIAS));
+    seed_end("lane", "ack");
+
+    lane_begin(0);
+    lane_packet(data_of(LANE_ALIAS, LANE_LSN, FRAGMENT_BYTES));
+    lane_packet(data_of(LANE_ALIAS, LANE_LSN, 0));
+    lane_packet(data_of(LANE_ALIAS, LANE_LSN, 0));
+    seed_end("lane", "data");
+
+    lane_begin(2);
+    lane_packet(data_of(LANE_ALIAS, LANE_LSN, 0));
+    lane_packet(data_of(LANE_ALIAS, LANE_LSN, FRAGMENT_BYTES));
+    seed_end("lane", "refused");
+}
+
+/* ---- encapsulation ---- */
+
+static void encapsulation(void)
+{
+    static const struct {
+        const char *name;
+        bool ipv6;
+        uint16_t vlan;
+    } kinds[] = {
+        {"ipv4", false, 0}, {"ipv4-tagged", false, 7}, {"ipv6", true, 0}, {"ipv6-tagged", true, 4094}};
+    for (uint32_t i = 0; i < HG_COUNT(kinds); i++) {
+        struct hg_encapsulation outer = {.vlan = kinds[i].vlan, .port_destination = HG_WIRE_UDP_PORT_DATA};
+        uint8_t frame[HG_WIRE_OUTER_BYTES_MAX + 64] = {0};
+        outer.ip_source = hg_address_ipv4(0x0a000001);
+        outer.ip_destination = hg_address_ipv4(0x0a000002);
+        if (kinds[i].ipv6)
+            outer.ip_source.family = outer.ip_destination.family = HG_FAMILY_IPV6;
+        uint32_t bytes = hg_encapsulation_write(&outer, 64, frame);
+        put8(1); /* its checksum is made right again, whatever the fuzzer changes */
+        put(frame, bytes);
+        seed_end("encapsulation", kinds[i].name);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 2) {
+        fprintf(stderr, "usage: fuzz-seeds FOLDER\nWrites FOLDER/TARGET/NAME for several targets.\n");
+        return 2;
+    }
+    folder = argv[1];
+    lane_turns();
+    lane();
+    encapsulation();
+    return 0;
+}
