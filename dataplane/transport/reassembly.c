@@ -308,9 +308,14 @@ static void batch_free(struct hg_reassembly *r, uint32_t index)
 }
 
 /* Frees batches that nothing can ever take: they begin below what their alias waits for. An honest sender
- * makes none; called when memory is short. */
+ * makes none; called when memory is short. It walks all that is here, so not again before there may be some:
+ * else each packet beyond the credit would cost such a walk. */
 static void batches_sweep(struct hg_reassembly *r)
 {
+    if (!r->stale) {
+        return;
+    }
+    r->stale = false;
     for (uint32_t i = 0; i < HG_WIRE_ALIASES_MAX; i++) {
         if (!r->aliases[i].open) {
             continue;
@@ -499,5 +504,6 @@ void hg_reassembly_taken(struct hg_reassembly *r, const struct hg_reassembly_off
         batch_free(r, index);
     }
     alias->lsn_next = offer->lsn_end;
+    r->stale |= alias->batch_first != HG_REASSEMBLY_NONE;
     hg_bits_clear(r->waiting, alias_index(r, alias));
 }

@@ -60,6 +60,7 @@ struct hg_reassembly {
     uint32_t block_free_first; /* none is free below it */
     uint32_t bucket_mask;
     uint64_t whole_bytes; /* blocks of batches that are whole and not yet taken */
+    bool stale;           /* since the last sweep an alias moved on, maybe past batches that are here */
 };
 
 struct hg_reassembly_offer {

@@ -215,6 +215,13 @@ static void test_aliases(void)
 }
 
 /* What no alias can take any more makes room when it's needed. */
+/* Alias 7 waits for 100: a batch from there to `lsn_end`, past others that are here. */
+static void take_up_to(uint64_t lsn_end)
+{
+    struct hg_reassembly_offer offer = {.alias = 7, .lsn_first = 100, .lsn_end = lsn_end};
+    hg_reassembly_taken(&reassembly, &offer);
+}
+
 static void test_sweep(void)
 {
     uint32_t new = 0;
@@ -222,9 +229,25 @@ static void test_sweep(void)
     for (uint32_t i = 0; i < reassembly.block_count; i++) {
         CU_ASSERT_FATAL(add(1000 + i * 10, 1024, 0, 64, &new) == HG_REASSEMBLY_TAKEN);
     }
-    reassembly.aliases[0].lsn_next = 1500;
+    CU_ASSERT(add(90000000, 1024, 0, 64, &new) == HG_REASSEMBLY_FULL);
+    take_up_to(1500);
     CU_ASSERT(add(90000000, 1024, 0, 64, &new) == HG_REASSEMBLY_TAKEN);
     CU_ASSERT(reassembly.block_free_count == 49);
+}
+
+/* What is beyond the credit costs no walk over all that is here, however often it comes. */
+static void test_sweep_once(void)
+{
+    uint32_t new = 0;
+    begin();
+    for (uint32_t i = 0; i < reassembly.block_count; i++) {
+        CU_ASSERT_FATAL(add(1000 + i * 10, 1024, 0, 64, &new) == HG_REASSEMBLY_TAKEN);
+    }
+    take_up_to(1000);
+    CU_ASSERT(add(90000000, 1024, 0, 64, &new) == HG_REASSEMBLY_FULL);
+    reassembly.aliases[0].lsn_next = 1500; /* behind its back: a walk would find something */
+    CU_ASSERT(add(90000000, 1024, 0, 64, &new) == HG_REASSEMBLY_FULL);
+    CU_ASSERT(reassembly.block_free_count == 0);
 }
 
 int main(void)
@@ -238,6 +261,7 @@ int main(void)
     CU_add_test(suite, "fragmented memory", test_fragmented_memory);
     CU_add_test(suite, "aliases", test_aliases);
     CU_add_test(suite, "sweep", test_sweep);
+    CU_add_test(suite, "no sweep in vain", test_sweep_once);
     CU_basic_set_mode(CU_BRM_VERBOSE);
     CU_basic_run_tests();
     unsigned failures = CU_get_number_of_failures();
