@@ -35,7 +35,7 @@ void hg_peers_claim(struct hg_peer *peer, uint32_t slot, uint64_t lsn);
 void hg_peers_need(struct hg_peer *peer);
 void hg_peers_open_streams(struct hg_peer *peer, uint64_t now_ns);
 void hg_peers_answer_received(struct hg_peer_session *session, const struct hg_wire_stream_answer *answer);
-void hg_peers_refuse_received(struct hg_peer *peer, const struct hg_wire_stream_close *refuse);
+void hg_peers_refuse_received(struct hg_peer_session *session, const struct hg_wire_stream_close *refuse);
 
 /* Streams we take. */
 void hg_peers_open_received(struct hg_peer_session *session, const struct hg_wire_stream_open *open);

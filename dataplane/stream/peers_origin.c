@@ -187,8 +187,10 @@ void hg_peers_answer_received(struct hg_peer_session *session, const struct hg_w
     struct hg_peer *peer = session->peer;
     uint32_t slot = answer->control.alias;
     if (slot >= hg_streams_count(peer->peers->config.streams) ||
-        peer->streams[slot].state != HG_PEER_STREAM_OPENING)
-        return; /* a repeated answer, or to an OPEN we no longer stand by */
+        peer->streams[slot].state != HG_PEER_STREAM_OPENING) {
+        hg_lane_control_refused(session->lane); /* repeated, or to an OPEN we no longer stand by */
+        return;
+    }
     if (answer->status == HG_WIRE_OK) {
         stream_start(peer, slot, answer);
         return;
@@ -203,12 +205,15 @@ void hg_peers_answer_received(struct hg_peer_session *session, const struct hg_w
     hg_event_put(peer->peers->config.events, HG_EVENT_stream_refused, s->name, answer->status, 0);
 }
 
-void hg_peers_refuse_received(struct hg_peer *peer, const struct hg_wire_stream_close *refuse)
+void hg_peers_refuse_received(struct hg_peer_session *session, const struct hg_wire_stream_close *refuse)
 {
+    struct hg_peer *peer = session->peer;
     uint32_t slot = refuse->control.alias;
     if (slot >= hg_streams_count(peer->peers->config.streams) ||
-        peer->streams[slot].state != HG_PEER_STREAM_STREAMING)
+        peer->streams[slot].state != HG_PEER_STREAM_STREAMING) {
+        hg_lane_control_refused(session->lane);
         return;
+    }
     /* The other side refused a batch that follows from its own tail as we know it: histories differ. */
     stream_diverged(peer, slot, peer->streams[slot].lsn_next);
 }

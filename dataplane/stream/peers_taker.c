@@ -129,8 +129,10 @@ void hg_peers_open_received(struct hg_peer_session *session, const struct hg_wir
     uint32_t i = 0;
     while (i < peer->waiting_count && peer->waiting[i].control.alias != open->control.alias)
         i++;
-    if (i == HG_PEER_OPENS_WAITING)
+    if (i == HG_PEER_OPENS_WAITING) { /* offered again by its origin */
+        hg_lane_control_refused(session->lane);
         return;
+    }
     peer->waiting[i] = *open;
     peer->waiting_count = (uint32_t)hg_max_u64(peer->waiting_count, i + 1);
 }
@@ -173,8 +175,10 @@ int hg_peers_batch_received(void *ctx, uint32_t alias, const uint8_t *batch, uin
 void hg_peers_close_received(struct hg_peer_session *session, const struct hg_wire_stream_close *close)
 {
     uint32_t alias = close->control.alias;
-    if (alias >= HG_WIRE_ALIASES_MAX || session->peer->aliases[alias].slot < 0)
+    if (alias >= HG_WIRE_ALIASES_MAX || session->peer->aliases[alias].slot < 0) {
+        hg_lane_control_refused(session->lane);
         return;
+    }
     struct hg_peer *peer = session->peer;
     const struct hg_stream_state *s =
         hg_streams_at(peer->peers->config.streams, (uint32_t)peer->aliases[alias].slot);
@@ -223,20 +227,28 @@ void hg_peers_retry(struct hg_peer *peer)
     peer->waiting_count = kept;
 }
 
-static void durable_received(struct hg_peer *peer, const struct hg_wire_stream_durable *durable)
+static void durable_received(struct hg_peer_session *session, const struct hg_wire_stream_durable *durable)
 {
+    struct hg_peer *peer = session->peer;
     uint32_t slot = durable->control.alias;
-    if (slot >= hg_streams_count(peer->peers->config.streams))
+    if (slot >= hg_streams_count(peer->peers->config.streams) ||
+        (peer->streams[slot].state != HG_PEER_STREAM_OPENING &&
+         peer->streams[slot].state != HG_PEER_STREAM_STREAMING)) {
+        hg_lane_control_refused(session->lane);
         return;
+    }
     hg_peers_claim(peer, slot, durable->lsn_durable);
 }
 
 /* The lane is in the middle of a packet: what waits is offered by the next tick. */
-static void needed_received(struct hg_peer *peer, const struct hg_wire_stream_needed *needed)
+static void needed_received(struct hg_peer_session *session, const struct hg_wire_stream_needed *needed)
 {
+    struct hg_peer *peer = session->peer;
     uint32_t alias = needed->control.alias;
-    if (alias >= HG_WIRE_ALIASES_MAX || peer->aliases[alias].slot < 0)
+    if (alias >= HG_WIRE_ALIASES_MAX || peer->aliases[alias].slot < 0) {
+        hg_lane_control_refused(session->lane);
         return;
+    }
     struct hg_stream_state *s =
         hg_streams_at(peer->peers->config.streams, (uint32_t)peer->aliases[alias].slot);
     s->lsn_needed = hg_max_u64(s->lsn_needed, needed->lsn_needed);
@@ -265,15 +277,15 @@ void hg_peers_control_received(void *ctx, const struct hg_wire_control *frame)
         hg_peers_answer_received(session, &copy.answer);
         break;
     case HG_WIRE_STREAM_DURABLE:
-        durable_received(session->peer, &copy.durable);
+        durable_received(session, &copy.durable);
         break;
     case HG_WIRE_STREAM_CLOSE:
         hg_peers_close_received(session, &copy.close);
         break;
     case HG_WIRE_STREAM_NEEDED:
-        needed_received(session->peer, &copy.needed);
+        needed_received(session, &copy.needed);
         break;
     default:
-        hg_peers_refuse_received(session->peer, &copy.close);
+        hg_peers_refuse_received(session, &copy.close);
     }
 }

@@ -234,6 +234,11 @@ uint64_t hg_lane_heard_ns(const struct hg_lane *lane)
     return lane->heard_ns;
 }
 
+void hg_lane_control_refused(struct hg_lane *lane)
+{
+    lane->stats.drop_control_state++;
+}
+
 uint64_t hg_lane_number_received(const struct hg_lane *lane)
 {
     return lane->ack.largest;

@@ -116,6 +116,7 @@ struct hg_lane_config {
     X(drop_fec, "packets that contradict their group of packets and parity")                                 \
     X(drop_fec_old, "parity of groups that newer ones replaced")                                             \
     X(drop_control, "control frames of an unknown type or size")                                             \
+    X(drop_control_state, "control frames of a stream that is not, or no longer, where they apply")          \
     X(refused, "aliases closed because the owner refused a batch")
 
 struct hg_lane_stats {
@@ -200,6 +201,9 @@ void hg_lane_alias_forget(struct hg_lane *lane, uint32_t alias);
 /* For batch_next: whether a batch of these bytes fits into the credit and leaves the reserve. When not, the
  * lane asks for more credit from time to time, and batch_next is called again. */
 bool hg_lane_credit_has(struct hg_lane *lane, uint32_t bytes, uint64_t reserve_bytes);
+
+/* For control_received: the frame applied to nothing and was dropped. */
+void hg_lane_control_refused(struct hg_lane *lane);
 
 /* Offers batches again that batch_received had answered with -EAGAIN. */
 void hg_lane_offer(struct hg_lane *lane);

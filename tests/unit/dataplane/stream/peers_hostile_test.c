@@ -168,6 +168,23 @@ static void test_durable_beyond_what_there_is(void)
     sites_free();
 }
 
+/* Frames of streams that are not open are dropped, and each is counted. */
+static void test_frames_of_nothing(void)
+{
+    (void)sites_joined();
+    run(30 * HG_NS_PER_MS);
+    struct hg_lane *lane = peer_of(b)->sessions[peer_of(b)->current].lane;
+    uint64_t before = hg_lane_stats(lane)->drop_control_state, count = 0;
+    for (uint8_t type = HG_WIRE_STREAM_ANSWER; hg_wire_control_bytes(type) != 0; type++) {
+        struct hg_wire_stream_answer frame = {
+            .control = {.type = type, .bytes = hg_wire_control_bytes(type), .alias = 9}};
+        CU_ASSERT_EQUAL(say(a, &frame.control), 0);
+        CU_ASSERT_EQUAL(hg_lane_stats(lane)->drop_control_state, before + ++count);
+    }
+    CU_ASSERT_EQUAL(count, 5);
+    sites_free();
+}
+
 /* Any field, any alias, in any state: nothing but names. */
 static void test_hostile_frames(void)
 {
@@ -213,6 +230,7 @@ int main(void)
     CU_add_test(suite, "an open from another region", test_open_from_another_region);
     CU_add_test(suite, "an alias opened twice", test_alias_opened_twice);
     CU_add_test(suite, "durable beyond what there is", test_durable_beyond_what_there_is);
+    CU_add_test(suite, "frames of nothing", test_frames_of_nothing);
     CU_add_test(suite, "hostile frames", test_hostile_frames);
     CU_basic_run_tests();
     return CU_get_number_of_failures() != 0;
