@@ -2,6 +2,7 @@
  *
  * The invariants. What a node has once said to be durable is a promise for the rest of the run.
  */
+#include "tests/sim/liar.h"
 #include "tests/sim/scenario.h"
 
 #include <stdlib.h>
@@ -203,6 +204,8 @@ static void peer_view_check(struct sim_node *node, struct sim_flow *flow, const 
     struct sim_world *world = node->world;
     for (uint32_t i = 0; i + 1 < world->plan->node_count; i++) {
         uint32_t other = node_of_peer(node->index, i);
+        if (world->plan->nodes[other].lies != 0)
+            continue;
         const struct sim_place *there = &flow->places[other];
         if (s->lsn_peer[i] > there->durable_ever)
             hg_sim_violation(world, "peer_view", "node %c believes %c has s%u to %llu, it has it to %llu",
@@ -261,6 +264,8 @@ static void flow_check(struct sim_node *node, struct sim_flow *flow, const struc
                      (unsigned long long)s->lsn_durable);
     }
     place->durable_ever = hg_max_u64(place->durable_ever, s->lsn_durable);
+    if (world->plan->nodes[flow->plan->origin].lies != 0)
+        return;
     if (s->lsn_durable > flow->places[flow->plan->origin].durable_ever)
         hg_sim_violation(world, "left_too_early", "node %c has s%u to %llu, its origin only to %llu",
                          letter_of(node->index), flow->index, (unsigned long long)s->lsn_durable,
@@ -304,6 +309,8 @@ static void lane_check(struct sim_node *node, struct hg_lane *lane)
 void hg_sim_check_node(struct sim_node *node)
 {
     struct sim_world *world = node->world;
+    if (node->plan->lies != 0)
+        return;
     for (uint32_t i = 0; i < world->plan->flow_count; i++) {
         const struct sim_worker *owner = hg_sim_worker_of(node, &world->flows[i]);
         if (owner == NULL || owner->worker->state == HG_WORKER_RECOVERING)
@@ -315,7 +322,9 @@ void hg_sim_check_node(struct sim_node *node)
         struct hg_peers *peers = node->workers[i].worker->peers;
         for (struct hg_peer *lane = hg_peers_next(peers, NULL); lane != NULL;
              lane = hg_peers_next(peers, lane))
-            if (lane->current >= 0)
+            if (world->plan->nodes[lane->node - 1].lies != 0)
+                hg_sim_check_liar_lane(node, lane);
+            else if (lane->current >= 0)
                 lane_check(node, lane->sessions[lane->current].lane);
         hg_sim_check_keys(node, &node->workers[i]);
     }
@@ -332,6 +341,9 @@ void hg_sim_check_event(struct sim_node *node, const struct hg_event *event)
     hg_event_format(event, text, sizeof(text));
     hg_sim_trace(world, "node %c event %s: %s", letter_of(node->index), hg_event_name(event->type), text);
     hg_sim_hash(world, event->type);
+    if (hg_sim_scenario_has(world->plan->scenario, SIM_SCENARIO_HOSTILE) &&
+        hg_sim_check_liar_event(node, event))
+        return;
     switch (event->type) {
     case HG_EVENT_log_ready:
     case HG_EVENT_log_failed:
@@ -446,6 +458,8 @@ static void worker_harvest(struct sim_node *node, const struct sim_worker *own)
             world->sometimes[SIM_kills_between_keys] += ring->newest != ring->current && !world->healed;
         }
         world->sometimes[SIM_streams_elsewhere] += lane != lane->head;
+        if (node->plan->lies == 0 && world->plan->nodes[lane->node - 1].lies != 0)
+            hg_sim_liar_harvest(node, worker, lane);
         if (lane->current >= 0)
             lane_harvest(world, lane->sessions[lane->current].lane);
     }
@@ -478,10 +492,12 @@ static bool read_complete(const struct sim_node *node, const struct sim_worker *
 static bool flow_complete(struct sim_world *world, struct sim_flow *flow, char *text, size_t text_bytes)
 {
     uint64_t end = flow->lsn_produced;
-    if (end == flow->plan->lsn_start)
+    if (end == flow->plan->lsn_start || world->plan->nodes[flow->plan->origin].lies != 0)
         return true;
     for (uint32_t i = 0; i < world->plan->node_count; i++) {
         struct sim_node *node = &world->nodes[i];
+        if (node->plan->lies != 0)
+            continue;
         const struct sim_worker *worker = hg_sim_worker_of(node, flow);
         int32_t slot = worker == NULL ? -1 : hg_streams_find(worker->worker->streams, flow->stream);
         const struct hg_stream_state *s =
@@ -495,7 +511,7 @@ static bool flow_complete(struct sim_world *world, struct sim_flow *flow, char *
             return false;
         }
         for (uint32_t j = 0; i == flow->plan->origin && j + 1 < world->plan->node_count; j++)
-            if (s->lsn_peer[j] != end) {
+            if (world->plan->nodes[node_of_peer(i, j)].lies == 0 && s->lsn_peer[j] != end) {
                 snprintf(text, text_bytes,
                          "s%u is everywhere to %llu, but its origin knows only of %llu on %c", flow->index,
                          (unsigned long long)end, (unsigned long long)s->lsn_peer[j],
@@ -513,6 +529,8 @@ bool hg_sim_complete(struct sim_world *world, char *text, size_t text_bytes)
         struct sim_node *node = &world->nodes[i];
         if (node->refused)
             return true;
+        if (node->plan->lies != 0)
+            continue;
         bool is_running = node->is_up;
         for (uint32_t j = 0; is_running && j < node->worker_count; j++)
             is_running &= node->workers[j].worker->state == HG_WORKER_RUNNING;

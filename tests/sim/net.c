@@ -235,6 +235,18 @@ static void link_send(struct sim_world *world, uint32_t from, uint32_t to, struc
     deliver(world, to, packet, time_ns);
 }
 
+void hg_sim_packet_send(struct sim_world *world, uint32_t from, uint32_t to, const uint8_t *frame,
+                        uint32_t bytes)
+{
+    struct sim_packet *packet = packet_take(world);
+    if (packet == NULL)
+        return; /* as deliver() has it */
+    packet->bytes = bytes;
+    memcpy(packet_frame(packet), frame, bytes);
+    link_send(world, from, to, packet);
+    hg_sim_packet_free(world, packet);
+}
+
 void hg_sim_link_fault(struct sim_world *world, const struct sim_fault *fault)
 {
     struct sim_link *link = &world->links[fault->node][fault->other];
@@ -349,7 +361,8 @@ static uint32_t port_transmit(struct hg_port *port, struct hg_packet *packets, u
         uint32_t to = node_of(world, packet_frame(packet));
         if (to == SIM_NODES_MAX || to == node->index)
             hg_sim_violation(world, "address", "node %c sent a packet to nobody", (int)('A' + node->index));
-        link_send(world, node->index, to, packet);
+        if (world->now_ns >= node->silent_ns)
+            link_send(world, node->index, to, packet);
         hg_sim_packet_free(world, packet);
         if (node->transmit_fuse > 0 && --node->transmit_fuse == 0) {
             for (uint32_t j = i + 1; j < n; j++)

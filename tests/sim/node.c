@@ -54,6 +54,17 @@ static uint64_t clock_random(struct hg_clock *clock)
 
 /* ---- making ---- */
 
+/* The peers that get the streams of this node, a bit each. */
+static uint64_t peers_given(const struct sim_node *node)
+{
+    const struct sim_plan *plan = node->world->plan;
+    uint64_t mask = 0;
+    for (uint32_t i = 0, peer = 0; i < plan->node_count; i++)
+        if (i != node->index)
+            mask |= (uint64_t)!plan->nodes[i].shunned << peer++;
+    return mask;
+}
+
 static void node_config(struct sim_node *node)
 {
     const struct sim_plan *plan = node->world->plan;
@@ -93,7 +104,7 @@ static void node_config(struct sim_node *node)
         stream->group = 1;
         stream->epoch = 1;
         stream->compression = HG_CONFIG_COMPRESSION_LZ4;
-        stream->peers_mask = flow->plan->origin == node->index ? (UINT64_C(1) << config->peer_count) - 1 : 0;
+        stream->peers_mask = flow->plan->origin == node->index ? peers_given(node) : 0;
         if (!flow->plan->consumer)
             continue;
         struct hg_config_consumer *consumer = &config->consumers[config->consumer_count++];
@@ -167,6 +178,7 @@ void hg_sim_node_init(struct sim_world *world, uint32_t index)
     hg_random_init(&node->random_clock, hg_sim_random_seed(world, 21, index));
     hg_random_init(&node->random_port, hg_sim_random_seed(world, 22, index));
     hg_random_init(&node->random_steer, hg_sim_random_seed(world, 23, index));
+    hg_random_init(&node->random_lie, hg_sim_random_seed(world, 24, index));
     node->config = calloc(1, sizeof(*node->config));
     node->resolved = calloc(1, sizeof(*node->resolved));
     hg_assert(node->config != NULL && node->resolved != NULL);
@@ -265,6 +277,7 @@ void hg_sim_node_boot(struct sim_node *node)
     memset(node->census, 0, sizeof(node->census));
     node->config_pending = 0;
     node->config_refused = false;
+    memset(node->events_count, 0, sizeof(node->events_count));
     node->boot = hg_random_u64(&node->random_clock);
     node->boot_ns = world->now_ns;
     node->boots_count++;

@@ -8,6 +8,7 @@
 
 #define PPM                1000000u
 #define SEGMENT_BYTES_RING (5u << 20) /* three origins do not fill such logs */
+#define SEGMENTS_HOSTILE   32u        /* what a liar never confirms does not fill these */
 #define SIM_FOREVER_NS     (HG_TIME_NEVER / 2)
 
 static bool is_flagged(const struct sim_plan *plan, enum sim_scenario_flag flag)
@@ -192,6 +193,40 @@ static void plan_fec_scenario(struct sim_plan *plan, struct hg_random *random)
             flow->burst_frames_max = 1;
             flow->interval_ns = log_uniform(random, 10 * HG_NS_PER_MS, 100 * HG_NS_PER_MS);
         }
+    }
+}
+
+/* Nodes A and B are honest, C lies. Streams that go to it wait in the log for what it may never confirm, as
+ * for a peer that is gone: then logs hold all there is. Half of the seeds give it none, and have small logs.
+ */
+static void plan_hostile(struct sim_plan *plan, struct hg_random *random)
+{
+    struct sim_node_plan *liar = &plan->nodes[SIM_NODES_MAX - 1];
+    uint64_t kinds = hg_random_between(random, 1, 3);
+    bool all = hg_random_chance(random, 1, 2);
+    for (uint64_t i = 0; i < kinds; i++)
+        liar->lies |= 1u << hg_random_below(random, SIM_LIES);
+    liar->lies = all ? (1u << SIM_LIES) - 1 : liar->lies;
+    liar->lies_burst = (uint32_t)log_uniform(random, 1, 64);
+    liar->lie_gap_ns = log_uniform(random, HG_NS_PER_MS, 50 * HG_NS_PER_MS);
+    liar->lies_rekey = hg_random_chance(random, 1, 2);
+    liar->shunned = hg_random_chance(random, 1, 2);
+    plan->safety_ns = log_uniform(random, HG_NS_PER_S / 2, 3 * HG_NS_PER_S);
+    for (uint32_t i = 0; i < plan->flow_count; i++) {
+        struct sim_flow_plan *flow = &plan->flows[i];
+        flow->origin = i == 0 ? SIM_NODES_MAX - 1 : liar->shunned ? 0 : (i - 1) % 2;
+        flow->bytes = liar->shunned ? flow->bytes : hg_min_u64(flow->bytes, 256u << 10);
+    }
+    for (uint32_t i = 0; i < plan->node_count; i++) {
+        struct sim_node_plan *node = &plan->nodes[i];
+        uint32_t workers = (uint32_t)hg_random_between(random, 1, 2);
+        node->workers = node->workers_after = liar->shunned ? 1 : workers;
+        node->steers = hg_random_chance(random, 1, 2);
+        if (liar->shunned)
+            continue;
+        node->segment_count = SEGMENTS_HOSTILE;
+        node->segment_bytes = plan->segment_bytes =
+            hg_align_up(hg_max_u64(plan->segment_bytes, SEGMENT_BYTES_RING), HG_LOG_BLOCK_BYTES);
     }
 }
 
@@ -462,7 +497,8 @@ static void plan_rekey(struct sim_plan *plan, struct hg_random *random)
 
 void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
 {
-    struct hg_random root, classes, sizes, nodes, links, flows, faults, congestion, workers, rekey, fec, ecn;
+    struct hg_random root, classes, sizes, nodes, links, flows, faults, congestion, workers, rekey, fec, ecn,
+        hostile;
     memset(plan, 0, sizeof(*plan));
     plan->seed = seed;
     plan->scenario = scenario;
@@ -478,8 +514,9 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
     hg_random_fork(&root, 9, &rekey);
     hg_random_fork(&root, 10, &fec);
     hg_random_fork(&root, 11, &ecn);
+    hg_random_fork(&root, 12, &hostile);
     plan_classes(plan, &classes);
-    plan->node_count = hg_random_chance(&sizes, 1, 8) ? 3 : 2;
+    plan->node_count = hg_random_chance(&sizes, 1, 8) || is_flagged(plan, SIM_SCENARIO_HOSTILE) ? 3 : 2;
     plan->flow_count = (uint32_t)log_uniform(&sizes, 1, SIM_FLOWS_MAX);
     plan->safety_ns = log_uniform(&sizes, 100 * HG_NS_PER_MS, 10 * HG_NS_PER_S);
     plan->mtu_bytes = hg_random_chance(&sizes, 3, 4) ? 1500 : (uint32_t)log_uniform(&sizes, 576, 9000);
@@ -504,6 +541,8 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
         plan->flow_count = (uint32_t)hg_max_u64(plan->flow_count, 4);
     if (is_flagged(plan, SIM_SCENARIO_WORKERS))
         plan->flow_count = (uint32_t)hg_max_u64(plan->flow_count, 2);
+    if (is_flagged(plan, SIM_SCENARIO_HOSTILE))
+        plan->flow_count = (uint32_t)hg_max_u64(plan->flow_count, 3);
     for (uint32_t i = 0; i < plan->flow_count; i++)
         plan_flow(plan, &plan->flows[i], i, &flows);
     if (is_filled)
@@ -521,4 +560,6 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
     plan_ecn(plan, &ecn);
     if (is_flagged(plan, SIM_SCENARIO_ECN))
         plan_ecn_scenario(plan, &ecn);
+    if (is_flagged(plan, SIM_SCENARIO_HOSTILE))
+        plan_hostile(plan, &hostile);
 }

@@ -104,6 +104,13 @@ void hg_sim_plan_print(const struct sim_plan *plan, FILE *out)
                 f->consumer ? "registered readers" : "free readers", f->frame_bytes_max, f->burst_frames_max,
                 (unsigned long long)f->interval_ns, (unsigned long long)f->bytes);
     }
+    for (uint32_t i = 0; i < plan->node_count; i++)
+        if (plan->nodes[i].lies != 0)
+            fprintf(out, "  %c lies: kinds %05x, to %u each %llu ns to each peer%s%s\n", (int)('A' + i),
+                    plan->nodes[i].lies, plan->nodes[i].lies_burst,
+                    (unsigned long long)plan->nodes[i].lie_gap_ns,
+                    plan->nodes[i].lies_rekey ? ", asks for keys" : "",
+                    plan->nodes[i].shunned ? ", is given no stream" : "");
     for (uint32_t i = 0; i < plan->fault_count; i++) {
         hg_sim_fault_text(&plan->faults[i], text, sizeof(text));
         fprintf(out, "  fault %u: %s\n", i, text);

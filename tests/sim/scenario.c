@@ -60,6 +60,28 @@ static const enum sim_sometimes promises_fec[] = {SIM_packets_recovered, SIM_par
 static const enum sim_sometimes promises_ecn[] = {SIM_packets_marked, SIM_marks_told, SIM_marks_hidden,
                                                   SIM_ecn_ended};
 
+static const enum sim_sometimes promises_hostile[] = {SIM_lies_told,
+                                                      SIM_liar_replays_dropped,
+                                                      SIM_liar_versions_refused,
+                                                      SIM_liar_frames_malformed,
+                                                      SIM_liar_acks_refused,
+                                                      SIM_liar_aliases_refused,
+                                                      SIM_liar_data_beyond_credit,
+                                                      SIM_liar_data_contradicted,
+                                                      SIM_liar_batches_refused,
+                                                      SIM_liar_parity_refused,
+                                                      SIM_liar_groups_crowded,
+                                                      SIM_liar_controls_refused,
+                                                      SIM_liar_controls_of_nothing,
+                                                      SIM_liar_workers_refused,
+                                                      SIM_liar_streams_not_here,
+                                                      SIM_liar_streams_given_up,
+                                                      SIM_liar_silences,
+                                                      SIM_liar_memory_full,
+                                                      SIM_events_suppressed,
+                                                      SIM_rekeys,
+                                                      SIM_process_kills};
+
 /* ---- the table ---- */
 
 #define PROMISES(name) promises_##name, HG_COUNT(promises_##name)
@@ -103,6 +125,8 @@ static const struct sim_scenario scenarios[] = {
      "queues that mark before they drop; links that clear, change, set or drop the marks, peers that hide "
      "them",
      CLASSES_NET | BIT(KILL), BIT(QUEUE), SIM_SCENARIO_ECN, PROMISES(ecn)},
+    {"hostile", "two honest nodes and one with valid keys that lies, in everything, without end",
+     BIT(LOSS) | BIT(JITTER) | BIT(DUPLICATE) | BIT(KILL), 0, SIM_SCENARIO_HOSTILE, PROMISES(hostile)},
 };
 
 uint32_t hg_sim_scenario_count(void)

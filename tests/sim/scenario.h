@@ -19,6 +19,7 @@ enum sim_scenario_flag { /* what the fault classes don't say */
                          SIM_SCENARIO_REKEY = 256,
                          SIM_SCENARIO_FEC = 512,
                          SIM_SCENARIO_ECN = 1024,
+                         SIM_SCENARIO_HOSTILE = 2048,
 };
 
 struct sim_scenario {

@@ -21,6 +21,7 @@
 #define SIM_FLOWS_MAX       6u
 #define SIM_FAULTS_MAX      128u
 #define SIM_PATHS_MAX       4u
+#define SIM_LIES            17u /* kinds of them: tests/sim/liar.c */
 #define SIM_TEXT_BYTES      512u
 #define SIM_CLUSTER         UINT64_C(0x5e110)
 #define SIM_PACKETS_MAX     16384u
@@ -88,7 +89,26 @@
     X(packets_marked)                                                                                        \
     X(marks_told)                                                                                            \
     X(marks_hidden)                                                                                          \
-    X(ecn_ended)
+    X(ecn_ended)                                                                                             \
+    X(lies_told)                                                                                             \
+    X(liar_replays_dropped)                                                                                  \
+    X(liar_versions_refused)                                                                                 \
+    X(liar_frames_malformed)                                                                                 \
+    X(liar_acks_refused)                                                                                     \
+    X(liar_aliases_refused)                                                                                  \
+    X(liar_data_beyond_credit)                                                                               \
+    X(liar_data_contradicted)                                                                                \
+    X(liar_batches_refused)                                                                                  \
+    X(liar_parity_refused)                                                                                   \
+    X(liar_groups_crowded)                                                                                   \
+    X(liar_controls_refused)                                                                                 \
+    X(liar_controls_of_nothing)                                                                              \
+    X(liar_workers_refused)                                                                                  \
+    X(liar_streams_not_here)                                                                                 \
+    X(liar_streams_given_up)                                                                                 \
+    X(liar_silences)                                                                                         \
+    X(liar_memory_full)                                                                                      \
+    X(events_suppressed)
 enum sim_sometimes {
 #define HG_X(name) SIM_##name,
     SIM_SOMETIMES(HG_X)
@@ -206,6 +226,11 @@ struct sim_node_plan {
     uint64_t clock_offset_ns;
     uint32_t port_refuse_ppm;
     uint32_t port_receive_max;
+    uint32_t lies; /* bits of what it says (tests/sim/liar.c); 0 = it is honest */
+    uint32_t lies_burst;
+    uint64_t lie_gap_ns;
+    bool lies_rekey;
+    bool shunned; /* others give it no streams of theirs */
 };
 
 struct sim_flow_plan { /* one stream, from its origin to every other node */
@@ -369,7 +394,7 @@ struct sim_node {
     struct hg_control_config *resolved; /* lent to the workers */
     uint32_t config_pending;            /* workers that have it */
     bool config_refused;
-    struct hg_random random_clock, random_port, random_steer;
+    struct hg_random random_clock, random_port, random_steer, random_lie;
     uint64_t boot;
     uint64_t boots_count;
     uint64_t boot_ns;
@@ -382,7 +407,10 @@ struct sim_node {
     uint64_t transmit_fuse; /* packets until it dies inside its turn; 0 = none */
     bool fuse_power;
     uint64_t fuse_restart_ns;
-    uint64_t disk_errors_due; /* injected, so a failed log is no bug */
+    uint64_t silent_ns;                                     /* a liar says nothing until then */
+    uint32_t groups_forged[SIM_NODES_MAX][SIM_WORKERS_MAX]; /* packets of them */
+    uint32_t events_count[HG_EVENT_COUNT];                  /* in this boot */
+    uint64_t disk_errors_due;                               /* injected, so a failed log is no bug */
     jmp_buf death;
     uint64_t spins;
 };
@@ -403,6 +431,7 @@ enum sim_event_type {
     SIM_EVENT_FAULT,
     SIM_EVENT_BOOT,
     SIM_EVENT_HEAL,
+    SIM_EVENT_LIE,
 };
 
 struct sim_nonce {
@@ -468,6 +497,9 @@ void hg_sim_port_reset(
 void hg_sim_link_fault(struct sim_world *world, const struct sim_fault *fault);
 void hg_sim_packet_arrive(struct sim_world *world, uint32_t to, struct sim_packet *packet);
 void hg_sim_packet_free(struct sim_world *world, struct sim_packet *packet);
+/* A frame that no port of the node sent. */
+void hg_sim_packet_send(struct sim_world *world, uint32_t from, uint32_t to, const uint8_t *frame,
+                        uint32_t bytes);
 uint32_t hg_sim_address(uint32_t node); /* IPv4, host order */
 
 /* ---- nodes ---- */

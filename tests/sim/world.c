@@ -2,7 +2,7 @@
  *
  * Virtual time: a heap of events, the safety phase with everything on, then the liveness phase.
  */
-#include "tests/sim/sim.h"
+#include "tests/sim/liar.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
@@ -139,6 +139,9 @@ static void world_begin(struct sim_world *world)
         if (!plan->faults[i].left_out)
             hg_sim_event_put(world, plan->faults[i].time_ns, SIM_EVENT_FAULT, i, 0, NULL);
     hg_sim_event_put(world, plan->safety_ns, SIM_EVENT_HEAL, 0, 0, NULL);
+    for (uint32_t i = 0; i < plan->node_count; i++)
+        if (plan->nodes[i].lies != 0)
+            hg_sim_event_put(world, plan->nodes[i].lie_gap_ns, SIM_EVENT_LIE, i, 0, NULL);
 }
 
 void hg_sim_world_free(struct sim_world *world)
@@ -201,6 +204,9 @@ static void event_handle(struct sim_world *world, const struct sim_event *event)
         break;
     case SIM_EVENT_HEAL:
         world_heal(world);
+        break;
+    case SIM_EVENT_LIE:
+        hg_sim_lie(node);
         break;
     }
 }
