@@ -341,7 +341,9 @@ static void bbr_startup(struct hg_cc *cc, const struct hg_cc_ack *ack)
 {
     struct bbr *b = bbr_of(cc);
     const struct hg_delivery_sample *sample = &ack->sample;
-    if (!b->full_bw_now && !sample->limited && sample->rate_bytes_per_s != 0) {
+    /* Where a queue stood for a round trip the path was full, whatever we lacked in between. */
+    bool limited = sample->limited && !b->queue;
+    if (!b->full_bw_now && !limited && sample->rate_bytes_per_s != 0) {
         if (sample->rate_bytes_per_s >= share(b->full_bw, HG_BBR_FULL_BW_GROWTH)) {
             bbr_full_bw_reset(b, sample->rate_bytes_per_s);
         } else if (b->round_start) {
@@ -349,8 +351,9 @@ static void bbr_startup(struct hg_cc *cc, const struct hg_cc_ack *ack)
             b->full_bw_reached |= b->full_bw_now;
         }
     }
-    /* Two rounds in a row: the rate of the first is still that of the slower round before it. */
-    if (b->phase == STARTUP && b->loss_round_start && !sample->limited) {
+    /* Two rounds in a row: the rate of the first is still that of the slower round before it. Rounds that
+     * lacked data, or credit because of what was lost, count: else a path that is flooded stays it. */
+    if (b->phase == STARTUP && b->loss_round_start) {
         bool lossy = b->loss_events >= HG_BBR_STARTUP_LOSSES &&
                      bbr_too_high(cc, b->round_lost, b->round_lost + b->round_acked);
         b->lossy_rounds = lossy || b->round_marked ? b->lossy_rounds + 1 : 0;

@@ -165,6 +165,46 @@ static void test_bbr_persistent_restores(void)
     CU_ASSERT_STRING_EQUAL(path.cc.ops->state(&path.cc), "startup");
 }
 
+/* A lane that lacks data or credit now and then: whether startup ends, by what its rounds are like. */
+static void test_bbr_startup_limited(void)
+{
+    static const struct {
+        uint64_t lost, rtt_ms;
+        bool ends;
+    } paths[] = {
+        {0, 50, false}, /* nothing says that the path is full */
+        {8, 50, false}, /* losses that may be its own */
+        {40, 50, true}, /* losses that can't */
+        {0, 100, true}, /* a queue, and no more arrives */
+    };
+    for (uint32_t i = 0; i < HG_COUNT(paths); i++) {
+        struct path path;
+        path_init(&path, HG_CC_BBR, 0, 50 * MS);
+        const struct hg_sent_sample lost = {0};
+        for (uint32_t round = 0; round < 12; round++) {
+            path.now_ns += paths[i].rtt_ms * MS;
+            for (uint64_t packet = 0; packet < paths[i].lost; packet++) {
+                const struct hg_cc_loss one = {path.now_ns, path.now_ns - 1, PACKET,
+                                               &lost,       &path.delivery,  &path.loss};
+                path.delivery.lost_bytes += PACKET;
+                path.cc.ops->on_lost(&path.cc, &one);
+            }
+            struct hg_delivery_sample sample = {
+                .rate_bytes_per_s = 3000000, .prior_bytes = path.delivery.delivered_bytes, .limited = true};
+            path.delivery.delivered_bytes += (100 - paths[i].lost) * PACKET;
+            sample.bytes = path.delivery.delivered_bytes - sample.prior_bytes;
+            const struct hg_cc_ack ack = {.now_ns = path.now_ns,
+                                          .acked_bytes = sample.bytes,
+                                          .rtt_ns = paths[i].rtt_ms * MS,
+                                          .sample = sample,
+                                          .delivery = &path.delivery,
+                                          .loss = &path.loss};
+            path.cc.ops->on_acked(&path.cc, &ack);
+        }
+        CU_ASSERT_EQUAL(strcmp(path.cc.ops->state(&path.cc), "startup") != 0, paths[i].ends);
+    }
+}
+
 /* ---- bottleneck ---- */
 
 #define RATE  UINT64_C(2500000)
@@ -309,6 +349,7 @@ int main(void)
     CU_add_test(suite, "cubic: events", test_cubic_events);
     CU_add_test(suite, "cubic: hystart", test_hystart);
     CU_add_test(suite, "bbr: persistent congestion", test_bbr_persistent_restores);
+    CU_add_test(suite, "bbr: startup of a limited lane", test_bbr_startup_limited);
     CU_add_test(suite, "fills the link", test_fills_the_link);
     CU_add_test(suite, "paused hosts", test_paused_hosts);
     CU_add_test(suite, "follows the rate", test_follows_the_rate);
