@@ -109,7 +109,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
     struct hg_lane_config config = {
-        .ops = &ops, .mtu_bytes = 1500, .packets_in_flight_max = HG_LANE_PACKETS_IN_FLIGHT_MIN};
+        .ops = &ops, .mtu_bytes = 1500, .ecn = true, .packets_in_flight_max = HG_LANE_PACKETS_IN_FLIGHT_MIN};
     static void *memory;
     struct owner owner = {.lsn_next = 10};
     uint64_t now_ns = HG_NS_PER_S, sent = 1, received = 1;

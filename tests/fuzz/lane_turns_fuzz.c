@@ -148,6 +148,7 @@ static struct hg_lane *begin(uint64_t now_ns)
     struct hg_lane_config config = {.ops = &ops,
                                     .mtu_bytes = 1500,
                                     .rate_bytes_per_s = 1u << 24,
+                                    .ecn = true,
                                     .packets_in_flight_max = PACKETS_MAX,
                                     .fec = 2};
     if (owner.memory == NULL) {
