@@ -151,6 +151,31 @@ static void test_queue_that_marks(void)
     }
 }
 
+/* Two flows whose packets are marked: the second one begins later, and both get about the same. */
+static void test_two_flows_share(void)
+{
+    for (int kind = HG_CC_CUBIC; kind < HG_CC_KIND_COUNT; kind++) {
+        const struct bottleneck_config config = {.seed = 1,
+                                                 .rate_bytes_per_s = 12500000,
+                                                 .queue_bytes = QUEUE,
+                                                 .mark_bytes = QUEUE / 4,
+                                                 .ecn = true,
+                                                 .delay_ns = 20 * MS,
+                                                 .flow_count = 2,
+                                                 .kind = kind,
+                                                 .flow_start_ns = {1000, 2 * HG_NS_PER_S},
+                                                 .measure_from_ns = 10 * HG_NS_PER_S,
+                                                 .end_ns = 40 * HG_NS_PER_S};
+        struct bottleneck_result result = bottleneck_run(&config);
+        uint64_t all = result.carried_bytes[0] + result.carried_bytes[1];
+        CU_ASSERT(result.used_per_mille >= 950 && result.queue_bytes_mean <= QUEUE / 4);
+        for (uint32_t i = 0; i < 2; i++) {
+            CU_ASSERT(result.carried_bytes[i] >= all * 2 / 5);
+            CU_ASSERT(stats_say(&result.stats[i], "on") && result.stats[i].ecn_marked_there > 0);
+        }
+    }
+}
+
 /* A receiver that hides marks makes its sender one without ECN, and no faster. */
 static void test_marks_hidden(void)
 {
@@ -172,6 +197,7 @@ int main(void)
     CU_add_test(suite, "all CE", test_all_ce);
     CU_add_test(suite, "cut", test_cut);
     CU_add_test(suite, "queue that marks", test_queue_that_marks);
+    CU_add_test(suite, "two flows share", test_two_flows_share);
     CU_add_test(suite, "marks hidden", test_marks_hidden);
     CU_basic_run_tests();
     return CU_get_number_of_failures() != 0;
