@@ -456,6 +456,7 @@ struct sim_world {
     uint64_t order_next;
     struct sim_packet *packets_all[SIM_PACKETS_MAX];
     uint32_t packets_count;
+    uint32_t packets_used;
     struct sim_packet *packets_free;
     struct sim_nonce *nonces;
     uint32_t nonces_count, nonces_mask;
@@ -497,7 +498,8 @@ void hg_sim_port_reset(
 void hg_sim_link_fault(struct sim_world *world, const struct sim_fault *fault);
 void hg_sim_packet_arrive(struct sim_world *world, uint32_t to, struct sim_packet *packet);
 void hg_sim_packet_free(struct sim_world *world, struct sim_packet *packet);
-/* A frame that no port of the node sent. */
+/* A frame that no port of the node sent. Lost when half of all packets there are is under way: those of ports
+ * must always find one. */
 void hg_sim_packet_send(struct sim_world *world, uint32_t from, uint32_t to, const uint8_t *frame,
                         uint32_t bytes);
 uint32_t hg_sim_address(uint32_t node); /* IPv4, host order */
