@@ -16,7 +16,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MEMORY_MB "256"
 #define ANSWER_NS (20 * HG_NS_PER_S)
 
 /* helio-wan lies beside this program in bin/, or where the build put it. */
@@ -85,9 +84,10 @@ static bool answers(struct hg_perf_emulated *wan)
     return false;
 }
 
-int hg_perf_emulated_start(struct hg_perf_emulated *wan, const char *directory, const char *config, int cpu)
+int hg_perf_emulated_start(struct hg_perf_emulated *wan, const char *directory, const char *config, int cpu,
+                           uint32_t memory_mb)
 {
-    char path[PATH_MAX + 16], cpu_text[16];
+    char path[PATH_MAX + 16], cpu_text[16], memory_text[16];
     memset(wan, 0, sizeof(*wan));
     if (!program_find(wan))
         return -ENOENT;
@@ -97,8 +97,9 @@ int hg_perf_emulated_start(struct hg_perf_emulated *wan, const char *directory, 
         return -EIO;
     }
     snprintf(cpu_text, sizeof(cpu_text), "%d", cpu);
-    const char *const arguments[] = {wan->program, "--run",  wan->run, "--config", path,
-                                     "--lcore",    cpu_text, "--mem",  MEMORY_MB,  NULL};
+    snprintf(memory_text, sizeof(memory_text), "%u", memory_mb);
+    const char *const arguments[] = {wan->program, "--run",  wan->run, "--config",  path,
+                                     "--lcore",    cpu_text, "--mem",  memory_text, NULL};
     wan->child = program_start(wan, arguments, NULL);
     /* Ahead of whatever else wants its CPU, where that is allowed: a late emulator is a wrong line. */
     if (wan->child > 0)

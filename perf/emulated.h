@@ -10,15 +10,18 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#define HG_PERF_EMULATED_MEMORY_MB 256u /* enough for 400 Mbit/s over 200 ms */
+
 struct hg_perf_emulated {
     char program[PATH_MAX];
     char run[PATH_MAX]; /* its directory: sockets of memif ports lie there */
     pid_t child;
 };
 
-/* Makes a directory in `directory`, starts helio-wan with these commands on this CPU and waits until it
- * answers. 0, or -errno after a sentence on standard error. */
-int hg_perf_emulated_start(struct hg_perf_emulated *wan, const char *directory, const char *config, int cpu);
+/* Makes a directory in `directory`, starts helio-wan with these commands, on this CPU and with so much
+ * memory, and waits until it answers. 0, or -errno after a sentence on standard error. */
+int hg_perf_emulated_start(struct hg_perf_emulated *wan, const char *directory, const char *config, int cpu,
+                           uint32_t memory_mb);
 /* One command, checked. False when it is refused. */
 bool hg_perf_emulated_command(const struct hg_perf_emulated *wan, const char *command);
 /* Counters of the link from one port to another, by their names in `show links`, read in one moment. False

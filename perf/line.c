@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#define FRAME_BYTES  1500u
+#define BUFFER_BYTES 3072u /* what a frame of whatever size takes of helio-wan's --mem, rounded up */
+
 bool hg_perf_line_set(const struct hg_perf_line *line, const struct hg_perf_emulated *wan, const char *a,
                       const char *b)
 {
@@ -27,13 +30,21 @@ bool hg_perf_line_set(const struct hg_perf_line *line, const struct hg_perf_emul
     return true;
 }
 
-void hg_perf_line_devargs(const struct hg_perf_emulated *wan, uint32_t id, char *devargs,
+uint32_t hg_perf_line_memory_mb(const struct hg_perf_line *line)
+{
+    uint64_t rtt_us = line->rtt_ms * UINT64_C(1000);
+    uint64_t bytes = line->rate_bits / 8 * rtt_us / 1000000; /* of the queue; half of it is on the way */
+    uint64_t frames = (bytes + bytes / 2) / FRAME_BYTES + bytes / FRAME_BYTES / 2;
+    return HG_PERF_EMULATED_MEMORY_MB + (uint32_t)(frames * BUFFER_BYTES >> 20);
+}
+
+void hg_perf_line_devargs(const struct hg_perf_emulated *wan, uint32_t id, uint32_t ring_bits, char *devargs,
                           size_t devargs_bytes)
 {
     snprintf(
         devargs, devargs_bytes,
-        "net_memif0,role=client,id=%u,socket=%.200s/wan-memif.sock,socket-abstract=no,bsize=2048,rsize=10",
-        id, wan->run);
+        "net_memif0,role=client,id=%u,socket=%.200s/wan-memif.sock,socket-abstract=no,bsize=2048,rsize=%u",
+        id, wan->run, ring_bits);
 }
 
 static void ticks_read(struct hg_perf_line_look *look)

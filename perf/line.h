@@ -9,6 +9,7 @@
 
 #include "perf/emulated.h"
 
+#define HG_PERF_LINE_RING_BITS     10u          /* of a memif port's rings: 1024 frames */
 #define HG_PERF_LINE_BURST_PACKETS 8u           /* mean, where losses come in bursts */
 #define HG_PERF_LINE_QUEUE_MIN     (256u << 10) /* bytes; else the product of rate and round trip */
 #define HG_PERF_LINE_DROPPED_MAX   1e-4 /* share of the frames: more, and a measurement does not count */
@@ -26,8 +27,12 @@ struct hg_perf_line {
 bool hg_perf_line_set(const struct hg_perf_line *line, const struct hg_perf_emulated *wan, const char *a,
                       const char *b);
 
-/* The arguments of a memif port that is a client of that helio-wan. */
-void hg_perf_line_devargs(const struct hg_perf_emulated *wan, uint32_t id, char *devargs,
+/* What helio-wan wants for such a line: for data on the way one way and its full queue, and for an ack of
+ * every second frame on the way back. */
+uint32_t hg_perf_line_memory_mb(const struct hg_perf_line *line);
+
+/* The arguments of a memif port that is a client of that helio-wan, its rings of 2^ring_bits frames. */
+void hg_perf_line_devargs(const struct hg_perf_emulated *wan, uint32_t id, uint32_t ring_bits, char *devargs,
                           size_t devargs_bytes);
 
 /* What a measurement is looked at by: one before, one after. Counters of the data's direction, but for the

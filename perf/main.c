@@ -33,6 +33,7 @@ static const char usage[] =
     "  --cells LIST     wan: LOSS%:RTT_MS:random|burst, several with commas (default: all 36)\n"
     "  --senders LIST   wan: of hg-bbr,tcp-cubic,tcp-bbr (default: all)\n"
     "  --line MBIT      wan: the line's rate (default 400)\n"
+    "  --series memif   wan: ours alone over memif, at --line or the highest rate that is held here\n"
     "  --fairness       wan: two flows of ours and one of TCP CUBIC on one line instead\n"
     "  --latency        wan: of durable remote commits at light load, without and with FEC, instead\n"
     "  --verbose        wan: what each sender counted\n"
@@ -191,6 +192,9 @@ static bool option_take(int c, struct hg_perf_options *options)
     case 't':
         options->stream = optarg;
         return true;
+    case 'M':
+        options->memif = strcmp(optarg, "memif") == 0;
+        return options->memif;
     case 'E':
         options->cells = optarg;
         return true;
@@ -209,27 +213,18 @@ static bool option_take(int c, struct hg_perf_options *options)
 
 int main(int argc, char **argv)
 {
-    static const struct option words[] = {{"data", required_argument, NULL, 'd'},
-                                          {"wal", required_argument, NULL, 'w'},
-                                          {"seconds", required_argument, NULL, 's'},
-                                          {"directory", required_argument, NULL, 'D'},
-                                          {"log-size", required_argument, NULL, 'l'},
-                                          {"cpus", required_argument, NULL, 'c'},
-                                          {"mtu", required_argument, NULL, 'm'},
-                                          {"congestion", required_argument, NULL, 'C'},
-                                          {"bytes", required_argument, NULL, 'b'},
-                                          {"run", required_argument, NULL, 'r'},
-                                          {"stream", required_argument, NULL, 't'},
-                                          {"quick", no_argument, NULL, 'q'},
-                                          {"cells", required_argument, NULL, 'E'},
-                                          {"senders", required_argument, NULL, 'S'},
-                                          {"line", required_argument, NULL, 'L'},
-                                          {"fairness", no_argument, NULL, 'F'},
-                                          {"latency", no_argument, NULL, 'T'},
-                                          {"verbose", no_argument, NULL, 'v'},
-                                          {"json", no_argument, NULL, 'j'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option words[] = {
+        {"data", required_argument, NULL, 'd'},     {"wal", required_argument, NULL, 'w'},
+        {"seconds", required_argument, NULL, 's'},  {"directory", required_argument, NULL, 'D'},
+        {"log-size", required_argument, NULL, 'l'}, {"cpus", required_argument, NULL, 'c'},
+        {"mtu", required_argument, NULL, 'm'},      {"congestion", required_argument, NULL, 'C'},
+        {"bytes", required_argument, NULL, 'b'},    {"run", required_argument, NULL, 'r'},
+        {"stream", required_argument, NULL, 't'},   {"quick", no_argument, NULL, 'q'},
+        {"cells", required_argument, NULL, 'E'},    {"senders", required_argument, NULL, 'S'},
+        {"line", required_argument, NULL, 'L'},     {"series", required_argument, NULL, 'M'},
+        {"fairness", no_argument, NULL, 'F'},       {"latency", no_argument, NULL, 'T'},
+        {"verbose", no_argument, NULL, 'v'},        {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0}};
     static struct hg_perf_report report;
     struct hg_perf_options options = {.data = "all",
                                       .directory = "/var/tmp",

@@ -177,6 +177,7 @@ void hg_perf_node_link(struct hg_perf_node *node, const struct hg_perf_node_opti
                                   .mac = {2, 0, 0, 0, 0, options->station_other},
                                   .address = hg_address_ipv4(0x0a000000u | options->station_other),
                                   .rate_bytes_per_s = options->rate_bytes_per_s,
+                                  .receive_bytes_max = options->receive_bytes_max,
                                   .congestion = options->congestion,
                                   .fec = options->fec,
                                   .ecn = HG_CONFIG_ECN_ON};

@@ -17,9 +17,10 @@ struct hg_perf_node_options {
     uint8_t station_other;
     int cpu;
     uint32_t mtu_bytes;
-    uint64_t rate_bytes_per_s; /* towards the other one; 0 = no limit */
-    uint32_t congestion;       /* enum hg_config_congestion */
-    uint32_t fec;              /* enum hg_config_fec */
+    uint64_t rate_bytes_per_s;  /* towards the other one; 0 = no limit */
+    uint64_t receive_bytes_max; /* credit to the other one; 0 = the default */
+    uint32_t congestion;        /* enum hg_config_congestion */
+    uint32_t fec;               /* enum hg_config_fec */
 };
 
 struct hg_perf_node {

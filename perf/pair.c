@@ -70,17 +70,19 @@ static int child_open(struct hg_perf_pair *pair, int index, struct hg_perf_node 
                       struct producer *producer, char *error, size_t error_bytes)
 {
     const struct hg_perf_options *options = pair->options;
-    struct hg_perf_node_options node_options = {.name = index == 0 ? "a" : "b",
-                                                .directory = pair->directory,
-                                                .log_path = pair->log_paths[index],
-                                                .devargs = pair->devargs[index],
-                                                .station = pair->stations[index],
-                                                .station_other = pair->stations[1 - index],
-                                                .cpu = pair->cpus[index],
-                                                .mtu_bytes = options->mtu_bytes,
-                                                .rate_bytes_per_s = options->rate_bytes_per_s,
-                                                .congestion = pair->congestion,
-                                                .fec = pair->fec};
+    struct hg_perf_node_options node_options = {
+        .name = index == 0 ? "a" : "b",
+        .directory = pair->directory,
+        .log_path = pair->log_paths[index],
+        .devargs = pair->devargs[index],
+        .station = pair->stations[index],
+        .station_other = pair->stations[1 - index],
+        .cpu = pair->cpus[index],
+        .mtu_bytes = options->mtu_bytes,
+        .rate_bytes_per_s = pair->rate_bytes_per_s != 0 ? pair->rate_bytes_per_s : options->rate_bytes_per_s,
+        .receive_bytes_max = pair->receive_bytes_max,
+        .congestion = pair->congestion,
+        .fec = pair->fec};
     int rc = hg_perf_node_open(node, &node_options, error, error_bytes);
     if (rc == 0)
         hg_perf_node_link(node, &node_options, pair->data->kind);
@@ -89,6 +91,17 @@ static int child_open(struct hg_perf_pair *pair, int index, struct hg_perf_node 
     if (rc == 0 && index == 0)
         rc = producer_open(pair, producer, node, error, error_bytes);
     return rc;
+}
+
+/* More is appended than the link takes: from there on it would measure reads of what left memory. */
+static bool is_ahead(const struct hg_perf_pair *pair, const struct hg_perf_node *node)
+{
+    if (pair->unsent_bytes_max == 0)
+        return false;
+    const struct hg_stream_state *s = hg_streams_at(node->worker->streams, 0);
+    const struct hg_peer_stream *sent = &hg_peers_at(node->worker->peers, 0)->streams[0];
+    return s->lsn_taken > sent->lsn_next &&
+           hg_perf_pair_bytes(pair, s->lsn_taken - sent->lsn_next) > (double)pair->unsent_bytes_max;
 }
 
 static int child_run(struct hg_perf_pair *pair, int index)
@@ -113,7 +126,7 @@ static int child_run(struct hg_perf_pair *pair, int index)
         }
         if (index == 0 && pair->light_ns != 0)
             hg_perf_light_step(&producer.light, &node);
-        else if (index == 0)
+        else if (index == 0 && !is_ahead(pair, &node))
             hg_perf_replay_step(&producer.replay);
         if (node.worker->now_ns - published_ns >= HG_PERF_PAIR_LOOK_NS / 4) {
             published_ns = node.worker->now_ns;

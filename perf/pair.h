@@ -52,10 +52,13 @@ struct hg_perf_pair {
     char devargs[2][PATH_MAX]; /* the caller writes them between make and start */
     uint8_t stations[2]; /* last bytes of their MAC addresses: 'a' and 'b' unless the caller says else */
     int cpus[2];
-    uint32_t congestion; /* enum hg_config_congestion */
-    uint32_t fec;        /* enum hg_config_fec */
-    uint64_t light_ns;   /* a frame every so often; 0: as fast as it goes */
-    bool receiver_first; /* it is a memif server */
+    uint64_t rate_bytes_per_s;  /* of either; 0: that of the options */
+    uint64_t receive_bytes_max; /* credit that either gives; 0: the default */
+    uint32_t congestion;        /* enum hg_config_congestion */
+    uint32_t fec;               /* enum hg_config_fec */
+    uint64_t unsent_bytes_max;  /* that the sender appends before they are sent; 0: what its log holds */
+    uint64_t light_ns;          /* a frame every so often; 0: as fast as it goes */
+    bool receiver_first;        /* it is a memif server */
     pid_t children[2];
 };
 

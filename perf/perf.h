@@ -26,6 +26,7 @@ struct hg_perf_options {
     const char *cells;   /* NULL = all */
     const char *senders; /* NULL = all */
     uint64_t line_bits;  /* a second; 0 = the default */
+    bool memif;          /* ours alone, over memif */
     bool fairness;
     bool latency;
     /* feed */

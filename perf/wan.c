@@ -5,6 +5,9 @@
  * the user has at the other end: bytes of frames that are durable at the receiver, bytes that the sink was
  * given. Each run has an emulator, processes and connections of its own; what happens before the warm-up is
  * over is not counted, for nobody.
+ *
+ * The series `memif` is ours alone, at a rate that only memif ports carry: the one given, or the highest of a
+ * ladder at which a clean line is nearly full and helio-wan on time.
  */
 #include "dataplane/transport/wire.h"
 #include "drivers/clock/clock.h"
@@ -31,6 +34,12 @@
 #define QUICK_WARM_NS     (2 * HG_NS_PER_S)
 #define QUICK_NS          (4 * HG_NS_PER_S)
 #define CELLS_MAX         64u
+#define MEMIF_LOG_BYTES   (UINT64_C(2) << 30) /* what is under way must fit */
+#define MEMIF_CREDIT      (UINT64_C(512) << 20)
+#define MEMIF_UNSENT      (UINT64_C(32) << 20) /* and a ring: the log has more in memory */
+#define MEMIF_RING_BITS   13u /* frames of 25 ms at 4 Gbit/s: two nodes take turns on one CPU */
+#define FOUND_USED_MIN    0.95
+#define FOUND_RTT_MS      20u
 #define TCP_HEAD_BYTES    52 /* IPv4, TCP with timestamps */
 #define ETHERNET_BYTES    14
 
@@ -56,6 +65,7 @@ struct wan {
     const struct hg_perf_data *data;
     struct hg_perf_report *report;
     uint64_t rate_bits;
+    bool memif; /* the series */
     struct cell cells[CELLS_MAX];
     uint32_t cell_count;
     struct hg_perf_emulated emulated;
@@ -66,7 +76,13 @@ struct look {
     struct hg_perf_line_look line;
     double bytes;        /* the user's, at the other end */
     double stored_bytes; /* ours: of the batches that hold them */
+    uint64_t cpu_us[2];  /* ours: of the sender, of the receiver */
 };
+
+static bool is_tcp(const struct sender *sender)
+{
+    return strncmp(sender->name, "tcp-", 4) == 0;
+}
 
 static uint64_t rtt_ns(const struct cell *cell)
 {
@@ -93,8 +109,15 @@ static int heliograph_run(struct wan *wan, const struct cell *cell, uint32_t con
     int rc = hg_perf_pair_make(&pair, wan->options, wan->data);
     pair.cpus[0] = pair.cpus[1] = wan->options->cpus[1];
     pair.congestion = congestion;
-    for (int i = 0; i < 2; i++)
-        hg_perf_line_devargs(&wan->emulated, (uint32_t)i, pair.devargs[i], sizeof(pair.devargs[i]));
+    if (wan->memif) {
+        pair.rate_bytes_per_s =
+            wan->rate_bits / 8; /* for the places of packets under way: docs/command-file.md */
+        pair.receive_bytes_max = MEMIF_CREDIT;
+        pair.unsent_bytes_max = MEMIF_UNSENT;
+    }
+    for (uint32_t i = 0; i < 2; i++)
+        hg_perf_line_devargs(&wan->emulated, i, wan->memif ? MEMIF_RING_BITS : HG_PERF_LINE_RING_BITS,
+                             pair.devargs[i], sizeof(pair.devargs[i]));
     if (rc == 0)
         rc = hg_perf_pair_start(&pair);
     if (rc == 0)
@@ -103,6 +126,8 @@ static int heliograph_run(struct wan *wan, const struct cell *cell, uint32_t con
         bool passed = hg_perf_pair_pass(&pair, i == 0 ? warm_ns(wan, cell) : measure_ns(wan, cell));
         looks[i].bytes = hg_perf_pair_bytes(&pair, pair.shared->sides[1].lsn_durable);
         looks[i].stored_bytes = (double)pair.shared->sides[1].stored_bytes;
+        for (int j = 0; j < 2; j++)
+            looks[i].cpu_us[j] = pair.shared->sides[j].cpu_us;
         if (!passed || !hg_perf_line_look(&wan->emulated, "a", "b", pair.children, 2, &looks[i].line))
             rc = -EIO;
     }
@@ -144,27 +169,28 @@ static int sender_run(struct wan *wan, const struct cell *cell, const struct sen
                       struct look looks[2])
 {
     struct hg_perf_tcp tcp = {.cpu = wan->options->cpus[1]};
-    bool is_tcp = strncmp(sender->name, "tcp-", 4) == 0;
     char config[256];
     snprintf(config, sizeof(config),
              "port add a memif socket wan-memif.sock id 0 mac 02:00:00:00:00:%02x\n"
              "port add b memif socket wan-memif.sock id 1 mac 02:00:00:00:00:%02x\n",
              'a', 'b');
-    if (is_tcp) {
+    if (is_tcp(sender)) {
         snprintf(tcp.congestion, sizeof(tcp.congestion), "%s", sender->name + 4);
         for (int i = 0; i < 2; i++)
             snprintf(tcp.interfaces[i], sizeof(tcp.interfaces[i]), "hgw%d%c", (int)getpid() % 1000000,
                      'a' + i);
         hg_perf_tcp_config(&tcp, config, sizeof(config));
     }
-    int rc = hg_perf_emulated_start(&wan->emulated, "/tmp", config, wan->options->cpus[0]);
+    const struct hg_perf_line line = {wan->rate_bits, cell->rtt_ms, cell->loss_pct, cell->bursts};
+    int rc = hg_perf_emulated_start(&wan->emulated, "/tmp", config, wan->options->cpus[0],
+                                    hg_perf_line_memory_mb(&line));
     if (rc != 0)
         return rc;
-    const struct hg_perf_line line = {wan->rate_bits, cell->rtt_ms, cell->loss_pct, cell->bursts};
     if (!hg_perf_line_set(&line, &wan->emulated, "a", "b"))
         rc = -EINVAL;
     else
-        rc = is_tcp ? tcp_run(wan, cell, &tcp, looks) : heliograph_run(wan, cell, sender->congestion, looks);
+        rc = is_tcp(sender) ? tcp_run(wan, cell, &tcp, looks)
+                            : heliograph_run(wan, cell, sender->congestion, looks);
     hg_perf_emulated_stop(&wan->emulated);
     return rc;
 }
@@ -191,13 +217,13 @@ static double possible_share(const struct wan *wan, const struct cell *cell, con
 static void result_add(const struct wan *wan, const struct cell *cell, const char *sender,
                        const struct look looks[2])
 {
-    char where[80];
+    char where[96];
     struct hg_perf_line_found found;
     const struct hg_perf_line_look lines[2] = {looks[0].line, looks[1].line};
     hg_perf_line_between(lines, &found);
     double share = (looks[1].bytes - looks[0].bytes) * 8 / found.seconds / (double)wan->rate_bits;
-    snprintf(where, sizeof(where), "sender=%s/loss_pct=%g/rtt_ms=%u/pattern=%s", sender, cell->loss_pct,
-             cell->rtt_ms, cell->bursts ? "burst" : "random");
+    snprintf(where, sizeof(where), "sender=%s/loss_pct=%g/rtt_ms=%u/pattern=%s%s", sender, cell->loss_pct,
+             cell->rtt_ms, cell->bursts ? "burst" : "random", wan->memif ? "/series=memif" : "");
     fprintf(stderr, "  %-9s loss %5g %% rtt %3u ms %-6s %6.1f Mbit/s, %.3f of the line%s\n", sender,
             cell->loss_pct, cell->rtt_ms, cell->bursts ? "burst" : "random",
             share * (double)wan->rate_bits / 1e6, share,
@@ -211,6 +237,11 @@ static void result_add(const struct wan *wan, const struct cell *cell, const cha
                 "%.5f and was late with %.4f; of the CPUs' time %.3f was stolen and %.3f others'\n",
                 possible_share(wan, cell, looks), used, found.lost_share, found.queue_full_share,
                 found.dropped_share, found.overdue_share, found.stolen_share, found.others_share);
+    if (looks[1].cpu_us[0] != 0)
+        for (int i = 0; i < 2; i++)
+            hg_perf_report_add(wan->report,
+                               (double)(looks[1].cpu_us[i] - looks[0].cpu_us[i]) / 1e6 / found.seconds,
+                               "cpu_used_share/node=%s/%s", i == 0 ? "sender" : "receiver", where);
     hg_perf_report_add(wan->report, share, "%s/%s", found.counts ? "goodput_share" : "goodput_share_invalid",
                        where);
     hg_perf_report_add(wan->report, possible_share(wan, cell, looks), "possible_share/%s", where);
@@ -261,6 +292,8 @@ static bool cells_parse(struct wan *wan, const char *text)
 
 static bool is_wanted(const struct hg_perf_options *options, const struct sender *sender)
 {
+    if (options->memif && is_tcp(sender))
+        return false;
     if (options->senders == NULL)
         return !sender->only_wanted;
     return strstr(options->senders, sender->name) != NULL;
@@ -272,7 +305,7 @@ static int cell_run(struct wan *wan, const struct cell *cell, const struct sende
     struct look looks[2] = {0};
     if ((wan->options->quick && !cell->is_quick) || !is_wanted(wan->options, sender))
         return 0;
-    if (strncmp(sender->name, "tcp-", 4) == 0 && !hg_perf_tcp_has(sender->name + 4)) {
+    if (is_tcp(sender) && !hg_perf_tcp_has(sender->name + 4)) {
         fprintf(stderr, "  %-9s not measured: this kernel does not have it\n", sender->name);
         return 0;
     }
@@ -282,10 +315,50 @@ static int cell_run(struct wan *wan, const struct cell *cell, const struct sende
     return rc;
 }
 
+/* The highest rate of the ladder that we fill on a clean line while helio-wan keeps up. The machine is to
+ * have nothing else to do: a rate that is found is one of this moment. */
+static int rate_find(struct wan *wan)
+{
+    static const uint64_t ladder_mbits[] = {4000, 3500, 3000, 2500, 2000, 1750,
+                                            1500, 1250, 1000, 800,  600,  400};
+    const struct cell clean = {0, FOUND_RTT_MS, false, true};
+    const struct hg_perf_options *options = wan->options;
+    struct hg_perf_options quick = *options;
+    quick.quick = true;
+    quick.seconds_given = false;
+    wan->options = &quick;
+    int rc = 0;
+    bool found = false;
+    for (size_t i = 0; i < HG_COUNT(ladder_mbits) && rc == 0 && !found; i++) {
+        struct look looks[2] = {0};
+        struct hg_perf_line_found line;
+        wan->rate_bits = ladder_mbits[i] * 1000000;
+        rc = sender_run(wan, &clean, &senders[0], looks);
+        if (rc != 0)
+            break;
+        const struct hg_perf_line_look lines[2] = {looks[0].line, looks[1].line};
+        hg_perf_line_between(lines, &line);
+        double used = line.used_bits_per_s / (double)wan->rate_bits;
+        found = line.counts && used >= FOUND_USED_MIN;
+        fprintf(stderr,
+                "  a line of %llu Mbit/s is used to %.3f, %.5f dropped and %.4f late in helio-wan: %s\n",
+                (unsigned long long)ladder_mbits[i], used, line.dropped_share, line.overdue_share,
+                found ? "taken" : "too much");
+    }
+    wan->options = options;
+    if (rc == 0 && !found) {
+        fprintf(stderr,
+                "helio-perf: no line of 400 Mbit/s or more is held here: free the machine or give --line\n");
+        rc = -EBUSY;
+    }
+    return rc;
+}
+
 static int wan_data(const struct hg_perf_options *options, const struct hg_perf_data *data,
                     struct hg_perf_report *report)
 {
     struct wan wan = {.options = options, .data = data, .report = report};
+    wan.memif = options->memif;
     wan.rate_bits = options->line_bits != 0 ? options->line_bits : RATE_BITS_DEFAULT;
     if (options->cells == NULL) {
         cells_all(&wan);
@@ -294,8 +367,8 @@ static int wan_data(const struct hg_perf_options *options, const struct hg_perf_
                 "helio-perf: --cells wants LOSS%%:RTT_MS:random|burst, several with commas: 1:100:random\n");
         return -EINVAL;
     }
-    hg_perf_report_add(report, (double)wan.rate_bits, "line_bits_per_s");
-    int rc = 0;
+    int rc = wan.memif && options->line_bits == 0 ? rate_find(&wan) : 0;
+    hg_perf_report_add(report, (double)wan.rate_bits, "line_bits_per_s%s", wan.memif ? "/series=memif" : "");
     for (uint32_t i = 0; i < wan.cell_count; i++)
         for (size_t j = 0; j < HG_COUNT(senders) && rc == 0; j++)
             rc = cell_run(&wan, &wan.cells[i], &senders[j]);
@@ -306,7 +379,9 @@ int hg_perf_wan(const struct hg_perf_options *options, struct hg_perf_report *re
 {
     struct hg_perf_options own = *options;
     own.data = options->latency ? "half" : "random"; /* small commits; what does not compress */
-    own.log_bytes = options->log_bytes != 0 ? options->log_bytes : LOG_BYTES;
+    own.log_bytes = options->log_bytes != 0 ? options->log_bytes
+                    : options->memif        ? MEMIF_LOG_BYTES
+                                            : LOG_BYTES;
     if (options->cpus[0] == options->cpus[1]) {
         fprintf(stderr, "helio-perf: the emulator wants a CPU of its own (--cpus A,B)\n");
         return -EINVAL;
