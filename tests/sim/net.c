@@ -3,7 +3,7 @@
  * Directed links between simulated ports. Everything a packet can suffer is drawn from a generator of its
  * own, whether it is on or not.
  */
-#include "tests/sim/sim.h"
+#include "tests/sim/bottleneck.h"
 
 #include <stdlib.h>
 #include <xxhash.h>
@@ -213,14 +213,18 @@ static void link_send(struct sim_world *world, uint32_t from, uint32_t to, struc
     }
     uint64_t queued_ns = 0;
     if (plan->rate_bytes_per_s != 0 && !world->healed) {
-        uint64_t start_ns = hg_max_u64(world->now_ns, link->busy_until_ns);
+        /* A bottleneck is shared: its queue is that of the first link to the node. */
+        struct sim_link *queue = world->plan->bottleneck.used ? &world->links[0][to] : link;
+        uint64_t rate = link->rate_bytes_per_s != 0 ? link->rate_bytes_per_s : plan->rate_bytes_per_s;
+        uint64_t start_ns = hg_max_u64(world->now_ns, queue->busy_until_ns);
         queued_ns = start_ns - world->now_ns;
         if (queued_ns > plan->queue_ns) {
             world->sometimes[SIM_packets_lost_on_the_link]++;
             return;
         }
-        link->busy_until_ns = start_ns + packet->bytes * HG_NS_PER_S / plan->rate_bytes_per_s;
-        time_ns = link->busy_until_ns + delay_ns;
+        queue->busy_until_ns = start_ns + packet->bytes * HG_NS_PER_S / rate;
+        time_ns = queue->busy_until_ns + delay_ns;
+        hg_sim_bottleneck_carries(world, from, to, packet->bytes, queued_ns);
     }
     if (!link_ecn(world, plan, packet, queued_ns)) {
         world->sometimes[SIM_packets_lost_on_the_link]++;
@@ -261,6 +265,8 @@ void hg_sim_link_fault(struct sim_world *world, const struct sim_fault *fault)
         link->flap_from_ns = world->now_ns;
         link->flap_until_ns = world->now_ns + fault->a;
         link->flap_turn_ns = fault->b;
+    } else if (fault->kind == SIM_FAULT_RATE) {
+        link->rate_bytes_per_s = fault->a;
     } else {
         link->path_delay_ns[fault->b] = fault->a;
         world->sometimes[SIM_paths_changed]++;

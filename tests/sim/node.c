@@ -642,6 +642,7 @@ void hg_sim_fault_strike(struct sim_world *world, const struct sim_fault *fault)
     case SIM_FAULT_NARROW:
     case SIM_FAULT_FLAP:
     case SIM_FAULT_PATH:
+    case SIM_FAULT_RATE:
         hg_sim_link_fault(world, fault);
         break;
     case SIM_FAULT_DISK_STALL:

@@ -4,6 +4,7 @@
  * does not reshuffle the others.
  */
 #include "dataplane/transport/pmtu.h"
+#include "tests/sim/bottleneck.h"
 #include "tests/sim/scenario.h"
 
 #define PPM                1000000u
@@ -495,10 +496,35 @@ static void plan_rekey(struct sim_plan *plan, struct hg_random *random)
     }
 }
 
+static void plan_sizes(struct sim_plan *plan, struct hg_random *sizes, struct hg_random *bottleneck)
+{
+    plan->node_count = hg_random_chance(sizes, 1, 8) || is_flagged(plan, SIM_SCENARIO_HOSTILE) ? 3 : 2;
+    plan->flow_count = (uint32_t)log_uniform(sizes, 1, SIM_FLOWS_MAX);
+    plan->safety_ns = log_uniform(sizes, 100 * HG_NS_PER_MS, 10 * HG_NS_PER_S);
+    plan->mtu_bytes = hg_random_chance(sizes, 3, 4) ? 1500 : (uint32_t)log_uniform(sizes, 576, 9000);
+    plan->write_payload_bytes =
+        (uint32_t)hg_align_up(log_uniform(sizes, 8u << 10, 128u << 10), HG_LOG_BLOCK_BYTES);
+    /* Logs are so small that they are full all the time. Two full logs get each other out of that; three need
+     * more room than any log keeps (architecture.md, Two full logs). */
+    plan->origins = hg_random_chance(sizes, 1, 2) ? 1 : plan->node_count;
+    bool is_filled = is_flagged(plan, SIM_SCENARIO_LONG_CUT) && plan->origins > 1;
+    if (plan->origins > 2 && (is_filled || hg_random_chance(sizes, 1, 2)))
+        plan->origins = 2;
+    if (is_flagged(plan, SIM_SCENARIO_BOTTLENECK)) {
+        plan->origins = plan->flow_count = (uint32_t)hg_random_between(bottleneck, 1, 2);
+        plan->node_count = plan->origins + 1;
+        plan->write_payload_bytes = 64u << 10;
+    }
+    plan->segment_bytes = (plan->write_payload_bytes + HG_LOG_BLOCK_BYTES) * log_uniform(sizes, 4, 16);
+    if (plan->origins > 2)
+        plan->segment_bytes =
+            hg_align_up(hg_max_u64(plan->segment_bytes, SEGMENT_BYTES_RING), HG_LOG_BLOCK_BYTES);
+}
+
 void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
 {
     struct hg_random root, classes, sizes, nodes, links, flows, faults, congestion, workers, rekey, fec, ecn,
-        hostile;
+        hostile, bottleneck;
     memset(plan, 0, sizeof(*plan));
     plan->seed = seed;
     plan->scenario = scenario;
@@ -515,23 +541,10 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
     hg_random_fork(&root, 10, &fec);
     hg_random_fork(&root, 11, &ecn);
     hg_random_fork(&root, 12, &hostile);
+    hg_random_fork(&root, 13, &bottleneck);
     plan_classes(plan, &classes);
-    plan->node_count = hg_random_chance(&sizes, 1, 8) || is_flagged(plan, SIM_SCENARIO_HOSTILE) ? 3 : 2;
-    plan->flow_count = (uint32_t)log_uniform(&sizes, 1, SIM_FLOWS_MAX);
-    plan->safety_ns = log_uniform(&sizes, 100 * HG_NS_PER_MS, 10 * HG_NS_PER_S);
-    plan->mtu_bytes = hg_random_chance(&sizes, 3, 4) ? 1500 : (uint32_t)log_uniform(&sizes, 576, 9000);
-    plan->write_payload_bytes =
-        (uint32_t)hg_align_up(log_uniform(&sizes, 8u << 10, 128u << 10), HG_LOG_BLOCK_BYTES);
-    /* Logs are so small that they are full all the time. Two full logs get each other out of that; three need
-     * more room than any log keeps (architecture.md, Two full logs). */
-    plan->origins = hg_random_chance(&sizes, 1, 2) ? 1 : plan->node_count;
+    plan_sizes(plan, &sizes, &bottleneck);
     bool is_filled = is_flagged(plan, SIM_SCENARIO_LONG_CUT) && plan->origins > 1;
-    if (plan->origins > 2 && (is_filled || hg_random_chance(&sizes, 1, 2)))
-        plan->origins = 2;
-    plan->segment_bytes = (plan->write_payload_bytes + HG_LOG_BLOCK_BYTES) * log_uniform(&sizes, 4, 16);
-    if (plan->origins > 2)
-        plan->segment_bytes =
-            hg_align_up(hg_max_u64(plan->segment_bytes, SEGMENT_BYTES_RING), HG_LOG_BLOCK_BYTES);
     for (uint32_t i = 0; i < plan->node_count; i++)
         plan_node(plan, &plan->nodes[i], &nodes);
     for (uint32_t i = 0; i < plan->node_count; i++)
@@ -562,4 +575,6 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
         plan_ecn_scenario(plan, &ecn);
     if (is_flagged(plan, SIM_SCENARIO_HOSTILE))
         plan_hostile(plan, &hostile);
+    if (is_flagged(plan, SIM_SCENARIO_BOTTLENECK))
+        hg_sim_plan_bottleneck(plan, &bottleneck);
 }

@@ -11,6 +11,7 @@ static const char *const fault_names[SIM_FAULT_KIND_COUNT] = {
     [SIM_FAULT_CUT] = "cut",
     [SIM_FAULT_FLAP] = "flap",
     [SIM_FAULT_PATH] = "path",
+    [SIM_FAULT_RATE] = "rate",
     [SIM_FAULT_NARROW] = "narrow",
     [SIM_FAULT_DISK_STALL] = "disk-stall",
     [SIM_FAULT_DISK_WRITE] = "disk-write-error",
@@ -32,7 +33,8 @@ static const char *const class_names[SIM_CLASS_COUNT] = {
 void hg_sim_fault_text(const struct sim_fault *fault, char *text, size_t text_bytes)
 {
     bool is_of_link = fault->kind == SIM_FAULT_CUT || fault->kind == SIM_FAULT_FLAP ||
-                      fault->kind == SIM_FAULT_PATH || fault->kind == SIM_FAULT_NARROW;
+                      fault->kind == SIM_FAULT_PATH || fault->kind == SIM_FAULT_RATE ||
+                      fault->kind == SIM_FAULT_NARROW;
     snprintf(text, text_bytes, "%.9f s %s node %c%s%c a=%llu b=%llu%s", (double)fault->time_ns / 1e9,
              fault_names[fault->kind], (int)('A' + fault->node), is_of_link ? "->" : "",
              is_of_link ? (int)('A' + fault->other) : ' ', (unsigned long long)fault->a,

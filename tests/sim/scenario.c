@@ -127,6 +127,10 @@ static const struct sim_scenario scenarios[] = {
      CLASSES_NET | BIT(KILL), BIT(QUEUE), SIM_SCENARIO_ECN, PROMISES(ecn)},
     {"hostile", "two honest nodes and one with valid keys that lies, in everything, without end",
      BIT(LOSS) | BIT(JITTER) | BIT(DUPLICATE) | BIT(KILL), 0, SIM_SCENARIO_HOSTILE, PROMISES(hostile)},
+    {"bottleneck",
+     "one or two origins and one link with a rate and a queue: it is filled, its queue is short, it is "
+     "shared",
+     0, 0, SIM_SCENARIO_BOTTLENECK},
 };
 
 uint32_t hg_sim_scenario_count(void)

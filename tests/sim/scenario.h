@@ -20,6 +20,7 @@ enum sim_scenario_flag { /* what the fault classes don't say */
                          SIM_SCENARIO_FEC = 512,
                          SIM_SCENARIO_ECN = 1024,
                          SIM_SCENARIO_HOSTILE = 2048,
+                         SIM_SCENARIO_BOTTLENECK = 4096,
 };
 
 struct sim_scenario {

@@ -157,6 +157,7 @@ enum sim_fault_kind {
     SIM_FAULT_ROT,        /* power goes, bit a of the disk is flipped */
     SIM_FAULT_FLAP,       /* node -> other, cut and whole in turns; a = ns in all, b = ns of one turn */
     SIM_FAULT_PATH,       /* node -> other; a = the ns that path b takes longer than the link from now on */
+    SIM_FAULT_RATE,       /* node -> other; a = the bytes/s that the link carries from now on */
     SIM_FAULT_KIND_COUNT
 };
 
@@ -245,6 +246,15 @@ struct sim_flow_plan { /* one stream, from its origin to every other node */
     uint64_t lsn_start;
 };
 
+struct sim_bottleneck_plan { /* scenario `bottleneck`; rate and round trip as they are in the end */
+    bool used;
+    bool is_bbr;
+    uint32_t to;
+    uint64_t rate_bytes_per_s;
+    uint64_t rtt_ns;
+    uint64_t queue_ns;
+};
+
 struct sim_plan {
     uint64_t seed;
     uint32_t scenario;
@@ -261,6 +271,7 @@ struct sim_plan {
     struct sim_node_plan nodes[SIM_NODES_MAX];
     struct sim_link_plan links[SIM_NODES_MAX][SIM_NODES_MAX];
     struct sim_flow_plan flows[SIM_FLOWS_MAX];
+    struct sim_bottleneck_plan bottleneck;
     uint32_t fault_count;
     struct sim_fault faults[SIM_FAULTS_MAX];
 };
@@ -285,6 +296,7 @@ struct sim_link {
     struct hg_random random_loss, random_jitter, random_duplicate, random_replay, random_alter, random_path;
     uint32_t burst_left;
     uint64_t busy_until_ns;
+    uint64_t rate_bytes_per_s; /* 0: as planned */
     uint64_t cut_until_ns;
     uint64_t flap_from_ns, flap_until_ns, flap_turn_ns;
     uint64_t path_delay_ns[SIM_PATHS_MAX];
@@ -463,6 +475,10 @@ struct sim_world {
     uint64_t sometimes[SIM_SOMETIMES_COUNT];
     uint64_t liveness_ns;                    /* how long the end took */
     uint64_t commits_timed, commits_stalled; /* of plans that are light */
+    struct {
+        uint64_t carried_bytes[SIM_NODES_MAX]; /* by who sent them */
+        uint64_t queued_ns, packets;
+    } bottleneck;
     uint8_t *frame_memory;
     uint8_t *open_memory;
     /* violation */

@@ -2,6 +2,7 @@
  *
  * Virtual time: a heap of events, the safety phase with everything on, then the liveness phase.
  */
+#include "tests/sim/bottleneck.h"
 #include "tests/sim/liar.h"
 
 #include <stdarg.h>
@@ -165,6 +166,7 @@ void hg_sim_world_free(struct sim_world *world)
 /* Faults end: links are whole, disks prompt, pauses over. What is down comes back by its own restart. */
 static void world_heal(struct sim_world *world)
 {
+    hg_sim_bottleneck_check(world);
     world->healed = true;
     hg_sim_trace(world, "---- heal: the liveness phase begins");
     for (uint32_t i = 0; i < world->plan->node_count; i++) {
