@@ -17,7 +17,7 @@
 struct options {
     uint64_t first, last;
     uint32_t scenario;
-    bool json, trace, plan, promises, until_violation, verbose;
+    bool list, json, trace, plan, promises, until_violation, verbose;
     bool left_out[SIM_FAULTS_MAX];
     const char *left_out_text;
 };
@@ -50,7 +50,7 @@ static void usage(FILE *out)
             "acknowledged is lost, order is kept, bytes are equal and nobody waits for ever.\n\n"
             "  --seeds A-B       seeds to run, or one seed A\n"
             "  --scenario NAME   default pair; see --list\n"
-            "  --list            scenarios and what they are for\n"
+            "  --list            scenarios and what they are for, as an array with --json\n"
             "  --json            one object: seeds, violations, trace_hash, seconds, and how often rare "
             "things happened\n"
             "  --plan            print the plan (options and faults) of each seed before it runs\n"
@@ -109,6 +109,21 @@ static int refuse(const char *what, const char *value)
     return 2;
 }
 
+static void scenarios_print(bool json)
+{
+    const char *between = "[";
+    for (uint32_t i = 0; i < hg_sim_scenario_count(); i++) {
+        const struct sim_scenario *scenario = hg_sim_scenario_at(i);
+        if (json)
+            printf("%s{\"name\": \"%s\", \"purpose\": \"%s\"}", between, scenario->name, scenario->purpose);
+        else
+            printf("%-10s %s\n", scenario->name, scenario->purpose);
+        between = ",\n ";
+    }
+    if (json)
+        printf("]\n");
+}
+
 /* Returns -1 to go on, else the exit code. */
 static int options_parse(int argc, char **argv, struct options *options)
 {
@@ -137,9 +152,8 @@ static int options_parse(int argc, char **argv, struct options *options)
             options->scenario = (uint32_t)scenario;
             break;
         case 'l':
-            for (uint32_t i = 0; i < hg_sim_scenario_count(); i++)
-                printf("%-10s %s\n", hg_sim_scenario_at(i)->name, hg_sim_scenario_at(i)->purpose);
-            return 0;
+            options->list = true;
+            break;
         case 'w':
             if (!without_parse(options, optarg))
                 return refuse("faults are numbers of the plan, N[,N], not ", optarg);
@@ -171,6 +185,10 @@ static int options_parse(int argc, char **argv, struct options *options)
     }
     if (optind < argc)
         return refuse("an argument too many: ", argv[optind]);
+    if (options->list) {
+        scenarios_print(options->json);
+        return 0;
+    }
     return seeds ? -1 : refuse("--seeds is missing", "");
 }
 
