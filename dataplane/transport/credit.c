@@ -21,10 +21,10 @@ uint64_t hg_credit_given(const struct hg_credit *credit, uint64_t whole_bytes, u
 uint64_t hg_credit_wanted(uint64_t bytes, uint64_t span_ns, uint64_t rtt_ns, uint64_t durable_ns)
 {
     hg_assert(span_ns > 0);
-    uint64_t held_ns =
-        hg_min_u64(rtt_ns, HG_CREDIT_HELD_NS_MAX) + hg_min_u64(durable_ns, HG_CREDIT_HELD_NS_MAX);
+    uint64_t held_ns = HG_CREDIT_FLIGHTS * hg_min_u64(rtt_ns, HG_CREDIT_HELD_NS_MAX) +
+                       2 * hg_min_u64(durable_ns, HG_CREDIT_HELD_NS_MAX);
     unsigned __int128 wanted =
-        (unsigned __int128)bytes * 2 * hg_max_u64(held_ns, HG_CREDIT_ROUND_NS_MIN) / span_ns;
+        (unsigned __int128)bytes * hg_max_u64(held_ns, 2 * HG_CREDIT_ROUND_NS_MIN) / span_ns;
     return wanted < UINT64_MAX ? (uint64_t)wanted : UINT64_MAX;
 }
 

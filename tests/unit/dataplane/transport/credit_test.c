@@ -25,14 +25,14 @@ static void take(uint64_t bytes_per_s, uint64_t rtt_ns, uint64_t span_ns)
     }
 }
 
-/* 4 Gbit/s over 200 ms: 100 MB are on the way, and twice that is given within some round trips. */
+/* 400 Mbit/s over 200 ms: 10 MB are on the way, and six times that is given within some round trips. */
 static void test_follows_the_product(void)
 {
     begin();
-    take(500 * MB, 200 * HG_NS_PER_MS, 2 * HG_NS_PER_S);
-    CU_ASSERT(credit.bytes >= 190 * MB && credit.bytes <= 210 * MB);
+    take(50 * MB, 200 * HG_NS_PER_MS, 2 * HG_NS_PER_S);
+    CU_ASSERT(credit.bytes >= 57 * MB && credit.bytes <= 63 * MB);
     uint64_t before = credit.bytes;
-    take(500 * MB, 200 * HG_NS_PER_MS, 20 * HG_NS_PER_S);
+    take(50 * MB, 200 * HG_NS_PER_MS, 20 * HG_NS_PER_S);
     CU_ASSERT_EQUAL(credit.bytes, before);
     take(5000 * MB, 200 * HG_NS_PER_MS, 5 * HG_NS_PER_S);
     CU_ASSERT_EQUAL(credit.bytes, 256 * MB);
@@ -44,9 +44,9 @@ static void test_falls(void)
     begin();
     take(500 * MB, 200 * HG_NS_PER_MS, 3 * HG_NS_PER_S);
     uint64_t before = credit.bytes;
-    take(10 * MB, 200 * HG_NS_PER_MS, 3 * HG_NS_PER_S);
+    take(3 * MB, 200 * HG_NS_PER_MS, 3 * HG_NS_PER_S);
     CU_ASSERT(credit.bytes < before && credit.bytes > before / 2);
-    take(10 * MB, 200 * HG_NS_PER_MS, 60 * HG_NS_PER_S);
+    take(3 * MB, 200 * HG_NS_PER_MS, 60 * HG_NS_PER_S);
     CU_ASSERT_EQUAL(credit.bytes, 32 * MB);
     take(500 * MB, 200 * HG_NS_PER_MS, 3 * HG_NS_PER_S);
     before = credit.bytes;
@@ -71,13 +71,13 @@ static void test_stays(void)
     CU_ASSERT_EQUAL(credit.bytes, MB);
 }
 
-/* Rate x (round trip + time until durable) fits, twice; whatever the numbers are. */
+/* Rate x (six round trips + twice the time until durable); whatever the numbers are. */
 static void test_wanted(void)
 {
-    CU_ASSERT_EQUAL(hg_credit_wanted(500 * MB, HG_NS_PER_S, 200 * HG_NS_PER_MS, 0), 200 * MB);
+    CU_ASSERT_EQUAL(hg_credit_wanted(500 * MB, HG_NS_PER_S, 200 * HG_NS_PER_MS, 0), 600 * MB);
     CU_ASSERT_EQUAL(hg_credit_wanted(500 * MB, HG_NS_PER_S, 200 * HG_NS_PER_MS, 100 * HG_NS_PER_MS),
-                    300 * MB);
-    CU_ASSERT_EQUAL(hg_credit_wanted(50 * MB, 100 * HG_NS_PER_MS, HG_NS_PER_MS, 19 * HG_NS_PER_MS), 20 * MB);
+                    700 * MB);
+    CU_ASSERT_EQUAL(hg_credit_wanted(50 * MB, 100 * HG_NS_PER_MS, HG_NS_PER_MS, 17 * HG_NS_PER_MS), 20 * MB);
     CU_ASSERT_EQUAL(hg_credit_wanted(500 * MB, HG_NS_PER_S, 0, 0), 10 * MB);
     CU_ASSERT_EQUAL(hg_credit_wanted(0, 1, UINT64_MAX, UINT64_MAX), 0);
     CU_ASSERT_EQUAL(hg_credit_wanted(UINT64_MAX, 1, UINT64_MAX, UINT64_MAX), UINT64_MAX);
@@ -87,13 +87,13 @@ static void test_wanted(void)
 static void test_covers_the_disk(void)
 {
     begin();
-    take(500 * MB, 100 * HG_NS_PER_MS, 5 * HG_NS_PER_S);
-    CU_ASSERT(credit.bytes >= 95 * MB && credit.bytes <= 105 * MB);
+    take(200 * MB, 100 * HG_NS_PER_MS, 5 * HG_NS_PER_S);
+    CU_ASSERT(credit.bytes >= 115 * MB && credit.bytes <= 125 * MB);
     durable_ns = 100 * HG_NS_PER_MS;
-    take(500 * MB, 100 * HG_NS_PER_MS, 5 * HG_NS_PER_S);
-    CU_ASSERT(credit.bytes >= 190 * MB && credit.bytes <= 210 * MB);
+    take(200 * MB, 100 * HG_NS_PER_MS, 5 * HG_NS_PER_S);
+    CU_ASSERT(credit.bytes >= 153 * MB && credit.bytes <= 167 * MB);
     durable_ns = 10 * HG_NS_PER_S;
-    take(500 * MB, 100 * HG_NS_PER_MS, 5 * HG_NS_PER_S);
+    take(200 * MB, 100 * HG_NS_PER_MS, 5 * HG_NS_PER_S);
     CU_ASSERT_EQUAL(credit.bytes, 256 * MB);
     begin();
     for (uint32_t i = 0; i < 40; i++) { /* 200 MB/s, taken each 250 ms, over 10 ms */
@@ -101,7 +101,7 @@ static void test_covers_the_disk(void)
         for (uint32_t j = 0; j < 50; j++)
             hg_credit_taken(&credit, MB, 10 * HG_NS_PER_MS, 250 * HG_NS_PER_MS, now_ns);
     }
-    CU_ASSERT(credit.bytes >= 52 * MB && credit.bytes <= 110 * MB);
+    CU_ASSERT(credit.bytes >= 52 * MB && credit.bytes <= 125 * MB);
 }
 
 /* What is given is less what waits whole, and always has room for the one batch that the others wait for. */
