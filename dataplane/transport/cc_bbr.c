@@ -135,12 +135,14 @@ static uint64_t bbr_floor_run(const struct hg_cc *cc)
 }
 
 /* How much of `bytes` the path may lose before that says it is full: its own share, the draft's 2 %, and two
- * standard deviations of such a count of runs. While its own share isn't known, a path without a queue is
- * given the benefit of the doubt. */
+ * standard deviations of such a count of runs. While its own share isn't known, or the path has not
+ * been full yet (two bursts in the small rounds of startup say nothing), one without a queue is given the
+ * benefit of the doubt. */
 static uint64_t bbr_loss_limit(const struct hg_cc *cc, uint64_t bytes)
 {
     const struct bbr *b = (const struct bbr *)cc->state;
-    uint64_t own = bbr_floor_known(cc) ? bbr_floor(b) : b->queue ? 0 : HG_BBR_FLOOR_MAX;
+    bool known = bbr_floor_known(cc) && (b->full_bw_reached || b->queue);
+    uint64_t own = known ? bbr_floor(b) : b->queue ? 0 : HG_BBR_FLOOR_MAX;
     uint64_t expected = share(bytes, own + HG_BBR_LOSS_THRESHOLD);
     return expected + 2 * square_root(expected * bbr_floor_run(cc));
 }
