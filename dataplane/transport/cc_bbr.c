@@ -30,7 +30,7 @@ struct bbr {
     uint64_t lost_ordinal; /* of the packet that was lost last: the next one goes on with its run */
     /* the cycle */
     uint64_t cycle_ns, wait_ns, up_rounds, probe_rtt_done_ns, cwnd_prior;
-    uint32_t full_bw_count, loss_events, lossy_rounds;
+    uint32_t full_bw_count, lossy_rounds;
     uint8_t phase, acks;
     bool full_bw_reached, full_bw_now, round_start, loss_round_start, queue, queue_empty, probe_samples;
     bool probe_rtt_expired, probe_rtt_round_done, idle_restart, restore, round_marked;
@@ -127,16 +127,19 @@ static uint64_t bbr_floor(const struct bbr *b)
     return hg_min_u64(b->floor_lost * HG_CC_PER_MILLE / hg_max_u64(b->floor_all, 1), HG_BBR_FLOOR_MAX);
 }
 
-/* Bytes that the path loses at once, when it loses some by itself. */
+/* Bytes that the path loses at once, when it loses some by itself: of runs whose lengths have a geometric
+ * distribution, the mean square over the mean. */
 static uint64_t bbr_floor_run(const struct hg_cc *cc)
 {
     const struct bbr *b = (const struct bbr *)cc->state;
-    return hg_max_u64(b->floor_lost / hg_max_u64(b->floor_runs, 1), cc->packet_bytes);
+    uint64_t mean = b->floor_lost / hg_max_u64(b->floor_runs, 1);
+    return hg_max_u64(2 * mean, 2ull * cc->packet_bytes) - cc->packet_bytes;
 }
 
 /* How much of `bytes` the path may lose before that says it is full: its own share, the draft's 2 %, and two
- * standard deviations of such a count of runs. While its own share isn't known, or the path has not
- * been full yet (two bursts in the small rounds of startup say nothing), one without a queue is given the
+ * to four standard deviations of such a count of runs: a path with short round trips has fifty of them a
+ * second, and without a queue chance is the likelier cause. While its own share isn't known, or the path has
+ * not been full yet (two bursts in the small rounds of startup say nothing), one without a queue is given the
  * benefit of the doubt. */
 static uint64_t bbr_loss_limit(const struct hg_cc *cc, uint64_t bytes)
 {
@@ -144,7 +147,8 @@ static uint64_t bbr_loss_limit(const struct hg_cc *cc, uint64_t bytes)
     bool known = bbr_floor_known(cc) && (b->full_bw_reached || b->queue);
     uint64_t own = known ? bbr_floor(b) : b->queue ? 0 : HG_BBR_FLOOR_MAX;
     uint64_t expected = share(bytes, own + HG_BBR_LOSS_THRESHOLD);
-    return expected + 2 * square_root(expected * bbr_floor_run(cc));
+    uint64_t deviations = b->queue ? HG_BBR_LOSS_DEVIATIONS_QUEUE : HG_BBR_LOSS_DEVIATIONS;
+    return expected + deviations * square_root(expected * bbr_floor_run(cc));
 }
 
 static bool bbr_too_high(const struct hg_cc *cc, uint64_t lost_bytes, uint64_t in_flight_bytes)
@@ -356,7 +360,7 @@ static void bbr_startup(struct hg_cc *cc, const struct hg_cc_ack *ack)
     /* Two rounds in a row: the rate of the first is still that of the slower round before it. Rounds that
      * lacked data, or credit because of what was lost, count: else a path that is flooded stays it. */
     if (b->phase == STARTUP && b->loss_round_start) {
-        bool lossy = b->loss_events >= HG_BBR_STARTUP_LOSSES &&
+        bool lossy = b->round_runs >= HG_BBR_STARTUP_LOSSES &&
                      bbr_too_high(cc, b->round_lost, b->round_lost + b->round_acked);
         b->lossy_rounds = lossy || b->round_marked ? b->lossy_rounds + 1 : 0;
     }
@@ -510,7 +514,6 @@ static void bbr_round_forget(struct bbr *b, const struct hg_cc_ack *ack)
     b->round_runs = 0;
     b->round_acked = 0;
     b->round_rtt_ns = UINT64_MAX;
-    b->loss_events = 0;
     b->round_marked = false;
 }
 
@@ -638,7 +641,6 @@ static void bbr_on_lost(struct hg_cc *cc, const struct hg_cc_loss *loss)
     b->round_lost += loss->bytes;
     b->round_runs += loss->sample->ordinal != b->lost_ordinal + 1;
     b->lost_ordinal = loss->sample->ordinal;
-    b->loss_events++;
     if (!b->probe_samples) {
         return;
     }

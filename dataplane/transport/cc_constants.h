@@ -55,7 +55,7 @@
 #define HG_BBR_HEADROOM              850u /* 1 - Headroom */
 #define HG_BBR_FULL_BW_GROWTH        1250u
 #define HG_BBR_FULL_BW_ROUNDS        3u
-#define HG_BBR_STARTUP_LOSSES        6u /* StartupFullLossCnt */
+#define HG_BBR_STARTUP_LOSSES        6u /* StartupFullLossCnt: runs of packets lost */
 #define HG_BBR_MIN_RTT_NS            (10 * HG_NS_PER_S)
 #define HG_BBR_PROBE_RTT_NS          (5 * HG_NS_PER_S)
 #define HG_BBR_PROBE_RTT_STAY_NS     (200 * HG_NS_PER_MS)
@@ -67,16 +67,18 @@
 #define HG_BBR_RTT_FIRST_NS          HG_NS_PER_MS      /* of the first pacing rate */
 #define HG_BBR_RATE_BYTES_PER_S_MIN  10000u
 /* bbr: ours, docs/wire-format.md says why */
-#define HG_BBR_RTT_CONFIRM_DIVISOR  16u /* a round trip within that share of the least confirms it ... */
-#define HG_BBR_RTT_CONFIRM_NS_MIN   HG_BBR_HOST_NS /* ... or within what hosts need */
-#define HG_BBR_HOST_NS              HG_NS_PER_MS /* round trips are later than the least by what hosts need */
-#define HG_BBR_QUEUE_RTT_DIVISOR    8u /* a round's least round trip this share above the path's: a queue */
-#define HG_BBR_QUEUE_NS_MIN         HG_NS_PER_MS
-#define HG_BBR_BETA_ECN             850u /* for a round with a mark: as cubic's */
-#define HG_BBR_UP_QUEUE_DIVISOR     4u   /* pushing that makes a queue of this share of the round trip ends */
-#define HG_BBR_STARTUP_LOSSY_ROUNDS 2u   /* in a row */
-#define HG_BBR_FLOOR_MAX            100u /* no path is taken to lose more by itself */
-#define HG_BBR_FLOOR_PACKETS_MIN    64u  /* before it is known */
-#define HG_BBR_FLOOR_ROUNDS         16u  /* what is older counts half */
+#define HG_BBR_RTT_CONFIRM_DIVISOR   16u /* a round trip within that share of the least confirms it ... */
+#define HG_BBR_RTT_CONFIRM_NS_MIN    HG_BBR_HOST_NS /* ... or within what hosts need */
+#define HG_BBR_HOST_NS               HG_NS_PER_MS   /* what hosts add to round trips */
+#define HG_BBR_QUEUE_RTT_DIVISOR     8u /* a round's least round trip this share above the path's: a queue */
+#define HG_BBR_QUEUE_NS_MIN          HG_NS_PER_MS
+#define HG_BBR_BETA_ECN              850u /* for a round with a mark: as cubic's */
+#define HG_BBR_UP_QUEUE_DIVISOR      4u /* pushing that makes a queue of this share of the round trip ends */
+#define HG_BBR_STARTUP_LOSSY_ROUNDS  2u /* in a row */
+#define HG_BBR_LOSS_DEVIATIONS       4u /* of the count of runs lost, that chance may explain ... */
+#define HG_BBR_LOSS_DEVIATIONS_QUEUE 2u /* ... while a queue stands */
+#define HG_BBR_FLOOR_MAX             100u /* no path is taken to lose more by itself */
+#define HG_BBR_FLOOR_PACKETS_MIN     64u  /* before it is known */
+#define HG_BBR_FLOOR_ROUNDS          16u  /* what is older counts half */
 
 #endif

@@ -267,6 +267,27 @@ static void test_fills_the_link(void)
     }
 }
 
+/* A burst is most of a small round: whichever it hits, startup goes on. */
+static void test_startup_among_bursts(void)
+{
+    for (uint64_t seed = 1; seed <= 16; seed++) {
+        struct bottleneck_config config = bottleneck(HG_CC_BBR);
+        config.seed = seed * 7919;
+        config.rate_bytes_per_s = 20 * RATE;
+        config.queue_bytes = 10 * QUEUE;
+        config.delay_ns = 10 * MS;
+        config.loss_ppm = 50000;
+        config.burst_packets = 8;
+        config.measure_from_ns = S;
+        config.end_ns = 2 * S;
+        uint32_t used = bottleneck_run(&config).used_per_mille;
+        CU_ASSERT(used >= 900);
+        if (used < 900) {
+            printf("\n  seed %lu: %u per mille used\n", config.seed, used);
+        }
+    }
+}
+
 /* A kernel that takes the core away: what the rate would have let go is made up for. */
 static void test_paused_hosts(void)
 {
@@ -351,6 +372,7 @@ int main(void)
     CU_add_test(suite, "bbr: persistent congestion", test_bbr_persistent_restores);
     CU_add_test(suite, "bbr: startup of a limited lane", test_bbr_startup_limited);
     CU_add_test(suite, "fills the link", test_fills_the_link);
+    CU_add_test(suite, "startup among bursts", test_startup_among_bursts);
     CU_add_test(suite, "paused hosts", test_paused_hosts);
     CU_add_test(suite, "follows the rate", test_follows_the_rate);
     CU_add_test(suite, "recovers from a cut", test_recovers_from_a_cut);
