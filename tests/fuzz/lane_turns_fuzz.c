@@ -8,6 +8,7 @@
 #include "dataplane/transport/lane.h"
 #include "dataplane/transport/lane_state.h"
 #include "tests/fuzz/input.h"
+#include "tests/fuzz/lane_turns.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -16,22 +17,6 @@
 #define BATCHES_MAX  4096u
 #define BUILDS_MAX   8u
 #define FRAMES_BYTES 512u
-
-enum action {
-    PACKET,
-    PACKET_FAR,
-    PACKET_GROUP,
-    BUILD,
-    TIME,
-    OPEN,
-    CLOSE,
-    FORGET,
-    CONTROL,
-    OFFER,
-    PING,
-    ANSWER,
-    ACTION_COUNT
-};
 
 static struct {
     uint8_t *memory;

@@ -6,27 +6,12 @@
  *   fuzz-seeds FOLDER         writes FOLDER/TARGET/NAME; tests/fuzz/corpus.sh merges them into corpus/TARGET
  */
 #include "dataplane/transport/encapsulation.h"
+#include "tests/fuzz/lane_turns.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-
-/* Of lane_turns_fuzz.c */
-enum action {
-    PACKET,
-    PACKET_FAR,
-    PACKET_GROUP,
-    BUILD,
-    TIME,
-    OPEN,
-    CLOSE,
-    FORGET,
-    CONTROL,
-    OFFER,
-    PING,
-    ANSWER
-};
 
 #define LANE_ALIAS     7u /* lane_fuzz.c's; its alias stands at 100 */
 #define LANE_LSN       100u
