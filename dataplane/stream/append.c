@@ -43,6 +43,25 @@ static void stream_appended(struct hg_streams *streams, uint32_t slot, const str
     s->stored_bytes += header->stored_bytes;
 }
 
+/* LZ4 needs 0.3 ns a byte to find that data does not compress (a compressed base backup, encrypted columns),
+ * a sixth of what a sender does. So after large batches that stayed raw 1, 3, 7, then 15 more are not tried;
+ * the first that compresses ends it. */
+static uint8_t codec_choose(struct hg_stream_state *s)
+{
+    if (s->codec_skip_left == 0 || s->builder.raw_bytes < HG_STREAMS_CODEC_BYTES_MIN)
+        return s->codec;
+    s->codec_skip_left--;
+    return HG_CODEC_NONE;
+}
+
+static void codec_learn(struct hg_stream_state *s, uint8_t tried, const struct hg_batch_header *header)
+{
+    if (tried == HG_CODEC_NONE || header->raw_bytes < HG_STREAMS_CODEC_BYTES_MIN)
+        return;
+    uint64_t skip = header->codec != HG_CODEC_NONE ? 0 : 2 * (uint64_t)s->codec_skip + 1;
+    s->codec_skip = s->codec_skip_left = (uint8_t)hg_min_u64(skip, HG_STREAMS_CODEC_SKIP_MAX);
+}
+
 static bool stream_seal(struct hg_streams *streams, uint32_t slot)
 {
     struct hg_stream_state *s = &streams->table[slot];
@@ -64,9 +83,10 @@ static bool stream_seal(struct hg_streams *streams, uint32_t slot)
     origin.kind = s->kind;
     origin.epoch = s->epoch;
     origin.log_restarts = hg_log_restarts(streams->log);
-    origin.codec = s->codec;
+    origin.codec = codec_choose(s);
     memcpy(origin.chain_previous, s->chain_sealed, sizeof(origin.chain_previous));
     uint32_t bytes = hg_batch_seal(&s->builder, &origin, NULL, 0, out, bytes_max, streams->lz4_state);
+    codec_learn(s, origin.codec, out);
     uint64_t sequence = hg_log_commit(streams->log, bytes);
     stream_appended(streams, slot, out, sequence, s->batch_opened_ns);
     hg_assert(s->lsn_sealed == s->lsn_taken);

@@ -22,6 +22,10 @@
 #define HG_STREAMS_BATCH_AGE_NS     (100 * HG_NS_PER_MS)
 #define HG_STREAMS_BATCH_FRAMES     5000u
 #define HG_STREAMS_CONSUMER_SAVE_NS HG_NS_PER_S
+#define HG_STREAMS_CODEC_BYTES_MIN                                                                           \
+    (16u << 10)                       /* smaller batches are compressed whatever came before them            \
+                                       */
+#define HG_STREAMS_CODEC_SKIP_MAX 15u /* batches stored raw between two attempts at most */
 
 /* Why an append is refused; each is counted and told to the client by name. */
 #define HG_APPEND_REASONS(X)                                                                                 \
@@ -66,7 +70,9 @@ struct hg_stream_state {
     bool configured;        /* known to the control plane, not to the log alone */
     uint64_t configuration; /* the newest one that named it */
     bool origin_local;
-    uint8_t codec; /* enum hg_codec */
+    uint8_t codec;           /* enum hg_codec */
+    uint8_t codec_skip;      /* large batches that are stored raw after one that did not compress */
+    uint8_t codec_skip_left; /* of these */
     uint64_t epoch;
     uint64_t system_identifier;
     uint32_t lsn_unit_bytes;

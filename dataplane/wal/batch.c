@@ -55,9 +55,7 @@ uint32_t hg_batch_sealed_bytes_max(const struct hg_batch_builder *builder, uint3
                                  HG_BATCH_ALIGN_BYTES);
 }
 
-/* Compresses into `out`, or copies. A batch is worth decompressing only when that saves a sixteenth; LZ4
- * itself gives up early on data that does not compress, so no history of past batches is needed to skip them.
- */
+/* Compresses into `out`, or copies. A batch is worth decompressing only when that saves a sixteenth. */
 static uint32_t payload_store(const struct hg_batch_builder *builder, uint8_t wanted, uint8_t *out,
                               void *lz4_state, uint8_t *codec)
 {

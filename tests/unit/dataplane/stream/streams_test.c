@@ -582,6 +582,47 @@ static void test_sealed_too_large(void)
     node_free();
 }
 
+/* Appends one batch, of what compresses or of what does not; true when it was stored compressed. */
+static bool stored_compressed(bool compresses, uint32_t bytes)
+{
+    static uint8_t data[65536];
+    const struct hg_stream_state *s = hg_streams_at(node.streams, 0);
+    uint64_t raw = s->raw_bytes, stored = s->stored_bytes, random = 1;
+    for (uint32_t i = 0; i < bytes; i++) {
+        random = random * UINT64_C(6364136223846793005) + 1442695040888963407u;
+        data[i] = compresses ? 7 : (uint8_t)(random >> 56);
+    }
+    struct hg_frame frame = {.span = 1, .op = HG_OP_INSERT, .data_bytes = bytes, .data = data};
+    CU_ASSERT_EQUAL(hg_streams_append(node.streams, 0, &frame, node.now_ns), HG_APPEND_OK);
+    settle();
+    CU_ASSERT(s->raw_bytes > raw);
+    return s->stored_bytes - stored < s->raw_bytes - raw;
+}
+
+static void test_codec_is_spared(void)
+{
+    node_make();
+    configure("stream", 1, HG_STREAM_KEY_VALUE, 1, 0);
+    const uint32_t large = HG_STREAMS_CODEC_BYTES_MIN, small = 4000;
+    CU_ASSERT(stored_compressed(true, large));
+    CU_ASSERT_FALSE(stored_compressed(false, large));
+    CU_ASSERT(stored_compressed(true, small)); /* neither spared nor counted */
+    CU_ASSERT_FALSE(stored_compressed(true, large));
+    CU_ASSERT(stored_compressed(true, large));
+    CU_ASSERT_FALSE(stored_compressed(false, small)); /* teaches nothing */
+    CU_ASSERT(stored_compressed(true, large));
+    /* Attempts that fail come 1, 3, 7 and then always 15 batches apart. */
+    static const uint32_t gaps[] = {1, 3, 7, 15, 15};
+    for (size_t i = 0; i < HG_COUNT(gaps); i++) {
+        CU_ASSERT_FALSE(stored_compressed(false, large));
+        for (uint32_t j = 0; j < gaps[i]; j++)
+            CU_ASSERT_FALSE(stored_compressed(true, large));
+    }
+    CU_ASSERT(stored_compressed(true, large));
+    CU_ASSERT(stored_compressed(true, large));
+    node_free();
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -603,6 +644,7 @@ int main(void)
     CU_add_test(suite, "a reader at the end", test_sequence_at_the_end);
     CU_add_test(suite, "the oldest position of an idle stream", test_oldest_of_an_idle_stream);
     CU_add_test(suite, "a sealed batch larger than a write of this log", test_sealed_too_large);
+    CU_add_test(suite, "what does not compress is not tried each time", test_codec_is_spared);
     CU_basic_run_tests();
     return CU_get_number_of_failures() != 0;
 }
