@@ -68,7 +68,7 @@ struct hg_peer_stream {
     uint8_t state;     /* enum hg_peer_stream_state */
     uint8_t verified;  /* its chain followed from ours at lsn_next */
     bool close_unsent; /* the lane had no place for the CLOSE */
-    bool withdrawn;    /* taken away: opens again in a new session only, as frames come in any order */
+    uint8_t opening;   /* the next one, or the one under way */
     uint32_t reserved2;
     uint64_t lsn_next;    /* of the next batch to send */
     uint64_t lsn_needed;  /* as the peer was told: what is below holds our log's oldest segment */
@@ -79,9 +79,11 @@ struct hg_peer_stream {
 
 /* One of its streams as we take it. */
 struct hg_peer_alias {
-    int32_t slot;       /* -1 = not open */
-    bool refuse_unsent; /* the lane had no place for the REFUSE */
-    uint8_t reserved[3];
+    int32_t slot;        /* -1 = not open */
+    bool refuse_unsent;  /* the lane had no place for the REFUSE */
+    uint8_t opening;     /* that is open, or was */
+    uint8_t opening_min; /* older ones are over */
+    uint8_t reserved;
     uint64_t lsn_reported;
 };
 

@@ -24,6 +24,7 @@ static void stream_open_send(struct hg_peer *peer, uint32_t slot)
     open.control.type = HG_WIRE_STREAM_OPEN;
     open.control.bytes = sizeof(open);
     open.control.alias = slot;
+    open.control.opening = peer->streams[slot].opening;
     open.stream = s->stream;
     open.incarnation = s->incarnation;
     open.group = s->group;
@@ -58,26 +59,29 @@ static void stream_close_send(struct hg_peer *peer, uint32_t slot)
     close.control.type = HG_WIRE_STREAM_CLOSE;
     close.control.bytes = sizeof(close);
     close.control.alias = slot;
+    close.control.opening = (uint8_t)(peer->streams[slot].opening - 1); /* it is over */
     close.reason = close_reason(peer->streams[slot].state);
     peer->streams[slot].close_unsent =
         hg_lane_control_send(peer->sessions[peer->current].lane, &close.control) != 0;
 }
 
-/* Nothing more of this stream goes to the peer in this session; both sides free what is under way. */
-static void stream_give_up(struct hg_peer *peer, uint32_t slot, enum hg_peer_stream_state state)
+/* Nothing of it is sent any more; the next opening has another number. */
+static void stream_stop(struct hg_peer *peer, uint32_t slot, enum hg_peer_stream_state state)
 {
-    peer->streams[slot].state = (uint8_t)state;
+    struct hg_peer_stream *ps = &peer->streams[slot];
+    ps->state = (uint8_t)state;
+    ps->opening++;
+    ps->verified = 0;
+    ps->lsn_claimed = 0;
+    ps->lsn_needed = 0;
     hg_lane_alias_forget(peer->sessions[peer->current].lane, slot);
-    stream_close_send(peer, slot);
 }
 
-/* The peer shall get again what was taken away from it. */
-static void stream_session_ask(struct hg_peer *peer, struct hg_peer_stream *ps, uint64_t now_ns)
+/* Both sides free what is under way. */
+static void stream_give_up(struct hg_peer *peer, uint32_t slot, enum hg_peer_stream_state state)
 {
-    if (now_ns < ps->retry_ns)
-        return;
-    ps->retry_ns = now_ns + HG_PEER_OPEN_RETRY_NS;
-    peer->peers->config.rekey(peer->peers->config.ctx, peer->index, HG_REKEY_NEW_LANES);
+    stream_stop(peer, slot, state);
+    stream_close_send(peer, slot);
 }
 
 void hg_peers_open_streams(struct hg_peer *peer, uint64_t now_ns)
@@ -88,16 +92,12 @@ void hg_peers_open_streams(struct hg_peer *peer, uint64_t now_ns)
         if (ps->close_unsent)
             stream_close_send(peer, slot);
         if (!stream_wanted(peer, slot)) {
-            if (ps->state == HG_PEER_STREAM_OPENING || ps->state == HG_PEER_STREAM_STREAMING) {
+            if (ps->state == HG_PEER_STREAM_OPENING || ps->state == HG_PEER_STREAM_STREAMING)
                 stream_give_up(peer, slot, HG_PEER_STREAM_CLOSED);
-                ps->withdrawn = true;
-            }
             continue;
         }
-        if (ps->withdrawn) {
-            stream_session_ask(peer, ps, now_ns);
+        if (ps->close_unsent) /* it would be taken for one of the new opening */
             continue;
-        }
         bool due = ps->state == HG_PEER_STREAM_CLOSED ||
                    ((ps->state == HG_PEER_STREAM_OPENING || ps->state == HG_PEER_STREAM_REFUSED) &&
                     now_ns >= ps->retry_ns);
@@ -156,6 +156,7 @@ static void stream_start(struct hg_peer *peer, uint32_t slot, const struct hg_wi
     }
     uint64_t lsn_claimed = hg_max_u64(ps->lsn_claimed, answer->lsn_durable);
     memset(ps, 0, sizeof(*ps));
+    ps->opening = answer->control.opening;
     ps->state = HG_PEER_STREAM_STREAMING;
     ps->lsn_next = lsn;
     if (answer->lsn_durable != 0)
@@ -171,10 +172,9 @@ static void stream_start(struct hg_peer *peer, uint32_t slot, const struct hg_wi
 static void stream_elsewhere(struct hg_peer *peer, uint32_t slot, uint32_t worker)
 {
     struct hg_peer *head = peer->head;
-    struct hg_peer_stream *ps = &peer->streams[slot];
     if (worker >= head->workers_remote || worker == peer->worker_remote)
         return; /* asked again */
-    memset(ps, 0, sizeof(*ps));
+    stream_stop(peer, slot, HG_PEER_STREAM_CLOSED);
     head->stream_worker[slot] = (uint8_t)worker;
     head->lanes_wanted |= UINT64_C(1) << worker;
     struct hg_peer *lane = hg_peers_lane_open(head, worker, peer->peers->now_ns);
@@ -187,7 +187,8 @@ void hg_peers_answer_received(struct hg_peer_session *session, const struct hg_w
     struct hg_peer *peer = session->peer;
     uint32_t slot = answer->control.alias;
     if (slot >= hg_streams_count(peer->peers->config.streams) ||
-        peer->streams[slot].state != HG_PEER_STREAM_OPENING) {
+        peer->streams[slot].state != HG_PEER_STREAM_OPENING ||
+        peer->streams[slot].opening != answer->control.opening) {
         hg_lane_control_refused(session->lane); /* repeated, or to an OPEN we no longer stand by */
         return;
     }
@@ -210,7 +211,8 @@ void hg_peers_refuse_received(struct hg_peer_session *session, const struct hg_w
     struct hg_peer *peer = session->peer;
     uint32_t slot = refuse->control.alias;
     if (slot >= hg_streams_count(peer->peers->config.streams) ||
-        peer->streams[slot].state != HG_PEER_STREAM_STREAMING) {
+        peer->streams[slot].state != HG_PEER_STREAM_STREAMING ||
+        peer->streams[slot].opening != refuse->control.opening) {
         hg_lane_control_refused(session->lane);
         return;
     }

@@ -8,14 +8,15 @@
 #include <errno.h>
 #include <stdio.h>
 
-static void answer_send(struct hg_peer_session *session, uint32_t alias, uint16_t status, uint32_t worker,
-                        const struct hg_stream_state *s)
+static void answer_send(struct hg_peer_session *session, const struct hg_wire_stream_open *open,
+                        uint16_t status, uint32_t worker, const struct hg_stream_state *s)
 {
     struct hg_wire_stream_answer answer;
     memset(&answer, 0, sizeof(answer));
     answer.control.type = HG_WIRE_STREAM_ANSWER;
     answer.control.bytes = sizeof(answer);
-    answer.control.alias = alias;
+    answer.control.alias = open->control.alias;
+    answer.control.opening = open->control.opening;
     answer.status = status;
     answer.worker = (uint16_t)worker;
     if (s != NULL) {
@@ -28,10 +29,10 @@ static void answer_send(struct hg_peer_session *session, uint32_t alias, uint16_
 }
 
 /* This worker's own answer. */
-static void answer_own(struct hg_peer_session *session, uint32_t alias, uint16_t status,
-                       const struct hg_stream_state *s)
+static void answer_own(struct hg_peer_session *session, const struct hg_wire_stream_open *open,
+                       uint16_t status, const struct hg_stream_state *s)
 {
-    answer_send(session, alias, status, session->peer->peers->config.worker, s);
+    answer_send(session, open, status, session->peer->peers->config.worker, s);
 }
 
 /* The other worker here that owns the stream, -1 = none. */
@@ -65,6 +66,20 @@ static void alias_close(struct hg_peer_session *session, uint32_t alias)
     session->peer->aliases[alias].slot = -1;
 }
 
+/* Whether this opening is not over. A newer one ends those before it. */
+static bool opening_goes_on(struct hg_peer_session *session, const struct hg_wire_control *control)
+{
+    struct hg_peer_alias *pa = &session->peer->aliases[control->alias];
+    if ((int8_t)(control->opening - pa->opening_min) < 0) {
+        hg_lane_control_refused(session->lane);
+        return false;
+    }
+    pa->opening_min = control->opening;
+    if (pa->slot >= 0 && pa->opening != control->opening)
+        alias_close(session, control->alias);
+    return true;
+}
+
 /* Returns false when it must be tried again: the log has no room to record whose stream this is, or batches
  * of it from before are not durable yet. */
 static bool open_handle(struct hg_peer_session *session, const struct hg_wire_stream_open *open)
@@ -73,13 +88,15 @@ static bool open_handle(struct hg_peer_session *session, const struct hg_wire_st
     struct hg_streams *streams = peer->peers->config.streams;
     uint32_t alias = open->control.alias;
     if (alias >= HG_WIRE_ALIASES_MAX) {
-        answer_own(session, alias, HG_WIRE_REFUSED_LIMIT, NULL);
+        answer_own(session, open, HG_WIRE_REFUSED_LIMIT, NULL);
         return true;
     }
+    if (!opening_goes_on(session, &open->control))
+        return true;
     int32_t slot = hg_streams_find(streams, open->stream);
     int32_t elsewhere = stream_elsewhere(peer, open->stream, slot);
     if (elsewhere >= 0) {
-        answer_send(session, alias, HG_WIRE_ELSEWHERE, (uint32_t)elsewhere, NULL);
+        answer_send(session, open, HG_WIRE_ELSEWHERE, (uint32_t)elsewhere, NULL);
         return true;
     }
     uint16_t status = open_check(peer, open, slot);
@@ -97,7 +114,7 @@ static bool open_handle(struct hg_peer_session *session, const struct hg_wire_st
             status = rc == -ESTALE ? HG_WIRE_REFUSED_INCARNATION : HG_WIRE_REFUSED_SYSTEM;
     }
     if (status != HG_WIRE_OK) {
-        answer_own(session, alias, status, NULL);
+        answer_own(session, open, status, NULL);
         return true;
     }
     const struct hg_stream_state *s = hg_streams_at(streams, (uint32_t)slot);
@@ -110,14 +127,15 @@ static bool open_handle(struct hg_peer_session *session, const struct hg_wire_st
     if (peer->aliases[alias].slot < 0) {
         uint64_t lsn_next = s->lsn_begin != 0 ? s->lsn_sealed : open->lsn_begin;
         if (hg_lane_alias_open(session->lane, alias, lsn_next) != 0) {
-            answer_own(session, alias, HG_WIRE_REFUSED_LIMIT, NULL);
+            answer_own(session, open, HG_WIRE_REFUSED_LIMIT, NULL);
             return true;
         }
         peer->aliases[alias].slot = slot;
+        peer->aliases[alias].opening = open->control.opening;
         peer->alias_end = (uint32_t)hg_max_u64(peer->alias_end, alias + 1);
         peer->aliases[alias].lsn_reported = s->lsn_durable;
     }
-    answer_own(session, alias, HG_WIRE_OK, s);
+    answer_own(session, open, HG_WIRE_OK, s);
     return true;
 }
 
@@ -144,6 +162,7 @@ static void refuse_send(struct hg_peer_session *session, uint32_t alias)
     refuse.control.type = HG_WIRE_STREAM_REFUSE;
     refuse.control.bytes = sizeof(refuse);
     refuse.control.alias = alias;
+    refuse.control.opening = session->peer->aliases[alias].opening;
     refuse.reason = HG_WIRE_REFUSED_BATCH;
     session->peer->aliases[alias].refuse_unsent = hg_lane_control_send(session->lane, &refuse.control) != 0;
 }
@@ -175,11 +194,18 @@ int hg_peers_batch_received(void *ctx, uint32_t alias, const uint8_t *batch, uin
 void hg_peers_close_received(struct hg_peer_session *session, const struct hg_wire_stream_close *close)
 {
     uint32_t alias = close->control.alias;
-    if (alias >= HG_WIRE_ALIASES_MAX || session->peer->aliases[alias].slot < 0) {
+    struct hg_peer *peer = session->peer;
+    if (alias >= HG_WIRE_ALIASES_MAX) {
         hg_lane_control_refused(session->lane);
         return;
     }
-    struct hg_peer *peer = session->peer;
+    if (!opening_goes_on(session, &close->control))
+        return;
+    peer->aliases[alias].opening_min++;
+    if (peer->aliases[alias].slot < 0) { /* it overtook its OPEN, or was refused */
+        hg_lane_control_refused(session->lane);
+        return;
+    }
     const struct hg_stream_state *s =
         hg_streams_at(peer->peers->config.streams, (uint32_t)peer->aliases[alias].slot);
     hg_event_put(peer->peers->config.events, HG_EVENT_stream_closed, s->name, close->reason, 0);

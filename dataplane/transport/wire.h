@@ -186,8 +186,9 @@ static_assert(sizeof(struct hg_wire_fec_symbol) == 8, "symbol header");
 
 struct hg_wire_control { /* opens every control frame */
     uint8_t type;
-    uint8_t reserved;
-    uint16_t bytes; /* whole frame, multiple of 4 */
+    uint8_t opening; /* of the alias, counted by the origin modulo 256: frames come in any order, and more
+                        than once. OPEN, ANSWER, CLOSE and REFUSE are about this one only; else 0 */
+    uint16_t bytes;  /* whole frame, multiple of 4 */
     uint32_t alias;
 };
 

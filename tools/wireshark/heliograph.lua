@@ -70,7 +70,7 @@ local recovered_number = layout(transport_fields, "heliograph.recovered", { { "n
 local parity = layout(transport_fields, "heliograph.parity", { { "reserved", 1 }, { "bytes", 2 } })
 local parity_symbol = ProtoField.bytes("heliograph.parity.symbol", "symbol")
 table.insert(transport_fields, parity_symbol)
-local control = layout(transport_fields, "heliograph.control", { { "reserved", 1 }, { "bytes", 2 }, { "alias", 4 } })
+local control = layout(transport_fields, "heliograph.control", { { "opening", 1 }, { "bytes", 2 }, { "alias", 4 } })
 local bodies = {
     [16] = layout(transport_fields, "heliograph.stream_open", {
         { "stream", 8 }, { "incarnation", 4 }, { "group", 4 }, { "epoch", 8 }, { "lsn_begin", 8 },
