@@ -188,6 +188,7 @@ json_t *hg_report_lanes(const struct hg_control_status *status)
         number_set(object, "key_generation", lane->key_generation);
         text_set(object, "ecn", lane->ecn);
         number_set(object, "ecn_marked_there", lane->ecn_marked_there);
+        number_set(object, "share_per_mille", lane->share_per_mille);
         number_set(object, "srtt_ns", lane->srtt_ns);
         number_set(object, "rttvar_ns", lane->rttvar_ns);
         number_set(object, "rtt_min_ns", lane->rtt_min_ns);

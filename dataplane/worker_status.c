@@ -103,6 +103,7 @@ static void status_lane(struct hg_worker *worker, const struct hg_peer *peer,
     out->key_generation = peer->current >= 0 ? peer->sessions[peer->current].generation : 0;
     snprintf(out->ecn, sizeof(out->ecn), "%s", stats->ecn != NULL ? stats->ecn : "");
     out->ecn_marked_there = stats->ecn_marked_there;
+    out->share_per_mille = stats->share_per_mille;
     out->srtt_ns = stats->srtt_ns;
     out->rttvar_ns = stats->rttvar_ns;
     out->rtt_min_ns = stats->rtt_min_ns;

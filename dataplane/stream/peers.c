@@ -708,42 +708,6 @@ static void lanes_wanted(struct hg_peer *head, uint64_t now_ns)
             head->lanes_wanted &= ~(UINT64_C(1) << worker);
 }
 
-static bool lane_active(struct hg_peer *lane, uint64_t now_ns)
-{
-    if (lane->current < 0)
-        return false;
-    const struct hg_lane_stats *stats = hg_lane_stats(lane->sessions[lane->current].lane);
-    uint64_t bytes = stats->data_bytes_sent + stats->data_bytes_resent;
-    if (bytes != lane->data_bytes_seen)
-        lane->active_until_ns = now_ns + HG_PEER_ACTIVE_NS;
-    lane->data_bytes_seen = bytes;
-    return now_ns < lane->active_until_ns;
-}
-
-/* Each lane that sends has the same part of the peer's rate. One that does not may begin with the part that
- * it would have then. */
-static void rate_share(struct hg_peer *head, uint64_t now_ns)
-{
-    const struct hg_peers_config *config = &head->peers->config;
-    uint32_t active = 0;
-    for (struct hg_peer *lane = head; lane != NULL; lane = lane->lane_next)
-        active += lane_active(lane, now_ns);
-    if (config->census != NULL) {
-        atomic_store_explicit(&config->census[config->worker].lanes[head->index],
-                              (uint8_t)hg_min_u64(active, UINT8_MAX), memory_order_relaxed);
-        for (uint32_t worker = 0; worker < config->workers; worker++)
-            if (worker != config->worker)
-                active +=
-                    atomic_load_explicit(&config->census[worker].lanes[head->index], memory_order_relaxed);
-    }
-    for (struct hg_peer *lane = head; lane != NULL; lane = lane->lane_next) {
-        uint32_t lanes = active + (now_ns >= lane->active_until_ns);
-        if (lane->current >= 0)
-            hg_lane_share_set(lane->sessions[lane->current].lane,
-                              hg_max_u64(head->rate_bytes_per_s / lanes, 1));
-    }
-}
-
 void hg_peers_tick(struct hg_peers *peers, uint64_t now_ns)
 {
     peers->now_ns = now_ns;
@@ -751,7 +715,7 @@ void hg_peers_tick(struct hg_peers *peers, uint64_t now_ns)
         if (peers->table[i].lanes_wanted != 0)
             lanes_wanted(&peers->table[i], now_ns);
     for (uint32_t i = 0; i < peers->count; i++)
-        rate_share(&peers->table[i], now_ns);
+        hg_peers_share(&peers->table[i], now_ns);
     for (struct hg_peer *peer = hg_peers_next(peers, NULL); peer != NULL; peer = hg_peers_next(peers, peer)) {
         uint64_t end_ns = peer->current >= 0 ? peer->sessions[peer->current].end_ns : 0;
         if (end_ns != 0 && now_ns >= end_ns) {

@@ -22,6 +22,7 @@
 
 #include "dataplane/security/keyring.h"
 #include "dataplane/stream/streams.h"
+#include "dataplane/transport/cc_share.h"
 #include "dataplane/transport/lane.h"
 
 #include <stdatomic.h>
@@ -137,6 +138,7 @@ struct hg_peer {
     /* Of every lane. */
     uint64_t data_bytes_seen; /* sent, when it was last looked at */
     uint64_t active_until_ns;
+    struct hg_cc_share_lane share;
     uint64_t receive_bytes_taken; /* of the node's total */
     uint32_t path_mtu_bytes;      /* what the path was found to carry; 0: not known to be less */
 
@@ -166,10 +168,12 @@ struct hg_peer {
     uint32_t waiting_count;
 };
 
-/* Lanes of one worker that send data now, by peer. Written by it, read by the others, a few times in 100 ms:
- * a rate that is configured for a peer is all its lanes' together. */
+/* The lanes of one worker by peer: how many send data now, and what they are to the others
+ * (dataplane/transport/cc_share.h). Written by it, read by the others, a few times in 100 ms: a rate, be it
+ * configured or found, is all lanes' to a peer together. */
 struct hg_peers_census {
     HG_CACHE_ALIGNED _Atomic uint8_t lanes[HG_PEERS_MAX];
+    _Atomic uint64_t parts[HG_PEERS_MAX][HG_CC_SHARE_WORDS];
 };
 
 struct hg_peers_config {

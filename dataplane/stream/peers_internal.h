@@ -29,6 +29,9 @@ void hg_peers_control_received(void *ctx, const struct hg_wire_control *frame);
 /* Opens the lane to a worker of the node, once keys for it are here. NULL: no memory, or no such worker. */
 struct hg_peer *hg_peers_lane_open(struct hg_peer *head, uint32_t worker, uint64_t now_ns);
 
+/* Divides what one flow to a node would have among all lanes to it. Every 10 ms or so. */
+void hg_peers_share(struct hg_peer *head, uint64_t now_ns);
+
 /* Streams we send. */
 void hg_peers_claim(struct hg_peer *peer, uint32_t slot, uint64_t lsn);
 /* Finds what holds our log for this peer, and tells it when the log is full. */

@@ -6,6 +6,7 @@ void hg_cc_init(struct hg_cc *cc, enum hg_cc_kind kind, uint64_t rate_bytes_per_
 {
     memset(cc, 0, sizeof(*cc));
     cc->packet_bytes = packet_bytes;
+    cc->weight = HG_CC_SHARE_WHOLE;
     switch (kind) {
     case HG_CC_CUBIC:
         hg_cc_cubic_init(cc, rate_bytes_per_s, loss);

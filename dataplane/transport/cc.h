@@ -45,6 +45,24 @@ struct hg_cc_loss {
     const struct hg_loss *loss;
 };
 
+/* The weights of all lanes to a peer that send (dataplane/transport/cc_share.h). */
+#define HG_CC_SHARE_WHOLE 4096u
+
+/* What the other lanes to its peer mean for a lane. */
+struct hg_cc_told {
+    uint64_t now_ns;
+    uint64_t in_flight_bytes;
+    const struct hg_delivery *delivery;
+    const struct hg_loss *loss;
+    uint64_t weight;     /* the lane's */
+    uint64_t scale;      /* so much / HG_CC_SHARE_WHOLE of what it found is left to it; never more than all */
+    uint64_t target;     /* an estimate that the others leave it to look for; 0: none */
+    uint64_t whole;      /* the estimate of all lanes; 0: not known, or this lane lacks data */
+    uint64_t congestion; /* the last of the others, as struct hg_cc's; 0: none since the last time */
+    uint32_t others_count; /* that send */
+    bool rises;            /* the target is a new one */
+};
+
 struct hg_cc_ops {
     const char *name;
     void (*on_sent)(struct hg_cc *cc, const struct hg_cc_sent *sent);
@@ -52,6 +70,10 @@ struct hg_cc_ops {
     void (*on_lost)(struct hg_cc *cc, const struct hg_cc_loss *loss);
     /* Persistent congestion (RFC 9002 7.6): all packets of a long time are lost. */
     void (*on_persistent)(struct hg_cc *cc, uint64_t now_ns);
+    /* Every few milliseconds while other lanes to the peer send. NULL: lanes don't heed each other. */
+    void (*on_told)(struct hg_cc *cc, const struct hg_cc_told *told);
+    /* What it found of the path; 0: nothing yet. The lanes to a peer add theirs up. NULL with on_told. */
+    uint64_t (*estimate)(const struct hg_cc *cc);
     const char *(*state)(const struct hg_cc *cc); /* its name; static */
 };
 
@@ -62,8 +84,21 @@ struct hg_cc {
     uint64_t alarms;           /* times that the circuit breaker opened */
     bool reduced;              /* it is open */
     uint32_t packet_bytes;     /* the largest */
+    uint32_t weight;           /* as told; HG_CC_SHARE_WHOLE: alone */
+    uint32_t others_count;     /* likewise */
+    uint64_t congestion;       /* when the lane's last congestion event was; HG_CC_CONGESTION_MASK */
     uint64_t state[48];        /* the controller's own */
 };
+
+/* In place of the lowest bits of ns: what windows were multiplied by, per mille. */
+#define HG_CC_CONGESTION_MASK UINT64_C(1023)
+
+/* The lane's part of what all lanes to its peer have. */
+static inline uint64_t hg_cc_part(const struct hg_cc *cc, uint64_t whole)
+{
+    __extension__ typedef unsigned __int128 wide;
+    return (uint64_t)((wide)whole * cc->weight / HG_CC_SHARE_WHOLE);
+}
 
 /* `rate_bytes_per_s`: fixed sends at it, the others stay below it; 0: no limit. */
 void hg_cc_init(struct hg_cc *cc, enum hg_cc_kind kind, uint64_t rate_bytes_per_s, uint32_t packet_bytes,

@@ -31,6 +31,11 @@
 #define HG_CUBIC_TARGET_MAX        1500u /* of the window, in one round trip: RFC 9438 4.2 */
 #define HG_CUBIC_PACING_SLOW_START 2000u /* Linux's tcp_pacing_ss_ratio */
 #define HG_CUBIC_PACING            1250u /* RFC 9002 7.7 */
+/* cubic of several lanes to a peer: ours */
+#define HG_CUBIC_EVEN_DIVISOR 8u /* of what a window differs from its part */
+#define HG_CUBIC_TOLD_LATE_NS                                                                                \
+    (20 * HG_NS_PER_MS) /* what lanes lose within so much is one event: they tell                            \
+                            each other every 10 ms */
 /* HyStart++: RFC 9406 4.3 */
 #define HG_HYSTART_RTT_NS_MIN  (4 * HG_NS_PER_MS)
 #define HG_HYSTART_RTT_NS_MAX  (16 * HG_NS_PER_MS)

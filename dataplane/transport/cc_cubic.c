@@ -13,6 +13,7 @@ struct cubic {
     uint64_t epoch_ns;    /* congestion avoidance began; 0: with the next ack */
     uint64_t limited_ns;  /* when we last were short of data: that time doesn't count */
     uint64_t k_ms;        /* until the window is w_max again */
+    uint64_t even_ns;     /* the last step towards the other lanes' windows */
     uint64_t recovery_ns; /* packets sent until then belong to the last congestion event */
     /* HyStart++ */
     uint64_t round_end; /* delivered bytes */
@@ -35,6 +36,12 @@ static uint64_t cwnd_least(const struct hg_cc *cc)
     return (uint64_t)HG_CC_CWND_PACKETS_MIN * cc->packet_bytes;
 }
 
+/* Where a flow's window grows by packets, a lane's grows by its part of them. */
+static uint64_t cubic_packet(const struct hg_cc *cc)
+{
+    return hg_cc_part(cc, cc->packet_bytes);
+}
+
 /* The largest integer whose cube is at most n; below 2^21. */
 static uint64_t cube_root(uint64_t n)
 {
@@ -53,7 +60,7 @@ static void cubic_pace(struct hg_cc *cc, const struct hg_loss *loss)
     uint64_t rtt_ns = loss->rtt_latest_ns == 0 ? HG_BBR_RTT_FIRST_NS : loss->srtt_ns;
     uint64_t rate = hg_delivery_rate(cc->cwnd_bytes * gain / HG_CC_PER_MILLE, rtt_ns);
     rate = hg_max_u64(rate, HG_BBR_RATE_BYTES_PER_S_MIN);
-    cc->rate_bytes_per_s = c->rate_max == 0 ? rate : hg_min_u64(rate, c->rate_max);
+    cc->rate_bytes_per_s = c->rate_max == 0 ? rate : hg_min_u64(rate, hg_cc_part(cc, c->rate_max));
 }
 
 static void hystart_round(struct cubic *c, const struct hg_delivery *delivery)
@@ -100,7 +107,7 @@ static void epoch_begin(struct hg_cc *cc, uint64_t now_ns)
         return;
     }
     /* K = cbrt((W_max - cwnd) / C) in seconds, C = 0.4 packets/s^3 */
-    uint64_t packets = (c->w_max - cc->cwnd_bytes) / cc->packet_bytes;
+    uint64_t packets = (c->w_max - cc->cwnd_bytes) / cubic_packet(cc);
     c->k_ms = cube_root(hg_min_u64(packets, UINT32_MAX) * UINT64_C(2500000000));
 }
 
@@ -110,7 +117,7 @@ static uint64_t cubic_target(struct hg_cc *cc, uint64_t t_ms)
     const struct cubic *c = cubic_of(cc);
     bool beyond = t_ms >= c->k_ms;
     uint64_t span = hg_min_u64(beyond ? t_ms - c->k_ms : c->k_ms - t_ms, HG_CUBIC_TIME_MS_MAX);
-    uint64_t grown = span * span * span / UINT64_C(2500000000) * cc->packet_bytes;
+    uint64_t grown = span * span * span / UINT64_C(2500000000) * cubic_packet(cc);
     uint64_t target = beyond ? c->w_max + grown : c->w_max - hg_min_u64(grown, c->w_max);
     uint64_t most = cc->cwnd_bytes * HG_CUBIC_TARGET_MAX / HG_CC_PER_MILLE;
     return hg_max_u64(hg_min_u64(target, most), cc->cwnd_bytes);
@@ -124,7 +131,7 @@ static void cubic_avoid(struct hg_cc *cc, const struct hg_cc_ack *ack)
     }
     uint64_t t_ms = (ack->now_ns - c->epoch_ns + ack->loss->srtt_ns) / HG_NS_PER_MS;
     uint64_t alpha = c->w_est >= c->cwnd_prior ? HG_CC_PER_MILLE : HG_CUBIC_ALPHA;
-    c->w_est += ack->acked_bytes * cc->packet_bytes / cc->cwnd_bytes * alpha / HG_CC_PER_MILLE;
+    c->w_est += ack->acked_bytes * cubic_packet(cc) / cc->cwnd_bytes * alpha / HG_CC_PER_MILLE;
     uint64_t target = cubic_target(cc, t_ms);
     uint64_t gained = (target - cc->cwnd_bytes) * ack->acked_bytes / cc->cwnd_bytes;
     cc->cwnd_bytes = hg_max_u64(cc->cwnd_bytes + gained, c->w_est);
@@ -139,13 +146,9 @@ static void cubic_on_sent(struct hg_cc *cc, const struct hg_cc_sent *sent)
     }
 }
 
-/* One for all that was sent before it. */
-static void cubic_congestion(struct hg_cc *cc, uint64_t beta, uint64_t sent_ns, uint64_t now_ns)
+static void cubic_reduce(struct hg_cc *cc, uint64_t beta, uint64_t now_ns)
 {
     struct cubic *c = cubic_of(cc);
-    if (sent_ns <= c->recovery_ns) {
-        return;
-    }
     c->recovery_ns = now_ns;
     c->cwnd_prior = cc->cwnd_bytes;
     bool smaller = cc->cwnd_bytes < c->w_max; /* fast convergence, RFC 9438 4.7 */
@@ -154,6 +157,16 @@ static void cubic_congestion(struct hg_cc *cc, uint64_t beta, uint64_t sent_ns, 
     c->ssthresh = cc->cwnd_bytes;
     c->epoch_ns = 0;
     c->phase = AVOIDANCE;
+}
+
+/* One for all that was sent before it. */
+static void cubic_congestion(struct hg_cc *cc, uint64_t beta, uint64_t sent_ns, uint64_t now_ns)
+{
+    if (sent_ns <= cubic_of(cc)->recovery_ns) {
+        return;
+    }
+    cubic_reduce(cc, beta, now_ns);
+    cc->congestion = (now_ns & ~HG_CC_CONGESTION_MASK) | beta;
 }
 
 static void cubic_on_acked(struct hg_cc *cc, const struct hg_cc_ack *ack)
@@ -201,6 +214,74 @@ static void cubic_on_persistent(struct hg_cc *cc, uint64_t now_ns)
     c->recovery_ns = now_ns;
 }
 
+/* ---- other lanes to the peer ---- */
+
+static void cubic_scale(struct hg_cc *cc, uint64_t scale)
+{
+    struct cubic *c = cubic_of(cc);
+    uint64_t *const windows[] = {&cc->cwnd_bytes, &c->ssthresh, &c->w_max, &c->w_est, &c->cwnd_prior};
+    for (uint32_t i = 0; i < HG_COUNT(windows); i++) {
+        if (*windows[i] != UINT64_MAX) {
+            *windows[i] = hg_max_u64(*windows[i] * scale / HG_CC_SHARE_WHOLE, cwnd_least(cc));
+        }
+    }
+}
+
+/* A step towards the lane's part, once in a round trip; the lanes' steps add up to nothing. */
+static void cubic_even(struct hg_cc *cc, const struct hg_cc_told *told)
+{
+    struct cubic *c = cubic_of(cc);
+    if (told->whole == 0 || c->phase != AVOIDANCE || told->now_ns < c->even_ns + told->loss->srtt_ns) {
+        return;
+    }
+    c->even_ns = told->now_ns;
+    uint64_t part = hg_cc_part(cc, told->whole) * HG_CC_SHARE_WHOLE / cc->cwnd_bytes;
+    part = hg_max_u64(hg_min_u64(part, HG_CC_SHARE_WHOLE * 2), HG_CC_SHARE_WHOLE / 2);
+    cubic_scale(cc,
+                HG_CC_SHARE_WHOLE + part / HG_CUBIC_EVEN_DIVISOR - HG_CC_SHARE_WHOLE / HG_CUBIC_EVEN_DIVISOR);
+}
+
+/* Slow start up to what the others left, or, from the beginning, to the part of what they found. */
+static void cubic_rise(struct hg_cc *cc, const struct hg_cc_told *told)
+{
+    struct cubic *c = cubic_of(cc);
+    uint64_t target = hg_max_u64(told->target, cwnd_least(cc));
+    if (c->ssthresh == UINT64_MAX) {
+        c->ssthresh = target;
+        c->w_max = target;
+    } else if (told->rises && c->phase == AVOIDANCE && target > cc->cwnd_bytes) {
+        c->w_max = hg_max_u64(c->w_max, target);
+        c->ssthresh = target;
+        c->phase = SLOW_START;
+        c->rtt_last_ns = 0;
+        c->epoch_ns = 0;
+    }
+}
+
+/* A flow takes the loss of any of its packets for all of them, so a lane takes that of another lane. */
+static void cubic_on_told(struct hg_cc *cc, const struct hg_cc_told *told)
+{
+    const struct cubic *c = cubic_of(cc);
+    cc->weight = (uint32_t)told->weight;
+    if (told->scale < HG_CC_SHARE_WHOLE) {
+        cubic_scale(cc, told->scale);
+    }
+    cubic_even(cc, told);
+    if (told->target != 0) {
+        cubic_rise(cc, told);
+    }
+    uint64_t same_ns = told->loss->srtt_ns + HG_CUBIC_TOLD_LATE_NS;
+    if (told->congestion > c->recovery_ns + same_ns) {
+        cubic_reduce(cc, told->congestion & HG_CC_CONGESTION_MASK, told->now_ns);
+    }
+    cubic_pace(cc, told->loss);
+}
+
+static uint64_t cubic_estimate(const struct hg_cc *cc)
+{
+    return ((const struct cubic *)cc->state)->ssthresh == UINT64_MAX ? 0 : cc->cwnd_bytes;
+}
+
 static const char *cubic_state(const struct hg_cc *cc)
 {
     static const char *const names[] = {"slow-start", "conservative", "avoidance"};
@@ -213,6 +294,8 @@ static const struct hg_cc_ops cubic_ops = {
     .on_acked = cubic_on_acked,
     .on_lost = cubic_on_lost,
     .on_persistent = cubic_on_persistent,
+    .on_told = cubic_on_told,
+    .estimate = cubic_estimate,
     .state = cubic_state,
 };
 

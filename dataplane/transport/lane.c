@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dataplane/transport/lane.h"
+#include "dataplane/transport/cc_constants.h"
+#include "dataplane/transport/cc_share.h"
 #include "dataplane/transport/lane_state.h"
 #include <errno.h>
 
@@ -196,7 +198,41 @@ void hg_lane_share_set(struct hg_lane *lane, uint64_t rate_bytes_per_s)
     if (lane->config.congestion != HG_CC_FIXED || lane->config.rate_bytes_per_s == 0) {
         return;
     }
+    lane->cc.weight = (uint32_t)(rate_bytes_per_s * HG_CC_SHARE_WHOLE / lane->config.rate_bytes_per_s);
     hg_cc_fixed_rate_set(&lane->cc, rate_bytes_per_s, &lane->loss);
+    hg_lane_congestion_follow(lane);
+}
+
+void hg_lane_share_view(const struct hg_lane *lane, uint64_t now_ns, struct hg_cc_share_view *view)
+{
+    const struct hg_cc *cc = &lane->cc;
+    uint64_t estimate = cc->ops->estimate == NULL ? 0 : cc->ops->estimate(cc);
+    bool is_window = lane->config.congestion == HG_CC_CUBIC;
+    *view = (struct hg_cc_share_view){
+        .now_ns = now_ns,
+        .estimate = estimate,
+        .estimate_bytes_per_s = is_window ? hg_delivery_rate(estimate, lane->loss.srtt_ns) : estimate,
+        .delivered_bytes = lane->delivery.delivered_bytes,
+        .srtt_ns = lane->loss.srtt_ns,
+        .congestion = cc->congestion,
+        .limited = hg_delivery_is_limited(&lane->delivery),
+        .kind = lane->config.congestion,
+    };
+}
+
+void hg_lane_share_tell(struct hg_lane *lane, const struct hg_cc_told *told)
+{
+    struct hg_cc *cc = &lane->cc;
+    bool alone = told->others_count == 0 && cc->others_count == 0 && cc->weight == HG_CC_SHARE_WHOLE;
+    if (cc->ops->on_told == NULL || alone) {
+        return;
+    }
+    struct hg_cc_told complete = *told;
+    complete.in_flight_bytes = lane->sent.bytes_in_flight;
+    complete.delivery = &lane->delivery;
+    complete.loss = &lane->loss;
+    cc->others_count = told->others_count;
+    cc->ops->on_told(cc, &complete);
     hg_lane_congestion_follow(lane);
 }
 
@@ -209,6 +245,7 @@ const struct hg_lane_stats *hg_lane_stats(struct hg_lane *lane)
     lane->stats.cwnd_bytes = lane->cc.cwnd_bytes;
     lane->stats.pacing_bytes_per_s = lane->cc.rate_bytes_per_s;
     lane->stats.delivery_bytes_per_s = lane->delivery_rate;
+    lane->stats.share_per_mille = lane->cc.weight * HG_CC_PER_MILLE / HG_CC_SHARE_WHOLE;
     lane->stats.rate_reduced = lane->cc.reduced;
     lane->stats.congestion = lane->cc.ops->name;
     lane->stats.congestion_state = lane->cc.ops->state(&lane->cc);

@@ -18,6 +18,8 @@
 #include <sys/uio.h>
 
 struct hg_lane;
+struct hg_cc_share_view;
+struct hg_cc_told;
 
 /* A sealed batch to be sent, named so that its bytes can be found again for as long as the log has them. */
 struct hg_lane_batch {
@@ -130,6 +132,7 @@ struct hg_lane_stats {
     uint64_t cwnd_bytes;           /* UINT64_MAX: no limit */
     uint64_t pacing_bytes_per_s;   /* 0: unpaced */
     uint64_t delivery_bytes_per_s; /* the newest sample */
+    uint32_t share_per_mille;      /* of what one flow would have: the lane's part */
     bool rate_reduced;             /* the circuit breaker of a fixed rate is open */
     const char *congestion;        /* the controller's name, static; NULL: no session */
     const char *congestion_state;  /* what it is doing, static */
@@ -214,6 +217,11 @@ void hg_lane_rate_set(struct hg_lane *lane, uint8_t congestion, uint64_t rate_by
 void hg_lane_fec_set(struct hg_lane *lane, uint8_t fec);
 /* Marks packets from the next one on, or none; the same changes nothing, so what failed stays off. */
 void hg_lane_ecn_set(struct hg_lane *lane, bool ecn);
+/* For dataplane/transport/cc_share.h: the lane as it is, but for whether it sent data of late, which the
+ * owner fills in. */
+void hg_lane_share_view(const struct hg_lane *lane, uint64_t now_ns, struct hg_cc_share_view *view);
+/* What the other lanes to the peer mean for the lane; its own pointers are filled in. */
+void hg_lane_share_tell(struct hg_lane *lane, const struct hg_cc_told *told);
 /* What of a `fixed` rate is this lane's now, others to the same peer having the rest. Nothing for the other
  * controllers: each finds its own. */
 void hg_lane_share_set(struct hg_lane *lane, uint64_t rate_bytes_per_s);

@@ -223,6 +223,7 @@ struct hg_status_lane {
     uint32_t key_generation;
     char ecn[16]; /* as a peer's */
     uint64_t ecn_marked_there;
+    uint64_t share_per_mille; /* of what one flow to the peer would have */
     uint64_t srtt_ns, rttvar_ns, rtt_min_ns;
     uint64_t bytes_in_flight, credit_bytes_left, credit_bytes_given;
     uint64_t data_bytes_sent, data_bytes_resent, data_bytes_received;

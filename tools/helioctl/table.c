@@ -70,6 +70,7 @@ static const struct view views[] = {
       {"WORKER", "worker", NUMBER},
       {"THERE", "worker_remote", NUMBER},
       {"STATE", "state", TEXT},
+      {"SHARE", "share_per_mille", NUMBER},
       {"ECN", "ecn", TEXT},
       {"MARKED", "ecn_marked_there", NUMBER},
       {"RTT", "srtt_ns", TIME},

@@ -279,11 +279,11 @@ static uint64_t paced_bytes_per_s(const struct site *site)
     return hg_lane_stats(peer_of(site)->sessions[peer_of(site)->current].lane)->pacing_bytes_per_s;
 }
 
-/* A rate is the peer's, not each lane's: lanes that send share it, those that don't may begin with what they
- * would have. */
-static void test_rate_is_shared(void)
+static struct hg_peers_census census[3];
+
+/* Site a with worker 0 of three, whose other two are what the tests write into the census. */
+static void worker_make(uint32_t congestion, uint64_t rate_bytes_per_s)
 {
-    static struct hg_peers_census census[3];
     sites_make();
     memset(census, 0, sizeof(census));
     hg_peers_free(a->peers);
@@ -299,21 +299,34 @@ static void test_rate_is_shared(void)
                                      .ctx = a};
     a->peers = hg_peers_init(&config);
     struct hg_config_peer peer = peer_config(2);
-    peer.rate_bytes_per_s = 60000000;
+    peer.congestion = congestion;
+    peer.rate_bytes_per_s = rate_bytes_per_s;
     CU_ASSERT_EQUAL(hg_peers_configure(a->peers, &peer, 1500, a->node.now_ns), 0);
     keys();
     run(HG_NS_PER_S);
     CU_ASSERT_FATAL(peer_of(a)->current >= 0);
-    CU_ASSERT_EQUAL(paced_bytes_per_s(a), 60000000);
-    CU_ASSERT_EQUAL(census[0].lanes[0], 0);
-    census[1].lanes[0] = 1; /* another worker sends to it */
-    run(100 * HG_NS_PER_MS);
-    CU_ASSERT_EQUAL(paced_bytes_per_s(a), 30000000);
+}
+
+static void worker_sends(void)
+{
     uint32_t slot = configure(a, "one", 11, KV, 1);
     hg_streams_at(a->node.streams, slot)->peers_mask = 1;
     configure(b, "one", 11, KV, 1);
     append(a, slot, 20, 20000);
     run(100 * HG_NS_PER_MS);
+}
+
+/* A rate is the peer's, not each lane's: lanes that send share it, those that don't may begin with what they
+ * would have. */
+static void test_rate_is_shared(void)
+{
+    worker_make(HG_CONFIG_CONGESTION_FIXED, 60000000);
+    CU_ASSERT_EQUAL(paced_bytes_per_s(a), 60000000);
+    CU_ASSERT_EQUAL(census[0].lanes[0], 0);
+    census[1].lanes[0] = 1; /* another worker sends to it */
+    run(100 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(paced_bytes_per_s(a), 30000000);
+    worker_sends();
     CU_ASSERT_EQUAL(census[0].lanes[0], 1); /* and so do we */
     CU_ASSERT_EQUAL(paced_bytes_per_s(a), 30000000);
     census[2].lanes[0] = 1;
@@ -326,11 +339,51 @@ static void test_rate_is_shared(void)
     sites_free();
 }
 
+static void census_write(uint32_t worker, const struct hg_cc_share_part *part)
+{
+    uint64_t words[HG_CC_SHARE_WORDS];
+    hg_cc_share_pack(part, words);
+    for (uint32_t i = 0; i < HG_CC_SHARE_WORDS; i++)
+        census[worker].parts[0][i] = words[i];
+}
+
+static uint32_t share_per_mille(const struct site *site)
+{
+    return hg_lane_stats(peer_of(site)->sessions[peer_of(site)->current].lane)->share_per_mille;
+}
+
+/* What a controller finds is shared as well: between the lanes of all workers, and only of one controller. */
+static void test_found_is_shared(void)
+{
+    worker_make(HG_CONFIG_CONGESTION_CUBIC, 0);
+    CU_ASSERT_EQUAL(share_per_mille(a), 1000);
+    struct hg_cc_share_part part = {.estimate = 40000, .weight = 2048, .busy_count = 1, .kind = HG_CC_CUBIC};
+    census_write(1, &part);
+    run(20 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(share_per_mille(a), 500);
+    census_write(2, &part);
+    worker_sends();
+    CU_ASSERT_EQUAL(share_per_mille(a), 333);
+    /* Begun by what the others know, its window ends near its part of theirs. */
+    CU_ASSERT(hg_lane_stats(peer_of(a)->sessions[peer_of(a)->current].lane)->cwnd_bytes < 40000);
+    const uint64_t words[HG_CC_SHARE_WORDS] = {census[0].parts[0][0], census[0].parts[0][1],
+                                               census[0].parts[0][2]};
+    struct hg_cc_share_part told = hg_cc_share_unpack(words);
+    CU_ASSERT(told.busy_count + told.limited_count == 1 && told.kind == HG_CC_CUBIC);
+    part.kind = HG_CC_BBR;
+    census_write(1, &part);
+    census_write(2, &part);
+    run(20 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(share_per_mille(a), 1000);
+    sites_free();
+}
+
 int main(void)
 {
     CU_initialize_registry();
     CU_pSuite suite = CU_add_suite("peers_configure", NULL, NULL);
     CU_add_test(suite, "a rate is shared", test_rate_is_shared);
+    CU_add_test(suite, "what is found is shared", test_found_is_shared);
     CU_add_test(suite, "a stream is taken away from a peer", test_no_longer_wanted);
     CU_add_test(suite, "openings have numbers", test_opened_again);
     CU_add_test(suite, "a peer that was removed", test_peer_removed);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/unit/dataplane/transport/bottleneck.h"
+#include "dataplane/transport/cc_share.h"
 #include "dataplane/transport/lane_state.h"
 #include "tests/unit/dataplane/transport/lane_sim.h"
 #include <stdlib.h>
@@ -10,6 +11,9 @@
 #define RING          (1u << 16)
 /* How often a host loses its CPU, when it does. */
 #define PAUSE_EVERY_NS (10 * HG_NS_PER_MS)
+/* As workers do: dataplane/worker.h, dataplane/stream/peers.h. */
+#define SHARE_NS  (10 * HG_NS_PER_MS)
+#define ACTIVE_NS (200 * HG_NS_PER_MS)
 
 struct flight {
     uint64_t arrival_ns;
@@ -32,6 +36,11 @@ struct flow {
     uint64_t numbers[WAYS];
     uint64_t due_ns[WAYS];
     uint64_t lsn_next;
+    const struct bottleneck *b;
+    uint32_t index;
+    struct hg_cc_share_lane share;
+    uint64_t share_words[HG_CC_SHARE_WORDS]; /* as the others read them */
+    uint64_t share_due_ns, data_bytes_seen, active_until_ns;
     uint8_t batch[BATCH_BYTES];
 };
 
@@ -50,6 +59,13 @@ struct bottleneck {
 static bool flow_next(void *ctx, struct hg_lane_batch *batch)
 {
     struct flow *flow = ctx;
+    const struct bottleneck_config *c = &flow->b->config;
+    uint64_t now_ns = flow->b->now_ns, stop_ns = c->flow_stop_ns[flow->index];
+    uint64_t had = hg_delivery_bytes(c->data_bytes_per_s[flow->index], now_ns);
+    if ((stop_ns != 0 && now_ns >= stop_ns) ||
+        (c->data_bytes_per_s[flow->index] != 0 && flow->lsn_next * BATCH_BYTES > had)) {
+        return false;
+    }
     *batch = (struct hg_lane_batch){
         .bytes = BATCH_BYTES, .lsn_first = flow->lsn_next, .lsn_end = flow->lsn_next + 1};
     flow->lsn_next++;
@@ -188,6 +204,11 @@ static void flow_init(struct bottleneck *b, uint32_t index)
 {
     struct flow *flow = &b->flows[index];
     flow->lsn_next = 1;
+    flow->b = b;
+    flow->index = index;
+    flow->share_due_ns = b->now_ns + index * 3 * HG_NS_PER_MS; /* workers' clocks tick apart */
+    bool is_other = b->config.last_is_other && index == b->config.flow_count - 1;
+    uint8_t kind = (uint8_t)(is_other ? b->config.other_kind : b->config.kind);
     for (uint32_t side = 0; side < WAYS; side++) {
         struct hg_lane_config lane = {
             .ops = &ops[side],
@@ -196,7 +217,7 @@ static void flow_init(struct bottleneck *b, uint32_t index)
             .path_mtu_bytes = 1500,
             .ecn = b->config.ecn,
             .rate_bytes_per_s = side == 0 ? b->config.flow_rate_bytes_per_s : 0,
-            .congestion = side == 0 ? (uint8_t)b->config.kind : (uint8_t)HG_CC_FIXED,
+            .congestion = side == 0 ? kind : (uint8_t)HG_CC_FIXED,
             .receive_bytes_max = RECEIVE_BYTES,
             .packets_in_flight_max = 1u << 15,
         };
@@ -231,10 +252,49 @@ static void finish(struct bottleneck *b)
     }
 }
 
+/* What a worker does for its only lane to a peer that has lanes of other workers too. */
+static void flow_share(struct bottleneck *b, struct flow *flow)
+{
+    struct hg_lane *lane = flow->lanes[0];
+    struct hg_cc_share_view view;
+    hg_lane_share_view(lane, b->now_ns, &view);
+    uint64_t bytes = hg_lane_stats(lane)->data_bytes_sent + hg_lane_stats(lane)->data_bytes_resent;
+    flow->active_until_ns = bytes == flow->data_bytes_seen ? flow->active_until_ns : b->now_ns + ACTIVE_NS;
+    flow->data_bytes_seen = bytes;
+    view.active = b->now_ns < flow->active_until_ns;
+    hg_cc_share_look(&flow->share, &view);
+    hg_cc_share_pack(&flow->share.part, flow->share_words);
+    struct hg_cc_share_part others = {.kind = view.kind};
+    for (uint32_t i = 0; i < b->config.lane_count; i++) {
+        struct hg_cc_share_part part = hg_cc_share_unpack(b->flows[i].share_words);
+        if (i != flow->index) {
+            hg_cc_share_add(&others, &part);
+        }
+    }
+    const struct hg_cc_told told = hg_cc_share_tell(&flow->share, &view, &others);
+    hg_lane_share_tell(lane, &told);
+}
+
+/* Returns when that is due next. */
+static uint64_t shares(struct bottleneck *b)
+{
+    uint64_t next_ns = b->config.end_ns;
+    for (uint32_t i = 0; i < b->config.lane_count; i++) {
+        struct flow *flow = &b->flows[i];
+        if (flow->share_due_ns <= b->now_ns) {
+            flow_share(b, flow);
+            flow->share_due_ns += SHARE_NS;
+            flow->due_ns[0] = hg_max_u64(b->now_ns, b->config.flow_start_ns[i]);
+        }
+        next_ns = hg_min_u64(next_ns, flow->share_due_ns);
+    }
+    return next_ns;
+}
+
 /* Whose turn it is; returns when something happens next. */
 static uint64_t turns(struct bottleneck *b)
 {
-    uint64_t next_ns = b->config.end_ns;
+    uint64_t next_ns = shares(b);
     for (uint32_t side = 0; side < WAYS; side++) {
         for (uint32_t i = 0; i < b->config.flow_count; i++) {
             uint64_t *due_ns = &b->flows[i].due_ns[side];

@@ -10,7 +10,7 @@
 #include "dataplane/transport/cc.h"
 #include "dataplane/transport/lane.h"
 
-#define BOTTLENECK_FLOWS_MAX 2
+#define BOTTLENECK_FLOWS_MAX 6
 
 struct bottleneck_config {
     uint64_t seed;
@@ -31,6 +31,11 @@ struct bottleneck_config {
     enum hg_cc_kind kind;
     uint64_t flow_rate_bytes_per_s; /* configured at the lanes */
     uint64_t flow_start_ns[BOTTLENECK_FLOWS_MAX];
+    uint64_t flow_stop_ns[BOTTLENECK_FLOWS_MAX];     /* it has no data from then on; 0: always */
+    uint64_t data_bytes_per_s[BOTTLENECK_FLOWS_MAX]; /* that it has; 0: no end of it */
+    uint32_t lane_count; /* so many, the first, are lanes of one node to one peer, of a worker each */
+    bool last_is_other;  /* the last flow has other_kind */
+    enum hg_cc_kind other_kind;
     uint64_t measure_from_ns;
     uint64_t end_ns;
 };
