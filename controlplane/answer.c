@@ -314,8 +314,45 @@ static json_t *consumer_remove(struct hg_server *server, struct hg_api_connectio
         return refusal;
     snprintf(text, sizeof(text), "consumer %s removed", name->text);
     server->change.before = *server->config;
-    return change_begin(server, connection, hg_link_command(server, HG_COMMAND_CONSUMER_REMOVE, name->text),
-                        false, text);
+    return change_begin(server, connection,
+                        hg_link_command(server, HG_COMMAND_CONSUMER_REMOVE, name->text, 0), false, text);
+}
+
+static json_t *stream_move(struct hg_server *server, struct hg_api_connection *connection,
+                           const struct hg_command *command)
+{
+    const struct hg_value *name = hg_command_value(command, "NAME");
+    uint64_t to = hg_command_value(command, "worker")->number;
+    const struct hg_status_stream *stream = NULL;
+    char text[HG_GRAMMAR_ERROR_BYTES];
+    json_t *refusal;
+
+    hg_link_status_read(server);
+    for (uint32_t i = 0; i < server->status.stream_count; i++)
+        if (strcmp(server->status.streams[i].name, name->text) == 0)
+            stream = &server->status.streams[i];
+    if (stream == NULL)
+        return hg_answer_error(HG_API_REFUSED, "there is no stream \"%s\"; see 'show streams'", name->text);
+    if (to >= server->status.worker_count)
+        return hg_answer_error(HG_API_REFUSED,
+                               "there is no worker %llu: this node has %u, numbered from 0; see 'show "
+                               "placement'",
+                               (unsigned long long)to, server->status.worker_count);
+    if (hg_command_value(command, "dry-run") != NULL) {
+        snprintf(text, sizeof(text),
+                 "would move stream %s from worker %u to worker %llu; its appends would wait until peers and "
+                 "consumers have it to %llu, 3 s at most, and its clients would attach again",
+                 name->text, stream->worker, (unsigned long long)to, (unsigned long long)stream->lsn_end);
+        return done(text);
+    }
+    refusal = not_now(server);
+    if (refusal != NULL)
+        return refusal;
+    snprintf(text, sizeof(text), "stream %s moved from worker %u to worker %llu", name->text, stream->worker,
+             (unsigned long long)to);
+    return change_begin(server, connection,
+                        hg_link_command(server, HG_COMMAND_STREAM_MOVE, name->text, (uint32_t)to), false,
+                        text);
 }
 
 static json_t *stop(struct hg_server *server, struct hg_api_connection *connection,
@@ -328,7 +365,7 @@ static json_t *stop(struct hg_server *server, struct hg_api_connection *connecti
     refusal = not_now(server);
     if (refusal != NULL)
         return refusal;
-    return change_begin(server, connection, hg_link_command(server, HG_COMMAND_STOP, ""), false,
+    return change_begin(server, connection, hg_link_command(server, HG_COMMAND_STOP, "", 0), false,
                         "dataplane asked to end");
 }
 
@@ -356,6 +393,8 @@ json_t *hg_answer(struct hg_server *server, struct hg_api_connection *connection
         return peer_remove(server, connection, command);
     case HG_CMD_CONSUMER_REMOVE:
         return consumer_remove(server, connection, command);
+    case HG_CMD_STREAM_MOVE:
+        return stream_move(server, connection, command);
     case HG_CMD_STOP:
         return stop(server, connection, command);
     default:

@@ -580,6 +580,7 @@ void hg_command_build(struct hg_command_file *file, const struct hg_command *com
     case HG_CMD_SHOW:
     case HG_CMD_PEER_REMOVE:
     case HG_CMD_CONSUMER_REMOVE:
+    case HG_CMD_STREAM_MOVE:
     case HG_CMD_STOP:
         hg_assert(false); /* not of a file's context */
     }

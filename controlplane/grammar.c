@@ -157,6 +157,13 @@ static const struct hg_grammar_command commands[] = {
      {WORD("consumer"), WORD("remove"), VALUE("NAME", NAME)},
      {FLAG("dry-run")},
      "forgets a registered consumer and its position: the log no longer keeps anything for it"},
+    {HG_CMD_STREAM_MOVE,
+     HG_CONTEXT_LIVE,
+     {WORD("stream"), WORD("move"), VALUE("NAME", NAME)},
+     {NEED("worker", "N", NUMBER), FLAG("dry-run")},
+     "moves a stream to another worker and its log: appends wait until peers and consumers have all of it, 3 "
+     "s "
+     "at most; else it stays"},
     {HG_CMD_STOP,
      HG_CONTEXT_LIVE,
      {WORD("stop"), WORD("dataplane")},

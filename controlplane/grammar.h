@@ -59,6 +59,7 @@ enum hg_command_id {
     HG_CMD_SHOW,
     HG_CMD_PEER_REMOVE,
     HG_CMD_CONSUMER_REMOVE,
+    HG_CMD_STREAM_MOVE,
     HG_CMD_STOP,
 };
 

@@ -116,9 +116,10 @@ uint64_t hg_link_apply(struct hg_server *server)
     return server->link.request_apply;
 }
 
-uint64_t hg_link_command(struct hg_server *server, enum hg_control_command command, const char *name)
+uint64_t hg_link_command(struct hg_server *server, enum hg_control_command command, const char *name,
+                         uint32_t number)
 {
-    struct hg_control_message message = {.type = HG_CONTROL_COMMAND, .command = command};
+    struct hg_control_message message = {.type = HG_CONTROL_COMMAND, .command = command, .number = number};
 
     if (server->link.state != HG_LINK_UP)
         return 0;

@@ -108,7 +108,8 @@ void hg_link_status_read(struct hg_server *server);
 /* Writes the wanted configuration and posts APPLY. Its request, or 0 when the ring is full or broken. */
 uint64_t hg_link_apply(struct hg_server *server);
 /* Posts a command. Its request, or 0. */
-uint64_t hg_link_command(struct hg_server *server, enum hg_control_command command, const char *name);
+uint64_t hg_link_command(struct hg_server *server, enum hg_control_command command, const char *name,
+                         uint32_t number);
 
 /* ---- api.c: helioctl ---- */
 /* Listens. 0 or a libuv error. */

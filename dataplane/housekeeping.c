@@ -224,6 +224,10 @@ static void letters_of(struct hg_housekeeping *hk, uint32_t worker)
         case HG_LETTER_CONSUMER_REMOVED:
             hg_housekeeping_command_done(hk, &letter);
             break;
+        case HG_LETTER_STREAM_LEFT:
+        case HG_LETTER_STREAM_ENTERED:
+            hg_housekeeping_move_letter(hk, &letter);
+            break;
         case HG_LETTER_PLACES_DONE:
             hg_housekeeping_places_done(hk, &letter);
             break;
@@ -383,6 +387,7 @@ void *hg_housekeeping_run(void *arg)
         letters(hk);
         hg_housekeeping_start_poll(hk);
         hg_housekeeping_control(hk);
+        hg_housekeeping_move_tick(hk);
         uint64_t deadline_ns = hg_exchange_tick(&hk->exchange, hk->now_ns);
         hg_housekeeping_connections_tick(hk);
         hg_housekeeping_keys_tick(hk);

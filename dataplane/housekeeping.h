@@ -8,6 +8,7 @@
 #define HG_HOUSEKEEPING_H
 
 #include "dataplane/exchange.h"
+#include "dataplane/move.h"
 #include "dataplane/node.h"
 #include "drivers/ipc/control_ring.h"
 #include "drivers/ipc/control_socket.h"
@@ -80,6 +81,9 @@ struct hg_housekeeping {
     uint64_t command_request;
     uint32_t command_workers; /* that have not yet answered */
     struct hg_letter command_answer;
+    struct hg_move move; /* while command_request is one to move a stream */
+    bool move_ends;      /* its last letter went; what follows waits for room */
+    bool move_spreads;   /* the workers are getting the configuration with the new place */
     uint64_t events_unsent;
     uint64_t events_suppressed;
     struct {
@@ -133,6 +137,9 @@ bool hg_housekeeping_room(const struct hg_housekeeping *hk);
 void hg_housekeeping_control(struct hg_housekeeping *hk); /* messages of the control ring */
 void hg_housekeeping_config_done(struct hg_housekeeping *hk, const struct hg_letter *letter);
 void hg_housekeeping_command_done(struct hg_housekeeping *hk, const struct hg_letter *letter);
+void hg_housekeeping_command_end(struct hg_housekeeping *hk, int32_t code, const char *text);
+/* Gives every worker hk->applied; there is room. */
+void hg_housekeeping_config_give(struct hg_housekeeping *hk);
 void hg_housekeeping_start_poll(struct hg_housekeeping *hk); /* whether the logs were opened, and read back */
 void hg_housekeeping_places_done(struct hg_housekeeping *hk, const struct hg_letter *letter);
 void hg_housekeeping_start_saved(struct hg_housekeeping *hk); /* from node.state, without a control plane */
@@ -146,6 +153,14 @@ void hg_housekeeping_refusal(struct hg_housekeeping *hk, const char *name, const
 const struct hg_config_peer *hg_housekeeping_keys_apply(struct hg_housekeeping *hk, const char **problem);
 /* Looks now and then whether a key file is another one. */
 void hg_housekeeping_keys_tick(struct hg_housekeeping *hk);
+
+/* housekeeping_move.c: one stream at a time, as there is one command at a time */
+/* Returns 0, or a code and why it does not begin. */
+int hg_housekeeping_move_begin(struct hg_housekeeping *hk, const struct hg_control_message *message,
+                               char text[HG_CONTROL_TEXT_BYTES]);
+void hg_housekeeping_move_letter(struct hg_housekeeping *hk, const struct hg_letter *letter);
+void hg_housekeeping_move_tick(struct hg_housekeeping *hk);
+void hg_housekeeping_move_spread(struct hg_housekeeping *hk); /* every worker has the configuration */
 
 /* housekeeping_clients.c */
 void hg_housekeeping_accept(struct hg_housekeeping *hk);

@@ -123,8 +123,24 @@ void hg_housekeeping_places_done(struct hg_housekeeping *hk, const struct hg_let
                  places->table[i].name, hg_placement_held(&hk->placement, places->table[i].stream), second);
         hg_housekeeping_refusal(hk, "stream_in_two_logs", text);
     }
-    if (!hg_placement_known(&hk->placement))
+}
+
+/* All logs are read back. A stream that had moved, and whose old log does not say so, is taken from that now,
+ * before anybody is told where it is. */
+static void places_settle(struct hg_housekeeping *hk)
+{
+    struct hg_letter letter;
+    int32_t worker;
+    if (hk->placed || !hg_placement_known(&hk->placement))
         return;
+    memset(&letter, 0, sizeof(letter));
+    letter.type = HG_LETTER_STREAM_END;
+    while ((worker = hg_placement_stale(&hk->placement, &letter.number)) >= 0) {
+        letter.number2 = (uint64_t)hg_placement_held(&hk->placement, letter.number);
+        if (!hg_housekeeping_put(hk, (uint32_t)worker, &letter))
+            return;
+        hg_placement_forget(&hk->placement, (uint32_t)worker, letter.number);
+    }
     hk->placed = true;
     if (hk->apply_waits_places)
         apply_to_workers(hk);
@@ -150,6 +166,7 @@ void hg_housekeeping_start_poll(struct hg_housekeeping *hk)
     char error[HG_CONTROL_TEXT_BYTES];
     if (hk->started) {
         places_ask(hk);
+        places_settle(hk);
         return;
     }
     pthread_mutex_lock(&start->mutex);
@@ -273,7 +290,6 @@ static bool logs_are(const struct hg_housekeeping *hk, const struct hg_control_c
 /* Every worker gets the same page, and takes from it what is its own. */
 static void apply_to_workers(struct hg_housekeeping *hk)
 {
-    struct hg_letter letter;
     hk->apply_waits_places = false;
     if (!hg_housekeeping_room(hk)) {
         apply_finish(hk, -EAGAIN, "a worker is busy; apply the configuration again");
@@ -284,8 +300,15 @@ static void apply_to_workers(struct hg_housekeeping *hk)
     if (misplaced != NULL)
         apply_problem(
             hk, -EINVAL,
-            "stream %s is worker %u's, where its batches are; a stream does not move by configuration",
+            "stream %s is worker %u's, where its batches are: move it with `helioctl stream move`, or change "
+            "the line",
             misplaced->name, misplaced->place - 1);
+    hg_housekeeping_config_give(hk);
+}
+
+void hg_housekeeping_config_give(struct hg_housekeeping *hk)
+{
+    struct hg_letter letter;
     memset(&letter, 0, sizeof(letter));
     letter.type = HG_LETTER_CONFIG;
     letter.pointer = hk->applied;
@@ -323,6 +346,10 @@ void hg_housekeeping_config_done(struct hg_housekeeping *hk, const struct hg_let
         apply_problem(hk, letter->code, "%.*s", (int)sizeof(letter->body.text) - 1, letter->body.text);
     if (hk->apply_workers > 0)
         return;
+    if (hk->move_spreads) {
+        hg_housekeeping_move_spread(hk);
+        return;
+    }
     const struct hg_config_peer *peer = hg_housekeeping_keys_apply(hk, &problem);
     if (peer != NULL)
         apply_problem(hk, -EACCES, "peer %s: %s", peer->name, problem);
@@ -377,35 +404,53 @@ void hg_housekeeping_command_done(struct hg_housekeeping *hk, const struct hg_le
                       : letter->code == 0      ? "is removed; the log no longer waits for it"
                                                : "can't be removed now, the log is full: try again";
     snprintf(text, sizeof(text), "consumer %.*s %s", HG_NAME_BYTES, letter->body.name, why);
-    result_send(hk, hk->command_request, 0, letter->code, text);
+    hg_housekeeping_command_end(hk, letter->code, text);
+}
+
+void hg_housekeeping_command_end(struct hg_housekeeping *hk, int32_t code, const char *text)
+{
+    result_send(hk, hk->command_request, 0, code, text);
     hk->command_request = 0;
 }
 
-static void command_begin(struct hg_housekeeping *hk, const struct hg_control_received *received)
+static void consumer_remove_begin(struct hg_housekeeping *hk, const struct hg_control_message *message)
 {
     struct hg_letter letter;
-    if (received->message.command == HG_COMMAND_STOP) {
-        result_send(hk, received->request, 0, 0, "the dataplane stops");
-        hk->node->stop = true;
-        return;
-    }
-    if (received->message.command != HG_COMMAND_CONSUMER_REMOVE) {
-        result_send(hk, received->request, 0, -EOPNOTSUPP, "this dataplane does not know the command");
-        return;
-    }
     memset(&letter, 0, sizeof(letter));
     letter.type = HG_LETTER_CONSUMER_REMOVE;
-    memcpy(letter.body.name, received->message.name, sizeof(letter.body.name));
+    memcpy(letter.body.name, message->name, sizeof(letter.body.name));
     if (!hk->started || !hg_housekeeping_room(hk)) {
-        result_send(hk, received->request, 0, -EAGAIN, "the worker is not ready: try again");
+        hg_housekeeping_command_end(hk, -EAGAIN, "the worker is not ready: try again");
         return;
     }
-    hk->command_request = received->request;
     hk->command_workers = hk->node->worker_count;
     hk->command_answer = letter;
     hk->command_answer.code = -ENOENT;
     for (uint32_t i = 0; i < hk->node->worker_count; i++) /* who has it, they know */
         hg_assert(hg_housekeeping_put(hk, i, &letter));
+}
+
+static void command_begin(struct hg_housekeeping *hk, const struct hg_control_received *received)
+{
+    char text[HG_CONTROL_TEXT_BYTES];
+    int rc;
+    hk->command_request = received->request;
+    switch (received->message.command) {
+    case HG_COMMAND_STOP:
+        hg_housekeeping_command_end(hk, 0, "the dataplane stops");
+        hk->node->stop = true;
+        return;
+    case HG_COMMAND_CONSUMER_REMOVE:
+        consumer_remove_begin(hk, &received->message);
+        return;
+    case HG_COMMAND_STREAM_MOVE:
+        rc = hg_housekeeping_move_begin(hk, &received->message, text);
+        if (rc != 0)
+            hg_housekeeping_command_end(hk, rc, text);
+        return;
+    default:
+        hg_housekeeping_command_end(hk, -EOPNOTSUPP, "this dataplane does not know the command");
+    }
 }
 
 void hg_housekeeping_control(struct hg_housekeeping *hk)

@@ -28,7 +28,10 @@ enum hg_letter_type {
     HG_LETTER_CLIENT_ANSWER, /* to an ATTACH */
     HG_LETTER_CLIENT_CLOSED, /* the worker has let go of this client's memory */
     HG_LETTER_CLIENT_POISONED,
+    HG_LETTER_CLIENT_DISMISSED, /* a stream of its moved: hang up, it attaches again */
     HG_LETTER_CONSUMER_REMOVED, /* code */
+    HG_LETTER_STREAM_LEFT,      /* code, text: dataplane/move.h has these two and the four below */
+    HG_LETTER_STREAM_ENTERED,   /* code */
     HG_LETTER_STATUS_DONE,      /* the page is filled */
     HG_LETTER_PLACES_DONE,      /* the log is read back, and this is what it holds */
     /* housekeeping -> worker */
@@ -43,6 +46,10 @@ enum hg_letter_type {
     HG_LETTER_CLIENT_DETACH,
     HG_LETTER_CLIENT_CLOSE,
     HG_LETTER_CONSUMER_REMOVE,
+    HG_LETTER_STREAM_LEAVE, /* `number`: the stream; `number2`: to whom; `pointer`: the transfer, lent */
+    HG_LETTER_STREAM_ENTER,
+    HG_LETTER_STREAM_STAY,
+    HG_LETTER_STREAM_END,
     HG_LETTER_PLACES, /* `pointer`: struct hg_places to fill, lent until PLACES_DONE */
     HG_LETTER_STATUS, /* `pointer`: struct hg_control_status to fill, lent until STATUS_DONE */
 };

@@ -40,26 +40,77 @@ uint32_t hg_placement_hash(uint64_t stream, uint32_t workers)
     return best;
 }
 
-static int32_t held_from(const struct hg_placement *placement, uint32_t first, uint64_t stream)
+/* Its entry in the worker's log, -1 = none. */
+static int32_t entry_of(const struct hg_placement *placement, uint32_t worker, uint64_t stream)
 {
-    for (uint32_t worker = first; worker < placement->workers; worker++) {
-        const struct hg_places *places = placement->held[worker];
-        for (uint32_t i = 0; places != NULL && i < places->count; i++)
-            if (places->table[i].stream == stream)
-                return (int32_t)worker;
-    }
+    const struct hg_places *places = placement->held[worker];
+    for (uint32_t i = 0; places != NULL && i < places->count; i++)
+        if (places->table[i].stream == stream)
+            return (int32_t)i;
     return -1;
+}
+
+static uint32_t move_of(const struct hg_placement *placement, uint32_t worker, uint64_t stream)
+{
+    return placement->held[worker]->table[entry_of(placement, worker, stream)].move;
 }
 
 int32_t hg_placement_held(const struct hg_placement *placement, uint64_t stream)
 {
-    return held_from(placement, 0, stream);
+    int32_t best = -1;
+    for (uint32_t worker = 0; worker < placement->workers; worker++)
+        if (entry_of(placement, worker, stream) >= 0 &&
+            (best < 0 || move_of(placement, worker, stream) > move_of(placement, (uint32_t)best, stream)))
+            best = (int32_t)worker;
+    return best;
 }
 
 int32_t hg_placement_held_twice(const struct hg_placement *placement, uint64_t stream)
 {
-    int32_t worker = held_from(placement, 0, stream);
-    return worker < 0 ? -1 : held_from(placement, (uint32_t)worker + 1, stream);
+    int32_t best = hg_placement_held(placement, stream);
+    for (int32_t worker = best + 1; best >= 0 && worker < (int32_t)placement->workers; worker++)
+        if (entry_of(placement, (uint32_t)worker, stream) >= 0 &&
+            move_of(placement, (uint32_t)worker, stream) == move_of(placement, (uint32_t)best, stream))
+            return worker;
+    return -1;
+}
+
+int32_t hg_placement_stale(const struct hg_placement *placement, uint64_t *stream)
+{
+    for (uint32_t worker = 0; worker < placement->workers; worker++) {
+        const struct hg_places *places = placement->held[worker];
+        for (uint32_t i = 0; places != NULL && i < places->count; i++) {
+            int32_t best = hg_placement_held(placement, places->table[i].stream);
+            if (places->table[i].move == move_of(placement, (uint32_t)best, places->table[i].stream))
+                continue;
+            *stream = places->table[i].stream;
+            return (int32_t)worker;
+        }
+    }
+    return -1;
+}
+
+void hg_placement_forget(struct hg_placement *placement, uint32_t worker, uint64_t stream)
+{
+    hg_assert(worker < placement->workers);
+    int32_t entry = entry_of(placement, worker, stream);
+    if (entry < 0)
+        return;
+    struct hg_places *places = placement->held[worker];
+    places->table[entry] = places->table[--places->count];
+}
+
+void hg_placement_move(struct hg_placement *placement, uint32_t worker, const char *name, uint64_t stream,
+                       uint32_t move)
+{
+    for (uint32_t i = 0; i < placement->workers; i++)
+        hg_placement_forget(placement, i, stream);
+    struct hg_places *places = placement->held[worker];
+    hg_assert(worker < placement->workers && places->count < HG_PLACES_MAX);
+    places->table[places->count].stream = stream;
+    places->table[places->count].move = move;
+    memset(places->table[places->count].name, 0, sizeof(places->table[0].name));
+    memcpy(places->table[places->count++].name, name, strnlen(name, sizeof(places->table[0].name) - 1));
 }
 
 int32_t hg_placement_held_name(const struct hg_placement *placement, const char *name)
@@ -68,7 +119,7 @@ int32_t hg_placement_held_name(const struct hg_placement *placement, const char 
         const struct hg_places *places = placement->held[worker];
         for (uint32_t i = 0; places != NULL && i < places->count; i++)
             if (strncmp(places->table[i].name, name, sizeof(places->table[i].name)) == 0)
-                return (int32_t)worker;
+                return hg_placement_held(placement, places->table[i].stream);
     }
     return -1;
 }
@@ -82,10 +133,11 @@ const struct hg_config_stream *hg_placement_resolve(const struct hg_placement *p
         int32_t held = hg_placement_held(placement, stream->stream);
         uint32_t place =
             held >= 0 ? (uint32_t)held + 1 : hg_placement_hash(stream->stream, placement->workers) + 1;
-        bool fits = stream->place <= placement->workers && (held < 0 || stream->place == place);
+        bool has_moved = held >= 0 && move_of(placement, (uint32_t)held, stream->stream) > 0;
+        bool fits = stream->place <= placement->workers && (held < 0 || stream->place == place || has_moved);
         if (stream->place != 0 && !fits && refused == NULL)
             refused = stream;
-        if (stream->place == 0 || !fits)
+        if (stream->place == 0 || !fits || has_moved)
             stream->place = place;
     }
     return refused;

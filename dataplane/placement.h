@@ -20,6 +20,7 @@ struct hg_places {
     uint32_t worker;
     struct {
         uint64_t stream;
+        uint32_t move; /* how often it had moved when it came here */
         char name[HG_CONTROL_NAME_BYTES];
     } table[HG_PLACES_MAX];
 };
@@ -36,14 +37,24 @@ void hg_placement_hold(struct hg_placement *placement, struct hg_places *places)
 bool hg_placement_known(const struct hg_placement *placement);
 /* Where a new stream goes among so many workers: the same on every machine. */
 uint32_t hg_placement_hash(uint64_t stream, uint32_t workers);
-/* The worker whose log holds the stream, -1 = none. */
+/* The worker whose log holds the stream, -1 = none. Of several, the one to which it moved last. */
 int32_t hg_placement_held(const struct hg_placement *placement, uint64_t stream);
 /* The same by name. */
 int32_t hg_placement_held_name(const struct hg_placement *placement, const char *name);
-/* The second worker whose log holds the stream too: a mistake that an operator must settle. -1 = none. */
+/* The second worker whose log holds the stream as if it were the first to own it: a mistake that an operator
+ * must settle. -1 = none. */
 int32_t hg_placement_held_twice(const struct hg_placement *placement, uint64_t stream);
+/* A worker whose log has a stream that moved to another one, and does not say so: the process died between
+ * the two records. -1 = none is left. */
+int32_t hg_placement_stale(const struct hg_placement *placement, uint64_t *stream);
+/* The worker's log no longer has it. */
+void hg_placement_forget(struct hg_placement *placement, uint32_t worker, uint64_t stream);
+/* It moved to this worker: no other has it. */
+void hg_placement_move(struct hg_placement *placement, uint32_t worker, const char *name, uint64_t stream,
+                       uint32_t move);
 /* Resolves `place` of every stream of a configuration to a worker + 1. Returns NULL, or the first stream that
- * can't be where the configuration wants it; that one is where it is or hashed. */
+ * can't be where the configuration wants it; that one is where it is or hashed. A stream that was moved stays
+ * where it is, whatever the configuration says: that is about the first place. */
 const struct hg_config_stream *hg_placement_resolve(const struct hg_placement *placement,
                                                     struct hg_control_config *config);
 

@@ -278,6 +278,7 @@ static bool worker_run(struct hg_worker *worker, uint64_t *deadline_ns)
         did = true;
     }
     worker_timers(worker);
+    did |= hg_worker_stream_leaving(worker);
     did |= hg_clients_deliver(worker->clients);
     hg_clients_publish(worker->clients);
     did |= hg_link_transmit(&worker->link, worker->now_ns) > 0;

@@ -85,6 +85,11 @@ struct hg_worker {
         uint32_t worker;
     } elsewhere[HG_CONTROL_STREAMS_MAX];
     uint32_t elsewhere_count;
+    struct {                                 /* the stream that is to move to another worker */
+        struct hg_stream_transfer *transfer; /* housekeeping's, to be filled; NULL = none */
+        uint32_t slot;
+        uint64_t deadline_ns;
+    } leaving;
     uint64_t tick_ns;
     uint64_t retain_ns;
     uint64_t now_ns;

@@ -9,5 +9,17 @@
 
 /* Handles letters from housekeeping. Returns true when there were any. */
 bool hg_worker_letters(struct hg_worker *worker);
+/* worker_letters.c: an answer to housekeeping; `later`: once the log has write `sequence` on its device. */
+void hg_worker_answer(struct hg_worker *worker, const struct hg_letter *letter);
+void hg_worker_answer_later(struct hg_worker *worker, const struct hg_letter *letter, uint64_t sequence);
+
+/* worker_move.c: letters about a stream that moves. */
+void hg_worker_stream_leave(struct hg_worker *worker, const struct hg_letter *letter);
+void hg_worker_stream_enter(struct hg_worker *worker, const struct hg_letter *letter);
+void hg_worker_stream_stay(struct hg_worker *worker, const struct hg_letter *letter);
+void hg_worker_stream_end(struct hg_worker *worker, const struct hg_letter *letter);
+/* Each turn: looks whether the stream that leaves is free to go, or must stay. Returns true when it answered.
+ */
+bool hg_worker_stream_leaving(struct hg_worker *worker);
 
 #endif

@@ -12,7 +12,7 @@
 
 /* An answer must not be lost: when the outbox is full it waits, and no further letter is read until it is
  * gone. */
-static void answer_put(struct hg_worker *worker, const struct hg_letter *letter)
+void hg_worker_answer(struct hg_worker *worker, const struct hg_letter *letter)
 {
     hg_assert(!worker->unsent_used);
     if (!hg_mailbox_put(worker->config.outbox, letter)) {
@@ -22,10 +22,10 @@ static void answer_put(struct hg_worker *worker, const struct hg_letter *letter)
 }
 
 /* An answer to be given once the log has write `sequence` on its device. */
-static void answer_later(struct hg_worker *worker, const struct hg_letter *letter, uint64_t sequence)
+void hg_worker_answer_later(struct hg_worker *worker, const struct hg_letter *letter, uint64_t sequence)
 {
     if (sequence <= hg_log_durable_sequence(worker->log)) {
-        answer_put(worker, letter);
+        hg_worker_answer(worker, letter);
         return;
     }
     hg_assert(worker->later_count < HG_WORKER_LATER_MAX);
@@ -39,7 +39,7 @@ static bool later_put(struct hg_worker *worker)
     for (uint32_t i = 0; i < count; i++) {
         bool due = worker->later[i].sequence <= hg_log_durable_sequence(worker->log) && !worker->unsent_used;
         if (due)
-            answer_put(worker, &worker->later[i].letter);
+            hg_worker_answer(worker, &worker->later[i].letter);
         else
             worker->later[kept++] = worker->later[i];
     }
@@ -169,7 +169,7 @@ static void letter_config(struct hg_worker *worker, struct hg_letter *letter)
             sequence =
                 hg_max_u64(sequence, hg_streams_consumer_at(worker->streams, (uint32_t)consumer)->sequence);
     }
-    answer_later(worker, &answer, sequence);
+    hg_worker_answer_later(worker, &answer, sequence);
 }
 
 /* ---- clients ---- */
@@ -195,7 +195,7 @@ static void letter_client_attach(struct hg_worker *worker, const struct hg_lette
     answer.body.answer.worker = (uint16_t)worker->config.worker;
     uint64_t sequence =
         hg_clients_attach(worker->clients, (uint32_t)client, &letter->body.attach, &answer.body.answer);
-    answer_later(worker, &answer, sequence);
+    hg_worker_answer_later(worker, &answer, sequence);
 }
 
 static void letter_client_close(struct hg_worker *worker, const struct hg_letter *letter)
@@ -209,7 +209,7 @@ static void letter_client_close(struct hg_worker *worker, const struct hg_letter
     memset(&answer, 0, sizeof(answer));
     answer.type = HG_LETTER_CLIENT_CLOSED;
     answer.client = letter->client;
-    answer_put(worker, &answer);
+    hg_worker_answer(worker, &answer);
 }
 
 /* ---- dispatch ---- */
@@ -220,7 +220,7 @@ static void letter_consumer_remove(struct hg_worker *worker, const struct hg_let
     answer.type = HG_LETTER_CONSUMER_REMOVED;
     uint64_t sequence;
     answer.code = hg_streams_consumer_remove(worker->streams, letter->body.name, &sequence);
-    answer_later(worker, &answer, sequence);
+    hg_worker_answer_later(worker, &answer, sequence);
 }
 
 static void letter_places(struct hg_worker *worker, const struct hg_letter *letter)
@@ -231,11 +231,14 @@ static void letter_places(struct hg_worker *worker, const struct hg_letter *lett
     places->count = 0;
     for (uint32_t i = 0; i < hg_streams_count(worker->streams) && i < HG_PLACES_MAX; i++) {
         const struct hg_stream_state *s = hg_streams_at(worker->streams, i);
+        if (s->ended)
+            continue;
         places->table[places->count].stream = s->stream;
+        places->table[places->count].move = s->move;
         memcpy(places->table[places->count++].name, s->name, sizeof(s->name));
     }
     answer.type = HG_LETTER_PLACES_DONE;
-    answer_put(worker, &answer);
+    hg_worker_answer(worker, &answer);
 }
 
 static void letter_status(struct hg_worker *worker, const struct hg_letter *letter)
@@ -243,7 +246,7 @@ static void letter_status(struct hg_worker *worker, const struct hg_letter *lett
     struct hg_letter answer = *letter;
     hg_worker_status(worker, letter->pointer);
     answer.type = HG_LETTER_STATUS_DONE;
-    answer_put(worker, &answer);
+    hg_worker_answer(worker, &answer);
 }
 
 static void letter_handle(struct hg_worker *worker, struct hg_letter *letter)
@@ -294,24 +297,41 @@ static void letter_handle(struct hg_worker *worker, struct hg_letter *letter)
     case HG_LETTER_CONSUMER_REMOVE:
         letter_consumer_remove(worker, letter);
         break;
+    case HG_LETTER_STREAM_LEAVE:
+        hg_worker_stream_leave(worker, letter);
+        break;
+    case HG_LETTER_STREAM_ENTER:
+        hg_worker_stream_enter(worker, letter);
+        break;
+    case HG_LETTER_STREAM_STAY:
+        hg_worker_stream_stay(worker, letter);
+        break;
+    case HG_LETTER_STREAM_END:
+        hg_worker_stream_end(worker, letter);
+        break;
     default:
         hg_assert(!"a letter of an unknown type");
     }
 }
 
-static void poisoned_tell(struct hg_worker *worker)
+/* Clients to hang up on. */
+static void clients_tell(struct hg_worker *worker)
 {
     for (uint32_t i = 0; i < hg_clients_bound(worker->clients); i++) {
         const struct hg_clients_entry *client = hg_clients_at(worker->clients, i);
-        if (client == NULL || !client->poisoned || client->poisoned_told)
+        bool poisoned = client != NULL && client->poisoned && !client->poisoned_told;
+        if (!poisoned && (client == NULL || !client->dismissed || client->dismissed_told))
             continue;
         struct hg_letter letter;
         memset(&letter, 0, sizeof(letter));
-        letter.type = HG_LETTER_CLIENT_POISONED;
+        letter.type = poisoned ? HG_LETTER_CLIENT_POISONED : HG_LETTER_CLIENT_DISMISSED;
         letter.client = worker->number_of[i];
         if (!hg_mailbox_put(worker->config.outbox, &letter))
             return;
-        hg_clients_poisoned_told(worker->clients, i);
+        if (poisoned)
+            hg_clients_poisoned_told(worker->clients, i);
+        else
+            hg_clients_dismissed_told(worker->clients, i);
     }
 }
 
@@ -350,7 +370,7 @@ bool hg_worker_letters(struct hg_worker *worker)
     }
     if (worker->later_count > 0)
         any = later_put(worker);
-    poisoned_tell(worker);
+    clients_tell(worker);
     for (uint32_t i = 0;
          i < HG_WORKER_LETTERS_TURN && !worker->unsent_used && worker->later_count < HG_WORKER_LATER_MAX;
          i++) {

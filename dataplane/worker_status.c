@@ -291,6 +291,16 @@ static struct hg_status_client *status_client(struct hg_control_status *status, 
     return status->client_count < HG_CONTROL_CLIENTS_MAX ? &status->clients[status->client_count++] : NULL;
 }
 
+/* From `stream_first` on are this worker's, in the order of their slots, but for those that left. */
+static struct hg_status_stream *status_stream_of(struct hg_control_status *status, uint32_t stream_first,
+                                                 uint64_t stream)
+{
+    for (uint32_t i = stream_first; i < status->stream_count; i++)
+        if (status->streams[i].stream == stream)
+            return &status->streams[i];
+    return NULL;
+}
+
 static void status_clients(struct hg_worker *worker, uint32_t stream_first, struct hg_control_status *status)
 {
     for (uint32_t i = 0; i < HG_CLIENTS_MAX; i++) {
@@ -309,9 +319,13 @@ static void status_clients(struct hg_worker *worker, uint32_t stream_first, stru
         out->deliver_bytes += client->deliver_bytes;
         for (uint32_t j = 0; j < HG_CLIENT_SLOTS; j++) {
             const struct hg_clients_slot *slot = &client->slots[j];
-            out->streams += slot->used;
-            if (slot->used && stream_first + slot->stream < status->stream_count)
-                status->streams[stream_first + slot->stream].clients++;
+            if (!slot->used)
+                continue;
+            struct hg_status_stream *stream =
+                status_stream_of(status, stream_first, hg_streams_at(worker->streams, slot->stream)->stream);
+            out->streams++;
+            if (stream != NULL)
+                stream->clients++;
         }
     }
     for (uint32_t i = 0; i < HG_LOG_CONSUMERS_MAX; i++) {
@@ -331,7 +345,8 @@ static void status_clients(struct hg_worker *worker, uint32_t stream_first, stru
 static void status_worker(struct hg_worker *worker, struct hg_control_status *status)
 {
     struct hg_status_worker *out = &status->workers[status->worker_count++];
-    out->streams = hg_streams_count(worker->streams);
+    for (uint32_t i = 0; i < hg_streams_count(worker->streams); i++)
+        out->streams += !hg_streams_at(worker->streams, i)->ended;
     out->state = worker->state;
     out->turns = worker->turns_count;
     out->turns_idle = worker->turns_idle_count;
@@ -361,7 +376,8 @@ void hg_worker_status(struct hg_worker *worker, struct hg_control_status *status
     status_lanes(worker, status);
     for (uint32_t i = 0;
          i < hg_streams_count(worker->streams) && status->stream_count < HG_CONTROL_STREAMS_MAX; i++)
-        status_stream(worker, i, status);
+        if (!hg_streams_at(worker->streams, i)->ended)
+            status_stream(worker, i, status);
     status_clients(worker, stream_first, status);
     status_drops(worker, status);
 }

@@ -160,6 +160,8 @@ static enum hg_append_reason append_check(struct hg_streams *streams, struct hg_
     uint64_t next = s->lsn_taken != 0 || !counts ? s->lsn_taken : 1;
     if (!s->configured || !s->origin_local)
         return HG_APPEND_NOT_ORIGIN;
+    if (s->moving)
+        return HG_APPEND_WOULD_BLOCK;
     if (frame->lsn == 0 && counts)
         frame->lsn = next;
     if (frame->lsn == 0 || frame->span == 0 || (counts && frame->span != 1) ||

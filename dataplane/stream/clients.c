@@ -92,6 +92,48 @@ uint32_t hg_clients_bound(const struct hg_clients *clients)
     return clients->bound;
 }
 
+/* ---- a stream moves to another worker ---- */
+
+static bool slot_unread(struct hg_clients *clients, struct hg_clients_entry *client, uint32_t index)
+{
+    const struct hg_clients_slot *slot = &client->slots[index];
+    const struct hg_stream_state *s = hg_streams_at(clients->config.streams, slot->stream);
+    uint64_t lsn_next =
+        slot->lsn_next != 0 ? slot->lsn_next : hg_streams_lsn_oldest(clients->config.streams, slot->stream);
+    return slot->subscribe &&
+           (lsn_next < s->lsn_durable || hg_client_ring_deliver_outstanding(client->ring, index) > 0);
+}
+
+const char *hg_clients_unread(struct hg_clients *clients, uint32_t stream)
+{
+    for (uint32_t i = 0; i < clients->bound; i++) {
+        struct hg_clients_entry *client = &clients->table[i];
+        for (uint32_t j = 0; client->used && !client->poisoned && j < client->slots_bound; j++)
+            if (client->slots[j].used && client->slots[j].stream == stream && slot_unread(clients, client, j))
+                return client->name;
+    }
+    return NULL;
+}
+
+void hg_clients_dismiss(struct hg_clients *clients, uint32_t stream)
+{
+    for (uint32_t i = 0; i < clients->bound; i++) {
+        struct hg_clients_entry *client = &clients->table[i];
+        for (uint32_t j = 0; client->used && j < HG_CLIENT_SLOTS; j++) {
+            if (!client->slots[j].used || client->slots[j].stream != stream)
+                continue;
+            slot_close(clients, client, j);
+            client->dismissed = true;
+        }
+    }
+}
+
+void hg_clients_dismissed_told(struct hg_clients *clients, uint32_t client)
+{
+    hg_assert(client < HG_CLIENTS_MAX);
+    clients->table[client].dismissed_told = true;
+}
+
 /* ---- attaching ---- */
 
 static void __attribute__((format(printf, 3, 4)))
@@ -231,6 +273,10 @@ uint64_t hg_clients_attach(struct hg_clients *clients, uint32_t client, const st
     if (stream < 0 || !hg_streams_at(clients->config.streams, (uint32_t)stream)->configured) {
         refuse(answer, HG_E_UNKNOWN, "no stream %s is configured on this node: see helioctl show streams",
                attach->name);
+        return 0;
+    }
+    if (hg_streams_at(clients->config.streams, (uint32_t)stream)->moving) {
+        refuse(answer, HG_E_NOT_READY, "stream %s is on its way to another worker: try again", attach->name);
         return 0;
     }
     uint32_t index = 0;

@@ -69,8 +69,9 @@ struct hg_peer_stream {
     uint8_t state;     /* enum hg_peer_stream_state */
     uint8_t verified;  /* its chain followed from ours at lsn_next */
     bool close_unsent; /* the lane had no place for the CLOSE */
+    bool moved;        /* that is why it was closed */
     uint8_t opening;   /* the next one, or the one under way */
-    uint32_t reserved2;
+    uint8_t reserved[3];
     uint64_t lsn_next;    /* of the next batch to send */
     uint64_t lsn_needed;  /* as the peer was told: what is below holds our log's oldest segment */
     uint64_t lsn_claimed; /* durable there by its own word; counts up to what was sent and verified */
@@ -84,7 +85,7 @@ struct hg_peer_alias {
     bool refuse_unsent;  /* the lane had no place for the REFUSE */
     uint8_t opening;     /* that is open, or was */
     uint8_t opening_min; /* older ones are over */
-    uint8_t reserved;
+    uint8_t refuse_reason;
     uint64_t lsn_reported;
 };
 
@@ -249,6 +250,11 @@ void hg_peers_receive(struct hg_peer_session *session, uint32_t place, const uin
 
 /* After the log moved: reports durable positions, offers waiting batches again. */
 void hg_peers_log_moved(struct hg_peers *peers, uint64_t now_ns);
+/* The stream moves to another worker of this node (dataplane/stream/move.h). Leave, before: no more of it is
+ * taken here, and its origin opens it anew, which waits until it has moved or stays. Gone, after: it is sent
+ * from here no more; its new owner opens it. */
+void hg_peers_stream_leave(struct hg_peers *peers, uint32_t slot);
+void hg_peers_stream_gone(struct hg_peers *peers, uint32_t slot);
 /* Timers: opens streams, pings, notices silence. Every 10 ms or so. */
 void hg_peers_tick(struct hg_peers *peers, uint64_t now_ns);
 

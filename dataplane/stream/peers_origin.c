@@ -40,9 +40,11 @@ static void stream_open_send(struct hg_peer *peer, uint32_t slot)
     (void)hg_lane_control_send(peer->sessions[peer->current].lane, &open.control);
 }
 
-static uint32_t close_reason(enum hg_peer_stream_state state)
+static uint32_t close_reason(const struct hg_peer_stream *ps)
 {
-    switch (state) {
+    if (ps->moved)
+        return HG_WIRE_MOVED;
+    switch (ps->state) {
     case HG_PEER_STREAM_DIVERGED:
         return HG_WIRE_CLOSED_DIVERGED;
     case HG_PEER_STREAM_GAP:
@@ -60,7 +62,7 @@ static void stream_close_send(struct hg_peer *peer, uint32_t slot)
     close.control.bytes = sizeof(close);
     close.control.alias = slot;
     close.control.opening = (uint8_t)(peer->streams[slot].opening - 1); /* it is over */
-    close.reason = close_reason(peer->streams[slot].state);
+    close.reason = close_reason(&peer->streams[slot]);
     peer->streams[slot].close_unsent =
         hg_lane_control_send(peer->sessions[peer->current].lane, &close.control) != 0;
 }
@@ -103,9 +105,22 @@ void hg_peers_open_streams(struct hg_peer *peer, uint64_t now_ns)
                     now_ns >= ps->retry_ns);
         if (!due)
             continue;
+        ps->moved = false;
         ps->state = HG_PEER_STREAM_OPENING;
         ps->retry_ns = now_ns + HG_PEER_OPEN_RETRY_NS;
         stream_open_send(peer, slot);
+    }
+}
+
+void hg_peers_stream_gone(struct hg_peers *peers, uint32_t slot)
+{
+    for (struct hg_peer *peer = hg_peers_next(peers, NULL); peer != NULL; peer = hg_peers_next(peers, peer)) {
+        struct hg_peer_stream *ps = &peer->streams[slot];
+        if (peer->current < 0 ||
+            (ps->state != HG_PEER_STREAM_OPENING && ps->state != HG_PEER_STREAM_STREAMING))
+            continue;
+        ps->moved = true;
+        stream_give_up(peer, slot, HG_PEER_STREAM_CLOSED);
     }
 }
 
@@ -210,10 +225,17 @@ void hg_peers_refuse_received(struct hg_peer_session *session, const struct hg_w
 {
     struct hg_peer *peer = session->peer;
     uint32_t slot = refuse->control.alias;
+    bool moved = refuse->reason == HG_WIRE_MOVED;
     if (slot >= hg_streams_count(peer->peers->config.streams) ||
-        peer->streams[slot].state != HG_PEER_STREAM_STREAMING ||
-        peer->streams[slot].opening != refuse->control.opening) {
+        peer->streams[slot].opening != refuse->control.opening ||
+        (peer->streams[slot].state != HG_PEER_STREAM_STREAMING &&
+         !(moved && peer->streams[slot].state == HG_PEER_STREAM_OPENING))) {
         hg_lane_control_refused(session->lane);
+        return;
+    }
+    if (moved) { /* asked again, they say who has it now, or when it is settled */
+        stream_stop(peer, slot, HG_PEER_STREAM_CLOSED);
+        hg_peers_open_streams(peer, peer->peers->now_ns);
         return;
     }
     /* The other side refused a batch that follows from its own tail as we know it: histories differ. */

@@ -105,6 +105,8 @@ static bool open_handle(struct hg_peer_session *session, const struct hg_wire_st
         snprintf(name, sizeof(name), "%.*s", HG_NAME_BYTES - 1, open->name);
         hg_event_put(peer->peers->config.events, HG_EVENT_stream_not_here, name, open->stream, 0);
     }
+    if (status == HG_WIRE_OK && hg_streams_at(streams, (uint32_t)slot)->moving)
+        return false;
     if (status == HG_WIRE_OK) {
         int rc = hg_streams_adopt(streams, (uint32_t)slot, open->system_identifier, open->incarnation,
                                   open->lsn_unit_bytes);
@@ -155,7 +157,7 @@ void hg_peers_open_received(struct hg_peer_session *session, const struct hg_wir
     peer->waiting_count = (uint32_t)hg_max_u64(peer->waiting_count, i + 1);
 }
 
-static void refuse_send(struct hg_peer_session *session, uint32_t alias)
+static void refuse_send(struct hg_peer_session *session, uint32_t alias, enum hg_wire_status reason)
 {
     struct hg_wire_stream_close refuse;
     memset(&refuse, 0, sizeof(refuse));
@@ -163,8 +165,20 @@ static void refuse_send(struct hg_peer_session *session, uint32_t alias)
     refuse.control.bytes = sizeof(refuse);
     refuse.control.alias = alias;
     refuse.control.opening = session->peer->aliases[alias].opening;
-    refuse.reason = HG_WIRE_REFUSED_BATCH;
+    refuse.reason = reason;
+    session->peer->aliases[alias].refuse_reason = (uint8_t)reason;
     session->peer->aliases[alias].refuse_unsent = hg_lane_control_send(session->lane, &refuse.control) != 0;
+}
+
+void hg_peers_stream_leave(struct hg_peers *peers, uint32_t slot)
+{
+    for (struct hg_peer *peer = hg_peers_next(peers, NULL); peer != NULL; peer = hg_peers_next(peers, peer))
+        for (uint32_t alias = 0; peer->current >= 0 && alias < peer->alias_end; alias++) {
+            if (peer->aliases[alias].slot != (int32_t)slot)
+                continue;
+            alias_close(&peer->sessions[peer->current], alias);
+            refuse_send(&peer->sessions[peer->current], alias, HG_WIRE_MOVED);
+        }
 }
 
 int hg_peers_batch_received(void *ctx, uint32_t alias, const uint8_t *batch, uint32_t bytes)
@@ -186,7 +200,7 @@ int hg_peers_batch_received(void *ctx, uint32_t alias, const uint8_t *batch, uin
         return -EAGAIN;
     const struct hg_stream_state *s = hg_streams_at(streams, (uint32_t)slot);
     peer->aliases[alias].slot = -1;
-    refuse_send(session, alias);
+    refuse_send(session, alias, HG_WIRE_REFUSED_BATCH);
     hg_event_put(peer->peers->config.events, HG_EVENT_stream_refused_batch, s->name, s->lsn_sealed, reason);
     return -EBADMSG;
 }
@@ -208,7 +222,8 @@ void hg_peers_close_received(struct hg_peer_session *session, const struct hg_wi
     }
     const struct hg_stream_state *s =
         hg_streams_at(peer->peers->config.streams, (uint32_t)peer->aliases[alias].slot);
-    hg_event_put(peer->peers->config.events, HG_EVENT_stream_closed, s->name, close->reason, 0);
+    if (close->reason != HG_WIRE_MOVED) /* it comes again */
+        hg_event_put(peer->peers->config.events, HG_EVENT_stream_closed, s->name, close->reason, 0);
     alias_close(session, alias);
 }
 
@@ -241,7 +256,7 @@ void hg_peers_retry(struct hg_peer *peer)
     struct hg_peer_session *session = &peer->sessions[peer->current];
     for (uint32_t alias = 0; alias < peer->alias_end; alias++)
         if (peer->aliases[alias].refuse_unsent)
-            refuse_send(session, alias);
+            refuse_send(session, alias, peer->aliases[alias].refuse_reason);
     if (peer->offer_due)
         hg_lane_offer(session->lane);
     peer->offer_due = false;

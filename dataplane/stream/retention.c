@@ -202,6 +202,7 @@ static void stream_marks_trim(struct hg_stream_state *s)
 
 void hg_streams_retain(struct hg_streams *streams, uint64_t now_ns)
 {
+    hg_streams_end_save(streams);
     consumers_save(streams, now_ns);
     uint64_t needed = hg_log_durable_sequence(streams->log) + 1;
     for (uint32_t slot = 0; slot < streams->count; slot++) {

@@ -151,6 +151,7 @@ int hg_streams_configure(struct hg_streams *streams, const struct hg_config_stre
     s->region = config->region;
     s->group = config->group;
     s->epoch = hg_max_u64(s->epoch, config->epoch);
+    s->ended = false;
     s->codec = (uint8_t)config->compression;
     s->peers_mask = config->peers_mask;
     s->origin_local = s->region == streams->config.region;
@@ -234,6 +235,7 @@ void hg_streams_record_of_stream(const struct hg_stream_state *s, struct hg_loca
     memcpy(record->name, s->name, sizeof(record->name));
     record->lsn_unit_bytes = s->lsn_unit_bytes;
     record->lsn_begin = s->lsn_begin;
+    record->move = s->move;
 }
 
 static uint32_t streams_checkpoint(void *ctx, struct hg_local_record *records, uint32_t max)
@@ -241,6 +243,8 @@ static uint32_t streams_checkpoint(void *ctx, struct hg_local_record *records, u
     struct hg_streams *streams = ctx;
     uint32_t count = 0;
     for (uint32_t slot = 0; slot < streams->count; slot++) {
+        if (streams->table[slot].ended)
+            continue;
         hg_assert(count < max);
         hg_streams_record_of_stream(&streams->table[slot], &records[count++]);
     }
@@ -253,7 +257,7 @@ static uint32_t streams_checkpoint(void *ctx, struct hg_local_record *records, u
     return count;
 }
 
-static void recovered_stream(struct hg_streams *streams, const struct hg_local_record *record)
+void hg_streams_recovered_stream(struct hg_streams *streams, const struct hg_local_record *record)
 {
     int32_t slot = hg_streams_slot_make(streams, record->stream);
     if (slot < 0) {
@@ -266,6 +270,8 @@ static void recovered_stream(struct hg_streams *streams, const struct hg_local_r
         streams->recovery_broken = true;
         return;
     }
+    s->ended = false;
+    s->move = record->move;
     s->kind = record->kind;
     s->region = record->region;
     s->incarnation = record->incarnation;
@@ -280,16 +286,26 @@ static void recovered_stream(struct hg_streams *streams, const struct hg_local_r
     s->origin_local = s->region == streams->config.region;
 }
 
+static void recovered_end(struct hg_streams *streams, const struct hg_local_record *record)
+{
+    int32_t slot = hg_streams_find(streams, record->stream);
+    if (slot >= 0) /* else the log has forgotten it already */
+        hg_streams_ended(streams, (uint32_t)slot);
+}
+
 static void streams_recovered_record(void *ctx, const struct hg_local_record *record)
 {
     struct hg_streams *streams = ctx;
     switch (record->type) {
     case HG_LOCAL_STREAM:
-        recovered_stream(streams, record);
+        hg_streams_recovered_stream(streams, record);
         break;
     case HG_LOCAL_CONSUMER:
     case HG_LOCAL_CONSUMER_REMOVED:
         hg_streams_recovered_consumer(streams, record);
+        break;
+    case HG_LOCAL_STREAM_ENDED:
+        recovered_end(streams, record);
         break;
     default:
         /* A record of a newer build: going on without it could lose what it says. */
@@ -311,6 +327,7 @@ static void streams_recovered_batch(void *ctx, uint64_t sequence, const struct h
         streams->recovery_broken = true;
         return;
     }
+    s->ended = false;
     s->kind = header->kind;
     s->region = header->region;
     s->incarnation = header->incarnation;

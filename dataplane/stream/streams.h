@@ -68,6 +68,9 @@ struct hg_stream_state {
     uint16_t region;        /* of origin */
     uint16_t kind;          /* enum hg_stream_kind */
     bool configured;        /* known to the control plane, not to the log alone */
+    bool moving;            /* to another log of this node: nothing is taken (dataplane/stream/move.h) */
+    bool ended;             /* another log has it now; nothing else here counts */
+    uint32_t move;          /* how often it moved: of two logs that have it, the higher number owns it */
     uint64_t configuration; /* the newest one that named it */
     bool origin_local;
     uint8_t codec;           /* enum hg_codec */

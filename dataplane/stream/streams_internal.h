@@ -26,6 +26,8 @@ struct hg_streams {
     uint64_t realtime_ns;      /* sampled at most once a millisecond */
     uint64_t realtime_read_ns; /* when, on the monotonic clock */
     bool recovery_broken;
+    uint64_t end_due;         /* stream whose end is not on the device yet; 0 = none */
+    uint64_t end_sequence;    /* the write that has it; 0 = the log has not taken it yet */
     bool configuration_whole; /* there was one */
     uint64_t configuration;   /* counts them */
 
@@ -63,6 +65,11 @@ int32_t hg_streams_slot_make(struct hg_streams *streams, uint64_t stream);
 void hg_streams_record_of_stream(const struct hg_stream_state *s, struct hg_local_record *record);
 void hg_streams_record_of_consumer(const struct hg_streams *streams, const struct hg_consumer_state *consumer,
                                    struct hg_local_record *record);
+/* As the log has it, at recovery and when it moves here. */
+void hg_streams_recovered_stream(struct hg_streams *streams, const struct hg_local_record *record);
+/* What is left of a stream that another log owns. */
+void hg_streams_ended(struct hg_streams *streams, uint32_t slot);
+void hg_streams_end_save(struct hg_streams *streams);
 void hg_streams_recovered_consumer(struct hg_streams *streams, const struct hg_local_record *record);
 /* Once the log is read back and the streams' positions are known. */
 void hg_streams_recovered_consumers(struct hg_streams *streams);

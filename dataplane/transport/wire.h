@@ -221,6 +221,7 @@ enum hg_wire_status {
     HG_WIRE_CLOSED_DIVERGED = 8,     /* the peer has other bytes than the origin */
     HG_WIRE_CLOSED_GAP = 9,          /* the origin no longer has what the peer needs next */
     HG_WIRE_ELSEWHERE = 10,          /* another worker of the receiver owns the stream: open it there */
+    HG_WIRE_MOVED = 11,              /* CLOSE or REFUSE: to another worker of who says so; it comes again */
 };
 
 struct hg_wire_stream_answer {
@@ -253,7 +254,8 @@ static_assert(sizeof(struct hg_wire_stream_needed) == 16, "stream needed");
  * -> origin: a batch did not follow from what is here. The alias is the origin's in both. */
 struct hg_wire_stream_close {
     struct hg_wire_control control;
-    uint32_t reason; /* enum hg_wire_status: CLOSE one of CLOSED_, REFUSE one of REFUSED_ */
+    uint32_t reason; /* enum hg_wire_status: CLOSE one of CLOSED_, REFUSE one of REFUSED_,
+                        or MOVED */
     uint32_t reserved;
 };
 static_assert(sizeof(struct hg_wire_stream_close) == 16, "stream close");

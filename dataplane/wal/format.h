@@ -202,6 +202,7 @@ enum hg_local_record_type {
         1, /* a stream as it stood: written for each at every segment's start, and when opened */
     HG_LOCAL_CONSUMER = 2, /* a registered consumer and its position */
     HG_LOCAL_CONSUMER_REMOVED = 3,
+    HG_LOCAL_STREAM_ENDED = 4, /* another log of the node has it: what came before counts no more */
 };
 
 struct hg_local_record { /* one fixed size for all types, so that the table is an array */
@@ -218,7 +219,7 @@ struct hg_local_record { /* one fixed size for all types, so that the table is a
     char name[HG_NAME_BYTES];   /* of the stream or the consumer */
     uint32_t
         lsn_unit_bytes; /* stream: segment size in bytes of a physical stream (wal_segment_size), else 0 */
-    uint32_t reserved;
+    uint32_t move;      /* stream: how often it moved between logs */
     uint64_t lsn_begin; /* stream: first LSN it ever had */
     uint8_t reserved2[16];
 };

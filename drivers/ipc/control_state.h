@@ -277,20 +277,25 @@ enum hg_control_type {
     HG_CONTROL_APPLY = 2,   /* -> dataplane: config page of this generation is complete, apply it */
     HG_CONTROL_RESULT = 3,  /* -> control plane: of an APPLY or COMMAND: code and sentence */
     HG_CONTROL_EVENT = 4,   /* -> control plane: something happened */
-    HG_CONTROL_COMMAND = 5, /* -> dataplane: an action that is not state: remove a consumer, stop */
+    HG_CONTROL_COMMAND = 5, /* -> dataplane: an action that is not state: remove a consumer, move a stream,
+                               stop */
 };
 
-enum hg_control_command { HG_COMMAND_CONSUMER_REMOVE = 1, HG_COMMAND_STOP = 2 };
+enum hg_control_command {
+    HG_COMMAND_CONSUMER_REMOVE = 1,
+    HG_COMMAND_STOP = 2,
+    HG_COMMAND_STREAM_MOVE = 3, /* `number`: to which worker */
+};
 
 enum hg_control_severity { HG_SEVERITY_INFO, HG_SEVERITY_WARNING, HG_SEVERITY_ERROR, HG_SEVERITY_CRITICAL };
 
 /* Payload of a cell (the ring adds sequence, generation, request id and CRC). */
 struct hg_control_message {
-    uint32_t type;       /* enum hg_control_type */
-    uint32_t command;    /* enum hg_control_command, or the event's severity */
-    uint64_t generation; /* APPLY/RESULT: of the config page */
-    int32_t code;        /* RESULT: 0 or -errno */
-    uint32_t reserved;
+    uint32_t type;                    /* enum hg_control_type */
+    uint32_t command;                 /* enum hg_control_command, or the event's severity */
+    uint64_t generation;              /* APPLY/RESULT: of the config page */
+    int32_t code;                     /* RESULT: 0 or -errno */
+    uint32_t number;                  /* COMMAND: its argument */
     char name[HG_CONTROL_NAME_BYTES]; /* what it is about; event: its stable name, "peer_up" */
     char text[HG_CONTROL_TEXT_BYTES]; /* what happened and what to do */
 };

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Several workers a node: A has two, B first one and then two, each with streams of its own that the other takes.
-Dataplanes are killed while entries come in. At the end all of it is durable on both sides and reads back, entry by
-entry; and what helioctl says of placement and lanes is what is."""
+Dataplanes are killed while entries come in, and streams move from worker to worker. At the end all of it is durable on
+both sides and reads back, entry by entry; and what helioctl says of placement and lanes is what is."""
 import os
 import secrets
 import sys
@@ -14,6 +14,7 @@ from regions import Region, Wan, program, write
 STREAMS = {"a": ["a1", "a2", "a3", "a4"], "b": ["b1", "b2"]}
 NUMBERS = {name: number for number, name in enumerate(sum(STREAMS.values(), []), 13)}
 ENTRIES = 40000
+MOVED_ENTRIES = 60000
 
 
 class Node(Region):
@@ -73,10 +74,11 @@ class Node(Region):
 
 
 class Test:
-    def __init__(self, scratch, example, reader):
+    def __init__(self, scratch, example, reader, writer):
         self.scratch = scratch
         self.example = example
         self.reader = reader
+        self.writer = writer
         self.wan = Wan(scratch, rtt_ms=20, loss_percent=0.5)
         with open(self.wan.config, encoding="utf-8") as before:
             text = before.read().replace("mac 02:00:00:00:00:0a", "mac 02:00:00:00:00:0a queues 2")
@@ -166,6 +168,54 @@ class Test:
         self.lanes_are("a", {(0, 0), (1, 0), (1, 1)})
         say("two against two, both killed")
 
+    def move(self, node, stream, worker):
+        """Done by an answer; refused while somebody lags, so asked for again."""
+        def moved():
+            answer = self.nodes[node].ctl("stream", "move", stream, "worker", str(worker))
+            if answer["code"] != 0 and "stays with worker" not in str(answer):
+                raise Failed(f"{stream} of {node} to worker {worker}: {answer}")
+            return answer["code"] == 0
+        wait_until(moved, 60, f"{stream} of {node} moves to worker {worker}")
+        wait_until(lambda: self.placed(node)[stream] == worker, 5, f"{node} shows {stream} at worker {worker}")
+
+    def moves(self):
+        """Under load, on the origin and where it is taken, there and back, with a kill right behind; somebody reads it
+        on both sides all the while. A stream that somebody lacks something of stays."""
+        a, b = self.nodes["a"], self.nodes["b"]
+        self.ends["a1"] += MOVED_ENTRIES
+        writer = Process(self.scratch, "writer-a1", [self.writer, a.run, "a1", MOVED_ENTRIES])
+        readers = [Process(self.scratch, f"mover-{node.name}", [self.reader, node.run, "a1", self.ends["a1"]])
+                   for node in (a, b)]
+        for node in ("a", "b", "a", "b"):
+            self.move(node, "a1", 1 - self.placed(node)["a1"])
+        self.move("a", "a1", 1 - self.placed("a")["a1"])
+        a.kill_dataplane()
+        a.start_dataplane()
+        self.placed("a", a.places)
+        for process in (writer, *readers):
+            process.expect(0, 120)
+        self.everything_arrives()
+        say("moved five times under load")
+        here = a.places["a1"]
+        for words, text in ((("nobody", "worker", "1"), "there is no stream"), (("a1", "worker", "2"), "no worker 2"),
+                            (("a1", "worker", str(here)), "already"),
+                            (("a1", "worker", str(1 - here), "dry-run"), "would move")):
+            answer = a.ctl("stream", "move", *words)
+            if text not in str(answer) or (answer["code"] == 0) != (text == "would move"):
+                raise Failed(f"stream move {words}: {answer}")
+        b.kill_dataplane()
+        Process(self.scratch, "writer-lacking", [self.writer, a.run, "a1", 100]).expect(0, 30)
+        self.ends["a1"] += 100
+        answer = a.ctl("stream", "move", "a1", "worker", str(1 - here))
+        if answer["code"] == 0 or "peer b lacks some of it" not in str(answer):
+            raise Failed(f"a stream that b lacks something of must stay: {answer}")
+        Process(self.scratch, "writer-staying", [self.writer, a.run, "a1", 100]).expect(0, 30)
+        self.ends["a1"] += 100
+        b.start_dataplane()
+        self.everything_arrives()
+        self.move("a", "a1", 1 - here)
+        say("it stays while somebody lacks it")
+
     def refusals(self):
         """Where a stream is, is in its log: the configuration can't move it. Logs have no gaps."""
         a = self.nodes["a"]
@@ -174,12 +224,12 @@ class Test:
         a.controlplane.terminate()
         a.start_controlplane()
         a.controlplane.wait_line("numbered from 0 without a gap", 20)
-        other = 1 - a.places["a1"]
-        write(a.config, text.replace("stream add a1 id 13 kind key-value region 1",
-                                     f"stream add a1 id 13 kind key-value region 1 worker {other}"))
+        other = 1 - a.places["a2"]
+        write(a.config, text.replace("stream add a2 id 14 kind key-value region 1",
+                                     f"stream add a2 id 14 kind key-value region 1 worker {other}"))
         a.controlplane.terminate()
         a.start_controlplane()
-        a.controlplane.wait_line("a stream does not move by configuration", 20)
+        a.controlplane.wait_line("where its batches are: move it with `helioctl stream move`", 20)
         self.placed("a", a.places)
         write(a.config, text)
         a.controlplane.terminate()
@@ -194,6 +244,7 @@ class Test:
         self.reads_back()
         self.two_against_two()
         self.reads_back()
+        self.moves()
         self.refusals()
         for node in self.nodes.values():
             if node.dataplane.terminate() != 0:
@@ -202,7 +253,7 @@ class Test:
 
 def main():
     with Scratch("helio-two-workers-") as scratch:
-        Test(scratch, *(os.path.abspath(path) for path in sys.argv[1:3])).run()
+        Test(scratch, *(os.path.abspath(path) for path in sys.argv[1:4])).run()
         say("ok")
 
 

@@ -350,6 +350,7 @@ void hg_sim_check_event(struct sim_node *node, const struct hg_event *event)
     case HG_EVENT_peer_up:
     case HG_EVENT_peer_keys:
     case HG_EVENT_stream_new:
+    case HG_EVENT_stream_moved:
     case HG_EVENT_consumer_new:
     case HG_EVENT_log_pressure:
     case HG_EVENT_log_pressure_over:

@@ -277,6 +277,8 @@ void hg_sim_node_boot(struct sim_node *node)
     memset(node->census, 0, sizeof(node->census));
     node->config_pending = 0;
     node->config_refused = false;
+    memset(&node->move, 0, sizeof(node->move));
+    node->move_spreads = false;
     memset(node->events_count, 0, sizeof(node->events_count));
     node->boot = hg_random_u64(&node->random_clock);
     node->boot_ns = world->now_ns;
@@ -387,6 +389,7 @@ static void places_done(struct sim_node *node, struct hg_places *places)
         if (hg_placement_held_twice(&node->placement, places->table[i].stream) >= 0)
             hg_sim_violation(node->world, "two_owners", "node %c has stream %s in two logs",
                              (int)('A' + node->index), places->table[i].name);
+    hg_sim_move_settle(node);
     config_give(node);
 }
 
@@ -398,6 +401,10 @@ static void config_done(struct sim_node *node, const struct hg_letter *letter)
         hg_sim_violation(node->world, "config", "node %c: %s", (int)('A' + node->index), letter->body.text);
     if (node->config_pending > 0)
         return;
+    if (node->move_spreads) {
+        node->move_spreads = false;
+        return;
+    }
     if (node->config_refused) /* a consumer found the log full: asked again, as an operator would */
         config_give(node);
     keys_begin(node);
@@ -419,6 +426,10 @@ static bool letters_take(struct sim_node *node, struct sim_worker *worker)
         case HG_LETTER_SPI_UNKNOWN:
             node->world->sometimes[SIM_unknown_spi] += letter.type == HG_LETTER_SPI_UNKNOWN;
             hg_exchange_letter(&node->exchange, &letter, local_ns);
+            break;
+        case HG_LETTER_STREAM_LEFT:
+        case HG_LETTER_STREAM_ENTERED:
+            hg_sim_move_letter(node, &letter);
             break;
         case HG_LETTER_PLACES_DONE:
             places_done(node, letter.pointer);
@@ -477,6 +488,7 @@ static uint64_t node_run(struct sim_node *node)
         hg_sim_check_node(node);
         did |= hg_sim_append(node);
         did |= hg_sim_read(node);
+        did |= hg_sim_move_tick(node);
         for (uint32_t i = 0; i < node->worker_count; i++) /* the first of them was given by the last */
             did |= node->workers[i].worker->state == HG_WORKER_RUNNING &&
                    hg_link_handed_over(&node->workers[i].worker->link);
@@ -682,6 +694,9 @@ void hg_sim_fault_strike(struct sim_world *world, const struct sim_fault *fault)
         break;
     case SIM_FAULT_ROT:
         rot(node, fault);
+        break;
+    case SIM_FAULT_MOVE:
+        hg_sim_move_strike(node, fault);
         break;
     case SIM_FAULT_KIND_COUNT:
         hg_assert(!"a fault of an unknown kind");

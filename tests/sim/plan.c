@@ -8,6 +8,9 @@
 #include "tests/sim/scenario.h"
 
 #define PPM                1000000u
+#define MOVES_MAX          12u
+#define MOVE_STEPS_MAX     40u
+#define MOVE_DEAF_NS       (100 * HG_NS_PER_MS)
 #define SEGMENT_BYTES_RING (5u << 20) /* three origins do not fill such logs */
 #define SEGMENTS_HOSTILE   32u        /* what a liar never confirms does not fill these */
 #define SIM_FOREVER_NS     (HG_TIME_NEVER / 2)
@@ -477,6 +480,36 @@ static void plan_workers(struct sim_plan *plan, struct hg_random *random)
     }
 }
 
+/* Streams move while everything else goes on, some of them back and forth. Now and then the process dies in
+ * the middle of it, or a peer that must have everything can't be heard. */
+static void plan_moves(struct sim_plan *plan, struct hg_random *random)
+{
+    uint32_t moves = (uint32_t)hg_random_between(random, 0, MOVES_MAX);
+    for (uint32_t i = 0; i < moves; i++) {
+        uint32_t node = (uint32_t)hg_random_between(random, 0, plan->node_count - 1);
+        uint64_t time_ns = hg_random_between(random, 0, plan->safety_ns);
+        bool dies = hg_random_chance(random, 1, 4), power = hg_random_chance(random, 1, 2);
+        bool is_deaf = hg_random_chance(random, 1, 8);
+        uint64_t steps = hg_random_between(random, 1, MOVE_STEPS_MAX);
+        uint64_t restart_ns = log_uniform(random, HG_NS_PER_MS, HG_NS_PER_S);
+        struct sim_fault *move = fault_add(plan, SIM_FAULT_MOVE, time_ns, node);
+        move->a = hg_random_between(random, 0, plan->flow_count - 1);
+        move->b = hg_random_between(random, 0, SIM_WORKERS_MAX - 1);
+        if (dies) {
+            struct sim_fault *death =
+                fault_add(plan, power ? SIM_FAULT_POWER : SIM_FAULT_KILL, time_ns + 1, node);
+            death->a = steps;
+            death->b = restart_ns;
+        } else if (is_deaf) {
+            struct sim_fault *cut =
+                fault_add(plan, SIM_FAULT_CUT, time_ns > MOVE_DEAF_NS ? time_ns - MOVE_DEAF_NS : 0,
+                          (node + 1) % plan->node_count);
+            cut->other = node;
+            cut->a = 2 * HG_MOVE_LEAVE_NS_MAX;
+        }
+    }
+}
+
 /* Some keys only one side wants to renew. Where there are several workers, every other seed has it too. */
 static void plan_rekey(struct sim_plan *plan, struct hg_random *random)
 {
@@ -524,7 +557,7 @@ static void plan_sizes(struct sim_plan *plan, struct hg_random *sizes, struct hg
 void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
 {
     struct hg_random root, classes, sizes, nodes, links, flows, faults, congestion, workers, rekey, fec, ecn,
-        hostile, bottleneck;
+        hostile, bottleneck, moves;
     memset(plan, 0, sizeof(*plan));
     plan->seed = seed;
     plan->scenario = scenario;
@@ -542,6 +575,7 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
     hg_random_fork(&root, 11, &ecn);
     hg_random_fork(&root, 12, &hostile);
     hg_random_fork(&root, 13, &bottleneck);
+    hg_random_fork(&root, 14, &moves);
     plan_classes(plan, &classes);
     plan_sizes(plan, &sizes, &bottleneck);
     bool is_filled = is_flagged(plan, SIM_SCENARIO_LONG_CUT) && plan->origins > 1;
@@ -566,6 +600,8 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
     for (uint32_t i = 0; i < plan->node_count; i++)
         plan_congestion(&plan->nodes[i], &congestion);
     plan_workers(plan, &workers);
+    if (is_flagged(plan, SIM_SCENARIO_WORKERS))
+        plan_moves(plan, &moves);
     for (uint32_t i = 0; i < plan->node_count; i++)
         plan_fec(&plan->nodes[i], &fec);
     if (is_flagged(plan, SIM_SCENARIO_FEC))

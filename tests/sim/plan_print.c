@@ -12,6 +12,7 @@ static const char *const fault_names[SIM_FAULT_KIND_COUNT] = {
     [SIM_FAULT_FLAP] = "flap",
     [SIM_FAULT_PATH] = "path",
     [SIM_FAULT_RATE] = "rate",
+    [SIM_FAULT_MOVE] = "move",
     [SIM_FAULT_NARROW] = "narrow",
     [SIM_FAULT_DISK_STALL] = "disk-stall",
     [SIM_FAULT_DISK_WRITE] = "disk-write-error",

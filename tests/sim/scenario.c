@@ -48,7 +48,8 @@ static const enum sim_sometimes promises_paths[] = {SIM_packets_reordered, SIM_s
                                                     SIM_paths_changed, SIM_flaps};
 
 static const enum sim_sometimes promises_workers[] = {
-    SIM_packets_handed_over, SIM_streams_elsewhere, SIM_workers_changed, SIM_process_kills, SIM_power_losses};
+    SIM_packets_handed_over, SIM_streams_elsewhere, SIM_workers_changed, SIM_streams_moved,
+    SIM_moves_refused,       SIM_process_kills,     SIM_power_losses};
 
 static const enum sim_sometimes promises_rekey[] = {
     SIM_keys_renewed,       SIM_packets_under_old_keys, SIM_exchanges_from_both_sides,

@@ -9,6 +9,7 @@
 #define HG_SIM_H
 
 #include "dataplane/exchange.h"
+#include "dataplane/move.h"
 #include "dataplane/worker.h"
 #include "drivers/disk/disk_sim.h"
 #include "drivers/platform/random.h"
@@ -84,6 +85,9 @@
     X(packets_handed_over)                                                                                   \
     X(streams_elsewhere)                                                                                     \
     X(workers_changed)                                                                                       \
+    X(streams_moved)                                                                                         \
+    X(moves_refused)                                                                                         \
+    X(moves_settled)                                                                                         \
     X(packets_recovered)                                                                                     \
     X(parity_not_enough)                                                                                     \
     X(packets_marked)                                                                                        \
@@ -158,6 +162,7 @@ enum sim_fault_kind {
     SIM_FAULT_FLAP,       /* node -> other, cut and whole in turns; a = ns in all, b = ns of one turn */
     SIM_FAULT_PATH,       /* node -> other; a = the ns that path b takes longer than the link from now on */
     SIM_FAULT_RATE,       /* node -> other; a = the bytes/s that the link carries from now on */
+    SIM_FAULT_MOVE,       /* an operator moves stream a to worker b */
     SIM_FAULT_KIND_COUNT
 };
 
@@ -406,6 +411,8 @@ struct sim_node {
     struct hg_control_config *resolved; /* lent to the workers */
     uint32_t config_pending;            /* workers that have it */
     bool config_refused;
+    struct hg_move move;
+    bool move_spreads; /* the configuration under way says the new place */
     struct hg_random random_clock, random_port, random_steer, random_lie;
     uint64_t boot;
     uint64_t boots_count;
@@ -531,6 +538,12 @@ void hg_sim_node_wake(struct sim_node *node, uint64_t time_ns);
 void hg_sim_fault_strike(struct sim_world *world, const struct sim_fault *fault);
 /* The worker of the node that owns the flow's stream; NULL while nobody is configured to. */
 struct sim_worker *hg_sim_worker_of(struct sim_node *node, const struct sim_flow *flow);
+
+/* ---- move.c ---- */
+void hg_sim_move_strike(struct sim_node *node, const struct sim_fault *fault);
+void hg_sim_move_letter(struct sim_node *node, const struct hg_letter *letter);
+bool hg_sim_move_tick(struct sim_node *node); /* true when it did anything */
+void hg_sim_move_settle(struct sim_node *node);
 /* Virtual time at which the node's clock shows local_ns. */
 uint64_t hg_sim_time_of(const struct sim_node *node, uint64_t local_ns);
 uint64_t hg_sim_local_ns(const struct sim_node *node, uint64_t time_ns);

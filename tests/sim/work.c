@@ -191,6 +191,19 @@ static void consumers_advance(struct sim_node *node, struct sim_worker *worker)
     }
 }
 
+/* What is left here of a stream that moved is read where it is now. */
+static bool is_read_here(const struct sim_node *node, const struct sim_worker *worker,
+                         const struct hg_batch_header *header)
+{
+    struct hg_streams *streams = worker->worker->streams;
+    int32_t held = hg_placement_held(&node->placement, header->stream);
+    int32_t slot = hg_streams_find(streams, header->stream);
+    if (held >= 0 && (uint32_t)held != worker->worker->config.worker)
+        return false;
+    bool has_moved = slot >= 0 && hg_streams_at(streams, (uint32_t)slot)->move > 0;
+    return !has_moved || header->lsn_end > hg_streams_lsn_oldest(streams, (uint32_t)slot);
+}
+
 /* A reader walks the whole durable log, from its tail after each start: what a subscriber would be given. */
 static bool log_read(struct sim_node *node, struct sim_worker *worker)
 {
@@ -215,7 +228,7 @@ static bool log_read(struct sim_node *node, struct sim_worker *worker)
         if (rc < 0)
             hg_sim_violation(world, "read", "write %llu of node %c can't be read: %d",
                              (unsigned long long)worker->reader.sequence, (int)('A' + node->index), rc);
-        if (!(header->flags & HG_BATCH_LOCAL))
+        if (!(header->flags & HG_BATCH_LOCAL) && is_read_here(node, worker, header))
             hg_sim_check_batch(node, worker, header);
         hg_cursor_advance(&worker->reader, header);
         any = true;
@@ -228,6 +241,8 @@ static bool log_read(struct sim_node *node, struct sim_worker *worker)
 bool hg_sim_read(struct sim_node *node)
 {
     bool any = false;
+    if (!hg_placement_known(&node->placement))
+        return false;
     for (uint32_t i = 0; i < node->worker_count; i++)
         if (node->workers[i].worker->state == HG_WORKER_RUNNING)
             any |= log_read(node, &node->workers[i]);

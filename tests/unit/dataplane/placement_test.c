@@ -100,6 +100,41 @@ static void test_explicit(void)
     CU_ASSERT_PTR_NULL(hg_placement_resolve(&placement, &config));
 }
 
+/* The log it moved to last has it; one that it left and that does not say so is found. */
+static void test_moved(void)
+{
+    uint64_t stream = 0;
+    begin(3);
+    log_holds(0, 7, "seven");
+    log_holds(1, 7, "seven");
+    log_holds(2, 7, "seven");
+    log_holds(0, 8, "eight");
+    logs[1].table[0].move = 2;
+    logs[2].table[0].move = 1;
+    for (uint32_t i = 0; i < 3; i++)
+        hg_placement_hold(&placement, &logs[i]);
+    CU_ASSERT_EQUAL(hg_placement_held(&placement, 7), 1);
+    CU_ASSERT_EQUAL(hg_placement_held_name(&placement, "seven"), 1);
+    CU_ASSERT_EQUAL(hg_placement_held_twice(&placement, 7), -1);
+    CU_ASSERT_EQUAL(hg_placement_stale(&placement, &stream), 0);
+    CU_ASSERT_EQUAL(stream, 7);
+    hg_placement_forget(&placement, 0, 7);
+    CU_ASSERT_EQUAL(hg_placement_held(&placement, 8), 0);
+    CU_ASSERT_EQUAL(hg_placement_stale(&placement, &stream), 2);
+    hg_placement_forget(&placement, 2, 7);
+    CU_ASSERT_EQUAL(hg_placement_stale(&placement, &stream), -1);
+    config.stream_count = 1;
+    config.streams[0] = (struct hg_config_stream){.stream = 7, .place = 1};
+    CU_ASSERT_PTR_NULL(hg_placement_resolve(&placement, &config)); /* it was about the first place */
+    CU_ASSERT_EQUAL(config.streams[0].place, 2);
+    hg_placement_move(&placement, 2, "eight", 8, 1);
+    CU_ASSERT_EQUAL(hg_placement_held(&placement, 8), 2);
+    CU_ASSERT_EQUAL(hg_placement_held_name(&placement, "eight"), 2);
+    CU_ASSERT_EQUAL(logs[0].count, 0);
+    hg_placement_move(&placement, 0, "new", 9, 1); /* no log knew it */
+    CU_ASSERT_EQUAL(hg_placement_held_name(&placement, "new"), 0);
+}
+
 /* ---- packets from worker to worker ---- */
 
 static struct hg_handover ring;
@@ -147,6 +182,7 @@ int main(void)
     CU_add_test(suite, "by hash", test_hash);
     CU_add_test(suite, "a log that has it", test_recorded);
     CU_add_test(suite, "as configured", test_explicit);
+    CU_add_test(suite, "after moves", test_moved);
     CU_add_test(suite, "packets for other workers", test_handover);
     CU_basic_run_tests();
     int failures = (int)CU_get_number_of_failures();

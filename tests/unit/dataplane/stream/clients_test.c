@@ -251,6 +251,39 @@ static void test_deliver_durable_only(void)
     teardown();
 }
 
+/* A stream leaves when its readers have read it; nothing of theirs is taken meanwhile, or lost after. */
+static void test_stream_moves(void)
+{
+    setup();
+    uint32_t slot = configure("kv", 1, 1), stays = configure("stays", 2, 1);
+    struct hg_client_answer producer = produce(0, "kv"), other = produce(0, "stays");
+    (void)subscribe(1, "kv", "", 0);
+    (void)produce(2, "other");
+    CU_ASSERT_PTR_NULL(hg_clients_unread(clients, slot));
+    CU_ASSERT_EQUAL(append(0, &producer, 1, 100), 0);
+    turns(20);
+    CU_ASSERT_PTR_NOT_NULL(hg_clients_unread(clients, slot)); /* delivered, not read */
+    CU_ASSERT_PTR_NULL(hg_clients_unread(clients, stays));
+    expect_batch(1, 1);
+    turns(2);
+    CU_ASSERT_PTR_NULL(hg_clients_unread(clients, slot));
+    hg_streams_at(node.streams, slot)->moving = true;
+    CU_ASSERT_EQUAL(append(0, &producer, 2, 100), 0);
+    turns(5);
+    CU_ASSERT_EQUAL(hg_streams_at(node.streams, slot)->lsn_taken, 2);
+    CU_ASSERT_EQUAL(subscribe(2, "kv", "", 0).code, HG_E_NOT_READY);
+    hg_clients_dismiss(clients, slot);
+    CU_ASSERT_TRUE(hg_clients_at(clients, table[0].index)->dismissed);
+    CU_ASSERT_TRUE(hg_clients_at(clients, table[1].index)->dismissed);
+    CU_ASSERT_FALSE(hg_clients_at(clients, table[2].index)->dismissed);
+    CU_ASSERT_EQUAL(append(0, &other, 1, 100), 0);
+    turns(20); /* what was left of the stream in its ring is nobody's now */
+    CU_ASSERT_EQUAL(hg_streams_at(node.streams, slot)->lsn_taken, 2);
+    CU_ASSERT_EQUAL(hg_streams_at(node.streams, stays)->lsn_durable, 2);
+    CU_ASSERT_EQUAL(hg_clients_dropped_count(clients), 1);
+    teardown();
+}
+
 static void test_attach_refusals(void)
 {
     setup();
@@ -539,6 +572,7 @@ int main(void)
     CU_pSuite suite = CU_add_suite("clients", NULL, NULL);
     CU_add_test(suite, "append and deliver", test_append_and_deliver);
     CU_add_test(suite, "only what is durable is delivered", test_deliver_durable_only);
+    CU_add_test(suite, "a stream moves away", test_stream_moves);
     CU_add_test(suite, "attaching is refused by name", test_attach_refusals);
     CU_add_test(suite, "a reader adopts nothing", test_reader_adopts_nothing);
     CU_add_test(suite, "appends are refused by name", test_append_refusals);

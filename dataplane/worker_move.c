@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A worker's part in moving a stream (dataplane/move.h).
+ */
+#include "dataplane/move.h"
+#include "dataplane/worker_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static void left(struct hg_worker *worker, int32_t code, const char *text)
+{
+    struct hg_letter answer;
+    memset(&answer, 0, sizeof(answer));
+    answer.type = HG_LETTER_STREAM_LEFT;
+    answer.code = code;
+    snprintf(answer.body.text, sizeof(answer.body.text), "%s", text);
+    worker->leaving.transfer = NULL;
+    hg_worker_answer(worker, &answer);
+}
+
+void hg_worker_stream_leave(struct hg_worker *worker, const struct hg_letter *letter)
+{
+    int32_t slot = hg_streams_find(worker->streams, letter->number);
+    hg_assert(worker->leaving.transfer == NULL);
+    if (slot < 0 || !hg_streams_at(worker->streams, (uint32_t)slot)->configured) {
+        left(worker, -ENOENT, "its log does not have it: apply the configuration first");
+        return;
+    }
+    if (hg_streams_move_begin(worker->streams, (uint32_t)slot) != 0) {
+        left(worker, -EAGAIN, "the stream that moved before it is not off its log yet: try again");
+        return;
+    }
+    hg_peers_stream_leave(worker->peers, (uint32_t)slot);
+    worker->leaving.transfer = letter->pointer;
+    worker->leaving.slot = (uint32_t)slot;
+    worker->leaving.deadline_ns = worker->now_ns + HG_MOVE_LEAVE_NS_MAX;
+}
+
+/* Whom the stream waits for, in words; "" = nobody. */
+static void leaving_waits(struct hg_worker *worker, char *text, size_t text_bytes)
+{
+    uint32_t who = 0, slot = worker->leaving.slot;
+    const char *reader = hg_clients_unread(worker->clients, slot);
+    text[0] = '\0';
+    switch (hg_streams_move_waits(worker->streams, slot, &who)) {
+    case HG_MOVE_WAITS_FOR_DISK:
+        snprintf(text, text_bytes, "its log does not get it onto the device: see helioctl show log");
+        return;
+    case HG_MOVE_WAITS_FOR_PEER:
+        snprintf(text, text_bytes, "peer %.31s lacks some of it: see helioctl show lag, and try again",
+                 hg_peers_at(worker->peers, who)->name);
+        return;
+    case HG_MOVE_WAITS_FOR_CONSUMER:
+        snprintf(text, text_bytes, "consumer %.31s is not at its end: let it read on, or remove it",
+                 hg_streams_consumer_at(worker->streams, who)->name);
+        return;
+    case HG_MOVE_WAITS_FOR_NOBODY:
+        break;
+    }
+    if (reader != NULL)
+        snprintf(text, text_bytes, "client %.31s has not read it all: let it read on, or stop it", reader);
+}
+
+bool hg_worker_stream_leaving(struct hg_worker *worker)
+{
+    char text[HG_CONTROL_TEXT_BYTES];
+    if (worker->leaving.transfer == NULL || worker->unsent_used)
+        return false;
+    leaving_waits(worker, text, sizeof(text));
+    if (text[0] == '\0') {
+        hg_streams_move_out(worker->streams, worker->leaving.slot, worker->leaving.transfer);
+        left(worker, 0, "");
+        return true;
+    }
+    if (worker->now_ns < worker->leaving.deadline_ns)
+        return false;
+    hg_streams_move_cancel(worker->streams, worker->leaving.slot);
+    left(worker, -ETIMEDOUT, text);
+    return true;
+}
+
+void hg_worker_stream_enter(struct hg_worker *worker, const struct hg_letter *letter)
+{
+    struct hg_letter answer;
+    uint64_t sequence = 0;
+    memset(&answer, 0, sizeof(answer));
+    answer.type = HG_LETTER_STREAM_ENTERED;
+    answer.code = hg_streams_move_in(worker->streams, letter->pointer, &sequence);
+    hg_worker_answer_later(worker, &answer, sequence);
+}
+
+void hg_worker_stream_stay(struct hg_worker *worker, const struct hg_letter *letter)
+{
+    int32_t slot = hg_streams_find(worker->streams, letter->number);
+    hg_assert(slot >= 0);
+    hg_streams_move_cancel(worker->streams, (uint32_t)slot);
+}
+
+void hg_worker_stream_end(struct hg_worker *worker, const struct hg_letter *letter)
+{
+    int32_t slot = hg_streams_find(worker->streams, letter->number);
+    hg_assert(slot >= 0);
+    char name[HG_NAME_BYTES];
+    memcpy(name, hg_streams_at(worker->streams, (uint32_t)slot)->name, sizeof(name));
+    hg_clients_dismiss(worker->clients, (uint32_t)slot);
+    hg_peers_stream_gone(worker->peers, (uint32_t)slot);
+    hg_streams_move_end(worker->streams, letter->number);
+    /* Until the configuration says so: who asks for it here is sent on. */
+    hg_assert(worker->elsewhere_count < HG_CONTROL_STREAMS_MAX);
+    worker->elsewhere[worker->elsewhere_count].stream = letter->number;
+    worker->elsewhere[worker->elsewhere_count++].worker = (uint32_t)letter->number2;
+    hg_event_put(&worker->events, HG_EVENT_stream_moved, name, letter->number2, 0);
+}
