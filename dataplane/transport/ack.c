@@ -8,6 +8,7 @@ void hg_ack_init(struct hg_ack *ack)
 {
     memset(ack, 0, sizeof(*ack));
     ack->deadline_ns = HG_TIME_NEVER;
+    ack->repeat_ns = HG_TIME_NEVER;
 }
 
 bool hg_ack_seen(const struct hg_ack *ack, uint64_t number)
@@ -56,12 +57,20 @@ void hg_ack_record(struct hg_ack *ack, uint64_t number, bool eliciting, uint64_t
         return;
     }
     ack->pending_count++;
+    ack->repeats_left = HG_ACK_REPEATS;
+    ack->repeat_gap_ns = hg_max_u64(rtt_ns / 4, 2 * HG_ACK_DELAY_MIN_NS);
+    ack->repeat_ns = HG_TIME_NEVER;
     if (gap || ack->pending_count >= HG_ACK_EVERY_PACKETS) {
         ack->deadline_ns = now_ns;
     } else if (ack->deadline_ns == HG_TIME_NEVER) {
-        uint64_t delay_ns = hg_min_u64(hg_max_u64(rtt_ns / 8, HG_ACK_DELAY_MIN_NS), HG_ACK_DELAY_MAX_NS);
-        ack->deadline_ns = now_ns + delay_ns;
+        ack->deadline_ns = now_ns + hg_ack_delay_ns(rtt_ns);
     }
+}
+
+void hg_ack_repeats_drop(struct hg_ack *ack)
+{
+    ack->repeats_left = 0;
+    ack->repeat_ns = HG_TIME_NEVER;
 }
 
 void hg_ack_request(struct hg_ack *ack, uint64_t now_ns)
@@ -123,6 +132,11 @@ uint32_t hg_ack_write(struct hg_ack *ack, uint32_t ranges_max, uint64_t now_ns,
     memcpy(frame, &head, sizeof(head));
     ack->pending_count = 0;
     ack->deadline_ns = HG_TIME_NEVER;
+    ack->repeat_ns = HG_TIME_NEVER;
+    if (ack->repeats_left > 0) {
+        ack->repeats_left--;
+        ack->repeat_ns = now_ns + ack->repeat_gap_ns;
+    }
     return bytes;
 }
 

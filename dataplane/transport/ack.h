@@ -10,16 +10,28 @@
 
 #define HG_ACK_WINDOW_PACKETS 8192u /* older ones can't be told from duplicates */
 #define HG_ACK_EVERY_PACKETS  32u
-#define HG_ACK_DELAY_MIN_NS   (250 * HG_NS_PER_US)
+#define HG_ACK_DELAY_MIN_NS   (100 * HG_NS_PER_US)
 #define HG_ACK_DELAY_MAX_NS   HG_NS_PER_MS
+/* Nobody acknowledges an ack: when nothing arrives after one that told of something new, it is repeated. A
+ * burst of losses counts packets, and a sender whose window is full would sit it out one probe at a time. */
+#define HG_ACK_REPEATS 3u
 #define HG_ACK_FRAME_BYTES_MAX                                                                               \
     (sizeof(struct hg_wire_ack) + (HG_WIRE_ACK_RANGES_MAX - 1) * sizeof(struct hg_wire_ack_range))
+
+/* The longest that an ack waits on a path with that round trip; 0 = unknown. */
+static inline uint64_t hg_ack_delay_ns(uint64_t rtt_ns)
+{
+    return hg_min_u64(hg_max_u64(rtt_ns / 8, HG_ACK_DELAY_MIN_NS), HG_ACK_DELAY_MAX_NS);
+}
 
 struct hg_ack {
     uint64_t largest;         /* 0: nothing received yet; packet numbers begin at 1 */
     uint64_t largest_time_ns; /* when it arrived */
     uint64_t deadline_ns;     /* an ack is due then; HG_TIME_NEVER: none */
-    uint32_t pending_count;   /* ack-eliciting packets since the last ack was written */
+    uint64_t repeat_ns;       /* the last one is repeated then; HG_TIME_NEVER: it isn't */
+    uint64_t repeat_gap_ns;   /* between repeats */
+    uint32_t repeats_left;
+    uint32_t pending_count; /* ack-eliciting packets since the last ack was written */
     uint64_t bits[HG_ACK_WINDOW_PACKETS / 64];
 };
 
@@ -48,6 +60,9 @@ bool hg_ack_seen(const struct hg_ack *ack, uint64_t number);
 /* Records a number that was not seen. `rtt_ns` sets how long an ack may wait; 0 = unknown. A new gap, and the
  * very first packet, make an ack due at once. */
 void hg_ack_record(struct hg_ack *ack, uint64_t number, bool eliciting, uint64_t rtt_ns, uint64_t now_ns);
+
+/* There is no room for repeats: those of the last ack are not made. */
+void hg_ack_repeats_drop(struct hg_ack *ack);
 
 /* Makes an ack due now, if anything was ever received. */
 void hg_ack_request(struct hg_ack *ack, uint64_t now_ns);

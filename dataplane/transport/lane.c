@@ -92,6 +92,7 @@ uint64_t hg_lane_deadline_ns(const struct hg_lane *lane)
         return lane->now_ns;
     }
     uint64_t deadline_ns = hg_min_u64(lane->ack.deadline_ns, pmtu_ns);
+    deadline_ns = hg_min_u64(deadline_ns, lane->ack.repeat_ns);
     deadline_ns = hg_min_u64(deadline_ns, hg_loss_deadline_ns(&lane->loss, &lane->sent));
     if (lane->fec_tail_ns >
         lane->now_ns) { /* later: the build found the lane busy, which ends with an event */

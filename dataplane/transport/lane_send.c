@@ -7,6 +7,8 @@
 #define PROBES_MAX        2u
 #define HEADER_BYTES      ((uint32_t)sizeof(struct hg_wire_header))
 #define PLACE_BYTES       ((uint32_t)sizeof(struct hg_wire_fec))
+#define REPEATS_RING_DIVISOR                                                                                 \
+    4u /* of the ring of sent packets: spanned by more in flight, acks aren't repeated */
 #define ACK_RIDES_PACKETS 8u /* an ack rides along in spare room when it tells of this many packets */
 
 /* The packet that is being put together. */
@@ -88,7 +90,8 @@ static void lane_timers(struct hg_lane *lane)
         uint32_t ordinal = lane->outbox.due_first;
         if (hg_outbox_due(&lane->outbox, &ordinal) || hg_control_next(&lane->control) != HG_CONTROL_NONE ||
             lane->now_ns < hg_loss_deadline_ns(&lane->loss, &lane->sent)) {
-            return; /* what goes out now starts the probe timer anew */
+            lane->loss.probe_from_ns = lane->now_ns; /* as what goes out now or soon will */
+            return;
         }
     }
     lane->stats.probes_sent++;
@@ -165,6 +168,8 @@ static void draft_ack(struct hg_lane *lane, struct lane_draft *draft, uint32_t r
 {
     uint8_t frame[HG_ACK_FRAME_BYTES_MAX];
     uint64_t deadline_ns = lane->ack.deadline_ns;
+    uint64_t repeat_ns = lane->ack.repeat_ns;
+    uint32_t repeats_left = lane->ack.repeats_left;
     uint32_t pending = lane->ack.pending_count;
     uint32_t bytes = hg_ack_write(&lane->ack, ranges_max, lane->now_ns, frame);
     struct hg_wire_ack head;
@@ -172,6 +177,8 @@ static void draft_ack(struct hg_lane *lane, struct lane_draft *draft, uint32_t r
     if (head.range_count == ranges_max && ranges_max < HG_WIRE_ACK_RANGES_MAX) {
         lane->ack.deadline_ns = deadline_ns; /* cut short: better told whole, later */
         lane->ack.pending_count = pending;
+        lane->ack.repeat_ns = repeat_ns;
+        lane->ack.repeats_left = repeats_left;
         return;
     }
     head.credit_bytes = hg_lane_credit_given(lane);
@@ -510,6 +517,17 @@ static bool lane_may_send_data(struct hg_lane *lane, uint64_t number)
     return true;
 }
 
+/* A repeat takes a number as every packet does, so a place in the ring: not while packets in flight need it.
+ */
+static bool lane_ack_due(struct hg_lane *lane, uint64_t number)
+{
+    if (lane->ack.repeat_ns <= lane->now_ns && lane->sent.packets_in_flight > 0 &&
+        number - lane->sent.number_oldest > lane->sent.count / REPEATS_RING_DIVISOR) {
+        hg_ack_repeats_drop(&lane->ack);
+    }
+    return lane->ack.deadline_ns <= lane->now_ns || lane->ack.repeat_ns <= lane->now_ns;
+}
+
 uint32_t hg_lane_build(struct hg_lane *lane, uint64_t number, uint64_t now_ns, struct hg_lane_packet *packet)
 {
     hg_assert(number > lane->sent.number_last);
@@ -520,7 +538,7 @@ uint32_t hg_lane_build(struct hg_lane *lane, uint64_t number, uint64_t now_ns, s
         lane->ping_due = true;
     }
     bool probe = lane->probes_due > 0;
-    bool ack_due = lane->ack.deadline_ns <= lane->now_ns;
+    bool ack_due = lane_ack_due(lane, number);
     bool room = hg_sent_has_room(&lane->sent, number);
     lane->ring_full = !room;
     if (!ack_due && !probe && !room) {

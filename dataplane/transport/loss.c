@@ -97,14 +97,16 @@ bool hg_loss_persistent(struct hg_loss *loss, uint64_t sent_ns, uint32_t ordinal
 
 uint64_t hg_loss_pto_ns(const struct hg_loss *loss)
 {
-    return loss->srtt_ns + hg_max_u64(4 * loss->rttvar_ns, HG_LOSS_GRANULARITY_NS) + HG_ACK_DELAY_MAX_NS;
+    return loss->srtt_ns + hg_max_u64(4 * loss->rttvar_ns, HG_LOSS_GRANULARITY_NS) +
+           hg_ack_delay_ns(loss->srtt_ns);
 }
 
 uint64_t hg_loss_probe_interval_ns(const struct hg_loss *loss)
 {
     uint64_t pto_ns = hg_loss_pto_ns(loss);
     uint64_t max_ns = hg_max_u64(pto_ns, HG_LOSS_PROBE_INTERVAL_MAX_NS);
-    uint32_t doublings = loss->probe_count < 20 ? loss->probe_count : 20;
+    uint32_t doublings =
+        (uint32_t)hg_min_u64(loss->probe_count / HG_LOSS_PROBES_DOUBLE, HG_LOSS_PROBE_DOUBLINGS_MAX);
     return hg_min_u64(pto_ns << doublings, max_ns);
 }
 

@@ -15,7 +15,11 @@
 #define HG_LOSS_GRANULARITY_NS        (100 * HG_NS_PER_US)
 /* RFC 9002 says 333 ms; our paths are known and a lost first packet shouldn't cost a second. */
 #define HG_LOSS_RTT_INITIAL_NS (100 * HG_NS_PER_MS)
-/* Doubling stops here: a link that comes back is found within this time. */
+/* Timeouts in a row before the interval doubles: bursts of losses count packets, and one that took a whole
+ * window's acks lasts until so many packets more were sent. */
+#define HG_LOSS_PROBES_DOUBLE       2u
+#define HG_LOSS_PROBE_DOUBLINGS_MAX 5u
+/* Doubling stops here, too: a link that comes back is found within this time. */
 #define HG_LOSS_PROBE_INTERVAL_MAX_NS (500 * HG_NS_PER_MS)
 
 struct hg_loss {

@@ -99,9 +99,9 @@ static void test_when(void)
     CU_ASSERT(ack.deadline_ns == 100); /* the first */
     (void)told(&ack, 32, 100);
     hg_ack_record(&ack, 2, true, 0, 1000);
-    CU_ASSERT(ack.deadline_ns == 1000 + 250 * HG_NS_PER_US);
+    CU_ASSERT(ack.deadline_ns == 1000 + 100 * HG_NS_PER_US);
     hg_ack_record(&ack, 3, true, 0, 2000);
-    CU_ASSERT(ack.deadline_ns == 1000 + 250 * HG_NS_PER_US);
+    CU_ASSERT(ack.deadline_ns == 1000 + 100 * HG_NS_PER_US);
     hg_ack_record(&ack, 5, true, 0, 3000);
     CU_ASSERT(ack.deadline_ns == 3000); /* a gap */
     (void)told(&ack, 32, 3000);
@@ -125,6 +125,37 @@ static void test_when(void)
     CU_ASSERT(ack.deadline_ns == 8000);
 }
 
+/* Nobody says whether an ack arrived: it is told again, a few times, until something new is to be told. */
+static void test_repeats(void)
+{
+    const uint64_t gap_ns = HG_NS_PER_MS, rtt_ns = 4 * gap_ns;
+    struct hg_ack ack;
+    hg_ack_init(&ack);
+    CU_ASSERT(ack.repeat_ns == HG_TIME_NEVER);
+    hg_ack_record(&ack, 1, true, rtt_ns, 100);
+    CU_ASSERT(ack.repeat_ns == HG_TIME_NEVER); /* it wasn't told yet */
+    uint64_t now_ns = 100;
+    for (uint32_t i = 0; i < HG_ACK_REPEATS; i++) {
+        CU_ASSERT(told(&ack, 32, now_ns).head.largest == 1);
+        CU_ASSERT(ack.repeat_ns == now_ns + gap_ns && ack.deadline_ns == HG_TIME_NEVER);
+        now_ns += gap_ns;
+    }
+    CU_ASSERT(told(&ack, 32, now_ns).head.largest == 1);
+    CU_ASSERT(ack.repeat_ns == HG_TIME_NEVER);
+    hg_ack_record(&ack, 2, true, 0, now_ns);
+    (void)told(&ack, 32, now_ns);
+    CU_ASSERT(ack.repeat_ns == now_ns + 2 * HG_ACK_DELAY_MIN_NS); /* at least */
+    hg_ack_record(&ack, 3, false, rtt_ns, now_ns);
+    CU_ASSERT(ack.repeat_ns != HG_TIME_NEVER); /* an ack says nothing about ours */
+    hg_ack_record(&ack, 4, true, rtt_ns, now_ns);
+    CU_ASSERT(ack.repeat_ns == HG_TIME_NEVER && ack.deadline_ns == now_ns + HG_NS_PER_MS / 2);
+    (void)told(&ack, 32, now_ns);
+    hg_ack_repeats_drop(&ack);
+    CU_ASSERT(ack.repeat_ns == HG_TIME_NEVER);
+    (void)told(&ack, 32, now_ns);
+    CU_ASSERT(ack.repeat_ns == HG_TIME_NEVER);
+}
+
 static void test_delay(void)
 {
     struct hg_ack ack;
@@ -143,6 +174,7 @@ int main(void)
     CU_add_test(suite, "seen", test_seen);
     CU_add_test(suite, "range limit", test_range_limit);
     CU_add_test(suite, "when", test_when);
+    CU_add_test(suite, "repeats", test_repeats);
     CU_add_test(suite, "delay", test_delay);
     CU_basic_set_mode(CU_BRM_VERBOSE);
     CU_basic_run_tests();

@@ -28,6 +28,7 @@ struct flight {
 struct way {
     struct flight *ring;
     uint64_t head, tail;
+    uint32_t burst_left; /* packets that the line loses, from now on */
 };
 
 struct flow {
@@ -49,7 +50,6 @@ struct bottleneck {
     uint64_t now_ns;
     uint64_t random;
     uint64_t free_ns; /* the link has sent all it holds */
-    uint32_t burst_left;
     struct way ways[WAYS];
     struct flow flows[BOTTLENECK_FLOWS_MAX];
     uint64_t queue_sum, queue_count;
@@ -109,6 +109,24 @@ static uint64_t link_rate(const struct bottleneck *b)
     return later ? b->config.rate_later_bytes_per_s : b->config.rate_bytes_per_s;
 }
 
+static bool line_loses(struct bottleneck *b, uint32_t side)
+{
+    struct way *way = &b->ways[side];
+    uint64_t burst = b->config.burst_packets > 1 ? b->config.burst_packets : 1;
+    if (sim_random(&b->random) % (1000000 * burst) < b->config.loss_ppm) {
+        way->burst_left = (uint32_t)burst;
+    }
+    if (way->burst_left == 0) {
+        return false;
+    }
+    if (!b->config.bursts_vary) {
+        way->burst_left--;
+    } else if (sim_random(&b->random) % burst == 0) {
+        way->burst_left = 0;
+    }
+    return true;
+}
+
 /* When a data packet arrives; 0: it doesn't. The line behind the transmitter loses packets, so those that are
  * lost have cost their time. */
 static uint64_t link_carry(struct bottleneck *b, uint32_t ip_bytes, uint8_t *ecn)
@@ -130,15 +148,13 @@ static uint64_t link_carry(struct bottleneck *b, uint32_t ip_bytes, uint8_t *ecn
         *ecn = HG_ECN_CE;
     }
     b->free_ns = start_ns + ip_bytes * HG_NS_PER_S / link_rate(b);
-    uint64_t burst = c->burst_packets > 1 ? c->burst_packets : 1;
-    if (sim_random(&b->random) % (1000000 * burst) < c->loss_ppm) {
-        b->burst_left = (uint32_t)burst;
-    }
-    if (b->burst_left > 0) {
-        b->burst_left--;
-        return 0;
-    }
-    return b->free_ns + c->delay_ns;
+    return line_loses(b, 0) ? 0 : b->free_ns + c->delay_ns;
+}
+
+/* When a packet of the other way arrives, which has no queue; 0: it doesn't. */
+static uint64_t link_return(struct bottleneck *b)
+{
+    return b->config.acks_lost && line_loses(b, 1) ? 0 : b->now_ns + b->config.delay_ns;
 }
 
 /* When the host of that side has its CPU: now, or at the end of a pause. One pause every PAUSE_EVERY_NS. */
@@ -161,7 +177,7 @@ static void flow_turn(struct bottleneck *b, uint32_t index, uint32_t side)
     while ((bytes = hg_lane_build(flow->lanes[side], flow->numbers[side], b->now_ns, &packet)) > 0) {
         uint64_t number = flow->numbers[side]++;
         uint64_t arrival_ns =
-            side == 0 ? link_carry(b, hg_lane_ip_bytes(bytes), &packet.ecn) : b->now_ns + b->config.delay_ns;
+            side == 0 ? link_carry(b, hg_lane_ip_bytes(bytes), &packet.ecn) : link_return(b);
         if (arrival_ns == 0) {
             continue;
         }

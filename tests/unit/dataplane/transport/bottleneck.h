@@ -24,6 +24,8 @@ struct bottleneck_config {
     uint64_t delay_ns;      /* each way */
     uint32_t loss_ppm;      /* of data packets, behind the queue */
     uint32_t burst_packets; /* losses come so many at once; 0 or 1: alone */
+    bool acks_lost;         /* the other way loses likewise */
+    bool bursts_vary;       /* in length: burst_packets is the mean */
     uint64_t cut_from_ns;   /* data packets vanish; acks come through */
     uint64_t cut_to_ns;
     uint64_t pause_ns_max; /* both hosts lose their CPU for up to so long, every 10 ms; 0: never */

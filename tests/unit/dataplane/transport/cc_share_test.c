@@ -245,7 +245,7 @@ static void test_lanes_are_one_flow(void)
     } table[] = {
         {HG_CC_CUBIC, 2, 20, 1, 400, 580, 900, 970},
         {HG_CC_CUBIC, 4, 20, 1, 400, 580, 900, 970},
-        {HG_CC_CUBIC, 4, 5, 4, 350, 580, 900, 970},
+        {HG_CC_CUBIC, 4, 5, 4, 340, 580, 900, 970},
     };
     for (uint32_t i = 0; i < HG_COUNT(table); i++) {
         uint32_t count = table[i].lane_count;

@@ -288,6 +288,36 @@ static void test_startup_among_bursts(void)
     }
 }
 
+/* Both ways lose bursts. One that takes all acks of a window leaves a sender that sends nothing, so a burst,
+ * which counts packets, that doesn't end. */
+static void test_short_path_among_bursts(void)
+{
+    static const struct {
+        uint32_t loss_ppm, used_least;
+    } table[] = {{1000, 970}, {10000, 950}, {50000, 400}};
+    for (uint32_t i = 0; i < HG_COUNT(table); i++) {
+        for (uint64_t seed = 1; seed <= 4; seed++) {
+            struct bottleneck_config config = bottleneck(HG_CC_BBR);
+            config.seed = seed * 7919;
+            config.rate_bytes_per_s = 20 * RATE;
+            config.queue_bytes = 1u << 18;
+            config.delay_ns = MS / 2;
+            config.loss_ppm = table[i].loss_ppm;
+            config.burst_packets = 8;
+            config.bursts_vary = true;
+            config.acks_lost = true;
+            config.measure_from_ns = S;
+            config.end_ns = 3 * S;
+            uint32_t used = bottleneck_run(&config).used_per_mille;
+            CU_ASSERT(used >= table[i].used_least);
+            if (used < table[i].used_least) {
+                printf("\n  loss %u ppm, seed %lu: %u per mille used\n", table[i].loss_ppm, config.seed,
+                       used);
+            }
+        }
+    }
+}
+
 /* A kernel that takes the core away: what the rate would have let go is made up for. */
 static void test_paused_hosts(void)
 {
@@ -373,6 +403,7 @@ int main(void)
     CU_add_test(suite, "bbr: startup of a limited lane", test_bbr_startup_limited);
     CU_add_test(suite, "fills the link", test_fills_the_link);
     CU_add_test(suite, "startup among bursts", test_startup_among_bursts);
+    CU_add_test(suite, "short path among bursts", test_short_path_among_bursts);
     CU_add_test(suite, "paused hosts", test_paused_hosts);
     CU_add_test(suite, "follows the rate", test_follows_the_rate);
     CU_add_test(suite, "recovers from a cut", test_recovers_from_a_cut);

@@ -105,19 +105,24 @@ static void test_probes(void)
     hg_loss_rtt(&loss, 40 * MS, 0);
     loss.probe_from_ns = 1 * MS;
     CU_ASSERT(hg_loss_deadline_ns(&loss, &sent) == 1 * MS + 40 * MS + 80 * MS + MS);
-    loss.probe_count = 1;
-    CU_ASSERT(hg_loss_deadline_ns(&loss, &sent) == 1 * MS + 2 * 121 * MS);
-    loss.probe_count = 2;
-    CU_ASSERT(hg_loss_probe_interval_ns(&loss) == 4 * 121 * MS);
-    loss.probe_count = 3;
-    CU_ASSERT(hg_loss_probe_interval_ns(&loss) == 500 * MS);
+    static const uint64_t intervals_ms[] = {121, 121, 242, 242, 484, 484, 500};
+    for (uint32_t i = 0; i < HG_COUNT(intervals_ms); i++) {
+        loss.probe_count = i;
+        CU_ASSERT(hg_loss_probe_interval_ns(&loss) == intervals_ms[i] * MS);
+        CU_ASSERT(hg_loss_deadline_ns(&loss, &sent) == 1 * MS + intervals_ms[i] * MS);
+    }
     loss.probe_count = 4000000;
     CU_ASSERT(hg_loss_probe_interval_ns(&loss) == 500 * MS);
+    hg_loss_init(&loss);
+    hg_loss_rtt(&loss, MS, 0);
+    CU_ASSERT(hg_loss_probe_interval_ns(&loss) == hg_loss_pto_ns(&loss));
+    loss.probe_count = 4000000;
+    CU_ASSERT(hg_loss_probe_interval_ns(&loss) == 32 * hg_loss_pto_ns(&loss));
     hg_loss_init(&loss);
     for (int i = 0; i < 50; i++) {
         hg_loss_rtt(&loss, 50 * HG_NS_PER_US, 0);
     }
-    CU_ASSERT(hg_loss_pto_ns(&loss) == 50 * HG_NS_PER_US + HG_LOSS_GRANULARITY_NS + HG_ACK_DELAY_MAX_NS);
+    CU_ASSERT(hg_loss_pto_ns(&loss) == 50 * HG_NS_PER_US + HG_LOSS_GRANULARITY_NS + HG_ACK_DELAY_MIN_NS);
 }
 
 static void test_reordering_path(void)
