@@ -25,6 +25,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MEMORY_MB_NORMAL     128
@@ -46,6 +47,7 @@ struct options {
     const char *command;
     int cpu; /* -1 = the last one this process may use */
     uint32_t memory_mb;
+    uint64_t nap_ns; /* 0 = it polls while frames come */
     bool check;
     bool dry_run;
     bool json;
@@ -423,12 +425,17 @@ static uint32_t receive_all(struct wan *w)
     return total;
 }
 
-/* Sleeps while nothing is due, shorter the shorter it is since the last frame. A command wakes it. */
+/* Sleeps while nothing is due, shorter the shorter it is since the last frame. A command wakes it. With --nap
+ * it polls never, and what is due in a nap is that much late. */
 static void idle(struct wan *w, uint64_t now_ns, uint64_t last_ns)
 {
     struct pollfd polls[HG_WAN_POLLS_MAX];
-    if (now_ns - last_ns < BUSY_NS)
+    if (now_ns - last_ns < BUSY_NS) {
+        struct timespec nap = {.tv_nsec = (long)w->options->nap_ns};
+        if (nap.tv_nsec != 0)
+            nanosleep(&nap, NULL);
         return;
+    }
     uint64_t sleep_ns = now_ns - last_ns < IDLE_NS ? SLEEP_NS : SLEEP_IDLE_NS;
     uint64_t due_ns = hg_wan_switch_due_ns(&w->sw, now_ns);
     if (due_ns != HG_TIME_NEVER)
@@ -451,10 +458,12 @@ static void loop(struct wan *w)
         }
         uint32_t work = receive_all(w);
         work += hg_wan_switch_deliver(&w->sw, work != 0 ? clock_now_ns() : now_ns);
-        if (work != 0)
+        if (work != 0) {
             last_ns = now_ns;
-        else
+            w->sw.busy_ns += clock_now_ns() - now_ns;
+        } else {
             idle(w, now_ns, last_ns);
+        }
     }
     hg_wan_console_serve(&w->console); /* the answer to quit */
 }
@@ -609,7 +618,7 @@ static int serve(const struct options *options, const struct config *config)
 
 static void usage(FILE *out)
 {
-    fputs("usage: helio-wan --run DIR --config FILE [--lcore CPU] [--mem MB] [--seed N] [--json]\n"
+    fputs("usage: helio-wan --run DIR --config FILE [--lcore CPU] [--mem MB] [--nap US] [--seed N] [--json]\n"
           "       helio-wan --config FILE --check [--json]\n"
           "       helio-wan --run DIR --command 'COMMAND' [--dry-run] [--json]\n"
           "\n"
@@ -617,6 +626,8 @@ static void usage(FILE *out)
           "  --config FILE   commands, one a line (docs/helio-wan.md)\n"
           "  --lcore CPU     the CPU to run on; the last one unless told\n"
           "  --mem MB        memory, most of it for frames under way; 128 unless told\n"
+          "  --nap US        sleep so long when no frame is there or due, do not poll: others use the CPU, "
+          "too\n"
           "  --seed N        of all random numbers; wins over `seed` in the file\n"
           "  --check         only check the file\n"
           "  --command C     send one command to the helio-wan that runs in DIR\n"
@@ -679,6 +690,10 @@ static bool option_take(int letter, struct options *options)
         good = option_number("mem", optarg, 32, 1 << 20, &value);
         options->memory_mb = (uint32_t)value;
         break;
+    case 'n':
+        good = option_number("nap", optarg, 1, 1000, &value);
+        options->nap_ns = value * HG_NS_PER_US;
+        break;
     case 's':
         good = option_number("seed", optarg, 0, INT64_MAX, &options->seed);
         options->seeded = true;
@@ -734,17 +749,13 @@ static int command_send(const struct options *options)
 
 int main(int argc, char **argv)
 {
-    static const struct option longs[] = {{"run", required_argument, NULL, 'r'},
-                                          {"config", required_argument, NULL, 'f'},
-                                          {"command", required_argument, NULL, 'c'},
-                                          {"lcore", required_argument, NULL, 'l'},
-                                          {"mem", required_argument, NULL, 'm'},
-                                          {"seed", required_argument, NULL, 's'},
-                                          {"check", no_argument, NULL, 'k'},
-                                          {"dry-run", no_argument, NULL, 'd'},
-                                          {"json", no_argument, NULL, 'j'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option longs[] = {
+        {"run", required_argument, NULL, 'r'},     {"config", required_argument, NULL, 'f'},
+        {"command", required_argument, NULL, 'c'}, {"lcore", required_argument, NULL, 'l'},
+        {"mem", required_argument, NULL, 'm'},     {"nap", required_argument, NULL, 'n'},
+        {"seed", required_argument, NULL, 's'},    {"check", no_argument, NULL, 'k'},
+        {"dry-run", no_argument, NULL, 'd'},       {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
     struct options options = {.cpu = -1, .memory_mb = MEMORY_MB_NORMAL, .seed = 1};
     struct config config = {0};
     for (int letter = getopt_long(argc, argv, "", longs, NULL); letter != -1;

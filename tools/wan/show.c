@@ -204,8 +204,9 @@ char *hg_wan_show_links(const struct hg_wan_switch *sw, bool json)
         }
     }
     if (json)
-        return json_take(json_pack("{s:b,s:I,s:o}", "ok", 1, "seed", (json_int_t)sw->seed, "links", links));
-    fprintf(out, "seed %" PRIu64 "\n", sw->seed);
+        return json_take(json_pack("{s:b,s:I,s:I,s:o}", "ok", 1, "seed", (json_int_t)sw->seed, "busy_ns",
+                                   (json_int_t)sw->busy_ns, "links", links));
+    fprintf(out, "seed %" PRIu64 "\nbusy %" PRIu64 " ns\n", sw->seed, sw->busy_ns);
     fclose(out);
     hg_assert(text != NULL);
     return text;

@@ -103,6 +103,7 @@ struct hg_wan_switch {
     uint32_t slots_used;
     uint32_t port_count;
     uint64_t seed;
+    uint64_t busy_ns; /* of the loop's time: turns that moved a frame; the caller's to count */
     struct hg_wan_port ports[HG_WAN_PORTS_MAX];
     struct hg_wan_pair pairs[HG_WAN_PORTS_MAX][HG_WAN_PORTS_MAX]; /* [from][to] */
     uint16_t under_way[HG_WAN_PORTS_MAX]; /* [to]: bit set = from has frames under way */
