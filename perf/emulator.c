@@ -51,7 +51,7 @@ static int emulator_start(struct emulator *emulator)
                           "port add %c memif socket wan-memif.sock id %d mac 02:00:00:00:00:%02x\n", 'a' + i,
                           i, macs[i][5]);
     return hg_perf_emulated_start(&emulator->wan, emulator->options->directory, config,
-                                  emulator->options->cpus[0], HG_PERF_EMULATED_MEMORY_MB);
+                                  emulator->options->cpus[0], HG_PERF_EMULATED_MEMORY_MB, 0);
 }
 
 /* --- the stations --- */

@@ -55,7 +55,7 @@ static int emulator_start(struct fairness *fairness)
         bytes += snprintf(config + bytes, sizeof(config) - (size_t)bytes,
                           "link join a%u b%u a0 b0\nlink join b%u a%u b0 a0\n", i, i, i, i);
     return hg_perf_emulated_start(&fairness->emulated, "/tmp", config, fairness->options->cpus[0],
-                                  HG_PERF_EMULATED_MEMORY_MB);
+                                  HG_PERF_EMULATED_MEMORY_MB, 0);
 }
 
 static int flows_start(struct fairness *fairness, const struct hg_perf_data *data)
@@ -68,8 +68,8 @@ static int flows_start(struct fairness *fairness, const struct hg_perf_data *dat
         pair->congestion = HG_CONFIG_CONGESTION_BBR;
         for (uint32_t j = 0; j < 2; j++) {
             pair->stations[j] = (uint8_t)(2 * i + j + 0x10);
-            hg_perf_line_devargs(&fairness->emulated, 2 * i + j, HG_PERF_LINE_RING_BITS, pair->devargs[j],
-                                 sizeof(pair->devargs[j]));
+            hg_perf_line_devargs(&fairness->emulated, 2 * i + j, HG_PERF_LINE_RING_BITS,
+                                 fairness->options->mtu_bytes, pair->devargs[j], sizeof(pair->devargs[j]));
         }
         if (rc == 0)
             rc = hg_perf_pair_start(pair);

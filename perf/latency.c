@@ -146,7 +146,7 @@ static int cell_measure(struct latency *latency, const struct hg_perf_data *data
     struct hg_perf_pair *pair = &latency->pair;
     latency->line.loss_pct = cells[cell].loss_pct;
     int rc = hg_perf_emulated_start(&latency->emulated, "/tmp", config, latency->options->cpus[0],
-                                    HG_PERF_EMULATED_MEMORY_MB);
+                                    HG_PERF_EMULATED_MEMORY_MB, 0);
     if (rc != 0)
         return rc;
     rc = hg_perf_pair_make(pair, latency->options, data);
@@ -155,8 +155,8 @@ static int cell_measure(struct latency *latency, const struct hg_perf_data *data
     pair->fec = cells[cell].fec;
     pair->light_ns = GAP_NS;
     for (uint32_t i = 0; i < 2; i++)
-        hg_perf_line_devargs(&latency->emulated, i, HG_PERF_LINE_RING_BITS, pair->devargs[i],
-                             sizeof(pair->devargs[i]));
+        hg_perf_line_devargs(&latency->emulated, i, HG_PERF_LINE_RING_BITS, latency->options->mtu_bytes,
+                             pair->devargs[i], sizeof(pair->devargs[i]));
     if (rc == 0 && !hg_perf_line_set(&latency->line, &latency->emulated, "a", "b"))
         rc = -EINVAL;
     if (rc == 0)

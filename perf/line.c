@@ -4,9 +4,11 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
-#define FRAME_BYTES  1500u
-#define BUFFER_BYTES 3072u /* what a frame of whatever size takes of helio-wan's --mem, rounded up */
+#define BUFFER_BYTES_MIN  2048u
+#define BUFFER_MORE_BYTES 1024u /* what a buffer takes of helio-wan's --mem besides, rounded up */
+#define FRAME_MORE_BYTES  18u   /* than the MTU: Ethernet header and one VLAN tag */
 
 bool hg_perf_line_set(const struct hg_perf_line *line, const struct hg_perf_emulated *wan, const char *a,
                       const char *b)
@@ -34,17 +36,22 @@ uint32_t hg_perf_line_memory_mb(const struct hg_perf_line *line)
 {
     uint64_t rtt_us = line->rtt_ms * UINT64_C(1000);
     uint64_t bytes = line->rate_bits / 8 * rtt_us / 1000000; /* of the queue; half of it is on the way */
-    uint64_t frames = (bytes + bytes / 2) / FRAME_BYTES + bytes / FRAME_BYTES / 2;
-    return HG_PERF_EMULATED_MEMORY_MB + (uint32_t)(frames * BUFFER_BYTES >> 20);
+    uint64_t frames = (bytes + bytes / 2) / line->mtu_bytes + bytes / line->mtu_bytes / 2;
+    uint64_t buffer_bytes = hg_perf_line_buffer_bytes(line->mtu_bytes) + BUFFER_MORE_BYTES;
+    return HG_PERF_EMULATED_MEMORY_MB + (uint32_t)(frames * buffer_bytes >> 20);
 }
 
-void hg_perf_line_devargs(const struct hg_perf_emulated *wan, uint32_t id, uint32_t ring_bits, char *devargs,
-                          size_t devargs_bytes)
+uint32_t hg_perf_line_buffer_bytes(uint32_t mtu_bytes)
 {
-    snprintf(
-        devargs, devargs_bytes,
-        "net_memif0,role=client,id=%u,socket=%.200s/wan-memif.sock,socket-abstract=no,bsize=2048,rsize=%u",
-        id, wan->run, ring_bits);
+    return (uint32_t)hg_max_u64(BUFFER_BYTES_MIN, hg_align_up(mtu_bytes + FRAME_MORE_BYTES, 64));
+}
+
+void hg_perf_line_devargs(const struct hg_perf_emulated *wan, uint32_t id, uint32_t ring_bits,
+                          uint32_t mtu_bytes, char *devargs, size_t devargs_bytes)
+{
+    snprintf(devargs, devargs_bytes,
+             "net_memif0,role=client,id=%u,socket=%.200s/wan-memif.sock,socket-abstract=no,bsize=%u,rsize=%u",
+             id, wan->run, hg_perf_line_buffer_bytes(mtu_bytes), ring_bits);
 }
 
 static void ticks_read(struct hg_perf_line_look *look)
@@ -80,14 +87,15 @@ static uint64_t process_ticks(pid_t process)
 bool hg_perf_line_look(const struct hg_perf_emulated *wan, const char *a, const char *b,
                        const pid_t processes[], uint32_t count, struct hg_perf_line_look *look)
 {
-    static const char *const names[] = {"forwarded",   "lost_loss",    "lost_queue",     "overdue",
-                                        "lost_memory", "lost_tx_full", "forwarded_bytes"};
+    static const char *const names[] = {"forwarded",   "lost_loss",    "lost_queue",      "overdue",
+                                        "lost_memory", "lost_tx_full", "forwarded_bytes", "busy_ns"};
     uint64_t values[2][HG_COUNT(names)];
     struct hg_clock *clock = hg_clock_tsc();
     memset(look, 0, sizeof(*look));
     look->now_ns = clock->now_ns(clock);
     ticks_read(look);
-    look->own_ticks = process_ticks(wan->child);
+    look->emulator_ticks = look->own_ticks = process_ticks(wan->child);
+    look->watcher_ticks = process_ticks(getpid());
     for (uint32_t i = 0; i < count; i++)
         look->own_ticks += process_ticks(processes[i]);
     bool told = hg_perf_emulated_counters(wan, a, b, names, values[0], HG_COUNT(names));
@@ -99,6 +107,7 @@ bool hg_perf_line_look(const struct hg_perf_emulated *wan, const char *a, const 
     look->counted_ns = asked_ns;
     look->lost = values[0][1];
     look->delivered_bytes = values[0][6];
+    look->emulator_busy_ns = values[0][7];
     look->queue_full = values[0][2];
     for (int i = 0; i < 2; i++) {
         look->delivered += values[i][0];
@@ -127,6 +136,11 @@ void hg_perf_line_between(const struct hg_perf_line_look looks[2], struct hg_per
     found->stolen_share = share(a->stolen_ticks, b->stolen_ticks, a->ticks, b->ticks);
     found->others_share = share(a->busy_ticks, b->busy_ticks, a->ticks, b->ticks) -
                           share(a->own_ticks, b->own_ticks, a->ticks, b->ticks);
+    double ticks = found->seconds * (double)sysconf(_SC_CLK_TCK);
+    found->emulator_cpu_share = (double)(b->emulator_ticks - a->emulator_ticks) / ticks;
+    found->watcher_cpu_share = (double)(b->watcher_ticks - a->watcher_ticks) / ticks;
+    found->emulator_busy_share =
+        (double)(b->emulator_busy_ns - a->emulator_busy_ns) / ((double)(b->counted_ns - a->counted_ns));
     found->counts = b->delivered > a->delivered && found->others_share <= HG_PERF_LINE_OTHERS_MAX &&
                     found->dropped_share <= HG_PERF_LINE_DROPPED_MAX &&
                     found->overdue_share <= HG_PERF_LINE_OVERDUE_MAX;

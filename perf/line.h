@@ -21,6 +21,7 @@ struct hg_perf_line {
     uint32_t rtt_ms;
     double loss_pct;
     bool bursts;
+    uint32_t mtu_bytes;
 };
 
 /* Sets the links between two ports. False after a sentence. */
@@ -31,9 +32,12 @@ bool hg_perf_line_set(const struct hg_perf_line *line, const struct hg_perf_emul
  * every second frame on the way back. */
 uint32_t hg_perf_line_memory_mb(const struct hg_perf_line *line);
 
+/* What a memif port's buffers must hold for such an MTU. */
+uint32_t hg_perf_line_buffer_bytes(uint32_t mtu_bytes);
+
 /* The arguments of a memif port that is a client of that helio-wan, its rings of 2^ring_bits frames. */
-void hg_perf_line_devargs(const struct hg_perf_emulated *wan, uint32_t id, uint32_t ring_bits, char *devargs,
-                          size_t devargs_bytes);
+void hg_perf_line_devargs(const struct hg_perf_emulated *wan, uint32_t id, uint32_t ring_bits,
+                          uint32_t mtu_bytes, char *devargs, size_t devargs_bytes);
 
 /* What a measurement is looked at by: one before, one after. Counters of the data's direction, but for the
  * first two of the emulator's, which are of both. */
@@ -43,6 +47,7 @@ struct hg_perf_line_look {
     uint64_t emulator_dropped, overdue, delivered;
     uint64_t lost, queue_full, frames, delivered_bytes;
     uint64_t stolen_ticks, busy_ticks, own_ticks, ticks;
+    uint64_t emulator_ticks, watcher_ticks, emulator_busy_ns;
 };
 
 /* The time is taken first: read what else is to be of this moment right before. `processes`: those that use
@@ -57,6 +62,9 @@ struct hg_perf_line_found {
     double dropped_share, overdue_share; /* by the emulator, of all frames */
     double stolen_share;                 /* of the CPUs' time, by the machine's other guests */
     double others_share;                 /* of the CPUs' time, by processes that do not belong here */
+    double emulator_cpu_share;           /* of one CPU: it polls, so near 1 whatever it does */
+    double emulator_busy_share;          /* of the time: it moved frames */
+    double watcher_cpu_share;            /* of one CPU: this process, which starts and looks */
     bool counts;
 };
 void hg_perf_line_between(const struct hg_perf_line_look looks[2], struct hg_perf_line_found *found);

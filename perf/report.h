@@ -15,7 +15,7 @@ struct hg_perf_report {
     const char *bench;
     uint32_t count;
     struct {
-        char name[96]; /* what, its unit, and /parameter=value where there are several */
+        char name[128]; /* what, its unit, and /parameter=value where there are several */
         double value;
     } metrics[HG_PERF_METRICS_MAX];
 };
