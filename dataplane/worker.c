@@ -203,10 +203,19 @@ static void worker_log_state(struct hg_worker *worker)
     }
 }
 
-/* Producers that have more than a turn takes would get a write and a flush for each turn's share. */
+/* Peers send in bulk: a single batch from them waits for nothing. */
+static bool peers_hurry(const struct hg_worker *worker)
+{
+    return hg_log_open_bytes(worker->log) >= HG_WORKER_GATHER_TAKEN &&
+           hg_streams_sealed_counts(worker->streams)[HG_SEALED_OK] != worker->closed_sealed_count;
+}
+
+/* Producers that have more than a turn takes, and peers that send at a high rate, would get a write and a
+ * flush for each turn's share. */
 static bool worker_gathers(const struct hg_worker *worker)
 {
-    return worker->taken.is_full && !worker->taken.is_blocked &&
+    bool producers_hurry = worker->taken.is_full && !worker->taken.is_blocked;
+    return (producers_hurry || peers_hurry(worker)) &&
            hg_log_open_bytes(worker->log) < HG_WORKER_GATHER_BYTES &&
            worker->now_ns - worker->closed_ns < HG_WORKER_GATHER_NS;
 }
@@ -221,6 +230,7 @@ static bool worker_seal(struct hg_worker *worker)
     if (all && hg_log_wants_close(worker->log)) {
         hg_log_close_write(worker->log);
         worker->closed_ns = worker->now_ns;
+        worker->closed_sealed_count = hg_streams_sealed_counts(worker->streams)[HG_SEALED_OK];
         did = true;
     }
     return did;
@@ -287,6 +297,8 @@ static bool worker_run(struct hg_worker *worker, uint64_t *deadline_ns)
     uint64_t seal_ns = hg_streams_deadline_ns(worker->streams);
     if (seal_ns > worker->now_ns)
         *deadline_ns = hg_min_u64(*deadline_ns, seal_ns);
+    if (worker_gathers(worker))
+        *deadline_ns = hg_min_u64(*deadline_ns, worker->closed_ns + HG_WORKER_GATHER_NS);
     *deadline_ns = hg_min_u64(*deadline_ns, worker->tick_ns + HG_WORKER_TICK_NS);
     return did;
 }

@@ -13,8 +13,9 @@
 #include "drivers/clock/clock.h"
 
 #define HG_WORKER_TICK_NS         (10 * HG_NS_PER_MS)
-#define HG_WORKER_GATHER_NS       HG_NS_PER_MS /* what producers in a hurry wait for company at most */
+#define HG_WORKER_GATHER_NS       HG_NS_PER_MS /* what producers and peers in a hurry wait at most */
 #define HG_WORKER_GATHER_BYTES    (256u << 10) /* sealed: a write worth its flush */
+#define HG_WORKER_GATHER_TAKEN    (32u << 10)  /* with so much from peers in the open write more is coming */
 #define HG_WORKER_RETAIN_NS       (100 * HG_NS_PER_MS)
 #define HG_WORKER_LETTERS_TURN    16u
 #define HG_WORKER_LATER_MAX       64u /* then no further letter is read until the log has moved */
@@ -69,6 +70,7 @@ struct hg_worker {
     uint32_t number_of[HG_CLIENTS_MAX];
     struct hg_clients_taken taken; /* in this turn */
     uint64_t closed_ns;            /* when a write was last closed to let its entries go */
+    uint64_t closed_sealed_count;  /* batches taken from peers by then */
     bool pressure_told;
     struct hg_letter unsent; /* an answer that found the outbox full */
     bool unsent_used;

@@ -371,6 +371,60 @@ static void test_gather(void)
     free(producer.memory);
 }
 
+/* What a peer's lane does with a batch of one frame that has arrived. */
+static void take_batch(uint64_t lsn, uint32_t bytes)
+{
+    static uint8_t raw[HG_FRAME_BYTES_MAX], data[65536];
+    static uint8_t batch[HG_BATCH_BYTES_MAX] __attribute__((aligned(16)));
+    struct hg_batch_builder builder;
+    struct hg_batch_origin origin = {
+        .cluster = 7, .stream = 1, .incarnation = 1, .region = 2, .kind = HG_STREAM_KEY_VALUE, .epoch = 1};
+    struct hg_frame frame = {
+        .lsn = lsn, .span = 1, .op = HG_OP_INSERT, .hlc = 1, .data_bytes = bytes, .data = data};
+    memcpy(origin.chain_previous, hg_streams_at(worker->streams, 0)->chain_sealed, 16);
+    hg_batch_builder_init(&builder, raw, sizeof(raw));
+    CU_ASSERT_EQUAL(hg_batch_builder_add(&builder, &frame), 0);
+    uint32_t sealed_bytes = hg_batch_seal(&builder, &origin, NULL, 0, batch, sizeof(batch), NULL);
+    CU_ASSERT_EQUAL(hg_streams_append_sealed(worker->streams, 0, batch, sealed_bytes, node.now_ns),
+                    HG_SEALED_OK);
+}
+
+/* One write and one flush serve what peers send in bulk; a batch that comes alone waits for nobody, nor do
+ * small ones. */
+static void test_gather_taken(void)
+{
+    const uint32_t large = 40000, small = 4000;
+    uint64_t lsn = 1, before;
+    setup();
+    config_make();
+    config->streams[0].region = 2;
+    turns(100);
+    put(HG_LETTER_CONFIG, config);
+    turns(20); /* so that the last write is longer ago than any gathering */
+    before = writes_count();
+    take_batch(lsn++, large);
+    turns(1);
+    CU_ASSERT_EQUAL(writes_count(), before + 1);
+    turns(20);
+    before = writes_count();
+    for (int i = 0; i < 5; i++) {
+        take_batch(lsn++, small);
+        turns(1);
+    }
+    CU_ASSERT_EQUAL(writes_count(), before + 5);
+    turns(20);
+    before = writes_count();
+    for (int i = 0; i < 40; i++) { /* 1.6 MB in 4 ms: seven of them end a write */
+        take_batch(lsn++, large);
+        turns(1);
+    }
+    CU_ASSERT(writes_count() - before >= 5 && writes_count() - before <= 7);
+    turns(30);
+    CU_ASSERT_EQUAL(hg_log_open_bytes(worker->log), 0);
+    CU_ASSERT_EQUAL(hg_streams_at(worker->streams, 0)->lsn_durable, lsn);
+    teardown();
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -382,6 +436,7 @@ int main(void)
     CU_add_test(suite, "answers about consumers wait for the log", test_consumer_answers);
     CU_add_test(suite, "a configuration that is refused", test_configuration_refused);
     CU_add_test(suite, "a busy producer's writes gather", test_gather);
+    CU_add_test(suite, "writes of what peers send in bulk gather", test_gather_taken);
     CU_basic_run_tests();
     return CU_get_number_of_failures() != 0;
 }
