@@ -33,7 +33,7 @@ static const char usage[] =
     "  --cells LIST     wan: LOSS%:RTT_MS:random|burst, several with commas (default: all 36)\n"
     "  --senders LIST   wan: of hg-bbr,tcp-cubic,tcp-bbr (default: all)\n"
     "  --line MBIT      wan: the line's rate (default 400)\n"
-    "  --series memif   wan: ours alone over memif, on a line of 3500 Mbit/s unless --line says else\n"
+    "  --series memif   wan: ours alone over memif, on a line of 4000 Mbit/s unless --line says else\n"
     "  --fairness       wan: two flows of ours and one of TCP CUBIC on one line instead\n"
     "  --latency        wan: of durable remote commits at light load, without and with FEC, instead\n"
     "  --verbose        wan: what each sender counted\n"
