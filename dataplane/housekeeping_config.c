@@ -303,6 +303,7 @@ static void apply_to_workers(struct hg_housekeeping *hk)
             "stream %s is worker %u's, where its batches are: move it with `helioctl stream move`, or change "
             "the line",
             misplaced->name, misplaced->place - 1);
+    hg_placement_given(&hk->placement, hk->applied);
     hg_housekeeping_config_give(hk);
 }
 

@@ -49,6 +49,8 @@ int hg_move_begin(struct hg_move *move, const struct hg_placement *placement,
                      placement->workers);
     if (stream->place == to + 1)
         return stays(move, -EALREADY, "stream %.32s is worker %u's already", name, to);
+    if (placement->held[to]->count == HG_PLACES_MAX)
+        return stays(move, -ENOSPC, "the log of worker %u takes no more streams", to);
     memset(move, 0, sizeof(*move));
     move->stream = stream->stream;
     move->from = stream->place - 1;

@@ -100,17 +100,33 @@ void hg_placement_forget(struct hg_placement *placement, uint32_t worker, uint64
     places->table[entry] = places->table[--places->count];
 }
 
-void hg_placement_move(struct hg_placement *placement, uint32_t worker, const char *name, uint64_t stream,
-                       uint32_t move)
+static void entry_add(struct hg_places *places, const char *name, uint64_t stream, uint32_t move)
 {
-    for (uint32_t i = 0; i < placement->workers; i++)
-        hg_placement_forget(placement, i, stream);
-    struct hg_places *places = placement->held[worker];
-    hg_assert(worker < placement->workers && places->count < HG_PLACES_MAX);
+    hg_assert(places->count < HG_PLACES_MAX);
     places->table[places->count].stream = stream;
     places->table[places->count].move = move;
     memset(places->table[places->count].name, 0, sizeof(places->table[0].name));
     memcpy(places->table[places->count++].name, name, strnlen(name, sizeof(places->table[0].name) - 1));
+}
+
+void hg_placement_move(struct hg_placement *placement, uint32_t worker, const char *name, uint64_t stream,
+                       uint32_t move)
+{
+    hg_assert(worker < placement->workers);
+    for (uint32_t i = 0; i < placement->workers; i++)
+        hg_placement_forget(placement, i, stream);
+    entry_add(placement->held[worker], name, stream, move);
+}
+
+void hg_placement_given(struct hg_placement *placement, const struct hg_control_config *config)
+{
+    for (uint32_t i = 0; i < config->stream_count; i++) {
+        const struct hg_config_stream *stream = &config->streams[i];
+        hg_assert(stream->place >= 1 && stream->place <= placement->workers);
+        struct hg_places *places = placement->held[stream->place - 1];
+        if (hg_placement_held(placement, stream->stream) < 0 && places->count < HG_PLACES_MAX)
+            entry_add(places, stream->name, stream->stream, 0);
+    }
 }
 
 int32_t hg_placement_held_name(const struct hg_placement *placement, const char *name)

@@ -57,5 +57,8 @@ void hg_placement_move(struct hg_placement *placement, uint32_t worker, const ch
  * where it is, whatever the configuration says: that is about the first place. */
 const struct hg_config_stream *hg_placement_resolve(const struct hg_placement *placement,
                                                     struct hg_control_config *config);
+/* The workers get this configuration, which was resolved: what it names is where it says from now on, as if
+ * the logs had been read back after it. All logs are known. */
+void hg_placement_given(struct hg_placement *placement, const struct hg_control_config *config);
 
 #endif

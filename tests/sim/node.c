@@ -372,6 +372,7 @@ static void config_give(struct sim_node *node)
     struct hg_letter letter;
     *node->resolved = *node->config;
     hg_assert(hg_placement_resolve(&node->placement, node->resolved) == NULL);
+    hg_placement_given(&node->placement, node->resolved);
     memset(&letter, 0, sizeof(letter));
     letter.type = HG_LETTER_CONFIG;
     letter.pointer = node->resolved;

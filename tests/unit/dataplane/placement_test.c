@@ -100,6 +100,32 @@ static void test_explicit(void)
     CU_ASSERT_PTR_NULL(hg_placement_resolve(&placement, &config));
 }
 
+/* A stream that came while the node ran has batches where it was put, and no log was asked for it since. */
+static void test_given(void)
+{
+    begin(3);
+    for (uint32_t i = 0; i < 3; i++)
+        hg_placement_hold(&placement, &logs[i]);
+    config.stream_count = 2;
+    config.streams[0] = (struct hg_config_stream){.stream = 8, .name = "eight", .place = 2};
+    config.streams[1] = (struct hg_config_stream){.stream = 1, .name = "one"};
+    CU_ASSERT_PTR_NULL(hg_placement_resolve(&placement, &config));
+    hg_placement_given(&placement, &config);
+    hg_placement_given(&placement, &config); /* applied again: nothing is counted twice */
+    uint32_t hashed = hg_placement_hash(1, 3);
+    CU_ASSERT_EQUAL(logs[0].count + logs[1].count + logs[2].count, 2);
+    CU_ASSERT_EQUAL(hg_placement_held(&placement, 8), 1);
+    CU_ASSERT_EQUAL(hg_placement_held_name(&placement, "eight"), 1);
+    config.streams[0].place = 3; /* the line was changed */
+    config.streams[1].place = 1 + (hashed + 1) % 3;
+    CU_ASSERT_PTR_EQUAL(hg_placement_resolve(&placement, &config), &config.streams[0]);
+    CU_ASSERT_EQUAL(config.streams[0].place, 2);
+    CU_ASSERT_EQUAL(config.streams[1].place, hashed + 1);
+    config.streams[0].place = 0; /* the line says nothing any more */
+    CU_ASSERT_PTR_NULL(hg_placement_resolve(&placement, &config));
+    CU_ASSERT_EQUAL(config.streams[0].place, 2);
+}
+
 /* The log it moved to last has it; one that it left and that does not say so is found. */
 static void test_moved(void)
 {
@@ -182,6 +208,7 @@ int main(void)
     CU_add_test(suite, "by hash", test_hash);
     CU_add_test(suite, "a log that has it", test_recorded);
     CU_add_test(suite, "as configured", test_explicit);
+    CU_add_test(suite, "that came while the node ran", test_given);
     CU_add_test(suite, "after moves", test_moved);
     CU_add_test(suite, "packets for other workers", test_handover);
     CU_basic_run_tests();
