@@ -234,9 +234,9 @@ static bool attach_subscribe(struct hg_clients *clients, const struct hg_client_
     }
     /* Below the beginning nothing ever was; asked from there, the first byte must come first. */
     slot->lsn_next = lsn_from != 0 ? hg_max_u64(lsn_from, s->lsn_begin) : 0;
-    slot->cursor.sequence =
-        hg_max_u64(1, slot->lsn_next != 0 ? hg_streams_sequence_of(streams, slot->stream, slot->lsn_next)
-                                          : hg_log_tail_sequence(clients->config.log));
+    /* Not from the tail: a stream that came back has batches there from before it left. */
+    uint64_t lsn_first = slot->lsn_next != 0 ? slot->lsn_next : hg_streams_lsn_oldest(streams, slot->stream);
+    slot->cursor.sequence = hg_max_u64(1, hg_streams_sequence_of(streams, slot->stream, lsn_first));
     slot->cursor.offset = 0;
     (void)hg_clients_gap_check(clients, slot); /* told by delivery, as every hole is */
     answer->lsn_from = lsn_from != 0 ? slot->lsn_next : hg_streams_lsn_oldest(streams, slot->stream);

@@ -4,6 +4,7 @@
  * and clients that break the rules.
  */
 #include "dataplane/stream/clients.h"
+#include "dataplane/stream/move.h"
 #include "drivers/client/heliograph.h"
 #include "drivers/ipc/client_ring.h"
 #include "stream_node.h"
@@ -281,6 +282,40 @@ static void test_stream_moves(void)
     CU_ASSERT_EQUAL(hg_streams_at(node.streams, slot)->lsn_taken, 2);
     CU_ASSERT_EQUAL(hg_streams_at(node.streams, stays)->lsn_durable, 2);
     CU_ASSERT_EQUAL(hg_clients_dropped_count(clients), 1);
+    teardown();
+}
+
+/* A stream was here, went, and came back: what lies in the log from before it left is not its beginning. */
+static void test_stream_came_back(void)
+{
+    static struct hg_stream_transfer transfer;
+    uint64_t sequence;
+    setup();
+    uint32_t slot = configure("kv", 1, 1);
+    struct hg_client_answer producer = produce(0, "kv");
+    CU_ASSERT_EQUAL(append(0, &producer, 1, 100), 0);
+    turns(20);
+    CU_ASSERT_EQUAL(hg_streams_move_begin(node.streams, slot), 0);
+    hg_streams_move_out(node.streams, slot, &transfer);
+    hg_clients_dismiss(clients, slot);
+    hg_streams_move_end(node.streams, 1);
+    turns(20);
+    hg_streams_retain(node.streams, node.now_ns);
+    transfer.records[0].lsn = 50; /* elsewhere it went on */
+    transfer.records[0].move++;
+    CU_ASSERT_EQUAL(hg_streams_move_in(node.streams, &transfer, &sequence), 0);
+    configure("kv", 1, 1);
+    struct hg_client_answer reader = subscribe(1, "kv", "", 0);
+    CU_ASSERT_EQUAL(reader.lsn_from, 50);
+    producer = produce(2, "kv");
+    CU_ASSERT_EQUAL(append(2, &producer, 50, 100), 0);
+    turns(20);
+    CU_ASSERT_EQUAL(subscribe(0, "kv", "", 0).lsn_from, 50);
+    turns(5);
+    expect_batch(1, 50);
+    expect_nothing(1);
+    expect_batch(0, 50);
+    expect_nothing(0);
     teardown();
 }
 
@@ -573,6 +608,7 @@ int main(void)
     CU_add_test(suite, "append and deliver", test_append_and_deliver);
     CU_add_test(suite, "only what is durable is delivered", test_deliver_durable_only);
     CU_add_test(suite, "a stream moves away", test_stream_moves);
+    CU_add_test(suite, "a stream came back", test_stream_came_back);
     CU_add_test(suite, "attaching is refused by name", test_attach_refusals);
     CU_add_test(suite, "a reader adopts nothing", test_reader_adopts_nothing);
     CU_add_test(suite, "appends are refused by name", test_append_refusals);
