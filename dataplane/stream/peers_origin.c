@@ -115,9 +115,8 @@ void hg_peers_open_streams(struct hg_peer *peer, uint64_t now_ns)
 void hg_peers_stream_gone(struct hg_peers *peers, uint32_t slot)
 {
     for (struct hg_peer *peer = hg_peers_next(peers, NULL); peer != NULL; peer = hg_peers_next(peers, peer)) {
-        struct hg_peer_stream *ps = &peer->streams[slot];
-        if (peer->current < 0 ||
-            (ps->state != HG_PEER_STREAM_OPENING && ps->state != HG_PEER_STREAM_STREAMING))
+        struct hg_peer_stream *ps = peer->current < 0 ? NULL : &peer->streams[slot];
+        if (ps == NULL || (ps->state != HG_PEER_STREAM_OPENING && ps->state != HG_PEER_STREAM_STREAMING))
             continue;
         ps->moved = true;
         stream_give_up(peer, slot, HG_PEER_STREAM_CLOSED);

@@ -74,6 +74,8 @@ static bool opening_goes_on(struct hg_peer_session *session, const struct hg_wir
         hg_lane_control_refused(session->lane);
         return false;
     }
+    if (pa->opening != control->opening) /* a REFUSE of that one is nobody's any more */
+        pa->refuse_unsent = false;
     pa->opening_min = control->opening;
     if (pa->slot >= 0 && pa->opening != control->opening)
         alias_close(session, control->alias);

@@ -58,6 +58,31 @@ static void test_refuse_waits_for_a_place(void)
     sites_free();
 }
 
+/* The REFUSE found no place, and meanwhile the origin opened the stream anew: it says nothing of that. */
+static void test_refuse_of_an_opening_that_is_over(void)
+{
+    uint32_t slot = sites_joined();
+    append(a, slot, 1, 100);
+    run(30 * HG_NS_PER_MS);
+    control_table_fill(b);
+    hg_peers_stream_leave(b->peers, 0);
+    CU_ASSERT_TRUE(peer_of(b)->aliases[slot].refuse_unsent);
+    stream_node_configure(&a->node, "one", 11, KV, 1, 0);
+    run(150 * HG_NS_PER_MS);
+    configure(a, "one", 11, KV, 1);
+    run(150 * HG_NS_PER_MS);
+    uint8_t opening = sending(a, slot)->opening;
+    b->cut = false;
+    idle(2 * HG_NS_PER_S);
+    CU_ASSERT_EQUAL(sending(a, slot)->state, HG_PEER_STREAM_STREAMING);
+    CU_ASSERT_EQUAL(sending(a, slot)->opening, opening);
+    CU_ASSERT_FALSE(peer_of(b)->aliases[slot].refuse_unsent);
+    append(a, slot, 1, 100);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(stream(a, slot)->lsn_peer[0], 3);
+    sites_free();
+}
+
 static void test_close_waits_for_a_place(void)
 {
     uint32_t slot = sites_joined();
@@ -225,6 +250,7 @@ int main(void)
     CU_pSuite suite = CU_add_suite("peers_hostile", NULL, NULL);
     CU_add_test(suite, "DURABLE waits for a place", test_durable_waits_for_a_place);
     CU_add_test(suite, "REFUSE waits for a place", test_refuse_waits_for_a_place);
+    CU_add_test(suite, "a REFUSE that is too late", test_refuse_of_an_opening_that_is_over);
     CU_add_test(suite, "CLOSE waits for a place", test_close_waits_for_a_place);
     CU_add_test(suite, "an alias beyond our streams", test_alias_beyond_our_streams);
     CU_add_test(suite, "an open from another region", test_open_from_another_region);
