@@ -62,7 +62,8 @@ static int move_in_check(const struct hg_streams *streams, const struct hg_strea
     uint32_t places = 0;
     if (slot < 0 && streams->count == streams->config.streams_max)
         return -ENOSPC;
-    if (slot >= 0 && (!streams->table[slot].ended || streams->end_due == transfer->records[0].stream))
+    if (slot >= 0 && (!streams->table[slot].ended || streams->table[slot].end_waits ||
+                      streams->end_due == transfer->records[0].stream))
         return -EEXIST;
     for (uint32_t i = 0; i < HG_LOG_CONSUMERS_MAX; i++)
         places += !streams->consumers[i].used;
@@ -123,26 +124,41 @@ void hg_streams_ended(struct hg_streams *streams, uint32_t slot)
     hg_marks_init(&s->marks);
 }
 
+/* One after the other. There are several only in a log that was brought back from before streams left it. */
+static void end_next(struct hg_streams *streams)
+{
+    streams->end_sequence = 0;
+    for (uint32_t slot = 0; slot < streams->count && streams->end_due == 0; slot++) {
+        if (!streams->table[slot].end_waits)
+            continue;
+        streams->table[slot].end_waits = false;
+        streams->end_due = streams->table[slot].stream;
+    }
+}
+
 void hg_streams_end_save(struct hg_streams *streams)
 {
-    struct hg_local_record record;
-    if (streams->end_due == 0)
-        return;
-    memset(&record, 0, sizeof(record));
-    record.type = HG_LOCAL_STREAM_ENDED;
-    record.stream = streams->end_due;
-    if (streams->end_sequence == 0)
-        streams->end_sequence = hg_log_append_records(streams->log, &record, 1);
-    if (streams->end_sequence != 0 && streams->end_sequence <= hg_log_durable_sequence(streams->log))
+    while (streams->end_due != 0) {
+        struct hg_local_record record;
+        memset(&record, 0, sizeof(record));
+        record.type = HG_LOCAL_STREAM_ENDED;
+        record.stream = streams->end_due;
+        if (streams->end_sequence == 0)
+            streams->end_sequence = hg_log_append_records(streams->log, &record, 1);
+        if (streams->end_sequence == 0 || streams->end_sequence > hg_log_durable_sequence(streams->log))
+            return;
         streams->end_due = 0;
+        end_next(streams);
+    }
 }
 
 void hg_streams_move_end(struct hg_streams *streams, uint64_t stream)
 {
     int32_t slot = hg_streams_find(streams, stream);
-    hg_assert(slot >= 0 && streams->end_due == 0);
+    hg_assert(slot >= 0);
     hg_streams_ended(streams, (uint32_t)slot);
-    streams->end_due = stream;
-    streams->end_sequence = 0;
+    streams->table[slot].end_waits = true;
+    if (streams->end_due == 0)
+        end_next(streams);
     hg_streams_end_save(streams);
 }

@@ -70,6 +70,7 @@ struct hg_stream_state {
     bool configured;        /* known to the control plane, not to the log alone */
     bool moving;            /* to another log of this node: nothing is taken (dataplane/stream/move.h) */
     bool ended;             /* another log has it now; nothing else here counts */
+    bool end_waits;         /* for the end record of another stream */
     uint32_t move;          /* how often it moved: of two logs that have it, the higher number owns it */
     uint64_t configuration; /* the newest one that named it */
     bool origin_local;

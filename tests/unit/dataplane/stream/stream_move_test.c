@@ -172,6 +172,32 @@ static void test_crashes(void)
     end();
 }
 
+/* A log that was brought back from before several streams left it: all of them end, whatever their number. */
+static void test_several_ends(void)
+{
+    begin(0);
+    for (uint64_t id = 12; id <= 14; id++)
+        (void)stream_node_configure(&logs[0], "more", id, KV, 1, 0);
+    for (uint64_t id = ID; id <= 14; id++)
+        hg_streams_move_end(logs[0].streams, id);
+    (void)stream_node_configure(&logs[0], "stays", 15, KV, 1, 0);
+    int32_t stays = hg_streams_find(logs[0].streams, 15);
+    CU_ASSERT_EQUAL(stream_node_append(&logs[0], (uint32_t)stays, 100), HG_APPEND_OK);
+    for (int i = 0; i < 4; i++) {
+        CU_ASSERT_EQUAL(hg_streams_move_begin(logs[0].streams, (uint32_t)stays), -EBUSY);
+        stream_node_settle(&logs[0]);
+    }
+    CU_ASSERT_EQUAL(hg_streams_move_begin(logs[0].streams, (uint32_t)stays), 0);
+    crash(0);
+    is_gone(0);
+    for (uint64_t id = 12; id <= 14; id++) {
+        int32_t found = hg_streams_find(logs[0].streams, id);
+        CU_ASSERT(found < 0 || hg_streams_at(logs[0].streams, (uint32_t)found)->ended);
+    }
+    CU_ASSERT_FALSE(hg_streams_at(logs[0].streams, (uint32_t)hg_streams_find(logs[0].streams, 15))->ended);
+    end();
+}
+
 /* There and back: what is in the first log from before counts no more, in memory and after a crash. */
 static void test_back(void)
 {
@@ -261,6 +287,7 @@ int main(void)
     CU_add_test(suite, "whom it waits for", test_waits);
     CU_add_test(suite, "from one log to another", test_moves);
     CU_add_test(suite, "a crash at each step", test_crashes);
+    CU_add_test(suite, "several ends", test_several_ends);
     CU_add_test(suite, "there and back", test_back);
     CU_add_test(suite, "refused by the new log", test_refused);
     CU_add_test(suite, "time stamps go over", test_stamps);
