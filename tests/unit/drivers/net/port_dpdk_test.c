@@ -9,7 +9,9 @@
 #include "drivers/net/port_set.h"
 
 #include <CUnit/Basic.h>
+#include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -339,6 +341,42 @@ static void test_memif_reconnects(void)
     hg_port_dpdk_close(client);
 }
 
+/* The policy of EAL's interrupt thread; -1: there is none. */
+static int interrupt_policy(void)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    const struct dirent *task;
+    int policy = -1;
+    CU_ASSERT_FATAL(tasks != NULL);
+    while (policy < 0 && (task = readdir(tasks)) != NULL) {
+        char path[PATH_MAX], name[32] = "";
+        snprintf(path, sizeof(path), "/proc/self/task/%s/comm", task->d_name);
+        FILE *file = fopen(path, "re");
+        if (file == NULL)
+            continue;
+        if (fgets(name, sizeof(name), file) != NULL && strncmp(name, "eal-intr", 8) == 0)
+            policy = sched_getscheduler((pid_t)strtol(task->d_name, NULL, 10));
+        fclose(file);
+    }
+    closedir(tasks);
+    return policy;
+}
+
+/* Bursts wait for it, so a worker on the same CPU must not keep it waiting. */
+static void test_interrupts_first(void)
+{
+    const struct sched_param first = {.sched_priority = 1}, own = {0};
+    bool allowed = sched_setscheduler(0, SCHED_FIFO, &first) == 0;
+    CU_ASSERT(!allowed || sched_setscheduler(0, SCHED_OTHER, &own) == 0);
+    struct hg_port *port = open_memif("first", "net_memif6", "server");
+    CU_ASSERT_FATAL(port != NULL);
+    int wanted = allowed ? SCHED_FIFO : SCHED_OTHER, policy = -1;
+    for (uint64_t end_ns = now_ns() + DEADLINE_NS; policy != wanted && now_ns() < end_ns; sched_yield())
+        policy = interrupt_policy();
+    CU_ASSERT_EQUAL(policy, wanted);
+    hg_port_dpdk_close(port);
+}
+
 static void test_pool_shared(void)
 {
     struct hg_packet packets[8];
@@ -524,6 +562,7 @@ int main(void)
     CU_add_test(suite, "memif client reconnects", test_memif_reconnects);
     CU_add_test(suite, "queues of a device", test_queues);
     CU_add_test(suite, "memif interfaces as queues", test_memif_queues);
+    CU_add_test(suite, "interrupts come before what polls", test_interrupts_first);
     CU_add_test(suite, "shared pool", test_pool_shared);
     CU_add_test(suite, "a socket's name that was left behind", test_socket_clear);
     CU_basic_set_mode(CU_BRM_NORMAL);
