@@ -176,7 +176,7 @@ uint32_t hg_link_receive(struct hg_link *link, uint64_t now_ns)
 {
     struct hg_packet packets[HG_PORT_BURST_MAX];
     uint32_t total = 0;
-    if (link->port == NULL || !link->port->link_up)
+    if (link->port == NULL || !hg_port_is_up(link->port))
         return 0;
     for (uint32_t burst = 0; burst < HG_LINK_BURSTS_TURN; burst++) {
         uint32_t n = link->port->receive(link->port, packets, HG_PORT_BURST_MAX);
@@ -339,7 +339,7 @@ uint32_t hg_link_transmit(struct hg_link *link, uint64_t now_ns)
     uint32_t total = 0;
     if (link->worker == 0)
         hg_link_neighbours_turn(link, now_ns);
-    if (link->port == NULL || !link->port->link_up || !waiting_out(link))
+    if (link->port == NULL || !hg_port_is_up(link->port) || !waiting_out(link))
         return 0;
     total += control_out(link, now_ns);
     if (link->waiting_count > 0)
@@ -378,7 +378,7 @@ static bool packet_out(struct hg_link *link, struct hg_packet *packet)
 bool hg_link_frame_send(struct hg_link *link, const void *frame, uint32_t bytes)
 {
     struct hg_packet packet;
-    if (link->port == NULL || !link->port->link_up || !spare_take(link, &packet))
+    if (link->port == NULL || !hg_port_is_up(link->port) || !spare_take(link, &packet))
         return false;
     bool fits = bytes <= packet.bytes_max;
     if (fits) {
@@ -397,7 +397,7 @@ void hg_link_handshake_send(struct hg_link *link, uint32_t peer, const uint8_t *
     uint8_t frame[HG_WIRE_OUTER_BYTES_MAX + HG_HANDSHAKE_BYTES_MAX + 1];
     struct hg_encapsulation outer;
     hg_assert(bytes <= HG_HANDSHAKE_BYTES_MAX + 1);
-    if (hg_peers_at(link->peers, peer)->removed || link->port == NULL || !link->port->link_up)
+    if (hg_peers_at(link->peers, peer)->removed || link->port == NULL || !hg_port_is_up(link->port))
         return; /* lost as on the link; the handshake retries */
     if (!outer_to(link, hg_peers_at(link->peers, peer), HG_WIRE_UDP_PORT_HANDSHAKE,
                   HG_WIRE_UDP_PORT_HANDSHAKE, &outer)) {

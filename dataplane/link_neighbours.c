@@ -72,7 +72,7 @@ void hg_link_neighbours_turn(struct hg_link *link, uint64_t now_ns)
 {
     uint8_t frame[HG_NEIGHBOUR_FRAME_BYTES_MAX];
     uint32_t bytes;
-    bool up = link->port != NULL && link->port->link_up;
+    bool up = link->port != NULL && hg_port_is_up(link->port);
     if (up && !link->neighbours_up)
         hg_neighbours_start(&link->neighbours, link->port->mac, &link->network, now_ns);
     bool due = up && (!link->neighbours_up || now_ns >= link->neighbours_due_ns);

@@ -88,7 +88,7 @@ static bool stations_open(struct emulator *emulator)
 static bool stations_connect(struct emulator *emulator)
 {
     uint64_t until_ns = now_ns(emulator) + CONNECT_NS;
-    while (!emulator->ports[0]->link_up || !emulator->ports[1]->link_up) {
+    while (!hg_port_is_up(emulator->ports[0]) || !hg_port_is_up(emulator->ports[1])) {
         uint64_t at_ns = now_ns(emulator);
         for (int i = 0; i < STATION_COUNT; i++)
             (void)hg_port_dpdk_maintain(emulator->ports[i], at_ns);

@@ -86,7 +86,7 @@ static int child_open(struct hg_perf_pair *pair, int index, struct hg_perf_node 
     int rc = hg_perf_node_open(node, &node_options, error, error_bytes);
     if (rc == 0)
         hg_perf_node_link(node, &node_options, pair->data->kind);
-    while (rc == 0 && !node->port->link_up && !pair->shared->stop)
+    while (rc == 0 && !hg_port_is_up(node->port) && !pair->shared->stop)
         (void)hg_perf_node_turn(node);
     if (rc == 0 && index == 0)
         rc = producer_open(pair, producer, node, error, error_bytes);

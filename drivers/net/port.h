@@ -34,7 +34,13 @@ struct hg_port {
     void (*release)(struct hg_port *port, struct hg_packet *packets, uint32_t n);
     uint8_t mac[6];
     uint16_t mtu_bytes; /* IP packet size limit, 1500 unless configured */
-    bool link_up;       /* written by housekeeping; a port that is down is not polled */
+    bool link_up;       /* written by housekeeping: read it by hg_port_is_up */
 };
+
+/* A port that is down is not polled. Acquire: what made it ready happened before it was said to be up. */
+static inline bool hg_port_is_up(const struct hg_port *port)
+{
+    return __atomic_load_n(&port->link_up, __ATOMIC_ACQUIRE);
+}
 
 #endif

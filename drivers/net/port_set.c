@@ -110,7 +110,7 @@ bool hg_port_set_up(const struct hg_port_set *set)
 {
     bool up = set->device_count > 0;
     for (uint32_t i = 0; i < set->device_count; i++)
-        up &= set->devices[i]->link_up;
+        up &= hg_port_is_up(set->devices[i]);
     return up;
 }
 
