@@ -86,7 +86,8 @@ struct hg_cc {
     uint32_t packet_bytes;     /* the largest */
     uint32_t weight;           /* as told; HG_CC_SHARE_WHOLE: alone */
     uint32_t others_count;     /* likewise */
-    uint64_t congestion;       /* when the lane's last congestion event was; HG_CC_CONGESTION_MASK */
+    uint64_t congestion;       /* for other lanes, when the path was last full: cubic, by a congestion event
+                                  (HG_CC_CONGESTION_MASK); bbr, when it stopped pushing for more */
     uint64_t state[48];        /* the controller's own */
 };
 

@@ -27,6 +27,9 @@ struct bbr {
     uint64_t round_lost, round_acked, round_rtt_ns, round_runs;
     uint64_t up_srtt_ns; /* when we began to push */
     uint64_t floor_lost, floor_all, floor_rounds, floor_runs;
+    uint64_t whole; /* what all lanes to the peer found, as told; 0: not known */
+    uint64_t
+        given_end; /* in delivered bytes: samples of packets sent before are of a rate that was given up */
     uint64_t lost_ordinal; /* of the packet that was lost last: the next one goes on with its run */
     /* the cycle */
     uint64_t cycle_ns, wait_ns, up_rounds, probe_rtt_done_ns, cwnd_prior;
@@ -202,6 +205,9 @@ static void bbr_lower_bounds_reset(struct bbr *b)
 static void bbr_down(struct hg_cc *cc, const struct hg_delivery *delivery, uint64_t now_ns)
 {
     struct bbr *b = bbr_of(cc);
+    if (b->phase == UP) {
+        cc->congestion = now_ns; /* for other lanes: there is no more to be found */
+    }
     b->bw_latest = 0;
     b->inflight_latest = 0;
     b->rounds_since_probe = bbr_random(b) & 1;
@@ -231,12 +237,58 @@ static void bbr_up(struct bbr *b, const struct hg_cc_ack *ack)
     bbr_round_begin(b, ack->delivery);
 }
 
+/* What was found, all of it, times scale / HG_CC_SHARE_WHOLE. */
+static void bbr_scale(struct hg_cc *cc, uint64_t scale, uint64_t sent_bytes)
+{
+    struct bbr *b = bbr_of(cc);
+    uint64_t *const found[] = {&b->max_bw[0], &b->max_bw[1],   &b->bw,          &b->bw_lo,
+                               &b->full_bw,   &b->inflight_hi, &b->inflight_lo, &b->cwnd_prior};
+    for (uint32_t i = 0; i < HG_COUNT(found); i++) {
+        if (*found[i] < UINT64_MAX / (2 * HG_CC_SHARE_WHOLE)) { /* else unknown */
+            *found[i] = *found[i] * scale / HG_CC_SHARE_WHOLE;
+        }
+    }
+    if (scale < HG_CC_SHARE_WHOLE) {
+        b->given_end = sent_bytes;
+    }
+}
+
+/* Half of the way to the lane's part: what one lane gives another takes at the same time. */
+static void bbr_even(struct hg_cc *cc, uint64_t sent_bytes)
+{
+    const struct bbr *b = (const struct bbr *)cc->state;
+    if (b->whole == 0) {
+        return;
+    }
+    uint64_t part = hg_cc_part(cc, b->whole) * HG_CC_SHARE_WHOLE / hg_max_u64(max_bw(b), 1);
+    part = hg_max_u64(hg_min_u64(part, 2 * HG_CC_SHARE_WHOLE), HG_CC_SHARE_WHOLE / 2);
+    bbr_scale(cc, (HG_CC_SHARE_WHOLE + part) / 2, sent_bytes);
+}
+
+/* Lanes to one peer push at the same times, which follow from their clock alone: as one flow does. Each by
+ * itself would push against the others, and find the more the more of them there are. */
+static bool bbr_time_of_all(struct hg_cc *cc, const struct hg_cc_ack *ack)
+{
+    const struct bbr *b = (const struct bbr *)cc->state;
+    uint64_t packets = bbr_bdp(cc, b->whole != 0 ? b->whole : b->bw, HG_CC_PER_MILLE) / cc->packet_bytes;
+    uint64_t rounds = hg_max_u64(hg_min_u64(packets, HG_BBR_PROBE_WAIT_ROUNDS_MAX), 1);
+    uint64_t wait_ns = hg_min_u64(rounds * ack->loss->srtt_ns, HG_BBR_PROBE_WAIT_NS + HG_NS_PER_S / 2);
+    /* The nearest power of two, so that lanes agree on it whose round trips are not quite the same. */
+    uint64_t period_bit = 63 - (uint64_t)__builtin_clzll(wait_ns + wait_ns / 2 + 1);
+    if (ack->now_ns >> period_bit == b->cycle_ns >> period_bit) {
+        return false;
+    }
+    bbr_even(cc, ack->delivery->delivered_bytes + ack->in_flight_bytes);
+    return true;
+}
+
 static bool bbr_time_to_probe(struct hg_cc *cc, const struct hg_cc_ack *ack)
 {
     struct bbr *b = bbr_of(cc);
     uint64_t rounds =
         hg_min_u64(bbr_bdp(cc, b->bw, HG_CC_PER_MILLE) / cc->packet_bytes, HG_BBR_PROBE_WAIT_ROUNDS_MAX);
-    if (ack->now_ns > b->cycle_ns + b->wait_ns || b->rounds_since_probe >= hg_max_u64(rounds, 1)) {
+    bool due = ack->now_ns > b->cycle_ns + b->wait_ns || b->rounds_since_probe >= hg_max_u64(rounds, 1);
+    if (cc->others_count > 0 ? bbr_time_of_all(cc, ack) : due) {
         bbr_refill(b, ack->delivery);
         return true;
     }
@@ -484,7 +536,8 @@ static void bbr_congestion_signals(struct hg_cc *cc, const struct hg_cc_ack *ack
     const struct hg_delivery_sample *sample = &ack->sample;
     b->bw_latest = hg_max_u64(b->bw_latest, sample->rate_bytes_per_s);
     b->inflight_latest = hg_max_u64(b->inflight_latest, sample->bytes);
-    if (sample->rate_bytes_per_s >= max_bw(b) || !sample->limited) {
+    bool is_ours = sample->prior_bytes >= b->given_end;
+    if (is_ours && (sample->rate_bytes_per_s >= max_bw(b) || !sample->limited)) {
         b->max_bw[0] = hg_max_u64(b->max_bw[0], sample->rate_bytes_per_s);
     }
     b->round_acked += ack->acked_bytes;
@@ -566,7 +619,7 @@ static void bbr_pace(struct hg_cc *cc, uint64_t gain)
         return;
     }
     rate = hg_max_u64(rate, HG_BBR_RATE_BYTES_PER_S_MIN);
-    cc->rate_bytes_per_s = b->rate_max == 0 ? rate : hg_min_u64(rate, b->rate_max);
+    cc->rate_bytes_per_s = b->rate_max == 0 ? rate : hg_min_u64(rate, hg_cc_part(cc, b->rate_max));
 }
 
 static void bbr_window(struct hg_cc *cc, const struct hg_cc_ack *ack)
@@ -662,6 +715,35 @@ static void bbr_on_persistent(struct hg_cc *cc, uint64_t now_ns)
     cc->cwnd_bytes = cwnd_least(cc);
 }
 
+static void bbr_on_told(struct hg_cc *cc, const struct hg_cc_told *told)
+{
+    struct bbr *b = bbr_of(cc);
+    cc->weight = (uint32_t)told->weight;
+    b->whole = told->whole;
+    if (told->scale < HG_CC_SHARE_WHOLE) {
+        bbr_scale(cc, told->scale, told->delivery->delivered_bytes + told->in_flight_bytes);
+    }
+    if (told->rises && (b->phase == DOWN || b->phase == CRUISE)) {
+        bbr_refill(b, told->delivery);
+    }
+    /* A flow stops pushing where any of its packets says so. */
+    if (told->congestion != 0 && (b->phase == UP || b->phase == REFILL)) {
+        uint64_t own = cc->congestion;
+        bbr_down(cc, told->delivery, told->now_ns);
+        cc->congestion = own;
+    }
+    if (told->target != 0 && b->phase == STARTUP && max_bw(b) >= told->target) {
+        b->full_bw_reached = true;
+        b->phase = DRAIN;
+    }
+}
+
+static uint64_t bbr_estimate(const struct hg_cc *cc)
+{
+    const struct bbr *b = (const struct bbr *)cc->state;
+    return b->full_bw_reached ? max_bw(b) : 0;
+}
+
 static const char *bbr_state(const struct hg_cc *cc)
 {
     static const char *const names[] = {[STARTUP] = "startup",        [DRAIN] = "drain",
@@ -677,6 +759,8 @@ static const struct hg_cc_ops bbr_ops = {
     .on_acked = bbr_on_acked,
     .on_lost = bbr_on_lost,
     .on_persistent = bbr_on_persistent,
+    .on_told = bbr_on_told,
+    .estimate = bbr_estimate,
     .state = bbr_state,
 };
 

@@ -223,7 +223,7 @@ void hg_lane_share_view(const struct hg_lane *lane, uint64_t now_ns, struct hg_c
 /* What the other lanes to the peer mean for the lane; its own pointers are filled in. */
 void hg_lane_share_tell(struct hg_lane *lane, const struct hg_cc_told *told);
 /* What of a `fixed` rate is this lane's now, others to the same peer having the rest. Nothing for the other
- * controllers: each finds its own. */
+ * controllers: see above. */
 void hg_lane_share_set(struct hg_lane *lane, uint64_t rate_bytes_per_s);
 /* How long nearly all that the owner takes needs of late until it is durable: the credit given covers it. */
 void hg_lane_durable_set(struct hg_lane *lane, uint64_t durable_ns);
