@@ -137,7 +137,9 @@ static int config_apply(struct hg_worker *worker, const struct hg_control_config
             result = rc;
             snprintf(text, text_bytes, "stream %s: %s", stream.name,
                      rc == -EEXIST ? "its kind or region contradicts what the log has of this id"
-                                   : "too many streams for one worker");
+                     : rc == -ESTALE
+                         ? "it moved to another log of this node, which is not here: bring that back"
+                         : "too many streams for one worker");
         }
     }
     hg_streams_configure_end(worker->streams);

@@ -107,8 +107,9 @@ void hg_worker_stream_end(struct hg_worker *worker, const struct hg_letter *lett
     hg_peers_stream_gone(worker->peers, (uint32_t)slot);
     hg_streams_move_end(worker->streams, letter->number);
     /* Until the configuration says so: who asks for it here is sent on. */
-    hg_assert(worker->elsewhere_count < HG_CONTROL_STREAMS_MAX);
-    worker->elsewhere[worker->elsewhere_count].stream = letter->number;
-    worker->elsewhere[worker->elsewhere_count++].worker = (uint32_t)letter->number2;
+    if (worker->elsewhere_count < HG_CONTROL_STREAMS_MAX) {
+        worker->elsewhere[worker->elsewhere_count].stream = letter->number;
+        worker->elsewhere[worker->elsewhere_count++].worker = (uint32_t)letter->number2;
+    }
     hg_event_put(&worker->events, HG_EVENT_stream_moved, name, letter->number2, 0);
 }

@@ -53,6 +53,9 @@
     X(stream_new, INFO, "stream $s is configured, id $a")                                                    \
     X(stream_gone, WARNING,                                                                                  \
       "stream $s, id $a, is not configured any more: it is not sent or taken, and the log may forget it")    \
+    X(stream_left, ERROR,                                                                                    \
+      "stream $s, id $a, moved to another log of this node, and no log that is here has it: bring that log " \
+      "back; it is not begun anew")                                                                          \
     X(stream_moved, INFO, "stream $s moved to the log of worker $a: its clients attach again there")         \
     X(stream_refused_config, ERROR, "stream $s contradicts what the log has of it; id $a stays as it was")   \
     X(stream_streaming, INFO, "stream $s resumes at $A on a peer")                                           \

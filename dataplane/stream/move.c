@@ -136,13 +136,18 @@ static void end_next(struct hg_streams *streams)
     }
 }
 
+void hg_streams_record_of_end(uint64_t stream, struct hg_local_record *record)
+{
+    memset(record, 0, sizeof(*record));
+    record->type = HG_LOCAL_STREAM_ENDED;
+    record->stream = stream;
+}
+
 void hg_streams_end_save(struct hg_streams *streams)
 {
     while (streams->end_due != 0) {
         struct hg_local_record record;
-        memset(&record, 0, sizeof(record));
-        record.type = HG_LOCAL_STREAM_ENDED;
-        record.stream = streams->end_due;
+        hg_streams_record_of_end(streams->end_due, &record);
         if (streams->end_sequence == 0)
             streams->end_sequence = hg_log_append_records(streams->log, &record, 1);
         if (streams->end_sequence == 0 || streams->end_sequence > hg_log_durable_sequence(streams->log))

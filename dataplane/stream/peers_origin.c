@@ -233,8 +233,10 @@ void hg_peers_refuse_received(struct hg_peer_session *session, const struct hg_w
         return;
     }
     if (moved) { /* asked again, they say who has it now, or when it is settled */
+        bool streamed = peer->streams[slot].state == HG_PEER_STREAM_STREAMING;
         stream_stop(peer, slot, HG_PEER_STREAM_CLOSED);
-        hg_peers_open_streams(peer, peer->peers->now_ns);
+        if (streamed) /* else in the next tick: it takes them two to make us busy */
+            hg_peers_open_streams(peer, peer->peers->now_ns);
         return;
     }
     /* The other side refused a batch that follows from its own tail as we know it: histories differ. */

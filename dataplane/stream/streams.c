@@ -139,6 +139,10 @@ int hg_streams_configure(struct hg_streams *streams, const struct hg_config_stre
         return -ENOSPC;
     struct hg_stream_state *s = &streams->table[slot];
     s->configuration = streams->configuration;
+    if (s->ended) {
+        hg_event_put(streams->config.events, HG_EVENT_stream_left, config->name, config->stream, 0);
+        return -ESTALE;
+    }
     bool known = s->kind != 0;
     if (known && (s->kind != config->kind || s->region != config->region)) {
         hg_event_put(streams->config.events, HG_EVENT_stream_refused_config, config->name, config->stream, 0);
@@ -151,7 +155,6 @@ int hg_streams_configure(struct hg_streams *streams, const struct hg_config_stre
     s->region = config->region;
     s->group = config->group;
     s->epoch = hg_max_u64(s->epoch, config->epoch);
-    s->ended = false;
     s->codec = (uint8_t)config->compression;
     s->peers_mask = config->peers_mask;
     s->origin_local = s->region == streams->config.region;
@@ -243,10 +246,11 @@ static uint32_t streams_checkpoint(void *ctx, struct hg_local_record *records, u
     struct hg_streams *streams = ctx;
     uint32_t count = 0;
     for (uint32_t slot = 0; slot < streams->count; slot++) {
-        if (streams->table[slot].ended)
-            continue;
         hg_assert(count < max);
-        hg_streams_record_of_stream(&streams->table[slot], &records[count++]);
+        if (streams->table[slot].ended)
+            hg_streams_record_of_end(streams->table[slot].stream, &records[count++]);
+        else
+            hg_streams_record_of_stream(&streams->table[slot], &records[count++]);
     }
     for (uint32_t i = 0; i < HG_LOG_CONSUMERS_MAX; i++) {
         if (!streams->consumers[i].used)
@@ -288,9 +292,11 @@ void hg_streams_recovered_stream(struct hg_streams *streams, const struct hg_loc
 
 static void recovered_end(struct hg_streams *streams, const struct hg_local_record *record)
 {
-    int32_t slot = hg_streams_find(streams, record->stream);
-    if (slot >= 0) /* else the log has forgotten it already */
+    int32_t slot = hg_streams_slot_make(streams, record->stream);
+    if (slot >= 0)
         hg_streams_ended(streams, (uint32_t)slot);
+    else
+        streams->recovery_broken = true;
 }
 
 static void streams_recovered_record(void *ctx, const struct hg_local_record *record)

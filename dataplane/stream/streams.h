@@ -148,7 +148,8 @@ int32_t hg_streams_find(const struct hg_streams *streams, uint64_t stream);
 int32_t hg_streams_find_name(const struct hg_streams *streams, const char *name);
 
 /* What the control plane wants of a stream. Idempotent. 0; -ENOSPC; -EEXIST when it contradicts what is known
- * (another kind or region), which is also an event. */
+ * (another kind or region); -ESTALE when it moved to another log, which is not here, else that one's worker
+ * would be asked: it is not begun anew beside it. The last two are events too. */
 int hg_streams_configure(struct hg_streams *streams, const struct hg_config_stream *config);
 /* Around the hg_streams_configure of one whole configuration: a stream that it does not name is not
  * configured any more. It is not appended to, sent or taken, and from the first whole configuration on the

@@ -67,6 +67,7 @@ void hg_streams_record_of_consumer(const struct hg_streams *streams, const struc
                                    struct hg_local_record *record);
 /* As the log has it, at recovery and when it moves here. */
 void hg_streams_recovered_stream(struct hg_streams *streams, const struct hg_local_record *record);
+void hg_streams_record_of_end(uint64_t stream, struct hg_local_record *record);
 /* What is left of a stream that another log owns. */
 void hg_streams_ended(struct hg_streams *streams, uint32_t slot);
 void hg_streams_end_save(struct hg_streams *streams);

@@ -232,6 +232,34 @@ static void test_back(void)
     end();
 }
 
+/* Without the log it moved to, the former one does not begin it anew, now or after its segments were used
+ * again. */
+static void test_left(void)
+{
+    begin(0);
+    leaves();
+    enters(1);
+    stream_node_settle(&logs[1]);
+    hg_streams_move_end(logs[0].streams, ID);
+    stream_node_settle(&logs[0]);
+    struct hg_config_stream config = {.stream = ID, .kind = KV, .region = 1, .epoch = 1, .name = "one"};
+    crash(0);
+    CU_ASSERT_EQUAL(hg_streams_configure(logs[0].streams, &config), -ESTALE);
+    CU_ASSERT_EQUAL(logs[0].events[HG_EVENT_stream_left], 1);
+    uint32_t other = stream_node_configure(&logs[0], "other", 12, KV, 1, 0);
+    for (int i = 0; i < 400 && hg_log_tail_sequence(logs[0].log) < 20; i++) {
+        CU_ASSERT_EQUAL(stream_node_append(&logs[0], other, 200000), HG_APPEND_OK);
+        stream_node_settle(&logs[0]);
+        hg_streams_retain(logs[0].streams, logs[0].now_ns);
+    }
+    CU_ASSERT(hg_log_tail_sequence(logs[0].log) >= 20);
+    crash(0);
+    CU_ASSERT_EQUAL(hg_streams_configure(logs[0].streams, &config), -ESTALE);
+    CU_ASSERT_FALSE(
+        hg_streams_at(logs[0].streams, (uint32_t)hg_streams_find(logs[0].streams, ID))->configured);
+    end();
+}
+
 static void test_refused(void)
 {
     uint64_t sequence;
@@ -289,6 +317,7 @@ int main(void)
     CU_add_test(suite, "a crash at each step", test_crashes);
     CU_add_test(suite, "several ends", test_several_ends);
     CU_add_test(suite, "there and back", test_back);
+    CU_add_test(suite, "without the new log", test_left);
     CU_add_test(suite, "refused by the new log", test_refused);
     CU_add_test(suite, "time stamps go over", test_stamps);
     CU_basic_run_tests();
