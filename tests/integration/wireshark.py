@@ -198,7 +198,7 @@ FRAMES = {
     19: ("stream_close", "reason reserved".split(), "<II"),
     20: ("stream_refuse", "reason reserved".split(), "<II"),
 }
-CONTROL = "reserved bytes alias".split(), "<BHI"
+CONTROL = "opening bytes alias".split(), "<BHI"
 
 
 def fields_all():
