@@ -320,7 +320,7 @@ void hg_housekeeping_client_letter(struct hg_housekeeping *hk, uint32_t worker,
         if (!has_links(connection))
             connection_free(connection);
         break;
-    default: /* HG_LETTER_CLIENT_POISONED, _DISMISSED */
+    default: /* HG_LETTER_CLIENT_HANG_UP */
         connection_close(hk, letter->client);
     }
 }

@@ -21,14 +21,13 @@
 enum hg_letter_type {
     /* worker -> housekeeping */
     HG_LETTER_EVENT = 1,
-    HG_LETTER_HANDSHAKE_IN,  /* a handshake message came from this address */
-    HG_LETTER_REKEY,         /* agree on new keys with this peer; `number`: enum hg_rekey */
-    HG_LETTER_SPI_UNKNOWN,   /* data of an SPI that we don't hold came from this peer */
-    HG_LETTER_CONFIG_DONE,   /* code, text in name; the config is housekeeping's again */
-    HG_LETTER_CLIENT_ANSWER, /* to an ATTACH */
-    HG_LETTER_CLIENT_CLOSED, /* the worker has let go of this client's memory */
-    HG_LETTER_CLIENT_POISONED,
-    HG_LETTER_CLIENT_DISMISSED, /* a stream of its moved: hang up, it attaches again */
+    HG_LETTER_HANDSHAKE_IN,     /* a handshake message came from this address */
+    HG_LETTER_REKEY,            /* agree on new keys with this peer; `number`: enum hg_rekey */
+    HG_LETTER_SPI_UNKNOWN,      /* data of an SPI that we don't hold came from this peer */
+    HG_LETTER_CONFIG_DONE,      /* code, text in name; the config is housekeeping's again */
+    HG_LETTER_CLIENT_ANSWER,    /* to an ATTACH */
+    HG_LETTER_CLIENT_CLOSED,    /* the worker has let go of this client's memory */
+    HG_LETTER_CLIENT_HANG_UP,   /* it broke the rules, or a stream of its moved and it attaches again */
     HG_LETTER_CONSUMER_REMOVED, /* code */
     HG_LETTER_STREAM_LEFT,      /* code, text: dataplane/move.h has these two and the four below */
     HG_LETTER_STREAM_ENTERED,   /* code */

@@ -316,24 +316,18 @@ static void letter_handle(struct hg_worker *worker, struct hg_letter *letter)
     }
 }
 
-/* Clients to hang up on. */
-static void clients_tell(struct hg_worker *worker)
+static void clients_hang_up(struct hg_worker *worker)
 {
     for (uint32_t i = 0; i < hg_clients_bound(worker->clients); i++) {
-        const struct hg_clients_entry *client = hg_clients_at(worker->clients, i);
-        bool poisoned = client != NULL && client->poisoned && !client->poisoned_told;
-        if (!poisoned && (client == NULL || !client->dismissed || client->dismissed_told))
-            continue;
         struct hg_letter letter;
+        if (!hg_clients_hang_up_due(worker->clients, i))
+            continue;
         memset(&letter, 0, sizeof(letter));
-        letter.type = poisoned ? HG_LETTER_CLIENT_POISONED : HG_LETTER_CLIENT_DISMISSED;
+        letter.type = HG_LETTER_CLIENT_HANG_UP;
         letter.client = worker->number_of[i];
         if (!hg_mailbox_put(worker->config.outbox, &letter))
             return;
-        if (poisoned)
-            hg_clients_poisoned_told(worker->clients, i);
-        else
-            hg_clients_dismissed_told(worker->clients, i);
+        hg_clients_hang_up_told(worker->clients, i);
     }
 }
 
@@ -372,7 +366,7 @@ bool hg_worker_letters(struct hg_worker *worker)
     }
     if (worker->later_count > 0)
         any = later_put(worker);
-    clients_tell(worker);
+    clients_hang_up(worker);
     for (uint32_t i = 0;
          i < HG_WORKER_LETTERS_TURN && !worker->unsent_used && worker->later_count < HG_WORKER_LATER_MAX;
          i++) {

@@ -37,46 +37,44 @@ void hg_worker_stream_leave(struct hg_worker *worker, const struct hg_letter *le
     worker->leaving.deadline_ns = worker->now_ns + HG_MOVE_LEAVE_NS_MAX;
 }
 
-/* Whom the stream waits for, in words; "" = nobody. */
-static void leaving_waits(struct hg_worker *worker, char *text, size_t text_bytes)
+/* Why the stream stays, in words. */
+static void stays(struct hg_worker *worker, enum hg_move_wait wait, uint32_t who, const char *reader)
 {
-    uint32_t who = 0, slot = worker->leaving.slot;
-    const char *reader = hg_clients_unread(worker->clients, slot);
-    text[0] = '\0';
-    switch (hg_streams_move_waits(worker->streams, slot, &who)) {
+    char text[HG_CONTROL_TEXT_BYTES];
+    switch (wait) {
     case HG_MOVE_WAITS_FOR_DISK:
-        snprintf(text, text_bytes, "its log does not get it onto the device: see helioctl show log");
-        return;
-    case HG_MOVE_WAITS_FOR_PEER:
-        snprintf(text, text_bytes, "peer %.31s lacks some of it: see helioctl show lag, and try again",
-                 hg_peers_at(worker->peers, who)->name);
-        return;
-    case HG_MOVE_WAITS_FOR_CONSUMER:
-        snprintf(text, text_bytes, "consumer %.31s is not at its end: let it read on, or remove it",
-                 hg_streams_consumer_at(worker->streams, who)->name);
-        return;
-    case HG_MOVE_WAITS_FOR_NOBODY:
+        snprintf(text, sizeof(text), "its log does not get it onto the device: see helioctl show log");
         break;
+    case HG_MOVE_WAITS_FOR_PEER:
+        snprintf(text, sizeof(text), "peer %.31s lacks some of it: see helioctl show lag, and try again",
+                 hg_peers_at(worker->peers, who)->name);
+        break;
+    case HG_MOVE_WAITS_FOR_CONSUMER:
+        snprintf(text, sizeof(text), "consumer %.31s is not at its end: let it read on, or remove it",
+                 hg_streams_consumer_at(worker->streams, who)->name);
+        break;
+    case HG_MOVE_WAITS_FOR_NOBODY:
+        snprintf(text, sizeof(text), "client %.31s has not read it all: let it read on, or stop it", reader);
     }
-    if (reader != NULL)
-        snprintf(text, text_bytes, "client %.31s has not read it all: let it read on, or stop it", reader);
+    hg_streams_move_cancel(worker->streams, worker->leaving.slot);
+    left(worker, -ETIMEDOUT, text);
 }
 
 bool hg_worker_stream_leaving(struct hg_worker *worker)
 {
-    char text[HG_CONTROL_TEXT_BYTES];
+    uint32_t who = 0, slot = worker->leaving.slot;
     if (worker->leaving.transfer == NULL || worker->unsent_used)
         return false;
-    leaving_waits(worker, text, sizeof(text));
-    if (text[0] == '\0') {
-        hg_streams_move_out(worker->streams, worker->leaving.slot, worker->leaving.transfer);
+    enum hg_move_wait wait = hg_streams_move_waits(worker->streams, slot, &who);
+    const char *reader = wait == HG_MOVE_WAITS_FOR_NOBODY ? hg_clients_unread(worker->clients, slot) : NULL;
+    if (wait == HG_MOVE_WAITS_FOR_NOBODY && reader == NULL) {
+        hg_streams_move_out(worker->streams, slot, worker->leaving.transfer);
         left(worker, 0, "");
         return true;
     }
     if (worker->now_ns < worker->leaving.deadline_ns)
         return false;
-    hg_streams_move_cancel(worker->streams, worker->leaving.slot);
-    left(worker, -ETIMEDOUT, text);
+    stays(worker, wait, who, reader);
     return true;
 }
 

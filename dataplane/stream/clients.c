@@ -128,12 +128,6 @@ void hg_clients_dismiss(struct hg_clients *clients, uint32_t stream)
     }
 }
 
-void hg_clients_dismissed_told(struct hg_clients *clients, uint32_t client)
-{
-    hg_assert(client < HG_CLIENTS_MAX);
-    clients->table[client].dismissed_told = true;
-}
-
 /* ---- attaching ---- */
 
 static void __attribute__((format(printf, 3, 4)))
@@ -372,10 +366,17 @@ static void client_poison(struct hg_clients *clients, struct hg_clients_entry *c
     hg_event_put(clients->config.events, HG_EVENT_client_poisoned, client->name, client->ring->fault, 0);
 }
 
-void hg_clients_poisoned_told(struct hg_clients *clients, uint32_t client)
+bool hg_clients_hang_up_due(const struct hg_clients *clients, uint32_t client)
 {
     hg_assert(client < HG_CLIENTS_MAX);
-    clients->table[client].poisoned_told = true;
+    const struct hg_clients_entry *entry = &clients->table[client];
+    return entry->used && (entry->poisoned || entry->dismissed) && !entry->hang_up_told;
+}
+
+void hg_clients_hang_up_told(struct hg_clients *clients, uint32_t client)
+{
+    hg_assert(client < HG_CLIENTS_MAX);
+    clients->table[client].hang_up_told = true;
 }
 
 /* Returns the bytes taken. */

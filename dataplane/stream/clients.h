@@ -36,9 +36,8 @@ struct hg_clients_slot {
 struct hg_clients_entry {
     bool used;
     bool poisoned;
-    bool poisoned_told; /* to housekeeping, which closes it */
-    bool dismissed;     /* a stream of its moved: housekeeping closes it, and it attaches again */
-    bool dismissed_told;
+    bool dismissed;    /* a stream of its moved */
+    bool hang_up_told; /* to housekeeping, for either: it closes it */
     char name[HG_NAME_BYTES];
     uint32_t pid;
     uint32_t uid;
@@ -76,14 +75,15 @@ void hg_clients_close(struct hg_clients *clients, uint32_t client);
 uint64_t hg_clients_attach(struct hg_clients *clients, uint32_t client, const struct hg_client_attach *attach,
                            struct hg_client_answer *answer);
 void hg_clients_detach(struct hg_clients *clients, uint32_t client, uint32_t slot, uint16_t attachment);
-void hg_clients_poisoned_told(struct hg_clients *clients, uint32_t client);
+/* Whether housekeeping is to hang up on the client, and was not told so yet. */
+bool hg_clients_hang_up_due(const struct hg_clients *clients, uint32_t client);
+void hg_clients_hang_up_told(struct hg_clients *clients, uint32_t client);
 /* The stream moves to another worker: the first client that has not yet read what it subscribed to, NULL =
  * none. */
 const char *hg_clients_unread(struct hg_clients *clients, uint32_t stream);
 /* Ends what is attached to the stream; its clients are `dismissed`. What they had appended and was not taken
  * is theirs to append again, as after the end of a dataplane. */
 void hg_clients_dismiss(struct hg_clients *clients, uint32_t stream);
-void hg_clients_dismissed_told(struct hg_clients *clients, uint32_t client);
 const struct hg_clients_entry *hg_clients_at(const struct hg_clients *clients,
                                              uint32_t client); /* NULL = unused */
 uint32_t hg_clients_bound(const struct hg_clients *clients);   /* above every index in use */

@@ -43,17 +43,6 @@ static bool is_read(const struct sim_node *node)
            flow_of(node)->places[node->index].read_next == node->move.transfer.records[0].lsn;
 }
 
-static void config_spread(struct sim_node *node)
-{
-    struct hg_letter letter;
-    memset(&letter, 0, sizeof(letter));
-    letter.type = HG_LETTER_CONFIG;
-    letter.pointer = node->resolved;
-    for (uint32_t i = 0; i < node->worker_count; i++)
-        node->config_pending += hg_mailbox_put(&node->workers[i].inbox, &letter);
-    node->move_spreads = true;
-}
-
 bool hg_sim_move_tick(struct sim_node *node)
 {
     struct hg_move *move = &node->move;
@@ -69,7 +58,8 @@ bool hg_sim_move_tick(struct sim_node *node)
         return true;
     if (flow_of(node)->plan->origin == node->index)
         flow_of(node)->is_open = false; /* its producer attaches again */
-    config_spread(node);
+    node->move_spreads = true;
+    hg_sim_config_give(node);
     return true;
 }
 

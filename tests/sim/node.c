@@ -366,18 +366,23 @@ static void keys_begin(struct sim_node *node)
     }
 }
 
-/* As housekeeping does it: when all logs are read back, every worker gets the same configuration. */
-static void config_give(struct sim_node *node)
+void hg_sim_config_give(struct sim_node *node)
 {
     struct hg_letter letter;
-    *node->resolved = *node->config;
-    hg_assert(hg_placement_resolve(&node->placement, node->resolved) == NULL);
-    hg_placement_given(&node->placement, node->resolved);
     memset(&letter, 0, sizeof(letter));
     letter.type = HG_LETTER_CONFIG;
     letter.pointer = node->resolved;
     for (uint32_t i = 0; i < node->worker_count; i++)
         node->config_pending += hg_mailbox_put(&node->workers[i].inbox, &letter);
+}
+
+/* As housekeeping does it: when all logs are read back, every worker gets the same configuration. */
+static void config_apply(struct sim_node *node)
+{
+    *node->resolved = *node->config;
+    hg_assert(hg_placement_resolve(&node->placement, node->resolved) == NULL);
+    hg_placement_given(&node->placement, node->resolved);
+    hg_sim_config_give(node);
     node->config_refused = false;
 }
 
@@ -391,7 +396,7 @@ static void places_done(struct sim_node *node, struct hg_places *places)
             hg_sim_violation(node->world, "two_owners", "node %c has stream %s in two logs",
                              (int)('A' + node->index), places->table[i].name);
     hg_sim_move_settle(node);
-    config_give(node);
+    config_apply(node);
 }
 
 static void config_done(struct sim_node *node, const struct hg_letter *letter)
@@ -407,7 +412,7 @@ static void config_done(struct sim_node *node, const struct hg_letter *letter)
         return;
     }
     if (node->config_refused) /* a consumer found the log full: asked again, as an operator would */
-        config_give(node);
+        config_apply(node);
     keys_begin(node);
 }
 

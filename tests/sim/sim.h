@@ -535,6 +535,8 @@ void hg_sim_node_step(struct sim_node *node);
 /* power: the device's cache is lost too. It is started again after restart_ns. */
 void hg_sim_node_die(struct sim_node *node, bool power, uint64_t restart_ns);
 void hg_sim_node_wake(struct sim_node *node, uint64_t time_ns);
+/* Gives every worker node->resolved. */
+void hg_sim_config_give(struct sim_node *node);
 void hg_sim_fault_strike(struct sim_world *world, const struct sim_fault *fault);
 /* The worker of the node that owns the flow's stream; NULL while nobody is configured to. */
 struct sim_worker *hg_sim_worker_of(struct sim_node *node, const struct sim_flow *flow);

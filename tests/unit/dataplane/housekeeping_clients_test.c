@@ -153,7 +153,7 @@ static void test_poisoned_while_closing(void)
     setup();
     attached();
     hang_up();
-    worker_says(HG_LETTER_CLIENT_POISONED);
+    worker_says(HG_LETTER_CLIENT_HANG_UP);
     expect_lent();
     CU_ASSERT_EQUAL(closes(), 1);
     hg_housekeeping_connections_tick(hk);
