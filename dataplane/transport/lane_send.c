@@ -20,6 +20,7 @@ struct lane_draft {
     uint32_t scratch_bytes;
     bool scratch_open; /* the last piece ends where the scratch's used part ends */
     bool eliciting;
+    bool paced; /* the pacer let it go */
 };
 
 /* ---- losing ---- */
@@ -317,6 +318,7 @@ static bool lane_admit(struct hg_lane *lane)
     (void)hg_outbox_add(&lane->outbox, &lane->held);
     lane->held_is_set = false;
     lane->credit_stalled = false;
+    lane->credit_asked_count = 0;
     return true;
 }
 
@@ -403,7 +405,11 @@ static uint32_t draft_finish(struct hg_lane *lane, struct lane_draft *draft, uin
     draft_head(lane, draft);
     uint32_t ip_bytes = hg_lane_ip_bytes(packet->bytes) + hg_lane_ip_more_bytes(lane);
     hg_assert(ip_bytes <= lane->config.mtu_bytes);
-    hg_pacer_sent(&lane->pacer, ip_bytes, lane->now_ns);
+    if (draft->paced) {
+        hg_pacer_sent(&lane->pacer, ip_bytes, lane->now_ns);
+    } else {
+        hg_pacer_sent_unasked(&lane->pacer, ip_bytes, lane->now_ns);
+    }
     lane->stats.packets_sent++;
     packet->ecn = draft->eliciting ? (uint8_t)hg_ecn_mark(&lane->ecn) : HG_ECN_NOT_ECT;
     if (!draft->eliciting) {
@@ -425,7 +431,7 @@ static uint32_t draft_finish(struct hg_lane *lane, struct lane_draft *draft, uin
     }
     hg_sent_commit(&lane->sent, draft->sent, ip_bytes, lane->now_ns);
     lane->loss.probe_from_ns = lane->now_ns;
-    lane->ping_ns = lane->now_ns + hg_loss_pto_ns(&lane->loss);
+    lane->ping_ns = lane->now_ns + hg_loss_backoff_ns(&lane->loss, lane->credit_asked_count);
     lane->ping_due = false;
     if (lane->probes_due > 0) {
         lane->probes_due--;
@@ -536,6 +542,7 @@ uint32_t hg_lane_build(struct hg_lane *lane, uint64_t number, uint64_t now_ns, s
     lane_timers(lane);
     if (hg_lane_credit_blocked(lane) && lane->sent.packets_in_flight == 0 && lane->now_ns >= lane->ping_ns) {
         lane->ping_due = true;
+        lane->credit_asked_count++;
     }
     bool probe = lane->probes_due > 0;
     bool ack_due = lane_ack_due(lane, number);
@@ -557,6 +564,7 @@ uint32_t hg_lane_build(struct hg_lane *lane, uint64_t number, uint64_t now_ns, s
     }
     lane_fec_plan(lane);
     bool parity = room && !probe && hg_fec_encode_due(&lane->fec_encode) && lane_may_send_data(lane, number);
+    draft.paced = parity;
     if (parity && !hg_lane_control_waits(lane)) {
         uint32_t parity_bytes = draft_parity(lane, &draft, number);
         if (parity_bytes > 0) {
@@ -571,7 +579,8 @@ uint32_t hg_lane_build(struct hg_lane *lane, uint64_t number, uint64_t now_ns, s
     }
     if (room || probe) {
         draft_controls(lane, &draft);
-        if (!parity && (lane_may_send_data(lane, number) || probe)) {
+        draft.paced = !parity && lane_may_send_data(lane, number);
+        if (!parity && (draft.paced || probe)) {
             draft_data(lane, &draft);
         }
         if (!draft.eliciting && (probe || lane->ping_due)) {

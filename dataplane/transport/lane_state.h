@@ -51,10 +51,11 @@ struct hg_lane {
     uint64_t fec_tail_ns;            /* when parity for what is open is due, if the lane is dry then */
     struct hg_lane_batch held;       /* given by batch_next, larger than the credit left */
     bool held_is_set;
-    uint64_t credit_bytes;  /* as the newest ack told */
-    uint64_t credit_number; /* of the packet that carried it */
-    uint64_t ping_ns;       /* waiting for credit: when to ask again */
-    uint32_t probes_due;    /* packets to send whatever pacing and windows say */
+    uint64_t credit_bytes;       /* as the newest ack told */
+    uint64_t credit_number;      /* of the packet that carried it */
+    uint64_t ping_ns;            /* waiting for credit: when to ask again */
+    uint32_t credit_asked_count; /* since a batch was admitted */
+    uint32_t probes_due;         /* packets to send whatever pacing and windows say */
     bool ping_due;
     bool credit_stalled;
     bool credit_short; /* the owner holds a batch back until there is more of it */

@@ -101,13 +101,17 @@ uint64_t hg_loss_pto_ns(const struct hg_loss *loss)
            hg_ack_delay_ns(loss->srtt_ns);
 }
 
-uint64_t hg_loss_probe_interval_ns(const struct hg_loss *loss)
+uint64_t hg_loss_backoff_ns(const struct hg_loss *loss, uint32_t count)
 {
     uint64_t pto_ns = hg_loss_pto_ns(loss);
     uint64_t max_ns = hg_max_u64(pto_ns, HG_LOSS_PROBE_INTERVAL_MAX_NS);
-    uint32_t doublings =
-        (uint32_t)hg_min_u64(loss->probe_count / HG_LOSS_PROBES_DOUBLE, HG_LOSS_PROBE_DOUBLINGS_MAX);
+    uint32_t doublings = (uint32_t)hg_min_u64(count / HG_LOSS_PROBES_DOUBLE, HG_LOSS_PROBE_DOUBLINGS_MAX);
     return hg_min_u64(pto_ns << doublings, max_ns);
+}
+
+uint64_t hg_loss_probe_interval_ns(const struct hg_loss *loss)
+{
+    return hg_loss_backoff_ns(loss, loss->probe_count);
 }
 
 uint64_t hg_loss_deadline_ns(const struct hg_loss *loss, const struct hg_sent *sent)

@@ -60,8 +60,10 @@ struct hg_sent_packet *hg_loss_next(struct hg_loss *loss, struct hg_sent *sent, 
  * three probe timeouts (RFC 9002 7.6). `ordinal` counts packets that elicit acks. */
 bool hg_loss_persistent(struct hg_loss *loss, uint64_t sent_ns, uint32_t ordinal);
 
-/* Probe timeout without and with the doubling. */
+/* Probe timeout; what it becomes after `count` of them in a row that nobody answered; and after as many as
+ * there were. */
 uint64_t hg_loss_pto_ns(const struct hg_loss *loss);
+uint64_t hg_loss_backoff_ns(const struct hg_loss *loss, uint32_t count);
 uint64_t hg_loss_probe_interval_ns(const struct hg_loss *loss);
 
 /* When the loss timer or the probe timer fires; HG_TIME_NEVER with nothing in flight. */

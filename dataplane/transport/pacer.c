@@ -21,6 +21,7 @@ void hg_pacer_init(struct hg_pacer *pacer, uint64_t rate_bytes_per_s, uint32_t p
     pacer->filled_ns = now_ns;
     pacer_quantum(pacer);
     pacer->tokens = (int64_t)pacer->quantum_bytes * TOKENS_PER_BYTE;
+    pacer->tokens_unasked = pacer->tokens;
 }
 
 /* The most tokens that there may be now. */
@@ -45,7 +46,7 @@ static void pacer_fill(struct hg_pacer *pacer, uint64_t now_ns)
     if (pacer->rate_bytes_per_s == 0) {
         return;
     }
-    int64_t full = pacer_full(pacer, now_ns);
+    int64_t full = pacer_full(pacer, now_ns), before = pacer->tokens;
     uint64_t caught_up_ns = hg_min_u64(pacer->behind_ns, elapsed_ns / HG_PACER_CATCH_UP_DIVISOR);
     elapsed_ns += caught_up_ns;
     pacer->behind_ns -= caught_up_ns;
@@ -59,6 +60,9 @@ static void pacer_fill(struct hg_pacer *pacer, uint64_t now_ns)
         pacer->tokens += (int64_t)(elapsed_ns * pacer->rate_bytes_per_s);
     }
     hg_assert(pacer->tokens <= full);
+    int64_t unasked = pacer->tokens_unasked + (pacer->tokens - before) / 2;
+    int64_t most = (int64_t)pacer->quantum_bytes * TOKENS_PER_BYTE;
+    pacer->tokens_unasked = unasked < most ? unasked : most;
 }
 
 void hg_pacer_rate_set(struct hg_pacer *pacer, uint64_t rate_bytes_per_s, uint64_t now_ns)
@@ -87,10 +91,19 @@ void hg_pacer_sent(struct hg_pacer *pacer, uint32_t bytes, uint64_t now_ns)
         return;
     }
     pacer_fill(pacer, now_ns);
-    /* Packets that pacing doesn't hold back (acks, probes) can't pile up more debt than one full bucket. */
-    int64_t least = -(int64_t)pacer->quantum_bytes * TOKENS_PER_BYTE;
-    int64_t left = pacer->tokens - (int64_t)bytes * TOKENS_PER_BYTE;
-    pacer->tokens = left < least ? least : left;
+    pacer->tokens -= (int64_t)bytes * TOKENS_PER_BYTE;
+}
+
+void hg_pacer_sent_unasked(struct hg_pacer *pacer, uint32_t bytes, uint64_t now_ns)
+{
+    if (pacer->rate_bytes_per_s == 0) {
+        return;
+    }
+    pacer_fill(pacer, now_ns);
+    int64_t cost = (int64_t)bytes * TOKENS_PER_BYTE;
+    cost = cost < pacer->tokens_unasked ? cost : pacer->tokens_unasked;
+    pacer->tokens_unasked -= cost;
+    pacer->tokens -= cost;
 }
 
 uint64_t hg_pacer_ready_ns(const struct hg_pacer *pacer)

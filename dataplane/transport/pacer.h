@@ -26,6 +26,7 @@ struct hg_pacer {
     uint64_t rate_bytes_per_s; /* 0: unpaced */
     uint64_t quantum_bytes;    /* the bucket's size: the largest burst */
     int64_t tokens;            /* in billionths of a byte */
+    int64_t tokens_unasked;    /* of them, what packets that nobody asked for may take */
     uint64_t filled_ns;        /* when they were counted */
     uint32_t packet_bytes;     /* the largest */
     bool held_back;            /* nothing might be sent when last asked ... */
@@ -37,7 +38,11 @@ void hg_pacer_init(struct hg_pacer *pacer, uint64_t rate_bytes_per_s, uint32_t p
 void hg_pacer_rate_set(struct hg_pacer *pacer, uint64_t rate_bytes_per_s, uint64_t now_ns);
 /* True when a packet may be sent now. */
 bool hg_pacer_ready(struct hg_pacer *pacer, uint64_t now_ns);
+/* A packet of so many bytes went out that hg_pacer_ready let go. */
 void hg_pacer_sent(struct hg_pacer *pacer, uint32_t bytes, uint64_t now_ns);
+/* One went out that pacing doesn't hold back: an ack, a control frame, a ping. All of these together cost a
+ * bucket and half of the rate at most: more of them than the rate allows must not stop those that ask. */
+void hg_pacer_sent_unasked(struct hg_pacer *pacer, uint32_t bytes, uint64_t now_ns);
 /* When hg_pacer_ready becomes true; not before the time of the last call. */
 uint64_t hg_pacer_ready_ns(const struct hg_pacer *pacer);
 

@@ -138,11 +138,41 @@ static void test_unpaced_and_debt(void)
         CU_ASSERT(hg_pacer_ready(&pacer, 5));
     }
     hg_pacer_init(&pacer, 1000000, 1500, 5);
+    hg_pacer_sent(&pacer, 1500, 5);
+    hg_pacer_sent(&pacer, 1500, 5);
     for (int i = 0; i < 1000; i++) {
-        hg_pacer_sent(&pacer, 1500, 5); /* acks don't ask */
+        hg_pacer_sent_unasked(&pacer, 1500, 5);
     }
     CU_ASSERT(!hg_pacer_ready(&pacer, 5 + 2999000));
     CU_ASSERT(hg_pacer_ready(&pacer, 5 + 3001000)); /* one bucket of debt at most */
+}
+
+/* Acks alone are more than the rate: what asks gets half of it all the same, and all of it when they are few.
+ */
+static void test_unasked(void)
+{
+    static const struct {
+        uint64_t gap_ns;
+        uint64_t least, most; /* packets in a second of a thousand packets */
+    } table[] = {{20000, 495, 505}, {200000, 660, 675}, {2000000, 960, 975}};
+    for (uint32_t i = 0; i < HG_COUNT(table); i++) {
+        struct hg_pacer pacer;
+        hg_pacer_init(&pacer, 1500000, 1500, 0);
+        uint64_t count = 0;
+        for (uint64_t now_ns = 0; now_ns < HG_NS_PER_S; now_ns += 20000) {
+            if (now_ns % table[i].gap_ns == 0) {
+                hg_pacer_sent_unasked(&pacer, 100, now_ns);
+            }
+            if (hg_pacer_ready(&pacer, now_ns)) {
+                hg_pacer_sent(&pacer, 1500, now_ns);
+                count++;
+            }
+        }
+        CU_ASSERT(count >= table[i].least && count <= table[i].most);
+        if (count < table[i].least || count > table[i].most) {
+            printf("\n  one each %lu ns: %lu packets\n", table[i].gap_ns, count);
+        }
+    }
 }
 
 int main(void)
@@ -156,6 +186,7 @@ int main(void)
     CU_add_test(suite, "catches up", test_catches_up);
     CU_add_test(suite, "ready time is exact", test_ready_time_is_exact);
     CU_add_test(suite, "unpaced and debt", test_unpaced_and_debt);
+    CU_add_test(suite, "unasked", test_unasked);
     CU_basic_set_mode(CU_BRM_VERBOSE);
     CU_basic_run_tests();
     unsigned failures = CU_get_number_of_failures();
