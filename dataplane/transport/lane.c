@@ -91,7 +91,7 @@ uint64_t hg_lane_deadline_ns(const struct hg_lane *lane)
     if (lane->probes_due > 0 || (room && queued) || pmtu_ns <= lane->now_ns) {
         return lane->now_ns;
     }
-    uint64_t deadline_ns = hg_min_u64(lane->ack.deadline_ns, pmtu_ns);
+    uint64_t deadline_ns = hg_min_u64(hg_lane_ack_ns(lane), pmtu_ns);
     deadline_ns = hg_min_u64(deadline_ns, lane->ack.repeat_ns);
     deadline_ns = hg_min_u64(deadline_ns, hg_loss_deadline_ns(&lane->loss, &lane->sent));
     if (lane->fec_tail_ns >

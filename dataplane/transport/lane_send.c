@@ -531,7 +531,8 @@ static bool lane_ack_due(struct hg_lane *lane, uint64_t number)
         number - lane->sent.number_oldest > lane->sent.count / REPEATS_RING_DIVISOR) {
         hg_ack_repeats_drop(&lane->ack);
     }
-    return lane->ack.deadline_ns <= lane->now_ns || lane->ack.repeat_ns <= lane->now_ns;
+    return lane->ack.repeat_ns <= lane->now_ns ||
+           (lane->ack.deadline_ns <= lane->now_ns && hg_lane_ack_ns(lane) <= lane->now_ns);
 }
 
 uint32_t hg_lane_build(struct hg_lane *lane, uint64_t number, uint64_t now_ns, struct hg_lane_packet *packet)
@@ -545,11 +546,12 @@ uint32_t hg_lane_build(struct hg_lane *lane, uint64_t number, uint64_t now_ns, s
         lane->credit_asked_count++;
     }
     bool probe = lane->probes_due > 0;
-    bool ack_due = lane_ack_due(lane, number);
     bool room = hg_sent_has_room(&lane->sent, number);
     lane->ring_full = !room;
+    lane->paced = false;
+    bool may_send_data = (room || probe) && lane_may_send_data(lane, number);
+    bool ack_due = lane_ack_due(lane, number); /* knows whether it can ride on data soon */
     if (!ack_due && !probe && !room) {
-        lane->paced = false;
         return 0;
     }
     struct hg_sent_packet *in_way;
@@ -563,8 +565,8 @@ uint32_t hg_lane_build(struct hg_lane *lane, uint64_t number, uint64_t now_ns, s
         return draft_pmtu_probe(lane, &draft, pmtu_probe_bytes, number);
     }
     lane_fec_plan(lane);
-    bool parity = room && !probe && hg_fec_encode_due(&lane->fec_encode) && lane_may_send_data(lane, number);
-    draft.paced = parity;
+    bool parity = room && !probe && hg_fec_encode_due(&lane->fec_encode) && may_send_data;
+    draft.paced = may_send_data;
     if (parity && !hg_lane_control_waits(lane)) {
         uint32_t parity_bytes = draft_parity(lane, &draft, number);
         if (parity_bytes > 0) {
@@ -579,8 +581,7 @@ uint32_t hg_lane_build(struct hg_lane *lane, uint64_t number, uint64_t now_ns, s
     }
     if (room || probe) {
         draft_controls(lane, &draft);
-        draft.paced = !parity && lane_may_send_data(lane, number);
-        if (!parity && (draft.paced || probe)) {
+        if (!parity && (may_send_data || probe)) {
             draft_data(lane, &draft);
         }
         if (!draft.eliciting && (probe || lane->ping_due)) {

@@ -20,6 +20,7 @@
 #include "drivers/platform/address.h"
 
 /* Headers, acks and control frames of one packet. */
+#define HG_LANE_ACK_HELD_NS (100 * HG_NS_PER_US) /* for a packet that it can ride on */
 #define HG_LANE_SCRATCH_BYTES                                                                                \
     (sizeof(struct hg_wire_header) + 2 * HG_ACK_FRAME_BYTES_MAX +                                            \
      HG_SENT_CONTROLS_MAX * HG_WIRE_CONTROL_BYTES_MAX +                                                      \
@@ -114,6 +115,17 @@ static inline bool hg_lane_credit_blocked(const struct hg_lane *lane)
     uint64_t left = hg_lane_credit_left(lane);
     return left == 0 || lane->credit_short ||
            (lane->held_is_set && HG_WIRE_CREDIT_BYTES(lane->held.bytes) > left);
+}
+
+/* When an ack goes out. Not alone, at three times its size, if data that waits for nothing but the pacer can
+ * take it along at once. */
+static inline uint64_t hg_lane_ack_ns(const struct hg_lane *lane)
+{
+    uint64_t due_ns = lane->ack.deadline_ns;
+    if (!lane->paced || due_ns == HG_TIME_NEVER) {
+        return due_ns;
+    }
+    return hg_max_u64(due_ns, hg_min_u64(hg_pacer_ready_ns(&lane->pacer), due_ns + HG_LANE_ACK_HELD_NS));
 }
 
 /* lane_send.c: gives a packet in flight up, its contents become due again, congestion control is told.
