@@ -263,38 +263,18 @@ static const uint8_t *window_at(struct hg_log *log, uint32_t bytes)
 
 /* ---- one write ---- */
 
-static bool header_is_expected(const struct hg_log *log, const struct hg_log_write_header *header)
+static struct hg_log_walk walk_of(const struct hg_log *log)
 {
     const struct hg_log_recovery *r = log->recovery;
-    return header->sequence == r->sequence && header->segment == r->segment &&
-           header->segment_offset == r->offset &&
-           !(r->has_previous && header->restarts < r->previous_restarts);
-}
-
-static bool header_has_room(const struct hg_log *log, const struct hg_log_write_header *header)
-{
-    uint32_t bytes = hg_log_write_bytes(header->payload_bytes);
-    return bytes <= log->write_bytes_max && bytes <= log->geometry.segment_bytes - log->recovery->offset;
-}
-
-static bool header_is_chained(const struct hg_log_recovery *r, const struct hg_log_write_header *header)
-{
-    if (r->has_previous)
-        return header->previous_crc32c == r->previous_crc32c;
-    return r->sequence > 1 || header->previous_crc32c == 0;
-}
-
-static enum hg_log_write_found write_judge(struct hg_log *log, const uint8_t *at)
-{
-    const struct hg_log_write_header *header = (const struct hg_log_write_header *)at;
-    if (!hg_log_write_header_is_valid(header, log->geometry.log_uuid))
-        return HG_LOG_FOUND_BAD;
-    header_learn(log->recovery, header);
-    if (!header_is_expected(log, header))
-        return HG_LOG_FOUND_STALE;
-    if (!header_has_room(log, header) || !hg_log_write_payload_is_valid(header, at + HG_LOG_BLOCK_BYTES))
-        return HG_LOG_FOUND_BAD;
-    return header_is_chained(log->recovery, header) ? HG_LOG_FOUND_CHAINED : HG_LOG_FOUND_UNCHAINED;
+    return (struct hg_log_walk){.log_uuid = log->geometry.log_uuid,
+                                .segment_bytes = log->geometry.segment_bytes,
+                                .write_bytes_max = log->write_bytes_max,
+                                .sequence = r->sequence,
+                                .segment = r->segment,
+                                .offset = r->offset,
+                                .has_previous = r->has_previous,
+                                .previous_crc32c = r->previous_crc32c,
+                                .previous_restarts = r->previous_restarts};
 }
 
 static const struct hg_log_write_header *ring_copy(const struct hg_log *log)
@@ -303,30 +283,22 @@ static const struct hg_log_write_header *ring_copy(const struct hg_log *log)
     return log->recovery->ring_sequence[slot] == log->recovery->sequence ? &log->mirror[slot] : NULL;
 }
 
-static enum hg_log_copy_found copy_judge(const struct hg_log *log, const uint8_t *at)
+static void write_judge(struct hg_log *log, const uint8_t *at)
 {
-    const struct hg_log_write_header *header = ring_copy(log);
-    if (header == NULL)
-        return HG_LOG_COPY_ABSENT;
-    bool fits = header_is_expected(log, header) && header_has_room(log, header) &&
-                header_is_chained(log->recovery, header) &&
-                hg_log_write_payload_is_valid(header, at + HG_LOG_BLOCK_BYTES);
-    return fits ? HG_LOG_COPY_FITS : HG_LOG_COPY_ONLY;
+    struct hg_log_recovery *r = log->recovery;
+    const struct hg_log_write_header *header = (const struct hg_log_write_header *)at;
+    struct hg_log_walk walk = walk_of(log);
+    if (hg_log_write_header_is_valid(header, log->geometry.log_uuid))
+        header_learn(r, header);
+    r->found = hg_log_walk_judge(&walk, at);
+    r->copy = hg_log_walk_judge_copy(&walk, ring_copy(log), at);
 }
 
-/* Bytes of the expected write that must be in memory to judge it: by its own header, and by the ring's copy.
- */
+/* Bytes of the expected write that must be in memory to judge it. */
 static uint32_t bytes_to_judge(struct hg_log *log, const uint8_t *at)
 {
-    const struct hg_log_write_header *header = (const struct hg_log_write_header *)at;
-    const struct hg_log_write_header *copy = ring_copy(log);
-    uint32_t bytes = HG_LOG_BLOCK_BYTES;
-    if (hg_log_write_header_is_valid(header, log->geometry.log_uuid) && header_is_expected(log, header) &&
-        header_has_room(log, header))
-        bytes = hg_log_write_bytes(header->payload_bytes);
-    if (copy != NULL && header_has_room(log, copy))
-        bytes = (uint32_t)hg_max_u64(bytes, hg_log_write_bytes(copy->payload_bytes));
-    return bytes;
+    struct hg_log_walk walk = walk_of(log);
+    return hg_log_walk_bytes(&walk, at, ring_copy(log));
 }
 
 static bool records_report(struct hg_log *log, const struct hg_batch_header *header)
@@ -489,8 +461,7 @@ static bool scan_step(struct hg_log *log)
         r->found = HG_LOG_FOUND_STALE; /* the log is full: the tail lies here */
         r->copy = HG_LOG_COPY_ABSENT;
     } else {
-        r->found = write_judge(log, at);
-        r->copy = copy_judge(log, at);
+        write_judge(log, at);
     }
     return write_decide(log, at);
 }

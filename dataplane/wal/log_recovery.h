@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The decision table of recovery (docs/disk-format.md), as a pure function.
+ * How recovery decides about one write: what lies there, what the header ring has of it, and the decision
+ * table (docs/disk-format.md). Pure functions, so that whoever reads a log judges it as recovery does.
  */
 #ifndef HG_WAL_LOG_RECOVERY_H
 #define HG_WAL_LOG_RECOVERY_H
 
-#include "drivers/platform/platform.h"
+#include "dataplane/wal/log_block.h"
 
 /* What lies where write n should be. */
 enum hg_log_write_found {
@@ -38,5 +39,30 @@ enum hg_log_verdict {
 /* `is_beyond`: n > D, the newest write known to have been durable. */
 enum hg_log_verdict hg_log_recovery_verdict(enum hg_log_write_found write, enum hg_log_copy_found copy,
                                             bool is_beyond);
+
+/* Where a walk from the tail expects the next write, and what that write must follow. */
+struct hg_log_walk {
+    const uint8_t *log_uuid; /* 16 bytes, the caller's */
+    uint64_t segment_bytes;
+    uint32_t write_bytes_max;
+    uint32_t offset; /* in its segment */
+    uint64_t sequence;
+    uint64_t segment;  /* absolute number */
+    bool has_previous; /* false for the first of a walk: what it follows is not known, unless it is write 1 */
+    uint32_t previous_crc32c;
+    uint32_t previous_restarts;
+};
+
+/* Bytes of the expected write that must be in memory to judge it: by its own header, which lies at `at`, and
+ * by the ring's copy (NULL = none). They never reach beyond the segment. */
+uint32_t hg_log_walk_bytes(const struct hg_log_walk *walk, const uint8_t *at,
+                           const struct hg_log_write_header *copy);
+/* `at`: as many bytes as hg_log_walk_bytes says. */
+enum hg_log_write_found hg_log_walk_judge(const struct hg_log_walk *walk, const uint8_t *at);
+/* `copy`: a valid header of this log and of the expected sequence, or NULL. */
+enum hg_log_copy_found hg_log_walk_judge_copy(const struct hg_log_walk *walk,
+                                              const struct hg_log_write_header *copy, const uint8_t *at);
+/* Goes on behind the expected write, which has this header. */
+void hg_log_walk_take(struct hg_log_walk *walk, const struct hg_log_write_header *header);
 
 #endif

@@ -25,3 +25,68 @@ enum hg_log_verdict hg_log_recovery_verdict(enum hg_log_write_found write, enum 
     hg_assert((uint32_t)write < HG_LOG_FOUND_COUNT && (uint32_t)copy < HG_LOG_COPY_COUNT);
     return table[write][copy][is_beyond];
 }
+
+static bool header_is_expected(const struct hg_log_walk *walk, const struct hg_log_write_header *header)
+{
+    return header->sequence == walk->sequence && header->segment == walk->segment &&
+           header->segment_offset == walk->offset &&
+           !(walk->has_previous && header->restarts < walk->previous_restarts);
+}
+
+static bool header_has_room(const struct hg_log_walk *walk, const struct hg_log_write_header *header)
+{
+    uint32_t bytes = hg_log_write_bytes(header->payload_bytes);
+    return bytes <= walk->write_bytes_max && bytes <= walk->segment_bytes - walk->offset;
+}
+
+static bool header_is_chained(const struct hg_log_walk *walk, const struct hg_log_write_header *header)
+{
+    if (walk->has_previous)
+        return header->previous_crc32c == walk->previous_crc32c;
+    return walk->sequence > 1 || header->previous_crc32c == 0;
+}
+
+uint32_t hg_log_walk_bytes(const struct hg_log_walk *walk, const uint8_t *at,
+                           const struct hg_log_write_header *copy)
+{
+    const struct hg_log_write_header *header = (const struct hg_log_write_header *)at;
+    uint32_t bytes = HG_LOG_BLOCK_BYTES;
+    if (hg_log_write_header_is_valid(header, walk->log_uuid) && header_is_expected(walk, header) &&
+        header_has_room(walk, header))
+        bytes = hg_log_write_bytes(header->payload_bytes);
+    if (copy != NULL && header_has_room(walk, copy))
+        bytes = (uint32_t)hg_max_u64(bytes, hg_log_write_bytes(copy->payload_bytes));
+    return bytes;
+}
+
+enum hg_log_write_found hg_log_walk_judge(const struct hg_log_walk *walk, const uint8_t *at)
+{
+    const struct hg_log_write_header *header = (const struct hg_log_write_header *)at;
+    if (!hg_log_write_header_is_valid(header, walk->log_uuid))
+        return HG_LOG_FOUND_BAD;
+    if (!header_is_expected(walk, header))
+        return HG_LOG_FOUND_STALE;
+    if (!header_has_room(walk, header) || !hg_log_write_payload_is_valid(header, at + HG_LOG_BLOCK_BYTES))
+        return HG_LOG_FOUND_BAD;
+    return header_is_chained(walk, header) ? HG_LOG_FOUND_CHAINED : HG_LOG_FOUND_UNCHAINED;
+}
+
+enum hg_log_copy_found hg_log_walk_judge_copy(const struct hg_log_walk *walk,
+                                              const struct hg_log_write_header *copy, const uint8_t *at)
+{
+    if (copy == NULL)
+        return HG_LOG_COPY_ABSENT;
+    bool fits = header_is_expected(walk, copy) && header_has_room(walk, copy) &&
+                header_is_chained(walk, copy) && hg_log_write_payload_is_valid(copy, at + HG_LOG_BLOCK_BYTES);
+    return fits ? HG_LOG_COPY_FITS : HG_LOG_COPY_ONLY;
+}
+
+void hg_log_walk_take(struct hg_log_walk *walk, const struct hg_log_write_header *header)
+{
+    walk->has_previous = true;
+    walk->previous_crc32c = header->crc32c;
+    walk->previous_restarts = header->restarts;
+    hg_log_place_next(walk->segment_bytes, walk->write_bytes_max, hg_log_write_bytes(header->payload_bytes),
+                      &walk->segment, &walk->offset);
+    walk->sequence++;
+}
