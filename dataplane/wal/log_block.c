@@ -109,14 +109,20 @@ bool hg_log_write_header_is_valid(const struct hg_log_write_header *header, cons
     return header->crc32c == hg_crc32c(0, header, offsetof(struct hg_log_write_header, crc32c));
 }
 
-bool hg_log_write_payload_is_valid(const struct hg_log_write_header *header, const uint8_t *payload)
+uint32_t hg_log_write_payload_first_bad(const struct hg_log_write_header *header, const uint8_t *payload,
+                                        uint32_t index)
 {
     uint32_t seed = block_seed(header);
-    for (uint32_t i = 0; i < header->block_count; i++)
-        if (header->block_crc32c[i] !=
-            hg_crc32c(seed, payload + (size_t)i * HG_LOG_BLOCK_BYTES, HG_LOG_BLOCK_BYTES))
-            return false;
-    return true;
+    while (index < header->block_count &&
+           header->block_crc32c[index] ==
+               hg_crc32c(seed, payload + (size_t)index * HG_LOG_BLOCK_BYTES, HG_LOG_BLOCK_BYTES))
+        index++;
+    return index;
+}
+
+bool hg_log_write_payload_is_valid(const struct hg_log_write_header *header, const uint8_t *payload)
+{
+    return hg_log_write_payload_first_bad(header, payload, 0) == header->block_count;
 }
 
 void hg_log_place_next(uint64_t segment_bytes, uint32_t write_bytes_max, uint32_t write_bytes,

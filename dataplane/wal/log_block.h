@@ -31,6 +31,9 @@ void hg_log_write_header_seal(struct hg_log_write_header *header, const uint8_t 
 bool hg_log_write_header_is_valid(const struct hg_log_write_header *header, const uint8_t log_uuid[16]);
 /* The payload blocks against a valid header. */
 bool hg_log_write_payload_is_valid(const struct hg_log_write_header *header, const uint8_t *payload);
+/* The first payload block from `index` on that does not match, or block_count. */
+uint32_t hg_log_write_payload_first_bad(const struct hg_log_write_header *header, const uint8_t *payload,
+                                        uint32_t index);
 
 /* Where the write after one of `write_bytes` at (segment, offset) is: deterministic, so that recovery knows.
  */

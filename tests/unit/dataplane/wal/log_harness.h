@@ -38,7 +38,8 @@ struct harness {
     /* What was appended, oldest first; batches below `first` are trimmed. */
     struct model_batch *batches;
     size_t first, count, room;
-    uint64_t lsn[STREAMS];   /* end of each stream */
+    uint64_t lsn[STREAMS]; /* end of each stream */
+    uint8_t chain[STREAMS][16];
     uint32_t streams_active; /* the first so many are appended to */
     /* What recovery said. */
     size_t recovered;
@@ -62,6 +63,7 @@ static uint32_t harness_checkpoint(void *ctx, struct hg_local_record *records, u
         records[i].type = HG_LOCAL_STREAM;
         records[i].stream = i + 1;
         records[i].lsn = h->lsn[i];
+        memcpy(records[i].chain, h->chain[i], sizeof(records[i].chain));
         snprintf(records[i].name, sizeof(records[i].name), "stream-%u", i + 1);
     }
     return STREAMS;
@@ -219,6 +221,7 @@ static __attribute__((unused)) uint64_t harness_append(struct harness *h, uint32
         CU_ASSERT_EQUAL_FATAL(hg_batch_builder_add(&builder, &frame), 0);
     }
     struct hg_batch_origin origin = {.cluster = 7, .stream = stream + 1, .codec = HG_CODEC_LZ4};
+    memcpy(origin.chain_previous, h->chain[stream], sizeof(origin.chain_previous));
     uint32_t most = hg_batch_sealed_bytes_max(&builder, 0);
     enum hg_log_pressure pressure;
     uint8_t *out = hg_log_reserve(h->log, most, &pressure);
@@ -237,6 +240,7 @@ static __attribute__((unused)) uint64_t harness_append(struct harness *h, uint32
     batch->lsn_end = lsn;
     batch->sequence = hg_log_commit(h->log, size);
     h->lsn[stream] = lsn;
+    memcpy(h->chain[stream], ((const struct hg_batch_header *)batch->bytes)->chain, sizeof(h->chain[stream]));
     return batch->sequence;
 }
 
@@ -253,9 +257,13 @@ static __attribute__((unused)) void harness_check_recovered(struct harness *h)
         free(h->batches[--h->count].bytes);
     for (uint32_t i = 0; i < STREAMS; i++) {
         uint64_t lsn_end = 1;
-        for (size_t j = 0; j < h->count; j++)
-            if (h->batches[j].stream == i + 1)
-                lsn_end = h->batches[j].lsn_end;
+        memset(h->chain[i], 0, sizeof(h->chain[i]));
+        for (size_t j = 0; j < h->count; j++) {
+            if (h->batches[j].stream != i + 1)
+                continue;
+            lsn_end = h->batches[j].lsn_end;
+            memcpy(h->chain[i], ((const struct hg_batch_header *)h->batches[j].bytes)->chain, 16);
+        }
         if (hg_log_durable_sequence(h->log) > 0) /* trimmed streams come back by their checkpoint */
             CU_ASSERT_EQUAL_FATAL(hg_max_u64(1, h->checkpoint_lsn[i]), lsn_end);
         h->lsn[i] = lsn_end;
