@@ -119,7 +119,7 @@ class Test:
     def strange_logs(self):
         folder = self.scratch.directory("strange-logs")
         path = os.path.join(folder, "log-0")
-        must(2, ["create or dump.* Not sideways"], "helio-log", "sideways")
+        must(2, ["create, dump, verify or stat.* Not sideways"], "helio-log", "sideways")
         must(2, ["wants the path of the log"], "helio-log", "create", "--size", "64m")
         must(2, ["wants --size"], "helio-log", "create", path)
         must(2, ["wants a number from 1 on, got '64m'"], "helio-log", "create", path, "--size", "64m", "--cluster",
@@ -139,8 +139,20 @@ class Test:
         must(1, ["it exists; it is left as it is"], "helio-log", "create", path, "--size", "64m", "--dry-run")
         for line in run("helio-log", "dump", path, "--json")[1].splitlines():
             json.loads(line)
-        must(1, ["the file ends before: is it a log"], "helio-log", "dump", write(folder + "/short", "x"))
-        must(1, ["Is a directory"], "helio-log", "dump", folder)
+        short = write(folder + "/short", "x")
+        for command in ("dump", "verify", "stat"):
+            must(1, [] if command == "stat" else ["no two superblock copies agree: not a log"], "helio-log", command,
+                 short)
+            must(3, ["Is a directory"], "helio-log", command, folder)
+            must(3, [folder + "/no: No such file"], "helio-log", command, folder + "/no")
+            must(2, [command + " wants the path"], "helio-log", command)
+            must(2, [command + " doesn't know what '--size' is for"], "helio-log", command, "--size", "1", path)
+        must(0, [path + ": fine; a start opens it"], "helio-log", "verify", path)
+        if json.loads(run("helio-log", "verify", path, "--json")[1])["verdict"] != "fine":
+            raise Failed("a new log is fine")
+        stat = json.loads(run("helio-log", "stat", path, "--json")[1])
+        if (stat["streams"], stat["segments_used"]) != ([], 1):
+            raise Failed(f"a new log has no streams: {stat}")
 
     def strange_postgres(self):
         folder = self.scratch.directory("strange-postgres")
@@ -419,8 +431,18 @@ class Test:
         pair.a.controlplane.terminate()
         pair.a.dataplane.terminate()
         sequence, begin, offset = self.middle_write(pair.a.log)
+        must(0, ["fine; a start opens it"], "helio-log", "verify", pair.a.log)
+        # A superblock copy; a header so old that the ring has no copy of it.
+        worn = ["worn: superblock 1, byte 4096 of the file", "worn; a start opens it"]
+        damaged = [f"damaged: write {sequence}, .*byte {begin} of the file", "entries before it are lost; stream 1 lsn"]
+        for place, code, words in ((4096 + 60, 4, worn), (begin + 33, 1, damaged)):
+            flip(pair.a.log, place)
+            must(code, words, "helio-log", "verify", pair.a.log)
+            flip(pair.a.log, place)
         flip(pair.a.log, offset)
         before = digest(pair.a.log)
+        must(1, [f"damaged: write {sequence}, .*byte {begin} of the file.*was durable and is corrupt; payload blocks",
+                 "damaged; a start refuses it as corrupt, exit 4"], "helio-log", "verify", pair.a.log)
         for _ in range(2):
             pair.a.start_dataplane()
             pair.a.dataplane.expect(4, 30)

@@ -2,9 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """One node: PostgreSQL in -> log -> segments out, under load, while each of its four processes is killed in turn at
 moments that chance chooses."""
+import json
+import subprocess
+
 from cluster import Failed, Scratch, wait_until
 from flow import Flow, say, seeded
-from regions import Region
+from regions import Region, program
 
 ROUNDS = 3
 
@@ -23,12 +26,29 @@ class Test:
         victim = {"dataplane": self.node.dataplane, "controlplane": self.node.controlplane,
                   "in": self.flow.writer, "out": self.flow.reader}[what]
         victim.kill9()
+        self.log_is_fine()
         if self.random.random() < 0.5:
             self.flow.wal_grows(self.random.randrange(10000, 200000))
         {"dataplane": self.node.start_dataplane, "controlplane": self.node.start_controlplane,
          "in": self.flow.start_in, "out": self.flow.start_out}[what]()
         self.flow.durable_moves()
         self.segments_move()
+
+    def log_is_fine(self):
+        """The log as it lies there, in use or just left by a killed dataplane: nobody finds damage in it, nor waits."""
+        found = self.log_tool("verify")
+        if found["verdict"] != "fine" or found["findings"]:
+            raise Failed(f"helio-log verify: {found}")
+        streams = self.log_tool("stat")["streams"]
+        if len(streams) != 1 or streams[0]["name"] != "orders" or streams[0]["batches"] == 0:
+            raise Failed(f"helio-log stat: {streams}")
+
+    def log_tool(self, command):
+        done = subprocess.run([program("helio-log"), command, self.node.log, "--json"], capture_output=True, text=True,
+                              timeout=60)
+        if done.returncode != 0:
+            raise Failed(f"helio-log {command} ends with {done.returncode}: {done.stdout} {done.stderr}")
+        return json.loads(done.stdout)
 
     def kill_twice(self):
         """Both halves of the path at once, and a dataplane that dies while it recovers."""

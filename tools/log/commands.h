@@ -7,6 +7,14 @@
 
 #include "drivers/platform/platform.h"
 
+enum log_exit {
+    LOG_EXIT_FINE = 0,
+    LOG_EXIT_DAMAGED = 1, /* create: refused */
+    LOG_EXIT_USAGE = 2,
+    LOG_EXIT_UNREADABLE = 3,
+    LOG_EXIT_WORN = 4, /* verify: only what the next start mends by itself */
+};
+
 struct create_options {
     const char *path;
     uint64_t size_bytes;
@@ -18,7 +26,9 @@ struct create_options {
 
 int create_run(const struct create_options *options);
 
-/* Reads only; works on a log in use, whose newest writes it may not see. */
+/* These only read, and take no lock: a running dataplane may have the log open. */
 int dump_run(const char *path, bool is_json);
+int verify_run(const char *path, bool is_json);
+int stat_run(const char *path, bool is_json);
 
 #endif

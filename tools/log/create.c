@@ -2,6 +2,7 @@
 #include "dataplane/wal/log_block.h"
 #include "drivers/clock/clock.h"
 #include "tools/log/commands.h"
+#include "tools/log/image.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -92,20 +93,6 @@ static int format(const char *path, const struct hg_log_geometry *geometry)
     return result;
 }
 
-static void json_string(const char *text)
-{
-    putchar('"');
-    for (; *text != 0; text++) {
-        if (*text == '"' || *text == '\\')
-            printf("\\%c", *text);
-        else if ((unsigned char)*text < 0x20)
-            printf("\\u%04x", (unsigned char)*text);
-        else
-            putchar(*text);
-    }
-    putchar('"');
-}
-
 static void created_show(const struct create_options *options, const struct hg_log_geometry *geometry)
 {
     if (!options->is_json) {
@@ -116,14 +103,13 @@ static void created_show(const struct create_options *options, const struct hg_l
         return;
     }
     printf("{\"created\": %s, \"path\": ", options->is_dry_run ? "false" : "true");
-    json_string(options->path);
+    json_string_print(options->path);
     printf(
         ", \"bytes\": %llu, \"segment_bytes\": %llu, \"segment_count\": %u, \"write_payload_bytes_max\": %u, "
         "\"cluster\": %llu, \"log_uuid\": \"",
         (unsigned long long)hg_log_file_bytes(geometry), (unsigned long long)geometry->segment_bytes,
         geometry->segment_count, geometry->write_payload_bytes_max, (unsigned long long)geometry->cluster);
-    for (int i = 0; i < 16; i++)
-        printf("%02x", geometry->log_uuid[i]);
+    hex_print(geometry->log_uuid, sizeof(geometry->log_uuid));
     printf("\"}\n");
 }
 

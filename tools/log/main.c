@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * helio-log: creates a log file, and shows what is in one.
+ * helio-log: creates a log file, shows what is in one, and says whether it is whole.
  */
 #include "tools/log/commands.h"
 
@@ -14,19 +14,33 @@ static void usage(FILE *to)
         "usage: helio-log create PATH --size BYTES [--cluster N] [--segment-bytes BYTES] [--dry-run] "
         "[--json]\n"
         "       helio-log dump PATH [--json]\n"
+        "       helio-log verify PATH [--json]\n"
+        "       helio-log stat PATH [--json]\n"
         "\n"
         "create  allocates the file, writes it full of zeros and puts an empty log on it; never overwrites\n"
-        "dump    shows superblocks, header ring and every write with its batches; only reads\n"
+        "dump    shows superblocks, header ring and every write with its batches\n"
+        "verify  checks every block, batch and stream, names each damage by its place, and says what a "
+        "start\n"
+        "        would make of it\n"
+        "stat    per stream: LSNs, batches, bytes, times; segments in use and free\n"
+        "\n"
+        "dump, verify and stat only read and take no lock, so a running dataplane may have the log open. "
+        "What\n"
+        "it writes meanwhile is no damage: it is read again, or left out.\n"
         "\n"
         "  --size BYTES           of the file: 64m, 4g, 2t (k m g t = powers of 1024)\n"
         "  --cluster N            as in the command file's `node set`; 1 unless told\n"
         "  --segment-bytes BYTES  chosen from the size unless told\n"
         "  --dry-run              says what would be made, and makes nothing\n"
-        "  --json                 create: one object; dump: one object a line\n"
+        "  --json                 one object; dump: one object a line\n"
         "\n"
-        "Exit: 0 done, 1 refused or not readable to its end: stderr says why, 2 usage.\n"
+        "Exit: 0 done and fine; 1 refused (create), or something that was durable is damaged; 2 usage;\n"
+        "3 not readable: no such file, or an error of the device; 4 verify: nothing is lost, but the next "
+        "start\n"
+        "has something to mend (a copy of a superblock or a header).\n"
         "\n"
-        "Example: helio-log create /var/lib/heliograph/log-0 --size 4g --cluster 7\n",
+        "Examples: helio-log create /var/lib/heliograph/log-0 --size 4g --cluster 7\n"
+        "          helio-log verify /var/lib/heliograph/log-0 || echo look at it\n",
         to);
 }
 
@@ -92,23 +106,35 @@ static bool create_parse(int argc, char **argv, struct create_options *options)
 }
 
 /* False after saying what is wrong. */
-static bool dump_parse(int argc, char **argv, const char **path, bool *is_json)
+static bool read_parse(int argc, char **argv, const char **path, bool *is_json)
 {
     *path = NULL;
     *is_json = false;
-    for (int i = 0; i < argc; i++) {
+    for (int i = 2; i < argc; i++) {
         if (strcmp(argv[i], "--json") == 0) {
             *is_json = true;
         } else if (argv[i][0] == '-' || *path != NULL) {
-            fprintf(stderr, "helio-log: dump doesn't know what '%s' is for\n", argv[i]);
+            fprintf(stderr, "helio-log: %s doesn't know what '%s' is for\n", argv[1], argv[i]);
             return false;
         } else {
             *path = argv[i];
         }
     }
     if (*path == NULL)
-        fprintf(stderr, "helio-log: dump wants the path of a log\n");
+        fprintf(stderr, "helio-log: %s wants the path of a log\n", argv[1]);
     return *path != NULL;
+}
+
+static int (*reader_find(const char *name))(const char *path, bool is_json)
+{
+    static const struct {
+        const char *name;
+        int (*run)(const char *path, bool is_json);
+    } readers[] = {{"dump", dump_run}, {"verify", verify_run}, {"stat", stat_run}};
+    for (size_t i = 0; i < HG_COUNT(readers); i++)
+        if (strcmp(name, readers[i].name) == 0)
+            return readers[i].run;
+    return NULL;
 }
 
 int main(int argc, char **argv)
@@ -118,20 +144,20 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0) {
             usage(stdout);
-            return 0;
+            return LOG_EXIT_FINE;
         }
     }
     struct create_options options = {.cluster = 1};
-    if (argc >= 2 && strcmp(argv[1], "dump") == 0) {
-        if (dump_parse(argc - 2, argv + 2, &path, &is_json))
-            return dump_run(path, is_json);
+    if (argc >= 2 && reader_find(argv[1]) != NULL) {
+        if (read_parse(argc, argv, &path, &is_json))
+            return reader_find(argv[1])(path, is_json);
     } else if (argc >= 2 && strcmp(argv[1], "create") == 0) {
         if (create_parse(argc - 2, argv + 2, &options))
             return create_run(&options);
     } else {
-        fprintf(stderr, "helio-log: which command, create or dump?%s%s\n", argc >= 2 ? " Not " : "",
-                argc >= 2 ? argv[1] : "");
+        fprintf(stderr, "helio-log: which command, create, dump, verify or stat?%s%s\n",
+                argc >= 2 ? " Not " : "", argc >= 2 ? argv[1] : "");
     }
     fprintf(stderr, "helio-log: helio-log --help says more\n");
-    return 2;
+    return LOG_EXIT_USAGE;
 }
