@@ -248,6 +248,40 @@ static json_t *set_peer(struct hg_server *server, struct hg_api_connection *conn
     return change_begin(server, connection, hg_link_apply(server), true, what);
 }
 
+static void quorum_text(const struct hg_control_config *config, char *text, size_t bytes)
+{
+    if (config->quorum_n == 0)
+        snprintf(text, bytes, "none");
+    else
+        snprintf(text, bytes, "n %u w %u", config->quorum_n, config->quorum_w);
+}
+
+static json_t *quorum_set(struct hg_server *server, struct hg_api_connection *connection,
+                          const struct hg_command *command)
+{
+    struct hg_control_config *config = &server->config->wanted;
+    uint64_t n = hg_command_value(command, "n")->number, w = hg_command_value(command, "w")->number;
+    char error[HG_GRAMMAR_ERROR_BYTES], before[32], text[HG_GRAMMAR_ERROR_BYTES];
+    json_t *refusal;
+
+    if (!hg_command_quorum_check(&server->config->wanted, n, w, error, sizeof(error)))
+        return hg_answer_error(HG_API_REFUSED, "%s", error);
+    quorum_text(config, before, sizeof(before));
+    if (hg_command_value(command, "dry-run") != NULL) {
+        snprintf(text, sizeof(text), "would set the quorum: %s -> n %u w %u", before, (unsigned)n,
+                 (unsigned)w);
+        return done(text);
+    }
+    refusal = not_now(server);
+    if (refusal != NULL)
+        return refusal;
+    server->change.before = *server->config;
+    config->quorum_n = (uint16_t)n;
+    config->quorum_w = (uint16_t)w;
+    snprintf(text, sizeof(text), "quorum: %s -> n %u w %u", before, (unsigned)n, (unsigned)w);
+    return change_begin(server, connection, hg_link_apply(server), true, text);
+}
+
 static json_t *peer_remove(struct hg_server *server, struct hg_api_connection *connection,
                            const struct hg_command *command)
 {
@@ -259,6 +293,12 @@ static json_t *peer_remove(struct hg_server *server, struct hg_api_connection *c
 
     if (index < 0)
         return hg_answer_error(HG_API_REFUSED, "there is no peer \"%s\"; see 'show peers'", name->text);
+    if (server->config->wanted.quorum_n > 1 &&
+        server->config->wanted.peers[index].region == server->config->wanted.node.region)
+        return hg_answer_error(HG_API_REFUSED,
+                               "peer %s is one of the %u nodes of the region's quorum: a command file with "
+                               "another quorum changes them",
+                               name->text, server->config->wanted.quorum_n);
     for (uint32_t i = 0; i < server->config->wanted.stream_count; i++)
         streams += server->config->wanted.streams[i].peers_mask >> index & 1;
     if (hg_command_value(command, "dry-run") != NULL) {
@@ -387,6 +427,8 @@ json_t *hg_answer(struct hg_server *server, struct hg_api_connection *connection
     switch (command->grammar->id) {
     case HG_CMD_SHOW:
         return show(server, command->values[0].text);
+    case HG_CMD_QUORUM_SET:
+        return quorum_set(server, connection, command);
     case HG_CMD_SET_PEER:
         return set_peer(server, connection, command);
     case HG_CMD_PEER_REMOVE:

@@ -9,6 +9,15 @@
 #define SUBJECT_STREAM 4u
 #define SUBJECT_LOG    8u
 
+#define QUORUM_NUMBERS                                                                                       \
+    "a quorum has n 1, 3 or 5 and w from n / 2 + 1 to n, so that any two of them share a node; got n %.24s " \
+    "w %.24s"
+
+static bool quorum_numbers_check(uint64_t n, uint64_t w)
+{
+    return (n == 1 || n == 3 || n == 5) && w > n / 2 && w <= n;
+}
+
 static const char *const stream_kinds[] = {"key-value", "postgres-logical", "postgres-physical"};
 
 const char *hg_config_stream_kind_text(uint32_t kind)
@@ -116,6 +125,93 @@ static void build_node(struct hg_command_file *file, const struct hg_command *co
     node->node = need(command, "id")->number;
     node->region = (uint16_t)need(command, "region")->number;
     node->cluster = need(command, "cluster")->number;
+}
+
+static void build_quorum(struct hg_command_file *file, const struct hg_command *command)
+{
+    struct hg_control_config *config = &file->config.wanted;
+    const struct hg_value *n = need(command, "n"), *w = need(command, "w"),
+                          *dry_run = hg_command_value(command, "dry-run");
+
+    if (dry_run != NULL)
+        hg_command_file_error(file, place_of(file, dry_run),
+                              "dry-run is for helioctl, not for a file (see --check)");
+    if (file->quorum_place.line != 0) {
+        hg_command_file_error(file, place_of(file, n), "the quorum is set already in line %u",
+                              file->quorum_place.line);
+        return;
+    }
+    file->quorum_place = place_of(file, n);
+    if (!quorum_numbers_check(n->number, w->number)) {
+        hg_command_file_error(file, place_of(file, n), QUORUM_NUMBERS, n->text, w->text);
+        return;
+    }
+    config->quorum_n = (uint16_t)n->number;
+    config->quorum_w = (uint16_t)w->number;
+}
+
+bool hg_config_stream_is_ours(const struct hg_control_config *config, const struct hg_config_stream *stream)
+{
+    return stream->region == config->node.region && (stream->node == 0 || stream->node == config->node.node);
+}
+
+/* Every member gets every stream that originates here: what none but us has can't be committed. */
+static bool quorum_stream_check(const struct hg_control_config *config, const struct hg_config_stream *stream,
+                                char *error, size_t error_bytes)
+{
+    if (stream->region == config->node.region && stream->node == 0) {
+        snprintf(error, error_bytes,
+                 "stream %s: which node of region %u does it originate at? Give its line 'node N'",
+                 stream->name, stream->region);
+        return false;
+    }
+    for (uint32_t i = 0; i < config->peer_count && hg_config_stream_is_ours(config, stream); i++) {
+        if (config->peers[i].region != config->node.region || (stream->peers_mask >> i & 1) != 0)
+            continue;
+        snprintf(error, error_bytes,
+                 "stream %s does not go to %s, which is of the quorum: stream replicate %s %s ...",
+                 stream->name, config->peers[i].name, stream->name, config->peers[i].name);
+        return false;
+    }
+    return true;
+}
+
+bool hg_command_quorum_check(const struct hg_control_config *config, uint64_t n, uint64_t w, char *error,
+                             size_t error_bytes)
+{
+    char members[HG_GRAMMAR_ERROR_BYTES / 2];
+    uint32_t count = 1;
+    size_t bytes = (size_t)snprintf(members, sizeof(members), "this one");
+
+    if (!quorum_numbers_check(n, w)) {
+        char n_text[24], w_text[24];
+
+        snprintf(n_text, sizeof(n_text), "%llu", (unsigned long long)n);
+        snprintf(w_text, sizeof(w_text), "%llu", (unsigned long long)w);
+        snprintf(error, error_bytes, QUORUM_NUMBERS, n_text, w_text);
+        return false;
+    }
+    for (uint32_t i = 0; i < config->peer_count; i++) {
+        if (config->peers[i].region != config->node.region)
+            continue;
+        count++;
+        if (bytes < sizeof(members) - HG_CONTROL_NAME_BYTES - 2)
+            bytes +=
+                (size_t)snprintf(members + bytes, sizeof(members) - bytes, ", %s", config->peers[i].name);
+    }
+    if (count != n) {
+        snprintf(
+            error, error_bytes,
+            "a quorum with n %llu needs %llu nodes of region %u, here are %u: %s; add the others as peers "
+            "of that region, or give the n that there is",
+            (unsigned long long)n, (unsigned long long)n, config->node.region, count, members);
+        return false;
+    }
+    for (uint32_t i = 0; n > 1 && i < config->stream_count; i++) {
+        if (!quorum_stream_check(config, &config->streams[i], error, error_bytes))
+            return false;
+    }
+    return true;
 }
 
 /* MACs and addresses are unique over our ports and the peers: the emulated switch and the peers rely on it.
@@ -370,13 +466,34 @@ static void build_log(struct hg_command_file *file, const struct hg_command *com
     config->logs[config->log_count++] = log;
 }
 
+static void stream_node_take(struct hg_command_file *file, struct hg_config_stream *stream,
+                             const struct hg_value *node)
+{
+    const struct hg_control_config *config = &file->config.wanted;
+    bool known = config->node.node == node->number, right = known && config->node.region == stream->region;
+
+    stream->node = node->number;
+    for (uint32_t i = 0; i < config->peer_count && !known; i++) {
+        known = config->peers[i].node == node->number;
+        right = known && config->peers[i].region == stream->region;
+    }
+    bool named =
+        known || stream->region == config->node.region; /* other regions may have nodes that are no peers */
+    if (named && !right && file->node_line != 0 && (file->failed_subjects & SUBJECT_PEER) == 0)
+        hg_command_file_error(
+            file, place_of(file, node),
+            "stream %s originates in region %u, and no node %s of it is here; set or add it above",
+            stream->name, stream->region, node->text);
+}
+
 static void build_stream(struct hg_command_file *file, const struct hg_command *command)
 {
     struct hg_control_config *config = &file->config.wanted;
     const struct hg_value *name = need(command, "NAME"), *id = need(command, "id");
     const struct hg_value *group = hg_command_value(command, "group");
     const struct hg_value *compression = hg_command_value(command, "compression");
-    const struct hg_value *worker = hg_command_value(command, "worker");
+    const struct hg_value *worker = hg_command_value(command, "worker"),
+                          *node = hg_command_value(command, "node");
     struct hg_config_stream stream = {.stream = id->number, .epoch = 1};
 
     if (full(file, command, config->stream_count, HG_CONTROL_STREAMS_MAX, "streams"))
@@ -394,6 +511,8 @@ static void build_stream(struct hg_command_file *file, const struct hg_command *
     stream.kind = (uint16_t)(need(command, "kind")->number + HG_CONFIG_STREAM_KEY_VALUE);
     stream.region = (uint16_t)need(command, "region")->number;
     stream.group = group == NULL ? 0 : (uint32_t)group->number;
+    if (node != NULL)
+        stream_node_take(file, &stream, node);
     if (worker != NULL && worker->number >= config->log_count)
         hg_command_file_error(file, place_of(file, worker),
                               "there is no worker %s: each log above has one, numbered like it",
@@ -423,6 +542,11 @@ static void build_replicate(struct hg_command_file *file, const struct hg_comman
             file, place_of(file, name),
             "stream %s originates in region %u, this node is in region %u; its origin replicates it",
             name->text, stream->region, config->node.region);
+    else if (file->node_line != 0 && !hg_config_stream_is_ours(config, stream))
+        hg_command_file_error(
+            file, place_of(file, name),
+            "stream %s originates at node %llu, this is node %llu; its origin replicates it", name->text,
+            (unsigned long long)stream->node, (unsigned long long)config->node.node);
     for (uint32_t i = 1; i < command->value_count; i++) {
         const struct hg_value *value = &command->values[i];
         int peer = hg_config_peer_find(config, value->text);
@@ -540,6 +664,9 @@ void hg_command_build(struct hg_command_file *file, const struct hg_command *com
     switch (command->grammar->id) {
     case HG_CMD_NODE_SET:
         build_node(file, command);
+        break;
+    case HG_CMD_QUORUM_SET:
+        build_quorum(file, command);
         break;
     case HG_CMD_PORT_ADD_MEMIF:
         build_port(file, command, HG_PORT_MEMIF, "socket");

@@ -37,7 +37,8 @@ static uint32_t subject_flag(const char *word)
             return 1u << i;
     }
     /* Neither it nor one that defines nothing others use: perhaps a misspelt one. */
-    return strcmp(word, "node") == 0 || strcmp(word, "consumer") == 0 || strcmp(word, "set") == 0
+    return strcmp(word, "node") == 0 || strcmp(word, "consumer") == 0 || strcmp(word, "set") == 0 ||
+                   strcmp(word, "quorum") == 0
                ? 0
                : UINT32_MAX;
 }
@@ -61,6 +62,17 @@ static void line_parse(struct hg_command_file *file, const char *line)
         if (strcmp(first_word, "node") == 0 && file->node_line == 0)
             file->node_line = file->line_now;
     }
+}
+
+/* Members and streams may stand below it, so it is looked at last. */
+static void quorum_check(struct hg_command_file *file)
+{
+    const struct hg_control_config *config = &file->config.wanted;
+    char error[HG_GRAMMAR_ERROR_BYTES];
+
+    if (file->error_count == 0 && file->quorum_place.line != 0 &&
+        !hg_command_quorum_check(config, config->quorum_n, config->quorum_w, error, sizeof(error)))
+        hg_command_file_error(file, file->quorum_place, "%s", error);
 }
 
 bool hg_command_file_parse(struct hg_command_file *file, const char *path, const char *text, size_t bytes)
@@ -90,6 +102,7 @@ bool hg_command_file_parse(struct hg_command_file *file, const char *path, const
     if (file->node_line == 0)
         hg_command_file_error(file, (struct hg_place){.line = file->line_now + 1, .column = 1},
                               "expected node set, got end of file: who is this node?");
+    quorum_check(file);
     return file->error_count == 0;
 }
 

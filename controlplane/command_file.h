@@ -59,6 +59,7 @@ struct hg_command_file { /* large: not for the stack */
     uint32_t line_now;
     uint32_t failed_subjects; /* a "port" line failed: complain about no unknown port */
     uint32_t node_line;
+    struct hg_place quorum_place;
     struct hg_place key_places[HG_CONTROL_PEERS_MAX];
     struct hg_place log_places[HG_CONTROL_LOGS_MAX];
     struct hg_command command;
@@ -87,6 +88,12 @@ bool hg_command_peer_change(struct hg_config_peer *peer, const struct hg_command
                             size_t error_bytes);
 #define HG_COMMAND_REKEY_RANGE                                                                               \
     "keys are renewed after 256 to 134217728 packets, 256k to 128g bytes, 1 to 3600 seconds, got \"%s\""
+/* Whether n and w fit the nodes of our region that are configured, and its streams go to all of them. False:
+ * `error` says what does not. */
+bool hg_command_quorum_check(const struct hg_control_config *config, uint64_t n, uint64_t w, char *error,
+                             size_t error_bytes);
+/* Whether we are where the stream originates. */
+bool hg_config_stream_is_ours(const struct hg_control_config *config, const struct hg_config_stream *stream);
 /* "fixed", "cubic", "bbr"; static. */
 const char *hg_config_congestion_text(uint32_t congestion);
 const char *hg_config_fec_text(uint32_t fec);

@@ -91,6 +91,8 @@ static void stream_print(FILE *out, const struct hg_control_config *config,
     fprintf(out, "stream add %s id %llu kind %s region %u group %u compression %s", stream->name,
             (unsigned long long)stream->stream, hg_config_stream_kind_text(stream->kind), stream->region,
             stream->group, stream->compression == HG_CONFIG_COMPRESSION_LZ4 ? "lz4" : "off");
+    if (stream->node != 0)
+        fprintf(out, " node %llu", (unsigned long long)stream->node);
     if (stream->place != 0)
         fprintf(out, " worker %u", stream->place - 1);
     fprintf(out, "\n");
@@ -111,6 +113,8 @@ void hg_command_config_print(const struct hg_command_config *config, FILE *out)
     fprintf(out, "node set %s id %llu region %u cluster %llu\n", wanted->node.name,
             (unsigned long long)wanted->node.node, wanted->node.region,
             (unsigned long long)wanted->node.cluster);
+    if (wanted->quorum_n != 0)
+        fprintf(out, "quorum set n %u w %u\n", wanted->quorum_n, wanted->quorum_w);
     for (uint32_t i = 0; i < wanted->port_count; i++)
         port_print(out, &wanted->ports[i], &config->ports[i]);
     for (uint32_t i = 0; i < wanted->peer_count; i++)

@@ -62,6 +62,12 @@ static const struct hg_grammar_command commands[] = {
      {WORD("node"), WORD("set"), VALUE("NAME", NAME)},
      {NEED("id", "N", ID), NEED("region", "N", REGION), NEED("cluster", "N", ID)},
      "who this node is: its number in the cluster, the number of its region, the number of the cluster"},
+    {HG_CMD_QUORUM_SET,
+     HG_CONTEXT_FILE | HG_CONTEXT_LIVE,
+     {WORD("quorum"), WORD("set")},
+     {NEED("n", "N", NUMBER), NEED("w", "N", NUMBER), FLAG("dry-run")},
+     "the quorum of our region: of its n nodes, we and the peers of the region, w have on their disks what "
+     "is acknowledged and may leave the region; n is 1, 3 or 5, w more than half of it"},
     {HG_CMD_PORT_ADD_MEMIF,
      HG_CONTEXT_FILE,
      {WORD("port"), WORD("add"), VALUE("NAME", NAME), WORD("memif")},
@@ -118,11 +124,10 @@ static const struct hg_grammar_command commands[] = {
      HG_CONTEXT_FILE,
      {WORD("stream"), WORD("add"), VALUE("NAME", NAME)},
      {NEED("id", "N", ID), NEED_ONE_OF("kind", "key-value|postgres-logical|postgres-physical"),
-      NEED("region", "N", REGION), MAY("group", "N", GROUP), MAY_ONE_OF("compression", "lz4|off"),
-      MAY("worker", "N", NUMBER)},
-     "a stream, with the number it has everywhere and the region it originates in; a new one goes into log "
-     "N, or "
-     "where a hash of its number says"},
+      NEED("region", "N", REGION), MAY("node", "N", ID), MAY("group", "N", GROUP),
+      MAY_ONE_OF("compression", "lz4|off"), MAY("worker", "N", NUMBER)},
+     "a stream, with the number it has everywhere, the region it originates in, and the node of that region "
+     "where the region has a quorum; a new one goes into log N, or where a hash of its number says"},
     {HG_CMD_STREAM_REPLICATE,
      HG_CONTEXT_FILE,
      {WORD("stream"), WORD("replicate"), VALUE("NAME", NAME), VALUES("PEER", NAME)},

@@ -44,6 +44,7 @@ enum hg_value_kind {
 
 enum hg_command_id {
     HG_CMD_NODE_SET,
+    HG_CMD_QUORUM_SET,
     HG_CMD_PORT_ADD_MEMIF,
     HG_CMD_PORT_ADD_PCI,
     HG_CMD_PORT_ADD_AF_PACKET,

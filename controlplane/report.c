@@ -270,12 +270,49 @@ static json_t *stream_peer_report(const struct hg_control_status *status,
     return object;
 }
 
-static json_t *stream_report(const struct hg_control_status *status, const struct hg_status_stream *stream)
+#define STREAM_PEER_STREAMING 2 /* as in struct hg_status_stream_peer */
+
+/* "2/3 w2, lacks c": the nodes of the quorum that take the stream now, and those that lack some of what is
+ * committed or can't be reached. */
+static void quorum_set(json_t *object, const struct hg_control_config *config,
+                       const struct hg_control_status *status, const struct hg_status_stream *stream)
+{
+    const struct hg_config_node *node = &config->node;
+    json_t *lacks = json_array();
+    uint32_t there = 1;
+    char text[HG_CONTROL_TEXT_BYTES], names[HG_CONTROL_TEXT_BYTES / 2] = "";
+
+    for (uint32_t i = 0; i < stream->peer_count; i++) {
+        const struct hg_status_stream_peer *peer = &stream->peers[i];
+        const struct hg_status_peer *to = &status->peers[peer->peer];
+        int wanted = hg_config_peer_find(config, to->name);
+
+        if (wanted < 0 || config->peers[wanted].region != node->region)
+            continue;
+        bool takes = to->state == HG_PEER_UP && peer->state == STREAM_PEER_STREAMING;
+        there += takes;
+        if (takes && peer->lsn_durable >= stream->lsn_committed)
+            continue;
+        json_array_append_new(lacks, hg_json_text(to->name));
+        size_t put = strlen(names);
+        snprintf(names + put, sizeof(names) - put, "%s%s", put == 0 ? ", lacks " : " ", to->name);
+    }
+    snprintf(text, sizeof(text), "%u/%u w%u%s", there, config->quorum_n, config->quorum_w, names);
+    text_set(object, "quorum", text);
+    json_object_set_new(object, "quorum_lacks", lacks);
+    text_set(object, "state", there < config->quorum_w ? "no-quorum" : "open");
+}
+
+static json_t *stream_report(const struct hg_control_config *config, const struct hg_control_status *status,
+                             const struct hg_status_stream *stream)
 {
     json_t *object = json_object(), *peers = json_array();
+    int wanted = hg_config_stream_find(config, stream->name);
 
     text_set(object, "name", stream->name);
     text_set(object, "state", "open");
+    if (config->quorum_n > 1 && wanted >= 0 && hg_config_stream_is_ours(config, &config->streams[wanted]))
+        quorum_set(object, config, status, stream);
     number_set(object, "id", stream->stream);
     number_set(object, "worker", stream->worker);
     text_set(object, "kind", hg_config_stream_kind_text(stream->kind));
@@ -286,6 +323,7 @@ static json_t *stream_report(const struct hg_control_status *status, const struc
     number_set(object, "lsn_oldest", stream->lsn_oldest);
     number_set(object, "lsn_end", stream->lsn_end);
     number_set(object, "lsn_durable", stream->lsn_durable);
+    number_set(object, "lsn_committed", stream->lsn_committed);
     number_set(object, "frames", stream->frames);
     number_set(object, "batches", stream->batches);
     number_set(object, "raw_bytes", stream->raw_bytes);
@@ -302,7 +340,7 @@ json_t *hg_report_streams(const struct hg_control_config *config, const struct h
     json_t *array = json_array();
 
     for (uint32_t i = 0; i < status->stream_count; i++)
-        json_array_append_new(array, stream_report(status, &status->streams[i]));
+        json_array_append_new(array, stream_report(config, status, &status->streams[i]));
     for (uint32_t i = 0; i < config->stream_count; i++) {
         bool there = false;
 

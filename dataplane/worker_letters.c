@@ -93,6 +93,31 @@ static uint64_t peers_mask_here(const struct hg_worker *worker, const struct hg_
     return here;
 }
 
+/* The peers of this node's region. */
+static uint64_t quorum_members(const struct hg_worker *worker, const struct hg_control_config *config)
+{
+    uint64_t members = 0;
+    for (uint32_t i = 0; i < config->peer_count; i++)
+        if (config->peers[i].region == config->node.region)
+            members |= peers_mask_here(worker, config, UINT64_C(1) << i);
+    return members;
+}
+
+static int quorum_apply(struct hg_worker *worker, const struct hg_control_config *config, char *text,
+                        size_t text_bytes)
+{
+    uint32_t n = config->quorum_n, w = config->quorum_w;
+    uint64_t members = quorum_members(worker, config);
+    bool is_right = n == 0 || (n == 1u + (uint32_t)__builtin_popcountll(members) && w > n / 2 && w <= n);
+    hg_streams_quorum_set(worker->streams, members, !is_right ? HG_STREAMS_QUORUM_NEVER : n == 0 ? 1 : w);
+    if (!is_right)
+        snprintf(text, text_bytes,
+                 "the quorum can't be %u of %u: the region has %d nodes here; nothing is committed until it "
+                 "is set right",
+                 w, n, 1 + __builtin_popcountll(members));
+    return is_right ? 0 : -EINVAL;
+}
+
 static uint16_t mtu_of(const struct hg_control_config *config, const struct hg_config_peer *peer)
 {
     for (uint32_t i = 0; i < config->port_count; i++)
@@ -102,11 +127,10 @@ static uint16_t mtu_of(const struct hg_control_config *config, const struct hg_c
     return 1500;
 }
 
-static int config_apply(struct hg_worker *worker, const struct hg_control_config *config, char *text,
-                        size_t text_bytes)
+static int peers_apply(struct hg_worker *worker, const struct hg_control_config *config, char *text,
+                       size_t text_bytes)
 {
     int result = 0;
-    text[0] = '\0';
     hg_peers_configure_begin(worker->peers);
     for (uint32_t i = 0; i < config->peer_count; i++) {
         const struct hg_config_peer *peer = &config->peers[i];
@@ -125,6 +149,13 @@ static int config_apply(struct hg_worker *worker, const struct hg_control_config
                      (unsigned long long)(HG_PEER_RECEIVE_BYTES_MAX >> 20));
     }
     hg_peers_configure_end(worker->peers, worker->now_ns);
+    return result;
+}
+
+static int streams_apply(struct hg_worker *worker, const struct hg_control_config *config, char *text,
+                         size_t text_bytes)
+{
+    int result = 0;
     hg_streams_configure_begin(worker->streams);
     worker->elsewhere_count = 0;
     for (uint32_t i = 0; i < config->stream_count; i++) {
@@ -132,6 +163,8 @@ static int config_apply(struct hg_worker *worker, const struct hg_control_config
         if (!stream_is_here(worker, &stream))
             continue;
         stream.peers_mask = peers_mask_here(worker, config, stream.peers_mask);
+        if (stream.node == config->node.node)
+            stream.node = 0;
         int rc = hg_streams_configure(worker->streams, &stream);
         if (rc != 0) {
             result = rc;
@@ -143,6 +176,18 @@ static int config_apply(struct hg_worker *worker, const struct hg_control_config
         }
     }
     hg_streams_configure_end(worker->streams);
+    return result;
+}
+
+static int config_apply(struct hg_worker *worker, const struct hg_control_config *config, char *text,
+                        size_t text_bytes)
+{
+    text[0] = '\0';
+    int result = peers_apply(worker, config, text, text_bytes);
+    int rc = quorum_apply(worker, config, text, text_bytes);
+    result = rc != 0 ? rc : result;
+    rc = streams_apply(worker, config, text, text_bytes);
+    result = rc != 0 ? rc : result;
     for (uint32_t i = 0; i < config->consumer_count; i++) {
         const struct hg_config_consumer *consumer = &config->consumers[i];
         if (consumer_is_elsewhere(worker, config, consumer))

@@ -228,6 +228,7 @@ static void status_stream(struct hg_worker *worker, uint32_t slot, struct hg_con
     out->lsn_oldest = hg_streams_lsn_oldest(worker->streams, slot);
     out->lsn_end = s->lsn_taken;
     out->lsn_durable = s->lsn_durable;
+    out->lsn_committed = s->lsn_committed;
     out->frames = s->frames_count;
     out->batches = s->batches_count;
     out->raw_bytes = s->raw_bytes;

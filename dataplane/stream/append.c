@@ -340,6 +340,7 @@ bool hg_streams_commit(struct hg_streams *streams, uint64_t now_ns)
         s->lsn_durable = commit->lsn_end;
         memcpy(s->chain_durable, commit->chain, sizeof(s->chain_durable));
         hg_streams_moved(streams, s);
+        hg_streams_committed_move(streams, s);
         streams->commits_tail++;
         moved = true;
     }

@@ -442,7 +442,7 @@ void hg_clients_position_publish(struct hg_clients *clients, struct hg_client_ri
     memset(&position, 0, sizeof(position));
     position.lsn_consumed = s->lsn_taken;
     position.lsn_durable = s->lsn_durable;
-    position.lsn_committed = s->lsn_durable; /* a region of one node: its quorum is its own device */
+    position.lsn_committed = s->lsn_committed;
     position.lsn_oldest = hg_streams_lsn_oldest(clients->config.streams, slot->stream);
     position.epoch = s->epoch;
     position.system_identifier = s->system_identifier;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Delivery: each subscription walks the durable log with a cursor of its own, so that a slow reader holds up
- * nobody.
+ * Delivery: each subscription walks the log, up to what is committed, with a cursor of its own, so that a
+ * slow reader holds up nobody.
  */
 #include "dataplane/stream/clients_internal.h"
 #include "drivers/client/heliograph.h"
@@ -67,6 +67,8 @@ static uint32_t slot_deliver(struct hg_clients *clients, struct hg_clients_entry
                 hg_cursor_advance(&slot->cursor, header);
             continue;
         }
+        if (header->lsn_end > hg_streams_at(clients->config.streams, slot->stream)->lsn_committed)
+            break; /* a new origin could have other bytes there */
         uint32_t bytes = hg_batch_bytes(header);
         if (!hg_client_ring_deliver_fits(client->ring, bytes)) {
             read_error(slot, HG_E_INVALID, header->lsn_first);

@@ -65,6 +65,11 @@
       "stream $s has other bytes on a peer at $A than here at $B: nothing is sent there until an operator "  \
       "decides")                                                                                             \
     X(stream_gap, CRITICAL, "stream $s: a peer needs $A but the log begins at $B: it needs a snapshot")      \
+    X(stream_quorum_lost, ERROR,                                                                             \
+      "stream $s waits for its region's quorum: committed at $A, durable here at $B; nothing behind that "   \
+      "is "                                                                                                  \
+      "acknowledged or leaves the region until more members have it: see 'show streams'")                    \
+    X(stream_quorum_back, INFO, "stream $s has its region's quorum again: committed at $A")                  \
     X(stream_not_here, WARNING, "a peer offers stream $s, id $a, which is not configured here")              \
     X(stream_system, ERROR,                                                                                  \
       "stream $s belongs to another PostgreSQL cluster (system identifier $a, offered $b)")                  \

@@ -54,6 +54,7 @@ void hg_streams_move_out(const struct hg_streams *streams, uint32_t slot, struct
             hg_streams_record_of_consumer(streams, &streams->consumers[i],
                                           &transfer->records[transfer->record_count++]);
     transfer->hlc = streams->hlc.last;
+    transfer->lsn_committed = s->lsn_committed;
 }
 
 static int move_in_check(const struct hg_streams *streams, const struct hg_stream_transfer *transfer)
@@ -102,6 +103,7 @@ int hg_streams_move_in(struct hg_streams *streams, const struct hg_stream_transf
         hg_streams_at(streams, (uint32_t)hg_streams_find(streams, transfer->records[0].stream));
     s->lsn_taken = s->lsn_durable = s->lsn_sealed; /* it is, in the old log */
     memcpy(s->chain_durable, s->chain_sealed, sizeof(s->chain_durable));
+    s->lsn_committed = hg_min_u64(transfer->lsn_committed, s->lsn_durable);
     hg_streams_moved(streams, s);
     return 0;
 }

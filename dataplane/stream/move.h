@@ -18,7 +18,8 @@
 struct hg_stream_transfer {
     struct hg_local_record records[1 + HG_LOG_CONSUMERS_MAX];
     uint32_t record_count;
-    uint64_t hlc; /* no stamp of the old owner is above it */
+    uint64_t hlc;           /* no stamp of the old owner is above it */
+    uint64_t lsn_committed; /* readers may have been given all below */
 };
 
 /* Whom the old owner waits for. */

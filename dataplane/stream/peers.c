@@ -303,6 +303,7 @@ static void peer_remove(struct hg_peer *peer, uint64_t now_ns)
     lanes_forget(peer);
     lane_close(peer);
     peer->spi_replaced = 0;
+    hg_streams_peer_gone(peer->peers->config.streams, peer->index);
     peer->used = false;
     peer->removed = true;
     peer_state_set(peer, HG_PEER_REMOVED, now_ns);
@@ -698,6 +699,7 @@ static void peer_tick_session(struct hg_peer *peer, uint64_t now_ns)
     hg_peers_open_streams(peer, now_ns);
     hg_peers_need(peer);
     hg_peers_retry(peer);
+    hg_peers_report_committed(peer);
 }
 
 /* Streams of ours are owned by workers there to whom there was no memory or no key for a lane. */

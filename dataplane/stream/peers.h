@@ -75,6 +75,7 @@ struct hg_peer_stream {
     uint64_t lsn_next;    /* of the next batch to send */
     uint64_t lsn_needed;  /* as the peer was told: what is below holds our log's oldest segment */
     uint64_t lsn_claimed; /* durable there by its own word; counts up to what was sent and verified */
+    uint64_t lsn_committed_told;
     uint64_t retry_ns;
     uint8_t chain[16]; /* of the batch that ends at lsn_next */
 };
@@ -250,6 +251,8 @@ void hg_peers_receive(struct hg_peer_session *session, uint32_t place, const uin
 
 /* After the log moved: reports durable positions, offers waiting batches again. */
 void hg_peers_log_moved(struct hg_peers *peers, uint64_t now_ns);
+/* Once a turn, before hg_clients_publish: tells the peers of this region what has been committed since. */
+void hg_peers_committed_moved(struct hg_peers *peers);
 /* The stream moves to another worker of this node (dataplane/stream/move.h). Leave, before: no more of it is
  * taken here, and its origin opens it anew, which waits until it has moved or stays. Gone, after: it is sent
  * from here no more; its new owner opens it. */

@@ -36,6 +36,8 @@ void hg_peers_share(struct hg_peer *head, uint64_t now_ns);
 void hg_peers_claim(struct hg_peer *peer, uint32_t slot, uint64_t lsn);
 /* Finds what holds our log for this peer, and tells it when the log is full. */
 void hg_peers_need(struct hg_peer *peer);
+/* Tells a peer of this region what is committed of the streams that it gets, as far as it was not told. */
+void hg_peers_report_committed(struct hg_peer *peer);
 void hg_peers_open_streams(struct hg_peer *peer, uint64_t now_ns);
 void hg_peers_answer_received(struct hg_peer_session *session, const struct hg_wire_stream_answer *answer);
 void hg_peers_refuse_received(struct hg_peer_session *session, const struct hg_wire_stream_close *refuse);

@@ -126,6 +126,7 @@ void hg_peers_stream_gone(struct hg_peers *peers, uint32_t slot)
 static void stream_diverged(struct hg_peer *peer, uint32_t slot, uint64_t lsn_there)
 {
     const struct hg_stream_state *s = hg_streams_at(peer->peers->config.streams, slot);
+    hg_streams_peer_restated(peer->peers->config.streams, slot, peer->index, 0);
     stream_give_up(peer, slot, HG_PEER_STREAM_DIVERGED);
     hg_event_put(peer->peers->config.events, HG_EVENT_stream_diverged, s->name, lsn_there, s->lsn_durable);
 }
@@ -147,12 +148,51 @@ static void cursor_rewind(struct hg_peer *peer, uint64_t sequence)
     peer->cursor.offset = 0;
 }
 
+static void committed_send(struct hg_peer *peer, uint32_t slot)
+{
+    const struct hg_stream_state *s = hg_streams_at(peer->peers->config.streams, slot);
+    struct hg_peer_stream *ps = &peer->streams[slot];
+    struct hg_wire_stream_committed committed;
+    if (ps->state != HG_PEER_STREAM_STREAMING || s->region != peer->head->region ||
+        s->lsn_committed <= ps->lsn_committed_told)
+        return;
+    memset(&committed, 0, sizeof(committed));
+    committed.control.type = HG_WIRE_STREAM_COMMITTED;
+    committed.control.bytes = sizeof(committed);
+    committed.control.alias = slot;
+    committed.lsn_committed = s->lsn_committed;
+    if (hg_lane_control_send(peer->sessions[peer->current].lane, &committed.control) == 0)
+        ps->lsn_committed_told = s->lsn_committed;
+}
+
+void hg_peers_report_committed(struct hg_peer *peer)
+{
+    uint32_t count = hg_streams_count(peer->peers->config.streams);
+    for (uint32_t slot = 0; slot < count && slot < peer->peers->config.streams_max; slot++)
+        committed_send(peer, slot);
+}
+
+void hg_peers_committed_moved(struct hg_peers *peers)
+{
+    uint32_t count;
+    const uint32_t *changed = hg_streams_changed(peers->config.streams, &count);
+    for (uint32_t i = 0; i < count; i++) {
+        if (!hg_streams_at(peers->config.streams, changed[i])->origin_local)
+            continue;
+        for (struct hg_peer *peer = hg_peers_next(peers, NULL); peer != NULL;
+             peer = hg_peers_next(peers, peer))
+            if (peer->current >= 0)
+                committed_send(peer, changed[i]);
+    }
+}
+
 static void stream_start(struct hg_peer *peer, uint32_t slot, const struct hg_wire_stream_answer *answer)
 {
     struct hg_streams *streams = peer->peers->config.streams;
     struct hg_stream_state *s = hg_streams_at(streams, slot);
     struct hg_peer_stream *ps = &peer->streams[slot];
     uint64_t lsn = answer->lsn_durable != 0 ? answer->lsn_durable : s->lsn_begin;
+    hg_streams_peer_restated(streams, slot, peer->index, answer->lsn_durable);
     /* A batch leaves only when it is durable here, so nobody can be ahead of us with our own bytes. */
 #ifndef HG_SEEDED_BUG_SKIP_CHAIN_CHECK
     bool foreign =
@@ -177,6 +217,7 @@ static void stream_start(struct hg_peer *peer, uint32_t slot, const struct hg_wi
         memcpy(ps->chain, answer->chain, sizeof(ps->chain));
     ps->verified = lsn == s->lsn_durable;
     hg_peers_claim(peer, slot, lsn_claimed);
+    committed_send(peer, slot);
     cursor_rewind(peer, hg_streams_sequence_of(streams, slot, lsn));
     hg_event_put(peer->peers->config.events, HG_EVENT_stream_streaming, s->name, lsn, 0);
 }
@@ -338,6 +379,18 @@ static bool stream_take(struct hg_peer *peer, uint32_t slot, const struct hg_bat
     return true;
 }
 
+/* What is not committed stays in its region. Its streams wait behind each other: the cursor is one. */
+static bool batch_may_leave(const struct hg_peer *peer, uint32_t slot, const struct hg_batch_header *header)
+{
+    const struct hg_stream_state *s = hg_streams_at(peer->peers->config.streams, slot);
+    const struct hg_peer_stream *ps = &peer->streams[slot];
+#ifdef HG_SEEDED_BUG_SHIP_BEFORE_COMMIT
+    return true;
+#endif
+    return s->region == peer->head->region || header->lsn_end <= s->lsn_committed ||
+           ps->state != HG_PEER_STREAM_STREAMING || header->lsn_end <= ps->lsn_next;
+}
+
 bool hg_peers_batch_next(void *ctx, struct hg_lane_batch *batch)
 {
     struct hg_peer_session *session = ctx;
@@ -366,10 +419,12 @@ bool hg_peers_batch_next(void *ctx, struct hg_lane_batch *batch)
         if (here.sequence > peer->sequence_needed &&
             !hg_lane_credit_has(session->lane, hg_batch_bytes(header), HG_PEER_RESERVE_BYTES))
             return false;
-        hg_cursor_advance(&peer->cursor, header);
         int32_t slot = header->flags & HG_BATCH_LOCAL
                            ? -1
                            : hg_streams_find(peer->peers->config.streams, header->stream);
+        if (slot >= 0 && !batch_may_leave(peer, (uint32_t)slot, header))
+            return false; /* asked again in the turn that commits it */
+        hg_cursor_advance(&peer->cursor, header);
         if (slot < 0 || !stream_take(peer, (uint32_t)slot, header))
             continue;
         batch->alias = (uint32_t)slot;

@@ -51,9 +51,9 @@ static uint16_t open_check(struct hg_peer *peer, const struct hg_wire_stream_ope
     if (slot < 0)
         return HG_WIRE_REFUSED_UNKNOWN;
     const struct hg_stream_state *s = hg_streams_at(peer->peers->config.streams, (uint32_t)slot);
-    /* Only its origin sends a stream: any other region's keys are no leave to write into it. */
+    /* Only its origin sends a stream: the keys of any other region or node are no leave to write into it. */
     if (!s->configured || s->origin_local || s->kind != open->kind || s->region != open->region ||
-        s->region != peer->head->region)
+        s->region != peer->head->region || (s->origin_node != 0 && s->origin_node != peer->head->node))
         return HG_WIRE_REFUSED_UNKNOWN;
     if (open->epoch < s->epoch)
         return HG_WIRE_REFUSED_EPOCH;
@@ -298,6 +298,19 @@ static void needed_received(struct hg_peer_session *session, const struct hg_wir
     peer->offer_due = true;
 }
 
+static void committed_received(struct hg_peer_session *session,
+                               const struct hg_wire_stream_committed *committed)
+{
+    struct hg_peer *peer = session->peer;
+    uint32_t alias = committed->control.alias;
+    if (alias >= HG_WIRE_ALIASES_MAX || peer->aliases[alias].slot < 0) {
+        hg_lane_control_refused(session->lane);
+        return;
+    }
+    hg_streams_committed_told(peer->peers->config.streams, (uint32_t)peer->aliases[alias].slot,
+                              committed->lsn_committed);
+}
+
 void hg_peers_control_received(void *ctx, const struct hg_wire_control *frame)
 {
     struct hg_peer_session *session = ctx;
@@ -308,6 +321,7 @@ void hg_peers_control_received(void *ctx, const struct hg_wire_control *frame)
         struct hg_wire_stream_durable durable;
         struct hg_wire_stream_close close;
         struct hg_wire_stream_needed needed;
+        struct hg_wire_stream_committed committed;
     } copy;
     if (frame->bytes != hg_wire_control_bytes(frame->type))
         return; /* the lane counts frames of an unknown type or size */
@@ -327,6 +341,9 @@ void hg_peers_control_received(void *ctx, const struct hg_wire_control *frame)
         break;
     case HG_WIRE_STREAM_NEEDED:
         needed_received(session, &copy.needed);
+        break;
+    case HG_WIRE_STREAM_COMMITTED:
+        committed_received(session, &copy.committed);
         break;
     default:
         hg_peers_refuse_received(session, &copy.close);

@@ -12,9 +12,15 @@ void hg_streams_peer_durable(struct hg_streams *streams, uint32_t slot, uint32_t
     struct hg_stream_state *s = hg_streams_at(streams, slot);
     hg_assert(peer < HG_STREAMS_PEERS_MAX);
     /* A peer can't have what is not durable here: a batch leaves only then. */
-    if (lsn > s->lsn_peer[peer] && lsn <= s->lsn_durable) {
+    if (lsn > s->lsn_durable)
+        return;
+    if (lsn > s->lsn_peer[peer]) {
         s->lsn_peer[peer] = lsn;
         hg_streams_moved(streams, s);
+    }
+    if (lsn > s->lsn_counted[peer]) {
+        s->lsn_counted[peer] = lsn;
+        hg_streams_committed_move(streams, s);
     }
 }
 
@@ -204,6 +210,7 @@ void hg_streams_retain(struct hg_streams *streams, uint64_t now_ns)
 {
     hg_streams_end_save(streams);
     consumers_save(streams, now_ns);
+    hg_streams_quorum_watch(streams, now_ns);
     uint64_t needed = hg_log_durable_sequence(streams->log) + 1;
     for (uint32_t slot = 0; slot < streams->count; slot++) {
         needed = hg_min_u64(needed, stream_needed(streams, slot));

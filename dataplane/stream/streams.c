@@ -56,6 +56,7 @@ struct hg_streams *hg_streams_init(const struct hg_streams_config *config)
     struct hg_streams *streams = calloc(1, sizeof(*streams));
     hg_assert(streams != NULL);
     streams->config = *config;
+    streams->quorum_w = 1;
     uint32_t hash_count = 4;
     while (hash_count < 2 * config->streams_max)
         hash_count *= 2;
@@ -157,11 +158,14 @@ int hg_streams_configure(struct hg_streams *streams, const struct hg_config_stre
     s->epoch = hg_max_u64(s->epoch, config->epoch);
     s->codec = (uint8_t)config->compression;
     s->peers_mask = config->peers_mask;
-    s->origin_local = s->region == streams->config.region;
+    s->origin_local = s->region == streams->config.region && config->node == 0;
+    s->origin_node = config->node;
+    s->origin_known = true;
     s->configured = true;
     if (s->incarnation == 0 && s->kind != HG_STREAM_POSTGRES_PHYSICAL)
         s->incarnation = 1;
     hg_streams_moved(streams, s);
+    hg_streams_committed_move(streams, s);
     return 0;
 }
 
@@ -376,6 +380,7 @@ void hg_streams_recovered(struct hg_streams *streams)
         s->lsn_durable = s->lsn_sealed;
         memcpy(s->chain_durable, s->chain_sealed, sizeof(s->chain_durable));
         hg_streams_moved(streams, s);
+        hg_streams_committed_move(streams, s);
     }
     hg_streams_recovered_consumers(streams);
     hg_hlc_init(&streams->hlc, hg_log_hlc_ceiling(streams->log));

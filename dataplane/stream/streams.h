@@ -74,22 +74,29 @@ struct hg_stream_state {
     uint32_t move;          /* how often it moved: of two logs that have it, the higher number owns it */
     uint64_t configuration; /* the newest one that named it */
     bool origin_local;
+    bool origin_known;       /* it was configured: only then can be told what is committed */
     uint8_t codec;           /* enum hg_codec */
     uint8_t codec_skip;      /* large batches that are stored raw after one that did not compress */
     uint8_t codec_skip_left; /* of these */
     uint64_t epoch;
     uint64_t system_identifier;
     uint32_t lsn_unit_bytes;
-    uint64_t peers_mask; /* who gets it, when we are the origin */
+    uint64_t peers_mask;  /* who gets it, when we are the origin */
+    uint64_t origin_node; /* the only one that may send it; 0 = any of its region */
 
-    /* lsn_begin <= lsn_durable <= lsn_sealed <= lsn_taken */
-    uint64_t lsn_begin;   /* first it ever had; 0 = empty */
-    uint64_t lsn_taken;   /* end of what the open batch holds */
-    uint64_t lsn_sealed;  /* end of what the log was given */
-    uint64_t lsn_durable; /* end of what is on the device */
+    /* lsn_begin <= lsn_durable <= lsn_sealed <= lsn_taken; lsn_committed <= lsn_durable */
+    uint64_t lsn_begin;          /* first it ever had; 0 = empty */
+    uint64_t lsn_taken;          /* end of what the open batch holds */
+    uint64_t lsn_sealed;         /* end of what the log was given */
+    uint64_t lsn_durable;        /* end of what is on the device */
+    uint64_t lsn_committed;      /* end of what a quorum of the region of origin has on its devices */
+    uint64_t lsn_committed_told; /* by the origin, another node of this region */
+    uint64_t committed_ns;       /* when it last moved, or had all that is durable */
+    bool quorum_lost;            /* it was said */
     uint8_t chain_sealed[16];
     uint8_t chain_durable[16];
     uint64_t lsn_peer[HG_STREAMS_PEERS_MAX];      /* durable there, as far as this process has been told */
+    uint64_t lsn_counted[HG_STREAMS_PEERS_MAX];   /* likewise, and less once the peer says that it has less */
     uint64_t sequence_peer[HG_STREAMS_PEERS_MAX]; /* writes before it hold nothing that the peer lacks */
     uint64_t lsn_needed;    /* taken from a peer: what is below holds the oldest segment of its log */
     bool positions_changed; /* it is among the changed ones */
@@ -147,9 +154,10 @@ struct hg_stream_state *hg_streams_at(struct hg_streams *streams, uint32_t slot)
 int32_t hg_streams_find(const struct hg_streams *streams, uint64_t stream);
 int32_t hg_streams_find_name(const struct hg_streams *streams, const char *name);
 
-/* What the control plane wants of a stream. Idempotent. 0; -ENOSPC; -EEXIST when it contradicts what is known
- * (another kind or region); -ESTALE when it moved to another log, which is not here, else that one's worker
- * would be asked: it is not begun anew beside it. The last two are events too. */
+/* What the control plane wants of a stream; its `node` is 0 where that is this one. Idempotent. 0; -ENOSPC;
+ * -EEXIST when it contradicts what is known (another kind or region); -ESTALE when it moved to another log,
+ * which is not here, else that one's worker would be asked: it is not begun anew beside it. The last two are
+ * events too. */
 int hg_streams_configure(struct hg_streams *streams, const struct hg_config_stream *config);
 /* Around the hg_streams_configure of one whole configuration: a stream that it does not name is not
  * configured any more. It is not appended to, sent or taken, and from the first whole configuration on the
@@ -189,6 +197,25 @@ const uint64_t *hg_streams_sealed_counts(const struct hg_streams *streams); /* b
 const uint32_t *hg_streams_changed(const struct hg_streams *streams, uint32_t *count);
 void hg_streams_changed_clear(struct hg_streams *streams);
 void hg_streams_peer_durable(struct hg_streams *streams, uint32_t slot, uint32_t peer, uint64_t lsn);
+
+/* The quorum of this region (docs/architecture.md, A region's quorum). A stream is committed at its origin up
+ * to the w-th largest end among this node's device and those of `members`, the peers of this region that get
+ * the stream, a bit each. On other nodes of its region as far as the origin says, and is durable here; in
+ * other regions all that comes is committed. Committed only rises in the life of a process, and is counted
+ * anew in the next one. */
+#define HG_STREAMS_QUORUM_NEVER    UINT32_MAX /* as w: nothing is committed any more */
+#define HG_STREAMS_QUORUM_QUIET_NS (3 * HG_NS_PER_S)
+/* Until it is called, w is 1 and there are no members. */
+void hg_streams_quorum_set(struct hg_streams *streams, uint64_t members, uint32_t w);
+/* The peer says anew where it stands, which may be less than it once did: it lost its disk. That counts. */
+void hg_streams_peer_restated(struct hg_streams *streams, uint32_t slot, uint32_t peer, uint64_t lsn);
+/* The peer is no longer one: what it said counts no more, also when it comes back. */
+void hg_streams_peer_gone(struct hg_streams *streams, uint32_t peer);
+/* The origin, another node of this region, says that everything below is committed. */
+void hg_streams_committed_told(struct hg_streams *streams, uint32_t slot, uint64_t lsn);
+/* Says by name which streams have waited for their quorum for HG_STREAMS_QUORUM_QUIET_NS, and that it is
+ * over. */
+void hg_streams_quorum_watch(struct hg_streams *streams, uint64_t now_ns);
 /* No write before `sequence` holds a batch of the stream behind the peer's position: whoever walked the log
  * for the peer knows better than the index, which is coarse in a long log. */
 void hg_streams_peer_passed(struct hg_streams *streams, uint32_t slot, uint32_t peer, uint64_t sequence);

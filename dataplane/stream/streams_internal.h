@@ -30,6 +30,8 @@ struct hg_streams {
     uint64_t end_sequence;    /* the write that has it; 0 = the log has not taken it yet */
     bool configuration_whole; /* there was one */
     uint64_t configuration;   /* counts them */
+    uint64_t quorum_members;  /* peers */
+    uint32_t quorum_w;
 
     struct hg_stream_state *table;
     uint32_t count;
@@ -61,6 +63,8 @@ static inline void hg_streams_moved(struct hg_streams *streams, struct hg_stream
     streams->changed[streams->changed_count++] = (uint32_t)(s - streams->table);
 }
 
+/* Something that counts for what is committed moved. */
+void hg_streams_committed_move(struct hg_streams *streams, struct hg_stream_state *s);
 int32_t hg_streams_slot_make(struct hg_streams *streams, uint64_t stream);
 void hg_streams_record_of_stream(const struct hg_stream_state *s, struct hg_local_record *record);
 void hg_streams_record_of_consumer(const struct hg_streams *streams, const struct hg_consumer_state *consumer,

@@ -77,6 +77,7 @@ enum hg_wire_type {
     HG_WIRE_STREAM_CLOSE = 19,
     HG_WIRE_STREAM_REFUSE = 20,
     HG_WIRE_STREAM_NEEDED = 21,
+    HG_WIRE_STREAM_COMMITTED = 22,
     HG_WIRE_CONTROL_LAST = 31,
     HG_WIRE_PARITY = 32,
     /* 33.. reserved: SEAL, GRANT, VOTE, 2PC, key exchange */
@@ -250,6 +251,14 @@ struct hg_wire_stream_needed {
 };
 static_assert(sizeof(struct hg_wire_stream_needed) == 16, "stream needed");
 
+/* Origin -> receiver in its own region: a quorum of the region has everything below lsn_committed on its
+ * devices. The receiver may lack some of that. The newest one wins. */
+struct hg_wire_stream_committed {
+    struct hg_wire_control control;
+    uint64_t lsn_committed;
+};
+static_assert(sizeof(struct hg_wire_stream_committed) == 16, "stream committed");
+
 /* CLOSE, origin -> receiver: nothing more comes under this alias, forget what is half here. REFUSE, receiver
  * -> origin: a batch did not follow from what is here. The alias is the origin's in both. */
 struct hg_wire_stream_close {
@@ -272,6 +281,8 @@ static inline uint16_t hg_wire_control_bytes(uint8_t type)
         return sizeof(struct hg_wire_stream_durable);
     case HG_WIRE_STREAM_NEEDED:
         return sizeof(struct hg_wire_stream_needed);
+    case HG_WIRE_STREAM_COMMITTED:
+        return sizeof(struct hg_wire_stream_committed);
     case HG_WIRE_STREAM_CLOSE:
     case HG_WIRE_STREAM_REFUSE:
         return sizeof(struct hg_wire_stream_close);

@@ -94,8 +94,10 @@ struct hg_stream_status {
     const char *writable_why; /* when not */
 };
 int hg_stream_status_get(struct hg_stream *stream, struct hg_stream_status *status);
-/* lsn_durable of the status alone: the hot path of acknowledging. */
+/* lsn_durable of the status alone. */
 uint64_t hg_stream_durable_end(struct hg_stream *stream);
+/* lsn_committed of the status alone: the hot path of acknowledging. */
+uint64_t hg_stream_committed_end(struct hg_stream *stream);
 
 /* ---- appending ---- */
 struct hg_entry {

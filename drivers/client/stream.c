@@ -169,6 +169,14 @@ uint64_t hg_stream_durable_end(struct hg_stream *stream)
     return hg_client_view_durable(&stream->link->view, stream->facts.slot);
 }
 
+uint64_t hg_stream_committed_end(struct hg_stream *stream)
+{
+    client_check(stream->client, false);
+    if (!stream->attached)
+        return stream->position.lsn_committed;
+    return hg_client_view_committed(&stream->link->view, stream->facts.slot);
+}
+
 uint64_t hg_stream_append_end(const struct hg_stream *stream)
 {
     return stream->lsn_append;
@@ -191,15 +199,11 @@ static uint64_t position_where(struct hg_stream *stream, enum hg_where where, ui
 {
     if (where == HG_WHERE_DURABLE)
         return hg_client_view_durable(&stream->link->view, stream->facts.slot);
+    if (where == HG_WHERE_COMMITTED)
+        return hg_client_view_committed(&stream->link->view, stream->facts.slot);
     position_refresh(stream);
-    switch (where) {
-    case HG_WHERE_CONSUMED:
-        return stream->position.lsn_consumed;
-    case HG_WHERE_COMMITTED:
-        return stream->position.lsn_committed;
-    default:
-        return stream->position.lsn_durable_region[region];
-    }
+    return where == HG_WHERE_CONSUMED ? stream->position.lsn_consumed
+                                      : stream->position.lsn_durable_region[region];
 }
 
 int hg_stream_wait(struct hg_stream *stream, enum hg_where where, uint32_t region, uint64_t lsn,

@@ -378,6 +378,8 @@ bool hg_client_view_position_get(const struct hg_client_view *view, uint32_t slo
                                  struct hg_client_position *position);
 /* lsn_durable alone, one load. */
 uint64_t hg_client_view_durable(const struct hg_client_view *view, uint32_t slot);
+/* lsn_committed alone, one load. */
+uint64_t hg_client_view_committed(const struct hg_client_view *view, uint32_t slot);
 /* `writable` and `writable_why` alone, one load. */
 bool hg_client_view_writable(const struct hg_client_view *view, uint32_t slot, uint32_t *why);
 bool hg_client_view_closed(const struct hg_client_view *view);

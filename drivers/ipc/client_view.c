@@ -301,6 +301,13 @@ uint64_t hg_client_view_durable(const struct hg_client_view *view, uint32_t slot
     return atomic_load_explicit(&view->positions[slot].words[word], memory_order_acquire);
 }
 
+uint64_t hg_client_view_committed(const struct hg_client_view *view, uint32_t slot)
+{
+    hg_assert(slot < HG_CLIENT_SLOTS);
+    size_t word = offsetof(struct hg_client_position, lsn_committed) / sizeof(uint64_t);
+    return atomic_load_explicit(&view->positions[slot].words[word], memory_order_acquire);
+}
+
 bool hg_client_view_writable(const struct hg_client_view *view, uint32_t slot, uint32_t *why)
 {
     hg_assert(slot < HG_CLIENT_SLOTS);

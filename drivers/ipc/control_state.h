@@ -10,7 +10,7 @@
 
 #include "drivers/platform/address.h"
 
-#define HG_CONTROL_ABI           4u
+#define HG_CONTROL_ABI           5u
 #define HG_CONTROL_NAME_BYTES    32
 #define HG_CONTROL_PATH_BYTES    256
 #define HG_CONTROL_TEXT_BYTES    192
@@ -104,6 +104,7 @@ struct hg_config_stream {
     uint16_t kind;   /* enum hg_stream_kind */
     uint16_t region; /* of origin */
     uint32_t group;
+    uint64_t node;        /* of that region, where it originates; 0 = whichever node of it has it */
     uint64_t epoch;       /* 1 until there is a metastore */
     uint64_t peers_mask;  /* bit i = config peer i gets it (when we are the origin) */
     uint32_t compression; /* enum hg_codec */
@@ -117,7 +118,9 @@ struct hg_config_consumer { /* registered: holds segments back until it has pass
 
 struct hg_control_config {
     struct hg_config_node node;
-    uint32_t port_count, peer_count, log_count, stream_count, consumer_count, reserved;
+    uint32_t port_count, peer_count, log_count, stream_count, consumer_count;
+    uint16_t quorum_n; /* nodes of the region's quorum, this one included; 0 = none is set: as 1 */
+    uint16_t quorum_w; /* of these have on their devices what is committed */
     struct hg_config_port ports[HG_CONTROL_PORTS_MAX];
     struct hg_config_peer peers[HG_CONTROL_PEERS_MAX];
     struct hg_config_log logs[HG_CONTROL_LOGS_MAX];
@@ -177,7 +180,7 @@ struct hg_status_stream_peer {
     uint64_t lag_ns;    /* age of the oldest frame not durable there; 0 = none */
 };
 
-#define HG_STATUS_STREAM_PEERS_MAX 4
+#define HG_STATUS_STREAM_PEERS_MAX 8
 struct hg_status_stream {
     char name[HG_CONTROL_NAME_BYTES];
     uint64_t stream;
@@ -185,7 +188,7 @@ struct hg_status_stream {
     uint32_t incarnation;
     uint64_t epoch;
     uint64_t system_identifier;
-    uint64_t lsn_oldest, lsn_end, lsn_durable;
+    uint64_t lsn_oldest, lsn_end, lsn_durable, lsn_committed;
     uint64_t frames, batches, raw_bytes, stored_bytes; /* since the process began: in or appended */
     uint32_t peer_count, clients;
     uint32_t worker, reserved; /* that owns it */

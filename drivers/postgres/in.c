@@ -102,6 +102,7 @@ static void facts_take(struct hg_stream_facts *facts, const struct hg_stream_sta
     facts->segment_bytes = status->lsn_unit_bytes;
     facts->incarnation = status->incarnation;
     facts->lsn_durable = status->lsn_durable;
+    facts->lsn_committed = status->lsn_committed;
 }
 
 /* The stream refused the primary's identity: attach without one, to name the difference. */
@@ -348,6 +349,7 @@ static void durable_take(struct in *in)
     if (durable > before) {
         in->resync_count = 0;
     }
+    hg_receive_committed(&in->receive, hg_stream_committed_end(in->stream));
 }
 
 static void status_send(struct in *in, uint64_t now_ns)

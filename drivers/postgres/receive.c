@@ -83,6 +83,7 @@ enum hg_receive_outcome hg_receive_start(struct hg_receive *receive, const struc
     }
     receive->lsn_next = start;
     receive->lsn_durable = stream->lsn_durable;
+    hg_receive_committed(receive, stream->lsn_committed);
     receive->lsn_primary = primary->lsn_flush;
     receive->lsn_reported = UINT64_MAX;
     receive->status_sent_ns = now_ns;
@@ -137,6 +138,16 @@ bool hg_receive_durable(struct hg_receive *receive, uint64_t lsn)
     return forward;
 }
 
+void hg_receive_committed(struct hg_receive *receive, uint64_t lsn)
+{
+    receive->lsn_committed = hg_max_u64(receive->lsn_committed, lsn);
+}
+
+uint64_t hg_receive_acknowledged(const struct hg_receive *receive)
+{
+    return hg_min_u64(receive->lsn_committed, receive->lsn_durable); /* the log may have lost some */
+}
+
 void hg_receive_dataplane_lost(struct hg_receive *receive)
 {
     receive->lsn_appended = 0;
@@ -157,12 +168,13 @@ bool hg_receive_status(struct hg_receive *receive, uint64_t now_ns, int64_t time
     }
     bool ping = ping_due(receive, now_ns, reading);
     bool interval_over = now_ns >= receive->status_sent_ns + receive->status_interval_ns;
-    if (receive->lsn_reported == receive->lsn_durable && !receive->reply_owed && !interval_over && !ping) {
+    uint64_t lsn = hg_receive_acknowledged(receive);
+    if (receive->lsn_reported == lsn && !receive->reply_owed && !interval_over && !ping) {
         return false;
     }
-    hg_replication_status_build(message, receive->lsn_durable, time_us, ping);
+    hg_replication_status_build(message, lsn, time_us, ping);
     receive->ping_sent = receive->ping_sent || ping;
-    receive->lsn_reported = receive->lsn_durable;
+    receive->lsn_reported = lsn;
     receive->reply_owed = false;
     receive->status_sent_ns = now_ns;
     receive->statuses_count++;

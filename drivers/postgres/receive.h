@@ -4,9 +4,10 @@
  * message continues it, when and what to report, when the primary counts as gone. Pure: no socket, no clock;
  * `now_ns` is a parameter. One thread.
  *
- * Three positions, all exclusive ends: `lsn_next` is what the next message must begin with, `lsn_appended`
- * what the append ring has taken, `lsn_durable` what the local log has on its device. Only the last is ever
- * reported.
+ * Four positions, all exclusive ends: `lsn_next` is what the next message must begin with, `lsn_appended`
+ * what the append ring has taken, `lsn_durable` what the local log has on its device, `lsn_committed` what a
+ * quorum of the region has (without one it is the same). Only the last is ever reported; the one before says
+ * where to go on.
  */
 #ifndef HG_POSTGRES_RECEIVE_H
 #define HG_POSTGRES_RECEIVE_H
@@ -57,6 +58,7 @@ struct hg_primary_facts {
 struct hg_stream_facts {
     uint64_t system_identifier;
     uint64_t lsn_durable;
+    uint64_t lsn_committed;
     uint32_t incarnation;
     uint32_t segment_bytes;
 };
@@ -65,6 +67,7 @@ struct hg_receive {
     uint64_t lsn_next;
     uint64_t lsn_appended; /* 0 = not known since the dataplane (re)started: the durable end counts */
     uint64_t lsn_durable;
+    uint64_t lsn_committed;
     uint64_t lsn_reported; /* in the last status; UINT64_MAX = none was sent on this connection */
     uint64_t lsn_primary;  /* its end, as it last said */
     uint64_t status_interval_configured_ns;
@@ -103,11 +106,17 @@ void hg_receive_appended(struct hg_receive *receive, uint64_t lsn);
 /* The local log's durable end. Returns false when it moved backwards (reported by the caller; it counts from
  * now). */
 bool hg_receive_durable(struct hg_receive *receive, uint64_t lsn);
+/* The region's quorum has everything below lsn. A dataplane that restarted counts anew and may say less for a
+ * while: what was once committed stays so. */
+void hg_receive_committed(struct hg_receive *receive, uint64_t lsn);
+/* What is acknowledged to the primary. */
+uint64_t hg_receive_acknowledged(const struct hg_receive *receive);
 /* The dataplane went away: what was appended beyond the durable end is to be received again. */
 void hg_receive_dataplane_lost(struct hg_receive *receive);
 
-/* True when a status is due (durable moved, asked for, interval over, or a ping into silence); then `message`
- * is it and it counts as sent. `reading` is false while back-pressure keeps us from hearing the primary. */
+/* True when a status is due (what is acknowledged moved, asked for, interval over, or a ping into silence);
+ * then `message` is it and it counts as sent. `reading` is false while back-pressure keeps us from hearing
+ * the primary. */
 bool hg_receive_status(struct hg_receive *receive, uint64_t now_ns, int64_t time_us, bool reading,
                        uint8_t message[HG_REPLICATION_STATUS_BYTES]);
 /* The primary has said nothing for HG_RECEIVE_SILENCE_GONE_NS although asked. */

@@ -245,6 +245,11 @@ int hg_stream_status_get(struct hg_stream *stream, struct hg_stream_status *stat
     return 0;
 }
 
+uint64_t hg_stream_committed_end(struct hg_stream *stream)
+{
+    return hg_stream_durable_end(stream);
+}
+
 uint64_t hg_stream_durable_end(struct hg_stream *stream)
 {
     return stream->client->state->lsn_durable;

@@ -305,7 +305,7 @@ static void lie_answer(struct lie *lie)
 static void lie_position(struct lie *lie)
 {
     static const uint8_t types[] = {HG_WIRE_STREAM_DURABLE, HG_WIRE_STREAM_NEEDED, HG_WIRE_STREAM_CLOSE,
-                                    HG_WIRE_STREAM_REFUSE};
+                                    HG_WIRE_STREAM_REFUSE, HG_WIRE_STREAM_COMMITTED};
     struct hg_wire_stream_durable frame = {.control = {.type = types[draw(lie, HG_COUNT(types))],
                                                        .bytes = sizeof(frame),
                                                        .alias = alias_odd(lie)},

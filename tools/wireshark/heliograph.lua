@@ -20,7 +20,8 @@ local BATCH_BYTES_MAX = 1053448 -- HG_BATCH_BYTES_MAX of dataplane/wal/format.h
 local heliograph = Proto("heliograph", "Heliograph transport")
 local types = { [0] = "PADDING", [1] = "PING", [2] = "DATA", [3] = "ACK", [4] = "RECOVERED",
     [32] = "PARITY", [16] = "STREAM_OPEN", [17] = "STREAM_ANSWER",
-    [18] = "STREAM_DURABLE", [19] = "STREAM_CLOSE", [20] = "STREAM_REFUSE", [21] = "STREAM_NEEDED" }
+    [18] = "STREAM_DURABLE", [19] = "STREAM_CLOSE", [20] = "STREAM_REFUSE", [21] = "STREAM_NEEDED",
+    [22] = "STREAM_COMMITTED" }
 local statuses = { [0] = "OK", [1] = "REFUSED_UNKNOWN", [2] = "REFUSED_SYSTEM", [3] = "REFUSED_EPOCH",
     [4] = "REFUSED_INCARNATION", [5] = "REFUSED_LIMIT", [6] = "REFUSED_BATCH", [7] = "CLOSED_WITHDRAWN",
     [8] = "CLOSED_DIVERGED", [9] = "CLOSED_GAP", [10] = "ELSEWHERE" }
@@ -85,6 +86,7 @@ local bodies = {
     [20] = layout(transport_fields, "heliograph.stream_refuse", { { "reason", 4, "dec", statuses },
         { "reserved", 4 } }),
     [21] = layout(transport_fields, "heliograph.stream_needed", { { "lsn_needed", 8 } }),
+    [22] = layout(transport_fields, "heliograph.stream_committed", { { "lsn_committed", 8 } }),
 }
 local data_data = ProtoField.bytes("heliograph.data.data", "data")
 local padding = ProtoField.bytes("heliograph.padding", "padding")

@@ -29,6 +29,10 @@ static_assert(HG_CONTROL_NAME_BYTES == HG_NAME_BYTES, "names");
 #define STREAM "stream add s id 1 kind key-value region 1\n"
 #define PEER_C "peer add c node 3 region 2 address 10.0.0.3 mac 02:00:00:00:00:0d port w key /k\n"
 #define ALL    NODE PORT PEER LOG STREAM
+#define QUORUM_PEERS                                                                                         \
+    "peer add d node 4 region 1 address 10.0.0.4 mac 02:00:00:00:00:1a port w key /k\n"                      \
+    "peer add e node 5 region 1 address 10.0.0.5 mac 02:00:00:00:00:1b port w key /k\n"
+#define QUORUM_STREAM "stream add q id 1 kind key-value region 1 node 1\n"
 
 static struct hg_command_file *file, *again;
 
@@ -108,7 +112,8 @@ static const struct {
     const char *says;
 } wrong[] = {
     {"", 1, 1, "expected node set, got end of file"},
-    {NODE "prot add x\n", 2, 1, "expected one of node, port, peer, log, stream, consumer, set, got \"prot\""},
+    {NODE "prot add x\n", 2, 1,
+     "expected one of node, quorum, port, peer, log, stream, consumer, set, got \"prot\""},
     {NODE "  port\n", 2, 7, "expected add, got end of line"},
     {NODE "port del x\n", 2, 6, "expected add, got \"del\""},
     {NODE "port add -x memif\n", 2, 10, "expected a name"},
@@ -239,6 +244,26 @@ static const struct {
      3, 93, "keys are renewed after"},
     {ALL "set log 1\n", 6, 5, "expected peer, got \"log\""},
     {ALL "set peer b rate 1g dry-run\n", 6, 20, "dry-run is for helioctl"},
+    {ALL QUORUM_PEERS "quorum set n 3 w 2\n", 8, 14,
+     "stream s: which node of region 1 does it originate at?"},
+    {NODE "quorum set n 2 w 2\n", 2, 14, "a quorum has n 1, 3 or 5 and w from n / 2 + 1 to n"},
+    {NODE "quorum set n 3 w 1\n", 2, 14, "a quorum has n 1, 3 or 5"},
+    {NODE "quorum set n 3 w 4\n", 2, 14, "a quorum has n 1, 3 or 5"},
+    {NODE "quorum set n 3\n", 2, 15, "expected w"},
+    {NODE "quorum set n 1 w 1\nquorum set n 1 w 1\n", 3, 14, "the quorum is set already in line 2"},
+    {NODE "quorum set n 1 w 1 dry-run\n", 2, 20, "dry-run is for helioctl"},
+    {ALL "quorum set n 3 w 2\n", 6, 14, "a quorum with n 3 needs 3 nodes of region 1, here are 1: this one;"},
+    {NODE PORT PEER LOG QUORUM_PEERS "quorum set n 1 w 1\n", 7, 14,
+     "a quorum with n 1 needs 1 nodes of region 1, here are 3: this one, d, e;"},
+    {NODE PORT PEER LOG QUORUM_PEERS QUORUM_STREAM "stream replicate q b d\nquorum set n 3 w 2\n", 9, 14,
+     "stream q does not go to e, which is of the quorum: stream replicate q e ..."},
+    {NODE PORT PEER LOG "stream add q id 1 kind key-value region 1 node 9\n", 5, 48,
+     "stream q originates in region 1, and no node 9 of it is here"},
+    {NODE PORT PEER LOG "stream add q id 1 kind key-value region 1 node 2\n", 5, 48,
+     "stream q originates in region 1, and no node 2 of it is here"},
+    {NODE PORT PEER LOG QUORUM_PEERS
+     "stream add q id 1 kind key-value region 1 node 4\nstream replicate q b\n",
+     8, 18, "stream q originates at node 4, this is node 1; its origin replicates it"},
     {ALL "show peers\n", 6, 1, "expected one of node"},
     {NODE "log add 0 path \"/x\n", 2, 16, "expected a closing \""},
     {NODE "log add 0 path \"/x\"y\n", 2, 20, "expected a blank after the closing \""},
@@ -454,6 +479,24 @@ static void test_rekey(void)
     free(printed);
 }
 
+static void test_quorum(void)
+{
+    const struct hg_control_config *c = &file->config.wanted;
+    char error[HG_GRAMMAR_ERROR_BYTES];
+    CU_ASSERT_FATAL(parse(NODE "quorum set n 3 w 2\n" PORT PEER LOG QUORUM_PEERS QUORUM_STREAM
+                               "stream replicate q b d e\n"));
+    char *printed = config_printed();
+    for (int round = 0; round < 2; round++) {
+        CU_ASSERT(c->quorum_n == 3 && c->quorum_w == 2);
+        CU_ASSERT_EQUAL(c->streams[0].node, 1);
+        CU_ASSERT_FATAL(parse(printed));
+    }
+    free(printed);
+    CU_ASSERT(hg_command_quorum_check(c, 3, 3, error, sizeof(error)));
+    CU_ASSERT_FALSE(hg_command_quorum_check(c, 5, 3, error, sizeof(error)));
+    CU_ASSERT_FALSE(hg_command_quorum_check(c, 3, 1, error, sizeof(error)));
+}
+
 static void test_changes(void)
 {
     CU_ASSERT(parse(ALL "consumer add x stream s\nconsumer add y stream s\n"));
@@ -518,6 +561,7 @@ int main(void)
                            {"congestion", test_congestion},
                            {"fec", test_fec},
                            {"ecn", test_ecn},
+                           {"quorum", test_quorum},
                            {"rekey", test_rekey},
                            {"changes", test_changes},
                            {"number format", test_number_format},

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What is committed: counted at the origin, told to its region, given elsewhere.
+ */
+#include "stream_node.h"
+
+#define ID      11u
+#define KV      HG_STREAM_KEY_VALUE
+#define MEMBERS 0x3u /* peers 0 and 1 are of this region, 2 and 3 are not */
+
+static struct stream_node node;
+static uint32_t slot;
+
+static struct hg_stream_state *state(void)
+{
+    return hg_streams_at(node.streams, slot);
+}
+
+static void append(uint32_t frames)
+{
+    for (uint32_t i = 0; i < frames; i++)
+        CU_ASSERT_EQUAL(stream_node_append(&node, slot, 100), HG_APPEND_OK);
+    stream_node_settle(&node);
+}
+
+static void begin(uint64_t members, uint32_t w)
+{
+    stream_node_make(&node, 1);
+    hg_streams_quorum_set(node.streams, members, w);
+    slot = stream_node_configure(&node, "one", ID, KV, 1, 0xf);
+    append(9);
+    CU_ASSERT_EQUAL(state()->lsn_durable, 10);
+}
+
+static void peer_has(uint32_t peer, uint64_t lsn, uint64_t committed)
+{
+    hg_streams_peer_durable(node.streams, slot, peer, lsn);
+    CU_ASSERT_EQUAL(state()->lsn_committed, committed);
+}
+
+static void test_alone(void)
+{
+    begin(0, 1);
+    CU_ASSERT_EQUAL(state()->lsn_committed, 10);
+    append(1);
+    CU_ASSERT_EQUAL(state()->lsn_committed, 11);
+    stream_node_free(&node);
+}
+
+static void test_two_of_three(void)
+{
+    begin(MEMBERS, 2);
+    CU_ASSERT_EQUAL(state()->lsn_committed, 0);
+    peer_has(2, 10, 0); /* another region's */
+    peer_has(0, 4, 4);
+    peer_has(1, 3, 4);
+    peer_has(1, 7, 7);
+    peer_has(0, 11, 7); /* what is not durable here can't be there */
+    peer_has(0, 10, 10);
+    append(1);
+    CU_ASSERT_EQUAL(state()->lsn_committed, 10);
+    peer_has(1, 11, 11);
+    stream_node_free(&node);
+}
+
+static void test_all_of_three(void)
+{
+    begin(MEMBERS, 3);
+    peer_has(0, 10, 0);
+    peer_has(1, 6, 6);
+    peer_has(1, 10, 10);
+    stream_node_free(&node);
+}
+
+/* A member whose disk is gone counts for nothing that it does not have anew. */
+static void test_blank_member(void)
+{
+    begin(MEMBERS, 3);
+    peer_has(0, 10, 0);
+    hg_streams_peer_restated(node.streams, slot, 0, 0);
+    peer_has(1, 10, 0);
+    peer_has(0, 5, 5);
+    CU_ASSERT_EQUAL(state()->lsn_peer[0], 10); /* what the log may forget is another matter */
+    peer_has(0, 10, 10);
+    hg_streams_peer_restated(node.streams, slot, 0, 0);
+    CU_ASSERT_EQUAL(state()->lsn_committed, 10); /* it stays */
+    stream_node_free(&node);
+}
+
+static void test_removed_member(void)
+{
+    begin(MEMBERS, 3);
+    peer_has(0, 10, 0);
+    hg_streams_peer_gone(node.streams, 0);
+    peer_has(1, 10, 0);
+    hg_streams_quorum_set(node.streams, 0x2, HG_STREAMS_QUORUM_NEVER);
+    CU_ASSERT_EQUAL(state()->lsn_committed, 0);
+    hg_streams_quorum_set(node.streams, 0x2, 2);
+    CU_ASSERT_EQUAL(state()->lsn_committed, 10);
+    stream_node_free(&node);
+}
+
+/* A peer of the region that does not get the stream can't have it. */
+static void test_member_without_stream(void)
+{
+    begin(MEMBERS, 2);
+    peer_has(0, 10, 10);
+    append(1);
+    stream_node_configure(&node, "one", ID, KV, 1, 0xe);
+    peer_has(0, 11, 10);
+    peer_has(1, 11, 11);
+    stream_node_free(&node);
+}
+
+/* The next process counts anew, and nobody knows before it is configured. */
+static void test_restart(void)
+{
+    begin(MEMBERS, 2);
+    peer_has(0, 10, 10);
+    stream_node_close(&node);
+    stream_node_open(&node);
+    slot = (uint32_t)hg_streams_find(node.streams, ID);
+    CU_ASSERT_EQUAL(state()->lsn_durable, 10);
+    CU_ASSERT_EQUAL(state()->lsn_committed, 0);
+    hg_streams_quorum_set(node.streams, MEMBERS, 2);
+    stream_node_configure(&node, "one", ID, KV, 1, 0xf);
+    peer_has(1, 8, 8);
+    stream_node_free(&node);
+}
+
+static void configure_elsewhere(uint16_t region, uint64_t origin_node)
+{
+    struct hg_config_stream config = {
+        .name = "one", .stream = ID, .kind = KV, .region = region, .epoch = 1, .node = origin_node};
+    CU_ASSERT_EQUAL(hg_streams_configure(node.streams, &config), 0);
+    slot = (uint32_t)hg_streams_find(node.streams, ID);
+}
+
+/* Batches as their origin seals them, taken here. */
+static void take_from(struct stream_node *origin, uint64_t frames)
+{
+    uint32_t there = stream_node_configure(origin, "one", ID, KV, origin->region, 1);
+    struct hg_cursor cursor = {.sequence = 1};
+    const struct hg_batch_header *header;
+    for (uint64_t i = 0; i < frames; i++)
+        CU_ASSERT_EQUAL(stream_node_append(origin, there, 100), HG_APPEND_OK);
+    stream_node_settle(origin);
+    while (hg_cursor_peek(&cursor, origin->log, &header) == 1) {
+        if ((header->flags & HG_BATCH_LOCAL) == 0)
+            CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, slot, (const uint8_t *)header,
+                                                     hg_batch_bytes(header), node.now_ns),
+                            HG_SEALED_OK);
+        hg_cursor_advance(&cursor, header);
+    }
+    stream_node_settle(&node);
+}
+
+static void test_told(void)
+{
+    static struct stream_node origin;
+    stream_node_make(&origin, 1);
+    stream_node_make(&node, 1);
+    configure_elsewhere(1, 77);
+    CU_ASSERT_FALSE(state()->origin_local);
+    hg_streams_committed_told(node.streams, slot, 8);
+    CU_ASSERT_EQUAL(state()->lsn_committed, 0);
+    take_from(&origin, 5);
+    CU_ASSERT_EQUAL(state()->lsn_durable, 6);
+    CU_ASSERT_EQUAL(state()->lsn_committed, 6); /* of what is here */
+    hg_streams_committed_told(node.streams, slot, 3);
+    CU_ASSERT_EQUAL(state()->lsn_committed, 6);
+    stream_node_free(&node);
+    stream_node_free(&origin);
+}
+
+static void test_other_region(void)
+{
+    static struct stream_node origin;
+    stream_node_make(&origin, 2);
+    stream_node_make(&node, 1);
+    configure_elsewhere(2, 0);
+    take_from(&origin, 5);
+    CU_ASSERT_EQUAL(state()->lsn_committed, 6);
+    stream_node_free(&node);
+    stream_node_free(&origin);
+}
+
+static void test_watch(void)
+{
+    begin(MEMBERS, 2);
+    hg_streams_quorum_watch(node.streams, node.now_ns);
+    hg_streams_quorum_watch(node.streams, node.now_ns + HG_STREAMS_QUORUM_QUIET_NS - 1);
+    CU_ASSERT_EQUAL(node.events[HG_EVENT_stream_quorum_lost], 0);
+    for (int i = 0; i < 3; i++)
+        hg_streams_quorum_watch(node.streams, node.now_ns + HG_STREAMS_QUORUM_QUIET_NS);
+    CU_ASSERT_EQUAL(node.events[HG_EVENT_stream_quorum_lost], 1);
+    CU_ASSERT_EQUAL(node.event_last[HG_EVENT_stream_quorum_lost].b, 10);
+    peer_has(1, 5, 5);
+    hg_streams_quorum_watch(node.streams, node.now_ns + HG_STREAMS_QUORUM_QUIET_NS + 1);
+    CU_ASSERT_EQUAL(node.events[HG_EVENT_stream_quorum_back], 1);
+    stream_node_free(&node);
+}
+
+int main(void)
+{
+    CU_initialize_registry();
+    CU_pSuite suite = CU_add_suite("quorum", NULL, NULL);
+    CU_add_test(suite, "a region of one node", test_alone);
+    CU_add_test(suite, "two of three", test_two_of_three);
+    CU_add_test(suite, "all of three", test_all_of_three);
+    CU_add_test(suite, "a member lost its disk", test_blank_member);
+    CU_add_test(suite, "a member is removed", test_removed_member);
+    CU_add_test(suite, "a member does not get the stream", test_member_without_stream);
+    CU_add_test(suite, "a restart counts anew", test_restart);
+    CU_add_test(suite, "told by the origin", test_told);
+    CU_add_test(suite, "another region", test_other_region);
+    CU_add_test(suite, "the watch", test_watch);
+    CU_basic_run_tests();
+    return CU_get_number_of_failures() != 0;
+}
