@@ -264,6 +264,7 @@ static void flow_check(struct sim_node *node, struct sim_flow *flow, const struc
                      (unsigned long long)s->lsn_durable);
     }
     place->durable_ever = hg_max_u64(place->durable_ever, s->lsn_durable);
+    hg_sim_check_committed(node, flow, s);
     if (world->plan->nodes[flow->plan->origin].lies != 0)
         return;
     if (s->lsn_durable > flow->places[flow->plan->origin].durable_ever)
@@ -343,6 +344,9 @@ void hg_sim_check_event(struct sim_node *node, const struct hg_event *event)
     hg_sim_hash(world, event->type);
     if (hg_sim_scenario_has(world->plan->scenario, SIM_SCENARIO_HOSTILE) &&
         hg_sim_check_liar_event(node, event))
+        return;
+    if (hg_sim_scenario_has(world->plan->scenario, SIM_SCENARIO_QUORUM) &&
+        hg_sim_check_quorum_event(node, event, flow))
         return;
     switch (event->type) {
     case HG_EVENT_log_ready:
@@ -507,16 +511,22 @@ static bool flow_complete(struct sim_world *world, struct sim_flow *flow, char *
         int32_t slot = worker == NULL ? -1 : hg_streams_find(worker->worker->streams, flow->stream);
         const struct hg_stream_state *s =
             slot < 0 ? NULL : hg_streams_at(worker->worker->streams, (uint32_t)slot);
-        if (s == NULL || s->lsn_durable != end || !read_complete(node, worker, flow, (uint32_t)slot, end)) {
-            snprintf(text, text_bytes,
-                     "s%u is produced to %llu; node %c has it durable to %llu, read to %llu", flow->index,
-                     (unsigned long long)end, letter_of(i),
-                     s == NULL ? 0ull : (unsigned long long)s->lsn_durable,
-                     (unsigned long long)flow->places[i].read_end);
+        if (flow->gap_told[i]) /* a disk that was lost, and its origin has forgotten what was on it */
+            continue;
+        if (s == NULL || s->lsn_durable != end || s->lsn_committed != end ||
+            !read_complete(node, worker, flow, (uint32_t)slot, end)) {
+            snprintf(
+                text, text_bytes,
+                "s%u is produced to %llu; node %c has it durable to %llu, committed to %llu, read to %llu",
+                flow->index, (unsigned long long)end, letter_of(i),
+                s == NULL ? 0ull : (unsigned long long)s->lsn_durable,
+                s == NULL ? 0ull : (unsigned long long)s->lsn_committed,
+                (unsigned long long)flow->places[i].read_end);
             return false;
         }
         for (uint32_t j = 0; i == flow->plan->origin && j + 1 < world->plan->node_count; j++)
-            if (world->plan->nodes[node_of_peer(i, j)].lies == 0 && s->lsn_peer[j] != end) {
+            if (world->plan->nodes[node_of_peer(i, j)].lies == 0 && !flow->gap_told[node_of_peer(i, j)] &&
+                s->lsn_peer[j] != end) {
                 snprintf(text, text_bytes,
                          "s%u is everywhere to %llu, but its origin knows only of %llu on %c", flow->index,
                          (unsigned long long)end, (unsigned long long)s->lsn_peer[j],

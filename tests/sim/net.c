@@ -421,7 +421,7 @@ void hg_sim_net_init(struct sim_world *world)
     for (uint32_t i = 0; i < world->plan->node_count; i++)
         for (uint32_t j = 0; j < world->plan->node_count; j++) {
             struct sim_link *link = &world->links[i][j];
-            uint64_t index = i * SIM_NODES_MAX + j;
+            uint64_t index = i * hg_max_u64(world->plan->node_count, SIM_NODES_FEW) + j;
             hg_random_init(&link->random_loss, hg_sim_random_seed(world, 10, index));
             hg_random_init(&link->random_jitter, hg_sim_random_seed(world, 11, index));
             hg_random_init(&link->random_duplicate, hg_sim_random_seed(world, 12, index));

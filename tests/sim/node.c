@@ -71,7 +71,11 @@ static void node_config(struct sim_node *node)
     struct hg_control_config *config = node->config;
     config->node.cluster = SIM_CLUSTER;
     config->node.node = node->index + 1;
-    config->node.region = (uint16_t)node->index;
+    config->node.region = (uint16_t)node->plan->region;
+    if (node->plan->region == 0 && plan->quorum_n != 0) {
+        config->quorum_n = (uint16_t)plan->quorum_n;
+        config->quorum_w = (uint16_t)plan->quorum_w;
+    }
     config->port_count = 1;
     snprintf(config->ports[0].name, sizeof(config->ports[0].name), "p");
     config->ports[0].mtu_bytes = (uint16_t)plan->mtu_bytes;
@@ -82,7 +86,7 @@ static void node_config(struct sim_node *node)
         snprintf(peer->name, sizeof(peer->name), "%c", (int)('a' + i));
         snprintf(peer->port, sizeof(peer->port), "p");
         peer->node = i + 1;
-        peer->region = (uint16_t)i;
+        peer->region = (uint16_t)plan->nodes[i].region;
         peer->mac[0] = 2;
         peer->mac[5] = (uint8_t)(i + 1);
         peer->address = hg_address_ipv4(hg_sim_address(i));
@@ -100,7 +104,8 @@ static void node_config(struct sim_node *node)
         snprintf(stream->name, sizeof(stream->name), "s%u", i);
         stream->stream = flow->stream;
         stream->kind = flow->plan->physical ? HG_CONFIG_STREAM_POSTGRES_PHYSICAL : HG_CONFIG_STREAM_KEY_VALUE;
-        stream->region = (uint16_t)flow->plan->origin;
+        stream->region = (uint16_t)plan->nodes[flow->plan->origin].region;
+        stream->node = plan->quorum_n != 0 ? flow->plan->origin + 1 : 0;
         stream->group = 1;
         stream->epoch = 1;
         stream->compression = HG_CONFIG_COMPRESSION_LZ4;
@@ -121,6 +126,7 @@ static struct hg_disk *log_make(struct sim_node *node, uint32_t worker)
     geometry.cluster = SIM_CLUSTER;
     geometry.log_uuid[0] = (uint8_t)(node->index + 1);
     geometry.log_uuid[1] = (uint8_t)worker;
+    geometry.log_uuid[2] = (uint8_t)node->boots_count; /* a new disk has another log */
     geometry.node_uuid[0] = (uint8_t)(node->index + 101);
     geometry.log_id = worker;
     geometry.segment_bytes = plan->segment_bytes;
@@ -129,7 +135,7 @@ static struct hg_disk *log_make(struct sim_node *node, uint32_t worker)
     struct hg_disk_sim_config config = {
         .size_bytes = hg_log_file_bytes(&geometry),
         .depth = plan->disk_depth,
-        .seed = hg_sim_random_seed(node->world, 20, node->index + worker * SIM_NODES_MAX),
+        .seed = hg_sim_random_seed(node->world, 20, node->index + worker * SIM_NODES_FEW),
         .write_ns_min = plan->write_ns_min,
         .write_ns_max = plan->write_ns_max,
         .read_ns_min = plan->read_ns_min,
@@ -230,7 +236,7 @@ static void worker_boot(struct sim_node *node, uint32_t index)
         .log_arena = worker->arena,
         .log_arena_bytes = node->plan->arena_bytes,
         .cluster = SIM_CLUSTER,
-        .region = (uint16_t)node->index,
+        .region = (uint16_t)node->plan->region,
         .streams_max = SIM_FLOWS_MAX,
         .peers_max = SIM_NODES_MAX - 1,
         .packets_in_flight_max = node->plan->packets_in_flight,
@@ -286,6 +292,7 @@ void hg_sim_node_boot(struct sim_node *node)
     for (uint32_t i = 0; i < world->plan->flow_count; i++) {
         struct sim_place *place = &world->flows[i].places[node->index];
         place->read_next = 0;
+        place->committed_told = 0;
         memset(place->told_peer, 0, sizeof(place->told_peer));
         if (world->flows[i].plan->origin == node->index)
             world->flows[i].is_open = false;
@@ -588,6 +595,28 @@ static void fuse_set(struct sim_node *node, const struct sim_fault *fault, bool 
     node->transmit_fuse = fault->a >> 63 ? count : 0;
 }
 
+static void place_void(struct sim_place *place)
+{
+    place->durable_floor = 0;
+    place->read_end = 0;
+    place->durable_before = place->mark_floor = 0;
+    place->rolled_back = true;
+}
+
+/* What this node had said of streams is void; it begins again with nothing. */
+static void disk_lost(struct sim_node *node, uint64_t restart_ns)
+{
+    struct sim_world *world = node->world;
+    hg_sim_node_die(node, true, restart_ns);
+    for (uint32_t i = 0; i < node->worker_count; i++) {
+        node->workers[i].disk->close(node->workers[i].disk);
+        node->workers[i].disk = log_make(node, i);
+    }
+    world->sometimes[SIM_disks_lost]++;
+    for (uint32_t i = 0; i < world->plan->flow_count; i++)
+        place_void(&world->flows[i].places[node->index]);
+}
+
 /* The history of what this node originates forks; what it had said of others' streams is void. */
 static void rollback(struct sim_node *node, uint64_t restart_ns)
 {
@@ -604,11 +633,7 @@ static void rollback(struct sim_node *node, uint64_t restart_ns)
     world->sometimes[SIM_rollbacks]++;
     for (uint32_t i = 0; i < world->plan->flow_count; i++) {
         struct sim_flow *flow = &world->flows[i];
-        struct sim_place *place = &flow->places[node->index];
-        place->durable_floor = 0;
-        place->read_end = 0;
-        place->durable_before = place->mark_floor = 0;
-        place->rolled_back = true;
+        place_void(&flow->places[node->index]);
         if (flow->plan->origin == node->index)
             flow->fork_due = true;
     }
@@ -636,6 +661,13 @@ static void rot(struct sim_node *node, const struct sim_fault *fault)
     for (uint64_t i = 0; i < size && bytes[at] == 0; i++)
         at = (at + 1) % size;
     hg_disk_sim_flip_bit(disk, at, (uint32_t)(fault->a >> 61));
+}
+
+static enum hg_disk_op disk_operation(enum sim_fault_kind kind)
+{
+    return kind == SIM_FAULT_DISK_WRITE   ? HG_DISK_WRITE
+           : kind == SIM_FAULT_DISK_FLUSH ? HG_DISK_FLUSH
+                                          : HG_DISK_READ;
 }
 
 void hg_sim_fault_strike(struct sim_world *world, const struct sim_fault *fault)
@@ -668,15 +700,9 @@ void hg_sim_fault_strike(struct sim_world *world, const struct sim_fault *fault)
         world->sometimes[SIM_disk_stalls]++;
         break;
     case SIM_FAULT_DISK_WRITE:
-        hg_disk_sim_fail(disk, HG_DISK_WRITE, fault->a, EIO);
-        node->disk_errors_due++;
-        break;
     case SIM_FAULT_DISK_FLUSH:
-        hg_disk_sim_fail(disk, HG_DISK_FLUSH, fault->a, EIO);
-        node->disk_errors_due++;
-        break;
     case SIM_FAULT_DISK_READ:
-        hg_disk_sim_fail(disk, HG_DISK_READ, fault->a, EIO);
+        hg_disk_sim_fail(disk, disk_operation(fault->kind), fault->a, EIO);
         node->disk_errors_due++;
         break;
     case SIM_FAULT_DISK_SHORT:
@@ -700,6 +726,9 @@ void hg_sim_fault_strike(struct sim_world *world, const struct sim_fault *fault)
         break;
     case SIM_FAULT_ROT:
         rot(node, fault);
+        break;
+    case SIM_FAULT_BLANK:
+        disk_lost(node, fault->b);
         break;
     case SIM_FAULT_MOVE:
         hg_sim_move_strike(node, fault);

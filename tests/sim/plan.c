@@ -13,6 +13,7 @@
 #define MOVE_DEAF_NS       (100 * HG_NS_PER_MS)
 #define SEGMENT_BYTES_RING (5u << 20) /* three origins do not fill such logs */
 #define SEGMENTS_HOSTILE   32u        /* what a liar never confirms does not fill these */
+#define SEGMENTS_QUORUM    48u
 #define SIM_FOREVER_NS     (HG_TIME_NEVER / 2)
 
 static bool is_flagged(const struct sim_plan *plan, enum sim_scenario_flag flag)
@@ -205,7 +206,7 @@ static void plan_fec_scenario(struct sim_plan *plan, struct hg_random *random)
  */
 static void plan_hostile(struct sim_plan *plan, struct hg_random *random)
 {
-    struct sim_node_plan *liar = &plan->nodes[SIM_NODES_MAX - 1];
+    struct sim_node_plan *liar = &plan->nodes[SIM_NODES_FEW - 1];
     uint64_t kinds = hg_random_between(random, 1, 3);
     bool all = hg_random_chance(random, 1, 2);
     for (uint64_t i = 0; i < kinds; i++)
@@ -218,7 +219,7 @@ static void plan_hostile(struct sim_plan *plan, struct hg_random *random)
     plan->safety_ns = log_uniform(random, HG_NS_PER_S / 2, 3 * HG_NS_PER_S);
     for (uint32_t i = 0; i < plan->flow_count; i++) {
         struct sim_flow_plan *flow = &plan->flows[i];
-        flow->origin = i == 0 ? SIM_NODES_MAX - 1 : liar->shunned ? 0 : (i - 1) % 2;
+        flow->origin = i == 0 ? SIM_NODES_FEW - 1 : liar->shunned ? 0 : (i - 1) % 2;
         flow->bytes = liar->shunned ? flow->bytes : hg_min_u64(flow->bytes, 256u << 10);
     }
     for (uint32_t i = 0; i < plan->node_count; i++) {
@@ -529,6 +530,68 @@ static void plan_rekey(struct sim_plan *plan, struct hg_random *random)
     }
 }
 
+/* Region 0 has three nodes, in a quarter of the seeds five, and one other node is region 1. Streams originate
+ * at the first node, some at another one of the region or in region 1. */
+static void plan_quorum_sizes(struct sim_plan *plan, struct hg_random *random)
+{
+    bool all = hg_random_chance(random, 1, 4);
+    plan->quorum_n = hg_random_chance(random, 1, 4) ? 5 : 3;
+    plan->quorum_w = all ? (uint32_t)hg_random_between(random, plan->quorum_n / 2 + 1, plan->quorum_n)
+                         : plan->quorum_n / 2 + 1;
+    plan->node_count = plan->quorum_n + 1;
+    plan->flow_count = (uint32_t)hg_min_u64(plan->flow_count, 3);
+    plan->origins = 1;
+}
+
+/* So many members are gone for seconds that those that are left are no quorum, while producers go on. */
+static void plan_quorum_outage(struct sim_plan *plan, struct hg_random *random)
+{
+    uint64_t time_ns = hg_random_between(random, HG_NS_PER_MS, HG_NS_PER_S);
+    plan->safety_ns = 10 * HG_NS_PER_S;
+    plan->flows[0].bytes = 64u << 10;
+    plan->flows[0].frame_bytes_max = (uint32_t)hg_min_u64(plan->flows[0].frame_bytes_max, 1024);
+    plan->flows[0].burst_frames_max = (uint32_t)hg_min_u64(plan->flows[0].burst_frames_max, 4);
+    plan->flows[0].interval_ns = log_uniform(random, 20 * HG_NS_PER_MS, 100 * HG_NS_PER_MS);
+    for (uint32_t i = 0; i <= plan->quorum_n - plan->quorum_w; i++) {
+        struct sim_fault *fault = fault_add(plan, SIM_FAULT_KILL, time_ns, plan->quorum_n - 1 - i);
+        fault->a = 1;
+        fault->b = hg_random_between(random, 4 * HG_NS_PER_S, 7 * HG_NS_PER_S);
+    }
+}
+
+/* Where the quorum can spare one, a member that originates nothing loses its disk in half of the seeds. Then,
+ * and where several nodes are origins, logs hold all there is: nobody confirms for a disk that is gone. */
+static void plan_quorum(struct sim_plan *plan, struct hg_random *random)
+{
+    bool is_lost = hg_random_chance(random, 1, 2) && plan->classes != 0 && plan->quorum_w < plan->quorum_n;
+    uint32_t last = plan->quorum_n;
+    bool is_large = is_lost;
+    plan->safety_ns = log_uniform(random, HG_NS_PER_S / 2, 8 * HG_NS_PER_S);
+    for (uint32_t i = 0; i < plan->flow_count; i++) {
+        struct sim_flow_plan *flow = &plan->flows[i];
+        uint64_t draw = i == 0 ? 0 : hg_random_below(random, 8);
+        flow->origin = draw < 6 ? 0 : draw == 6 ? 1 : last;
+        flow->bytes = hg_min_u64(flow->bytes, 96u << 10);
+        is_large |= flow->origin != 0;
+    }
+    for (uint32_t i = 0; i < plan->node_count; i++) {
+        plan->nodes[i].region = i == last;
+        if (!is_large)
+            continue;
+        plan->nodes[i].segment_count = SEGMENTS_QUORUM;
+        plan->nodes[i].segment_bytes = plan->segment_bytes =
+            hg_align_up(hg_max_u64(plan->segment_bytes, 1u << 20), HG_LOG_BLOCK_BYTES);
+    }
+    if (hg_random_chance(random, 1, 4) && plan->classes != 0)
+        plan_quorum_outage(plan, random);
+    if (!is_lost)
+        return;
+    plan->blank_node = (uint32_t)hg_random_between(random, 2, plan->quorum_n - 1);
+    uint64_t time_ns = hg_random_between(random, plan->safety_ns / 8, plan->safety_ns - 1);
+    fault_add(plan, SIM_FAULT_BLANK, time_ns, plan->blank_node)->b =
+        log_uniform(random, HG_NS_PER_MS, 5 * HG_NS_PER_S);
+}
+
 static void plan_sizes(struct sim_plan *plan, struct hg_random *sizes, struct hg_random *bottleneck)
 {
     plan->node_count = hg_random_chance(sizes, 1, 8) || is_flagged(plan, SIM_SCENARIO_HOSTILE) ? 3 : 2;
@@ -557,7 +620,7 @@ static void plan_sizes(struct sim_plan *plan, struct hg_random *sizes, struct hg
 void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
 {
     struct hg_random root, classes, sizes, nodes, links, flows, faults, congestion, workers, rekey, fec, ecn,
-        hostile, bottleneck, moves;
+        hostile, bottleneck, moves, quorum;
     memset(plan, 0, sizeof(*plan));
     plan->seed = seed;
     plan->scenario = scenario;
@@ -576,8 +639,14 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
     hg_random_fork(&root, 12, &hostile);
     hg_random_fork(&root, 13, &bottleneck);
     hg_random_fork(&root, 14, &moves);
+    hg_random_fork(&root, 15, &quorum);
     plan_classes(plan, &classes);
     plan_sizes(plan, &sizes, &bottleneck);
+    plan->blank_node = SIM_NODES_MAX;
+    if (is_flagged(plan, SIM_SCENARIO_QUORUM))
+        plan_quorum_sizes(plan, &quorum);
+    for (uint32_t i = 0; i < plan->node_count; i++)
+        plan->nodes[i].region = i;
     bool is_filled = is_flagged(plan, SIM_SCENARIO_LONG_CUT) && plan->origins > 1;
     for (uint32_t i = 0; i < plan->node_count; i++)
         plan_node(plan, &plan->nodes[i], &nodes);
@@ -613,4 +682,6 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
         plan_hostile(plan, &hostile);
     if (is_flagged(plan, SIM_SCENARIO_BOTTLENECK))
         hg_sim_plan_bottleneck(plan, &bottleneck);
+    if (is_flagged(plan, SIM_SCENARIO_QUORUM))
+        plan_quorum(plan, &quorum);
 }

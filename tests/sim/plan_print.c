@@ -13,6 +13,7 @@ static const char *const fault_names[SIM_FAULT_KIND_COUNT] = {
     [SIM_FAULT_PATH] = "path",
     [SIM_FAULT_RATE] = "rate",
     [SIM_FAULT_MOVE] = "move",
+    [SIM_FAULT_BLANK] = "blank-disk",
     [SIM_FAULT_NARROW] = "narrow",
     [SIM_FAULT_DISK_STALL] = "disk-stall",
     [SIM_FAULT_DISK_WRITE] = "disk-write-error",
@@ -96,6 +97,9 @@ void hg_sim_plan_print(const struct sim_plan *plan, FILE *out)
         if ((plan->classes & (1u << i)) != 0)
             fprintf(out, " %s", class_names[i]);
     fprintf(out, "%s\n", plan->classes == 0 ? " none" : "");
+    if (plan->quorum_n != 0)
+        fprintf(out, "  region 0: A to %c, a quorum of %u of them; region 1: %c\n",
+                (int)('A' + plan->quorum_n - 1), plan->quorum_w, (int)('A' + plan->quorum_n));
     nodes_print(plan, out);
     for (uint32_t i = 0; i < plan->flow_count; i++) {
         const struct sim_flow_plan *f = &plan->flows[i];

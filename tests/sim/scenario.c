@@ -83,6 +83,12 @@ static const enum sim_sometimes promises_hostile[] = {SIM_lies_told,
                                                       SIM_rekeys,
                                                       SIM_process_kills};
 
+static const enum sim_sometimes promises_quorum[] = {SIM_commits_awaited,    SIM_commits_without_a_member,
+                                                     SIM_commits_told_ahead, SIM_commits_counted_anew,
+                                                     SIM_quorums_lost,       SIM_quorums_back,
+                                                     SIM_disks_lost,         SIM_disks_filled_again,
+                                                     SIM_process_kills,      SIM_power_losses};
+
 /* ---- the table ---- */
 
 #define PROMISES(name) promises_##name, HG_COUNT(promises_##name)
@@ -132,6 +138,11 @@ static const struct sim_scenario scenarios[] = {
      "one or two origins and one link with a rate and a queue: it is filled, its queue is short, it is "
      "shared",
      0, 0, SIM_SCENARIO_BOTTLENECK},
+    {"quorum",
+     "a region of three or five nodes and one in another region: deaths, cuts, power, a disk lost for good",
+     BIT(LOSS) | BIT(JITTER) | BIT(DUPLICATE) | BIT(CUT) | BIT(KILL) | BIT(POWER) | BIT(PAUSE) |
+         BIT(DISK_STALL),
+     0, SIM_SCENARIO_QUORUM, PROMISES(quorum)},
 };
 
 uint32_t hg_sim_scenario_count(void)

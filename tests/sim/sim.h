@@ -17,7 +17,8 @@
 #include <setjmp.h>
 #include <stdio.h>
 
-#define SIM_NODES_MAX       3u
+#define SIM_NODES_MAX       6u
+#define SIM_NODES_FEW       3u /* of all scenarios but `quorum`: part of what their seeds mean */
 #define SIM_WORKERS_MAX     3u
 #define SIM_FLOWS_MAX       6u
 #define SIM_FAULTS_MAX      128u
@@ -112,7 +113,15 @@
     X(liar_streams_given_up)                                                                                 \
     X(liar_silences)                                                                                         \
     X(liar_memory_full)                                                                                      \
-    X(events_suppressed)
+    X(events_suppressed)                                                                                     \
+    X(commits_awaited)                                                                                       \
+    X(commits_without_a_member)                                                                              \
+    X(commits_told_ahead)                                                                                    \
+    X(commits_counted_anew)                                                                                  \
+    X(quorums_lost)                                                                                          \
+    X(quorums_back)                                                                                          \
+    X(disks_lost)                                                                                            \
+    X(disks_filled_again)
 enum sim_sometimes {
 #define HG_X(name) SIM_##name,
     SIM_SOMETIMES(HG_X)
@@ -163,6 +172,7 @@ enum sim_fault_kind {
     SIM_FAULT_PATH,       /* node -> other; a = the ns that path b takes longer than the link from now on */
     SIM_FAULT_RATE,       /* node -> other; a = the bytes/s that the link carries from now on */
     SIM_FAULT_MOVE,       /* an operator moves stream a to worker b */
+    SIM_FAULT_BLANK, /* power goes, the disk is replaced by one that is formatted and empty; b as above */
     SIM_FAULT_KIND_COUNT
 };
 
@@ -209,6 +219,7 @@ struct sim_link_plan {
 };
 
 struct sim_node_plan {
+    uint32_t region;
     uint64_t write_ns_min, write_ns_max;
     uint64_t read_ns_min, read_ns_max;
     uint64_t flush_ns_min, flush_ns_max;
@@ -270,9 +281,12 @@ struct sim_plan {
     uint32_t mtu_bytes;
     uint32_t write_payload_bytes; /* of every log */
     uint64_t segment_bytes;
-    uint32_t origins; /* streams begin on the first so many nodes */
-    bool ecn_honest;  /* no link changes a codepoint but a full queue */
-    bool light;       /* single commits now and then: how long each takes counts (SIM_SCENARIO_FEC) */
+    uint32_t origins;  /* streams begin on the first so many nodes */
+    uint32_t quorum_n; /* nodes of region 0: the first ones; 0 = each node is a region */
+    uint32_t quorum_w;
+    uint32_t blank_node; /* whose disk is lost; SIM_NODES_MAX = nobody's */
+    bool ecn_honest;     /* no link changes a codepoint but a full queue */
+    bool light;          /* single commits now and then: how long each takes counts (SIM_SCENARIO_FEC) */
     struct sim_node_plan nodes[SIM_NODES_MAX];
     struct sim_link_plan links[SIM_NODES_MAX][SIM_NODES_MAX];
     struct sim_flow_plan flows[SIM_FLOWS_MAX];
@@ -338,6 +352,8 @@ struct sim_place {
     bool rolled_back; /* its disk was replaced: what its readers had registered is older too */
     uint32_t history; /* 0, or 1 after it took bytes that were written after a rollback */
     uint64_t told_peer[SIM_NODES_MAX];
+    uint64_t committed_told; /* in this life of the process */
+    uint64_t committed_ever;
 };
 
 struct sim_chain {
@@ -569,6 +585,12 @@ void hg_sim_check_batch(struct sim_node *node, struct sim_worker *worker,
                         const struct hg_batch_header *header);
 void hg_sim_check_event(struct sim_node *node, const struct hg_event *event);
 void hg_sim_check_keys(struct sim_node *node, struct sim_worker *worker);
+/* tests/sim/check_quorum.c */
+void hg_sim_check_committed(struct sim_node *node, struct sim_flow *flow, const struct hg_stream_state *s);
+/* Up to where w of the members have, or had, a stream of theirs on their devices. */
+uint64_t hg_sim_committed(const struct sim_world *world, const struct sim_flow *flow);
+/* An event of this scenario: true when it is one that may be. */
+bool hg_sim_check_quorum_event(struct sim_node *node, const struct hg_event *event, uint32_t flow);
 void hg_sim_check_nonce(struct sim_node *node, const uint8_t *frame, uint32_t bytes);
 void hg_sim_check_chain(struct sim_world *world, struct sim_flow *flow, uint32_t node, uint64_t lsn_end,
                         const uint8_t chain[16]);

@@ -204,6 +204,14 @@ static bool is_read_here(const struct sim_node *node, const struct sim_worker *w
     return !has_moved || header->lsn_end > hg_streams_lsn_oldest(streams, (uint32_t)slot);
 }
 
+/* As hg_clients_deliver has it. */
+static bool is_committed(const struct sim_worker *worker, const struct hg_batch_header *header)
+{
+    struct hg_streams *streams = worker->worker->streams;
+    int32_t slot = header->flags & HG_BATCH_LOCAL ? -1 : hg_streams_find(streams, header->stream);
+    return slot < 0 || header->lsn_end <= hg_streams_at(streams, (uint32_t)slot)->lsn_committed;
+}
+
 /* A reader walks the whole durable log, from its tail after each start: what a subscriber would be given. */
 static bool log_read(struct sim_node *node, struct sim_worker *worker)
 {
@@ -228,6 +236,10 @@ static bool log_read(struct sim_node *node, struct sim_worker *worker)
         if (rc < 0)
             hg_sim_violation(world, "read", "write %llu of node %c can't be read: %d",
                              (unsigned long long)worker->reader.sequence, (int)('A' + node->index), rc);
+        if (world->plan->quorum_n != 0 && !is_committed(worker, header)) {
+            any |= i > 0;
+            break;
+        }
         if (!(header->flags & HG_BATCH_LOCAL) && is_read_here(node, worker, header))
             hg_sim_check_batch(node, worker, header);
         hg_cursor_advance(&worker->reader, header);

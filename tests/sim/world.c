@@ -266,14 +266,15 @@ static void flow_print(struct sim_node *node, const struct sim_flow *flow, FILE 
     struct hg_streams *streams = owner->worker->streams;
     uint32_t slot = (uint32_t)hg_streams_find(streams, flow->stream);
     const struct hg_stream_state *s = hg_streams_at(streams, slot);
-    fprintf(
-        out,
-        "    s%u: worker %u, begin %llu durable %llu sealed %llu taken %llu; produced %llu appended %llu; "
-        "read %llu\n",
-        flow->index, owner->worker->config.worker, (unsigned long long)s->lsn_begin,
-        (unsigned long long)s->lsn_durable, (unsigned long long)s->lsn_sealed,
-        (unsigned long long)s->lsn_taken, (unsigned long long)flow->lsn_produced,
-        (unsigned long long)flow->lsn_next, (unsigned long long)flow->places[node->index].read_end);
+    fprintf(out,
+            "    s%u: worker %u, begin %llu committed %llu durable %llu sealed %llu taken %llu; produced "
+            "%llu appended %llu; "
+            "read %llu\n",
+            flow->index, owner->worker->config.worker, (unsigned long long)s->lsn_begin,
+            (unsigned long long)s->lsn_committed, (unsigned long long)s->lsn_durable,
+            (unsigned long long)s->lsn_sealed, (unsigned long long)s->lsn_taken,
+            (unsigned long long)flow->lsn_produced, (unsigned long long)flow->lsn_next,
+            (unsigned long long)flow->places[node->index].read_end);
     for (uint32_t i = 0; s->origin_local && i < hg_peers_count(owner->worker->peers); i++) {
         const struct hg_peer *head = hg_peers_at(owner->worker->peers, i);
         const struct hg_peer *lane = hg_peers_lane_of(head, slot);
