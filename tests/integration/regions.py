@@ -74,13 +74,13 @@ class Wan:
 class Region:
     """One node: its processes and its helioctl."""
 
-    def __init__(self, scratch, name, number, commands, log_size="2g", cluster=7, log=True):
+    def __init__(self, scratch, name, number, commands, log_size="2g", cluster=7, log=True, region=None):
         self.scratch = scratch
         self.name = name
         self.run = scratch.directory(name)
         self.log = os.path.join(self.run, "log-0")
         self.config = write(os.path.join(self.run, "node.conf"),
-                            f"node set {name} id {number} region {number} cluster {cluster}\n"
+                            f"node set {name} id {number} region {region or number} cluster {cluster}\n"
                             f"log add 0 path {self.log}\n" + commands)
         self.dataplane = None
         self.controlplane = None
