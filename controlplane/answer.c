@@ -316,46 +316,92 @@ static json_t *peer_remove(struct hg_server *server, struct hg_api_connection *c
     return change_begin(server, connection, hg_link_apply(server), true, text);
 }
 
-static bool consumer_known(struct hg_server *server, const char *name, uint64_t *lsn)
-{
-    bool known = false;
+/* The registered consumer that a command means: what the dataplane has, else what the configuration wants. */
+struct consumer_found {
+    char stream[HG_CONTROL_NAME_BYTES];
+    char streams[HG_GRAMMAR_ERROR_BYTES / 2]; /* all that have one of that name */
+    uint32_t count;
+    uint64_t lsn;
+};
 
+static void consumer_found_add(struct consumer_found *found, const char *stream, uint64_t lsn)
+{
+    size_t used = strlen(found->streams);
+
+    if (found->count++ == 0) {
+        snprintf(found->stream, sizeof(found->stream), "%s", stream);
+        found->lsn = lsn;
+    }
+    snprintf(found->streams + used, sizeof(found->streams) - used, "%s%s", used > 0 ? ", " : "", stream);
+}
+
+static void consumer_find(struct hg_server *server, const char *name, const char *stream,
+                          struct consumer_found *found)
+{
+    const struct hg_control_config *wanted = &server->config->wanted;
+
+    memset(found, 0, sizeof(*found));
     hg_link_status_read(server);
     for (uint32_t i = 0; i < server->status.consumer_count; i++) {
-        if (strcmp(server->status.consumers[i].name, name) == 0) {
-            *lsn = server->status.consumers[i].lsn;
-            known = true;
-        }
+        const struct hg_status_consumer *consumer = &server->status.consumers[i];
+
+        if (strcmp(consumer->name, name) == 0 && (stream == NULL || strcmp(consumer->stream, stream) == 0))
+            consumer_found_add(found, consumer->stream, consumer->lsn);
     }
-    for (uint32_t i = 0; i < server->config->wanted.consumer_count; i++)
-        known = known || strcmp(server->config->wanted.consumers[i].name, name) == 0;
-    return known;
+    for (uint32_t i = 0; i < wanted->consumer_count && found->count == 0; i++) {
+        const struct hg_config_consumer *consumer = &wanted->consumers[i];
+
+        if (strcmp(consumer->name, name) == 0 && (stream == NULL || strcmp(consumer->stream, stream) == 0))
+            consumer_found_add(found, consumer->stream, 0);
+    }
+}
+
+/* Names are unique in a log, not in a node: the worker that has the stream is told, and no other. 0 = nobody
+ * knows who has it: all are asked. */
+static uint32_t consumer_worker(const struct hg_server *server, const char *stream)
+{
+    for (uint32_t i = 0; i < server->status.stream_count; i++) {
+        if (strcmp(server->status.streams[i].name, stream) == 0)
+            return server->status.streams[i].worker + 1;
+    }
+    return 0;
 }
 
 static json_t *consumer_remove(struct hg_server *server, struct hg_api_connection *connection,
                                const struct hg_command *command)
 {
     const struct hg_value *name = hg_command_value(command, "NAME");
+    const struct hg_value *stream = hg_command_value(command, "stream");
+    struct consumer_found found;
     char text[HG_GRAMMAR_ERROR_BYTES];
-    uint64_t lsn = 0;
     json_t *refusal;
 
-    if (!consumer_known(server, name->text, &lsn))
-        return hg_answer_error(HG_API_REFUSED, "there is no consumer \"%s\"; see 'show consumers'",
-                               name->text);
+    consumer_find(server, name->text, stream != NULL ? stream->text : NULL, &found);
+    if (found.count == 0)
+        return hg_answer_error(HG_API_REFUSED, "there is no consumer \"%s\"%s%s; see 'show consumers'",
+                               name->text, stream != NULL ? " of stream " : "",
+                               stream != NULL ? stream->text : "");
+    if (found.count > 1)
+        return hg_answer_error(
+            HG_API_REFUSED,
+            "several streams have a consumer \"%s\" (%s): say which, as in 'consumer remove "
+            "%s stream %s'",
+            name->text, found.streams, name->text, found.stream);
     if (hg_command_value(command, "dry-run") != NULL) {
         snprintf(text, sizeof(text),
-                 "would remove consumer %s (at LSN %llu); the log would keep nothing for it", name->text,
-                 (unsigned long long)lsn);
+                 "would remove consumer %s of stream %s (at LSN %llu); the log would keep nothing for it",
+                 name->text, found.stream, (unsigned long long)found.lsn);
         return done(text);
     }
     refusal = not_now(server);
     if (refusal != NULL)
         return refusal;
-    snprintf(text, sizeof(text), "consumer %s removed", name->text);
+    snprintf(text, sizeof(text), "consumer %s of stream %s removed", name->text, found.stream);
     server->change.before = *server->config;
     return change_begin(server, connection,
-                        hg_link_command(server, HG_COMMAND_CONSUMER_REMOVE, name->text, 0), false, text);
+                        hg_link_command(server, HG_COMMAND_CONSUMER_REMOVE, name->text,
+                                        consumer_worker(server, found.stream)),
+                        false, text);
 }
 
 static json_t *stream_move(struct hg_server *server, struct hg_api_connection *connection,

@@ -179,7 +179,7 @@ static void change_end(struct hg_server *server, json_t *answer)
 void hg_api_result(struct hg_server *server, int32_t code, const char *text)
 {
     struct hg_change *change = &server->change;
-    char name[HG_CONTROL_NAME_BYTES] = "";
+    char name[HG_CONTROL_NAME_BYTES] = "", stream[HG_CONTROL_NAME_BYTES] = "";
 
     if (code < 0) {
         json_t *answer =
@@ -193,8 +193,8 @@ void hg_api_result(struct hg_server *server, int32_t code, const char *text)
         return;
     }
     /* Removed by the dataplane: no longer wanted, or the next APPLY would bring it back. */
-    if (!change->is_config && sscanf(change->what, "consumer %31s removed", name) == 1)
-        hg_command_config_consumer_remove(server->config, name);
+    if (!change->is_config && sscanf(change->what, "consumer %31s of stream %31s removed", name, stream) == 2)
+        hg_command_config_consumer_remove(server->config, name, stream);
     hg_event_addf(&server->events, HG_SEVERITY_INFO, "change", "%.150s", change->what);
     change_end(server,
                json_pack("{s:i, s:{s:o}}", "code", HG_API_OK, "data", "message", hg_json_text(change->what)));

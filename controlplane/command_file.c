@@ -255,12 +255,12 @@ bool hg_command_config_peer_remove(struct hg_command_config *config, const char 
     return true;
 }
 
-bool hg_command_config_consumer_remove(struct hg_command_config *config, const char *name)
+bool hg_command_config_consumer_remove(struct hg_command_config *config, const char *name, const char *stream)
 {
     struct hg_control_config *wanted = &config->wanted;
 
     for (uint32_t i = 0; i < wanted->consumer_count; i++) {
-        if (strcmp(wanted->consumers[i].name, name) != 0)
+        if (strcmp(wanted->consumers[i].name, name) != 0 || strcmp(wanted->consumers[i].stream, stream) != 0)
             continue;
         memmove(&wanted->consumers[i], &wanted->consumers[i + 1],
                 (wanted->consumer_count - i - 1) * sizeof(wanted->consumers[0]));

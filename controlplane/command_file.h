@@ -100,8 +100,9 @@ const char *hg_config_fec_text(uint32_t fec);
 const char *hg_config_ecn_text(uint32_t ecn);
 /* Forgets a peer, and that streams go to it; true when it was there. */
 bool hg_command_config_peer_remove(struct hg_command_config *config, const char *name);
-/* Forgets a consumer; true when it was there. */
-bool hg_command_config_consumer_remove(struct hg_command_config *config, const char *name);
+/* Forgets a consumer of a stream; true when it was there. */
+bool hg_command_config_consumer_remove(struct hg_command_config *config, const char *name,
+                                       const char *stream);
 
 /* ---- inside controlplane: command_build.c ---- */
 /* Applies one parsed command of a file; errors are added. */

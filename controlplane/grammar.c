@@ -160,8 +160,9 @@ static const struct hg_grammar_command commands[] = {
     {HG_CMD_CONSUMER_REMOVE,
      HG_CONTEXT_LIVE,
      {WORD("consumer"), WORD("remove"), VALUE("NAME", NAME)},
-     {FLAG("dry-run")},
-     "forgets a registered consumer and its position: the log no longer keeps anything for it"},
+     {MAY("stream", "NAME", NAME), FLAG("dry-run")},
+     "forgets a registered consumer and its position: the log no longer keeps anything for it; `stream` when "
+     "several streams have one of that name"},
     {HG_CMD_STREAM_MOVE,
      HG_CONTEXT_LIVE,
      {WORD("stream"), WORD("move"), VALUE("NAME", NAME)},

@@ -424,10 +424,15 @@ static void consumer_remove_begin(struct hg_housekeeping *hk, const struct hg_co
         hg_housekeeping_command_end(hk, -EAGAIN, "the worker is not ready: try again");
         return;
     }
-    hk->command_workers = hk->node->worker_count;
+    uint32_t first = 0, end = hk->node->worker_count; /* who has it, they know */
+    if (message->number != 0) {
+        first = message->number - 1 < end ? message->number - 1 : end - 1;
+        end = first + 1;
+    }
+    hk->command_workers = end - first;
     hk->command_answer = letter;
     hk->command_answer.code = -ENOENT;
-    for (uint32_t i = 0; i < hk->node->worker_count; i++) /* who has it, they know */
+    for (uint32_t i = first; i < end; i++)
         hg_assert(hg_housekeeping_put(hk, i, &letter));
 }
 

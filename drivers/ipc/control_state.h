@@ -285,7 +285,7 @@ enum hg_control_type {
 };
 
 enum hg_control_command {
-    HG_COMMAND_CONSUMER_REMOVE = 1,
+    HG_COMMAND_CONSUMER_REMOVE = 1, /* `number`: 1 + the worker that has it; 0 = whoever has it */
     HG_COMMAND_STOP = 2,
     HG_COMMAND_STREAM_MOVE = 3, /* `number`: to which worker */
 };

@@ -426,7 +426,8 @@ static void test_changes(void)
     EXPECT("consumer remove nobody", 1, "there is no consumer");
     EXPECT("--dry-run consumer remove archive", 0, "would remove consumer archive");
     EXPECT("show config", 0, "consumer add archive");
-    EXPECT("consumer remove archive", 0, "consumer archive removed");
+    EXPECT("consumer remove archive stream nothing", 1, "there is no consumer \"archive\" of stream nothing");
+    EXPECT("consumer remove archive", 0, "consumer archive of stream orders removed");
     EXPECT("show config", 0, "stream replicate orders b");
     CHECK(strstr(output, "consumer add archive") == NULL);
 }

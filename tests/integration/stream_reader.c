@@ -3,7 +3,7 @@
  * Reads a stream that the example program of drivers/client appended to, wherever it is, from the beginning
  * to LSN END, and checks every entry. For integration tests; says what is wrong and exits with 1.
  *
- *     stream_reader RUN_DIR STREAM END
+ *     stream_reader RUN_DIR STREAM END [CONSUMER]
  */
 #include "drivers/client/heliograph.h"
 
@@ -53,11 +53,12 @@ static int read_all(struct hg_client *client, struct hg_stream *stream, uint64_t
 
 int main(int argc, char **argv)
 {
-    uint64_t end = argc == 4 ? strtoull(argv[3], NULL, 10) : 0;
-    struct hg_stream_options options = {.subscribe = true};
+    bool named = argc == 5;
+    uint64_t end = argc == 4 || named ? strtoull(argv[3], NULL, 10) : 0;
+    struct hg_stream_options options = {.subscribe = true, .consumer = named ? argv[4] : NULL};
     struct hg_stream *stream;
     if (end == 0) {
-        fprintf(stderr, "usage: %s RUN_DIR STREAM END\n", argv[0]);
+        fprintf(stderr, "usage: %s RUN_DIR STREAM END [CONSUMER]\n", argv[0]);
         return 2;
     }
     struct hg_client *client = hg_client_open(argv[1], "reader");

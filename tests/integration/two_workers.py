@@ -216,6 +216,31 @@ class Test:
         self.move("a", "a1", 1 - here)
         say("it stays while somebody lacks it")
 
+    def consumers(self):
+        """Two of one name at different workers: which one is removed has to be said."""
+        a = self.nodes["a"]
+        other = next(name for name, worker in a.places.items() if worker != a.places["a1"])
+        for stream in ("a1", other):
+            Process(self.scratch, f"consumer-{stream}",
+                    [self.reader, a.run, stream, self.ends[stream], "twice"]).expect(0, 60)
+
+        def there():
+            return sorted(row["stream"] for row in a.show()["consumers"] if row["name"] == "twice")
+
+        for words, text, left in ((("twice",), "several streams have a consumer", 2),
+                                  (("twice", "stream", "nowhere"), "there is no consumer", 2),
+                                  (("twice", "stream", "a1", "dry-run"), "would remove consumer twice of stream a1", 2),
+                                  (("twice", "stream", "a1"), "consumer twice of stream a1 removed", 1),
+                                  (("twice",), f"consumer twice of stream {other} removed", 0)):
+            wait_until(lambda: len(there()) == left + ("removed" in text), 10, f"consumers before {words}: {there()}")
+            answer = a.ctl("consumer", "remove", *words)
+            if text not in str(answer):
+                raise Failed(f"consumer remove {words}: {answer}")
+            wait_until(lambda: len(there()) == left, 10, f"consumers after {words}: {there()}")
+            if left == 1 and there() != [other]:
+                raise Failed(f"the consumer of {other} must stay: {there()}")
+        say("one of two consumers of a name")
+
     def refusals(self):
         """Where a stream is, is in its log: the configuration can't move it. Logs have no gaps."""
         a = self.nodes["a"]
@@ -244,6 +269,7 @@ class Test:
         self.reads_back()
         self.two_against_two()
         self.reads_back()
+        self.consumers()
         self.moves()
         self.refusals()
         for node in self.nodes.values():

@@ -500,8 +500,9 @@ static void test_quorum(void)
 static void test_changes(void)
 {
     CU_ASSERT(parse(ALL "consumer add x stream s\nconsumer add y stream s\n"));
-    CU_ASSERT(hg_command_config_consumer_remove(&file->config, "x"));
-    CU_ASSERT_FALSE(hg_command_config_consumer_remove(&file->config, "x"));
+    CU_ASSERT_FALSE(hg_command_config_consumer_remove(&file->config, "x", "another"));
+    CU_ASSERT(hg_command_config_consumer_remove(&file->config, "x", "s"));
+    CU_ASSERT_FALSE(hg_command_config_consumer_remove(&file->config, "x", "s"));
     CU_ASSERT_EQUAL(file->config.wanted.consumer_count, 1);
     CU_ASSERT_STRING_EQUAL(file->config.wanted.consumers[0].name, "y");
 }
