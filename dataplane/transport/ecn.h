@@ -31,7 +31,7 @@ enum hg_ecn_codepoint { /* the two low bits of dscp_ecn */
 #define HG_ECN_MASK           3u
 
 #define HG_ECN_PROBES         2u /* probe timeouts in a row that make it suspect that marked packets arrive */
-#define HG_ECN_TRIALS_MAX     3u /* so many times in a row unmarked packets arrived and marked ones didn't */
+#define HG_ECN_TRIALS_MAX     4u /* so many times in a row unmarked packets arrived and marked ones didn't */
 #define HG_ECN_ALL_CE_PACKETS 256u /* all acknowledged since the beginning were CE, so many ... */
 #define HG_ECN_ALL_CE_ROUNDS  16u  /* ... over so many round trips: no queue, but a path that sets the bits */
 

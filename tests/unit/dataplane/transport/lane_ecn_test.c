@@ -60,7 +60,7 @@ static void test_bad_paths(void)
     } table[] = {
         {SIM_ECN_BLEACHED, 0, "bleached", MS},         {SIM_ECN_BLEACHED, 100 * MS, "bleached", MS},
         {SIM_ECN_REMARKED, 0, "bleached", MS},         {SIM_ECN_REMARKED, 100 * MS, "bleached", MS},
-        {SIM_ECN_DROPPED, 0, "black-hole", 3000 * MS}, {SIM_ECN_DROPPED, 100 * MS, "black-hole", 1000 * MS}};
+        {SIM_ECN_DROPPED, 0, "black-hole", 4000 * MS}, {SIM_ECN_DROPPED, 100 * MS, "black-hole", 1000 * MS}};
     for (size_t i = 0; i < HG_COUNT(table); i++) {
         struct sim_config config = sim_config_default(i + 1);
         config.batches[0] = 600;
