@@ -100,7 +100,7 @@ static uint64_t ack_run(const struct hg_ack *ack, uint64_t number, uint64_t floo
     }
 }
 
-uint32_t hg_ack_write(struct hg_ack *ack, uint32_t ranges_max, uint64_t now_ns,
+uint32_t hg_ack_write(const struct hg_ack *ack, uint32_t ranges_max, uint64_t now_ns,
                       uint8_t frame[HG_ACK_FRAME_BYTES_MAX])
 {
     hg_assert(ack->largest != 0 && ranges_max >= 1 && ranges_max <= HG_WIRE_ACK_RANGES_MAX);
@@ -114,9 +114,11 @@ uint32_t hg_ack_write(struct hg_ack *ack, uint32_t ranges_max, uint64_t now_ns,
         .first_count = (uint32_t)count,
         .largest = ack->largest,
     };
-    uint64_t below = ack->largest - count; /* first number not yet told */
+    uint64_t below = ack->largest - count;                            /* first number not in the frame */
+    uint64_t told = ack->told[ack->told_count % HG_COUNT(ack->told)]; /* often enough */
     uint32_t bytes = sizeof(head);
-    while (head.range_count < ranges_max && below >= floor) {
+    while (head.range_count < ranges_max && below >= floor &&
+           (head.range_count < HG_ACK_RANGES_MIN || below > told)) {
         uint64_t gap = ack_run(ack, below, floor, false);
         if (below - floor + 1 == gap) {
             break;
@@ -130,6 +132,12 @@ uint32_t hg_ack_write(struct hg_ack *ack, uint32_t ranges_max, uint64_t now_ns,
         head.range_count++;
     }
     memcpy(frame, &head, sizeof(head));
+    return bytes;
+}
+
+void hg_ack_told(struct hg_ack *ack, uint64_t now_ns)
+{
+    ack->told[ack->told_count++ % HG_COUNT(ack->told)] = ack->largest;
     ack->pending_count = 0;
     ack->deadline_ns = HG_TIME_NEVER;
     ack->repeat_ns = HG_TIME_NEVER;
@@ -137,7 +145,6 @@ uint32_t hg_ack_write(struct hg_ack *ack, uint32_t ranges_max, uint64_t now_ns,
         ack->repeats_left--;
         ack->repeat_ns = now_ns + ack->repeat_gap_ns;
     }
-    return bytes;
 }
 
 void hg_recovered_record(struct hg_recovered *recovered, uint64_t number)

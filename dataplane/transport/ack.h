@@ -15,6 +15,11 @@
 /* Nobody acknowledges an ack: when nothing arrives after one that told of something new, it is repeated. A
  * burst of losses counts packets, and a sender whose window is full would sit it out one probe at a time. */
 #define HG_ACK_REPEATS 3u
+/* An ack says so often, itself included, what arrived: on a lossy path that whose host takes packets in few
+ * large turns there are many ranges in each, and what a lost ack alone had told would be taken for lost. */
+#define HG_ACK_TELLINGS   4u
+#define HG_ACK_RANGES_MIN 32u /* and these many in any case */
+static_assert(HG_ACK_RANGES_MIN <= HG_WIRE_ACK_RANGES_MAX, "ranges of an ack");
 #define HG_ACK_FRAME_BYTES_MAX                                                                               \
     (sizeof(struct hg_wire_ack) + (HG_WIRE_ACK_RANGES_MAX - 1) * sizeof(struct hg_wire_ack_range))
 
@@ -31,7 +36,9 @@ struct hg_ack {
     uint64_t repeat_ns;       /* the last one is repeated then; HG_TIME_NEVER: it isn't */
     uint64_t repeat_gap_ns;   /* between repeats */
     uint32_t repeats_left;
-    uint32_t pending_count; /* ack-eliciting packets since the last ack was written */
+    uint32_t pending_count; /* ack-eliciting packets since the last ack went out */
+    uint32_t told_count;
+    uint64_t told[HG_ACK_TELLINGS]; /* the largest of the last acks, by count */
     uint64_t bits[HG_ACK_WINDOW_PACKETS / 64];
 };
 
@@ -67,9 +74,11 @@ void hg_ack_repeats_drop(struct hg_ack *ack);
 /* Makes an ack due now, if anything was ever received. */
 void hg_ack_request(struct hg_ack *ack, uint64_t now_ns);
 
-/* Writes the frame's ranges and delay (the caller fills credit) with at most `ranges_max` ranges, and starts
- * waiting anew. Returns its bytes. Something must have been received. */
-uint32_t hg_ack_write(struct hg_ack *ack, uint32_t ranges_max, uint64_t now_ns,
+/* Writes the frame's ranges and delay (the caller fills credit) with at most `ranges_max` ranges. Returns its
+ * bytes. Something must have been received. */
+uint32_t hg_ack_write(const struct hg_ack *ack, uint32_t ranges_max, uint64_t now_ns,
                       uint8_t frame[HG_ACK_FRAME_BYTES_MAX]);
+/* What was written goes out: waiting starts anew. */
+void hg_ack_told(struct hg_ack *ack, uint64_t now_ns);
 
 #endif

@@ -165,23 +165,21 @@ static uint8_t *draft_scratch(struct hg_lane *lane, struct lane_draft *draft, ui
     return at;
 }
 
-static void draft_ack(struct hg_lane *lane, struct lane_draft *draft, uint32_t ranges_max)
+/* As many ranges as the packet has room for. One that rides and would be cut short is better told whole,
+ * later. */
+static void draft_ack(struct hg_lane *lane, struct lane_draft *draft, bool rides)
 {
     uint8_t frame[HG_ACK_FRAME_BYTES_MAX];
-    uint64_t deadline_ns = lane->ack.deadline_ns;
-    uint64_t repeat_ns = lane->ack.repeat_ns;
-    uint32_t repeats_left = lane->ack.repeats_left;
-    uint32_t pending = lane->ack.pending_count;
+    uint32_t left = draft_room(lane, draft) - (uint32_t)sizeof(struct hg_wire_ack);
+    uint32_t ranges_max =
+        (uint32_t)hg_min_u64(1 + left / sizeof(struct hg_wire_ack_range), HG_WIRE_ACK_RANGES_MAX);
     uint32_t bytes = hg_ack_write(&lane->ack, ranges_max, lane->now_ns, frame);
     struct hg_wire_ack head;
     memcpy(&head, frame, sizeof(head));
-    if (head.range_count == ranges_max && ranges_max < HG_WIRE_ACK_RANGES_MAX) {
-        lane->ack.deadline_ns = deadline_ns; /* cut short: better told whole, later */
-        lane->ack.pending_count = pending;
-        lane->ack.repeat_ns = repeat_ns;
-        lane->ack.repeats_left = repeats_left;
+    if (rides && head.range_count == ranges_max && ranges_max < HG_WIRE_ACK_RANGES_MAX) {
         return;
     }
+    hg_ack_told(&lane->ack, lane->now_ns);
     head.credit_bytes = hg_lane_credit_given(lane);
     head.ecn_ce = lane->ecn_seen.ce;
     head.ecn_ect = lane->ecn_seen.ect;
@@ -199,11 +197,9 @@ static void draft_ack(struct hg_lane *lane, struct lane_draft *draft, uint32_t r
 /* An ack that isn't due yet, in what is left of a packet that goes out anyway. */
 static void draft_ack_rides(struct hg_lane *lane, struct lane_draft *draft)
 {
-    uint32_t left = draft_room(lane, draft);
     if (draft->eliciting && lane->ack.pending_count >= ACK_RIDES_PACKETS &&
-        left >= sizeof(struct hg_wire_ack) + sizeof(struct hg_wire_ack_range)) {
-        uint64_t ranges = 1 + (left - sizeof(struct hg_wire_ack)) / sizeof(struct hg_wire_ack_range);
-        draft_ack(lane, draft, (uint32_t)hg_min_u64(ranges, HG_WIRE_ACK_RANGES_MAX));
+        draft_room(lane, draft) >= sizeof(struct hg_wire_ack) + sizeof(struct hg_wire_ack_range)) {
+        draft_ack(lane, draft, true);
     }
 }
 
@@ -577,7 +573,7 @@ uint32_t hg_lane_build(struct hg_lane *lane, uint64_t number, uint64_t now_ns, s
     lane->inner_bytes_max = hg_lane_inner_bytes(lane, hg_pmtu_bytes(&lane->pmtu)) -
                             (lane->fec_plan.rows > 0 ? (uint32_t)HG_WIRE_FEC_BYTES : 0);
     if (ack_due) {
-        draft_ack(lane, &draft, HG_WIRE_ACK_RANGES_MAX);
+        draft_ack(lane, &draft, false);
     }
     if (room || probe) {
         draft_controls(lane, &draft);

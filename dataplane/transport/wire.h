@@ -16,7 +16,7 @@
 #define HG_WIRE_ESP_NEXT_HEADER    253u
 #define HG_WIRE_UNIT_BYTES         64u /* fragments start at its multiples, end there or at the batch's end */
 #define HG_WIRE_BLOCK_BYTES        1024u /* receive memory is given and counted in these */
-#define HG_WIRE_ACK_RANGES_MAX     32u
+#define HG_WIRE_ACK_RANGES_MAX     128u
 #define HG_WIRE_ALIASES_MAX        1024u /* per lane */
 #define HG_WIRE_CONTROL_BYTES_MAX  256u  /* a control frame, type byte included */
 #define HG_WIRE_WORKERS_MAX        64u

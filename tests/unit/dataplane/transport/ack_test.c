@@ -18,6 +18,7 @@ static struct ack_told told(struct hg_ack *ack, uint32_t ranges_max, uint64_t no
     t.bytes = hg_ack_write(ack, ranges_max, now_ns, frame);
     memcpy(&t.head, frame, sizeof(t.head));
     memcpy(t.ranges, frame + sizeof(t.head), t.bytes - sizeof(t.head));
+    hg_ack_told(ack, now_ns);
     return t;
 }
 
@@ -83,9 +84,36 @@ static void test_range_limit(void)
         hg_ack_record(&ack, n, true, 0, 0);
     }
     struct ack_told t = told(&ack, 32, 0);
-    CU_ASSERT(t.head.range_count == 32 && t.bytes == HG_ACK_FRAME_BYTES_MAX);
+    CU_ASSERT(t.head.range_count == 32 && t.bytes == 32 + 31 * 8);
+    t = told(&ack, HG_WIRE_ACK_RANGES_MAX, 0);
+    CU_ASSERT(t.head.range_count == 100);
     t = told(&ack, 3, 0);
     CU_ASSERT(t.head.range_count == 3 && t.bytes == 32 + 16);
+    for (uint64_t n = 202; n <= 600; n += 2) {
+        hg_ack_record(&ack, n, true, 0, 0);
+    }
+    t = told(&ack, HG_WIRE_ACK_RANGES_MAX, 0);
+    CU_ASSERT(t.head.range_count == HG_WIRE_ACK_RANGES_MAX && t.bytes == HG_ACK_FRAME_BYTES_MAX);
+}
+
+/* Each number is in four acks at least, whichever of them are lost. */
+static void test_tellings(void)
+{
+    static const uint32_t steps[] = {1, 10, 25, 32};
+    for (uint32_t i = 0; i < HG_COUNT(steps); i++) {
+        struct hg_ack ack;
+        hg_ack_init(&ack);
+        uint32_t told_ranges[20];
+        for (uint32_t nth = 0; nth < HG_COUNT(told_ranges); nth++) {
+            for (uint64_t n = 1; n <= steps[i]; n++) {
+                hg_ack_record(&ack, 2 * (nth * steps[i] + n), true, 0, 0);
+            }
+            told_ranges[nth] = told(&ack, HG_WIRE_ACK_RANGES_MAX, 0).head.range_count;
+            uint32_t all = (nth + 1) * steps[i], wanted = HG_ACK_TELLINGS * steps[i];
+            CU_ASSERT(told_ranges[nth] >= (wanted < all ? wanted : all));
+            CU_ASSERT(told_ranges[nth] <= hg_max_u64(wanted + 1, HG_ACK_RANGES_MIN));
+        }
+    }
 }
 
 static void test_when(void)
@@ -173,6 +201,7 @@ int main(void)
     CU_add_test(suite, "ranges", test_ranges);
     CU_add_test(suite, "seen", test_seen);
     CU_add_test(suite, "range limit", test_range_limit);
+    CU_add_test(suite, "tellings", test_tellings);
     CU_add_test(suite, "when", test_when);
     CU_add_test(suite, "repeats", test_repeats);
     CU_add_test(suite, "delay", test_delay);

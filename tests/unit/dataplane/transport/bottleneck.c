@@ -160,6 +160,9 @@ static uint64_t link_return(struct bottleneck *b)
 /* When the host of that side has its CPU: now, or at the end of a pause. One pause every PAUSE_EVERY_NS. */
 static uint64_t host_awake_ns(const struct bottleneck *b, uint32_t side, uint64_t now_ns)
 {
+    if (side == 1 && b->config.turn_ns != 0) {
+        now_ns = hg_align_up(now_ns, b->config.turn_ns);
+    }
     if (b->config.pause_ns_max == 0) {
         return now_ns;
     }
@@ -252,6 +255,7 @@ static void finish(struct bottleneck *b)
     uint64_t all = 0;
     for (uint32_t i = 0; i < b->config.flow_count; i++) {
         b->result.stats[i] = *hg_lane_stats(b->flows[i].lanes[0]);
+        b->result.duplicate_bytes[i] = hg_lane_stats(b->flows[i].lanes[1])->data_bytes_duplicate;
         all += b->result.carried_bytes[i];
         free(b->flows[i].memory[0]);
         free(b->flows[i].memory[1]);

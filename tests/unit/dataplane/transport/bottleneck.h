@@ -29,6 +29,7 @@ struct bottleneck_config {
     uint64_t cut_from_ns;   /* data packets vanish; acks come through */
     uint64_t cut_to_ns;
     uint64_t pause_ns_max; /* both hosts lose their CPU for up to so long, every 10 ms; 0: never */
+    uint64_t turn_ns;      /* from one turn of the receiver to the next; 0: at once; a divisor of 10 ms */
     uint32_t flow_count;
     enum hg_cc_kind kind;
     uint64_t flow_rate_bytes_per_s; /* configured at the lanes */
@@ -48,6 +49,7 @@ struct bottleneck_result {
     uint64_t queue_bytes_mean;                    /* as packets found it */
     uint32_t used_per_mille;                      /* of the rate, by all flows */
     struct hg_lane_stats stats[BOTTLENECK_FLOWS_MAX];
+    uint64_t duplicate_bytes[BOTTLENECK_FLOWS_MAX]; /* of data that came twice, since the beginning */
 };
 
 struct bottleneck_result bottleneck_run(const struct bottleneck_config *config);

@@ -318,6 +318,34 @@ static void test_short_path_among_bursts(void)
     }
 }
 
+/* A receiver that takes packets in turns of some milliseconds tells of hundreds at once, and each ack that is
+ * lost would make many packets look lost: the path seems full, and the window stays below what it holds. */
+static void test_coarse_turns(void)
+{
+    for (uint64_t turn_ms = 1; turn_ms <= 5; turn_ms += 2) {
+        for (uint64_t seed = 1; seed <= 2; seed++) {
+            struct bottleneck_config config = bottleneck(HG_CC_BBR);
+            config.seed = seed * 7919;
+            config.rate_bytes_per_s = 100 * RATE;
+            config.queue_bytes = 5u << 20;
+            config.delay_ns = 10 * MS;
+            config.loss_ppm = 50000;
+            config.acks_lost = true;
+            config.turn_ns = turn_ms * MS;
+            config.measure_from_ns = S;
+            config.end_ns = 4 * S;
+            struct bottleneck_result r = bottleneck_run(&config);
+            uint64_t twice_per_mille = r.duplicate_bytes[0] * 1000 / r.stats[0].data_bytes_sent;
+            bool good = r.used_per_mille >= 920 && twice_per_mille <= 2;
+            CU_ASSERT(good);
+            if (!good) {
+                printf("\n  turns of %lu ms, seed %lu: %u per mille used, %lu sent twice\n", turn_ms,
+                       config.seed, r.used_per_mille, twice_per_mille);
+            }
+        }
+    }
+}
+
 /* A kernel that takes the core away: what the rate would have let go is made up for. */
 static void test_paused_hosts(void)
 {
@@ -404,6 +432,7 @@ int main(void)
     CU_add_test(suite, "fills the link", test_fills_the_link);
     CU_add_test(suite, "startup among bursts", test_startup_among_bursts);
     CU_add_test(suite, "short path among bursts", test_short_path_among_bursts);
+    CU_add_test(suite, "coarse turns", test_coarse_turns);
     CU_add_test(suite, "paused hosts", test_paused_hosts);
     CU_add_test(suite, "follows the rate", test_follows_the_rate);
     CU_add_test(suite, "recovers from a cut", test_recovers_from_a_cut);
