@@ -273,6 +273,9 @@ static void status_log(struct hg_worker *worker, struct hg_control_status *statu
     out->written_bytes = stats.written_bytes;
     out->reads = stats.reads;
     out->read_bytes = stats.read_bytes;
+    out->writes_again = stats.writes_again;
+    out->reads_again = stats.reads_again;
+    out->corrupt_writes = stats.corrupt_writes;
     out->flush_ns_last = stats.flush_ns_last;
     out->flush_ns_max = stats.flush_ns_max;
     out->durable_ns_p99 = stats.durable_ns_p99;

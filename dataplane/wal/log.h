@@ -67,6 +67,7 @@ struct hg_log_stats {
     uint64_t read_bytes;
     uint64_t recovered_writes;
     uint64_t discarded_writes; /* torn tail */
+    uint64_t writes_again;     /* that the device cut short, of any kind */
     uint64_t reads_again;      /* of old writes, after an error or bytes that fail their checks */
     uint64_t corrupt_writes;
     uint64_t flush_ns_last;

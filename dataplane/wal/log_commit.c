@@ -18,6 +18,7 @@ static int result_judge(struct hg_log *log, const char *what, uint64_t number, i
     }
     if (result >= 0 && !*was_short) {
         *was_short = true;
+        log->stats.writes_again++;
         return 1;
     }
     hg_log_fail(log,

@@ -94,6 +94,7 @@ void hg_log_superblock_completed(struct hg_log *log, uint64_t copy, int32_t resu
     }
     if (result != (int32_t)HG_LOG_BLOCK_BYTES) {
         log->superblock_was_short = true;
+        log->stats.writes_again++;
         log->superblock_to_submit |= 1u << copy;
         return;
     }

@@ -10,7 +10,7 @@
 
 #include "drivers/platform/address.h"
 
-#define HG_CONTROL_ABI           5u
+#define HG_CONTROL_ABI           6u
 #define HG_CONTROL_NAME_BYTES    32
 #define HG_CONTROL_PATH_BYTES    256
 #define HG_CONTROL_TEXT_BYTES    192
@@ -201,6 +201,7 @@ struct hg_status_log {
     uint64_t size_bytes, segment_bytes;
     uint64_t next_sequence, durable_sequence, tail_sequence;
     uint64_t writes, flushes, batches, payload_bytes, written_bytes, reads, read_bytes;
+    uint64_t writes_again, reads_again, corrupt_writes; /* after a short write; after a bad read; still bad */
     uint64_t flush_ns_last, flush_ns_max, durable_ns_p99;
     uint32_t restarts, recovery_percent;
     uint32_t registered; /* buffers registered with io_uring */

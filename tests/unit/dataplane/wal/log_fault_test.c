@@ -293,6 +293,9 @@ static void test_short_write(void)
     harness_append(&h, 4, 1500);
     harness_settle(&h);
     CU_ASSERT_EQUAL(hg_log_durable_sequence(h.log), 2); /* written once more */
+    struct hg_log_stats stats;
+    hg_log_stats_get(h.log, &stats);
+    CU_ASSERT_EQUAL(stats.writes_again, 1);
     harness_crash(&h, true);
     CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
     harness_check_recovered(&h);
