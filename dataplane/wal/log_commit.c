@@ -67,6 +67,11 @@ static void latency_note(struct hg_log *log)
 void hg_log_flush_completed(struct hg_log *log, int32_t result)
 {
     log->is_flushing = false;
+    if (result != 0 && log->state == HG_LOG_RECOVERING) {
+        hg_log_fail(log, "recovery: a flush: %s; what was durable still is: check the device, then restart",
+                    strerror(result < 0 ? -result : EIO));
+        return;
+    }
     if (result != 0) {
         hg_log_fail(
             log,
