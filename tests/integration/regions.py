@@ -93,13 +93,14 @@ class Region:
         if done.returncode != 0:
             raise Failed(f"helio-log create: {done.stderr.strip()}")
 
-    def start_dataplane(self):
+    def start_dataplane(self, *words, env=None):
         self.dataplane = Process(self.scratch, f"{self.name}-dataplane",
-                                 [program("helio-dataplane"), "--run", self.run])
+                                 [program("helio-dataplane"), "--run", self.run, *words], env=env)
 
-    def start_controlplane(self):
+    def start_controlplane(self, env=None):
         self.controlplane = Process(self.scratch, f"{self.name}-controlplane",
-                                    [program("helio-controlplane"), "--run", self.run, "--config", self.config])
+                                    [program("helio-controlplane"), "--run", self.run, "--config", self.config],
+                                    env=env)
 
     def start(self):
         self.start_dataplane()
