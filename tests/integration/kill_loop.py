@@ -218,7 +218,7 @@ class Test:
 
     def disk_lies(self):
         """The loop is red when a log's device acknowledges what it does not do. All kinds of block, or recovery would
-        find out by those that are there and refuse the log."""
+        find out by those that are there and refuse the log (disk_faults.py, lost_writes)."""
         node = self.nodes["a"]
         self.wan.start()
         for one in self.nodes.values():
