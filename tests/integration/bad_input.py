@@ -296,6 +296,38 @@ class Test:
             if os.listdir(path):
                 raise Failed("a log that did not fit was left behind")
 
+    def full_run_directory(self):
+        """No room for node.state: said by name, everything works, and a start without it waits for the control plane.
+        With room again it is written at the next start."""
+        with small_disk(os.path.join(self.scratch.path, "full-run"), "1m") as path:
+            if path is None:
+                self.skipped.append("a full run directory (needs root to mount a small one)")
+                return
+            node = Region(self.scratch, "full-run", 1, STREAM_LINES, log=False)
+            text = open(node.config, encoding="utf-8").read()
+            log = os.path.join(self.scratch.directory("full-run-log"), "log-0")
+            write(node.config, text.replace(node.log, log))
+            node.log = log
+            node.create_log("64m")
+            filler = os.path.join(path, "filler")
+            with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(BLOCK_BYTES))
+            node.start()
+            node.controlplane.wait_line("warning node_state .*can't be written", 30)
+            wait_until(lambda: (node.stream(STREAM) or {}).get("state") == "open", 20, "the stream is open")
+            node.dataplane.kill9()
+            node.controlplane.kill9()
+            node.start()
+            wait_until(lambda: (node.stream(STREAM) or {}).get("state") == "open", 30, "the stream is open again")
+            os.unlink(filler)
+            node.dataplane.kill9()
+            node.start_dataplane()
+            wait_until(lambda: os.path.exists(os.path.join(path, "node.state")), 20, "node.state is there")
+            node.wait_ready(20)
+            for process in (node.dataplane, node.controlplane):
+                process.terminate()
+
     # ---- ports and keys -----------------------------------------------------------------------------------------
 
     def ports(self):
@@ -483,7 +515,8 @@ class Test:
 
     def run(self, names):
         cases = ("usage", "strange_options", "strange_logs", "strange_postgres", "strange_files", "config_errors",
-                 "log_on_full_disk", "one_of_each", "log_missing", "log_unusable", "ports", "pair_cases")
+                 "log_on_full_disk", "full_run_directory", "one_of_each", "log_missing", "log_unusable", "ports",
+                 "pair_cases")
         for name in names or cases:
             getattr(self, name)()
             say(f"{name}: ok")
