@@ -7,7 +7,10 @@ An error of a write or a flush ends the dataplane with 3, named; nothing is ackn
 started again all that ever was is there. A short write is written once more, and counted. A read that fails is tried
 again; if it stays bad, its reader is told and nobody else, and it can be read once the device reads again.
 
-    disk_faults.py LIFE_WRITER LIFE_READER URING_SHIM [CASE...]"""
+    disk_faults.py LIFE_WRITER LIFE_READER URING_SHIM [CASE...]
+    disk_faults.py LIFE_WRITER LIFE_READER URING_SHIM --bug DATAPLANE
+
+The second shows that this can fail: DATAPLANE acknowledges what is not flushed, and loses it."""
 import os
 import sys
 
@@ -55,7 +58,7 @@ class Test:
         self.node.start()
         self.lives = Lives(scratch, programs, STREAM, self.node, [self.node])
 
-    def start(self, rules=None, at_once=False):
+    def start(self, rules=None, at_once=False, path=None):
         """A new dataplane. The rules hold from fail_now() on, or at once."""
         self.node.kill_dataplane()
         if os.path.exists(self.when):
@@ -63,7 +66,7 @@ class Test:
         env = {"LD_PRELOAD": self.shim, "HELIO_URING": rules} if rules else {}
         if not at_once:
             env["HELIO_URING_WHEN"] = self.when
-        self.node.start_dataplane("--mem", "64", env=env)
+        self.node.start_dataplane("--mem", "64", env=env, path=path)
 
     def fail_now(self):
         with open(self.when, "w", encoding="utf-8"):
@@ -152,6 +155,19 @@ class Test:
         self.node.wait_ready(20)
         self.lives.audit(self.node, self.lives.readers["node"].position()).expect(0, 30)
 
+    def bug(self, dataplane):
+        """Acknowledged before the flush, which fails, and the device has let go of it."""
+        self.start(ENDS["lost_and_flush_error"][0], path=dataplane)
+        self.more()
+        self.fail_now()
+        self.node.dataplane.expect(3, 20)
+        self.start()
+        writer = self.lives.writer.process
+        writer.expect(1, 20)
+        if not writer.find("^LOST: "):
+            raise Failed("what was acknowledged too early was not missed: " + " | ".join(writer.lines[-3:]))
+        say("a dataplane that acknowledges too early is found out: " + writer.find("^LOST: .*").group(0))
+
     def lost_writes(self):
         """Writes that are acknowledged and not done, found by what is there besides: refused, nothing is changed."""
         self.start("write:1+:lost")
@@ -182,7 +198,11 @@ class Test:
 def main():
     programs = [os.path.abspath(path) for path in sys.argv[1:4]]
     with Scratch("helio-faults-") as scratch:
-        Test(scratch, programs[:2], programs[2]).run(sys.argv[4:])
+        test = Test(scratch, programs[:2], programs[2])
+        if sys.argv[4:5] == ["--bug"]:
+            test.bug(os.path.abspath(sys.argv[5]))
+        else:
+            test.run(sys.argv[4:])
 
 
 if __name__ == "__main__":

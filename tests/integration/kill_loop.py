@@ -31,7 +31,7 @@ DISK_LIES = "write:50+:lost,ring:1+:lost,superblock:1+:lost"
 MARKS = {
     "dataplane": {"submit": (6, 300), "write": (2, 100), "sendmsg": (2, 20), "recvmsg": (2, 20), "rename": (1, 2),
                   "fsync": (1, 1)},
-    "controlplane": {"sendmsg": (1, 3), "recvmsg": (1, 8), "write": (2, 30)},
+    "controlplane": {"sendmsg": (1, 2), "recvmsg": (2, 3), "write": (2, 10)},
 }
 
 
@@ -171,12 +171,11 @@ class Test:
             self.kills[f"{which} any time"] += 1
         if all(which == "controlplane" for _, which in victims) and self.random.random() < 0.5:
             self.goes_on(killed, "without a control plane")
+        self.random.shuffle(victims)
         for node, which in victims:
             if self.random.random() < 0.5:
                 self.dies_at_mark(node, which)
                 killed = time.monotonic()
-        self.random.shuffle(victims)
-        for node, which in victims:
             node.start_program(which)
         what = "killed " + ", ".join(f"{which} of {node.name}" for node, which in victims)
         self.goes_on(killed, what)

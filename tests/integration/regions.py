@@ -93,9 +93,9 @@ class Region:
         if done.returncode != 0:
             raise Failed(f"helio-log create: {done.stderr.strip()}")
 
-    def start_dataplane(self, *words, env=None):
+    def start_dataplane(self, *words, env=None, path=None):
         self.dataplane = Process(self.scratch, f"{self.name}-dataplane",
-                                 [program("helio-dataplane"), "--run", self.run, *words], env=env)
+                                 [path or program("helio-dataplane"), "--run", self.run, *words], env=env)
 
     def start_controlplane(self, env=None):
         self.controlplane = Process(self.scratch, f"{self.name}-controlplane",

@@ -11,8 +11,9 @@
  * is the result; lost: nothing is done and all of it is the result. With HELIO_URING_WHEN nothing is counted
  * until PATH exists. Each effect is said on standard error.
  *
- * A submission with an error becomes a no-operation, which completes as it is submitted: its result is
- * changed before the program can look.
+ * A submission with an error becomes a no-operation, which completes as it is submitted, a flush a timer: a
+ * flush that fails takes its time, and who acknowledges before it ends has the time to. Results are changed
+ * before the program can look.
  */
 #include "dataplane/wal/format.h"
 
@@ -124,11 +125,16 @@ static int32_t error_of(const char *name)
 /* Nothing is done; `result` is what the program will see. */
 static void noop_make(struct io_uring_sqe *sqe, int32_t result)
 {
+    static struct __kernel_timespec flush_fails_after = {.tv_nsec = 20 * 1000 * 1000};
     uint64_t user_data = sqe->user_data;
+    bool is_flush = sqe->opcode == IORING_OP_FSYNC;
     if (changed_count == CHANGED_MAX)
         refuse("too much at once");
     memset(sqe, 0, sizeof(*sqe));
-    sqe->opcode = IORING_OP_NOP;
+    if (is_flush)
+        io_uring_prep_timeout(sqe, &flush_fails_after, 0, 0);
+    else
+        io_uring_prep_nop(sqe);
     sqe->user_data = user_data;
     changed[changed_count++] = (struct changed){.user_data = user_data, .result = result};
 }
@@ -192,6 +198,19 @@ int io_uring_submit_and_get_events(struct io_uring *ring)
     for (; sqe_seen != ring->sq.sqe_tail; sqe_seen++)
         submission_judge(&ring->sq.sqes[sqe_seen & ring->sq.ring_mask]);
     int result = next(ring);
+    results_change(ring);
+    return result;
+}
+
+/* What the inline functions of liburing call when they enter the kernel. */
+int __io_uring_get_cqe(struct io_uring *ring, struct io_uring_cqe **cqe, unsigned submit, unsigned wait_count,
+                       sigset_t *mask)
+{
+    static int (*next)(struct io_uring *, struct io_uring_cqe **, unsigned, unsigned, sigset_t *);
+    if (next == NULL)
+        next = (int (*)(struct io_uring *, struct io_uring_cqe **, unsigned, unsigned, sigset_t *))dlsym(
+            RTLD_NEXT, "__io_uring_get_cqe");
+    int result = next(ring, cqe, submit, wait_count, mask);
     results_change(ring);
     return result;
 }
