@@ -49,7 +49,8 @@ struct hg_disk {
 struct hg_disk *hg_disk_uring_open(const char *path, void *arena, uint64_t arena_bytes, uint32_t depth,
                                    bool *registered, char *error, size_t error_bytes);
 
-/* The ring's file descriptor: poll()able for completions, so that an idle worker can sleep on it. */
+/* A file descriptor to poll() for POLLIN, so that an idle worker can sleep on it: it is readable once
+ * something has completed since a disk->poll that found nothing. Nobody else reads it. */
 int hg_disk_uring_fd(struct hg_disk *disk);
 
 /* Where the kernel may run the threads that do what can't be done at once, such as flushes: so that they stay

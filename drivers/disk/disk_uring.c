@@ -9,8 +9,10 @@
 #include <fcntl.h>
 #include <liburing.h>
 #include <linux/fs.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -28,6 +30,8 @@ struct disk_uring {
     struct hg_disk disk;
     struct io_uring ring;
     int fd;
+    int eventfd;   /* signalled by completions while is_armed; -1: the kernel can't */
+    bool is_armed; /* the last poll found nothing, so that the caller may go to sleep */
     bool is_registered;
     uint32_t in_flight;
     uint32_t unsubmitted;
@@ -113,22 +117,22 @@ static bool uring_flush(struct hg_disk *disk, uint64_t tag)
     return true;
 }
 
-static uint32_t uring_poll(struct hg_disk *disk, struct hg_disk_completion *completions,
-                           uint32_t completions_max)
+static void submit(struct disk_uring *uring)
 {
-    struct disk_uring *uring = uring_of(disk);
+    if (uring->unsubmitted == 0)
+        return;
+    /* A busy kernel (-EAGAIN, -EBUSY, -EINTR) takes the rest at the next poll. */
+    int submitted = io_uring_submit_and_get_events(&uring->ring);
+    hg_assert(submitted >= 0 || submitted == -EAGAIN || submitted == -EBUSY || submitted == -EINTR);
+    uring->unsubmitted -= submitted > 0 ? (uint32_t)submitted : 0;
+}
+
+/* Peeking enters the kernel only when it says that work waits (TASKRUN_FLAG). */
+static uint32_t reap(struct disk_uring *uring, struct hg_disk_completion *completions,
+                     uint32_t completions_max)
+{
     struct io_uring_cqe *cqe;
     uint32_t count = 0;
-
-    if (uring->in_flight == 0)
-        return 0;
-    if (uring->unsubmitted > 0) {
-        /* A busy kernel (-EAGAIN, -EBUSY, -EINTR) takes the rest at the next poll. */
-        int submitted = io_uring_submit_and_get_events(&uring->ring);
-        hg_assert(submitted >= 0 || submitted == -EAGAIN || submitted == -EBUSY || submitted == -EINTR);
-        uring->unsubmitted -= submitted > 0 ? (uint32_t)submitted : 0;
-    }
-    /* Peeking enters the kernel only when it says that work waits (TASKRUN_FLAG). */
     while (count < completions_max && io_uring_peek_cqe(&uring->ring, &cqe) == 0) {
         uint64_t data = io_uring_cqe_get_data64(cqe);
         completions[count].tag = data & ((UINT64_C(1) << USER_DATA_OP_SHIFT) - 1);
@@ -141,17 +145,55 @@ static uint32_t uring_poll(struct hg_disk *disk, struct hg_disk_completion *comp
     return count;
 }
 
+/* Completions that wait for this thread do not wake a poll() of the ring's own descriptor, and a sleeper
+ * would find them when its time is up only. An eventfd is signalled, but must be read again: so it is armed,
+ * a store to shared memory, where nothing was found, and read where something came after that. */
+static void arm(struct disk_uring *uring, bool is_armed)
+{
+    if (uring->eventfd < 0 || uring->is_armed == is_armed)
+        return;
+    uring->is_armed = is_armed;
+    io_uring_cq_eventfd_toggle(&uring->ring, is_armed);
+    atomic_thread_fence(memory_order_seq_cst); /* before the look at what may have come meanwhile */
+}
+
+static uint32_t uring_poll(struct hg_disk *disk, struct hg_disk_completion *completions,
+                           uint32_t completions_max)
+{
+    struct disk_uring *uring = uring_of(disk);
+    eventfd_t drained;
+    if (uring->in_flight == 0)
+        return 0;
+    bool was_armed = uring->is_armed;
+    submit(uring);
+    uint32_t count = reap(uring, completions, completions_max);
+    if (count == 0 && !was_armed) {
+        was_armed = true;
+        arm(uring, true);
+        count = reap(uring, completions, completions_max);
+    }
+    if (count > 0) {
+        arm(uring, false);
+        if (was_armed && uring->eventfd >= 0)
+            (void)eventfd_read(uring->eventfd, &drained);
+    }
+    return count;
+}
+
 static void uring_close(struct hg_disk *disk)
 {
     struct disk_uring *uring = uring_of(disk);
     io_uring_queue_exit(&uring->ring);
+    if (uring->eventfd >= 0)
+        close(uring->eventfd);
     close(uring->fd);
     free(uring);
 }
 
 int hg_disk_uring_fd(struct hg_disk *disk)
 {
-    return uring_of(disk)->ring.ring_fd;
+    const struct disk_uring *uring = uring_of(disk);
+    return uring->eventfd >= 0 ? uring->eventfd : uring->ring.ring_fd;
 }
 
 void hg_disk_uring_cpus_set(struct hg_disk *disk, const cpu_set_t *cpus)
@@ -173,6 +215,19 @@ static int ring_init(struct io_uring *ring, uint32_t depth)
     for (size_t i = 0; i < HG_COUNT(flags) && result == -EINVAL; i++)
         result = io_uring_queue_init(depth, ring, flags[i]);
     return result;
+}
+
+/* -1: poll() of the ring itself has to do. */
+static int eventfd_register(struct io_uring *ring)
+{
+    int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    if (io_uring_register_eventfd(ring, fd) == 0 && io_uring_cq_eventfd_toggle(ring, false) == 0)
+        return fd;
+    (void)io_uring_unregister_eventfd(ring);
+    close(fd);
+    return -1;
 }
 
 static bool buffers_register(struct disk_uring *uring, void *arena, uint64_t arena_bytes)
@@ -276,6 +331,7 @@ struct hg_disk *hg_disk_uring_open(const char *path, void *arena, uint64_t arena
         free(uring);
         return NULL;
     }
+    uring->eventfd = eventfd_register(&uring->ring);
     uring->is_registered = buffers_register(uring, arena, arena_bytes);
     if (registered != NULL)
         *registered = uring->is_registered;

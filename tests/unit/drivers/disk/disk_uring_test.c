@@ -62,6 +62,28 @@ static struct hg_disk_completion one(struct hg_disk *disk)
     return completion;
 }
 
+/* Who sleeps on the descriptor is woken by what completes, not by a deadline, and sleeps on when all is
+ * reaped. */
+static void test_sleeper(void)
+{
+    struct hg_disk *disk = hg_disk_uring_open(path, NULL, 0, 8, NULL, error, sizeof(error));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(disk);
+    struct hg_disk_completion completion;
+    struct pollfd wait = {.fd = hg_disk_uring_fd(disk), .events = POLLIN};
+    uint32_t slept = 0;
+    for (uint32_t i = 0; i < 100; i++) {
+        CU_ASSERT_TRUE_FATAL(i % 2 == 0 ? disk->write(disk, i, arena, BLOCK, 0) : disk->flush(disk, i));
+        while (disk->poll(disk, &completion, 1) == 0) {
+            CU_ASSERT_EQUAL_FATAL(poll(&wait, 1, 5000), 1);
+            slept++;
+        }
+        CU_ASSERT(completion.tag == i && completion.result == (i % 2 == 0 ? BLOCK : 0));
+        CU_ASSERT_EQUAL(poll(&wait, 1, 0), 0);
+    }
+    CU_ASSERT(slept > 0);
+    disk->close(disk);
+}
+
 static void round_trip(void *registered_arena, uint64_t registered_bytes)
 {
     bool registered = false;
@@ -116,6 +138,7 @@ int main(void)
     CU_pSuite suite = CU_add_suite("disk_uring", NULL, NULL);
     CU_add_test(suite, "create", test_create);
     CU_add_test(suite, "open errors", test_open_errors);
+    CU_add_test(suite, "sleeper", test_sleeper);
     CU_add_test(suite, "round trip", test_round_trip);
     CU_basic_run_tests();
     unsigned failures = CU_get_number_of_failures();
