@@ -16,7 +16,9 @@ struct hg_log;
 
 enum hg_log_state { HG_LOG_RECOVERING, HG_LOG_READY, HG_LOG_FAILED };
 
-#define HG_LOG_WRITES_GATHER_MAX 2
+#define HG_LOG_WRITES_GATHER_MAX 2 /* in flight, while what is open may still gain by gathering */
+#define HG_LOG_WRITES_FULL_MAX   4 /* in flight, when it would not: checksums take their time too */
+#define HG_LOG_WRITE_FULL_BYTES  (128u << 10) /* of payload: half of what a worker gathers */
 #define HG_LOG_READ_TRIES        3u /* before an old write is called corrupt: a device may err once */
 
 /* Why appends are not taken now. */
@@ -130,8 +132,8 @@ bool hg_log_wants_close(const struct hg_log *log);
 /* Bytes of batches in the open write, 0 without one. */
 uint32_t hg_log_open_bytes(const struct hg_log *log);
 /* True when a write that is closed now would go to the device at once. Fewer than HG_LOG_WRITES_GATHER_MAX
- * writes are in flight then; the hard limit of writes in flight may be higher, but gathering beyond it makes
- * better batches. */
+ * writes are in flight then (HG_LOG_WRITES_FULL_MAX when the open one has HG_LOG_WRITE_FULL_BYTES); the hard
+ * limit of writes in flight may be higher, but gathering beyond it makes better batches. */
 bool hg_log_slot_free(const struct hg_log *log);
 void hg_log_close_write(struct hg_log *log);
 /* Appends local records as a batch of their own. Returns its write's sequence, or 0 for would block. Local

@@ -225,7 +225,9 @@ uint32_t hg_log_open_bytes(const struct hg_log *log)
 bool hg_log_slot_free(const struct hg_log *log)
 {
     uint64_t covered = log->is_flushing ? log->flush_sequence : log->flushed_sequence;
-    return log->state == HG_LOG_READY && log->writes_uncompleted < HG_LOG_WRITES_GATHER_MAX &&
+    uint32_t most =
+        hg_log_open_bytes(log) >= HG_LOG_WRITE_FULL_BYTES ? HG_LOG_WRITES_FULL_MAX : HG_LOG_WRITES_GATHER_MAX;
+    return log->state == HG_LOG_READY && log->writes_uncompleted < most &&
            log->closed_sequence - covered < HG_LOG_GATHER_FLUSH;
 }
 
