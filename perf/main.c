@@ -19,6 +19,7 @@ static const char usage[] =
     "  pipeline   sender core to receiver core over memif, durable at both\n"
     "  emulator   what helio-wan carries over memif, on one core\n"
     "  wan        goodput over long, lossy lines: ours, and the kernel's TCP over the same one; needs root\n"
+    "  log        appending to a log beside fio, and what a flush carries\n"
     "  feed       appends to a stream of a running dataplane, as a producer does\n"
     "\n"
     "  --data pgbench|half|random|all   the frames (default all; pgbench is made once by perf/wal)\n"
@@ -29,7 +30,7 @@ static const char usage[] =
     "  --cpus A,B       sender and receiver, or emulator and stations (default: the first two)\n"
     "  --mtu N          of the link (default 1500; wan: more with --series memif only)\n"
     "  --congestion fixed|cubic|bbr     pipeline: the controller (default bbr); fixed is unpaced here\n"
-    "  --quick          wan: nine cells, a few seconds each\n"
+    "  --quick          wan: nine cells, a few seconds each; log: one round\n"
     "  --cells LIST     wan: LOSS%:RTT_MS:random|burst, several with commas (default: all 36)\n"
     "  --senders LIST   wan: of hg-bbr,tcp-cubic,tcp-bbr (default: all)\n"
     "  --line MBIT      wan: the line's rate (default 400)\n"
@@ -260,6 +261,8 @@ int main(int argc, char **argv)
         rc = hg_perf_emulator(&options, &report);
     } else if (strcmp(report.bench, "wan") == 0) {
         rc = hg_perf_wan(&options, &report);
+    } else if (strcmp(report.bench, "log") == 0) {
+        rc = hg_perf_log(&options, &report);
     } else if (strcmp(report.bench, "feed") == 0) {
         rc = hg_perf_feed(&options, &report);
     } else {

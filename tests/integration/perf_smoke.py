@@ -35,6 +35,21 @@ def lanes(program):
             check(metrics[f'lane_{side}_ns_per_packet/peers={peers}'] > 0, f'{peers} peers cost something: {metrics}')
 
 
+def log(program):
+    with tempfile.TemporaryDirectory(dir='/var/tmp') as directory:
+        metrics = run(program, 'log', '--quick', '--seconds', '0.2', '--log-size', '256', '--directory', directory)
+        check(not os.listdir(directory), 'its files are removed')
+    for kib in (16, 64, 256, 1024):
+        share = metrics[f'append_share/peer=fio/write_kib={kib}']
+        check(0.01 < share < 20, f'fio and we write at all: {metrics}')
+        check(metrics[f'writes_per_flush/write_kib={kib}'] > 0, f'something is flushed: {metrics}')
+    for size in (256, 4096, 65536):
+        for waiters in (1, 16, 256):
+            each = metrics[f'commits_per_flush/bytes={size}/waiters={waiters}']
+            check(metrics[f'commits_per_s/bytes={size}/waiters={waiters}'] > 0 and 0 < each <= waiters * 2,
+                  f'no flush carries more than wait for it: {metrics}')
+
+
 def wan(program):
     metrics = run(program, 'wan', '--line', '40', '--cells', '1:20:random', '--senders', 'hg-bbr,tcp-cubic',
                   '--seconds', '1')
@@ -95,6 +110,7 @@ def main():
     plots()
     pipeline(program)
     lanes(program)
+    log(program)
     wan(program)
     fairness(program)
     latency(program)
