@@ -214,10 +214,15 @@ static void payload_judge(const struct hg_log_write_header *header, const uint8_
 /* `at`: the expected write, or NULL where it cannot be read. False: the walk ends here. */
 static bool damage_take(struct hg_log_audit *audit, struct hg_log_finding *finding, const uint8_t *at)
 {
-    const struct hg_log_write_header *header = extent_find(audit, at);
-    if (header == NULL)
+    const struct hg_log_write_header *found = extent_find(audit, at), *header = audit->extent;
+    int error;
+    if (found == NULL)
         return resync(audit, finding);
+    memcpy(audit->extent, found, sizeof(*audit->extent));
     finding->bytes = hg_log_write_bytes(header->payload_bytes);
+    if (at != NULL) /* what was judged may have been its first block only */
+        at =
+            hg_log_audit_at(audit, audit->walk.segment, audit->walk.offset, (uint32_t)finding->bytes, &error);
     audit->damaged_sequence = audit->walk.sequence;
     if (at != NULL)
         payload_judge(header, at + HG_LOG_BLOCK_BYTES, finding);
@@ -396,10 +401,12 @@ void hg_log_audit(const struct hg_log_audit_config *config, struct hg_log_audit_
     audit->result = result;
     audit->superblocks = aligned_alloc(HG_LOG_BLOCK_BYTES, HG_LOG_SUPERBLOCK_COPIES * HG_LOG_BLOCK_BYTES);
     audit->ring = aligned_alloc(HG_LOG_BLOCK_BYTES, HG_LOG_RING_BLOCKS * HG_LOG_BLOCK_BYTES);
+    audit->extent = aligned_alloc(HG_LOG_BLOCK_BYTES, sizeof(*audit->extent));
     audit->window = aligned_alloc(HG_LOG_BLOCK_BYTES, HG_LOG_AUDIT_WINDOW_BYTES);
     audit->raw = aligned_alloc(HG_LOG_BLOCK_BYTES, RAW_BYTES);
     audit->streams = calloc(HG_LOG_AUDIT_STREAMS, sizeof(audit->streams[0]));
-    hg_assert(audit->superblocks && audit->ring && audit->window && audit->raw && audit->streams);
+    hg_assert(audit->superblocks && audit->ring && audit->extent && audit->window && audit->raw &&
+              audit->streams);
     memset(audit->superblocks, 0, HG_LOG_SUPERBLOCK_COPIES * HG_LOG_BLOCK_BYTES);
     if (hg_log_audit_superblocks(audit)) {
         /* The tail only ever moves to a durable write. */
@@ -410,6 +417,7 @@ void hg_log_audit(const struct hg_log_audit_config *config, struct hg_log_audit_
     }
     free(audit->superblocks);
     free(audit->ring);
+    free(audit->extent);
     free(audit->window);
     free(audit->raw);
     free(audit->streams);

@@ -28,6 +28,7 @@ enum hg_log_severity {
     X(UNREADABLE, UNREADABLE, "cannot be read")                                                              \
     X(SUPERBLOCK, DAMAGED, "no two superblock copies agree: not a log, or damaged")                          \
     X(CUT_SHORT, DAMAGED, "the superblock speaks of more bytes than there are: cut short")                   \
+    X(NUMBERS, DAMAGED, "the superblock has numbers that no log reaches")                                    \
     X(CORRUPT, DAMAGED, "was durable and is corrupt")                                                        \
     X(FORK, DAMAGED, "does not follow from the write before it")                                             \
     X(LOST, DAMAGED, "was durable and is not there")                                                         \

@@ -39,11 +39,17 @@ static bool superblock_fits(struct hg_log_audit *audit)
     const struct hg_log_superblock *superblock = &audit->result->superblock;
     hg_log_geometry_of(superblock, &audit->geometry);
     uint64_t bytes = hg_log_file_bytes(&audit->geometry);
-    if (bytes <= audit->config->size_bytes)
+    uint32_t restarts_max = 0;
+    struct hg_log_finding finding = {.kind = HG_LOG_FINDING_NUMBERS, .bytes = HG_LOG_RING_OFFSET};
+    for (uint16_t copy = 0; copy < HG_LOG_SUPERBLOCK_COPIES; copy++)
+        if (hg_log_superblock_is_valid(&audit->superblocks[copy], copy))
+            restarts_max = (uint32_t)hg_max_u64(restarts_max, audit->superblocks[copy].restarts);
+    if (bytes > audit->config->size_bytes)
+        finding = (struct hg_log_finding){.kind = HG_LOG_FINDING_CUT_SHORT,
+                                          .file_offset = audit->config->size_bytes,
+                                          .bytes = bytes - audit->config->size_bytes};
+    else if (!hg_log_superblock_is_absurd(superblock, restarts_max))
         return true;
-    struct hg_log_finding finding = {.kind = HG_LOG_FINDING_CUT_SHORT,
-                                     .file_offset = audit->config->size_bytes,
-                                     .bytes = bytes - audit->config->size_bytes};
     hg_log_audit_report(audit, &finding);
     hg_log_audit_refuse(audit, HG_LOG_OUTCOME_UNUSABLE);
     return false;

@@ -31,6 +31,7 @@ struct hg_log_audit {
     struct hg_log_geometry geometry;
     struct hg_log_superblock *superblocks;
     struct hg_log_write_header *ring;
+    struct hg_log_write_header *extent; /* of the damaged write at hand: the window it lay in may go */
     uint64_t ring_sequence[HG_LOG_RING_BLOCKS]; /* 0 = no valid copy */
     uint64_t durable_begin;                     /* D when reading began */
     uint64_t bytes_total;

@@ -15,9 +15,6 @@
 
 #define WINDOW_BYTES (8u << 20)
 #define CHUNK_BYTES  (1u << 20)
-#define BLOCKS_BITS                                                                                          \
-    44 /* of the block number of a segment's start: far more than any disk will ever write                   \
-        */
 
 enum phase {
     START,
@@ -142,15 +139,13 @@ static bool superblock_fits(struct hg_log *log)
 {
     const struct hg_log_superblock *superblock = &log->superblock;
     uint64_t bytes = hg_log_file_bytes(&log->geometry);
-    uint64_t segment_blocks = superblock->segment_bytes / HG_LOG_BLOCK_BYTES;
     if (log->cluster != 0 && superblock->cluster != log->cluster) {
         hg_log_fail(log, "it belongs to cluster %llu, this node to %llu: give this node a log of its own",
                     (unsigned long long)superblock->cluster, (unsigned long long)log->cluster);
     } else if (bytes > log->disk->size_bytes) {
         hg_log_fail(log, "its superblock speaks of %llu bytes, the file has %llu: it was cut short",
                     (unsigned long long)bytes, (unsigned long long)log->disk->size_bytes);
-    } else if (superblock->tail_segment > (UINT64_C(1) << BLOCKS_BITS) / segment_blocks ||
-               superblock->tail_sequence > UINT64_MAX / 4 || log->recovery->restarts_max == UINT32_MAX) {
+    } else if (hg_log_superblock_is_absurd(superblock, log->recovery->restarts_max)) {
         hg_log_fail(log, "its superblock has numbers that no log reaches");
     } else if (!hg_log_layout(log)) {
         hg_log_fail(log, "its writes of up to %u bytes need %llu MiB of memory, it was given %llu MiB",

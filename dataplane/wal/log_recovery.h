@@ -36,6 +36,9 @@ enum hg_log_verdict {
     HG_LOG_VERDICT_END,          /* ends the log: a block of an earlier cycle, or of an earlier life's tail */
 };
 
+/* The superblock has numbers that no log reaches. `restarts_max`: of all its copies. */
+bool hg_log_superblock_is_absurd(const struct hg_log_superblock *superblock, uint32_t restarts_max);
+
 /* `is_beyond`: n > D, the newest write known to have been durable. */
 enum hg_log_verdict hg_log_recovery_verdict(enum hg_log_write_found write, enum hg_log_copy_found copy,
                                             bool is_beyond);

@@ -26,6 +26,16 @@ enum hg_log_verdict hg_log_recovery_verdict(enum hg_log_write_found write, enum 
     return table[write][copy][is_beyond];
 }
 
+/* Of the block number of a segment's start: far more than any disk will ever write. */
+#define BLOCKS_BITS 44
+
+bool hg_log_superblock_is_absurd(const struct hg_log_superblock *superblock, uint32_t restarts_max)
+{
+    uint64_t segment_blocks = superblock->segment_bytes / HG_LOG_BLOCK_BYTES;
+    return superblock->tail_segment > (UINT64_C(1) << BLOCKS_BITS) / segment_blocks ||
+           superblock->tail_sequence > UINT64_MAX / 4 || restarts_max == UINT32_MAX;
+}
+
 static bool header_is_expected(const struct hg_log_walk *walk, const struct hg_log_write_header *header)
 {
     return header->sequence == walk->sequence && header->segment == walk->segment &&

@@ -372,6 +372,56 @@ static void test_hole(void)
     harness_destroy(&h);
 }
 
+/* A header of the right place and number, of an earlier life: it is not that write, but says how long one
+ * there is. */
+static void test_earlier_life(void)
+{
+    prepare(4, 0, true);
+    for (int life = 0; life < 2; life++) {
+        CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+        harness_check_recovered(&h);
+        for (int i = 0; i < 6; i++)
+            append_durable(4, 6000);
+        harness_settle(&h);
+        harness_crash(&h, true);
+    }
+    uint64_t sequence = h.durable_promised - 2;
+    uint8_t *at = hg_disk_sim_bytes(h.disk) + offset_of_write(sequence);
+    struct hg_log_write_header *header = (struct hg_log_write_header *)at;
+    header->restarts--;
+    hg_log_write_header_seal(header, at + HG_LOG_BLOCK_BYTES);
+    memset(hg_disk_sim_bytes(h.disk) + HG_LOG_RING_OFFSET +
+               sequence % HG_LOG_RING_BLOCKS * HG_LOG_BLOCK_BYTES,
+           0, HG_LOG_BLOCK_BYTES);
+    hg_disk_sim_settle(h.disk);
+    struct audit audit = {.count = 0};
+    audit_run(&audit);
+    const struct hg_log_finding *lost = audit_find(&audit, HG_LOG_FINDING_LOST);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(lost);
+    CU_ASSERT(lost->sequence == sequence && lost->bytes == hg_log_write_bytes(header->payload_bytes));
+    CU_ASSERT_PTR_NULL(audit_find(&audit, HG_LOG_FINDING_HOLE)); /* its batches can still be read */
+    recovery_compare(&audit);
+    harness_destroy(&h);
+}
+
+/* A superblock that no log writes is refused before anything is computed with it. */
+static void test_numbers(void)
+{
+    prepare(5, 3, true);
+    struct hg_log_superblock *superblocks = (struct hg_log_superblock *)hg_disk_sim_bytes(h.disk);
+    for (uint16_t copy = 0; copy < HG_LOG_SUPERBLOCK_COPIES; copy++) {
+        superblocks[copy].tail_segment = UINT64_MAX - 1;
+        hg_log_superblock_seal(&superblocks[copy], copy);
+    }
+    hg_disk_sim_settle(h.disk);
+    struct audit audit = {.count = 0};
+    audit_run(&audit);
+    CU_ASSERT_PTR_NOT_NULL(audit_find(&audit, HG_LOG_FINDING_NUMBERS));
+    CU_ASSERT_EQUAL(audit.result.outcome, HG_LOG_OUTCOME_UNUSABLE);
+    recovery_compare(&audit);
+    harness_destroy(&h);
+}
+
 /* Blocks that match their checksums, and a batch in them that does not. */
 static void test_batch(void)
 {
@@ -526,6 +576,8 @@ int main(void)
     CU_add_test(suite, "every block damaged in turn", test_every_block);
     CU_add_test(suite, "the last write", test_last_write);
     CU_add_test(suite, "a hole", test_hole);
+    CU_add_test(suite, "a header of an earlier life", test_earlier_life);
+    CU_add_test(suite, "numbers that no log reaches", test_numbers);
     CU_add_test(suite, "a batch that fails", test_batch);
     CU_add_test(suite, "another history", test_chain);
     CU_add_test(suite, "blocks that cannot be read", test_unreadable);
