@@ -246,11 +246,19 @@ static bool worker_log(struct hg_worker *worker, uint64_t *deadline_ns)
     return did;
 }
 
+/* A producer waits: what it appended is not taken, or it waits for what was, and that can't be sealed. */
+static bool producers_wait(const struct hg_worker *worker)
+{
+    uint64_t seal_ns = hg_streams_deadline_ns(worker->streams);
+    return worker->taken.is_blocked ||
+           (seal_ns < worker->now_ns && worker->now_ns - seal_ns >= HG_WORKER_RETAIN_NS);
+}
+
 static void worker_pressure(struct hg_worker *worker)
 {
     struct hg_log_stats stats;
     hg_log_stats_get(worker->log, &stats);
-    bool pressed = worker->taken.is_blocked && stats.segments_free <= stats.segments_kept;
+    bool pressed = producers_wait(worker) && stats.segments_free <= stats.segments_kept;
     if (pressed == worker->pressure_told)
         return;
     worker->pressure_told = pressed;

@@ -371,6 +371,35 @@ static void test_gather(void)
     free(producer.memory);
 }
 
+/* Who waits for each batch before the next leaves nothing in its ring that is not taken: its open batch is
+ * what a full log holds up. That is told all the same. */
+static void test_pressure_of_one_who_waits(void)
+{
+    struct producer producer;
+    struct hg_letter letter;
+    bool told = false;
+    setup();
+    config_make();
+    config->consumer_count = 1;
+    config->consumers[0] = (struct hg_config_consumer){.name = "away", .stream = "one"};
+    turns(100);
+    put(HG_LETTER_CONFIG, config);
+    turns(20);
+    producer_open(&producer);
+    produce(&producer, 20);
+    for (int i = 0; i < 50000 && !told; i++) {
+        turns(1);
+        while (hg_mailbox_take(outbox, &letter))
+            told |= letter.type == HG_LETTER_EVENT && letter.body.event.type == HG_EVENT_log_pressure;
+        if (hg_client_view_durable(&producer.view, producer.answer.slot) == producer.lsn)
+            produce(&producer, 20);
+    }
+    CU_ASSERT_TRUE(told);
+    CU_ASSERT_FALSE(worker->taken.is_blocked);
+    teardown();
+    free(producer.memory);
+}
+
 /* What a peer's lane does with a batch of one frame that has arrived. */
 static void take_batch(uint64_t lsn, uint32_t bytes)
 {
@@ -437,6 +466,7 @@ int main(void)
     CU_add_test(suite, "a configuration that is refused", test_configuration_refused);
     CU_add_test(suite, "a busy producer's writes gather", test_gather);
     CU_add_test(suite, "writes of what peers send in bulk gather", test_gather_taken);
+    CU_add_test(suite, "a full log and a producer that waits", test_pressure_of_one_who_waits);
     CU_basic_run_tests();
     return CU_get_number_of_failures() != 0;
 }
