@@ -27,7 +27,12 @@ void hg_worker_stream_leave(struct hg_worker *worker, const struct hg_letter *le
         left(worker, -ENOENT, "its log does not have it: apply the configuration first");
         return;
     }
-    if (hg_streams_move_begin(worker->streams, (uint32_t)slot) != 0) {
+    int rc = hg_streams_move_begin(worker->streams, (uint32_t)slot);
+    if (rc == -EPERM) {
+        left(worker, rc, "its group was sealed here, and another log did not promise what this one did");
+        return;
+    }
+    if (rc != 0) {
         left(worker, -EAGAIN, "the stream that moved before it is not off its log yet: try again");
         return;
     }

@@ -3,6 +3,7 @@
  * The worker's part of the status page: positions, peers, lanes, log, clients, and every drop by its name.
  * Workers fill the page one after the other: worker 0 begins it, the others add to what is there.
  */
+#include "dataplane/stream/seal.h"
 #include "dataplane/worker_internal.h"
 
 #include <stdio.h>
@@ -59,6 +60,11 @@ static void status_drops(struct hg_worker *worker, struct hg_control_status *sta
         HG_SEALED_REASONS(HG_X)
 #undef HG_X
     };
+    static const char *const open_names[HG_PEERS_OPENS_REFUSED] = {
+        [HG_WIRE_REFUSED_UNKNOWN] = "open_UNKNOWN", [HG_WIRE_REFUSED_SYSTEM] = "open_SYSTEM",
+        [HG_WIRE_REFUSED_EPOCH] = "open_EPOCH",     [HG_WIRE_REFUSED_INCARNATION] = "open_INCARNATION",
+        [HG_WIRE_REFUSED_LIMIT] = "open_LIMIT",
+    };
     for (uint32_t i = 1; i < HG_ESP_REASON_COUNT; i++)
         status_drop(status, "link", esp_names[i], worker->link.esp_counts[i]);
     for (uint32_t i = 1; i < HG_ENCAPSULATION_REASON_COUNT; i++)
@@ -80,6 +86,10 @@ static void status_drops(struct hg_worker *worker, struct hg_control_status *sta
         status_drop(status, "streams", append_names[i], hg_streams_append_counts(worker->streams)[i]);
     for (uint32_t i = HG_SEALED_WOULD_BLOCK + 1; i < HG_SEALED_REASON_COUNT; i++)
         status_drop(status, "streams", sealed_names[i], hg_streams_sealed_counts(worker->streams)[i]);
+    for (uint32_t i = HG_GROUP_seal_epoch; i < HG_GROUP_REASON_COUNT; i++) /* those before it stand above */
+        status_drop(status, "groups", hg_group_reason_name(i), hg_streams_group_counts(worker->streams)[i]);
+    for (uint32_t i = HG_WIRE_REFUSED_UNKNOWN; i < HG_PEERS_OPENS_REFUSED; i++)
+        status_drop(status, "streams", open_names[i], hg_peers_opens_refused(worker->peers)[i]);
     for (uint32_t i = 1; i < HG_CLIENT_FAULT_COUNT; i++)
         status_drop(status, "clients", hg_client_fault_name(i), hg_clients_fault_counts(worker->clients)[i]);
     status_drop(status, "clients", "entries_after_refusal", hg_clients_dropped_count(worker->clients));

@@ -37,6 +37,7 @@ static void stream_appended(struct hg_streams *streams, uint32_t slot, const str
     s->sequence_last = sequence;
     hg_marks_add(&s->marks, header->lsn_end, now_ns);
     commit_push(streams, slot, sequence, header->lsn_end, header->chain);
+    hg_history_add(&s->history, header->epoch, header->lsn_first);
     s->frames_count += header->frame_count;
     s->batches_count++;
     s->raw_bytes += header->raw_bytes;
@@ -153,13 +154,15 @@ static enum hg_append_reason stamp(struct hg_streams *streams, struct hg_frame *
     return HG_APPEND_OK;
 }
 
-static enum hg_append_reason append_check(struct hg_streams *streams, struct hg_stream_state *s,
+static enum hg_append_reason append_check(const struct hg_streams *streams, struct hg_stream_state *s,
                                           struct hg_frame *frame)
 {
     bool counts = s->kind != HG_STREAM_POSTGRES_PHYSICAL;
     uint64_t next = s->lsn_taken != 0 || !counts ? s->lsn_taken : 1;
     if (!s->configured || !s->origin_local)
         return HG_APPEND_NOT_ORIGIN;
+    if (hg_group_append(hg_streams_group_of(streams, s)) != HG_GROUP_OK)
+        return HG_APPEND_SEALED;
     if (s->moving)
         return HG_APPEND_WOULD_BLOCK;
     if (frame->lsn == 0 && counts)
@@ -267,15 +270,33 @@ uint64_t hg_streams_deadline_ns(const struct hg_streams *streams)
     return deadline_ns;
 }
 
-static enum hg_sealed_reason sealed_check(const struct hg_streams *streams, const struct hg_stream_state *s,
+static enum hg_sealed_reason sealed_whose(const struct hg_streams *streams, const struct hg_stream_state *s,
                                           const struct hg_batch_header *header)
 {
-    if (header->cluster != streams->config.cluster || header->stream != s->stream ||
-        header->kind != s->kind || header->region != s->region || header->incarnation != s->incarnation ||
+    if (header->cluster != streams->config.cluster)
+        return HG_SEALED_CLUSTER;
+    if (header->stream != s->stream || header->kind != s->kind || header->region != s->region ||
         (header->flags & HG_BATCH_LOCAL))
         return HG_SEALED_STREAM;
-    if (header->epoch < s->epoch)
+    if (header->incarnation != s->incarnation)
+        return HG_SEALED_INCARNATION;
+    return header->group != s->group ? HG_SEALED_GROUP : HG_SEALED_OK;
+}
+
+static enum hg_sealed_reason sealed_check(const struct hg_streams *streams, const struct hg_stream_state *s,
+                                          uint64_t epoch_writer, const struct hg_batch_header *header)
+{
+    enum hg_sealed_reason reason = sealed_whose(streams, s, header);
+    if (reason != HG_SEALED_OK)
+        return reason;
+    switch (hg_group_replicate(hg_streams_group_of(streams, s), epoch_writer, s->epoch, header->epoch)) {
+    case HG_GROUP_OK:
+        break;
+    case HG_GROUP_batch_epoch:
         return HG_SEALED_EPOCH;
+    default:
+        return HG_SEALED_ORDER;
+    }
     /* 0 is no position: a stream that began there would seem empty for ever, and could go back. */
     if (header->lsn_first == 0 || (s->lsn_sealed != 0 && header->lsn_first != s->lsn_sealed))
         return HG_SEALED_POSITION;
@@ -286,8 +307,8 @@ static enum hg_sealed_reason sealed_check(const struct hg_streams *streams, cons
     return HG_SEALED_OK;
 }
 
-static enum hg_sealed_reason append_sealed(struct hg_streams *streams, uint32_t slot, const uint8_t *batch,
-                                           uint32_t bytes, uint64_t now_ns)
+static enum hg_sealed_reason append_sealed(struct hg_streams *streams, uint32_t slot, uint64_t epoch_writer,
+                                           const uint8_t *batch, uint32_t bytes, uint64_t now_ns)
 {
     struct hg_stream_state *s = hg_streams_at(streams, slot);
     enum hg_log_pressure pressure;
@@ -296,7 +317,7 @@ static enum hg_sealed_reason append_sealed(struct hg_streams *streams, uint32_t 
     const struct hg_batch_header *header = (const struct hg_batch_header *)batch;
     if (hg_batch_bytes(header) != bytes)
         return HG_SEALED_VERIFY;
-    enum hg_sealed_reason reason = sealed_check(streams, s, header);
+    enum hg_sealed_reason reason = sealed_check(streams, s, epoch_writer, header);
     if (reason != HG_SEALED_OK)
         return reason;
     if (bytes > hg_log_batch_bytes_max(streams->log))
@@ -310,6 +331,7 @@ static enum hg_sealed_reason append_sealed(struct hg_streams *streams, uint32_t 
     memcpy(out, batch, bytes);
     uint64_t sequence = hg_log_commit(streams->log, bytes);
     stream_appended(streams, slot, header, sequence, now_ns);
+    s->epoch = header->epoch;
     s->lsn_taken = s->lsn_sealed;
     /* A stamp too far ahead keeps its bytes but does not pull our clock along. */
     (void)hg_hlc_merge(&streams->hlc, header->hlc_base, streams_realtime_ns(streams, now_ns),
@@ -318,9 +340,10 @@ static enum hg_sealed_reason append_sealed(struct hg_streams *streams, uint32_t 
 }
 
 enum hg_sealed_reason hg_streams_append_sealed(struct hg_streams *streams, uint32_t slot,
-                                               const uint8_t *batch, uint32_t bytes, uint64_t now_ns)
+                                               uint64_t epoch_writer, const uint8_t *batch, uint32_t bytes,
+                                               uint64_t now_ns)
 {
-    enum hg_sealed_reason reason = append_sealed(streams, slot, batch, bytes, now_ns);
+    enum hg_sealed_reason reason = append_sealed(streams, slot, epoch_writer, batch, bytes, now_ns);
     streams->sealed_counts[reason]++;
     return reason;
 }
@@ -344,5 +367,7 @@ bool hg_streams_commit(struct hg_streams *streams, uint64_t now_ns)
         streams->commits_tail++;
         moved = true;
     }
+    if (streams->groups_pending != 0)
+        hg_streams_groups_commit(streams);
     return moved;
 }

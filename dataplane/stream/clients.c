@@ -3,6 +3,7 @@
  * Clients: their life, taking entries, positions. Delivery is in clients_deliver.c.
  */
 #include "dataplane/stream/clients_internal.h"
+#include "dataplane/stream/seal.h"
 #include "drivers/client/heliograph.h"
 
 #include <errno.h>
@@ -128,6 +129,11 @@ void hg_clients_dismiss(struct hg_clients *clients, uint32_t stream)
     }
 }
 
+static bool is_deposed(const struct hg_clients *clients, const struct hg_stream_state *s)
+{
+    return hg_group_is_sealed(hg_streams_group(clients->config.streams, s->group));
+}
+
 /* ---- attaching ---- */
 
 static void __attribute__((format(printf, 3, 4)))
@@ -158,6 +164,15 @@ static bool attach_check(struct hg_clients *clients, const struct hg_client_atta
     if ((attach->flags & HG_CLIENT_ATTACH_APPEND) && !s->origin_local) {
         refuse(answer, HG_E_NOT_LEADER, "stream %s originates in region %u, this is region %u: append there",
                attach->name, s->region, clients->config.region);
+        return false;
+    }
+    if ((attach->flags & HG_CLIENT_ATTACH_APPEND) && is_deposed(clients, s)) {
+        const struct hg_group *group = hg_streams_group(streams, s->group);
+        refuse(
+            answer, HG_E_READ_ONLY,
+            "stream %s can't be written here: its group %u is sealed, epoch %llu is promised and not open: "
+            "write where it is, see helioctl show groups",
+            attach->name, s->group, (unsigned long long)hg_group_fence(group));
         return false;
     }
     if ((attach->flags & HG_CLIENT_ATTACH_APPEND) && has_producer(clients, stream)) {
@@ -313,10 +328,24 @@ static int32_t append_code(enum hg_append_reason reason)
         [HG_APPEND_GAP] = HG_E_GAP,
         [HG_APPEND_OVERLAP] = HG_E_OVERLAP,
         [HG_APPEND_NOT_ORIGIN] = HG_E_NOT_LEADER,
+        [HG_APPEND_SEALED] = HG_E_NOT_LEADER,
         [HG_APPEND_LIMITS] = HG_E_INVALID,
         [HG_APPEND_STAMP] = HG_E_INVALID,
     };
     return codes[reason];
+}
+
+void hg_clients_depose(struct hg_clients *clients, uint32_t stream)
+{
+    for (uint32_t i = 0; i < clients->bound; i++)
+        for (uint32_t j = 0; clients->table[i].used && j < HG_CLIENT_SLOTS; j++) {
+            struct hg_clients_slot *slot = &clients->table[i].slots[j];
+            if (!slot->used || !slot->append || slot->refused || slot->stream != stream)
+                continue;
+            slot->refused = true;
+            slot_error(slot, HG_DELIVER_APPEND_REFUSED, HG_E_NOT_LEADER,
+                       hg_streams_at(clients->config.streams, stream)->lsn_sealed);
+        }
 }
 
 /* Returns false when the log takes nothing now: the record stays in the ring. */
@@ -425,12 +454,15 @@ struct hg_clients_taken hg_clients_take(struct hg_clients *clients, uint64_t now
 
 /* ---- positions ---- */
 
-static uint32_t writable_why(const struct hg_clients_slot *slot, const struct hg_stream_state *s)
+static uint32_t writable_why(const struct hg_clients *clients, const struct hg_clients_slot *slot,
+                             const struct hg_stream_state *s)
 {
     if (!slot->append)
         return HG_CLIENT_WHY_NOT_PRODUCER;
     if (!s->origin_local)
         return HG_CLIENT_WHY_NOT_ORIGIN;
+    if (is_deposed(clients, s))
+        return HG_CLIENT_WHY_DEPOSED;
     return slot->refused ? HG_CLIENT_WHY_REFUSED : HG_CLIENT_WHY_NONE;
 }
 
@@ -448,7 +480,7 @@ void hg_clients_position_publish(struct hg_clients *clients, struct hg_client_ri
     position.system_identifier = s->system_identifier;
     position.incarnation = s->incarnation;
     position.lsn_unit_bytes = s->lsn_unit_bytes;
-    position.writable_why = writable_why(slot, s);
+    position.writable_why = writable_why(clients, slot, s);
     position.writable = position.writable_why == HG_CLIENT_WHY_NONE;
     hg_assert(clients->config.region < HG_CLIENT_REGIONS);
     position.lsn_durable_region[clients->config.region] = s->lsn_durable;

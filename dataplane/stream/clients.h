@@ -81,6 +81,9 @@ void hg_clients_hang_up_told(struct hg_clients *clients, uint32_t client);
 /* The stream moves to another worker: the first client that has not yet read what it subscribed to, NULL =
  * none. */
 const char *hg_clients_unread(struct hg_clients *clients, uint32_t stream);
+/* The stream's group was sealed: its producers are told that what is not durable was not taken, and where the
+ * log ends. */
+void hg_clients_depose(struct hg_clients *clients, uint32_t stream);
 /* Ends what is attached to the stream; its clients are `dismissed`. What they had appended and was not taken
  * is theirs to append again, as after the end of a dataplane. */
 void hg_clients_dismiss(struct hg_clients *clients, uint32_t stream);

@@ -6,6 +6,8 @@
 
 int hg_streams_move_begin(struct hg_streams *streams, uint32_t slot)
 {
+    if (hg_group_fence(hg_streams_group_of(streams, hg_streams_at(streams, slot))) != HG_EPOCH_FIRST)
+        return -EPERM;
     hg_streams_end_save(streams);
     if (streams->end_due != 0)
         return -EBUSY;

@@ -30,8 +30,9 @@ enum hg_move_wait {
     HG_MOVE_WAITS_FOR_CONSUMER, /* `who` has not passed everything, or is not registered durably yet */
 };
 
-/* From now on appends would block. 0; -EBUSY = the end of a stream that moved before is not on the device
- * yet. So of all that a log holds, one stream at most is another's after a crash. */
+/* From now on appends would block. 0; -EPERM = its group is sealed, and another log may have promised less;
+ * -EBUSY = the end of a stream that moved before is not on the device yet. So of all that a log holds, one
+ * stream at most is another's after a crash. */
 int hg_streams_move_begin(struct hg_streams *streams, uint32_t slot);
 /* It stays: appends are taken again. */
 void hg_streams_move_cancel(struct hg_streams *streams, uint32_t slot);

@@ -87,6 +87,7 @@ struct hg_peer_alias {
     uint8_t opening;     /* that is open, or was */
     uint8_t opening_min; /* older ones are over */
     uint8_t refuse_reason;
+    uint64_t epoch; /* of the origin, as it opened it */
     uint64_t lsn_reported;
 };
 
@@ -249,6 +250,10 @@ bool hg_peers_spi_replaced(struct hg_peers *peers, uint32_t index, uint32_t spi)
 void hg_peers_receive(struct hg_peer_session *session, uint32_t place, const uint8_t *inner, uint32_t bytes,
                       uint64_t packet_number, enum hg_ecn_codepoint ecn, uint64_t now_ns);
 
+/* OPENs of peers that were refused, by enum hg_wire_status up to REFUSED_LIMIT. */
+#define HG_PEERS_OPENS_REFUSED (HG_WIRE_REFUSED_LIMIT + 1)
+const uint64_t *hg_peers_opens_refused(const struct hg_peers *peers);
+
 /* After the log moved: reports durable positions, offers waiting batches again. */
 void hg_peers_log_moved(struct hg_peers *peers, uint64_t now_ns);
 /* Once a turn, before hg_clients_publish: tells the peers of this region what has been committed since. */
@@ -258,6 +263,8 @@ void hg_peers_committed_moved(struct hg_peers *peers);
  * from here no more; its new owner opens it. */
 void hg_peers_stream_leave(struct hg_peers *peers, uint32_t slot);
 void hg_peers_stream_gone(struct hg_peers *peers, uint32_t slot);
+/* The stream's group began another epoch: peers get it as opened anew under that one. */
+void hg_peers_stream_epoch(struct hg_peers *peers, uint32_t slot);
 /* Timers: opens streams, pings, notices silence. Every 10 ms or so. */
 void hg_peers_tick(struct hg_peers *peers, uint64_t now_ns);
 

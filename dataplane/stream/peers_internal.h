@@ -15,6 +15,7 @@ struct hg_peers {
     uint64_t now_ns;                      /* of the call we are in, for the lane's callbacks */
     void *trial;                          /* memory of an SA that first packets are tried under */
     struct hg_peer_session *session_last; /* that a packet was for: more of it follow */
+    uint64_t opens_refused[HG_PEERS_OPENS_REFUSED];
     struct hg_peer table[HG_PEERS_MAX];
 };
 

@@ -123,6 +123,15 @@ void hg_peers_stream_gone(struct hg_peers *peers, uint32_t slot)
     }
 }
 
+/* CLOSE says that it comes again; it does, with the next tick. */
+void hg_peers_stream_epoch(struct hg_peers *peers, uint32_t slot)
+{
+    for (struct hg_peer *peer = hg_peers_next(peers, NULL); peer != NULL; peer = hg_peers_next(peers, peer))
+        if (peer->current >= 0 && peer->streams[slot].state == HG_PEER_STREAM_REFUSED)
+            peer->streams[slot].retry_ns = 0;
+    hg_peers_stream_gone(peers, slot);
+}
+
 static void stream_diverged(struct hg_peer *peer, uint32_t slot, uint64_t lsn_there)
 {
     const struct hg_stream_state *s = hg_streams_at(peer->peers->config.streams, slot);
@@ -278,6 +287,13 @@ void hg_peers_refuse_received(struct hg_peer_session *session, const struct hg_w
         stream_stop(peer, slot, HG_PEER_STREAM_CLOSED);
         if (streamed) /* else in the next tick: it takes them two to make us busy */
             hg_peers_open_streams(peer, peer->peers->now_ns);
+        return;
+    }
+    if (refuse->reason == HG_WIRE_REFUSED_EPOCH) { /* it was sealed; our epoch may become a newer one */
+        stream_stop(peer, slot, HG_PEER_STREAM_REFUSED);
+        peer->streams[slot].retry_ns = peer->peers->now_ns + HG_PEER_REFUSED_RETRY_NS;
+        hg_event_put(peer->peers->config.events, HG_EVENT_stream_refused,
+                     hg_streams_at(peer->peers->config.streams, slot)->name, refuse->reason, 0);
         return;
     }
     /* The other side refused a batch that follows from its own tail as we know it: histories differ. */

@@ -4,6 +4,7 @@
  * durable.
  */
 #include "dataplane/stream/peers_internal.h"
+#include "dataplane/stream/seal.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -55,9 +56,21 @@ static uint16_t open_check(struct hg_peer *peer, const struct hg_wire_stream_ope
     if (!s->configured || s->origin_local || s->kind != open->kind || s->region != open->region ||
         s->region != peer->head->region || (s->origin_node != 0 && s->origin_node != peer->head->node))
         return HG_WIRE_REFUSED_UNKNOWN;
-    if (open->epoch < s->epoch)
+    const struct hg_group *group = hg_streams_group(peer->peers->config.streams, s->group);
+    if (hg_group_replicate(group, open->epoch, s->epoch, s->epoch) != HG_GROUP_OK)
         return HG_WIRE_REFUSED_EPOCH;
     return HG_WIRE_OK;
+}
+
+static void open_refused_count(struct hg_peers *peers, uint16_t status)
+{
+    hg_assert(status < HG_PEERS_OPENS_REFUSED);
+    peers->opens_refused[status]++;
+}
+
+const uint64_t *hg_peers_opens_refused(const struct hg_peers *peers)
+{
+    return peers->opens_refused;
 }
 
 static void alias_close(struct hg_peer_session *session, uint32_t alias)
@@ -90,6 +103,7 @@ static bool open_handle(struct hg_peer_session *session, const struct hg_wire_st
     struct hg_streams *streams = peer->peers->config.streams;
     uint32_t alias = open->control.alias;
     if (alias >= HG_WIRE_ALIASES_MAX) {
+        open_refused_count(peer->peers, HG_WIRE_REFUSED_LIMIT);
         answer_own(session, open, HG_WIRE_REFUSED_LIMIT, NULL);
         return true;
     }
@@ -118,6 +132,7 @@ static bool open_handle(struct hg_peer_session *session, const struct hg_wire_st
             status = rc == -ESTALE ? HG_WIRE_REFUSED_INCARNATION : HG_WIRE_REFUSED_SYSTEM;
     }
     if (status != HG_WIRE_OK) {
+        open_refused_count(peer->peers, status);
         answer_own(session, open, status, NULL);
         return true;
     }
@@ -131,10 +146,12 @@ static bool open_handle(struct hg_peer_session *session, const struct hg_wire_st
     if (peer->aliases[alias].slot < 0) {
         uint64_t lsn_next = s->lsn_begin != 0 ? s->lsn_sealed : open->lsn_begin;
         if (hg_lane_alias_open(session->lane, alias, lsn_next) != 0) {
+            open_refused_count(peer->peers, HG_WIRE_REFUSED_LIMIT);
             answer_own(session, open, HG_WIRE_REFUSED_LIMIT, NULL);
             return true;
         }
         peer->aliases[alias].slot = slot;
+        peer->aliases[alias].epoch = open->epoch;
         peer->aliases[alias].opening = open->control.opening;
         peer->alias_end = (uint32_t)hg_max_u64(peer->alias_end, alias + 1);
         peer->aliases[alias].lsn_reported = s->lsn_durable;
@@ -192,8 +209,8 @@ int hg_peers_batch_received(void *ctx, uint32_t alias, const uint8_t *batch, uin
     if (slot < 0)
         return -ENOENT;
     struct hg_streams *streams = peer->peers->config.streams;
-    enum hg_sealed_reason reason =
-        hg_streams_append_sealed(streams, (uint32_t)slot, batch, bytes, peer->peers->now_ns);
+    enum hg_sealed_reason reason = hg_streams_append_sealed(
+        streams, (uint32_t)slot, peer->aliases[alias].epoch, batch, bytes, peer->peers->now_ns);
     if (reason == HG_SEALED_OK) {
         hg_lane_durable_set(session->lane, hg_log_durable_p99_ns(peer->peers->config.log));
         return 0;
@@ -202,7 +219,7 @@ int hg_peers_batch_received(void *ctx, uint32_t alias, const uint8_t *batch, uin
         return -EAGAIN;
     const struct hg_stream_state *s = hg_streams_at(streams, (uint32_t)slot);
     peer->aliases[alias].slot = -1;
-    refuse_send(session, alias, HG_WIRE_REFUSED_BATCH);
+    refuse_send(session, alias, reason == HG_SEALED_EPOCH ? HG_WIRE_REFUSED_EPOCH : HG_WIRE_REFUSED_BATCH);
     hg_event_put(peer->peers->config.events, HG_EVENT_stream_refused_batch, s->name, s->lsn_sealed, reason);
     return -EBADMSG;
 }

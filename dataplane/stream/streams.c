@@ -72,6 +72,8 @@ struct hg_streams *hg_streams_init(const struct hg_streams_config *config)
     memset(streams->hash, 0xff, hash_count * sizeof(streams->hash[0]));
     for (uint32_t i = 0; i < HG_STREAMS_OPEN_BATCHES_MAX; i++)
         streams->raw_owner[i] = -1;
+    for (uint32_t i = 0; i < HG_GROUPS_MAX; i++)
+        hg_group_init(&streams->groups[i]);
     return streams;
 }
 
@@ -135,9 +137,9 @@ static void name_copy(char to[HG_NAME_BYTES], const char *from)
 
 int hg_streams_configure(struct hg_streams *streams, const struct hg_config_stream *config)
 {
-    int32_t slot = hg_streams_slot_make(streams, config->stream);
+    int32_t slot = config->group < HG_GROUPS_MAX ? hg_streams_slot_make(streams, config->stream) : -1;
     if (slot < 0)
-        return -ENOSPC;
+        return config->group < HG_GROUPS_MAX ? -ENOSPC : -EINVAL;
     struct hg_stream_state *s = &streams->table[slot];
     s->configuration = streams->configuration;
     if (s->ended) {
@@ -145,7 +147,10 @@ int hg_streams_configure(struct hg_streams *streams, const struct hg_config_stre
         return -ESTALE;
     }
     bool known = s->kind != 0;
-    if (known && (s->kind != config->kind || s->region != config->region)) {
+    /* Another group would be another promise: what is sealed can't be left that way. */
+    bool grouped = s->lsn_sealed != 0 || s->history.count > 0;
+    if (known &&
+        (s->kind != config->kind || s->region != config->region || (grouped && s->group != config->group))) {
         hg_event_put(streams->config.events, HG_EVENT_stream_refused_config, config->name, config->stream, 0);
         return -EEXIST;
     }
@@ -161,6 +166,8 @@ int hg_streams_configure(struct hg_streams *streams, const struct hg_config_stre
     s->origin_local = s->region == streams->config.region && config->node == 0;
     s->origin_node = config->node;
     s->origin_known = true;
+    if (s->origin_local)
+        s->epoch = hg_max_u64(s->epoch, hg_streams_group_of(streams, s)->epoch_begun);
     s->configured = true;
     if (s->incarnation == 0 && s->kind != HG_STREAM_POSTGRES_PHYSICAL)
         s->incarnation = 1;
@@ -236,6 +243,11 @@ void hg_streams_record_of_stream(const struct hg_stream_state *s, struct hg_loca
     record->incarnation = s->incarnation;
     record->group = s->group;
     record->epoch = s->epoch;
+    if (s->history.count > 0) {
+        record->epoch = hg_history_last(&s->history).epoch;
+        record->epoch_lsn = hg_history_last(&s->history).lsn;
+        record->epoch_known = 1;
+    }
     record->lsn = s->lsn_sealed;
     record->system_identifier = s->system_identifier;
     memcpy(record->chain, s->chain_sealed, sizeof(record->chain));
@@ -262,13 +274,19 @@ static uint32_t streams_checkpoint(void *ctx, struct hg_local_record *records, u
         hg_assert(count < max);
         hg_streams_record_of_consumer(streams, &streams->consumers[i], &records[count++]);
     }
+    for (uint32_t group = 0; group < HG_GROUPS_MAX; group++) {
+        if (streams->groups[group].epoch_begun == HG_EPOCH_FIRST)
+            continue;
+        hg_assert(count < max);
+        hg_streams_record_of_group(streams, group, &records[count++]);
+    }
     return count;
 }
 
 void hg_streams_recovered_stream(struct hg_streams *streams, const struct hg_local_record *record)
 {
     int32_t slot = hg_streams_slot_make(streams, record->stream);
-    if (slot < 0) {
+    if (slot < 0 || record->group >= HG_GROUPS_MAX) {
         streams->recovery_broken = true;
         return;
     }
@@ -284,7 +302,11 @@ void hg_streams_recovered_stream(struct hg_streams *streams, const struct hg_loc
     s->region = record->region;
     s->incarnation = record->incarnation;
     s->group = record->group;
-    s->epoch = record->epoch;
+    s->epoch = hg_max_u64(s->epoch, record->epoch);
+    if (record->epoch_known != 0)
+        hg_history_add(&s->history, record->epoch, record->epoch_lsn);
+    else if (record->lsn != 0)
+        hg_history_add(&s->history, record->epoch, record->lsn_begin);
     s->system_identifier = record->system_identifier;
     s->lsn_unit_bytes = record->lsn_unit_bytes;
     s->lsn_begin = record->lsn_begin;
@@ -317,6 +339,13 @@ static void streams_recovered_record(void *ctx, const struct hg_local_record *re
     case HG_LOCAL_STREAM_ENDED:
         recovered_end(streams, record);
         break;
+    case HG_LOCAL_GROUP:
+        if (record->group < HG_GROUPS_MAX)
+            streams->groups[record->group].epoch_begun =
+                hg_max_u64(streams->groups[record->group].epoch_begun, record->epoch);
+        else
+            streams->recovery_broken = true;
+        break;
     default:
         /* A record of a newer build: going on without it could lose what it says. */
         streams->recovery_broken = true;
@@ -327,7 +356,7 @@ static void streams_recovered_batch(void *ctx, uint64_t sequence, const struct h
 {
     struct hg_streams *streams = ctx;
     int32_t slot = hg_streams_slot_make(streams, header->stream);
-    if (slot < 0) {
+    if (slot < 0 || header->group >= HG_GROUPS_MAX) {
         streams->recovery_broken = true;
         return;
     }
@@ -342,7 +371,8 @@ static void streams_recovered_batch(void *ctx, uint64_t sequence, const struct h
     s->region = header->region;
     s->incarnation = header->incarnation;
     s->group = header->group;
-    s->epoch = header->epoch;
+    s->epoch = hg_max_u64(s->epoch, header->epoch);
+    hg_history_add(&s->history, header->epoch, header->lsn_first);
     s->origin_local = s->region == streams->config.region;
     if (s->lsn_begin == 0)
         s->lsn_begin = header->lsn_first;
@@ -379,9 +409,11 @@ void hg_streams_recovered(struct hg_streams *streams)
         s->lsn_taken = s->lsn_sealed;
         s->lsn_durable = s->lsn_sealed;
         memcpy(s->chain_durable, s->chain_sealed, sizeof(s->chain_durable));
+        s->tail_unknown = hg_log_tail_is_torn(streams->log);
         hg_streams_moved(streams, s);
         hg_streams_committed_move(streams, s);
     }
+    hg_streams_recovered_groups(streams);
     hg_streams_recovered_consumers(streams);
     hg_hlc_init(&streams->hlc, hg_log_hlc_ceiling(streams->log));
 }

@@ -8,6 +8,8 @@
 #ifndef HG_STREAM_STREAMS_H
 #define HG_STREAM_STREAMS_H
 
+#include "dataplane/group/epoch.h"
+#include "dataplane/group/history.h"
 #include "dataplane/stream/cursor.h"
 #include "dataplane/stream/event.h"
 #include "dataplane/stream/marks.h"
@@ -34,6 +36,7 @@
     X(GAP, "appends that leave a hole before them")                                                          \
     X(OVERLAP, "appends that begin before the stream's end")                                                 \
     X(NOT_ORIGIN, "appends in a region that is not the stream's origin")                                     \
+    X(SEALED, "appends to a group whose epoch is sealed")                                                    \
     X(LIMITS, "appends with a size or span out of limits")                                                   \
     X(STAMP, "appends whose time stamp is too far ahead")
 enum hg_append_reason {
@@ -48,10 +51,14 @@ enum hg_append_reason {
     X(OK, "fine")                                                                                            \
     X(WOULD_BLOCK, "the log takes nothing now")                                                              \
     X(VERIFY, "sealed batches that fail their checks")                                                       \
-    X(STREAM, "sealed batches of another stream, cluster, kind or incarnation than their alias")             \
+    X(CLUSTER, "sealed batches of another cluster")                                                          \
+    X(STREAM, "sealed batches of another stream, region or kind than their alias")                           \
+    X(INCARNATION, "sealed batches of another incarnation than the stream's")                                \
+    X(GROUP, "sealed batches of another group than the stream's: configure it alike everywhere")             \
     X(POSITION, "sealed batches that do not begin at the stream's end")                                      \
     X(CHAIN, "sealed batches that do not follow from what is here")                                          \
-    X(EPOCH, "sealed batches of an epoch that is over")                                                      \
+    X(EPOCH, "sealed batches of a writer whose epoch is over")                                               \
+    X(ORDER, "sealed batches of an epoch that their writer, or the stream here, can't have")                 \
     X(SIZE, "sealed batches larger than a write of this log: format the logs of all regions alike")
 enum hg_sealed_reason {
 #define HG_X(name, text) HG_SEALED_##name,
@@ -74,11 +81,13 @@ struct hg_stream_state {
     uint32_t move;          /* how often it moved: of two logs that have it, the higher number owns it */
     uint64_t configuration; /* the newest one that named it */
     bool origin_local;
-    bool origin_known;       /* it was configured: only then can be told what is committed */
-    uint8_t codec;           /* enum hg_codec */
-    uint8_t codec_skip;      /* large batches that are stored raw after one that did not compress */
-    uint8_t codec_skip_left; /* of these */
-    uint64_t epoch;
+    bool origin_known;         /* it was configured: only then can be told what is committed */
+    uint8_t codec;             /* enum hg_codec */
+    uint8_t codec_skip;        /* large batches that are stored raw after one that did not compress */
+    uint8_t codec_skip_left;   /* of these */
+    uint64_t epoch;            /* that it is written under, as far as this log knows */
+    struct hg_history history; /* who wrote what is here */
+    bool tail_unknown; /* at recovery more may have been lost (hg_log_tail_is_torn); an epoch ends it */
     uint64_t system_identifier;
     uint32_t lsn_unit_bytes;
     uint64_t peers_mask;  /* who gets it, when we are the origin */
@@ -155,9 +164,9 @@ int32_t hg_streams_find(const struct hg_streams *streams, uint64_t stream);
 int32_t hg_streams_find_name(const struct hg_streams *streams, const char *name);
 
 /* What the control plane wants of a stream; its `node` is 0 where that is this one. Idempotent. 0; -ENOSPC;
- * -EEXIST when it contradicts what is known (another kind or region); -ESTALE when it moved to another log,
- * which is not here, else that one's worker would be asked: it is not begun anew beside it. The last two are
- * events too. */
+ * -EINVAL for a group that can't be; -EEXIST when it contradicts what is known (another kind or region,
+ * another group than its batches are of); -ESTALE when it moved to another log, which is not here, else that
+ * one's worker would be asked: it is not begun anew beside it. The last two are events too. */
 int hg_streams_configure(struct hg_streams *streams, const struct hg_config_stream *config);
 /* Around the hg_streams_configure of one whole configuration: a stream that it does not name is not
  * configured any more. It is not appended to, sent or taken, and from the first whole configuration on the
@@ -183,9 +192,11 @@ bool hg_streams_has_open(const struct hg_streams *streams);
 /* When the oldest open batch must be sealed. */
 uint64_t hg_streams_deadline_ns(const struct hg_streams *streams);
 /* Appends a batch that its origin sealed: verifies it against the stream, then copies it into the log
- * unchanged. In a full log only what is below lsn_needed finds room. */
+ * unchanged. `epoch_writer`: of who sends it; the batch may be older. In a full log only what is below
+ * lsn_needed finds room. */
 enum hg_sealed_reason hg_streams_append_sealed(struct hg_streams *streams, uint32_t slot,
-                                               const uint8_t *batch, uint32_t bytes, uint64_t now_ns);
+                                               uint64_t epoch_writer, const uint8_t *batch, uint32_t bytes,
+                                               uint64_t now_ns);
 /* Moves durable positions up to the log's durable sequence. Returns true when one moved. */
 bool hg_streams_commit(struct hg_streams *streams, uint64_t now_ns);
 

@@ -5,6 +5,7 @@
 #ifndef HG_STREAM_STREAMS_INTERNAL_H
 #define HG_STREAM_STREAMS_INTERNAL_H
 
+#include "dataplane/stream/seal.h"
 #include "dataplane/stream/streams.h"
 #include "drivers/clock/clock.h"
 
@@ -49,6 +50,10 @@ struct hg_streams {
     uint32_t open_count;
     void *lz4_state;
 
+    struct hg_group groups[HG_GROUPS_MAX];
+    uint64_t groups_pending; /* bit = a promise or a beginning is on its way to the device */
+    uint64_t group_counts[HG_GROUP_REASON_COUNT];
+
     struct hg_consumer_state consumers[HG_LOG_CONSUMERS_MAX];
     uint64_t append_counts[HG_APPEND_REASON_COUNT];
     uint64_t sealed_counts[HG_SEALED_REASON_COUNT];
@@ -67,6 +72,18 @@ static inline void hg_streams_moved(struct hg_streams *streams, struct hg_stream
 void hg_streams_committed_move(struct hg_streams *streams, struct hg_stream_state *s);
 int32_t hg_streams_slot_make(struct hg_streams *streams, uint64_t stream);
 void hg_streams_record_of_stream(const struct hg_stream_state *s, struct hg_local_record *record);
+void hg_streams_record_of_group(const struct hg_streams *streams, uint32_t group,
+                                struct hg_local_record *record);
+/* Promises and beginnings that the device has now. */
+void hg_streams_groups_commit(struct hg_streams *streams);
+/* Once the log is read back. */
+void hg_streams_recovered_groups(struct hg_streams *streams);
+static inline const struct hg_group *hg_streams_group_of(const struct hg_streams *streams,
+                                                         const struct hg_stream_state *s)
+{
+    hg_assert(s->group < HG_GROUPS_MAX);
+    return &streams->groups[s->group];
+}
 void hg_streams_record_of_consumer(const struct hg_streams *streams, const struct hg_consumer_state *consumer,
                                    struct hg_local_record *record);
 /* As the log has it, at recovery and when it moves here. */

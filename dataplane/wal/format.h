@@ -162,7 +162,7 @@ struct hg_log_superblock {
     uint64_t tail_segment;  /* absolute number of the oldest segment in use; place = number mod count */
     uint64_t tail_sequence; /* sequence of its first write */
     uint64_t hlc_ceiling;   /* no stamp was ever given above it */
-    uint64_t epoch_promised[HG_GROUPS_MAX]; /* reserved for seals; 0 */
+    uint64_t epoch_promised[HG_GROUPS_MAX]; /* of each group: nothing older is taken; 0 = none yet */
     uint64_t durable_sequence; /* newest write known flushed when this was built; 0 = none, or not known */
     uint8_t reserved[4096 - 112 - 8 * HG_GROUPS_MAX - 4];
     uint32_t crc32c; /* of the 4092 bytes before it */
@@ -203,6 +203,7 @@ enum hg_local_record_type {
     HG_LOCAL_CONSUMER = 2, /* a registered consumer and its position */
     HG_LOCAL_CONSUMER_REMOVED = 3,
     HG_LOCAL_STREAM_ENDED = 4, /* another log of the node has it: what came before counts no more */
+    HG_LOCAL_GROUP = 5,        /* `epoch` of `group` began here: its streams' records stand before it */
 };
 
 struct hg_local_record { /* one fixed size for all types, so that the table is an array */
@@ -221,10 +222,12 @@ struct hg_local_record { /* one fixed size for all types, so that the table is a
         lsn_unit_bytes; /* stream: segment size in bytes of a physical stream (wal_segment_size), else 0 */
     uint32_t move;      /* stream: how often it moved between logs */
     uint64_t lsn_begin; /* stream: first LSN it ever had */
-    uint8_t reserved2[16];
+    uint64_t epoch_lsn; /* stream: where `epoch` began, if epoch_known */
+    uint32_t epoch_known;
+    uint8_t reserved2[4];
 };
 static_assert(sizeof(struct hg_local_record) == 128, "local record");
-static_assert((HG_STREAMS_MAX + HG_LOG_CONSUMERS_MAX) * sizeof(struct hg_local_record) +
+static_assert((HG_STREAMS_MAX + HG_LOG_CONSUMERS_MAX + HG_GROUPS_MAX) * sizeof(struct hg_local_record) +
                       sizeof(struct hg_batch_header) <=
                   HG_LOG_WRITE_PAYLOAD_BYTES_MAX,
               "the table at a segment's start fits one write");

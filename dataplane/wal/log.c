@@ -255,6 +255,16 @@ uint64_t hg_log_hlc_ceiling(const struct hg_log *log)
     return log->hlc_ceiling;
 }
 
+bool hg_log_tail_is_torn(const struct hg_log *log)
+{
+    return log->tail_is_torn;
+}
+
+const uint8_t *hg_log_uuid(const struct hg_log *log)
+{
+    return log->geometry.log_uuid;
+}
+
 uint64_t hg_log_tail_sequence(const struct hg_log *log)
 {
     return log->tail_sequence;

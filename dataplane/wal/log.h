@@ -157,6 +157,16 @@ uint32_t hg_log_batch_bytes_max(const struct hg_log *log);
 void hg_log_hlc_ceiling_set(struct hg_log *log, uint64_t ceiling);
 uint64_t hg_log_hlc_ceiling(const struct hg_log *log); /* after recovery: the largest found */
 
+/* ---- promises ---- */
+/* The epoch below which nothing of a group is taken any more. It only rises, is kept in the superblock, and
+ * is promised when hg_log_epoch_promised says so, some turns later: the update is flushed then. */
+void hg_log_epoch_promise(struct hg_log *log, uint32_t group, uint64_t epoch);
+uint64_t hg_log_epoch_promised(const struct hg_log *log, uint32_t group); /* 0 = none */
+/* Recovery found a torn write at the end, which may have been acknowledged: what is behind the end is not
+ * known to be absent. */
+bool hg_log_tail_is_torn(const struct hg_log *log);
+const uint8_t *hg_log_uuid(const struct hg_log *log); /* 16 bytes; once READY */
+
 /* ---- retention ---- */
 /* Oldest write kept. */
 uint64_t hg_log_tail_sequence(const struct hg_log *log);

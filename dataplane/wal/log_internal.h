@@ -152,6 +152,10 @@ struct hg_log {
     bool superblock_is_written; /* all copies done, the flush is missing */
     bool superblock_is_busy;
     bool superblock_was_short;
+    uint64_t epoch_wanted[HG_GROUPS_MAX];   /* for the next superblock */
+    uint64_t epoch_promised[HG_GROUPS_MAX]; /* of the one that is flushed */
+    bool epochs_are_due;                    /* some are wanted that no superblock under way has */
+    bool tail_is_torn;
 
     /* Retention. */
     uint64_t tail_segment;

@@ -178,6 +178,10 @@ static bool superblocks_take(struct hg_log *log)
             continue;
         log->superblock.generation = hg_max_u64(log->superblock.generation, copy->generation);
         r->restarts_max = (uint32_t)hg_max_u64(r->restarts_max, copy->restarts);
+        /* A promise of any copy stands: of two that agreed one may have rotted since, and one that was never
+         * answered costs nothing but another seal. */
+        for (uint32_t group = 0; group < HG_GROUPS_MAX; group++)
+            log->epoch_wanted[group] = hg_max_u64(log->epoch_wanted[group], copy->epoch_promised[group]);
     }
     if (!superblock_fits(log))
         return false;
@@ -278,6 +282,11 @@ static const struct hg_log_write_header *ring_copy(const struct hg_log *log)
     return log->recovery->ring_sequence[slot] == log->recovery->sequence ? &log->mirror[slot] : NULL;
 }
 
+static bool block_is_zero(const uint8_t *block)
+{
+    return block[0] == 0 && memcmp(block, block + 1, HG_LOG_BLOCK_BYTES - 1) == 0;
+}
+
 static void write_judge(struct hg_log *log, const uint8_t *at)
 {
     struct hg_log_recovery *r = log->recovery;
@@ -302,7 +311,7 @@ static bool records_report(struct hg_log *log, const struct hg_batch_header *hea
     for (uint32_t i = 0; i < header->frame_count; i++, at += sizeof(struct hg_local_record)) {
         struct hg_local_record record;
         memcpy(&record, at, sizeof(record));
-        if (record.type < HG_LOCAL_STREAM || record.type > HG_LOCAL_STREAM_ENDED ||
+        if (record.type < HG_LOCAL_STREAM || record.type > HG_LOCAL_GROUP ||
             memchr(record.name, 0, sizeof(record.name)) == NULL)
             return false;
         if (log->ops.recovered_record != NULL)
@@ -458,6 +467,7 @@ static bool scan_step(struct hg_log *log)
     } else {
         write_judge(log, at);
     }
+    log->tail_is_torn = r->found == HG_LOG_FOUND_BAD && !block_is_zero(at); /* if this is the end */
     return write_decide(log, at);
 }
 

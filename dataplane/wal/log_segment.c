@@ -48,10 +48,25 @@ bool hg_log_is_scarce(const struct hg_log *log)
            hg_log_segments_free(log) <= hg_log_segments_kept(log, HG_LOG_USER_PRODUCER);
 }
 
+void hg_log_epoch_promise(struct hg_log *log, uint32_t group, uint64_t epoch)
+{
+    hg_assert(group < HG_GROUPS_MAX && log->state == HG_LOG_READY && epoch >= log->epoch_wanted[group]);
+    log->epochs_are_due = log->epochs_are_due || epoch != log->epoch_wanted[group];
+    log->epoch_wanted[group] = epoch;
+}
+
+uint64_t hg_log_epoch_promised(const struct hg_log *log, uint32_t group)
+{
+    hg_assert(group < HG_GROUPS_MAX);
+    return log->epoch_promised[group];
+}
+
 void hg_log_superblock_start(struct hg_log *log)
 {
     uint32_t first = log->superblock_pair * 2;
     hg_assert(!log->superblock_is_busy);
+    memcpy(log->superblock.epoch_promised, log->epoch_wanted, sizeof(log->superblock.epoch_promised));
+    log->epochs_are_due = false;
     log->superblock.generation++;
     log->superblock.hlc_ceiling = log->hlc_ceiling;
     log->superblock.durable_sequence = hg_max_u64(log->superblock.durable_sequence, log->flushed_sequence);
@@ -106,6 +121,7 @@ void hg_log_superblock_flushed(struct hg_log *log)
     log->superblock_is_written = false;
     log->superblock_is_busy = false;
     log->superblock_was_short = false;
+    memcpy(log->epoch_promised, log->superblock.epoch_promised, sizeof(log->epoch_promised));
     if (log->superblock.tail_sequence == log->tail_sequence)
         return;
     log->tail_segment = log->superblock.tail_segment;
@@ -147,5 +163,7 @@ bool hg_log_segment_advance(struct hg_log *log)
             hg_log_superblock_start(log);
         }
     }
+    if (!log->superblock_is_busy && log->epochs_are_due)
+        hg_log_superblock_start(log);
     return log->superblock_to_submit != 0 && hg_log_superblock_submit(log);
 }

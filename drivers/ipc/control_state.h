@@ -22,6 +22,7 @@
 #define HG_CONTROL_CLIENTS_MAX   64
 #define HG_CONTROL_CONSUMERS_MAX 32
 #define HG_CONTROL_DROPS_MAX     128
+#define HG_CONTROL_GROUPS_MAX    64 /* numbers of groups: 0..63 */
 
 /* Of what dataplane/security/limits.h allows, the part that an operator may choose from. */
 #define HG_CONTROL_REKEY_PACKETS_MIN UINT64_C(256)
@@ -129,6 +130,12 @@ struct hg_control_config {
 };
 
 /* ---- is ---- */
+#define HG_EPOCH_STARTS_MAX 8
+struct hg_epoch_start { /* from lsn on a stream was written under this epoch */
+    uint64_t epoch;
+    uint64_t lsn;
+};
+
 struct hg_status_port {
     char name[HG_CONTROL_NAME_BYTES];
     char driver[HG_CONTROL_NAME_BYTES];

@@ -414,7 +414,7 @@ static void take_batch(uint64_t lsn, uint32_t bytes)
     hg_batch_builder_init(&builder, raw, sizeof(raw));
     CU_ASSERT_EQUAL(hg_batch_builder_add(&builder, &frame), 0);
     uint32_t sealed_bytes = hg_batch_seal(&builder, &origin, NULL, 0, batch, sizeof(batch), NULL);
-    CU_ASSERT_EQUAL(hg_streams_append_sealed(worker->streams, 0, batch, sealed_bytes, node.now_ns),
+    CU_ASSERT_EQUAL(hg_streams_append_sealed(worker->streams, 0, 1, batch, sealed_bytes, node.now_ns),
                     HG_SEALED_OK);
 }
 

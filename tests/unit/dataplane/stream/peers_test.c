@@ -2,6 +2,7 @@
  *
  * Streams between two nodes: opened, answered, sent, made durable; and what may stand in the way of it.
  */
+#include "dataplane/stream/seal.h"
 #include "peers_pair.h"
 
 /* ---- opening, sending, durable ---- */
@@ -74,6 +75,42 @@ static void test_durable_before_answer(void)
     run(HG_NS_PER_S);
     CU_ASSERT_EQUAL(sending(a, slot)->state, HG_PEER_STREAM_STREAMING);
     CU_ASSERT_EQUAL(stream(a, slot)->lsn_peer[0], 3);
+    sites_free();
+}
+
+/* The taker is sealed: batches of the old epoch are refused by that name, and what was under way is not
+ * there. When the origin began the promised epoch, it goes on from where it stopped, old batches and new
+ * ones. */
+static void test_sealed_taker(void)
+{
+    uint32_t slot = sites_joined();
+    append(a, slot, 3, 100);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(stream(b, 0)->lsn_durable, 4);
+    CU_ASSERT_EQUAL(hg_streams_group_seal(b->node.streams, 0, 7), HG_GROUP_OK);
+    append(a, slot, 2, 100);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_TRUE(hg_streams_group_sealed(b->node.streams, 0, 7));
+    CU_ASSERT_EQUAL(stream(b, 0)->lsn_sealed, 4);
+    CU_ASSERT_EQUAL(sending(a, slot)->state, HG_PEER_STREAM_REFUSED);
+    CU_ASSERT_EQUAL(a->node.events[HG_EVENT_stream_diverged], 0);
+    CU_ASSERT_EQUAL(hg_streams_sealed_counts(b->node.streams)[HG_SEALED_EPOCH], 1);
+    run(12 * HG_NS_PER_S); /* offered again and again, and refused */
+    CU_ASSERT(hg_peers_opens_refused(b->peers)[HG_WIRE_REFUSED_EPOCH] > 0);
+    CU_ASSERT_EQUAL(stream(b, 0)->lsn_sealed, 4);
+    CU_ASSERT_EQUAL(hg_streams_group_seal(a->node.streams, 0, 7), HG_GROUP_OK);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(hg_streams_group_open(a->node.streams, 0, 7), HG_GROUP_OK);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_TRUE(hg_streams_group_opened(a->node.streams, 0, 7));
+    hg_peers_stream_epoch(a->peers, slot);
+    append(a, slot, 2, 100);
+    run(100 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(stream(b, 0)->lsn_durable, 8);
+    CU_ASSERT_EQUAL(hg_history_last(&stream(b, 0)->history).epoch, 7);
+    CU_ASSERT_EQUAL(hg_history_last(&stream(b, 0)->history).lsn, 6);
+    CU_ASSERT_EQUAL(memcmp(&stream(b, 0)->history, &stream(a, slot)->history, sizeof(struct hg_history)), 0);
+    CU_ASSERT_EQUAL(stream(a, slot)->lsn_peer[0], 8);
     sites_free();
 }
 
@@ -408,6 +445,7 @@ int main(void)
     CU_add_test(suite, "open, answer, durable", test_open_answer_durable);
     CU_add_test(suite, "received is not durable", test_received_is_not_durable);
     CU_add_test(suite, "a DURABLE that overtakes the answer", test_durable_before_answer);
+    CU_add_test(suite, "a sealed taker", test_sealed_taker);
     CU_add_test(suite, "resume after an outage", test_resume);
     CU_add_test(suite, "make before break", test_make_before_break);
     CU_add_test(suite, "keys renewed", test_keys_renewed);

@@ -147,8 +147,9 @@ static void take_from(struct stream_node *origin, uint64_t frames)
     stream_node_settle(origin);
     while (hg_cursor_peek(&cursor, origin->log, &header) == 1) {
         if ((header->flags & HG_BATCH_LOCAL) == 0)
-            CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, slot, (const uint8_t *)header,
-                                                     hg_batch_bytes(header), node.now_ns),
+            CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, slot, header->epoch,
+                                                     (const uint8_t *)header, hg_batch_bytes(header),
+                                                     node.now_ns),
                             HG_SEALED_OK);
         hg_cursor_advance(&cursor, header);
     }

@@ -433,26 +433,26 @@ static void test_sealed(void)
     CU_ASSERT_EQUAL(hg_batch_builder_add(&builder, &frame), 0);
     uint32_t bytes = hg_batch_seal(&builder, &origin, NULL, 0, batch, sizeof(batch), lz4);
     batch[200] ^= 1;
-    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, batch, bytes, 0), HG_SEALED_VERIFY);
+    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, 1, batch, bytes, 0), HG_SEALED_VERIFY);
     batch[200] ^= 1;
-    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, batch, bytes + 16, 0), HG_SEALED_VERIFY);
-    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, batch, bytes, 0), HG_SEALED_OK);
-    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, batch, bytes, 0), HG_SEALED_POSITION);
+    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, 1, batch, bytes + 16, 0), HG_SEALED_VERIFY);
+    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, 1, batch, bytes, 0), HG_SEALED_OK);
+    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, 1, batch, bytes, 0), HG_SEALED_POSITION);
     frame.lsn = 2;
     CU_ASSERT_EQUAL(hg_batch_builder_add(&builder, &frame), 0);
     bytes = hg_batch_seal(&builder, &origin, NULL, 0, batch, sizeof(batch),
                           lz4); /* previous chain zero: a fork */
-    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, batch, bytes, 0), HG_SEALED_CHAIN);
+    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, 1, batch, bytes, 0), HG_SEALED_CHAIN);
     origin.cluster = 8;
     CU_ASSERT_EQUAL(hg_batch_builder_add(&builder, &frame), 0);
     bytes = hg_batch_seal(&builder, &origin, NULL, 0, batch, sizeof(batch), lz4);
-    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, batch, bytes, 0), HG_SEALED_STREAM);
+    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, 1, batch, bytes, 0), HG_SEALED_CLUSTER);
     origin.cluster = 7;
     hg_streams_at(node.streams, 0)->epoch = 2;
     memcpy(origin.chain_previous, hg_streams_at(node.streams, 0)->chain_sealed, 16);
     CU_ASSERT_EQUAL(hg_batch_builder_add(&builder, &frame), 0);
     bytes = hg_batch_seal(&builder, &origin, NULL, 0, batch, sizeof(batch), lz4);
-    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, batch, bytes, 0), HG_SEALED_EPOCH);
+    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, 1, batch, bytes, 0), HG_SEALED_EPOCH);
     settle();
     CU_ASSERT_EQUAL(hg_streams_at(node.streams, 0)->lsn_durable, 2);
     node_free();
@@ -491,11 +491,11 @@ static void test_sealed_into_a_full_log(void)
     }
     CU_ASSERT(hg_log_is_scarce(node.log));
     uint32_t bytes = sealed_make(batch, sizeof(batch), 1000, 50);
-    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, batch, bytes, 0), HG_SEALED_WOULD_BLOCK);
+    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, 1, batch, bytes, 0), HG_SEALED_WOULD_BLOCK);
     hg_streams_at(node.streams, 0)->lsn_needed = 1000;
-    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, batch, bytes, 0), HG_SEALED_WOULD_BLOCK);
+    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, 1, batch, bytes, 0), HG_SEALED_WOULD_BLOCK);
     hg_streams_at(node.streams, 0)->lsn_needed = 1001;
-    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, batch, bytes, 0), HG_SEALED_OK);
+    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, 1, batch, bytes, 0), HG_SEALED_OK);
     node_free();
 }
 
@@ -506,13 +506,13 @@ static void test_sealed_at_zero(void)
     node_make();
     configure("taken", 9, HG_STREAM_POSTGRES_PHYSICAL, 2, 0);
     uint32_t bytes = sealed_make(batch, sizeof(batch), 0, 100);
-    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, batch, bytes, 0), HG_SEALED_POSITION);
+    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, 1, batch, bytes, 0), HG_SEALED_POSITION);
     bytes = sealed_make(batch, sizeof(batch), 0, 50);
-    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, batch, bytes, 0), HG_SEALED_POSITION);
+    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, 1, batch, bytes, 0), HG_SEALED_POSITION);
     bytes = sealed_make(batch, sizeof(batch), 1000, 50);
-    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, batch, bytes, 0), HG_SEALED_OK);
+    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, 1, batch, bytes, 0), HG_SEALED_OK);
     bytes = sealed_make(batch, sizeof(batch), 1020, 50);
-    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, batch, bytes, 0), HG_SEALED_POSITION);
+    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, 1, batch, bytes, 0), HG_SEALED_POSITION);
     node_free();
 }
 
@@ -577,7 +577,7 @@ static void test_sealed_too_large(void)
     CU_ASSERT_EQUAL(hg_batch_builder_add(&builder, &frame), 0);
     uint32_t bytes = hg_batch_seal(&builder, &origin, NULL, 0, batch, sizeof(batch), lz4);
     CU_ASSERT(bytes > PAYLOAD_BYTES_MAX);
-    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, batch, bytes, 0), HG_SEALED_SIZE);
+    CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, 1, batch, bytes, 0), HG_SEALED_SIZE);
     CU_ASSERT_EQUAL(hg_streams_at(node.streams, 0)->lsn_sealed, 0);
     node_free();
 }

@@ -105,6 +105,7 @@ static void test_wiped(void)
             continue;
         }
         CU_ASSERT_EQUAL(harness_recover(&h), HG_LOG_READY);
+        CU_ASSERT_FALSE(hg_log_tail_is_torn(h.log));
         harness_destroy(&h);
     }
 }
@@ -165,6 +166,7 @@ static void test_torn_tail(void)
     CU_ASSERT_EQUAL(harness_recover(&h), HG_LOG_READY);
     harness_check_recovered(&h);
     CU_ASSERT_EQUAL(hg_log_next_sequence(h.log), 20);
+    CU_ASSERT_TRUE(hg_log_tail_is_torn(h.log)); /* to a quorum this is unknown, not absent */
     /* The next life writes its own 20, then loses power with an old 21 of the same log lying behind it. */
     harness_append(&h, 4, 1500);
     harness_settle(&h);

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Sealing and opening a group over a real log: what is refused, what is on the device when it is answered,
+ * and that all of it holds after a crash at every step.
+ */
+#include "dataplane/stream/seal.h"
+#include "stream_node.h"
+
+#define KV HG_STREAM_KEY_VALUE
+
+static struct stream_node node;
+
+/* As after a power cut, and a start with its configuration. */
+static void crash(void)
+{
+    hg_disk_sim_crash(node.disk);
+    stream_node_close(&node);
+    stream_node_open(&node);
+    (void)stream_node_configure(&node, "own", 1, KV, 1, 0);
+}
+
+static void turns_until_sealed(uint64_t epoch)
+{
+    hg_log_close_write(node.log);
+    for (int i = 0; i < 100 && !hg_streams_group_sealed(node.streams, 0, epoch); i++)
+        stream_node_turn(&node);
+    CU_ASSERT_TRUE_FATAL(hg_streams_group_sealed(node.streams, 0, epoch));
+}
+
+static void turns_until_open(uint64_t epoch)
+{
+    hg_log_close_write(node.log);
+    for (int i = 0; i < 100 && !hg_streams_group_opened(node.streams, 0, epoch); i++)
+        stream_node_turn(&node);
+    CU_ASSERT_TRUE_FATAL(hg_streams_group_opened(node.streams, 0, epoch));
+}
+
+static enum hg_append_reason append_open(uint32_t slot)
+{
+    struct hg_frame frame = {.span = 1, .op = HG_OP_INSERT};
+    return hg_streams_append(node.streams, slot, &frame, node.now_ns);
+}
+
+static void test_seal(void)
+{
+    stream_node_make(&node, 1);
+    uint32_t slot = stream_node_configure(&node, "own", 1, KV, 1, 0);
+    const struct hg_stream_state *s = hg_streams_at(node.streams, slot);
+    CU_ASSERT_EQUAL(stream_node_append(&node, slot, 100), HG_APPEND_OK); /* in the log, not yet durable */
+    CU_ASSERT_EQUAL(append_open(slot), HG_APPEND_OK);                    /* in an open batch */
+    CU_ASSERT_EQUAL(s->lsn_taken, 3);
+    CU_ASSERT_EQUAL(hg_streams_group_seal(node.streams, 0, 5), HG_GROUP_OK);
+    CU_ASSERT_EQUAL(append_open(slot), HG_APPEND_SEALED); /* at once */
+    CU_ASSERT_EQUAL(s->lsn_taken, 2);                     /* what was open is dropped */
+    CU_ASSERT_FALSE(hg_streams_group_sealed(node.streams, 0, 5));
+    CU_ASSERT_EQUAL(hg_streams_seal(node.streams, true, node.now_ns), 0);
+    turns_until_sealed(5);
+    CU_ASSERT_EQUAL(s->lsn_durable, 2); /* the tail is whole when it is told */
+    CU_ASSERT_EQUAL(hg_log_epoch_promised(node.log, 0), 5);
+    CU_ASSERT_EQUAL(hg_streams_append_counts(node.streams)[HG_APPEND_SEALED], 1);
+    CU_ASSERT_EQUAL(hg_streams_group_seal(node.streams, 0, 5), HG_GROUP_OK); /* again */
+    CU_ASSERT_EQUAL(hg_streams_group_seal(node.streams, 0, 4), HG_GROUP_seal_epoch);
+    CU_ASSERT_EQUAL(hg_streams_group_seal(node.streams, HG_GROUPS_MAX, 9), HG_GROUP_seal_limit);
+    CU_ASSERT_EQUAL(hg_streams_group_open(node.streams, 0, 4), HG_GROUP_open_epoch);
+    CU_ASSERT_EQUAL(hg_streams_group_open(node.streams, 0, 6), HG_GROUP_open_unpromised);
+    CU_ASSERT_EQUAL(hg_streams_group_counts(node.streams)[HG_GROUP_seal_epoch], 1);
+    CU_ASSERT_EQUAL(hg_streams_group_counts(node.streams)[HG_GROUP_open_unpromised], 1);
+    crash();
+    s = hg_streams_at(node.streams, slot);
+    CU_ASSERT_EQUAL(s->lsn_durable, 2);
+    CU_ASSERT_EQUAL(append_open(slot), HG_APPEND_SEALED);
+    CU_ASSERT_EQUAL(hg_streams_group_seal(node.streams, 0, 4), HG_GROUP_seal_epoch);
+    stream_node_free(&node);
+}
+
+static void test_open(void)
+{
+    stream_node_make(&node, 1);
+    uint32_t slot = stream_node_configure(&node, "own", 1, KV, 1, 0);
+    (void)stream_node_configure(&node, "empty", 2, KV, 1, 0);
+    (void)stream_node_append(&node, slot, 100);
+    CU_ASSERT_EQUAL(hg_streams_group_seal(node.streams, 0, 5), HG_GROUP_OK);
+    CU_ASSERT_EQUAL(hg_streams_group_open(node.streams, 0, 5),
+                    HG_GROUP_open_unpromised); /* not yet flushed */
+    turns_until_sealed(5);
+    CU_ASSERT_EQUAL(hg_streams_group_open(node.streams, 0, 5), HG_GROUP_OK);
+    CU_ASSERT_EQUAL(append_open(slot), HG_APPEND_SEALED); /* its beginning is not on the device */
+    CU_ASSERT_EQUAL(hg_streams_group_seal(node.streams, 0, 5), HG_GROUP_seal_open);
+    turns_until_open(5);
+    CU_ASSERT_EQUAL(hg_streams_group_open(node.streams, 0, 5), HG_GROUP_OK); /* again */
+    CU_ASSERT_EQUAL(stream_node_append(&node, slot, 100), HG_APPEND_OK);
+    stream_node_settle(&node);
+    for (int life = 0; life < 3; life++) {
+        const struct hg_stream_state *s = hg_streams_at(node.streams, slot);
+        const struct hg_stream_state *empty = hg_streams_at(node.streams, 1);
+        CU_ASSERT_EQUAL(s->lsn_durable, 3);
+        CU_ASSERT_EQUAL(s->epoch, 5);
+        CU_ASSERT_EQUAL(s->history.count, 2);
+        CU_ASSERT_EQUAL(s->history.starts[0].epoch, 1);
+        CU_ASSERT_EQUAL(s->history.starts[1].epoch, 5);
+        CU_ASSERT_EQUAL(s->history.starts[1].lsn, 2);
+        CU_ASSERT_EQUAL(empty->epoch, 5);
+        CU_ASSERT_EQUAL(hg_history_last(&empty->history).epoch, 5);
+        CU_ASSERT_EQUAL(hg_history_last(&empty->history).lsn, 0);
+        CU_ASSERT_FALSE(hg_group_is_sealed(hg_streams_group(node.streams, 0)));
+        crash();
+    }
+    CU_ASSERT_EQUAL(stream_node_append(&node, slot, 100), HG_APPEND_OK);
+    /* A stream that comes later is of the epoch that is open. */
+    CU_ASSERT_EQUAL(hg_streams_at(node.streams, stream_node_configure(&node, "late", 3, KV, 1, 0))->epoch, 5);
+    /* Another group would be another promise. */
+    struct hg_config_stream config = {
+        .name = "own", .stream = 1, .kind = KV, .region = 1, .epoch = 1, .group = 1};
+    CU_ASSERT_EQUAL(hg_streams_configure(node.streams, &config), -EEXIST);
+    config.stream = 77;
+    config.group = HG_GROUPS_MAX;
+    CU_ASSERT_EQUAL(hg_streams_configure(node.streams, &config), -EINVAL);
+    stream_node_free(&node);
+}
+
+/* Power goes after each turn: an answered promise, and an epoch that was open, are there again. */
+static void test_crash_at_every_step(void)
+{
+    uint32_t sealed_again = 0, open_again = 0, lost = 0;
+    for (int steps = 0; steps < 60; steps++) {
+        bool answered = false, opened = false;
+        stream_node_make(&node, 1);
+        uint32_t slot = stream_node_configure(&node, "own", 1, KV, 1, 0);
+        (void)stream_node_append(&node, slot, 100);
+        CU_ASSERT_EQUAL(hg_streams_group_seal(node.streams, 0, 5), HG_GROUP_OK);
+        for (int i = 0; i < steps; i++) {
+            hg_log_close_write(node.log);
+            stream_node_turn(&node);
+            if (!answered && hg_streams_group_sealed(node.streams, 0, 5)) {
+                answered = true;
+                CU_ASSERT_EQUAL(hg_streams_group_open(node.streams, 0, 5), HG_GROUP_OK);
+            }
+            opened = hg_streams_group_opened(node.streams, 0, 5);
+        }
+        crash();
+        const struct hg_group *group = hg_streams_group(node.streams, 0);
+        CU_ASSERT(!answered || group->epoch_promised == 5);
+        CU_ASSERT(!answered || hg_streams_at(node.streams, slot)->lsn_durable == 2);
+        CU_ASSERT(!opened || group->epoch_open == 5);
+        CU_ASSERT(group->epoch_open == 1 || group->epoch_promised == 5);
+        lost += group->epoch_promised == 0;
+        sealed_again += answered && hg_group_is_sealed(group);
+        open_again += opened;
+        stream_node_free(&node);
+    }
+    CU_ASSERT(lost > 0 && sealed_again > 0 && open_again > 0); /* every window was hit */
+}
+
+/* One of two copies that agreed rots: the promise that was answered still stands. */
+static void test_rotten_copy(void)
+{
+    for (uint16_t copy = 0; copy < HG_LOG_SUPERBLOCK_COPIES; copy++) {
+        stream_node_make(&node, 1);
+        (void)stream_node_configure(&node, "own", 1, KV, 1, 0);
+        CU_ASSERT_EQUAL(hg_streams_group_seal(node.streams, 0, 5), HG_GROUP_OK);
+        turns_until_sealed(5);
+        hg_disk_sim_crash(node.disk);
+        hg_disk_sim_flip_bit(node.disk, (uint64_t)copy * HG_DISK_BLOCK_BYTES + 300, 3);
+        hg_disk_sim_settle(node.disk);
+        stream_node_close(&node);
+        stream_node_open(&node);
+        CU_ASSERT_EQUAL(hg_streams_group(node.streams, 0)->epoch_promised, 5);
+        stream_node_free(&node);
+    }
+}
+
+/* The history outlives the segments in which it was written. */
+static void test_history_after_reuse(void)
+{
+    stream_node_make(&node, 1);
+    uint32_t slot = stream_node_configure(&node, "own", 1, KV, 1, 0);
+    (void)stream_node_append(&node, slot, 100);
+    CU_ASSERT_EQUAL(hg_streams_group_seal(node.streams, 0, 5), HG_GROUP_OK);
+    turns_until_sealed(5);
+    CU_ASSERT_EQUAL(hg_streams_group_open(node.streams, 0, 5), HG_GROUP_OK);
+    turns_until_open(5);
+    hg_streams_at(node.streams, slot)->codec = HG_CODEC_NONE;
+    for (int i = 0; i < 60; i++) {
+        CU_ASSERT_EQUAL(stream_node_append(&node, slot, 900000), HG_APPEND_OK);
+        stream_node_settle(&node);
+        hg_streams_retain(node.streams, node.now_ns);
+    }
+    CU_ASSERT(hg_log_tail_sequence(node.log) > 10);
+    crash();
+    CU_ASSERT_EQUAL(hg_streams_group(node.streams, 0)->epoch_open, 5);
+    CU_ASSERT_EQUAL(hg_history_last(&hg_streams_at(node.streams, slot)->history).epoch, 5);
+    CU_ASSERT_EQUAL(hg_history_last(&hg_streams_at(node.streams, slot)->history).lsn, 2);
+    CU_ASSERT_EQUAL(stream_node_append(&node, slot, 100), HG_APPEND_OK);
+    stream_node_free(&node);
+}
+
+/* A group that another region writes is sealed here, and opened there. */
+static void test_foreign(void)
+{
+    stream_node_make(&node, 1);
+    (void)stream_node_configure(&node, "taken", 9, KV, 2, 0);
+    CU_ASSERT_EQUAL(hg_streams_group_seal(node.streams, 0, 5), HG_GROUP_OK);
+    turns_until_sealed(5);
+    CU_ASSERT_EQUAL(hg_streams_group_open(node.streams, 0, 5), HG_GROUP_open_foreign);
+    CU_ASSERT_EQUAL(hg_streams_group_counts(node.streams)[HG_GROUP_open_foreign], 1);
+    stream_node_free(&node);
+}
+
+int main(void)
+{
+    CU_initialize_registry();
+    CU_pSuite suite = CU_add_suite("seal", NULL, NULL);
+    CU_add_test(suite, "seal", test_seal);
+    CU_add_test(suite, "open", test_open);
+    CU_add_test(suite, "crash at every step", test_crash_at_every_step);
+    CU_add_test(suite, "a rotten superblock copy", test_rotten_copy);
+    CU_add_test(suite, "history after reuse", test_history_after_reuse);
+    CU_add_test(suite, "another region's group", test_foreign);
+    CU_basic_run_tests();
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 6;
+}
