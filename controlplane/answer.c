@@ -23,7 +23,7 @@ json_t *hg_answer_error(enum hg_api_code code, const char *format, ...)
     return json_pack("{s:i, s:o}", "code", (int)code, "error", hg_json_text(text));
 }
 
-static json_t *done(const char *text)
+json_t *hg_answer_done(const char *text)
 {
     return json_pack("{s:i, s:{s:o}}", "code", HG_API_OK, "data", "message", hg_json_text(text));
 }
@@ -95,9 +95,9 @@ static json_t *config_json(const struct hg_server *server)
 static const struct {
     const char *name;
     bool live; /* of the dataplane: only as fresh as its page */
-} views[] = {{"node", false}, {"ports", true},     {"peers", true},  {"streams", true}, {"lag", true},
-             {"lanes", true}, {"placement", true}, {"log", true},    {"clients", true}, {"consumers", true},
-             {"drops", true}, {"events", false},   {"config", false}};
+} views[] = {{"node", false},   {"ports", true},     {"peers", true}, {"streams", true},   {"lag", true},
+             {"lanes", true},   {"groups", true},    {"tails", true}, {"placement", true}, {"log", true},
+             {"clients", true}, {"consumers", true}, {"drops", true}, {"events", false},   {"config", false}};
 
 static json_t *view_json(struct hg_server *server, const char *view)
 {
@@ -114,6 +114,10 @@ static json_t *view_json(struct hg_server *server, const char *view)
         return hg_report_streams(config, status);
     if (strcmp(view, "lanes") == 0)
         return hg_report_lanes(status);
+    if (strcmp(view, "groups") == 0)
+        return hg_report_groups(status, -1);
+    if (strcmp(view, "tails") == 0)
+        return hg_report_tails(status, -1);
     if (strcmp(view, "placement") == 0)
         return hg_report_placement(status);
     if (strcmp(view, "lag") == 0)
@@ -152,7 +156,7 @@ static json_t *show(struct hg_server *server, const char *what)
 }
 
 /* ---- changes ---- */
-static json_t *not_now(const struct hg_server *server)
+json_t *hg_answer_not_now(const struct hg_server *server)
 {
     if (!hg_link_usable(server))
         return hg_answer_error(
@@ -165,9 +169,8 @@ static json_t *not_now(const struct hg_server *server)
     return NULL;
 }
 
-/* The change is asked for; its answer comes with the dataplane's. */
-static json_t *change_begin(struct hg_server *server, struct hg_api_connection *connection, uint64_t request,
-                            bool is_config, const char *what)
+json_t *hg_answer_change(struct hg_server *server, struct hg_api_connection *connection, uint64_t request,
+                         bool is_config, const char *what)
 {
     struct hg_change *change = &server->change;
 
@@ -178,6 +181,7 @@ static json_t *change_begin(struct hg_server *server, struct hg_api_connection *
     }
     change->request = request;
     change->is_config = is_config;
+    change->group = -1;
     change->deadline_ns = uv_hrtime() + HG_API_RESULT_NS;
     change->connection = connection;
     snprintf(change->what, sizeof(change->what), "%s", what);
@@ -238,14 +242,14 @@ static json_t *set_peer(struct hg_server *server, struct hg_api_connection *conn
         char text[HG_GRAMMAR_ERROR_BYTES + 32];
 
         snprintf(text, sizeof(text), "would set %s", what);
-        return done(text);
+        return hg_answer_done(text);
     }
-    refusal = not_now(server);
+    refusal = hg_answer_not_now(server);
     if (refusal != NULL)
         return refusal;
     server->change.before = *server->config;
     server->config->wanted.peers[index] = peer;
-    return change_begin(server, connection, hg_link_apply(server), true, what);
+    return hg_answer_change(server, connection, hg_link_apply(server), true, what);
 }
 
 static void quorum_text(const struct hg_control_config *config, char *text, size_t bytes)
@@ -270,16 +274,16 @@ static json_t *quorum_set(struct hg_server *server, struct hg_api_connection *co
     if (hg_command_value(command, "dry-run") != NULL) {
         snprintf(text, sizeof(text), "would set the quorum: %s -> n %u w %u", before, (unsigned)n,
                  (unsigned)w);
-        return done(text);
+        return hg_answer_done(text);
     }
-    refusal = not_now(server);
+    refusal = hg_answer_not_now(server);
     if (refusal != NULL)
         return refusal;
     server->change.before = *server->config;
     config->quorum_n = (uint16_t)n;
     config->quorum_w = (uint16_t)w;
     snprintf(text, sizeof(text), "quorum: %s -> n %u w %u", before, (unsigned)n, (unsigned)w);
-    return change_begin(server, connection, hg_link_apply(server), true, text);
+    return hg_answer_change(server, connection, hg_link_apply(server), true, text);
 }
 
 static json_t *peer_remove(struct hg_server *server, struct hg_api_connection *connection,
@@ -305,15 +309,15 @@ static json_t *peer_remove(struct hg_server *server, struct hg_api_connection *c
         snprintf(text, sizeof(text),
                  "would remove peer %s: its session would end, and %u streams would no longer go there",
                  name->text, streams);
-        return done(text);
+        return hg_answer_done(text);
     }
-    refusal = not_now(server);
+    refusal = hg_answer_not_now(server);
     if (refusal != NULL)
         return refusal;
     server->change.before = *server->config;
     (void)hg_command_config_peer_remove(server->config, name->text);
     snprintf(text, sizeof(text), "peer %s removed; %u streams no longer go there", name->text, streams);
-    return change_begin(server, connection, hg_link_apply(server), true, text);
+    return hg_answer_change(server, connection, hg_link_apply(server), true, text);
 }
 
 /* The registered consumer that a command means: what the dataplane has, else what the configuration wants. */
@@ -391,17 +395,17 @@ static json_t *consumer_remove(struct hg_server *server, struct hg_api_connectio
         snprintf(text, sizeof(text),
                  "would remove consumer %s of stream %s (at LSN %llu); the log would keep nothing for it",
                  name->text, found.stream, (unsigned long long)found.lsn);
-        return done(text);
+        return hg_answer_done(text);
     }
-    refusal = not_now(server);
+    refusal = hg_answer_not_now(server);
     if (refusal != NULL)
         return refusal;
     snprintf(text, sizeof(text), "consumer %s of stream %s removed", name->text, found.stream);
     server->change.before = *server->config;
-    return change_begin(server, connection,
-                        hg_link_command(server, HG_COMMAND_CONSUMER_REMOVE, name->text,
-                                        consumer_worker(server, found.stream)),
-                        false, text);
+    return hg_answer_change(server, connection,
+                            hg_link_command(server, HG_COMMAND_CONSUMER_REMOVE, name->text,
+                                            consumer_worker(server, found.stream)),
+                            false, text);
 }
 
 static json_t *stream_move(struct hg_server *server, struct hg_api_connection *connection,
@@ -429,16 +433,16 @@ static json_t *stream_move(struct hg_server *server, struct hg_api_connection *c
                  "would move stream %s from worker %u to worker %llu; its appends would wait until peers and "
                  "consumers have it to %llu, 3 s at most, and its clients would attach again",
                  name->text, stream->worker, (unsigned long long)to, (unsigned long long)stream->lsn_end);
-        return done(text);
+        return hg_answer_done(text);
     }
-    refusal = not_now(server);
+    refusal = hg_answer_not_now(server);
     if (refusal != NULL)
         return refusal;
     snprintf(text, sizeof(text), "stream %s moved from worker %u to worker %llu", name->text, stream->worker,
              (unsigned long long)to);
-    return change_begin(server, connection,
-                        hg_link_command(server, HG_COMMAND_STREAM_MOVE, name->text, (uint32_t)to), false,
-                        text);
+    return hg_answer_change(server, connection,
+                            hg_link_command(server, HG_COMMAND_STREAM_MOVE, name->text, (uint32_t)to), false,
+                            text);
 }
 
 static json_t *stop(struct hg_server *server, struct hg_api_connection *connection,
@@ -447,12 +451,12 @@ static json_t *stop(struct hg_server *server, struct hg_api_connection *connecti
     json_t *refusal;
 
     if (hg_command_value(command, "dry-run") != NULL)
-        return done("would ask the dataplane to end");
-    refusal = not_now(server);
+        return hg_answer_done("would ask the dataplane to end");
+    refusal = hg_answer_not_now(server);
     if (refusal != NULL)
         return refusal;
-    return change_begin(server, connection, hg_link_command(server, HG_COMMAND_STOP, "", 0), false,
-                        "dataplane asked to end");
+    return hg_answer_change(server, connection, hg_link_command(server, HG_COMMAND_STOP, "", 0), false,
+                            "dataplane asked to end");
 }
 
 json_t *hg_answer(struct hg_server *server, struct hg_api_connection *connection, const char *line)
@@ -483,6 +487,10 @@ json_t *hg_answer(struct hg_server *server, struct hg_api_connection *connection
         return consumer_remove(server, connection, command);
     case HG_CMD_STREAM_MOVE:
         return stream_move(server, connection, command);
+    case HG_CMD_GROUP_SEAL:
+        return hg_answer_group_seal(server, connection, command);
+    case HG_CMD_GROUP_OPEN:
+        return hg_answer_group_open(server, connection, command);
     case HG_CMD_STOP:
         return stop(server, connection, command);
     default:

@@ -2,6 +2,7 @@
  *
  * The socket of helioctl: <run>/control.sock, mode 0600. One line in, one line of JSON out, and a close.
  */
+#include "controlplane/report.h"
 #include "controlplane/server.h"
 
 #include "controlplane/json_text.h"
@@ -196,8 +197,13 @@ void hg_api_result(struct hg_server *server, int32_t code, const char *text)
     if (!change->is_config && sscanf(change->what, "consumer %31s of stream %31s removed", name, stream) == 2)
         hg_command_config_consumer_remove(server->config, name, stream);
     hg_event_addf(&server->events, HG_SEVERITY_INFO, "change", "%.150s", change->what);
-    change_end(server,
-               json_pack("{s:i, s:{s:o}}", "code", HG_API_OK, "data", "message", hg_json_text(change->what)));
+    json_t *data = json_pack("{s:o}", "message", hg_json_text(change->what));
+    if (change->group >= 0) { /* the dataplane answers after the page that shows it */
+        hg_link_status_read(server);
+        json_object_set_new(data, "groups", hg_report_groups(&server->status, change->group));
+        json_object_set_new(data, "tails", hg_report_tails(&server->status, change->group));
+    }
+    change_end(server, json_pack("{s:i, s:o}", "code", HG_API_OK, "data", data));
 }
 
 static void change_abandon(struct hg_server *server, const char *why)

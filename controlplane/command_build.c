@@ -585,6 +585,16 @@ static void build_consumer(struct hg_command_file *file, const struct hg_command
     config->consumers[config->consumer_count++] = consumer;
 }
 
+static void build_metastore(struct hg_command_file *file, const struct hg_command *command)
+{
+    const struct hg_value *path = need(command, "PATH");
+
+    if (file->config.metastore_path[0] != '\0')
+        hg_command_file_error(file, place_of(file, path), "the metastore is %s already",
+                              file->config.metastore_path);
+    copy_text(file->config.metastore_path, sizeof(file->config.metastore_path), path);
+}
+
 static void build_set_peer(struct hg_command_file *file, const struct hg_command *command)
 {
     struct hg_control_config *config = &file->config.wanted;
@@ -701,6 +711,9 @@ void hg_command_build(struct hg_command_file *file, const struct hg_command *com
     case HG_CMD_CONSUMER_ADD:
         build_consumer(file, command);
         break;
+    case HG_CMD_METASTORE_FILE:
+        build_metastore(file, command);
+        break;
     case HG_CMD_SET_PEER:
         build_set_peer(file, command);
         break;
@@ -708,6 +721,8 @@ void hg_command_build(struct hg_command_file *file, const struct hg_command *com
     case HG_CMD_PEER_REMOVE:
     case HG_CMD_CONSUMER_REMOVE:
     case HG_CMD_STREAM_MOVE:
+    case HG_CMD_GROUP_SEAL:
+    case HG_CMD_GROUP_OPEN:
     case HG_CMD_STOP:
         hg_assert(false); /* not of a file's context */
     }

@@ -41,6 +41,7 @@ struct hg_port_source { /* what a port was written as; its devargs are built fro
 struct hg_command_config { /* the wanted configuration and what it takes to write it down again */
     struct hg_control_config wanted;
     struct hg_port_source ports[HG_CONTROL_PORTS_MAX];
+    char metastore_path[HG_CONTROL_PATH_BYTES]; /* empty: in the run directory */
 };
 
 struct hg_command_error {

@@ -130,4 +130,9 @@ void hg_command_config_print(const struct hg_command_config *config, FILE *out)
         stream_print(out, wanted, &wanted->streams[i]);
     for (uint32_t i = 0; i < wanted->consumer_count; i++)
         fprintf(out, "consumer add %s stream %s\n", wanted->consumers[i].name, wanted->consumers[i].stream);
+    if (config->metastore_path[0] != '\0') {
+        fprintf(out, "metastore");
+        word_print(out, "file", config->metastore_path);
+        fprintf(out, "\n");
+    }
 }

@@ -138,6 +138,13 @@ static const struct hg_grammar_command commands[] = {
      {WORD("consumer"), WORD("add"), VALUE("NAME", NAME)},
      {NEED("stream", "STREAM", NAME)},
      "a registered consumer: the log keeps what it has not yet passed"},
+    {HG_CMD_METASTORE_FILE,
+     HG_CONTEXT_FILE,
+     {WORD("metastore"), WORD("file"), VALUE("PATH", PATH)},
+     {{0}},
+     "where the epochs of groups are agreed on, for nodes that share a file system; else `metastore` in the "
+     "run "
+     "directory"},
     {HG_CMD_SET_PEER,
      HG_CONTEXT_FILE | HG_CONTEXT_LIVE,
      {WORD("set"), WORD("peer"), VALUE("NAME", NAME)},
@@ -147,9 +154,8 @@ static const struct hg_grammar_command commands[] = {
      "ECN-capable, after how much its keys are renewed; at once"},
     {HG_CMD_SHOW,
      HG_CONTEXT_LIVE,
-     {WORD("show"),
-      ONE_OF("WHAT",
-             "node|ports|peers|lanes|streams|placement|lag|log|clients|consumers|drops|events|config|all")},
+     {WORD("show"), ONE_OF("WHAT", "node|ports|peers|lanes|streams|groups|tails|placement|lag|log|clients|"
+                                   "consumers|drops|events|config|all")},
      {{0}},
      "what is"},
     {HG_CMD_PEER_REMOVE,
@@ -170,6 +176,18 @@ static const struct hg_grammar_command commands[] = {
      "moves a stream to another worker and its log: appends wait until peers and consumers have all of it, 3 "
      "s "
      "at most; else it stays"},
+    {HG_CMD_GROUP_SEAL,
+     HG_CONTEXT_LIVE,
+     {WORD("group"), WORD("seal"), VALUE("GROUP", GROUP)},
+     {NEED("epoch", "E", ID), FLAG("dry-run")},
+     "promises epoch E in every log that has the group: nothing of an older one is taken any more, its "
+     "producers "
+     "are refused; answers where each of its streams ends"},
+    {HG_CMD_GROUP_OPEN,
+     HG_CONTEXT_LIVE,
+     {WORD("group"), WORD("open"), VALUE("GROUP", GROUP)},
+     {NEED("epoch", "E", ID), FLAG("dry-run")},
+     "begins the epoch that was sealed for: this node's producers may write the group again"},
     {HG_CMD_STOP,
      HG_CONTEXT_LIVE,
      {WORD("stop"), WORD("dataplane")},

@@ -127,6 +127,17 @@ uint64_t hg_link_command(struct hg_server *server, enum hg_control_command comma
     return post(server, &message);
 }
 
+uint64_t hg_link_group(struct hg_server *server, enum hg_control_command command, uint32_t group,
+                       uint64_t epoch)
+{
+    struct hg_control_message message = {.type = HG_CONTROL_COMMAND, .command = command, .number = group};
+
+    if (server->link.state != HG_LINK_UP)
+        return 0;
+    message.epoch = epoch;
+    return post(server, &message);
+}
+
 /* ---- hearing ---- */
 
 /* A refusal is said once in the same words, however often it is tried again. */

@@ -156,6 +156,18 @@ static void on_signal(uv_signal_t *signal, int number)
     uv_close((uv_handle_t *)&server->sigint, NULL);
 }
 
+/* Read when it is asked for: a damaged one stops orders about groups, nothing else. */
+static void metastore_open(struct hg_server *server)
+{
+    char path[HG_CONTROL_PATH_BYTES + 32];
+
+    if (server->config->metastore_path[0] != '\0')
+        snprintf(path, sizeof(path), "%s", server->config->metastore_path);
+    else
+        snprintf(path, sizeof(path), "%s/metastore", server->run);
+    server->metastore = hg_metastore_file_open(path);
+}
+
 static int serve(struct hg_server *server)
 {
     int rc = hg_api_open(server);
@@ -165,6 +177,7 @@ static int serve(struct hg_server *server)
                 rc == UV_EEXIST ? ": it is no socket; move it away" : "");
         return 1;
     }
+    metastore_open(server);
     uv_timer_init(&server->loop, &server->tick);
     uv_signal_init(&server->loop, &server->sigterm);
     uv_signal_init(&server->loop, &server->sigint);
@@ -176,6 +189,7 @@ static int serve(struct hg_server *server)
                   server->file->path, server->file->command_count, server->config->wanted.node.name);
     uv_run(&server->loop, UV_RUN_DEFAULT);
     uv_loop_close(&server->loop);
+    server->metastore->close(server->metastore);
     return 0;
 }
 

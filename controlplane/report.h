@@ -23,4 +23,8 @@ json_t *hg_report_clients(const struct hg_control_status *status);
 json_t *hg_report_consumers(const struct hg_control_status *status);
 json_t *hg_report_drops(const struct hg_control_status *status);
 
+/* Of all groups (-1) or one: what each log promised, and each stream's tail as a seal answers it. */
+json_t *hg_report_groups(const struct hg_control_status *status, int32_t group);
+json_t *hg_report_tails(const struct hg_control_status *status, int32_t group);
+
 #endif

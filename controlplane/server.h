@@ -8,6 +8,7 @@
 
 #include "controlplane/command_file.h"
 #include "controlplane/events.h"
+#include "controlplane/metastore.h"
 #include "drivers/ipc/control_socket.h"
 
 #include <uv.h>
@@ -69,6 +70,7 @@ struct hg_api_connection {
 struct hg_change {    /* one at a time: what the dataplane has been asked for and who waits for the answer */
     uint64_t request; /* 0 = none */
     bool is_config;
+    int32_t group; /* that is sealed or opened; -1 = none: its tails are part of the answer */
     uint64_t deadline_ns;
     struct hg_api_connection *connection; /* NULL: it left */
     char what[HG_GRAMMAR_ERROR_BYTES];
@@ -89,6 +91,7 @@ struct hg_server {
     struct hg_control_status status;
     uint64_t status_generation; /* 0 = never seen one */
     struct hg_change change;
+    struct hg_metastore *metastore;
     struct hg_api_connection connections[HG_API_CONNECTIONS_MAX];
     uv_pipe_t api;
     uv_timer_t tick;
@@ -111,6 +114,10 @@ uint64_t hg_link_apply(struct hg_server *server);
 uint64_t hg_link_command(struct hg_server *server, enum hg_control_command command, const char *name,
                          uint32_t number);
 
+/* The same about a group. */
+uint64_t hg_link_group(struct hg_server *server, enum hg_control_command command, uint32_t group,
+                       uint64_t epoch);
+
 /* ---- api.c: helioctl ---- */
 /* Listens. 0 or a libuv error. */
 int hg_api_open(struct hg_server *server);
@@ -124,6 +131,18 @@ void hg_api_close(struct hg_server *server);
 /* ---- answer.c: one request line to one JSON answer ---- */
 /* NULL: the answer comes later, through hg_api_result(). */
 json_t *hg_answer(struct hg_server *server, struct hg_api_connection *connection, const char *line);
+/* What was done, or would be. */
+json_t *hg_answer_done(const char *text);
+/* NULL, or why no change can be made at the moment. */
+json_t *hg_answer_not_now(const struct hg_server *server);
+/* The change is asked for with this request, 0 where that failed; its answer is the dataplane's. */
+json_t *hg_answer_change(struct hg_server *server, struct hg_api_connection *connection, uint64_t request,
+                         bool is_config, const char *what);
+/* answer_group.c */
+json_t *hg_answer_group_seal(struct hg_server *server, struct hg_api_connection *connection,
+                             const struct hg_command *command);
+json_t *hg_answer_group_open(struct hg_server *server, struct hg_api_connection *connection,
+                             const struct hg_command *command);
 json_t *hg_answer_error(enum hg_api_code code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -143,6 +143,9 @@ static void status_publish(struct hg_housekeeping *hk)
         status->realtime_ns = hk->node->clock->realtime_ns(hk->node->clock);
     status_port(hk, status);
     status_handshake_drops(hk, status);
+    for (uint32_t i = HG_CONTROL_RING_refused_full; i < HG_CONTROL_RING_COUNTER_COUNT; i++)
+        if (i != HG_CONTROL_RING_page_retry) /* what was done is no drop */
+            status_drop(status, "control ring", hg_control_ring_counter_name(i), hk->ring.counters[i]);
     status_drop(status, "clients", "accept_failed", hk->accept_failed_count);
     status_drop(status, "housekeeping", "events_suppressed", hk->events_suppressed);
     for (uint32_t i = 0; i < status->log_count && i < hk->log_count; i++) {
@@ -163,6 +166,8 @@ static void status_publish(struct hg_housekeeping *hk)
     if (hk->ring_made)
         (void)hg_control_ring_status_write(&hk->ring, status);
     hg_telemetry_publish(status);
+    if (hk->command_pages > 0)
+        hg_housekeeping_group_published(hk);
 }
 
 /* To the next worker, or out when all have filled in theirs. */
@@ -227,6 +232,9 @@ static void letters_of(struct hg_housekeeping *hk, uint32_t worker)
         case HG_LETTER_STREAM_LEFT:
         case HG_LETTER_STREAM_ENTERED:
             hg_housekeeping_move_letter(hk, &letter);
+            break;
+        case HG_LETTER_GROUP_DONE:
+            hg_housekeeping_group_letter(hk, &letter);
             break;
         case HG_LETTER_PLACES_DONE:
             hg_housekeeping_places_done(hk, &letter);

@@ -80,6 +80,7 @@ struct hg_housekeeping {
     char refusals[HG_HOUSEKEEPING_REFUSALS_MAX][HG_CONTROL_TEXT_BYTES];
     uint64_t command_request;
     uint32_t command_workers; /* that have not yet answered */
+    uint32_t command_pages;   /* status pages to be published before the answer to a group's order */
     struct hg_letter command_answer;
     struct hg_move move; /* while command_request is one to move a stream */
     bool move_ends;      /* its last letter went; what follows waits for room */
@@ -161,6 +162,12 @@ int hg_housekeeping_move_begin(struct hg_housekeeping *hk, const struct hg_contr
 void hg_housekeeping_move_letter(struct hg_housekeeping *hk, const struct hg_letter *letter);
 void hg_housekeeping_move_tick(struct hg_housekeeping *hk);
 void hg_housekeeping_move_spread(struct hg_housekeeping *hk); /* every worker has the configuration */
+
+/* housekeeping_group.c: an order about a group, to every worker; the answer follows the status page that
+ * shows what they did */
+void hg_housekeeping_group_begin(struct hg_housekeeping *hk, const struct hg_control_message *message);
+void hg_housekeeping_group_letter(struct hg_housekeeping *hk, const struct hg_letter *letter);
+void hg_housekeeping_group_published(struct hg_housekeeping *hk);
 
 /* housekeeping_clients.c */
 void hg_housekeeping_accept(struct hg_housekeeping *hk);

@@ -449,6 +449,10 @@ static void command_begin(struct hg_housekeeping *hk, const struct hg_control_re
     case HG_COMMAND_CONSUMER_REMOVE:
         consumer_remove_begin(hk, &received->message);
         return;
+    case HG_COMMAND_GROUP_SEAL:
+    case HG_COMMAND_GROUP_OPEN:
+        hg_housekeeping_group_begin(hk, &received->message);
+        return;
     case HG_COMMAND_STREAM_MOVE:
         rc = hg_housekeeping_move_begin(hk, &received->message, text);
         if (rc != 0)

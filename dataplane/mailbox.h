@@ -31,6 +31,7 @@ enum hg_letter_type {
     HG_LETTER_CONSUMER_REMOVED, /* code */
     HG_LETTER_STREAM_LEFT,      /* code, text: dataplane/move.h has these two and the four below */
     HG_LETTER_STREAM_ENTERED,   /* code */
+    HG_LETTER_GROUP_DONE,       /* code, text: of a GROUP_SEAL or GROUP_OPEN */
     HG_LETTER_STATUS_DONE,      /* the page is filled */
     HG_LETTER_PLACES_DONE,      /* the log is read back, and this is what it holds */
     /* housekeeping -> worker */
@@ -49,6 +50,8 @@ enum hg_letter_type {
     HG_LETTER_STREAM_ENTER,
     HG_LETTER_STREAM_STAY,
     HG_LETTER_STREAM_END,
+    HG_LETTER_GROUP_SEAL, /* `number`: the group; `number2`: the epoch */
+    HG_LETTER_GROUP_OPEN,
     HG_LETTER_PLACES, /* `pointer`: struct hg_places to fill, lent until PLACES_DONE */
     HG_LETTER_STATUS, /* `pointer`: struct hg_control_status to fill, lent until STATUS_DONE */
 };

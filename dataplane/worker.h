@@ -92,6 +92,12 @@ struct hg_worker {
         uint32_t slot;
         uint64_t deadline_ns;
     } leaving;
+    struct {           /* the group that is to be sealed or opened; answered when the device has it */
+        uint32_t type; /* enum hg_letter_type; 0 = none */
+        uint32_t group;
+        uint64_t epoch;
+        uint64_t deadline_ns; /* until when a log that takes no records is waited for */
+    } order;
     uint64_t tick_ns;
     uint64_t retain_ns;
     uint64_t now_ns;

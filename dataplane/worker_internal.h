@@ -22,4 +22,11 @@ void hg_worker_stream_end(struct hg_worker *worker, const struct hg_letter *lett
  */
 bool hg_worker_stream_leaving(struct hg_worker *worker);
 
+/* worker_group.c: letters to seal or open a group, and, each turn, whether one can be answered. Returns true
+ * when it was. */
+void hg_worker_group_order(struct hg_worker *worker, const struct hg_letter *letter);
+bool hg_worker_group_turn(struct hg_worker *worker);
+/* The groups of its log, on the status page. */
+void hg_worker_group_status(struct hg_worker *worker, struct hg_control_status *status);
+
 #endif

@@ -169,7 +169,8 @@ static int streams_apply(struct hg_worker *worker, const struct hg_control_confi
         if (rc != 0) {
             result = rc;
             snprintf(text, text_bytes, "stream %s: %s", stream.name,
-                     rc == -EEXIST ? "its kind or region contradicts what the log has of this id"
+                     rc == -EEXIST   ? "its kind, region or group contradicts what the log has of this id"
+                     : rc == -EINVAL ? "groups are numbered from 0 to 63"
                      : rc == -ESTALE
                          ? "it moved to another log of this node, which is not here: bring that back"
                          : "too many streams for one worker");
@@ -355,6 +356,10 @@ static void letter_handle(struct hg_worker *worker, struct hg_letter *letter)
         break;
     case HG_LETTER_STREAM_END:
         hg_worker_stream_end(worker, letter);
+        break;
+    case HG_LETTER_GROUP_SEAL:
+    case HG_LETTER_GROUP_OPEN:
+        hg_worker_group_order(worker, letter);
         break;
     default:
         hg_assert(!"a letter of an unknown type");

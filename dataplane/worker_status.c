@@ -239,6 +239,11 @@ static void status_stream(struct hg_worker *worker, uint32_t slot, struct hg_con
     out->lsn_end = s->lsn_taken;
     out->lsn_durable = s->lsn_durable;
     out->lsn_committed = s->lsn_committed;
+    out->group = s->group;
+    out->tail_unknown = s->tail_unknown;
+    memcpy(out->chain, s->chain_durable, sizeof(out->chain));
+    out->epoch_count = s->history.count;
+    memcpy(out->epochs, s->history.starts, s->history.count * sizeof(out->epochs[0]));
     out->frames = s->frames_count;
     out->batches = s->batches_count;
     out->raw_bytes = s->raw_bytes;
@@ -392,6 +397,7 @@ void hg_worker_status(struct hg_worker *worker, struct hg_control_status *status
          i < hg_streams_count(worker->streams) && status->stream_count < HG_CONTROL_STREAMS_MAX; i++)
         if (!hg_streams_at(worker->streams, i)->ended)
             status_stream(worker, i, status);
+    hg_worker_group_status(worker, status);
     status_clients(worker, stream_first, status);
     status_drops(worker, status);
 }

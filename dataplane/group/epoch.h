@@ -26,9 +26,10 @@
     X(seal_epoch, "seals under an epoch older than what is promised or written here")                        \
     X(seal_open, "seals under the epoch that is open: it takes a higher one")                                \
     X(seal_limit, "seals under an epoch out of limits, or of a group that can't be")                         \
+    X(seal_mixed, "seals of a group with streams of several regions: give each region's another group")      \
     X(open_epoch, "openings of an epoch that is over, or that somebody wrote under")                         \
     X(open_unpromised, "openings of an epoch that is not promised here: seal first")                         \
-    X(open_foreign, "openings of a group that another region writes")                                        \
+    X(open_foreign, "openings of a group that another node writes: open it there")                           \
     X(read_unfenced, "recovery reads under an epoch that is not the one promised here")                      \
     X(truncate_epoch, "truncations under an epoch that is not the one promised here")                        \
     X(truncate_floor, "truncations below what is committed: a proof of a bug elsewhere")

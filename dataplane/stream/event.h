@@ -56,6 +56,9 @@
     X(stream_left, ERROR,                                                                                    \
       "stream $s, id $a, moved to another log of this node, and no log that is here has it: bring that log " \
       "back; it is not begun anew")                                                                          \
+    X(group_sealed, WARNING,                                                                                 \
+      "group $s is sealed: epoch $a is promised, and nothing of an older one is taken any more")             \
+    X(group_open, INFO, "group $s is open under epoch $a: its producers may write")                          \
     X(stream_moved, INFO, "stream $s moved to the log of worker $a: its clients attach again there")         \
     X(stream_refused_config, ERROR, "stream $s contradicts what the log has of it; id $a stays as it was")   \
     X(stream_streaming, INFO, "stream $s resumes at $A on a peer")                                           \

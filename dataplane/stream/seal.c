@@ -37,13 +37,20 @@ static void open_batch_drop(struct hg_streams *streams, struct hg_stream_state *
 
 enum hg_group_reason hg_streams_group_seal(struct hg_streams *streams, uint32_t number, uint64_t epoch)
 {
+    const struct hg_stream_state *first = NULL;
     uint64_t newest = 0;
     if (number >= HG_GROUPS_MAX)
         return counted(streams, HG_GROUP_seal_limit);
     struct hg_group *group = &streams->groups[number];
-    for (uint32_t slot = 0; slot < streams->count; slot++)
-        if (member(streams, slot, number) != NULL)
-            newest = hg_max_u64(newest, streams->table[slot].epoch);
+    for (uint32_t slot = 0; slot < streams->count; slot++) {
+        const struct hg_stream_state *s = member(streams, slot, number);
+        if (s == NULL)
+            continue;
+        newest = hg_max_u64(newest, s->epoch);
+        first = first != NULL ? first : s;
+        if (s->region != first->region) /* nobody could open it again */
+            return counted(streams, HG_GROUP_seal_mixed);
+    }
     enum hg_group_reason reason = hg_group_seal(group, epoch, newest);
     if (reason != HG_GROUP_OK || group->epoch_wanted == epoch)
         return counted(streams, reason);

@@ -78,6 +78,8 @@ static const char *status_streams(const struct hg_control_status *status)
             return "streams.name";
         if (stream->peer_count > HG_STATUS_STREAM_PEERS_MAX)
             return "streams.peer_count";
+        if (stream->epoch_count > HG_EPOCH_STARTS_MAX)
+            return "streams.epoch_count";
         for (uint32_t k = 0; k < stream->peer_count; k++) {
             if (stream->peers[k].peer >= status->peer_count)
                 return "streams.peers.peer";
@@ -135,6 +137,8 @@ const char *hg_control_status_bounds(const struct hg_control_status *status)
         return "lane_count";
     if (!WITHIN(status, stream_count, streams))
         return "stream_count";
+    if (!WITHIN(status, group_count, groups))
+        return "group_count";
     if (!WITHIN(status, client_count, clients))
         return "client_count";
     if (!WITHIN(status, consumer_count, consumers))

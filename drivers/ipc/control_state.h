@@ -200,6 +200,33 @@ struct hg_status_stream {
     uint32_t peer_count, clients;
     uint32_t worker, reserved; /* that owns it */
     struct hg_status_stream_peer peers[HG_STATUS_STREAM_PEERS_MAX];
+    /* What a SEAL answers of it: where it ends on the device, who wrote that, and what else may have been. */
+    uint32_t group;
+    uint32_t
+        tail_unknown;  /* 1: writes after the end may have been acknowledged and lost: no proof of absence */
+    uint8_t chain[16]; /* of the batch that ends at lsn_durable */
+    uint32_t epoch_count, reserved2;
+    struct hg_epoch_start epochs[HG_EPOCH_STARTS_MAX]; /* the last is the newest */
+};
+
+enum hg_status_group_state {                          /* of a group in one log */
+                             HG_STATUS_GROUP_OPEN,    /* epoch_open is the newest that was promised */
+                             HG_STATUS_GROUP_SEALING, /* a promise is on its way to the device */
+                             HG_STATUS_GROUP_SEALED,
+                             HG_STATUS_GROUP_OPENING, /* the beginning of an epoch is on its way to the device
+                                                       */
+};
+
+#define HG_STATUS_GROUPS_MAX 128
+struct hg_status_group {
+    uint32_t worker, group;
+    uint32_t state; /* enum hg_status_group_state */
+    uint32_t streams;
+    uint64_t regions;    /* of their origin: bit = region */
+    uint64_t epoch_open; /* newest that producers of this node may have written under */
+    uint64_t epoch_promised;
+    uint64_t corrupt_writes; /* of the log, that were found on reading */
+    uint8_t log_uuid[16];    /* which copy this is: another log, another life of promises */
 };
 
 struct hg_status_log {
@@ -269,6 +296,7 @@ struct hg_control_status {
     uint32_t pid;
     uint32_t port_count, peer_count, log_count, stream_count, client_count, consumer_count, drop_count;
     uint32_t worker_count, lane_count;
+    uint32_t group_count, groups_not_shown;
     uint32_t lcore_count; /* may be more than workers: the others have nothing to do */
     uint32_t lanes_not_shown;
     struct hg_status_port ports[HG_CONTROL_PORTS_MAX];
@@ -277,6 +305,7 @@ struct hg_control_status {
     struct hg_status_lane lanes[HG_CONTROL_LANES_MAX];
     struct hg_status_log logs[HG_CONTROL_LOGS_MAX];
     struct hg_status_stream streams[HG_CONTROL_STREAMS_MAX];
+    struct hg_status_group groups[HG_STATUS_GROUPS_MAX];
     struct hg_status_client clients[HG_CONTROL_CLIENTS_MAX];
     struct hg_status_consumer consumers[HG_CONTROL_CONSUMERS_MAX];
     struct hg_status_drop drops[HG_CONTROL_DROPS_MAX];
@@ -289,22 +318,29 @@ enum hg_control_type {
     HG_CONTROL_RESULT = 3,  /* -> control plane: of an APPLY or COMMAND: code and sentence */
     HG_CONTROL_EVENT = 4,   /* -> control plane: something happened */
     HG_CONTROL_COMMAND = 5, /* -> dataplane: an action that is not state: remove a consumer, move a stream,
-                               stop */
+                               seal or open a group, stop */
 };
 
 enum hg_control_command {
     HG_COMMAND_CONSUMER_REMOVE = 1, /* `number`: 1 + the worker that has it; 0 = whoever has it */
     HG_COMMAND_STOP = 2,
     HG_COMMAND_STREAM_MOVE = 3, /* `number`: to which worker */
+    /* `number`: the group; `epoch`. Answered when every log has it on its device, and the status page shows
+       it. */
+    HG_COMMAND_GROUP_SEAL = 4,
+    HG_COMMAND_GROUP_OPEN = 5,
 };
 
 enum hg_control_severity { HG_SEVERITY_INFO, HG_SEVERITY_WARNING, HG_SEVERITY_ERROR, HG_SEVERITY_CRITICAL };
 
 /* Payload of a cell (the ring adds sequence, generation, request id and CRC). */
 struct hg_control_message {
-    uint32_t type;                    /* enum hg_control_type */
-    uint32_t command;                 /* enum hg_control_command, or the event's severity */
-    uint64_t generation;              /* APPLY/RESULT: of the config page */
+    uint32_t type;    /* enum hg_control_type */
+    uint32_t command; /* enum hg_control_command, or the event's severity */
+    union {
+        uint64_t generation; /* APPLY/RESULT: of the config page */
+        uint64_t epoch;      /* COMMAND: of a group */
+    };
     int32_t code;                     /* RESULT: 0 or -errno */
     uint32_t number;                  /* COMMAND: its argument */
     char name[HG_CONTROL_NAME_BYTES]; /* what it is about; event: its stable name, "peer_up" */

@@ -454,12 +454,90 @@ static void test_gather_taken(void)
     teardown();
 }
 
+static void order(uint32_t type, uint32_t group, uint64_t epoch)
+{
+    struct hg_letter letter = {.type = type, .number = group, .number2 = epoch};
+    CU_ASSERT_TRUE(hg_mailbox_put(inbox, &letter));
+}
+
+static uint64_t drop_count(const char *name)
+{
+    uint64_t count = 0;
+    hg_worker_status(worker, status);
+    for (uint32_t i = 0; i < status->drop_count; i++)
+        if (strcmp(status->drops[i].where, "groups") == 0 && strcmp(status->drops[i].name, name) == 0)
+            count += status->drops[i].count;
+    return count;
+}
+
+/* A group is sealed and opened by letters; each is answered when the device has it, and not before. */
+static void test_group(void)
+{
+    struct hg_letter last;
+    struct producer producer;
+    setup();
+    config_make();
+    turns(100);
+    put(HG_LETTER_CONFIG, config);
+    turns(20);
+    producer_open(&producer);
+    produce(&producer, 3);
+    turns(30);
+    (void)answers(0, &last);
+    order(HG_LETTER_GROUP_SEAL, 0, 5);
+    uint64_t deadline_ns;
+    hg_worker_turn(worker, &deadline_ns); /* the disk's time stands still */
+    CU_ASSERT_EQUAL(answers(HG_LETTER_GROUP_DONE, &last), 0);
+    hg_worker_status(worker, status);
+    CU_ASSERT_EQUAL(status->groups[0].state, HG_STATUS_GROUP_SEALING);
+    turns(30);
+    CU_ASSERT_EQUAL(answers(HG_LETTER_GROUP_DONE, &last), 1);
+    CU_ASSERT_EQUAL(last.code, 0);
+    produce(&producer, 3);
+    turns(30);
+    hg_worker_status(worker, status);
+    CU_ASSERT_EQUAL_FATAL(status->group_count, 1);
+    CU_ASSERT_EQUAL(status->groups[0].state, HG_STATUS_GROUP_SEALED);
+    CU_ASSERT_EQUAL(status->groups[0].epoch_promised, 5);
+    CU_ASSERT_EQUAL(status->groups[0].regions, 2);
+    CU_ASSERT_EQUAL(status->streams[0].lsn_durable, 4);
+    CU_ASSERT_EQUAL(status->streams[0].epochs[status->streams[0].epoch_count - 1].epoch, 1);
+    order(HG_LETTER_GROUP_SEAL, 0, 4);
+    turns(5);
+    CU_ASSERT_EQUAL(answers(HG_LETTER_GROUP_DONE, &last), 1);
+    CU_ASSERT_EQUAL(last.code, -EPERM);
+    CU_ASSERT_PTR_NOT_NULL(strstr(last.body.text, "epoch 5 promised"));
+    order(HG_LETTER_GROUP_SEAL, 64, 9);
+    turns(5);
+    CU_ASSERT_EQUAL(answers(HG_LETTER_GROUP_DONE, &last), 1);
+    CU_ASSERT_EQUAL(last.code, -EPERM);
+    order(HG_LETTER_GROUP_OPEN, 0, 6);
+    turns(5);
+    CU_ASSERT_EQUAL(answers(HG_LETTER_GROUP_DONE, &last), 1);
+    CU_ASSERT_EQUAL(last.code, -EPERM);
+    CU_ASSERT_EQUAL(drop_count("seal_epoch"), 1);
+    CU_ASSERT_EQUAL(drop_count("seal_limit"), 1);
+    CU_ASSERT_EQUAL(drop_count("open_unpromised"), 1);
+    order(HG_LETTER_GROUP_OPEN, 0, 5);
+    hg_worker_turn(worker, &deadline_ns);
+    CU_ASSERT_EQUAL(answers(HG_LETTER_GROUP_DONE, &last), 0);
+    turns(30);
+    CU_ASSERT_EQUAL(answers(HG_LETTER_GROUP_DONE, &last), 1);
+    CU_ASSERT_EQUAL(last.code, 0);
+    hg_worker_status(worker, status);
+    CU_ASSERT_EQUAL(status->groups[0].state, HG_STATUS_GROUP_OPEN);
+    CU_ASSERT_EQUAL(status->streams[0].epochs[status->streams[0].epoch_count - 1].lsn, 4);
+    free(producer.memory);
+    teardown();
+}
+
 int main(void)
 {
     CU_initialize_registry();
     CU_pSuite suite = CU_add_suite("worker", NULL, NULL);
     CU_add_test(suite, "letters while the log is read back", test_recovering);
     CU_add_test(suite, "a full outbox", test_outbox_full);
+    CU_add_test(suite, "a group is sealed and opened", test_group);
     CU_add_test(suite, "a flood of handshakes", test_handshake_flood);
     CU_add_test(suite, "a flood of events", test_event_flood);
     CU_add_test(suite, "answers about consumers wait for the log", test_consumer_answers);

@@ -5,6 +5,7 @@
  */
 #include "dataplane/stream/clients.h"
 #include "dataplane/stream/move.h"
+#include "dataplane/stream/seal.h"
 #include "drivers/client/heliograph.h"
 #include "drivers/ipc/client_ring.h"
 #include "stream_node.h"
@@ -397,6 +398,47 @@ static void test_append_refusals(void)
     teardown();
 }
 
+/* The group is sealed: producers are told by name, in the ring and on the position page, and what was not in
+ * the log is not taken. When it is open again, they attach again. */
+static void test_deposed(void)
+{
+    uint32_t why;
+    setup();
+    configure("kv", 1, 1);
+    struct hg_client_answer producer = produce(0, "kv");
+    CU_ASSERT_EQUAL(append(0, &producer, 1, 100), 0);
+    turns(10);
+    CU_ASSERT_EQUAL(hg_client_view_durable(&table[0].view, producer.slot), 2);
+    CU_ASSERT_EQUAL(append(0, &producer, 2, 100), 0);
+    (void)hg_clients_take(clients, node.now_ns); /* in an open batch */
+    CU_ASSERT_EQUAL(append(0, &producer, 3, 100), 0);
+    CU_ASSERT_EQUAL(hg_streams_group_seal(node.streams, 0, 5), HG_GROUP_OK);
+    hg_clients_depose(clients, 0);
+    turns(20);
+    CU_ASSERT_TRUE(hg_streams_group_sealed(node.streams, 0, 5));
+    expect_error(0, HG_DELIVER_APPEND_REFUSED, HG_E_NOT_LEADER);
+    expect_nothing(0);
+    CU_ASSERT_EQUAL(hg_client_view_durable(&table[0].view, producer.slot), 2);
+    CU_ASSERT_FALSE(hg_client_view_writable(&table[0].view, producer.slot, &why));
+    CU_ASSERT_EQUAL(why, HG_CLIENT_WHY_DEPOSED);
+    struct hg_client_answer late = produce(1, "kv");
+    CU_ASSERT_EQUAL(late.code, HG_E_READ_ONLY);
+    CU_ASSERT_PTR_NOT_NULL(strstr(late.text, "group 0 is sealed, epoch 5"));
+    CU_ASSERT_EQUAL(subscribe(1, "kv", "", 0).code, 0); /* reading goes on */
+    CU_ASSERT_EQUAL(hg_streams_group_open(node.streams, 0, 5), HG_GROUP_OK);
+    turns(20);
+    CU_ASSERT_TRUE(hg_streams_group_opened(node.streams, 0, 5));
+    CU_ASSERT_FALSE(hg_client_view_writable(&table[0].view, producer.slot, &why));
+    CU_ASSERT_EQUAL(why, HG_CLIENT_WHY_REFUSED); /* it lost entries: it must look where the log ends */
+    late = produce(1, "kv");
+    CU_ASSERT_EQUAL(late.code, 0);
+    CU_ASSERT_EQUAL(late.epoch, 5);
+    CU_ASSERT_EQUAL(append(1, &late, 2, 100), 0);
+    turns(20);
+    CU_ASSERT_EQUAL(hg_client_view_durable(&table[1].view, late.slot), 3);
+    teardown();
+}
+
 /* Forgets the beginning of a stream. */
 static void forget_beginning(uint32_t slot)
 {
@@ -612,6 +654,7 @@ int main(void)
     CU_add_test(suite, "attaching is refused by name", test_attach_refusals);
     CU_add_test(suite, "a reader adopts nothing", test_reader_adopts_nothing);
     CU_add_test(suite, "appends are refused by name", test_append_refusals);
+    CU_add_test(suite, "deposed", test_deposed);
     CU_add_test(suite, "a gap when attaching", test_gap);
     CU_add_test(suite, "a gap under a reader", test_gap_under_a_reader);
     CU_add_test(suite, "consumer", test_consumer);

@@ -203,6 +203,9 @@ static void test_foreign(void)
     turns_until_sealed(5);
     CU_ASSERT_EQUAL(hg_streams_group_open(node.streams, 0, 5), HG_GROUP_open_foreign);
     CU_ASSERT_EQUAL(hg_streams_group_counts(node.streams)[HG_GROUP_open_foreign], 1);
+    (void)stream_node_configure(&node, "own", 1, KV, 1, 0); /* and ours beside it */
+    CU_ASSERT_EQUAL(hg_streams_group_seal(node.streams, 0, 6), HG_GROUP_seal_mixed);
+    CU_ASSERT_EQUAL(hg_streams_group(node.streams, 0)->epoch_wanted, 5);
     stream_node_free(&node);
 }
 

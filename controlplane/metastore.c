@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "controlplane/metastore.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static int taken(const struct hg_metastore_key *key, const struct hg_metastore_record *found,
+                 char text[HG_METASTORE_TEXT_BYTES])
+{
+    snprintf(text, HG_METASTORE_TEXT_BYTES,
+             "group %u of region %u is %s under epoch %llu by node %llu (revision %llu): take a higher epoch",
+             key->group, key->region, found->state == HG_METASTORE_OPEN ? "open" : "sealed",
+             (unsigned long long)found->epoch, (unsigned long long)found->node,
+             (unsigned long long)found->revision);
+    return -EEXIST;
+}
+
+static int failed(const struct hg_metastore *store, int rc, char text[HG_METASTORE_TEXT_BYTES])
+{
+    snprintf(text, HG_METASTORE_TEXT_BYTES, "%s", store->problem);
+    return rc;
+}
+
+/* Lost to somebody else, or to ourselves a moment ago: what is there decides. */
+static int seal_judge(const struct hg_metastore_key *key, const struct hg_metastore_record *found,
+                      uint64_t epoch, char text[HG_METASTORE_TEXT_BYTES])
+{
+    if (found->epoch > epoch || (found->epoch == epoch && found->state == HG_METASTORE_OPEN))
+        return taken(key, found, text);
+    return found->epoch == epoch ? 0 : -EAGAIN;
+}
+
+int hg_metastore_seal(struct hg_metastore *store, const struct hg_metastore_key *key, uint64_t epoch,
+                      uint64_t node, char text[HG_METASTORE_TEXT_BYTES])
+{
+    struct hg_metastore_record wanted = {.epoch = epoch, .node = node, .state = HG_METASTORE_SEALING};
+    struct hg_metastore_record found;
+    int rc = store->read(store, key, &found);
+
+    while (rc == 0 || rc == -ESTALE) {
+        int verdict = seal_judge(key, &found, epoch, text);
+
+        if (verdict != -EAGAIN)
+            return verdict;
+        rc = store->swap(store, key, found.revision, &wanted, &found);
+        if (rc == 0)
+            return 0;
+    }
+    return failed(store, rc, text);
+}
+
+int hg_metastore_begin(struct hg_metastore *store, const struct hg_metastore_key *key, uint64_t epoch,
+                       uint64_t node, char text[HG_METASTORE_TEXT_BYTES])
+{
+    struct hg_metastore_record wanted = {.epoch = epoch, .node = node, .state = HG_METASTORE_OPEN};
+    struct hg_metastore_record found;
+    int rc = store->read(store, key, &found);
+
+    while (rc == 0 || rc == -ESTALE) {
+        if (found.epoch == epoch && found.state == HG_METASTORE_OPEN && found.node == node)
+            return 0; /* again */
+        if (found.epoch > epoch || (found.epoch == epoch && found.state == HG_METASTORE_OPEN))
+            return taken(key, &found, text);
+        if (found.epoch < epoch) {
+            snprintf(text, HG_METASTORE_TEXT_BYTES,
+                     "group %u of region %u was not sealed for epoch %llu: `group seal %u epoch %llu` first",
+                     key->group, key->region, (unsigned long long)epoch, key->group,
+                     (unsigned long long)epoch);
+            return -ENOENT;
+        }
+        rc = store->swap(store, key, found.revision, &wanted, &found);
+        if (rc == 0)
+            return 0;
+    }
+    return failed(store, rc, text);
+}

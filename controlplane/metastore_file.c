@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A metastore in a file of text: one line a group, a checksum at the end. Read whole for each question,
+ * written whole beside it and put in its place (fsync of file and directory), under a lock that is held for
+ * that long and never waited for.
+ *
+ *     heliograph-metastore 1 revision 12
+ *     group 3 region 1 cluster 7 sealing epoch 5 node 11 revision 12
+ *     crc32c 1a2b3c4d
+ */
+#include "controlplane/metastore.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define PATH_BYTES     320
+#define LINE_BYTES_MAX 200
+#define FILE_BYTES_MAX ((HG_METASTORE_RECORDS_MAX + 2) * LINE_BYTES_MAX)
+
+struct row {
+    struct hg_metastore_key key;
+    struct hg_metastore_record record;
+};
+
+struct file {
+    struct hg_metastore store; /* first */
+    char path[PATH_BYTES];
+    uint64_t revision;
+    uint32_t count;
+    struct row rows[HG_METASTORE_RECORDS_MAX];
+    char text[FILE_BYTES_MAX + 1];
+};
+
+static int problem(struct file *file, int rc, const char *what)
+{
+    snprintf(file->store.problem, sizeof(file->store.problem), "the metastore %.200s %s%s%s", file->path,
+             what, rc == -EBADMSG || rc == -EAGAIN ? "" : ": ",
+             rc == -EBADMSG || rc == -EAGAIN ? "" : strerror(-rc));
+    return rc;
+}
+
+/* One line of a group. False: it is none. */
+static bool row_parse(const char *line, struct row *row)
+{
+    char state[8], end;
+    memset(row, 0, sizeof(*row));
+    int n = sscanf(line,
+                   "group %2" SCNu32 " region %5" SCNu32 " cluster %20" SCNu64 " %7s epoch %20" SCNu64
+                   " node %20" SCNu64 " revision %20" SCNu64 "%c",
+                   &row->key.group, &row->key.region, &row->key.cluster, state, &row->record.epoch,
+                   &row->record.node, &row->record.revision, &end);
+    if (n != 8 || end != '\n')
+        return false;
+    row->record.state = strcmp(state, "open") == 0      ? HG_METASTORE_OPEN
+                        : strcmp(state, "sealing") == 0 ? HG_METASTORE_SEALING
+                                                        : HG_METASTORE_NONE;
+    return row->record.state != HG_METASTORE_NONE && row->record.revision != 0;
+}
+
+/* The text up to the checksum's line is what it says it is. */
+static int text_parse(struct file *file, size_t bytes)
+{
+    static const char damaged[] =
+        "is damaged: put a copy from before in its place, or remove it and seal each "
+        "group with a higher epoch than show groups has of it on any node";
+    char *at = file->text, end;
+    uint32_t crc;
+    file->text[bytes] = '\0';
+    file->count = 0;
+    char *last = strstr(file->text, "crc32c ");
+    if (strlen(file->text) != bytes || last == NULL || (last != file->text && last[-1] != '\n') ||
+        sscanf(last, "crc32c %8" SCNx32 "%c", &crc, &end) != 2 || end != '\n' ||
+        strchr(last, '\n')[1] != '\0' || crc != hg_crc32c(0, file->text, (size_t)(last - file->text)))
+        return problem(file, -EBADMSG, damaged);
+    if (sscanf(at, "heliograph-metastore 1 revision %20" SCNu64 "%c", &file->revision, &end) != 2 ||
+        end != '\n')
+        return problem(file, -EBADMSG, "is of another version of this software");
+    for (at = strchr(at, '\n') + 1; at < last; at = strchr(at, '\n') + 1) {
+        if (file->count == HG_METASTORE_RECORDS_MAX || !row_parse(at, &file->rows[file->count]))
+            return problem(file, -EBADMSG, damaged);
+        file->count++;
+    }
+    return 0;
+}
+
+static int file_load(struct file *file)
+{
+    int fd = open(file->path, O_RDONLY | O_CLOEXEC);
+    size_t bytes = 0;
+    ssize_t got = 1;
+    file->count = 0;
+    file->revision = 0;
+    if (fd < 0)
+        return errno == ENOENT ? 0 : problem(file, -errno, "can't be opened");
+    while (got > 0 && bytes < FILE_BYTES_MAX) {
+        got = read(fd, file->text + bytes, FILE_BYTES_MAX - bytes);
+        bytes += got > 0 ? (size_t)got : 0;
+    }
+    int rc = got < 0 ? problem(file, -errno, "can't be read") : text_parse(file, bytes);
+    close(fd);
+    return rc;
+}
+
+static size_t text_print(struct file *file)
+{
+    static const char *const states[] = {"none", "sealing", "open"};
+    FILE *out = fmemopen(file->text, sizeof(file->text), "w");
+    hg_assert(out != NULL);
+    fprintf(out, "heliograph-metastore 1 revision %" PRIu64 "\n", file->revision);
+    for (uint32_t i = 0; i < file->count; i++) {
+        const struct row *row = &file->rows[i];
+        fprintf(out,
+                "group %" PRIu32 " region %" PRIu32 " cluster %" PRIu64 " %s epoch %" PRIu64 " node %" PRIu64
+                " revision %" PRIu64 "\n",
+                row->key.group, row->key.region, row->key.cluster, states[row->record.state],
+                row->record.epoch, row->record.node, row->record.revision);
+    }
+    fflush(out);
+    long bytes = ftell(out);
+    fprintf(out, "crc32c %08" PRIx32 "\n", hg_crc32c(0, file->text, (size_t)bytes));
+    fflush(out);
+    bytes = ftell(out);
+    fclose(out);
+    return (size_t)bytes;
+}
+
+static int directory_sync(struct file *file)
+{
+    char path[PATH_BYTES];
+    snprintf(path, sizeof(path), "%s", file->path);
+    int fd = open(dirname(path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int rc = fd < 0 || fsync(fd) < 0 ? problem(file, -errno, "may not be on the device yet") : 0;
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
+static int file_save(struct file *file)
+{
+    char path[PATH_BYTES + 8];
+    size_t bytes = text_print(file);
+    snprintf(path, sizeof(path), "%s.new", file->path);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return problem(file, -errno, "can't be written");
+    errno = ENOSPC; /* of a short write */
+    bool written = write(fd, file->text, bytes) == (ssize_t)bytes && fsync(fd) == 0;
+    int error = errno;
+    close(fd);
+    if (!written || rename(path, file->path) < 0)
+        return problem(file, written ? -errno : -error, "can't be written");
+    return directory_sync(file);
+}
+
+/* Another process that holds it is done in a moment, or hangs: the caller tries again, the loop goes on. */
+static int lock_take(struct file *file, int *lock)
+{
+    char path[PATH_BYTES + 8];
+    snprintf(path, sizeof(path), "%s.lock", file->path);
+    *lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (*lock < 0)
+        return problem(file, -errno, "can't be locked");
+    if (flock(*lock, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    int rc = errno == EWOULDBLOCK ? -EAGAIN : -errno;
+    close(*lock);
+    return problem(file, rc,
+                   rc == -EAGAIN ? "is being changed by another process: try again" : "can't be locked");
+}
+
+static struct hg_metastore_record *record_of(struct file *file, const struct hg_metastore_key *key)
+{
+    for (uint32_t i = 0; i < file->count; i++)
+        if (memcmp(&file->rows[i].key, key, sizeof(*key)) == 0)
+            return &file->rows[i].record;
+    return NULL;
+}
+
+static int file_read(struct hg_metastore *store, const struct hg_metastore_key *key,
+                     struct hg_metastore_record *found)
+{
+    struct file *file = (struct file *)store;
+    int rc = file_load(file); /* whole, old or new: it is put in place by a rename */
+    const struct hg_metastore_record *record = rc == 0 ? record_of(file, key) : NULL;
+    *found = record != NULL ? *record : (struct hg_metastore_record){0};
+    return rc;
+}
+
+static int swap_locked(struct file *file, const struct hg_metastore_key *key, uint64_t revision,
+                       const struct hg_metastore_record *wanted, struct hg_metastore_record *found)
+{
+    int rc = file_read(&file->store, key, found);
+    if (rc != 0)
+        return rc;
+    if (found->revision != revision)
+        return -ESTALE;
+    struct hg_metastore_record *record = record_of(file, key);
+    if (record == NULL) {
+        if (file->count == HG_METASTORE_RECORDS_MAX)
+            return problem(file, -ENOSPC, "has no room for another group");
+        file->rows[file->count].key = *key;
+        record = &file->rows[file->count++].record;
+    }
+    *record = *wanted;
+    record->revision = ++file->revision;
+    *found = *record;
+    return file_save(file);
+}
+
+static int file_swap(struct hg_metastore *store, const struct hg_metastore_key *key, uint64_t revision,
+                     const struct hg_metastore_record *wanted, struct hg_metastore_record *found)
+{
+    struct file *file = (struct file *)store;
+    int lock, rc = lock_take(file, &lock);
+    if (rc != 0)
+        return rc;
+    rc = swap_locked(file, key, revision, wanted, found);
+    close(lock);
+    return rc;
+}
+
+static void file_close(struct hg_metastore *store)
+{
+    free(store);
+}
+
+struct hg_metastore *hg_metastore_file_open(const char *path)
+{
+    struct file *file = calloc(1, sizeof(*file));
+    hg_assert(file != NULL && strlen(path) < sizeof(file->path));
+    file->store = (struct hg_metastore){file_read, file_swap, file_close, ""};
+    memcpy(file->path, path, strlen(path));
+    return &file->store;
+}

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A worker's part in sealing and opening a group: one order at a time, answered when the device has it.
+ */
+#include "dataplane/stream/seal.h"
+#include "dataplane/worker_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#define ORDER_NS_MAX (3 * HG_NS_PER_S) /* less than the control plane waits for an answer */
+
+static void answer(struct hg_worker *worker, int32_t code, const char *text)
+{
+    struct hg_letter letter;
+    memset(&letter, 0, sizeof(letter));
+    letter.type = HG_LETTER_GROUP_DONE;
+    letter.code = code;
+    snprintf(letter.body.text, sizeof(letter.body.text), "%s", text);
+    worker->order.type = 0;
+    hg_worker_answer(worker, &letter);
+}
+
+static void refused(struct hg_worker *worker, enum hg_group_reason reason)
+{
+    char text[HG_CONTROL_TEXT_BYTES];
+    snprintf(text, sizeof(text), "the log of worker %u has group %u with epoch %llu promised: it refuses %s",
+             worker->config.worker, worker->order.group,
+             worker->order.group < HG_GROUPS_MAX
+                 ? (unsigned long long)hg_streams_group(worker->streams, worker->order.group)->epoch_promised
+                 : 0ull,
+             hg_group_reason_text(reason));
+    answer(worker, -EPERM, text);
+}
+
+static bool is_member(struct hg_worker *worker, uint32_t slot)
+{
+    const struct hg_stream_state *s = hg_streams_at(worker->streams, slot);
+    return s->kind != 0 && !s->ended && s->group == worker->order.group;
+}
+
+static void event_say(struct hg_worker *worker, enum hg_event_type type)
+{
+    char group[12];
+    snprintf(group, sizeof(group), "%u", worker->order.group);
+    hg_event_put(&worker->events, type, group, worker->order.epoch, 0);
+}
+
+static void sealed(struct hg_worker *worker)
+{
+    event_say(worker, HG_EVENT_group_sealed);
+    answer(worker, 0, "");
+}
+
+static void opened(struct hg_worker *worker)
+{
+    for (uint32_t slot = 0; slot < hg_streams_count(worker->streams); slot++)
+        if (is_member(worker, slot))
+            hg_peers_stream_epoch(worker->peers, slot);
+    event_say(worker, HG_EVENT_group_open);
+    answer(worker, 0, "");
+}
+
+/* Again each turn while the log takes no records. */
+static void open_begin(struct hg_worker *worker)
+{
+    enum hg_group_reason reason =
+        hg_streams_group_open(worker->streams, worker->order.group, worker->order.epoch);
+    if (reason == HG_GROUP_WOULD_BLOCK && worker->now_ns >= worker->order.deadline_ns)
+        answer(worker, -EAGAIN, "the log takes no records now: see helioctl show log, and try again");
+    else if (reason != HG_GROUP_OK && reason != HG_GROUP_WOULD_BLOCK)
+        refused(worker, reason);
+}
+
+static void seal_begin(struct hg_worker *worker)
+{
+    enum hg_group_reason reason =
+        hg_streams_group_seal(worker->streams, worker->order.group, worker->order.epoch);
+    if (reason != HG_GROUP_OK) {
+        refused(worker, reason);
+        return;
+    }
+    for (uint32_t slot = 0; slot < hg_streams_count(worker->streams); slot++)
+        if (is_member(worker, slot))
+            hg_clients_depose(worker->clients, slot);
+}
+
+void hg_worker_group_order(struct hg_worker *worker, const struct hg_letter *letter)
+{
+    hg_assert(worker->order.type == 0); /* housekeeping waits for an answer */
+    worker->order.type = letter->type;
+    worker->order.group = (uint32_t)letter->number;
+    worker->order.epoch = letter->number2;
+    worker->order.deadline_ns = worker->now_ns + ORDER_NS_MAX;
+    if (letter->type == HG_LETTER_GROUP_SEAL)
+        seal_begin(worker);
+    else
+        open_begin(worker);
+}
+
+bool hg_worker_group_turn(struct hg_worker *worker)
+{
+    uint32_t group = worker->order.group;
+    uint64_t epoch = worker->order.epoch;
+    if (worker->order.type == 0 || worker->unsent_used)
+        return false;
+    if (worker->order.type == HG_LETTER_GROUP_SEAL) {
+        if (!hg_streams_group_sealed(worker->streams, group, epoch))
+            return false;
+        sealed(worker);
+        return true;
+    }
+    if (hg_streams_group(worker->streams, group)->epoch_begun != epoch)
+        open_begin(worker);
+    else if (hg_streams_group_opened(worker->streams, group, epoch))
+        opened(worker);
+    return worker->order.type == 0;
+}
+
+static uint32_t state_of(const struct hg_group *group)
+{
+    if (group->epoch_wanted != group->epoch_promised)
+        return HG_STATUS_GROUP_SEALING;
+    if (group->epoch_begun != group->epoch_open)
+        return HG_STATUS_GROUP_OPENING;
+    return hg_group_is_sealed(group) ? HG_STATUS_GROUP_SEALED : HG_STATUS_GROUP_OPEN;
+}
+
+void hg_worker_group_status(struct hg_worker *worker, struct hg_control_status *status)
+{
+    uint32_t streams[HG_GROUPS_MAX] = {0};
+    uint64_t regions[HG_GROUPS_MAX] = {0};
+    struct hg_log_stats stats;
+    if (worker->state != HG_WORKER_RUNNING)
+        return; /* what it promised is not read back yet */
+    hg_log_stats_get(worker->log, &stats);
+    for (uint32_t slot = 0; slot < hg_streams_count(worker->streams); slot++) {
+        const struct hg_stream_state *s = hg_streams_at(worker->streams, slot);
+        if (s->kind == 0 || s->ended)
+            continue;
+        streams[s->group]++;
+        regions[s->group] |= UINT64_C(1) << (s->region & 63);
+    }
+    for (uint32_t number = 0; number < HG_GROUPS_MAX; number++) {
+        const struct hg_group *group = hg_streams_group(worker->streams, number);
+        if (streams[number] == 0 && group->epoch_promised == 0)
+            continue;
+        if (status->group_count == HG_STATUS_GROUPS_MAX) {
+            status->groups_not_shown++;
+            continue;
+        }
+        struct hg_status_group *out = &status->groups[status->group_count++];
+        memset(out, 0, sizeof(*out));
+        out->worker = worker->config.worker;
+        out->group = number;
+        out->state = state_of(group);
+        out->streams = streams[number];
+        out->regions = regions[number];
+        out->epoch_open = group->epoch_open;
+        out->epoch_promised = group->epoch_promised;
+        out->corrupt_writes = stats.corrupt_writes;
+        memcpy(out->log_uuid, hg_log_uuid(worker->log), sizeof(out->log_uuid));
+    }
+}

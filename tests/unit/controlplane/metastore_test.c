@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Who may seal and open a group, by the metastore: in memory and in a file, two nodes that race, a file that
+ * is damaged at every byte, cut short at every length, or held by somebody else.
+ */
+#include "controlplane/metastore.h"
+
+#include <CUnit/Basic.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+static const struct hg_metastore_key key = {.cluster = 7, .region = 1, .group = 3};
+static char text[HG_METASTORE_TEXT_BYTES];
+static char path[] = "/tmp/metastore_test.XXXXXX";
+static char file_path[64];
+
+/* a seals for 5 and opens; b, who is late, loses each of them; the next epoch is b's. */
+static void steps(struct hg_metastore *a, struct hg_metastore *b)
+{
+    struct hg_metastore_record found;
+    CU_ASSERT_EQUAL(hg_metastore_begin(a, &key, 5, 11, text), -ENOENT); /* sealed for nothing yet */
+    CU_ASSERT_EQUAL(hg_metastore_seal(a, &key, 5, 11, text), 0);
+    CU_ASSERT_EQUAL(hg_metastore_seal(b, &key, 5, 12, text), 0); /* goes on with what a began */
+    CU_ASSERT_EQUAL(hg_metastore_seal(b, &key, 4, 12, text), -EEXIST);
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "sealed under epoch 5 by node 11"));
+    CU_ASSERT_EQUAL(hg_metastore_begin(a, &key, 6, 11, text), -ENOENT);
+    CU_ASSERT_EQUAL(hg_metastore_begin(a, &key, 5, 11, text), 0);
+    CU_ASSERT_EQUAL(hg_metastore_begin(a, &key, 5, 11, text), 0); /* again */
+    CU_ASSERT_EQUAL(hg_metastore_begin(b, &key, 5, 12, text), -EEXIST);
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "open under epoch 5 by node 11"));
+    CU_ASSERT_EQUAL(hg_metastore_seal(b, &key, 5, 12, text), -EEXIST);
+    CU_ASSERT_EQUAL(hg_metastore_seal(b, &key, 9, 12, text), 0);
+    CU_ASSERT_EQUAL(hg_metastore_begin(a, &key, 5, 11, text), -EEXIST); /* deposed */
+    CU_ASSERT_EQUAL(hg_metastore_begin(b, &key, 9, 12, text), 0);
+    CU_ASSERT_EQUAL(a->read(a, &key, &found), 0);
+    CU_ASSERT_EQUAL(found.epoch, 9);
+    CU_ASSERT_EQUAL(found.node, 12);
+    CU_ASSERT_EQUAL(found.state, HG_METASTORE_OPEN);
+    CU_ASSERT_EQUAL(found.revision, 4);
+    struct hg_metastore_key other = key;
+    other.group = 4;
+    CU_ASSERT_EQUAL(a->read(a, &other, &found), 0);
+    CU_ASSERT_EQUAL(found.revision, 0);
+    CU_ASSERT_EQUAL(hg_metastore_seal(a, &other, 2, 11, text), 0);
+    CU_ASSERT_EQUAL(b->read(b, &key, &found), 0);
+    CU_ASSERT_EQUAL(found.epoch, 9);
+}
+
+static void test_memory(void)
+{
+    struct hg_metastore *store = hg_metastore_memory_open();
+    steps(store, store);
+    store->close(store);
+}
+
+static void test_file(void)
+{
+    struct hg_metastore *a = hg_metastore_file_open(file_path), *b = hg_metastore_file_open(file_path);
+    unlink(file_path);
+    steps(a, b);
+    a->close(a);
+    b->close(b);
+}
+
+/* Between its read and its write somebody else wrote. */
+static void test_lost_race(void)
+{
+    struct hg_metastore *store = hg_metastore_memory_open();
+    struct hg_metastore_record wanted = {.epoch = 5, .node = 11, .state = HG_METASTORE_SEALING}, found;
+    CU_ASSERT_EQUAL(store->swap(store, &key, 0, &wanted, &found), 0);
+    CU_ASSERT_EQUAL(found.revision, 1);
+    wanted.node = 12;
+    CU_ASSERT_EQUAL(store->swap(store, &key, 0, &wanted, &found), -ESTALE);
+    CU_ASSERT_EQUAL(found.node, 11);
+    CU_ASSERT_EQUAL(store->swap(store, &key, 1, &wanted, &found), 0);
+    CU_ASSERT_EQUAL(found.revision, 2);
+    store->close(store);
+}
+
+static size_t file_get(char *bytes, size_t max)
+{
+    FILE *in = fopen(file_path, "rb");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(in);
+    size_t count = fread(bytes, 1, max, in);
+    fclose(in);
+    return count;
+}
+
+static void file_put(const char *bytes, size_t count)
+{
+    FILE *out = fopen(file_path, "wb");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(out);
+    CU_ASSERT_EQUAL(fwrite(bytes, 1, count, out), count);
+    fclose(out);
+}
+
+static void test_damaged(void)
+{
+    static char good[4096], bad[4096];
+    struct hg_metastore *store = hg_metastore_file_open(file_path);
+    struct hg_metastore_record found;
+    unlink(file_path);
+    CU_ASSERT_EQUAL(hg_metastore_seal(store, &key, 5, 11, text), 0);
+    size_t count = file_get(good, sizeof(good));
+    for (size_t i = 0; i < count; i++) {
+        memcpy(bad, good, count);
+        bad[i] ^= 1;
+        file_put(bad, count);
+        CU_ASSERT_EQUAL(store->read(store, &key, &found), -EBADMSG);
+        CU_ASSERT_EQUAL(found.revision, 0);
+        CU_ASSERT_PTR_NOT_NULL(strstr(store->problem, file_path));
+        file_put(good, i);
+        CU_ASSERT_EQUAL(store->read(store, &key, &found), -EBADMSG);
+    }
+    CU_ASSERT_EQUAL(hg_metastore_seal(store, &key, 6, 11, text), -EBADMSG); /* and is not overwritten */
+    file_put(good, count);
+    CU_ASSERT_EQUAL(store->read(store, &key, &found), 0);
+    CU_ASSERT_EQUAL(found.epoch, 5);
+    store->close(store);
+}
+
+static void test_held(void)
+{
+    char lock_path[72];
+    struct hg_metastore *store = hg_metastore_file_open(file_path);
+    snprintf(lock_path, sizeof(lock_path), "%s.lock", file_path);
+    int lock = open(lock_path, O_RDWR | O_CREAT, 0600);
+    CU_ASSERT_EQUAL(flock(lock, LOCK_EX), 0);
+    CU_ASSERT_EQUAL(hg_metastore_seal(store, &key, 20, 11, text), -EAGAIN);
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "try again"));
+    close(lock);
+    CU_ASSERT_EQUAL(hg_metastore_seal(store, &key, 20, 11, text), 0);
+    store->close(store);
+}
+
+int main(void)
+{
+    if (mkdtemp(path) == NULL)
+        return 1;
+    snprintf(file_path, sizeof(file_path), "%s/metastore", path);
+    CU_initialize_registry();
+    CU_pSuite suite = CU_add_suite("metastore", NULL, NULL);
+    CU_add_test(suite, "in memory", test_memory);
+    CU_add_test(suite, "in a file", test_file);
+    CU_add_test(suite, "a lost race", test_lost_race);
+    CU_add_test(suite, "damaged", test_damaged);
+    CU_add_test(suite, "held by another process", test_held);
+    CU_basic_run_tests();
+    char lock_path[72];
+    snprintf(lock_path, sizeof(lock_path), "%s.lock", file_path);
+    unlink(lock_path);
+    unlink(file_path);
+    rmdir(path);
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 5;
+}
