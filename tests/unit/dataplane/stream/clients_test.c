@@ -253,6 +253,30 @@ static void test_deliver_durable_only(void)
     teardown();
 }
 
+/* In a region with a quorum, durable here is neither committed nor read. */
+static void test_deliver_committed_only(void)
+{
+    setup();
+    hg_streams_quorum_set(node.streams, 1, 2);
+    uint32_t slot = stream_node_configure(&node, "kv", 1, KV, 1, 1);
+    struct hg_client_answer producer = produce(0, "kv");
+    subscribe(1, "kv", "", 0);
+    for (uint64_t lsn = 1; lsn <= 3; lsn++) {
+        CU_ASSERT_EQUAL(append(0, &producer, lsn, 100), 0);
+        turns(20);
+    }
+    CU_ASSERT_EQUAL(hg_client_view_durable(&table[0].view, producer.slot), 4);
+    CU_ASSERT_EQUAL(hg_client_view_committed(&table[0].view, producer.slot), 0);
+    expect_nothing(1);
+    hg_streams_peer_durable(node.streams, slot, 0, 3);
+    turns(3);
+    CU_ASSERT_EQUAL(hg_client_view_committed(&table[0].view, producer.slot), 3);
+    expect_batch(1, 1);
+    expect_batch(1, 2);
+    expect_nothing(1);
+    teardown();
+}
+
 /* A stream leaves when its readers have read it; nothing of theirs is taken meanwhile, or lost after. */
 static void test_stream_moves(void)
 {
@@ -649,6 +673,7 @@ int main(void)
     CU_pSuite suite = CU_add_suite("clients", NULL, NULL);
     CU_add_test(suite, "append and deliver", test_append_and_deliver);
     CU_add_test(suite, "only what is durable is delivered", test_deliver_durable_only);
+    CU_add_test(suite, "only what is committed is delivered", test_deliver_committed_only);
     CU_add_test(suite, "a stream moves away", test_stream_moves);
     CU_add_test(suite, "a stream came back", test_stream_came_back);
     CU_add_test(suite, "attaching is refused by name", test_attach_refusals);
