@@ -174,9 +174,14 @@ static void committed_send(struct hg_peer *peer, uint32_t slot)
         ps->lsn_committed_told = s->lsn_committed;
 }
 
+static bool is_member(const struct hg_peer *peer)
+{
+    return (hg_streams_quorum_members(peer->peers->config.streams) & UINT64_C(1) << peer->index) != 0;
+}
+
 void hg_peers_report_committed(struct hg_peer *peer)
 {
-    uint32_t count = hg_streams_count(peer->peers->config.streams);
+    uint32_t count = is_member(peer) ? hg_streams_count(peer->peers->config.streams) : 0;
     for (uint32_t slot = 0; slot < count && slot < peer->peers->config.streams_max; slot++)
         committed_send(peer, slot);
 }
@@ -185,14 +190,12 @@ void hg_peers_committed_moved(struct hg_peers *peers)
 {
     uint32_t count;
     const uint32_t *changed = hg_streams_changed(peers->config.streams, &count);
-    for (uint32_t i = 0; i < count; i++) {
-        if (!hg_streams_at(peers->config.streams, changed[i])->origin_local)
-            continue;
-        for (struct hg_peer *peer = hg_peers_next(peers, NULL); peer != NULL;
-             peer = hg_peers_next(peers, peer))
-            if (peer->current >= 0)
+    if (count == 0 || hg_streams_quorum_members(peers->config.streams) == 0)
+        return;
+    for (struct hg_peer *peer = hg_peers_next(peers, NULL); peer != NULL; peer = hg_peers_next(peers, peer))
+        for (uint32_t i = 0; i < count && peer->current >= 0 && is_member(peer); i++)
+            if (hg_streams_at(peers->config.streams, changed[i])->origin_local)
                 committed_send(peer, changed[i]);
-    }
 }
 
 static void stream_start(struct hg_peer *peer, uint32_t slot, const struct hg_wire_stream_answer *answer)

@@ -53,6 +53,11 @@ void hg_streams_quorum_set(struct hg_streams *streams, uint64_t members, uint32_
         hg_streams_committed_move(streams, &streams->table[slot]);
 }
 
+uint64_t hg_streams_quorum_members(const struct hg_streams *streams)
+{
+    return streams->quorum_members;
+}
+
 void hg_streams_peer_restated(struct hg_streams *streams, uint32_t slot, uint32_t peer, uint64_t lsn)
 {
     struct hg_stream_state *s = hg_streams_at(streams, slot);

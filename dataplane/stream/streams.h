@@ -218,6 +218,7 @@ void hg_streams_peer_durable(struct hg_streams *streams, uint32_t slot, uint32_t
 #define HG_STREAMS_QUORUM_QUIET_NS (3 * HG_NS_PER_S)
 /* Until it is called, w is 1 and there are no members. */
 void hg_streams_quorum_set(struct hg_streams *streams, uint64_t members, uint32_t w);
+uint64_t hg_streams_quorum_members(const struct hg_streams *streams);
 /* The peer says anew where it stands, which may be less than it once did: it lost its disk. That counts. */
 void hg_streams_peer_restated(struct hg_streams *streams, uint32_t slot, uint32_t peer, uint64_t lsn);
 /* The peer is no longer one: what it said counts no more, also when it comes back. */
