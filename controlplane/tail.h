@@ -25,7 +25,8 @@ struct hg_tail_answer {
     uint32_t corrupt_count;
     struct {
         uint64_t lsn_first, lsn_end;
-    } corrupt[HG_TAIL_CORRUPT_MAX]; /* below lsn_end; what it can't read */
+    } corrupt[HG_TAIL_CORRUPT_MAX]; /* below lsn_end; what it can't read. Where there are more, the last has
+                                       them all */
 };
 
 #define HG_TAIL_VERDICTS(X)                                                                                  \

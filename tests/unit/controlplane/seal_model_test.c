@@ -173,6 +173,7 @@ static void copy_crash(struct world *world, struct copy *copy)
     sometimes.crashes++;
     copy->life++;
     copy->is_whole = false;
+    copy->writer = 0; /* the session is over: what it has is nobody's until a writer has compared it */
     copy->log = copy->disk;
     copy->committed = copy->committed_disk;
     if (copy->disk.count > 0 &&
@@ -217,7 +218,9 @@ static struct hg_tail_answer answer_of(const struct copy *copy, uint32_t c)
         if (i == 0 || entry->epoch != copy->disk.entries[i - 1].epoch)
             answer.epochs[answer.epoch_count++] =
                 (struct hg_epoch_start){.epoch = entry->epoch, .lsn = i + 1};
-        if (entry->corrupt && answer.corrupt_count < HG_TAIL_CORRUPT_MAX) {
+        if (entry->corrupt && answer.corrupt_count == HG_TAIL_CORRUPT_MAX) {
+            answer.corrupt[HG_TAIL_CORRUPT_MAX - 1].lsn_end = i + 2;
+        } else if (entry->corrupt) {
             answer.corrupt[answer.corrupt_count].lsn_first = i + 1;
             answer.corrupt[answer.corrupt_count++].lsn_end = i + 2;
         }
