@@ -68,6 +68,14 @@ class Test:
             env["HELIO_URING_WHEN"] = self.when
         self.node.start_dataplane("--mem", "64", env=env, path=path)
 
+    def start_for(self, rules, path=None):
+        """And the writer goes on with it: what it said of the dataplane before may still be on its way to us."""
+        def lives():
+            return sum(line.startswith("life ") for line in self.lives.writer.process.lines)
+        before = lives()
+        self.start(rules, path=path)
+        wait_until(lambda: lives() > before, 20, "the writer is attached again")
+
     def fail_now(self):
         with open(self.when, "w", encoding="utf-8"):
             pass
@@ -104,7 +112,7 @@ class Test:
     def ends(self, name):
         """The next start shows that what was acknowledged is there: the writer holds it to that."""
         rules, words = ENDS[name]
-        self.start(rules)
+        self.start_for(rules)
         self.more()
         self.events_seen = len(self.node.controlplane.lines)
         self.fail_now()
@@ -118,7 +126,7 @@ class Test:
 
     def short_writes(self):
         """Of each kind once: written again, counted, and all goes on; what was acknowledged is there after a kill."""
-        self.start("write:3:short,ring:3:short,superblock:1:short")
+        self.start_for("write:3:short,ring:3:short,superblock:1:short")
         self.more()
         self.fail_now()
         self.injected(3)
@@ -157,7 +165,8 @@ class Test:
 
     def bug(self, dataplane):
         """Acknowledged before the flush, which fails, and the device has let go of it."""
-        self.start(ENDS["lost_and_flush_error"][0], path=dataplane)
+        self.more()
+        self.start_for(ENDS["lost_and_flush_error"][0], dataplane)
         self.more()
         self.fail_now()
         self.node.dataplane.expect(3, 20)
@@ -170,7 +179,7 @@ class Test:
 
     def lost_writes(self):
         """Writes that are acknowledged and not done, found by what is there besides: refused, nothing is changed."""
-        self.start("write:1+:lost")
+        self.start_for("write:1+:lost")
         self.more()
         self.fail_now()
         self.more()
