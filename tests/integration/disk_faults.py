@@ -52,7 +52,7 @@ class Test:
     def __init__(self, scratch, programs, shim):
         self.shim = shim
         self.node = Region(scratch, "node", 1, f"stream add {STREAM} id 1 kind key-value region 1\n"
-                                               f"consumer add reads-{STREAM} stream {STREAM}\n", log_size="64m")
+                                               f"consumer add reads-{STREAM} stream {STREAM}\n", log_size="256m")
         self.events_seen = 0  # lines of the control plane before the fault
         self.when = os.path.join(self.node.run, "fail-now")
         self.node.start()
