@@ -65,6 +65,15 @@ static json_t *order(struct hg_server *server, struct hg_api_connection *connect
     return refusal;
 }
 
+static void what_if(char text[HG_METASTORE_TEXT_BYTES], const char *verb, const struct members *members,
+                    uint32_t group, uint64_t epoch, const char *more)
+{
+    snprintf(text, HG_METASTORE_TEXT_BYTES,
+             "would %s group %u (%u streams in %u logs, epoch %llu open, %llu promised) under epoch %llu%s",
+             verb, group, members->streams, members->logs, (unsigned long long)members->epoch_open,
+             (unsigned long long)members->epoch_promised, (unsigned long long)epoch, more);
+}
+
 json_t *hg_answer_group_seal(struct hg_server *server, struct hg_api_connection *connection,
                              const struct hg_command *command)
 {
@@ -77,12 +86,8 @@ json_t *hg_answer_group_seal(struct hg_server *server, struct hg_api_connection 
     if (refusal != NULL)
         return refusal;
     if (hg_command_value(command, "dry-run") != NULL) {
-        snprintf(
-            text, sizeof(text),
-            "would seal group %u (%u streams in %u logs, epoch %llu open, %llu promised) under epoch %llu; "
-            "nothing older would be taken any more, and nobody can take that back",
-            group, members.streams, members.logs, (unsigned long long)members.epoch_open,
-            (unsigned long long)members.epoch_promised, (unsigned long long)epoch);
+        what_if(text, "seal", &members, group, epoch,
+                "; nothing older would be taken any more, and nobody can take that back");
         return hg_answer_done(text);
     }
     refusal = hg_answer_not_now(server);
@@ -113,11 +118,7 @@ json_t *hg_answer_group_open(struct hg_server *server, struct hg_api_connection 
         return hg_answer_error(HG_API_REFUSED, "group %u is written in region %u: open it there", group,
                                key.region);
     if (hg_command_value(command, "dry-run") != NULL) {
-        snprintf(
-            text, sizeof(text),
-            "would open group %u (%u streams in %u logs, epoch %llu open, %llu promised) under epoch %llu",
-            group, members.streams, members.logs, (unsigned long long)members.epoch_open,
-            (unsigned long long)members.epoch_promised, (unsigned long long)epoch);
+        what_if(text, "open", &members, group, epoch, "");
         return hg_answer_done(text);
     }
     refusal = hg_answer_not_now(server);

@@ -354,9 +354,7 @@ static void test_hole(void)
             lsn_end = batch->lsn_end;
         }
     memset(hg_disk_sim_bytes(h.disk) + at, 0, bytes);
-    memset(hg_disk_sim_bytes(h.disk) + HG_LOG_RING_OFFSET +
-               sequence % HG_LOG_RING_BLOCKS * HG_LOG_BLOCK_BYTES,
-           0, HG_LOG_BLOCK_BYTES);
+    harness_ring_erase(&h, sequence);
     hg_disk_sim_settle(h.disk);
     struct audit audit = {.count = 0};
     audit_run(&audit);
@@ -390,9 +388,7 @@ static void test_earlier_life(void)
     struct hg_log_write_header *header = (struct hg_log_write_header *)at;
     header->restarts--;
     hg_log_write_header_seal(header, at + HG_LOG_BLOCK_BYTES);
-    memset(hg_disk_sim_bytes(h.disk) + HG_LOG_RING_OFFSET +
-               sequence % HG_LOG_RING_BLOCKS * HG_LOG_BLOCK_BYTES,
-           0, HG_LOG_BLOCK_BYTES);
+    harness_ring_erase(&h, sequence);
     hg_disk_sim_settle(h.disk);
     struct audit audit = {.count = 0};
     audit_run(&audit);

@@ -43,13 +43,6 @@ static uint64_t offset_of(const void *at)
     return (uint64_t)((const uint8_t *)at - hg_disk_sim_bytes(h.disk));
 }
 
-static void ring_erase(uint64_t sequence)
-{
-    memset(hg_disk_sim_bytes(h.disk) + HG_LOG_RING_OFFSET +
-               sequence % HG_LOG_RING_BLOCKS * HG_LOG_BLOCK_BYTES,
-           0, HG_LOG_BLOCK_BYTES);
-}
-
 static void expect_corrupt(uint64_t sequence)
 {
     uint32_t before = hg_crc32c(0, hg_disk_sim_bytes(h.disk), h.disk->size_bytes);
@@ -78,7 +71,7 @@ static void test_rot_without_ring(void)
     for (uint64_t sequence = 1; sequence <= 20; sequence++) {
         prepare(sequence, 20, true);
         for (uint64_t i = 1; i <= 20; i++)
-            ring_erase(i);
+            harness_ring_erase(&h, i);
         hg_disk_sim_flip_bit(h.disk, offset_of(write_on_disk(sequence)) + HG_LOG_BLOCK_BYTES + 100, 3);
         if (sequence < 20) {
             expect_corrupt(sequence);
@@ -123,7 +116,7 @@ static void test_rot_in_header(void)
             CU_ASSERT_EQUAL(hg_log_durable_sequence(h.log), 20);
             harness_check_reads(&h);
             harness_crash(&h, true);
-            ring_erase(sequence);
+            harness_ring_erase(&h, sequence);
         }
         harness_destroy(&h);
     }
@@ -133,7 +126,7 @@ static void test_header_and_copy_rot(void)
 {
     prepare(1, 20, true);
     hg_disk_sim_flip_bit(h.disk, offset_of(write_on_disk(7)) + 33, 5);
-    ring_erase(7);
+    harness_ring_erase(&h, 7);
     expect_corrupt(7);
 }
 
@@ -158,7 +151,7 @@ static void test_torn_tail(void)
 {
     prepare(4, 20, false);
     for (uint64_t i = 1; i <= 20; i++)
-        ring_erase(i);
+        harness_ring_erase(&h, i);
     struct hg_log_write_header *last = write_on_disk(20);
     memset((uint8_t *)last + HG_LOG_BLOCK_BYTES + 512, 0, 512);
     hg_disk_sim_settle(h.disk);
@@ -195,8 +188,8 @@ static void test_stale_tail(void)
     memcpy(old, second, sizeof(old));
     memset(second, 0, sizeof(old)); /* as if 1 and 2 had been torn before any acknowledgement */
     memset(write_on_disk(1), 0, HG_LOG_BLOCK_BYTES);
-    ring_erase(1);
-    ring_erase(2);
+    harness_ring_erase(&h, 1);
+    harness_ring_erase(&h, 2);
     hg_disk_sim_settle(h.disk);
     h.durable_promised = 0;
     CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);

@@ -311,6 +311,14 @@ static __attribute__((unused)) void harness_crash(struct harness *h, bool power)
     memset(h->arena, 0xdd, h->arena_bytes);
 }
 
+/* The header ring's copy of a write is gone. */
+static __attribute__((unused)) void harness_ring_erase(struct harness *h, uint64_t sequence)
+{
+    memset(hg_disk_sim_bytes(h->disk) + HG_LOG_RING_OFFSET +
+               sequence % HG_LOG_RING_BLOCKS * HG_LOG_BLOCK_BYTES,
+           0, HG_LOG_BLOCK_BYTES);
+}
+
 static __attribute__((unused)) void harness_destroy(struct harness *h)
 {
     if (h->log != NULL)
