@@ -582,6 +582,9 @@ static void session_promote(struct hg_peer_session *session, uint64_t now_ns)
     peer->read_corrupt = false; /* tried again: the device may have been at fault */
     peer->waiting_count = 0;
     peer->cursor.sequence = 0;
+    peer->cursor_held.sequence = 0;
+    peer->held_count = peer->returning_count = 0;
+    peer->held_due = false;
     peer->sequence_needed = 0;
     peer->offer_due = false;
     peer->pinged_ns = now_ns;

@@ -2,8 +2,8 @@
  *
  * The peers of one worker: for each, its sessions (an SA pair and the lane over it), which streams it gets
  * and where it stands in them, and which of its streams we take. Feeds lanes from the durable log, live or
- * days behind, with one cursor a lane; takes what lanes deliver into the log; tells origins what is durable.
- * Pure core; owning worker only.
+ * days behind, with one cursor a lane (two while streams wait for their quorum); takes what lanes deliver
+ * into the log; tells origins what is durable. Pure core; owning worker only.
  *
  * Lanes: a struct hg_peer is what one worker of a node is to this worker. The first of a node, its head, is
  * to worker (ours mod theirs) there and always kept open; hg_peers_at gives heads. A lane to another worker
@@ -16,6 +16,8 @@
  * make a second session beside the current one: the peer restarted, or one of us asked for it. The first
  * packet that opens under those promotes it; until then the old one carries everything. Promotion forgets
  * aliases and cursor: streams are opened anew and resume at what the peer says is durable there.
+ *
+ * Streams that wait for their quorum hold nobody up: dataplane/stream/peers_held.c.
  */
 #ifndef HG_STREAM_PEERS_H
 #define HG_STREAM_PEERS_H
@@ -64,6 +66,14 @@ enum hg_peer_stream_state { /* as in struct hg_status_stream_peer */
                             HG_PEER_STREAM_GAP = 5,
 };
 
+/* A stream whose next batch may not leave its region yet is held back: the lane's cursor goes on without it,
+ * and once it may leave, a second cursor walks again from there. */
+enum hg_peer_stream_held {
+    HG_PEER_STREAM_NOT_HELD,
+    HG_PEER_STREAM_HELD,   /* its next batch is at held_at */
+    HG_PEER_STREAM_RETURNS /* the second cursor gives it; it has given all before it */
+};
+
 /* One of our streams as this peer gets it. */
 struct hg_peer_stream {
     uint8_t state;     /* enum hg_peer_stream_state */
@@ -71,13 +81,16 @@ struct hg_peer_stream {
     bool close_unsent; /* the lane had no place for the CLOSE */
     bool moved;        /* that is why it was closed */
     uint8_t opening;   /* the next one, or the one under way */
-    uint8_t reserved[3];
+    uint8_t held;      /* enum hg_peer_stream_held */
+    uint8_t reserved[2];
     uint64_t lsn_next;    /* of the next batch to send */
     uint64_t lsn_needed;  /* as the peer was told: what is below holds our log's oldest segment */
     uint64_t lsn_claimed; /* durable there by its own word; counts up to what was sent and verified */
     uint64_t lsn_committed_told;
     uint64_t retry_ns;
-    uint8_t chain[16]; /* of the batch that ends at lsn_next */
+    struct hg_cursor held_at;
+    uint64_t held_lsn_end; /* of the batch there */
+    uint8_t chain[16];     /* of the batch that ends at lsn_next */
 };
 
 /* One of its streams as we take it. */
@@ -160,6 +173,11 @@ struct hg_peer {
     uint32_t spi_replaced;      /* under which the session before the current one received; 0 = none */
 
     struct hg_cursor cursor;
+    struct hg_cursor cursor_held; /* behind it, for streams that were held back; sequence 0: for none */
+    uint32_t held_count;          /* streams that are HELD */
+    uint32_t returning_count;     /* that RETURN */
+    bool held_due;                /* one of the former may leave now */
+    bool held_first;              /* whose turn it is, where both cursors have something */
     bool read_corrupt;
     bool offer_due;                 /* it needs some of what we did not take */
     uint64_t sequence_needed;       /* newest write of the oldest segment that holds something for it */

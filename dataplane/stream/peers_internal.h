@@ -43,6 +43,18 @@ void hg_peers_open_streams(struct hg_peer *peer, uint64_t now_ns);
 void hg_peers_answer_received(struct hg_peer_session *session, const struct hg_wire_stream_answer *answer);
 void hg_peers_refuse_received(struct hg_peer_session *session, const struct hg_wire_stream_close *refuse);
 
+/* Streams that are held back. The batch at `at` may not leave yet. */
+void hg_peers_hold(struct hg_peer *peer, uint32_t slot, const struct hg_cursor *at,
+                   const struct hg_batch_header *header);
+void hg_peers_hold_end(struct hg_peer *peer, uint32_t slot);
+/* More of the stream is committed. */
+void hg_peers_held_committed(struct hg_peer *peer, uint32_t slot);
+/* Whether the second cursor has something to look at. Sends it out, and ends its walk where it meets the
+ * first. */
+bool hg_peers_held_walks(struct hg_peer *peer);
+/* The oldest write that may hold what the peer was not sent of the stream. */
+uint64_t hg_peers_sequence_next(const struct hg_peer *peer, uint32_t slot);
+
 /* Streams we take. */
 void hg_peers_open_received(struct hg_peer_session *session, const struct hg_wire_stream_open *open);
 void hg_peers_close_received(struct hg_peer_session *session, const struct hg_wire_stream_close *close);

@@ -71,6 +71,7 @@ static void stream_close_send(struct hg_peer *peer, uint32_t slot)
 static void stream_stop(struct hg_peer *peer, uint32_t slot, enum hg_peer_stream_state state)
 {
     struct hg_peer_stream *ps = &peer->streams[slot];
+    hg_peers_hold_end(peer, slot);
     ps->state = (uint8_t)state;
     ps->opening++;
     ps->verified = 0;
@@ -190,12 +191,14 @@ void hg_peers_committed_moved(struct hg_peers *peers)
 {
     uint32_t count;
     const uint32_t *changed = hg_streams_changed(peers->config.streams, &count);
-    if (count == 0 || hg_streams_quorum_members(peers->config.streams) == 0)
-        return;
     for (struct hg_peer *peer = hg_peers_next(peers, NULL); peer != NULL; peer = hg_peers_next(peers, peer))
-        for (uint32_t i = 0; i < count && peer->current >= 0 && is_member(peer); i++)
-            if (hg_streams_at(peers->config.streams, changed[i])->origin_local)
+        for (uint32_t i = 0; i < count && peer->current >= 0; i++) {
+            if (!hg_streams_at(peers->config.streams, changed[i])->origin_local)
+                continue;
+            if (is_member(peer))
                 committed_send(peer, changed[i]);
+            hg_peers_held_committed(peer, changed[i]);
+        }
 }
 
 static void stream_start(struct hg_peer *peer, uint32_t slot, const struct hg_wire_stream_answer *answer)
@@ -221,6 +224,7 @@ static void stream_start(struct hg_peer *peer, uint32_t slot, const struct hg_wi
         return;
     }
     uint64_t lsn_claimed = hg_max_u64(ps->lsn_claimed, answer->lsn_durable);
+    hg_peers_hold_end(peer, slot);
     memset(ps, 0, sizeof(*ps));
     ps->opening = answer->control.opening;
     ps->state = HG_PEER_STREAM_STREAMING;
@@ -341,7 +345,7 @@ static void stream_needed_send(struct hg_peer *peer, uint32_t slot)
         ps->lsn_needed = lsn;
 }
 
-/* All that was sent of the stream is durable there: what the peer lacks lies where the cursor stands, or
+/* All that was sent of the stream is durable there: what the peer lacks lies where its cursor stands, or
  * behind. */
 static void stream_passed(const struct hg_peer *peer, uint32_t slot)
 {
@@ -349,7 +353,7 @@ static void stream_passed(const struct hg_peer *peer, uint32_t slot)
     const struct hg_peer_stream *ps = &peer->streams[slot];
     if (ps->state == HG_PEER_STREAM_STREAMING && peer->cursor.sequence != 0 &&
         ps->lsn_next <= hg_streams_at(streams, slot)->lsn_peer[peer->index])
-        hg_streams_peer_passed(streams, slot, peer->index, peer->cursor.sequence);
+        hg_streams_peer_passed(streams, slot, peer->index, hg_peers_sequence_next(peer, slot));
 }
 
 void hg_peers_need(struct hg_peer *peer)
@@ -398,7 +402,7 @@ static bool stream_take(struct hg_peer *peer, uint32_t slot, const struct hg_bat
     return true;
 }
 
-/* What is not committed stays in its region. Its streams wait behind each other: the cursor is one. */
+/* What is not committed stays in its region. */
 static bool batch_may_leave(const struct hg_peer *peer, uint32_t slot, const struct hg_batch_header *header)
 {
     const struct hg_stream_state *s = hg_streams_at(peer->peers->config.streams, slot);
@@ -410,41 +414,50 @@ static bool batch_may_leave(const struct hg_peer *peer, uint32_t slot, const str
            ps->state != HG_PEER_STREAM_STREAMING || header->lsn_end <= ps->lsn_next;
 }
 
-bool hg_peers_batch_next(void *ctx, struct hg_lane_batch *batch)
+/* Whether the cursor gives this batch to the lane. One that may not leave yet holds its stream back. */
+static bool batch_given(struct hg_peer *peer, const struct hg_cursor *at,
+                        const struct hg_batch_header *header, bool held, int32_t slot)
 {
-    struct hg_peer_session *session = ctx;
-    struct hg_peer *peer = session->peer;
-    if (peer->current < 0 || session != &peer->sessions[peer->current] || peer->cursor.sequence == 0 ||
-        peer->read_corrupt)
+    if (slot < 0 || peer->streams[slot].held != (held ? HG_PEER_STREAM_RETURNS : HG_PEER_STREAM_NOT_HELD))
         return false;
-    for (uint32_t looked = 0; looked < HG_PEER_NEXT_BUDGET; looked++) {
+    if (batch_may_leave(peer, (uint32_t)slot, header))
+        return stream_take(peer, (uint32_t)slot, header);
+    hg_peers_hold(peer, (uint32_t)slot, at, header);
+    return false;
+}
+
+/* The next batch at one of the lane's cursors that it wants. */
+static bool cursor_next(struct hg_peer_session *session, bool held, uint32_t *budget,
+                        struct hg_lane_batch *batch)
+{
+    struct hg_peer *peer = session->peer;
+    struct hg_log *log = peer->peers->config.log;
+    struct hg_cursor *cursor = held ? &peer->cursor_held : &peer->cursor;
+    for (; *budget > 0 && (!held || hg_peers_held_walks(peer)); --*budget) {
         const struct hg_batch_header *header;
-        int rc = hg_cursor_peek(&peer->cursor, peer->peers->config.log, &header);
+        int rc = hg_cursor_peek(cursor, log, &header);
         if (rc == -ENOENT) {
             /* Trimmed under us: go on at the tail, where each stream that misses something says so by name.
              */
-            peer->cursor.sequence = hg_log_tail_sequence(peer->peers->config.log);
-            peer->cursor.offset = 0;
+            cursor->sequence = hg_log_tail_sequence(log);
+            cursor->offset = 0;
             continue;
         }
         if (rc == -EBADMSG) {
             peer->read_corrupt = true;
-            hg_event_put(peer->peers->config.events, HG_EVENT_read_corrupt, peer->name, peer->cursor.sequence,
-                         0);
+            hg_event_put(peer->peers->config.events, HG_EVENT_read_corrupt, peer->name, cursor->sequence, 0);
         }
         if (rc <= 0)
             return false;
-        struct hg_cursor here = peer->cursor;
+        struct hg_cursor here = *cursor;
         if (here.sequence > peer->sequence_needed &&
             !hg_lane_credit_has(session->lane, hg_batch_bytes(header), HG_PEER_RESERVE_BYTES))
             return false;
         int32_t slot = header->flags & HG_BATCH_LOCAL
                            ? -1
                            : hg_streams_find(peer->peers->config.streams, header->stream);
-        if (slot >= 0 && !batch_may_leave(peer, (uint32_t)slot, header))
-            return false; /* asked again in the turn that commits it */
-        hg_cursor_advance(&peer->cursor, header);
-        if (slot < 0 || !stream_take(peer, (uint32_t)slot, header))
+        hg_cursor_advance(cursor, header);
+        if (!batch_given(peer, &here, header, held, slot))
             continue;
         batch->alias = (uint32_t)slot;
         batch->bytes = hg_batch_bytes(header);
@@ -455,6 +468,24 @@ bool hg_peers_batch_next(void *ctx, struct hg_lane_batch *batch)
         return true;
     }
     return false;
+}
+
+bool hg_peers_batch_next(void *ctx, struct hg_lane_batch *batch)
+{
+    struct hg_peer_session *session = ctx;
+    struct hg_peer *peer = session->peer;
+    uint32_t budget = HG_PEER_NEXT_BUDGET;
+    if (peer->current < 0 || session != &peer->sessions[peer->current] || peer->cursor.sequence == 0 ||
+        peer->read_corrupt)
+        return false;
+    bool held = peer->held_first;
+    bool found = cursor_next(session, held, &budget, batch);
+    if (!found && !peer->read_corrupt) {
+        held = !held;
+        found = cursor_next(session, held, &budget, batch);
+    }
+    peer->held_first = !held;
+    return found;
 }
 
 /* What was promised to the lane can't be read any more: it must not wait for it, or other streams wait too.

@@ -65,6 +65,14 @@ static uint64_t peers_given(const struct sim_node *node)
     return mask;
 }
 
+/* What of these the stream is given to: the held one only to the other region. */
+static uint64_t peers_of(const struct sim_node *node, uint32_t flow)
+{
+    const struct sim_plan *plan = node->world->plan;
+    bool is_held = flow == plan->held_flow && !node->world->held_free;
+    return peers_given(node) & (is_held ? ~UINT64_C(0) << (plan->quorum_n - 1) : ~UINT64_C(0));
+}
+
 static void node_config(struct sim_node *node)
 {
     const struct sim_plan *plan = node->world->plan;
@@ -109,7 +117,7 @@ static void node_config(struct sim_node *node)
         stream->group = 1;
         stream->epoch = 1;
         stream->compression = HG_CONFIG_COMPRESSION_LZ4;
-        stream->peers_mask = flow->plan->origin == node->index ? peers_given(node) : 0;
+        stream->peers_mask = flow->plan->origin == node->index ? peers_of(node, i) : 0;
         if (!flow->plan->consumer)
             continue;
         struct hg_config_consumer *consumer = &config->consumers[config->consumer_count++];
@@ -391,6 +399,17 @@ static void config_apply(struct sim_node *node)
     hg_placement_given(&node->placement, node->resolved);
     hg_sim_config_give(node);
     node->config_refused = false;
+}
+
+void hg_sim_held_free(struct sim_world *world)
+{
+    uint32_t flow = world->plan->held_flow;
+    struct sim_node *origin = &world->nodes[world->plan->flows[flow].origin];
+    world->held_free = true;
+    world->sometimes[SIM_streams_held_back]++;
+    origin->config->streams[flow].peers_mask = peers_of(origin, flow);
+    config_apply(origin);
+    hg_sim_node_step(origin);
 }
 
 static void places_done(struct sim_node *node, struct hg_places *places)

@@ -561,7 +561,7 @@ static void plan_quorum_outage(struct sim_plan *plan, struct hg_random *random)
 
 /* Where the quorum can spare one, a member that originates nothing loses its disk in half of the seeds. Then,
  * and where several nodes are origins, logs hold all there is: nobody confirms for a disk that is gone. */
-static void plan_quorum(struct sim_plan *plan, struct hg_random *random)
+static void plan_quorum_of_region(struct sim_plan *plan, struct hg_random *random)
 {
     bool is_lost = hg_random_chance(random, 1, 2) && plan->classes != 0 && plan->quorum_w < plan->quorum_n;
     uint32_t last = plan->quorum_n;
@@ -592,6 +592,29 @@ static void plan_quorum(struct sim_plan *plan, struct hg_random *random)
         log_uniform(random, HG_NS_PER_MS, 5 * HG_NS_PER_S);
 }
 
+/* In a third of the seeds one of several streams of the first node lacks its quorum to the end. */
+static void plan_held(struct sim_plan *plan, struct hg_random *random)
+{
+    uint32_t flow = (uint32_t)hg_random_below(random, plan->flow_count);
+    bool others = false;
+    for (uint32_t i = 0; i < plan->flow_count; i++)
+        others |= i != flow && plan->flows[i].origin == 0;
+    if (!hg_random_chance(random, 1, 3) || !others || plan->flows[flow].origin != 0)
+        return;
+    plan->held_flow = flow;
+    for (uint32_t i = 0; i < plan->node_count; i++) { /* its log keeps all that is not sent */
+        plan->nodes[i].segment_count = SEGMENTS_QUORUM;
+        plan->nodes[i].segment_bytes = plan->segment_bytes =
+            hg_align_up(hg_max_u64(plan->segment_bytes, 1u << 20), HG_LOG_BLOCK_BYTES);
+    }
+}
+
+static void plan_quorum(struct sim_plan *plan, struct hg_random *random, struct hg_random *held)
+{
+    plan_quorum_of_region(plan, random);
+    plan_held(plan, held);
+}
+
 static void plan_sizes(struct sim_plan *plan, struct hg_random *sizes, struct hg_random *bottleneck)
 {
     plan->node_count = hg_random_chance(sizes, 1, 8) || is_flagged(plan, SIM_SCENARIO_HOSTILE) ? 3 : 2;
@@ -620,7 +643,7 @@ static void plan_sizes(struct sim_plan *plan, struct hg_random *sizes, struct hg
 void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
 {
     struct hg_random root, classes, sizes, nodes, links, flows, faults, congestion, workers, rekey, fec, ecn,
-        hostile, bottleneck, moves, quorum;
+        hostile, bottleneck, moves, quorum, held;
     memset(plan, 0, sizeof(*plan));
     plan->seed = seed;
     plan->scenario = scenario;
@@ -640,9 +663,11 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
     hg_random_fork(&root, 13, &bottleneck);
     hg_random_fork(&root, 14, &moves);
     hg_random_fork(&root, 15, &quorum);
+    hg_random_fork(&root, 16, &held);
     plan_classes(plan, &classes);
     plan_sizes(plan, &sizes, &bottleneck);
     plan->blank_node = SIM_NODES_MAX;
+    plan->held_flow = SIM_FLOWS_MAX;
     if (is_flagged(plan, SIM_SCENARIO_QUORUM))
         plan_quorum_sizes(plan, &quorum);
     for (uint32_t i = 0; i < plan->node_count; i++)
@@ -683,5 +708,5 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
     if (is_flagged(plan, SIM_SCENARIO_BOTTLENECK))
         hg_sim_plan_bottleneck(plan, &bottleneck);
     if (is_flagged(plan, SIM_SCENARIO_QUORUM))
-        plan_quorum(plan, &quorum);
+        plan_quorum(plan, &quorum, &held);
 }

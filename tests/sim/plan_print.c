@@ -100,6 +100,8 @@ void hg_sim_plan_print(const struct sim_plan *plan, FILE *out)
     if (plan->quorum_n != 0)
         fprintf(out, "  region 0: A to %c, a quorum of %u of them; region 1: %c\n",
                 (int)('A' + plan->quorum_n - 1), plan->quorum_w, (int)('A' + plan->quorum_n));
+    if (plan->held_flow != SIM_FLOWS_MAX)
+        fprintf(out, "  s%u is not given to members before all else is done\n", plan->held_flow);
     nodes_print(plan, out);
     for (uint32_t i = 0; i < plan->flow_count; i++) {
         const struct sim_flow_plan *f = &plan->flows[i];

@@ -87,7 +87,8 @@ static const enum sim_sometimes promises_quorum[] = {SIM_commits_awaited,    SIM
                                                      SIM_commits_told_ahead, SIM_commits_counted_anew,
                                                      SIM_quorums_lost,       SIM_quorums_back,
                                                      SIM_disks_lost,         SIM_disks_filled_again,
-                                                     SIM_process_kills,      SIM_power_losses};
+                                                     SIM_streams_held_back,  SIM_process_kills,
+                                                     SIM_power_losses};
 
 /* ---- the table ---- */
 

@@ -120,6 +120,7 @@
     X(commits_counted_anew)                                                                                  \
     X(quorums_lost)                                                                                          \
     X(quorums_back)                                                                                          \
+    X(streams_held_back)                                                                                     \
     X(disks_lost)                                                                                            \
     X(disks_filled_again)
 enum sim_sometimes {
@@ -285,6 +286,7 @@ struct sim_plan {
     uint32_t quorum_n; /* nodes of region 0: the first ones; 0 = each node is a region */
     uint32_t quorum_w;
     uint32_t blank_node; /* whose disk is lost; SIM_NODES_MAX = nobody's */
+    uint32_t held_flow;  /* that members don't get until all else is done; SIM_FLOWS_MAX = none */
     bool ecn_honest;     /* no link changes a codepoint but a full queue */
     bool light;          /* single commits now and then: how long each takes counts (SIM_SCENARIO_FEC) */
     struct sim_node_plan nodes[SIM_NODES_MAX];
@@ -481,7 +483,8 @@ struct sim_world {
     uint64_t hash;
     uint64_t events_count;
     bool healed;
-    bool over; /* nothing more can be asked of it */
+    bool held_free; /* the plan's held_flow is given to members now */
+    bool over;      /* nothing more can be asked of it */
     bool trace;
     struct sim_node *nodes;
     struct sim_link links[SIM_NODES_MAX][SIM_NODES_MAX];
@@ -553,6 +556,8 @@ void hg_sim_node_die(struct sim_node *node, bool power, uint64_t restart_ns);
 void hg_sim_node_wake(struct sim_node *node, uint64_t time_ns);
 /* Gives every worker node->resolved. */
 void hg_sim_config_give(struct sim_node *node);
+/* Members get the plan's held_flow from now on. */
+void hg_sim_held_free(struct sim_world *world);
 void hg_sim_fault_strike(struct sim_world *world, const struct sim_fault *fault);
 /* The worker of the node that owns the flow's stream; NULL while nobody is configured to. */
 struct sim_worker *hg_sim_worker_of(struct sim_node *node, const struct sim_flow *flow);

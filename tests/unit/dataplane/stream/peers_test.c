@@ -407,6 +407,118 @@ static void test_cursor_goes_back_within_a_write(void)
     sites_free();
 }
 
+/* ---- a stream that lacks its quorum ---- */
+
+#define MEMBER 1u /* a peer of a's region; b is of another */
+
+static uint32_t quorum_stream(const char *name, uint64_t id)
+{
+    uint32_t slot = stream_node_configure(&a->node, name, id, KV, 1, 1u | 1u << MEMBER);
+    CU_ASSERT_EQUAL(configure(b, name, id, KV, 1), slot);
+    return slot;
+}
+
+static void member_has(uint32_t slot, uint64_t lsn)
+{
+    hg_streams_peer_durable(a->node.streams, slot, MEMBER, lsn);
+    hg_peers_committed_moved(a->peers);
+    hg_streams_changed_clear(a->node.streams);
+}
+
+/* Streams "held" and "free" with 20 entries each, in turns, of which none is committed. */
+static void quorum_sites(uint32_t *held, uint32_t *free)
+{
+    sites_make();
+    hg_streams_quorum_set(a->node.streams, 1u << MEMBER, 2);
+    keys();
+    *held = quorum_stream("held", 11);
+    *free = quorum_stream("free", 12);
+    for (uint32_t i = 0; i < 20; i++) {
+        append(a, *held, 1, 3000);
+        append(a, *free, 1, 3000);
+        run(2 * HG_NS_PER_MS);
+    }
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(stream(b, *held)->lsn_durable + stream(b, *free)->lsn_durable, 0);
+}
+
+/* It holds up no other, and comes when it may, up to where it may. */
+static void test_held_stream(void)
+{
+    uint32_t held, free;
+    quorum_sites(&held, &free);
+    member_has(free, 21);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(stream(b, free)->lsn_durable, 21);
+    append(a, free, 3, 3000);
+    run(10 * HG_NS_PER_MS);
+    member_has(free, 24);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(stream(b, free)->lsn_durable, 24);
+    CU_ASSERT_EQUAL(stream(b, held)->lsn_durable, 0);
+    member_has(held, 9);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(stream(b, held)->lsn_durable, 9);
+    member_has(held, 21);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(stream(b, held)->lsn_durable, 21);
+    CU_ASSERT_EQUAL(peer_of(a)->held_count + peer_of(a)->returning_count, 0);
+    append(a, held, 1, 3000);
+    run(10 * HG_NS_PER_MS);
+    member_has(held, 22);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(stream(b, held)->lsn_durable, 22);
+    CU_ASSERT_EQUAL(stream(a, held)->lsn_peer[0], 22);
+    CU_ASSERT_EQUAL(a->node.events[HG_EVENT_stream_gap] + a->node.events[HG_EVENT_stream_diverged], 0);
+    sites_free();
+}
+
+/* Both are held back, and each may leave by and by, a stream that joins late among them. */
+static void test_held_in_turns(void)
+{
+    uint32_t held, free;
+    quorum_sites(&held, &free);
+    for (uint64_t lsn = 2; lsn <= 21; lsn++) {
+        member_has(lsn % 3 == 0 ? held : free, lsn);
+        run(HG_NS_PER_MS);
+        if (lsn == 10) { /* opened anew in the middle of it */
+            hg_peers_stream_gone(a->peers, held);
+            run(30 * HG_NS_PER_MS);
+        }
+    }
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(stream(b, held)->lsn_durable, stream(a, held)->lsn_committed);
+    CU_ASSERT_EQUAL(stream(b, free)->lsn_durable, stream(a, free)->lsn_committed);
+    member_has(held, 21);
+    member_has(free, 21);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(stream(b, held)->lsn_durable, 21);
+    CU_ASSERT_EQUAL(stream(b, free)->lsn_durable, 21);
+    CU_ASSERT_EQUAL(peer_of(a)->held_count + peer_of(a)->returning_count, 0);
+    CU_ASSERT_EQUAL(a->node.events[HG_EVENT_stream_gap] + a->node.events[HG_EVENT_stream_diverged], 0);
+    sites_free();
+}
+
+/* What it lacks stays in the log, though the lane's cursor is far beyond. */
+static void test_held_keeps_the_log(void)
+{
+    uint32_t held, free;
+    quorum_sites(&held, &free);
+    member_has(free, 21);
+    member_has(held, 3);
+    run(50 * HG_NS_PER_MS);
+    for (uint32_t i = 0; i < 20; i++) {
+        hg_peers_tick(a->peers, a->node.now_ns);
+        hg_streams_retain(a->node.streams, a->node.now_ns);
+    }
+    CU_ASSERT(hg_streams_peer_needs(a->node.streams, held, 0) <= sending(a, held)->held_at.sequence);
+    CU_ASSERT(peer_of(a)->cursor.sequence > sending(a, held)->held_at.sequence);
+    member_has(held, 21);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(stream(b, held)->lsn_durable, 21);
+    sites_free();
+}
+
 /* The receiver's log is full: its sender waits, nothing is dropped, and all comes when there is room. */
 static void test_back_pressure(void)
 {
@@ -457,6 +569,9 @@ int main(void)
     CU_add_test(suite, "gap", test_gap);
     CU_add_test(suite, "gap of an idle stream", test_gap_of_an_idle_stream);
     CU_add_test(suite, "the cursor goes back within a write", test_cursor_goes_back_within_a_write);
+    CU_add_test(suite, "a stream that lacks its quorum", test_held_stream);
+    CU_add_test(suite, "streams that are committed in turns", test_held_in_turns);
+    CU_add_test(suite, "a held stream keeps what it lacks", test_held_keeps_the_log);
     CU_add_test(suite, "back-pressure at the receiver", test_back_pressure);
     CU_basic_run_tests();
     return CU_get_number_of_failures() != 0;
