@@ -2,6 +2,7 @@
  *
  * A worker's part in sealing and opening a group: one order at a time, answered when the device has it.
  */
+#include "dataplane/stream/quorum.h"
 #include "dataplane/stream/seal.h"
 #include "dataplane/worker_internal.h"
 
@@ -126,6 +127,16 @@ static uint32_t state_of(const struct hg_group *group)
     return hg_group_is_sealed(group) ? HG_STATUS_GROUP_SEALED : HG_STATUS_GROUP_OPEN;
 }
 
+static void members_status(struct hg_worker *worker, uint32_t group, struct hg_status_group *out)
+{
+    out->members_generation = hg_streams_members_durable(worker->streams, group);
+    out->members_synced = hg_streams_members_synced(worker->streams, group);
+    out->members_voter = hg_streams_is_voter(worker->streams, group);
+    for (uint32_t peer = 0; peer < hg_peers_count(worker->peers); peer++)
+        out->members_caught_up |= (uint64_t)hg_streams_members_caught_up(worker->streams, group, peer)
+                                  << peer;
+}
+
 void hg_worker_group_status(struct hg_worker *worker, struct hg_control_status *status)
 {
     uint32_t streams[HG_GROUPS_MAX] = {0};
@@ -159,6 +170,7 @@ void hg_worker_group_status(struct hg_worker *worker, struct hg_control_status *
         out->epoch_open = group->epoch_open;
         out->epoch_promised = group->epoch_promised;
         out->corrupt_writes = stats.corrupt_writes;
+        members_status(worker, number, out);
         memcpy(out->log_uuid, hg_log_uuid(worker->log), sizeof(out->log_uuid));
     }
 }

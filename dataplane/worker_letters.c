@@ -2,6 +2,7 @@
  *
  * What housekeeping asks of a worker: configuration, ports, keys, clients.
  */
+#include "dataplane/stream/quorum.h"
 #include "dataplane/worker_internal.h"
 #include "drivers/client/heliograph.h"
 
@@ -93,12 +94,12 @@ static uint64_t peers_mask_here(const struct hg_worker *worker, const struct hg_
     return here;
 }
 
-/* The peers of this node's region. */
+/* The peers of this node's region, but for those that are to become members later. */
 static uint64_t quorum_members(const struct hg_worker *worker, const struct hg_control_config *config)
 {
     uint64_t members = 0;
     for (uint32_t i = 0; i < config->peer_count; i++)
-        if (config->peers[i].region == config->node.region)
+        if (config->peers[i].region == config->node.region && config->peers[i].learner == 0)
             members |= peers_mask_here(worker, config, UINT64_C(1) << i);
     return members;
 }
@@ -116,6 +117,52 @@ static int quorum_apply(struct hg_worker *worker, const struct hg_control_config
                  "is set right",
                  w, n, 1 + __builtin_popcountll(members));
     return is_right ? 0 : -EINVAL;
+}
+
+static void voters_of(const struct hg_worker *worker, const struct hg_control_config *config,
+                      const struct hg_members *members, struct hg_streams_voters *voters)
+{
+    memset(voters, 0, sizeof(*voters));
+    voters->members = *members;
+    voters->self = config->node.node;
+    for (uint32_t i = 0; i < config->peer_count; i++) {
+        const struct hg_config_peer *peer = &config->peers[i];
+        int32_t here = hg_peers_find(worker->peers, peer->node);
+        if (here < 0 || peer->region != config->node.region || !hg_members_has(members, peer->node))
+            continue;
+        voters->nodes[here] = peer->node;
+        voters->told |= UINT64_C(1) << here;
+        voters->counted |= (uint64_t)hg_members_is_voter(members, peer->node) << here;
+    }
+}
+
+/* Groups that have members of their own. One that is not named any more keeps those that it had. */
+static int groups_apply(struct hg_worker *worker, const struct hg_control_config *config, char *text,
+                        size_t text_bytes)
+{
+    struct hg_streams_voters voters;
+    bool is_new;
+    int result = 0;
+    for (uint32_t i = 0; i < config->group_count && i < HG_CONTROL_GROUPS_MAX; i++) {
+        const struct hg_config_group *group = &config->groups[i];
+        bool fits = group->group < HG_GROUPS_MAX && group->members.learner_count <= HG_LEARNERS_MAX &&
+                    group->members.set.count <= HG_MEMBERS_MAX &&
+                    group->members.other.count <= HG_MEMBERS_MAX;
+        if (fits)
+            voters_of(worker, config, &group->members, &voters);
+        if (fits && hg_streams_members_set(worker->streams, group->group, &voters, &is_new)) {
+            if (is_new)
+                hg_peers_members_new(worker->peers, group->group);
+            continue;
+        }
+        result = -ESTALE;
+        snprintf(text, text_bytes,
+                 "group %u: members of generation %llu are refused, those of %llu hold: they are older, or "
+                 "can't be",
+                 group->group, (unsigned long long)group->members.generation,
+                 fits ? (unsigned long long)hg_log_members_wanted(worker->log, group->group) : 0ull);
+    }
+    return result;
 }
 
 static uint16_t mtu_of(const struct hg_control_config *config, const struct hg_config_peer *peer)
@@ -186,6 +233,8 @@ static int config_apply(struct hg_worker *worker, const struct hg_control_config
     text[0] = '\0';
     int result = peers_apply(worker, config, text, text_bytes);
     int rc = quorum_apply(worker, config, text, text_bytes);
+    result = rc != 0 ? rc : result;
+    rc = groups_apply(worker, config, text, text_bytes);
     result = rc != 0 ? rc : result;
     rc = streams_apply(worker, config, text, text_bytes);
     result = rc != 0 ? rc : result;

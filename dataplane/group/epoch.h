@@ -32,7 +32,11 @@
     X(open_foreign, "openings of a group that another node writes: open it there")                           \
     X(read_unfenced, "recovery reads under an epoch that is not the one promised here")                      \
     X(truncate_epoch, "truncations under an epoch that is not the one promised here")                        \
-    X(truncate_floor, "truncations below what is committed: a proof of a bug elsewhere")
+    X(truncate_floor, "truncations below what is committed: a proof of a bug elsewhere")                     \
+    X(config_generation, "members of a group of an older generation than the one kept here")                 \
+    X(config_members, "members of a group that can't be, or differ from those of the same generation")       \
+    X(writer_generation, "streams opened by a node whose members are of an older generation")                \
+    X(writer_stranger, "streams opened by a node that is no member of their group")
 enum hg_group_reason {
 #define HG_X(name, text) HG_GROUP_##name,
     HG_GROUP_REASONS(HG_X)

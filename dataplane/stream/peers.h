@@ -87,6 +87,7 @@ struct hg_peer_stream {
     uint64_t lsn_needed;  /* as the peer was told: what is below holds our log's oldest segment */
     uint64_t lsn_claimed; /* durable there by its own word; counts up to what was sent and verified */
     uint64_t lsn_committed_told;
+    uint64_t epoch; /* that it was opened under */
     uint64_t retry_ns;
     struct hg_cursor held_at;
     uint64_t held_lsn_end; /* of the batch there */
@@ -283,6 +284,9 @@ void hg_peers_stream_leave(struct hg_peers *peers, uint32_t slot);
 void hg_peers_stream_gone(struct hg_peers *peers, uint32_t slot);
 /* The stream's group began another epoch: peers get it as opened anew under that one. */
 void hg_peers_stream_epoch(struct hg_peers *peers, uint32_t slot);
+/* The group's members are of a newer generation: what peers send of it is opened anew, for they are to know
+ * what this copy is to it now; what they refused of ours is offered again. */
+void hg_peers_members_new(struct hg_peers *peers, uint32_t group);
 /* Timers: opens streams, pings, notices silence. Every 10 ms or so. */
 void hg_peers_tick(struct hg_peers *peers, uint64_t now_ns);
 

@@ -59,6 +59,8 @@ uint64_t hg_peers_sequence_next(const struct hg_peer *peer, uint32_t slot);
 void hg_peers_open_received(struct hg_peer_session *session, const struct hg_wire_stream_open *open);
 void hg_peers_close_received(struct hg_peer_session *session, const struct hg_wire_stream_close *close);
 void hg_peers_report_durable(struct hg_peer *peer);
+/* Asks the peer to open its streams of the group anew. */
+void hg_peers_members_ask(struct hg_peer *peer, uint32_t group);
 void hg_peers_retry(struct hg_peer *peer); /* of a peer with a session */
 
 #endif

@@ -4,6 +4,7 @@
  * batch that what it has is what we have.
  */
 #include "dataplane/stream/peers_internal.h"
+#include "dataplane/stream/quorum.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -28,13 +29,14 @@ static void stream_open_send(struct hg_peer *peer, uint32_t slot)
     open.stream = s->stream;
     open.incarnation = s->incarnation;
     open.group = s->group;
-    open.epoch = s->epoch;
+    open.epoch = peer->streams[slot].epoch = s->epoch;
     open.lsn_begin = s->lsn_begin;
     open.lsn_durable = s->lsn_durable;
     open.system_identifier = s->system_identifier;
     open.kind = s->kind;
     open.region = s->region;
     open.lsn_unit_bytes = s->lsn_unit_bytes;
+    open.generation = hg_streams_members_generation(peer->peers->config.streams, s->group);
     memcpy(open.name, s->name, sizeof(open.name));
     /* A full control table is a reason to wait for the retry, not an error. */
     (void)hg_lane_control_send(peer->sessions[peer->current].lane, &open.control);
@@ -124,6 +126,19 @@ void hg_peers_stream_gone(struct hg_peers *peers, uint32_t slot)
     }
 }
 
+void hg_peers_members_new(struct hg_peers *peers, uint32_t group)
+{
+    const struct hg_streams *streams = peers->config.streams;
+    for (struct hg_peer *peer = hg_peers_next(peers, NULL); peer != NULL; peer = hg_peers_next(peers, peer)) {
+        uint32_t count = peer->current < 0 ? 0 : hg_streams_count(streams);
+        for (uint32_t slot = 0; slot < count && slot < peers->config.streams_max; slot++)
+            if (hg_streams_at(peers->config.streams, slot)->group == group &&
+                peer->streams[slot].state == HG_PEER_STREAM_REFUSED)
+                peer->streams[slot].retry_ns = 0;
+        hg_peers_members_ask(peer, group);
+    }
+}
+
 /* CLOSE says that it comes again; it does, with the next tick. */
 void hg_peers_stream_epoch(struct hg_peers *peers, uint32_t slot)
 {
@@ -136,7 +151,8 @@ void hg_peers_stream_epoch(struct hg_peers *peers, uint32_t slot)
 static void stream_diverged(struct hg_peer *peer, uint32_t slot, uint64_t lsn_there)
 {
     const struct hg_stream_state *s = hg_streams_at(peer->peers->config.streams, slot);
-    hg_streams_peer_restated(peer->peers->config.streams, slot, peer->index, 0);
+    hg_streams_peer_restated(peer->peers->config.streams, slot, peer->index, 0, s->copy_peer[peer->index],
+                             false);
     stream_give_up(peer, slot, HG_PEER_STREAM_DIVERGED);
     hg_event_put(peer->peers->config.events, HG_EVENT_stream_diverged, s->name, lsn_there, s->lsn_durable);
 }
@@ -175,16 +191,13 @@ static void committed_send(struct hg_peer *peer, uint32_t slot)
         ps->lsn_committed_told = s->lsn_committed;
 }
 
-static bool is_member(const struct hg_peer *peer)
-{
-    return (hg_streams_quorum_members(peer->peers->config.streams) & UINT64_C(1) << peer->index) != 0;
-}
-
 void hg_peers_report_committed(struct hg_peer *peer)
 {
-    uint32_t count = is_member(peer) ? hg_streams_count(peer->peers->config.streams) : 0;
+    struct hg_streams *streams = peer->peers->config.streams;
+    uint32_t count = hg_streams_count(streams);
     for (uint32_t slot = 0; slot < count && slot < peer->peers->config.streams_max; slot++)
-        committed_send(peer, slot);
+        if (hg_streams_is_told(streams, slot, peer->index))
+            committed_send(peer, slot);
 }
 
 void hg_peers_committed_moved(struct hg_peers *peers)
@@ -195,10 +208,17 @@ void hg_peers_committed_moved(struct hg_peers *peers)
         for (uint32_t i = 0; i < count && peer->current >= 0; i++) {
             if (!hg_streams_at(peers->config.streams, changed[i])->origin_local)
                 continue;
-            if (is_member(peer))
+            if (hg_streams_is_told(peers->config.streams, changed[i], peer->index))
                 committed_send(peer, changed[i]);
             hg_peers_held_committed(peer, changed[i]);
         }
+}
+
+static uint64_t copy_of(const struct hg_wire_stream_answer *answer)
+{
+    uint64_t halves[2];
+    memcpy(halves, answer->log_uuid, sizeof(halves));
+    return halves[0] ^ halves[1];
 }
 
 static void stream_start(struct hg_peer *peer, uint32_t slot, const struct hg_wire_stream_answer *answer)
@@ -207,7 +227,8 @@ static void stream_start(struct hg_peer *peer, uint32_t slot, const struct hg_wi
     struct hg_stream_state *s = hg_streams_at(streams, slot);
     struct hg_peer_stream *ps = &peer->streams[slot];
     uint64_t lsn = answer->lsn_durable != 0 ? answer->lsn_durable : s->lsn_begin;
-    hg_streams_peer_restated(streams, slot, peer->index, answer->lsn_durable);
+    hg_streams_peer_restated(streams, slot, peer->index, answer->lsn_durable, copy_of(answer),
+                             (answer->flags & HG_WIRE_ANSWER_VOTER) != 0);
     /* A batch leaves only when it is durable here, so nobody can be ahead of us with our own bytes. */
 #ifndef HG_SEEDED_BUG_SKIP_CHAIN_CHECK
     bool foreign =
@@ -223,9 +244,10 @@ static void stream_start(struct hg_peer *peer, uint32_t slot, const struct hg_wi
         stream_gap(peer, slot, lsn, lsn_oldest);
         return;
     }
-    uint64_t lsn_claimed = hg_max_u64(ps->lsn_claimed, answer->lsn_durable);
+    uint64_t lsn_claimed = hg_max_u64(ps->lsn_claimed, answer->lsn_durable), epoch = ps->epoch;
     hg_peers_hold_end(peer, slot);
     memset(ps, 0, sizeof(*ps));
+    ps->epoch = epoch;
     ps->opening = answer->control.opening;
     ps->state = HG_PEER_STREAM_STREAMING;
     ps->lsn_next = lsn;
@@ -281,7 +303,8 @@ void hg_peers_refuse_received(struct hg_peer_session *session, const struct hg_w
 {
     struct hg_peer *peer = session->peer;
     uint32_t slot = refuse->control.alias;
-    bool moved = refuse->reason == HG_WIRE_MOVED;
+    /* Asked again they say who has it now, when it is settled, or what they are to its group. */
+    bool moved = refuse->reason == HG_WIRE_MOVED || refuse->reason == HG_WIRE_REFUSED_MEMBERS;
     if (slot >= hg_streams_count(peer->peers->config.streams) ||
         peer->streams[slot].opening != refuse->control.opening ||
         (peer->streams[slot].state != HG_PEER_STREAM_STREAMING &&
@@ -289,7 +312,7 @@ void hg_peers_refuse_received(struct hg_peer_session *session, const struct hg_w
         hg_lane_control_refused(session->lane);
         return;
     }
-    if (moved) { /* asked again, they say who has it now, or when it is settled */
+    if (moved) {
         bool streamed = peer->streams[slot].state == HG_PEER_STREAM_STREAMING;
         stream_stop(peer, slot, HG_PEER_STREAM_CLOSED);
         if (streamed) /* else in the next tick: it takes them two to make us busy */
@@ -322,7 +345,9 @@ void hg_peers_claim(struct hg_peer *peer, uint32_t slot, uint64_t lsn)
         return;
     }
     ps->lsn_claimed = hg_max_u64(ps->lsn_claimed, lsn);
-    if (ps->verified)
+    /* Under a newer epoch it is opened anew: it has to follow that first. */
+    bool is_current = ps->epoch == hg_streams_at(peer->peers->config.streams, slot)->epoch;
+    if (ps->verified && is_current)
         hg_streams_peer_durable(peer->peers->config.streams, slot, peer->index,
                                 hg_min_u64(ps->lsn_claimed, ps->lsn_next));
 }

@@ -4,6 +4,7 @@
  * durable.
  */
 #include "dataplane/stream/peers_internal.h"
+#include "dataplane/stream/quorum.h"
 #include "dataplane/stream/seal.h"
 
 #include <errno.h>
@@ -21,6 +22,10 @@ static void answer_send(struct hg_peer_session *session, const struct hg_wire_st
     answer.status = status;
     answer.worker = (uint16_t)worker;
     if (s != NULL) {
+        const struct hg_streams *streams = session->peer->peers->config.streams;
+        memcpy(answer.log_uuid, hg_log_uuid(session->peer->peers->config.log), sizeof(answer.log_uuid));
+        answer.generation = hg_streams_members_durable(streams, s->group);
+        answer.flags = hg_streams_is_voter(streams, s->group) ? HG_WIRE_ANSWER_VOTER : 0;
         answer.incarnation = s->incarnation;
         answer.lsn_durable = s->lsn_durable;
         answer.epoch = s->epoch;
@@ -59,11 +64,16 @@ static uint16_t open_check(struct hg_peer *peer, const struct hg_wire_stream_ope
     const struct hg_group *group = hg_streams_group(peer->peers->config.streams, s->group);
     if (hg_group_replicate(group, open->epoch, s->epoch, s->epoch) != HG_GROUP_OK)
         return HG_WIRE_REFUSED_EPOCH;
+    if (hg_streams_writer_check(peer->peers->config.streams, s->group, s->region, open->generation,
+                                peer->head->node) != HG_GROUP_OK)
+        return HG_WIRE_REFUSED_MEMBERS;
     return HG_WIRE_OK;
 }
 
 static void open_refused_count(struct hg_peers *peers, uint16_t status)
 {
+    if (status == HG_WIRE_REFUSED_MEMBERS) /* counted by its reason, with the group */
+        return;
     hg_assert(status < HG_PEERS_OPENS_REFUSED);
     peers->opens_refused[status]++;
 }
@@ -95,6 +105,12 @@ static bool opening_goes_on(struct hg_peer_session *session, const struct hg_wir
     return true;
 }
 
+/* What this copy is to the group is answered when the device has it. */
+static bool is_generation_due(const struct hg_streams *streams, uint32_t group)
+{
+    return hg_streams_members_generation(streams, group) != hg_streams_members_durable(streams, group);
+}
+
 /* Returns false when it must be tried again: the log has no room to record whose stream this is, or batches
  * of it from before are not durable yet. */
 static bool open_handle(struct hg_peer_session *session, const struct hg_wire_stream_open *open)
@@ -121,7 +137,8 @@ static bool open_handle(struct hg_peer_session *session, const struct hg_wire_st
         snprintf(name, sizeof(name), "%.*s", HG_NAME_BYTES - 1, open->name);
         hg_event_put(peer->peers->config.events, HG_EVENT_stream_not_here, name, open->stream, 0);
     }
-    if (status == HG_WIRE_OK && hg_streams_at(streams, (uint32_t)slot)->moving)
+    if (status == HG_WIRE_OK && (hg_streams_at(streams, (uint32_t)slot)->moving ||
+                                 is_generation_due(streams, hg_streams_at(streams, (uint32_t)slot)->group)))
         return false;
     if (status == HG_WIRE_OK) {
         int rc = hg_streams_adopt(streams, (uint32_t)slot, open->system_identifier, open->incarnation,
@@ -187,6 +204,17 @@ static void refuse_send(struct hg_peer_session *session, uint32_t alias, enum hg
     refuse.reason = reason;
     session->peer->aliases[alias].refuse_reason = (uint8_t)reason;
     session->peer->aliases[alias].refuse_unsent = hg_lane_control_send(session->lane, &refuse.control) != 0;
+}
+
+void hg_peers_members_ask(struct hg_peer *peer, uint32_t group)
+{
+    for (uint32_t alias = 0; alias < peer->alias_end; alias++) {
+        int32_t slot = peer->aliases[alias].slot;
+        if (slot < 0 || hg_streams_at(peer->peers->config.streams, (uint32_t)slot)->group != group)
+            continue;
+        alias_close(&peer->sessions[peer->current], alias);
+        refuse_send(&peer->sessions[peer->current], alias, HG_WIRE_REFUSED_MEMBERS);
+    }
 }
 
 void hg_peers_stream_leave(struct hg_peers *peers, uint32_t slot)
@@ -262,6 +290,7 @@ void hg_peers_report_durable(struct hg_peer *peer)
         durable.control.type = HG_WIRE_STREAM_DURABLE;
         durable.control.bytes = sizeof(durable);
         durable.control.alias = alias;
+        durable.control.opening = pa->opening;
         durable.lsn_durable = s->lsn_durable;
         if (hg_lane_control_send(session->lane, &durable.control) != 0)
             return;
@@ -293,7 +322,9 @@ static void durable_received(struct hg_peer_session *session, const struct hg_wi
     uint32_t slot = durable->control.alias;
     if (slot >= hg_streams_count(peer->peers->config.streams) ||
         (peer->streams[slot].state != HG_PEER_STREAM_OPENING &&
-         peer->streams[slot].state != HG_PEER_STREAM_STREAMING)) {
+         peer->streams[slot].state != HG_PEER_STREAM_STREAMING) ||
+        peer->streams[slot].opening !=
+            durable->control.opening) { /* what it said then may be cut off since */
         hg_lane_control_refused(session->lane);
         return;
     }

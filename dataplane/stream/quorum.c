@@ -4,14 +4,30 @@
  */
 #include "dataplane/stream/streams_internal.h"
 
-/* The w-th largest end among this node and the members that get the stream. */
-static uint64_t committed_counted(const struct hg_streams *streams, const struct hg_stream_state *s)
+static bool is_ours(const struct hg_streams *streams, uint32_t slot, uint32_t group)
+{
+    const struct hg_stream_state *s = &streams->table[slot];
+    return s->configured && s->origin_local && s->group == group;
+}
+
+/* A copy that lacks where our epoch begins has not followed us yet. */
+static uint64_t end_counted(const struct hg_stream_state *s, uint32_t peer)
+{
+    struct hg_epoch_start last = hg_history_last(&s->history);
+    bool follows = last.epoch <= HG_EPOCH_FIRST || s->lsn_counted[peer] >= last.lsn;
+    return follows ? s->lsn_counted[peer] : 0;
+}
+
+/* The w-th largest end among this node and the peers that get the stream, as the command file has it. */
+static uint64_t committed_by_file(const struct hg_streams *streams, const struct hg_stream_state *s)
 {
     uint64_t ends[HG_STREAMS_PEERS_MAX + 1]; /* the largest first */
     uint32_t count = 1;
     ends[0] = s->lsn_durable;
+    if (streams->quorum_w == 1)
+        return s->lsn_durable;
     for (uint64_t left = streams->quorum_members & s->peers_mask; left != 0; left &= left - 1) {
-        uint64_t end = s->lsn_counted[__builtin_ctzll(left)];
+        uint64_t end = end_counted(s, (uint32_t)__builtin_ctzll(left));
         uint32_t at = count++;
         for (; at > 0 && ends[at - 1] < end; at--)
             ends[at] = ends[at - 1];
@@ -20,13 +36,45 @@ static uint64_t committed_counted(const struct hg_streams *streams, const struct
     return streams->quorum_w <= count ? ends[streams->quorum_w - 1] : 0;
 }
 
+/* A peer's word counts where it gets the stream, is a voter here, and knows that it is one. */
+static uint64_t committed_by_members(const struct hg_streams_voters *voters, const struct hg_stream_state *s)
+{
+    struct hg_members_end ends[HG_STREAMS_PEERS_MAX + 1];
+    struct hg_members members = voters->members;
+    uint32_t count = 1;
+    uint64_t counted = voters->counted & s->peers_mask & s->voters_there;
+    ends[0] = (struct hg_members_end){.node = voters->self, .end = s->lsn_durable};
+#ifdef HG_SEEDED_BUG_COUNT_LEARNER
+    counted = voters->told & s->peers_mask;
+    for (uint32_t i = 0; i < members.learner_count && members.set.count < HG_MEMBERS_MAX; i++)
+        members.set.nodes[members.set.count++] = members.learners[i];
+#endif
+#ifdef HG_SEEDED_BUG_JOINT_ONE_MAJORITY
+    members.phase = HG_MEMBERS_STABLE;
+#endif
+    for (; counted != 0; counted &= counted - 1) {
+        uint32_t peer = (uint32_t)__builtin_ctzll(counted);
+        ends[count++] = (struct hg_members_end){.node = voters->nodes[peer], .end = end_counted(s, peer)};
+    }
+    return hg_members_committed(&members, ends, count);
+}
+
+static uint64_t committed_counted(const struct hg_streams *streams, const struct hg_stream_state *s)
+{
+    const struct hg_streams_voters *voters = &streams->voters[s->group];
+    if (voters->members.generation != 0)
+        return committed_by_members(voters, s);
+    /* Its members were something else than the command file says, and nobody has told what since. */
+    return hg_log_members_wanted(streams->log, s->group) != 0 ? 0 : committed_by_file(streams, s);
+}
+
 static uint64_t committed_now(const struct hg_streams *streams, const struct hg_stream_state *s)
 {
     if (s->region != streams->config.region)
         return s->lsn_durable; /* its origin sent it: nothing leaves its region before it is committed */
     if (!s->origin_local)
         return hg_min_u64(s->lsn_committed_told, s->lsn_durable);
-    return streams->quorum_w == 1 ? s->lsn_durable : committed_counted(streams, s);
+    return committed_counted(streams, s);
 }
 
 void hg_streams_committed_move(struct hg_streams *streams, struct hg_stream_state *s)
@@ -53,22 +101,119 @@ void hg_streams_quorum_set(struct hg_streams *streams, uint64_t members, uint32_
         hg_streams_committed_move(streams, &streams->table[slot]);
 }
 
-uint64_t hg_streams_quorum_members(const struct hg_streams *streams)
+bool hg_streams_members_set(struct hg_streams *streams, uint32_t group,
+                            const struct hg_streams_voters *wanted, bool *is_new)
 {
-    return streams->quorum_members;
+    hg_assert(group < HG_GROUPS_MAX);
+    struct hg_streams_voters *voters = &streams->voters[group];
+    uint32_t kept = hg_log_members_wanted(streams->log, group);
+    bool is_other = voters->members.generation == wanted->members.generation &&
+                    memcmp(&voters->members, &wanted->members, sizeof(wanted->members)) != 0;
+    *is_new = false;
+    if (wanted->members.generation < kept) {
+        streams->group_counts[HG_GROUP_config_generation]++;
+        return false;
+    }
+    if (hg_members_check(&wanted->members) != HG_MEMBERS_OK || is_other) {
+        streams->group_counts[HG_GROUP_config_members]++;
+        return false;
+    }
+    *is_new = wanted->members.generation > kept;
+    *voters = *wanted;
+    hg_log_members_keep(streams->log, group, (uint32_t)wanted->members.generation);
+    for (uint32_t slot = 0; slot < streams->count; slot++)
+        if (streams->table[slot].group == group)
+            hg_streams_committed_move(streams, &streams->table[slot]);
+    return true;
 }
 
-void hg_streams_peer_restated(struct hg_streams *streams, uint32_t slot, uint32_t peer, uint64_t lsn)
+uint64_t hg_streams_members_generation(const struct hg_streams *streams, uint32_t group)
+{
+    hg_assert(group < HG_GROUPS_MAX);
+    return streams->voters[group].members.generation;
+}
+
+uint64_t hg_streams_members_durable(const struct hg_streams *streams, uint32_t group)
+{
+    return hg_min_u64(hg_streams_members_generation(streams, group),
+                      hg_log_members_kept(streams->log, group));
+}
+
+const struct hg_members *hg_streams_members(const struct hg_streams *streams, uint32_t group)
+{
+    hg_assert(group < HG_GROUPS_MAX);
+    return &streams->voters[group].members;
+}
+
+bool hg_streams_members_synced(const struct hg_streams *streams, uint32_t group)
+{
+    for (uint32_t slot = 0; slot < streams->count; slot++)
+        if (is_ours(streams, slot, group) &&
+            committed_counted(streams, &streams->table[slot]) < streams->table[slot].lsn_committed)
+            return false;
+    return true;
+}
+
+bool hg_streams_members_caught_up(const struct hg_streams *streams, uint32_t group, uint32_t peer)
+{
+    for (uint32_t slot = 0; slot < streams->count; slot++) {
+        const struct hg_stream_state *s = &streams->table[slot];
+        bool is_counted = s->lsn_committed != 0 || s->lsn_durable == 0; /* else nobody knows yet */
+        bool gets_it = (s->peers_mask & UINT64_C(1) << peer) != 0;
+        if (is_ours(streams, slot, group) &&
+            (!is_counted || !gets_it || end_counted(s, peer) < s->lsn_committed))
+            return false;
+    }
+    return true;
+}
+
+bool hg_streams_is_voter(const struct hg_streams *streams, uint32_t group)
+{
+    const struct hg_streams_voters *voters = &streams->voters[group];
+    hg_assert(group < HG_GROUPS_MAX);
+    return voters->members.generation != 0 && hg_members_is_voter(&voters->members, voters->self);
+}
+
+enum hg_group_reason hg_streams_writer_check(struct hg_streams *streams, uint32_t group, uint16_t region,
+                                             uint64_t generation, uint64_t node)
+{
+    const struct hg_streams_voters *voters = &streams->voters[group];
+    enum hg_group_reason reason = HG_GROUP_OK;
+    hg_assert(group < HG_GROUPS_MAX);
+    if (region != streams->config.region) /* who keeps its copies is that region's own affair */
+        return HG_GROUP_OK;
+    if (generation < hg_log_members_wanted(streams->log, group))
+        reason = HG_GROUP_writer_generation;
+    else if (generation == voters->members.generation && generation != 0 &&
+             !hg_members_is_voter(&voters->members, node))
+        reason = HG_GROUP_writer_stranger;
+    streams->group_counts[reason] += reason != HG_GROUP_OK;
+    return reason;
+}
+
+bool hg_streams_is_told(const struct hg_streams *streams, uint32_t slot, uint32_t peer)
+{
+    const struct hg_streams_voters *voters = &streams->voters[streams->table[slot].group];
+    uint64_t told = voters->members.generation != 0 ? voters->told : streams->quorum_members;
+    return (told & UINT64_C(1) << peer) != 0;
+}
+
+void hg_streams_peer_restated(struct hg_streams *streams, uint32_t slot, uint32_t peer, uint64_t lsn,
+                              uint64_t copy, bool is_voter)
 {
     struct hg_stream_state *s = hg_streams_at(streams, slot);
     hg_assert(peer < HG_STREAMS_PEERS_MAX);
-    s->lsn_counted[peer] = hg_min_u64(s->lsn_counted[peer], lsn);
+    s->lsn_counted[peer] = s->copy_peer[peer] == copy ? hg_min_u64(s->lsn_counted[peer], lsn) : 0;
+    s->copy_peer[peer] = copy;
+    s->voters_there &= ~(UINT64_C(1) << peer);
+    s->voters_there |= (uint64_t)is_voter << peer;
+    hg_streams_committed_move(streams, s);
 }
 
 void hg_streams_peer_gone(struct hg_streams *streams, uint32_t peer)
 {
     for (uint32_t slot = 0; slot < streams->count; slot++)
-        hg_streams_peer_restated(streams, slot, peer, 0);
+        hg_streams_peer_restated(streams, slot, peer, 0, 0, false);
 }
 
 void hg_streams_committed_told(struct hg_streams *streams, uint32_t slot, uint64_t lsn)

@@ -115,6 +115,13 @@ static bool starts_record(struct hg_streams *streams, uint32_t group, uint64_t e
     return true;
 }
 
+/* What copies said before, they did not say under this epoch. */
+static void epoch_set(struct hg_stream_state *s, uint64_t epoch)
+{
+    s->epoch = epoch;
+    memset(s->lsn_counted, 0, sizeof(s->lsn_counted));
+}
+
 enum hg_group_reason hg_streams_group_open(struct hg_streams *streams, uint32_t number, uint64_t epoch)
 {
     struct hg_local_record record;
@@ -139,7 +146,7 @@ enum hg_group_reason hg_streams_group_open(struct hg_streams *streams, uint32_t 
     hg_group_begin(group, epoch, write);
     for (uint32_t slot = 0; slot < streams->count; slot++)
         if (member(streams, slot, number) != NULL)
-            streams->table[slot].epoch = epoch;
+            epoch_set(&streams->table[slot], epoch);
     streams->groups_pending |= UINT64_C(1) << number;
     return HG_GROUP_OK;
 }

@@ -106,6 +106,8 @@ struct hg_stream_state {
     uint8_t chain_durable[16];
     uint64_t lsn_peer[HG_STREAMS_PEERS_MAX];      /* durable there, as far as this process has been told */
     uint64_t lsn_counted[HG_STREAMS_PEERS_MAX];   /* likewise, and less once the peer says that it has less */
+    uint64_t copy_peer[HG_STREAMS_PEERS_MAX];     /* whose word that is: of its log's uuid */
+    uint64_t voters_there;                        /* peers that know that their copy counts, a bit each */
     uint64_t sequence_peer[HG_STREAMS_PEERS_MAX]; /* writes before it hold nothing that the peer lacks */
     uint64_t lsn_needed;    /* taken from a peer: what is below holds the oldest segment of its log */
     bool positions_changed; /* it is among the changed ones */
@@ -218,9 +220,11 @@ void hg_streams_peer_durable(struct hg_streams *streams, uint32_t slot, uint32_t
 #define HG_STREAMS_QUORUM_QUIET_NS (3 * HG_NS_PER_S)
 /* Until it is called, w is 1 and there are no members. */
 void hg_streams_quorum_set(struct hg_streams *streams, uint64_t members, uint32_t w);
-uint64_t hg_streams_quorum_members(const struct hg_streams *streams);
-/* The peer says anew where it stands, which may be less than it once did: it lost its disk. That counts. */
-void hg_streams_peer_restated(struct hg_streams *streams, uint32_t slot, uint32_t peer, uint64_t lsn);
+/* The peer says anew where it stands, which may be less than it once did: that counts. When it is another
+ * copy than the one that spoke before (`copy`: of its log's uuid), what that one said counts no more, also
+ * where this one has more: nothing of it was compared yet. `is_voter`: it says that its copy counts. */
+void hg_streams_peer_restated(struct hg_streams *streams, uint32_t slot, uint32_t peer, uint64_t lsn,
+                              uint64_t copy, bool is_voter);
 /* The peer is no longer one: what it said counts no more, also when it comes back. */
 void hg_streams_peer_gone(struct hg_streams *streams, uint32_t peer);
 /* The origin, another node of this region, says that everything below is committed. */

@@ -5,6 +5,7 @@
 #ifndef HG_STREAM_STREAMS_INTERNAL_H
 #define HG_STREAM_STREAMS_INTERNAL_H
 
+#include "dataplane/stream/quorum.h"
 #include "dataplane/stream/seal.h"
 #include "dataplane/stream/streams.h"
 #include "drivers/clock/clock.h"
@@ -31,7 +32,7 @@ struct hg_streams {
     uint64_t end_sequence;    /* the write that has it; 0 = the log has not taken it yet */
     bool configuration_whole; /* there was one */
     uint64_t configuration;   /* counts them */
-    uint64_t quorum_members;  /* peers */
+    uint64_t quorum_members;  /* peers, for groups without members of their own */
     uint32_t quorum_w;
 
     struct hg_stream_state *table;
@@ -50,6 +51,7 @@ struct hg_streams {
     uint32_t open_count;
     void *lz4_state;
 
+    struct hg_streams_voters voters[HG_GROUPS_MAX];
     struct hg_group groups[HG_GROUPS_MAX];
     uint64_t groups_pending; /* bit = a promise or a beginning is on its way to the device */
     uint64_t group_counts[HG_GROUP_REASON_COUNT];

@@ -37,7 +37,7 @@
 #define HG_WIRE_INNER_BYTES(mtu) ((((mtu)-20u - 8u - HG_WIRE_ESP_BYTES - 16u) & ~3u) - 2u)
 
 /* ---- transport header: first in every packet ---- */
-#define HG_WIRE_VERSION  2u
+#define HG_WIRE_VERSION  3u
 #define HG_WIRE_FLAG_FEC 1u /* struct hg_wire_fec follows the header */
 
 /* Everything that has no use in each packet is elsewhere: the lane and its generation are in the key that
@@ -188,7 +188,8 @@ static_assert(sizeof(struct hg_wire_fec_symbol) == 8, "symbol header");
 struct hg_wire_control { /* opens every control frame */
     uint8_t type;
     uint8_t opening; /* of the alias, counted by the origin modulo 256: frames come in any order, and more
-                        than once. OPEN, ANSWER, CLOSE and REFUSE are about this one only; else 0 */
+                        than once. OPEN, ANSWER, DURABLE, CLOSE and REFUSE are about this one only; else
+                        0 */
     uint16_t bytes;  /* whole frame, multiple of 4 */
     uint32_t alias;
 };
@@ -207,8 +208,9 @@ struct hg_wire_stream_open {
     uint16_t region;
     uint32_t lsn_unit_bytes;
     char name[HG_NAME_BYTES];
+    uint64_t generation; /* of the members of its group, as the sender counts them; 0 = as configured */
 };
-static_assert(sizeof(struct hg_wire_stream_open) == 96, "stream open");
+static_assert(sizeof(struct hg_wire_stream_open) == 104, "stream open");
 
 enum hg_wire_status {
     HG_WIRE_OK = 0,
@@ -223,6 +225,7 @@ enum hg_wire_status {
     HG_WIRE_CLOSED_GAP = 9,          /* the origin no longer has what the peer needs next */
     HG_WIRE_ELSEWHERE = 10,          /* another worker of the receiver owns the stream: open it there */
     HG_WIRE_MOVED = 11,              /* CLOSE or REFUSE: to another worker of who says so; it comes again */
+    HG_WIRE_REFUSED_MEMBERS = 13,    /* its sender is no member of the group, or its members are older */
 };
 
 struct hg_wire_stream_answer {
@@ -232,9 +235,14 @@ struct hg_wire_stream_answer {
     uint32_t incarnation;
     uint64_t lsn_durable; /* exclusive end of what the receiver has; 0 = nothing */
     uint64_t epoch;
-    uint8_t chain[16]; /* of the batch that ends there */
+    uint8_t chain[16];    /* of the batch that ends there */
+    uint8_t log_uuid[16]; /* which copy this is: a log made anew is another one */
+    uint64_t generation;  /* of the group's members, on its device */
+    uint32_t flags;       /* HG_WIRE_ANSWER_... */
+    uint32_t reserved;
 };
-static_assert(sizeof(struct hg_wire_stream_answer) == 48, "stream answer");
+static_assert(sizeof(struct hg_wire_stream_answer) == 80, "stream answer");
+#define HG_WIRE_ANSWER_VOTER 1u /* by these members this copy counts */
 
 /* Receiver -> origin: everything below lsn_durable is on my device. The newest one wins. */
 struct hg_wire_stream_durable {

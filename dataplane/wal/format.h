@@ -164,10 +164,13 @@ struct hg_log_superblock {
     uint64_t hlc_ceiling;   /* no stamp was ever given above it */
     uint64_t epoch_promised[HG_GROUPS_MAX]; /* of each group: nothing older is taken; 0 = none yet */
     uint64_t durable_sequence; /* newest write known flushed when this was built; 0 = none, or not known */
-    uint8_t reserved[4096 - 112 - 8 * HG_GROUPS_MAX - 4];
+    uint8_t reserved[2048 - 112 - 8 * HG_GROUPS_MAX];
+    uint32_t members_generation[HG_GROUPS_MAX]; /* of each group: lower ones are refused; 0 = none yet */
+    uint8_t reserved2[4096 - 2048 - 4 * HG_GROUPS_MAX - 4];
     uint32_t crc32c; /* of the 4092 bytes before it */
 };
 static_assert(sizeof(struct hg_log_superblock) == HG_DISK_BLOCK_BYTES, "superblock");
+static_assert(offsetof(struct hg_log_superblock, members_generation) == 2048, "superblock");
 static_assert(offsetof(struct hg_log_superblock, epoch_promised) == 104, "superblock");
 static_assert(offsetof(struct hg_log_superblock, durable_sequence) == 616, "superblock");
 

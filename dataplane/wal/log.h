@@ -162,6 +162,11 @@ uint64_t hg_log_hlc_ceiling(const struct hg_log *log); /* after recovery: the la
  * is promised when hg_log_epoch_promised says so, some turns later: the update is flushed then. */
 void hg_log_epoch_promise(struct hg_log *log, uint32_t group, uint64_t epoch);
 uint64_t hg_log_epoch_promised(const struct hg_log *log, uint32_t group); /* 0 = none */
+/* The generation of a group's members below which nothing is taken any more: likewise. `kept`: on the device;
+ * `wanted`: that or one on its way there. */
+void hg_log_members_keep(struct hg_log *log, uint32_t group, uint32_t generation);
+uint32_t hg_log_members_kept(const struct hg_log *log, uint32_t group);
+uint32_t hg_log_members_wanted(const struct hg_log *log, uint32_t group);
 /* Recovery found a torn write at the end, which may have been acknowledged: what is behind the end is not
  * known to be absent. */
 bool hg_log_tail_is_torn(const struct hg_log *log);

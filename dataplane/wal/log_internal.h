@@ -154,7 +154,9 @@ struct hg_log {
     bool superblock_was_short;
     uint64_t epoch_wanted[HG_GROUPS_MAX];   /* for the next superblock */
     uint64_t epoch_promised[HG_GROUPS_MAX]; /* of the one that is flushed */
-    bool epochs_are_due;                    /* some are wanted that no superblock under way has */
+    uint32_t members_wanted[HG_GROUPS_MAX]; /* generations, likewise */
+    uint32_t members_kept[HG_GROUPS_MAX];
+    bool epochs_are_due; /* some of these are wanted that no superblock under way has */
     bool tail_is_torn;
 
     /* Retention. */

@@ -180,8 +180,11 @@ static bool superblocks_take(struct hg_log *log)
         r->restarts_max = (uint32_t)hg_max_u64(r->restarts_max, copy->restarts);
         /* A promise of any copy stands: of two that agreed one may have rotted since, and one that was never
          * answered costs nothing but another seal. */
-        for (uint32_t group = 0; group < HG_GROUPS_MAX; group++)
+        for (uint32_t group = 0; group < HG_GROUPS_MAX; group++) {
             log->epoch_wanted[group] = hg_max_u64(log->epoch_wanted[group], copy->epoch_promised[group]);
+            log->members_wanted[group] =
+                (uint32_t)hg_max_u64(log->members_wanted[group], copy->members_generation[group]);
+        }
     }
     if (!superblock_fits(log))
         return false;

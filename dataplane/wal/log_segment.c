@@ -61,11 +61,33 @@ uint64_t hg_log_epoch_promised(const struct hg_log *log, uint32_t group)
     return log->epoch_promised[group];
 }
 
+void hg_log_members_keep(struct hg_log *log, uint32_t group, uint32_t generation)
+{
+    hg_assert(group < HG_GROUPS_MAX && log->state == HG_LOG_READY &&
+              generation >= log->members_wanted[group]);
+    log->epochs_are_due = log->epochs_are_due || generation != log->members_wanted[group];
+    log->members_wanted[group] = generation;
+}
+
+uint32_t hg_log_members_kept(const struct hg_log *log, uint32_t group)
+{
+    hg_assert(group < HG_GROUPS_MAX);
+    return log->members_kept[group];
+}
+
+uint32_t hg_log_members_wanted(const struct hg_log *log, uint32_t group)
+{
+    hg_assert(group < HG_GROUPS_MAX);
+    return log->members_wanted[group];
+}
+
 void hg_log_superblock_start(struct hg_log *log)
 {
     uint32_t first = log->superblock_pair * 2;
     hg_assert(!log->superblock_is_busy);
     memcpy(log->superblock.epoch_promised, log->epoch_wanted, sizeof(log->superblock.epoch_promised));
+    memcpy(log->superblock.members_generation, log->members_wanted,
+           sizeof(log->superblock.members_generation));
     log->epochs_are_due = false;
     log->superblock.generation++;
     log->superblock.hlc_ceiling = log->hlc_ceiling;
@@ -122,6 +144,7 @@ void hg_log_superblock_flushed(struct hg_log *log)
     log->superblock_is_busy = false;
     log->superblock_was_short = false;
     memcpy(log->epoch_promised, log->superblock.epoch_promised, sizeof(log->epoch_promised));
+    memcpy(log->members_kept, log->superblock.members_generation, sizeof(log->members_kept));
     if (log->superblock.tail_sequence == log->tail_sequence)
         return;
     log->tail_segment = log->superblock.tail_segment;

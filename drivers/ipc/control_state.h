@@ -8,9 +8,10 @@
 #ifndef HG_IPC_CONTROL_STATE_H
 #define HG_IPC_CONTROL_STATE_H
 
+#include "drivers/ipc/group_members.h"
 #include "drivers/platform/address.h"
 
-#define HG_CONTROL_ABI           6u
+#define HG_CONTROL_ABI           7u
 #define HG_CONTROL_NAME_BYTES    32
 #define HG_CONTROL_PATH_BYTES    256
 #define HG_CONTROL_TEXT_BYTES    192
@@ -67,6 +68,8 @@ struct hg_config_peer {
     uint64_t rekey_packets;
     uint64_t rekey_bytes;
     uint64_t rekey_seconds;
+    uint32_t learner; /* 1: a node of our region that is no member until a group's members name it */
+    uint32_t reserved;
 };
 
 struct hg_config_log {
@@ -112,6 +115,13 @@ struct hg_config_stream {
     uint32_t place;       /* the worker that owns it, + 1; 0 = where its batches are, else by hash */
 };
 
+/* Who keeps the copies of a group that originates in this region, as the metastore has it. */
+struct hg_config_group {
+    uint32_t group;
+    uint32_t reserved;
+    struct hg_members members;
+};
+
 struct hg_config_consumer { /* registered: holds segments back until it has passed them */
     char name[HG_CONTROL_NAME_BYTES];
     char stream[HG_CONTROL_NAME_BYTES];
@@ -127,6 +137,8 @@ struct hg_control_config {
     struct hg_config_log logs[HG_CONTROL_LOGS_MAX];
     struct hg_config_stream streams[HG_CONTROL_STREAMS_MAX];
     struct hg_config_consumer consumers[HG_CONTROL_CONSUMERS_MAX];
+    uint32_t group_count, reserved;
+    struct hg_config_group groups[HG_CONTROL_GROUPS_MAX]; /* those with members of their own */
 };
 
 /* ---- is ---- */
@@ -227,6 +239,12 @@ struct hg_status_group {
     uint64_t epoch_promised;
     uint64_t corrupt_writes; /* of the log, that were found on reading */
     uint8_t log_uuid[16];    /* which copy this is: another log, another life of promises */
+    /* Generation of the members that it counts by and has on its device; 0 = as the command file says. What
+     * follows is of the streams that originate here, if there are any. */
+    uint64_t members_generation;
+    uint64_t members_caught_up; /* peers that have all that is committed: bit = index in the status peers */
+    uint32_t members_synced;    /* 1: all that is committed is on w of each set that counts */
+    uint32_t members_voter;     /* 1: this copy counts */
 };
 
 struct hg_status_log {

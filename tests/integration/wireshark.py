@@ -192,8 +192,9 @@ FRAMES = {
         "<BHHHHHI"),
     3: ("ack", "range_count delay_8us first_count largest credit_bytes ecn_ce ecn_ect".split(), "<BHIQQII"),
     16: ("stream_open", "stream incarnation group epoch lsn_begin lsn_durable system_identifier kind region "
-         "lsn_unit_bytes name".split(), "<QIIQQQQHHI32s"),
-    17: ("stream_answer", "status worker incarnation lsn_durable epoch chain".split(), "<HHIQQ16s"),
+         "lsn_unit_bytes name generation".split(), "<QIIQQQQHHI32sQ"),
+    17: ("stream_answer", "status worker incarnation lsn_durable epoch chain log_uuid generation flags "
+         "reserved".split(), "<HHIQQ16s16sQII"),
     18: ("stream_durable", ["lsn_durable"], "<Q"),
     19: ("stream_close", "reason reserved".split(), "<II"),
     20: ("stream_refuse", "reason reserved".split(), "<II"),
@@ -395,7 +396,7 @@ class Test:
 
     def refused(self):
         """Each rule of the receiver, broken alone."""
-        def packet(frames, version=2, flags=0, fec=None):
+        def packet(frames, version=3, flags=0, fec=None):
             place = struct.pack(PLACE[1], *fec) if fec else b""
             return clear(struct.pack(HEADER[1], version, FLAG_FEC if fec else flags) + place + frames)
 
@@ -424,7 +425,7 @@ class Test:
                packet(b"\1", fec=(7, 4, 5, 2, 0)), packet(b"\1", fec=(7, 4, 5, 2, 17)), packet(b"\1", fec=row),
                packet(parity()), packet(parity(), fec=(7, 34, 5, 2, 1)), packet(parity(said=19), fec=row),
                packet(parity(8), fec=row), packet(parity(reserved=1), fec=row), packet(parity() + b"\1", fec=row),
-               packet(b"\1", version=1), packet(b"\1", version=3), packet(b"\1", flags=1), packet(b"\1", flags=2),
+               packet(b"\1", version=2), packet(b"\1", version=4), packet(b"\1", flags=1), packet(b"\1", flags=2),
                packet(b"\4"), packet(b"\x20"), packet(data(high=2)),
                packet(data(bytes_=0, there=0)), packet(data(bytes_=65)), packet(data(bytes_=63)),
                packet(data(units=3)), packet(data(units=65535)), packet(data(batch=176)),

@@ -5,7 +5,7 @@
 -- docs/wire-format.md and docs/wire-security.md. What does not parse there is malformed here (heliograph.malformed).
 -- docs/operations.md says how to use it and where the keys come from.
 
-local VERSION, HANDSHAKE_VERSION = 2, 2
+local VERSION, HANDSHAKE_VERSION = 3, 2
 local FLAG_FEC = 1
 local HEADER_BYTES, PLACE_BYTES, DATA_BYTES = 2, 8, 16
 local WORKERS_MAX = 64
@@ -24,7 +24,8 @@ local types = { [0] = "PADDING", [1] = "PING", [2] = "DATA", [3] = "ACK", [4] = 
     [22] = "STREAM_COMMITTED" }
 local statuses = { [0] = "OK", [1] = "REFUSED_UNKNOWN", [2] = "REFUSED_SYSTEM", [3] = "REFUSED_EPOCH",
     [4] = "REFUSED_INCARNATION", [5] = "REFUSED_LIMIT", [6] = "REFUSED_BATCH", [7] = "CLOSED_WITHDRAWN",
-    [8] = "CLOSED_DIVERGED", [9] = "CLOSED_GAP", [10] = "ELSEWHERE" }
+    [8] = "CLOSED_DIVERGED", [9] = "CLOSED_GAP", [10] = "ELSEWHERE", [11] = "MOVED",
+    [13] = "REFUSED_MEMBERS" }
 local handshake_types = { [1] = "HELLO", [2] = "REPLY", [3] = "CONFIRM" }
 
 -- A table is a run of {name, bytes, kind, values}, in the order of the wire; the fields are made from it.
@@ -76,10 +77,11 @@ local bodies = {
     [16] = layout(transport_fields, "heliograph.stream_open", {
         { "stream", 8 }, { "incarnation", 4 }, { "group", 4 }, { "epoch", 8 }, { "lsn_begin", 8 },
         { "lsn_durable", 8 }, { "system_identifier", 8 }, { "kind", 2 }, { "region", 2 }, { "lsn_unit_bytes", 4 },
-        { "name", 32, "text" } }),
+        { "name", 32, "text" }, { "generation", 8 } }),
     [17] = layout(transport_fields, "heliograph.stream_answer", {
         { "status", 2, "dec", statuses }, { "worker", 2 }, { "incarnation", 4 }, { "lsn_durable", 8 }, { "epoch", 8 },
-        { "chain", 16, "bytes" } }),
+        { "chain", 16, "bytes" }, { "log_uuid", 16, "bytes" }, { "generation", 8 }, { "flags", 4 },
+        { "reserved", 4 } }),
     [18] = layout(transport_fields, "heliograph.stream_durable", { { "lsn_durable", 8 } }),
     [19] = layout(transport_fields, "heliograph.stream_close", { { "reason", 4, "dec", statuses },
         { "reserved", 4 } }),

@@ -2,6 +2,8 @@
  *
  * What is committed: counted at the origin, told to its region, given elsewhere.
  */
+#include "dataplane/stream/quorum.h"
+#include "dataplane/stream/seal.h"
 #include "stream_node.h"
 
 #define ID      11u
@@ -77,12 +79,12 @@ static void test_blank_member(void)
 {
     begin(MEMBERS, 3);
     peer_has(0, 10, 0);
-    hg_streams_peer_restated(node.streams, slot, 0, 0);
+    hg_streams_peer_restated(node.streams, slot, 0, 0, 0, false);
     peer_has(1, 10, 0);
     peer_has(0, 5, 5);
     CU_ASSERT_EQUAL(state()->lsn_peer[0], 10); /* what the log may forget is another matter */
     peer_has(0, 10, 10);
-    hg_streams_peer_restated(node.streams, slot, 0, 0);
+    hg_streams_peer_restated(node.streams, slot, 0, 0, 0, false);
     CU_ASSERT_EQUAL(state()->lsn_committed, 10); /* it stays */
     stream_node_free(&node);
 }
@@ -109,6 +111,166 @@ static void test_member_without_stream(void)
     stream_node_configure(&node, "one", ID, KV, 1, 0xe);
     peer_has(0, 11, 10);
     peer_has(1, 11, 11);
+    stream_node_free(&node);
+}
+
+/* A log made anew is another copy: what the former one said counts no more, also where this one has more. */
+static void test_another_copy(void)
+{
+    begin(MEMBERS, 3);
+    hg_streams_peer_restated(node.streams, slot, 0, 6, 77, false);
+    peer_has(0, 6, 0);
+    hg_streams_peer_restated(node.streams, slot, 0, 9, 77, false); /* the same one, opened anew */
+    peer_has(1, 10, 6);
+    append(1);
+    CU_ASSERT_EQUAL(state()->lsn_committed, 6);
+    hg_streams_peer_restated(node.streams, slot, 0, 9, 78, false);
+    CU_ASSERT_EQUAL(state()->lsn_counted[0], 0);
+    peer_has(0, 8, 8); /* its own word, compared */
+    stream_node_free(&node);
+}
+
+/* Under a new epoch nobody counts who has not got where it begins. */
+static void test_new_epoch(void)
+{
+    begin(MEMBERS, 2);
+    peer_has(0, 10, 10);
+    append(3);
+    CU_ASSERT_EQUAL(hg_streams_group_seal(node.streams, 0, 5), HG_GROUP_OK);
+    stream_node_settle(&node);
+    CU_ASSERT_EQUAL(hg_streams_group_open(node.streams, 0, 5), HG_GROUP_OK);
+    stream_node_settle(&node);
+    append(2);
+    CU_ASSERT_EQUAL(state()->lsn_durable, 15);
+    CU_ASSERT_EQUAL(state()->lsn_counted[0], 0); /* said under the old one */
+    peer_has(0, 12, 10);
+    peer_has(1, 12, 10);
+    peer_has(1, 13, 13);
+    stream_node_free(&node);
+}
+
+/* ---- members of a group's own ---- */
+
+#define SELF 100u /* peers 0 to 3 are the nodes 1 to 4 */
+
+static struct hg_streams_voters voters_of(uint64_t generation, uint32_t phase, struct hg_members_set set,
+                                          struct hg_members_set other)
+{
+    struct hg_streams_voters voters = {.self = SELF, .nodes = {1, 2, 3, 4}};
+    voters.members =
+        (struct hg_members){.generation = generation, .phase = phase, .set = set, .other = other};
+    if (phase == HG_MEMBERS_CATCHING || (phase == HG_MEMBERS_STABLE && !hg_members_set_has(&set, 3))) {
+        voters.members.learners[0] = 3;
+        voters.members.learner_count = 1;
+    }
+    for (uint32_t peer = 0; peer < 4; peer++) {
+        voters.counted |= (uint64_t)hg_members_is_voter(&voters.members, peer + 1) << peer;
+        voters.told |= (uint64_t)hg_members_has(&voters.members, peer + 1) << peer;
+    }
+    return voters;
+}
+
+static const struct hg_members_set old_set = {.count = 3, .w = 2, .nodes = {SELF, 1, 2}},
+                                   new_set = {.count = 3, .w = 2, .nodes = {SELF, 2, 3}}, no_set;
+
+static bool members(uint64_t generation, uint32_t phase, struct hg_members_set set,
+                    struct hg_members_set other)
+{
+    struct hg_streams_voters voters = voters_of(generation, phase, set, other);
+    bool is_new;
+    return hg_streams_members_set(node.streams, 0, &voters, &is_new);
+}
+
+static void voters_speak(uint32_t count)
+{
+    for (uint32_t peer = 0; peer < count; peer++)
+        hg_streams_peer_restated(node.streams, slot, peer, 0, 1, true);
+}
+
+static uint64_t refusals(enum hg_group_reason reason)
+{
+    return hg_streams_group_counts(node.streams)[reason];
+}
+
+static void test_members(void)
+{
+    begin(MEMBERS, 3);
+    CU_ASSERT_TRUE(members(1, HG_MEMBERS_STABLE, old_set, no_set));
+    peer_has(0, 4, 0); /* it does not know yet that it counts */
+    voters_speak(4);
+    peer_has(2, 10, 0); /* a learner */
+    peer_has(3, 10, 0); /* nobody */
+    CU_ASSERT_FALSE(hg_streams_members_caught_up(node.streams, 0, 0));
+    peer_has(0, 5, 5);
+    CU_ASSERT_TRUE(hg_streams_members_caught_up(node.streams, 0, 2));
+    CU_ASSERT_TRUE(hg_streams_is_told(node.streams, slot, 2) && !hg_streams_is_told(node.streams, slot, 3));
+    hg_streams_peer_restated(node.streams, slot, 1, 9, 1, false); /* by its own members it is none */
+    peer_has(1, 9, 5);
+    stream_node_free(&node);
+}
+
+/* While both sets count, both must have it; then the new one alone. */
+static void test_joint(void)
+{
+    begin(MEMBERS, 3);
+    CU_ASSERT_TRUE(members(1, HG_MEMBERS_STABLE, old_set, no_set));
+    voters_speak(4);
+    peer_has(0, 6, 6);
+    CU_ASSERT_TRUE(members(2, HG_MEMBERS_CATCHING, old_set, new_set));
+    CU_ASSERT_TRUE(members(3, HG_MEMBERS_JOINT, new_set, old_set));
+    CU_ASSERT_FALSE(hg_streams_members_synced(node.streams, 0)); /* 2 and 3 have nothing of it */
+    peer_has(0, 9, 6);
+    peer_has(2, 5, 6);
+    CU_ASSERT_FALSE(hg_streams_members_synced(node.streams, 0));
+    peer_has(2, 8, 8); /* 9 in the former set, 8 in the new one */
+    CU_ASSERT_TRUE(hg_streams_members_synced(node.streams, 0));
+    CU_ASSERT_TRUE(members(4, HG_MEMBERS_STABLE, new_set, no_set));
+    peer_has(0, 10, 8);
+    peer_has(1, 10, 10);
+    stream_node_free(&node);
+}
+
+/* Generations only rise, over restarts too: who forgot what they were counts nothing. */
+static void test_generations(void)
+{
+    begin(MEMBERS, 3);
+    CU_ASSERT_TRUE(members(4, HG_MEMBERS_STABLE, new_set, no_set));
+    CU_ASSERT_EQUAL(hg_streams_members_durable(node.streams, 0), 0);
+    stream_node_settle(&node);
+    CU_ASSERT_EQUAL(hg_streams_members_durable(node.streams, 0), 4);
+    CU_ASSERT_FALSE(members(3, HG_MEMBERS_STABLE, old_set, no_set));
+    CU_ASSERT_EQUAL(refusals(HG_GROUP_config_generation), 1);
+    CU_ASSERT_FALSE(members(4, HG_MEMBERS_STABLE, old_set, no_set)); /* others of the same one */
+    CU_ASSERT_FALSE(members(5, HG_MEMBERS_STABLE, no_set, no_set));
+    CU_ASSERT_EQUAL(refusals(HG_GROUP_config_members), 2);
+    CU_ASSERT_EQUAL(hg_streams_members_generation(node.streams, 0), 4);
+    stream_node_close(&node);
+    stream_node_open(&node);
+    slot = (uint32_t)hg_streams_find(node.streams, ID);
+    hg_streams_quorum_set(node.streams, 0, 1); /* as a command file without a quorum has it */
+    stream_node_configure(&node, "one", ID, KV, 1, 0xf);
+    append(1);
+    CU_ASSERT_EQUAL(state()->lsn_committed, 0);
+    CU_ASSERT_FALSE(members(3, HG_MEMBERS_STABLE, old_set, no_set));
+    CU_ASSERT_TRUE(members(4, HG_MEMBERS_STABLE, new_set, no_set));
+    voters_speak(4);
+    peer_has(2, 11, 11);
+    stream_node_free(&node);
+}
+
+/* Who may send a group: a member, by members that are not older. */
+static void test_writers(void)
+{
+    begin(MEMBERS, 3);
+    CU_ASSERT_EQUAL(hg_streams_writer_check(node.streams, 0, 1, 0, 9), HG_GROUP_OK); /* as configured */
+    CU_ASSERT_TRUE(members(4, HG_MEMBERS_JOINT, new_set, old_set));
+    CU_ASSERT_EQUAL(hg_streams_writer_check(node.streams, 0, 1, 3, 1), HG_GROUP_writer_generation);
+    CU_ASSERT_EQUAL(hg_streams_writer_check(node.streams, 0, 1, 4, 1), HG_GROUP_OK);
+    CU_ASSERT_EQUAL(hg_streams_writer_check(node.streams, 0, 1, 4, 4), HG_GROUP_writer_stranger);
+    CU_ASSERT_EQUAL(hg_streams_writer_check(node.streams, 0, 1, 5, 4), HG_GROUP_OK); /* it may be one since */
+    CU_ASSERT_EQUAL(hg_streams_writer_check(node.streams, 0, 2, 0, 9), HG_GROUP_OK); /* another region's */
+    CU_ASSERT_EQUAL(refusals(HG_GROUP_writer_generation), 1);
+    CU_ASSERT_EQUAL(refusals(HG_GROUP_writer_stranger), 1);
     stream_node_free(&node);
 }
 
@@ -210,6 +372,12 @@ int main(void)
     CU_add_test(suite, "two of three", test_two_of_three);
     CU_add_test(suite, "all of three", test_all_of_three);
     CU_add_test(suite, "a member lost its disk", test_blank_member);
+    CU_add_test(suite, "a member's log is made anew", test_another_copy);
+    CU_add_test(suite, "a new epoch", test_new_epoch);
+    CU_add_test(suite, "a group with members of its own", test_members);
+    CU_add_test(suite, "both sets count while they change", test_joint);
+    CU_add_test(suite, "generations only rise", test_generations);
+    CU_add_test(suite, "who may send a group", test_writers);
     CU_add_test(suite, "a member is removed", test_removed_member);
     CU_add_test(suite, "a member does not get the stream", test_member_without_stream);
     CU_add_test(suite, "a restart counts anew", test_restart);

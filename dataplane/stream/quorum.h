@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Which copies count for what is committed of a group (drivers/ipc/group_members.h has the rules): those of
+ * its members, of both sets while they change, each once and only by its own present word. Pure; owning
+ * worker only.
+ */
+#ifndef HG_STREAM_QUORUM_H
+#define HG_STREAM_QUORUM_H
+
+#include "dataplane/stream/streams.h"
+#include "drivers/ipc/group_members.h"
+
+/* The members of a group as this worker knows its peers. */
+struct hg_streams_voters {
+    struct hg_members members;
+    uint16_t region;                      /* of the group's origin */
+    uint64_t self;                        /* this node */
+    uint64_t nodes[HG_STREAMS_PEERS_MAX]; /* by peer; 0 = there is none */
+    uint64_t counted;                     /* peers that are voters, a bit each */
+    uint64_t told;                        /* peers that are told what is committed: voters and learners */
+};
+
+/* Takes a configuration of the group. It counts from now on, and the log keeps its generation. A lower one
+ * than the log keeps, one that can't be, and another one of the same generation are refused and counted:
+ * what was known before stays, and where nothing was (this process never had it) nothing is committed.
+ * *is_new: its generation rose. */
+bool hg_streams_members_set(struct hg_streams *streams, uint32_t group,
+                            const struct hg_streams_voters *wanted, bool *is_new);
+/* Generation that counts; that is on the device as well; 0 = as the command file says. */
+uint64_t hg_streams_members_generation(const struct hg_streams *streams, uint32_t group);
+uint64_t hg_streams_members_durable(const struct hg_streams *streams, uint32_t group);
+const struct hg_members *hg_streams_members(const struct hg_streams *streams, uint32_t group);
+/* All that was ever committed of the streams that originate here is on w of each set that counts now. */
+bool hg_streams_members_synced(const struct hg_streams *streams, uint32_t group);
+/* The peer's copies have all that is committed of these streams. */
+bool hg_streams_members_caught_up(const struct hg_streams *streams, uint32_t group, uint32_t peer);
+/* This node's copy counts. */
+bool hg_streams_is_voter(const struct hg_streams *streams, uint32_t group);
+
+/* Whether a node may open streams of the group and region under that generation here. Counted if not. */
+enum hg_group_reason hg_streams_writer_check(struct hg_streams *streams, uint32_t group, uint16_t region,
+                                             uint64_t generation, uint64_t node);
+/* The peer is told of the stream what is committed. */
+bool hg_streams_is_told(const struct hg_streams *streams, uint32_t slot, uint32_t peer);
+
+#endif
