@@ -50,6 +50,8 @@ static uint64_t committed_by_members(const struct hg_streams_voters *voters, con
         members.set.nodes[members.set.count++] = members.learners[i];
 #endif
 #ifdef HG_SEEDED_BUG_JOINT_ONE_MAJORITY
+    if (members.phase == HG_MEMBERS_JOINT)
+        members.set = members.other;
     members.phase = HG_MEMBERS_STABLE;
 #endif
     for (; counted != 0; counted &= counted - 1) {

@@ -162,10 +162,8 @@ uint64_t hg_members_committed(const struct hg_members *members, const struct hg_
                               uint32_t count)
 {
     uint64_t end = hg_members_set_committed(&members->set, ends, count);
-#ifndef HG_SEEDED_BUG_JOINT_ONE_MAJORITY
     if (members->phase == HG_MEMBERS_JOINT)
         end = hg_min_u64(end, hg_members_set_committed(&members->other, ends, count));
-#endif
     return end;
 }
 

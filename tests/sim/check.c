@@ -3,6 +3,7 @@
  * The invariants. What a node has once said to be durable is a promise for the rest of the run.
  */
 #include "tests/sim/liar.h"
+#include "tests/sim/members.h"
 #include "tests/sim/scenario.h"
 
 #include <stdlib.h>
@@ -516,6 +517,8 @@ static bool flow_complete(struct sim_world *world, struct sim_flow *flow, char *
         int32_t slot = worker == NULL ? -1 : hg_streams_find(worker->worker->streams, flow->stream);
         const struct hg_stream_state *s =
             slot < 0 ? NULL : hg_streams_at(worker->worker->streams, (uint32_t)slot);
+        if (hg_sim_is_members(world) && !hg_sim_members_counts(world, i))
+            continue;
         if (flow->gap_told[i]) /* a disk that was lost, and its origin has forgotten what was on it */
             continue;
         /* A reader here walks the log of a node with one cursor: it waits for the stream that is held. */
@@ -565,6 +568,8 @@ bool hg_sim_complete(struct sim_world *world, char *text, size_t text_bytes)
     }
     if (told) /* an operator has to decide, and the log waits for that */
         return world->now_ns - world->plan->safety_ns > DIVERGED_NS;
+    if (hg_sim_is_members(world) && !hg_sim_members_complete(world, text, text_bytes))
+        return false;
     for (uint32_t i = 0; i < world->plan->flow_count; i++)
         if (!(is_held(world) && i == world->plan->held_flow) &&
             !flow_complete(world, &world->flows[i], text, text_bytes))

@@ -2,7 +2,7 @@
  *
  * The invariants of a region's quorum. The simulator knows what is on each disk.
  */
-#include "tests/sim/scenario.h"
+#include "tests/sim/members.h"
 
 static int letter_of(uint32_t node)
 {
@@ -57,7 +57,14 @@ void hg_sim_check_committed(struct sim_node *node, struct sim_flow *flow, const 
                          "node %c has s%u durable to %llu and committed to %llu, it had said %llu",
                          letter_of(node->index), flow->index, (unsigned long long)s->lsn_durable,
                          (unsigned long long)s->lsn_committed, (unsigned long long)place->committed_told);
-    if (plan->nodes[flow->plan->origin].region == 0) {
+    if (hg_sim_is_members(world)) {
+        bool rises = s->lsn_committed > place->committed_ever;
+        world->sometimes[SIM_commits_awaited] += s->origin_local && s->lsn_committed < s->lsn_durable;
+        place->committed_ever = hg_max_u64(place->committed_ever, s->lsn_committed);
+        if (rises && s->origin_local)
+            hg_sim_check_members(world);
+        hg_sim_check_members_place(node, flow, s);
+    } else if (plan->nodes[flow->plan->origin].region == 0) {
         uint64_t committed = hg_sim_committed(world, flow);
         bool is_lost = plan->blank_node != SIM_NODES_MAX;
         if (s->lsn_committed > committed ||
@@ -92,6 +99,8 @@ bool hg_sim_check_quorum_event(struct sim_node *node, const struct hg_event *eve
     struct sim_world *world = node->world;
     const struct sim_plan *plan = world->plan;
     switch (event->type) {
+    case HG_EVENT_stream_refused: /* by members that know of newer ones; offered again */
+        return hg_sim_is_members(world) && event->a == HG_WIRE_REFUSED_MEMBERS;
     case HG_EVENT_stream_quorum_lost:
         world->sometimes[SIM_quorums_lost]++;
         return true;

@@ -5,7 +5,7 @@
  */
 #include "dataplane/transport/pmtu.h"
 #include "tests/sim/bottleneck.h"
-#include "tests/sim/scenario.h"
+#include "tests/sim/members.h"
 
 #define PPM                1000000u
 #define MOVES_MAX          12u
@@ -258,8 +258,8 @@ static void plan_flow(struct sim_plan *plan, struct sim_flow_plan *flow, uint32_
 
 /* ---- faults ---- */
 
-static struct sim_fault *fault_add(struct sim_plan *plan, enum sim_fault_kind kind, uint64_t time_ns,
-                                   uint32_t node)
+struct sim_fault *hg_sim_plan_fault(struct sim_plan *plan, enum sim_fault_kind kind, uint64_t time_ns,
+                                    uint32_t node)
 {
     static struct sim_fault spare;
     struct sim_fault *fault =
@@ -274,8 +274,8 @@ static struct sim_fault *fault_add(struct sim_plan *plan, enum sim_fault_kind ki
 static struct sim_fault *fault_random(struct sim_plan *plan, enum sim_fault_kind kind,
                                       struct hg_random *random)
 {
-    return fault_add(plan, kind, hg_random_below(random, plan->safety_ns),
-                     (uint32_t)hg_random_below(random, plan->node_count));
+    return hg_sim_plan_fault(plan, kind, hg_random_below(random, plan->safety_ns),
+                             (uint32_t)hg_random_below(random, plan->node_count));
 }
 
 static void plan_deaths(struct sim_plan *plan, struct hg_random *random, enum sim_fault_kind kind)
@@ -293,7 +293,7 @@ static void plan_deaths(struct sim_plan *plan, struct hg_random *random, enum si
         uint32_t node = fault->node;
         for (uint64_t j = 0; j < again; j++) {
             time_ns += restart_ns + log_uniform(random, HG_NS_PER_US, 5 * HG_NS_PER_MS);
-            fault = fault_add(plan, kind, time_ns, node);
+            fault = hg_sim_plan_fault(plan, kind, time_ns, node);
             fault->a = log_uniform(random, 1, 16);
             fault->b = restart_ns = log_uniform(random, HG_NS_PER_US, 100 * HG_NS_PER_MS);
         }
@@ -311,7 +311,7 @@ static void plan_cuts(struct sim_plan *plan, struct hg_random *random)
             (fault->node + 1 + (uint32_t)hg_random_below(random, plan->node_count - 1)) % plan->node_count;
         fault->a = log_uniform(random, HG_NS_PER_MS, 10 * HG_NS_PER_S);
         if (hg_random_chance(random, 1, 2)) { /* both ways */
-            struct sim_fault *back = fault_add(plan, SIM_FAULT_CUT, fault->time_ns, fault->other);
+            struct sim_fault *back = hg_sim_plan_fault(plan, SIM_FAULT_CUT, fault->time_ns, fault->other);
             back->other = fault->node;
             back->a = fault->a;
         }
@@ -367,7 +367,7 @@ static void plan_narrow(struct sim_plan *plan, struct hg_random *random)
             uint64_t count = from == to ? 0 : hg_random_below(random, 3);
             uint64_t time_ns = hg_random_chance(random, 1, 2) ? 0 : hg_random_below(random, plan->safety_ns);
             for (uint64_t i = 0; i < count; i++) {
-                struct sim_fault *fault = fault_add(plan, SIM_FAULT_NARROW, time_ns, from);
+                struct sim_fault *fault = hg_sim_plan_fault(plan, SIM_FAULT_NARROW, time_ns, from);
                 fault->other = to;
                 fault->a = hg_random_chance(random, 1, 2)
                                ? log_uniform(random, 100 * HG_NS_PER_MS, plan->safety_ns)
@@ -387,14 +387,14 @@ static void plan_paths_of(struct sim_plan *plan, struct hg_random *random, uint3
         link->path_delay_ns[path] = log_uniform(random, HG_NS_PER_US, 50 * HG_NS_PER_MS);
     for (uint64_t i = hg_random_below(random, 4); i > 0; i--) {
         struct sim_fault *fault =
-            fault_add(plan, SIM_FAULT_PATH, hg_random_below(random, plan->safety_ns), from);
+            hg_sim_plan_fault(plan, SIM_FAULT_PATH, hg_random_below(random, plan->safety_ns), from);
         fault->other = to;
         fault->a = log_uniform(random, HG_NS_PER_US, 200 * HG_NS_PER_MS);
         fault->b = hg_random_below(random, link->path_count);
     }
     for (uint64_t i = hg_random_below(random, 3); i > 0; i--) {
         struct sim_fault *fault =
-            fault_add(plan, SIM_FAULT_FLAP, hg_random_below(random, plan->safety_ns), from);
+            hg_sim_plan_fault(plan, SIM_FAULT_FLAP, hg_random_below(random, plan->safety_ns), from);
         fault->other = to;
         fault->a = log_uniform(random, 10 * HG_NS_PER_MS, 10 * HG_NS_PER_S);
         fault->b = log_uniform(random, 100 * HG_NS_PER_US, HG_NS_PER_S);
@@ -415,8 +415,8 @@ static void plan_special(struct sim_plan *plan, struct hg_random *random)
     if (is_flagged(plan, SIM_SCENARIO_ROLLBACK)) {
         uint32_t node =
             hg_random_chance(random, 3, 4) ? 0 : (uint32_t)hg_random_below(random, plan->node_count);
-        fault_add(plan, SIM_FAULT_SNAPSHOT, hg_random_below(random, half), node)->b = HG_NS_PER_MS;
-        fault_add(plan, SIM_FAULT_ROLLBACK, half + hg_random_below(random, half), node)->b =
+        hg_sim_plan_fault(plan, SIM_FAULT_SNAPSHOT, hg_random_below(random, half), node)->b = HG_NS_PER_MS;
+        hg_sim_plan_fault(plan, SIM_FAULT_ROLLBACK, half + hg_random_below(random, half), node)->b =
             log_uniform(random, HG_NS_PER_MS, HG_NS_PER_S);
     }
     if (is_flagged(plan, SIM_SCENARIO_ROT)) {
@@ -433,10 +433,11 @@ static void plan_special(struct sim_plan *plan, struct hg_random *random)
             plan->flows[i].bytes = log_uniform(random, 2u << 20, 5u << 20);
     if (is_flagged(plan, SIM_SCENARIO_LONG_CUT))
         for (uint32_t other = 1; other < plan->node_count; other++) {
-            struct sim_fault *fault = fault_add(plan, SIM_FAULT_CUT, hg_random_below(random, half), 0);
+            struct sim_fault *fault =
+                hg_sim_plan_fault(plan, SIM_FAULT_CUT, hg_random_below(random, half), 0);
             fault->other = other;
             fault->a = log_uniform(random, 5 * HG_NS_PER_S, 120 * HG_NS_PER_S);
-            fault_add(plan, SIM_FAULT_CUT, fault->time_ns, other)->a = fault->a;
+            hg_sim_plan_fault(plan, SIM_FAULT_CUT, fault->time_ns, other)->a = fault->a;
         }
 }
 
@@ -493,18 +494,18 @@ static void plan_moves(struct sim_plan *plan, struct hg_random *random)
         bool is_deaf = hg_random_chance(random, 1, 8);
         uint64_t steps = hg_random_between(random, 1, MOVE_STEPS_MAX);
         uint64_t restart_ns = log_uniform(random, HG_NS_PER_MS, HG_NS_PER_S);
-        struct sim_fault *move = fault_add(plan, SIM_FAULT_MOVE, time_ns, node);
+        struct sim_fault *move = hg_sim_plan_fault(plan, SIM_FAULT_MOVE, time_ns, node);
         move->a = hg_random_between(random, 0, plan->flow_count - 1);
         move->b = hg_random_between(random, 0, SIM_WORKERS_MAX - 1);
         if (dies) {
             struct sim_fault *death =
-                fault_add(plan, power ? SIM_FAULT_POWER : SIM_FAULT_KILL, time_ns + 1, node);
+                hg_sim_plan_fault(plan, power ? SIM_FAULT_POWER : SIM_FAULT_KILL, time_ns + 1, node);
             death->a = steps;
             death->b = restart_ns;
         } else if (is_deaf) {
             struct sim_fault *cut =
-                fault_add(plan, SIM_FAULT_CUT, time_ns > MOVE_DEAF_NS ? time_ns - MOVE_DEAF_NS : 0,
-                          (node + 1) % plan->node_count);
+                hg_sim_plan_fault(plan, SIM_FAULT_CUT, time_ns > MOVE_DEAF_NS ? time_ns - MOVE_DEAF_NS : 0,
+                                  (node + 1) % plan->node_count);
             cut->other = node;
             cut->a = 2 * HG_MOVE_LEAVE_NS_MAX;
         }
@@ -534,6 +535,10 @@ static void plan_rekey(struct sim_plan *plan, struct hg_random *random)
  * at the first node, some at another one of the region or in region 1. */
 static void plan_quorum_sizes(struct sim_plan *plan, struct hg_random *random)
 {
+    if (is_flagged(plan, SIM_SCENARIO_MEMBERS)) {
+        hg_sim_plan_members_sizes(plan, random);
+        return;
+    }
     bool all = hg_random_chance(random, 1, 4);
     plan->quorum_n = hg_random_chance(random, 1, 4) ? 5 : 3;
     plan->quorum_w = all ? (uint32_t)hg_random_between(random, plan->quorum_n / 2 + 1, plan->quorum_n)
@@ -553,7 +558,7 @@ static void plan_quorum_outage(struct sim_plan *plan, struct hg_random *random)
     plan->flows[0].burst_frames_max = (uint32_t)hg_min_u64(plan->flows[0].burst_frames_max, 4);
     plan->flows[0].interval_ns = log_uniform(random, 20 * HG_NS_PER_MS, 100 * HG_NS_PER_MS);
     for (uint32_t i = 0; i <= plan->quorum_n - plan->quorum_w; i++) {
-        struct sim_fault *fault = fault_add(plan, SIM_FAULT_KILL, time_ns, plan->quorum_n - 1 - i);
+        struct sim_fault *fault = hg_sim_plan_fault(plan, SIM_FAULT_KILL, time_ns, plan->quorum_n - 1 - i);
         fault->a = 1;
         fault->b = hg_random_between(random, 4 * HG_NS_PER_S, 7 * HG_NS_PER_S);
     }
@@ -588,7 +593,7 @@ static void plan_quorum_of_region(struct sim_plan *plan, struct hg_random *rando
         return;
     plan->blank_node = (uint32_t)hg_random_between(random, 2, plan->quorum_n - 1);
     uint64_t time_ns = hg_random_between(random, plan->safety_ns / 8, plan->safety_ns - 1);
-    fault_add(plan, SIM_FAULT_BLANK, time_ns, plan->blank_node)->b =
+    hg_sim_plan_fault(plan, SIM_FAULT_BLANK, time_ns, plan->blank_node)->b =
         log_uniform(random, HG_NS_PER_MS, 5 * HG_NS_PER_S);
 }
 
@@ -611,6 +616,10 @@ static void plan_held(struct sim_plan *plan, struct hg_random *random)
 
 static void plan_quorum(struct sim_plan *plan, struct hg_random *random, struct hg_random *held)
 {
+    if (is_flagged(plan, SIM_SCENARIO_MEMBERS)) {
+        hg_sim_plan_members(plan, random);
+        return;
+    }
     plan_quorum_of_region(plan, random);
     plan_held(plan, held);
 }

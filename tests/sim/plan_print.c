@@ -100,6 +100,9 @@ void hg_sim_plan_print(const struct sim_plan *plan, FILE *out)
     if (plan->quorum_n != 0)
         fprintf(out, "  region 0: A to %c, a quorum of %u of them; region 1: %c\n",
                 (int)('A' + plan->quorum_n - 1), plan->quorum_w, (int)('A' + plan->quorum_n));
+    for (uint32_t i = 0; i < plan->order_count; i++)
+        fprintf(out, "  order %u: %.3f s kind %u node %u new %u\n", i, (double)plan->orders[i].time_ns / 1e9,
+                plan->orders[i].what, plan->orders[i].node, plan->orders[i].node_new);
     if (plan->held_flow != SIM_FLOWS_MAX)
         fprintf(out, "  s%u is not given to members before all else is done\n", plan->held_flow);
     nodes_print(plan, out);

@@ -90,6 +90,10 @@ static const enum sim_sometimes promises_quorum[] = {SIM_commits_awaited,    SIM
                                                      SIM_streams_held_back,  SIM_process_kills,
                                                      SIM_power_losses};
 
+static const enum sim_sometimes promises_members[] = {
+    SIM_commits_awaited,     SIM_members_joint, SIM_members_changed, SIM_members_awaited,
+    SIM_members_old_refused, SIM_process_kills, SIM_power_losses,    SIM_packets_lost_on_the_link};
+
 /* ---- the table ---- */
 
 #define PROMISES(name) promises_##name, HG_COUNT(promises_##name)
@@ -144,6 +148,13 @@ static const struct sim_scenario scenarios[] = {
      BIT(LOSS) | BIT(JITTER) | BIT(DUPLICATE) | BIT(CUT) | BIT(KILL) | BIT(POWER) | BIT(PAUSE) |
          BIT(DISK_STALL),
      0, SIM_SCENARIO_QUORUM, PROMISES(quorum)},
+    {"members",
+     "a region's members are replaced, added and removed under load, deaths and cuts; control planes are "
+     "late "
+     "or tell of old ones",
+     BIT(LOSS) | BIT(JITTER) | BIT(DUPLICATE) | BIT(CUT) | BIT(KILL) | BIT(POWER) | BIT(PAUSE) |
+         BIT(DISK_STALL),
+     0, SIM_SCENARIO_QUORUM | SIM_SCENARIO_MEMBERS, PROMISES(members)},
 };
 
 uint32_t hg_sim_scenario_count(void)

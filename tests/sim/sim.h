@@ -21,6 +21,7 @@
 #define SIM_NODES_FEW       3u /* of all scenarios but `quorum`: part of what their seeds mean */
 #define SIM_WORKERS_MAX     3u
 #define SIM_FLOWS_MAX       6u
+#define SIM_ORDERS_MAX      4u
 #define SIM_FAULTS_MAX      128u
 #define SIM_PATHS_MAX       4u
 #define SIM_LIES            17u /* kinds of them: tests/sim/liar.c */
@@ -122,7 +123,11 @@
     X(quorums_back)                                                                                          \
     X(streams_held_back)                                                                                     \
     X(disks_lost)                                                                                            \
-    X(disks_filled_again)
+    X(disks_filled_again)                                                                                    \
+    X(members_joint)                                                                                         \
+    X(members_changed)                                                                                       \
+    X(members_awaited)                                                                                       \
+    X(members_old_refused)
 enum sim_sometimes {
 #define HG_X(name) SIM_##name,
     SIM_SOMETIMES(HG_X)
@@ -272,6 +277,12 @@ struct sim_bottleneck_plan { /* scenario `bottleneck`; rate and round trip as th
     uint64_t queue_ns;
 };
 
+struct sim_order { /* of an operator, to change the members */
+    uint64_t time_ns;
+    uint32_t what; /* enum hg_members_order */
+    uint32_t node, node_new;
+};
+
 struct sim_plan {
     uint64_t seed;
     uint32_t scenario;
@@ -286,9 +297,12 @@ struct sim_plan {
     uint32_t quorum_n; /* nodes of region 0: the first ones; 0 = each node is a region */
     uint32_t quorum_w;
     uint32_t blank_node; /* whose disk is lost; SIM_NODES_MAX = nobody's */
-    uint32_t held_flow;  /* that members don't get until all else is done; SIM_FLOWS_MAX = none */
-    bool ecn_honest;     /* no link changes a codepoint but a full queue */
-    bool light;          /* single commits now and then: how long each takes counts (SIM_SCENARIO_FEC) */
+    uint32_t members_n;  /* of these, the first members of scenario `members`; 0 = its nodes are the quorum */
+    uint32_t order_count;
+    struct sim_order orders[SIM_ORDERS_MAX];
+    uint32_t held_flow; /* that members don't get until all else is done; SIM_FLOWS_MAX = none */
+    bool ecn_honest;    /* no link changes a codepoint but a full queue */
+    bool light;         /* single commits now and then: how long each takes counts (SIM_SCENARIO_FEC) */
     struct sim_node_plan nodes[SIM_NODES_MAX];
     struct sim_link_plan links[SIM_NODES_MAX][SIM_NODES_MAX];
     struct sim_flow_plan flows[SIM_FLOWS_MAX];
@@ -299,6 +313,8 @@ struct sim_plan {
 
 /* Expands (scenario, seed) into everything that the run depends on. */
 void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed);
+struct sim_fault *hg_sim_plan_fault(struct sim_plan *plan, enum sim_fault_kind kind, uint64_t time_ns,
+                                    uint32_t node);
 void hg_sim_plan_print(const struct sim_plan *plan, FILE *out);
 void hg_sim_fault_text(const struct sim_fault *fault, char *text, size_t text_bytes);
 
@@ -469,6 +485,7 @@ enum sim_event_type {
     SIM_EVENT_BOOT,
     SIM_EVENT_HEAL,
     SIM_EVENT_LIE,
+    SIM_EVENT_MEMBERS,
 };
 
 struct sim_nonce {
@@ -505,6 +522,12 @@ struct sim_world {
         uint64_t carried_bytes[SIM_NODES_MAX]; /* by who sent them */
         uint64_t queued_ns, packets;
     } bottleneck;
+    struct { /* scenario `members`: the metastore */
+        struct hg_random random;
+        struct hg_members record, before;
+        uint32_t order_next;
+        uint64_t generations[SIM_NODES_MAX]; /* that the node's log keeps */
+    } members;
     uint8_t *frame_memory;
     uint8_t *open_memory;
     /* violation */
@@ -556,6 +579,8 @@ void hg_sim_node_die(struct sim_node *node, bool power, uint64_t restart_ns);
 void hg_sim_node_wake(struct sim_node *node, uint64_t time_ns);
 /* Gives every worker node->resolved. */
 void hg_sim_config_give(struct sim_node *node);
+/* The node's configuration is given to its workers anew. */
+void hg_sim_config_apply(struct sim_node *node);
 /* Members get the plan's held_flow from now on. */
 void hg_sim_held_free(struct sim_world *world);
 void hg_sim_fault_strike(struct sim_world *world, const struct sim_fault *fault);

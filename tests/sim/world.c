@@ -4,6 +4,7 @@
  */
 #include "tests/sim/bottleneck.h"
 #include "tests/sim/liar.h"
+#include "tests/sim/members.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
@@ -132,6 +133,8 @@ static void world_begin(struct sim_world *world)
     hg_sim_flows_init(world);
     for (uint32_t i = 0; i < plan->node_count; i++)
         hg_sim_node_init(world, i);
+    if (hg_sim_is_members(world))
+        hg_sim_members_begin(world);
     for (uint32_t i = 0; i < plan->node_count; i++)
         hg_sim_event_put(world, i * HG_NS_PER_US, SIM_EVENT_BOOT, i, 0, NULL);
     for (uint32_t i = 0; i < plan->flow_count; i++)
@@ -209,6 +212,9 @@ static void event_handle(struct sim_world *world, const struct sim_event *event)
         break;
     case SIM_EVENT_LIE:
         hg_sim_lie(node);
+        break;
+    case SIM_EVENT_MEMBERS:
+        hg_sim_members_poll(node);
         break;
     }
 }
