@@ -491,6 +491,13 @@ json_t *hg_answer(struct hg_server *server, struct hg_api_connection *connection
         return hg_answer_group_seal(server, connection, command);
     case HG_CMD_GROUP_OPEN:
         return hg_answer_group_open(server, connection, command);
+    case HG_CMD_GROUP_MEMBERS_SHOW:
+    case HG_CMD_GROUP_MEMBERS_ADD:
+    case HG_CMD_GROUP_MEMBERS_REMOVE:
+    case HG_CMD_GROUP_MEMBERS_REPLACE:
+    case HG_CMD_GROUP_MEMBERS_LEARNER:
+    case HG_CMD_GROUP_MEMBERS_CANCEL:
+        return hg_answer_group_members(server, command);
     case HG_CMD_STOP:
         return stop(server, connection, command);
     default:

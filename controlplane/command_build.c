@@ -166,7 +166,8 @@ static bool quorum_stream_check(const struct hg_control_config *config, const st
         return false;
     }
     for (uint32_t i = 0; i < config->peer_count && hg_config_stream_is_ours(config, stream); i++) {
-        if (config->peers[i].region != config->node.region || (stream->peers_mask >> i & 1) != 0)
+        if (config->peers[i].region != config->node.region || config->peers[i].learner != 0 ||
+            (stream->peers_mask >> i & 1) != 0)
             continue;
         snprintf(error, error_bytes,
                  "stream %s does not go to %s, which is of the quorum: stream replicate %s %s ...",
@@ -192,7 +193,7 @@ bool hg_command_quorum_check(const struct hg_control_config *config, uint64_t n,
         return false;
     }
     for (uint32_t i = 0; i < config->peer_count; i++) {
-        if (config->peers[i].region != config->node.region)
+        if (config->peers[i].region != config->node.region || config->peers[i].learner != 0)
             continue;
         count++;
         if (bytes < sizeof(members) - HG_CONTROL_NAME_BYTES - 2)
@@ -434,6 +435,7 @@ static void build_peer(struct hg_command_file *file, const struct hg_command *co
     peer.fec = fec == NULL ? HG_CONFIG_FEC_AUTO : fec_of(fec);
     peer.ecn = ecn == NULL ? HG_CONFIG_ECN_ON : (uint32_t)ecn->number;
     peer.receive_bytes_max = credit == NULL ? 0 : credit->number;
+    peer.learner = hg_command_value(command, "learner") != NULL;
     const struct hg_value *refused = rekey_change(&peer, command);
     if (refused != NULL)
         hg_command_file_error(file, place_of(file, refused), HG_COMMAND_REKEY_RANGE, refused->text);
@@ -723,6 +725,12 @@ void hg_command_build(struct hg_command_file *file, const struct hg_command *com
     case HG_CMD_STREAM_MOVE:
     case HG_CMD_GROUP_SEAL:
     case HG_CMD_GROUP_OPEN:
+    case HG_CMD_GROUP_MEMBERS_SHOW:
+    case HG_CMD_GROUP_MEMBERS_ADD:
+    case HG_CMD_GROUP_MEMBERS_REMOVE:
+    case HG_CMD_GROUP_MEMBERS_REPLACE:
+    case HG_CMD_GROUP_MEMBERS_LEARNER:
+    case HG_CMD_GROUP_MEMBERS_CANCEL:
     case HG_CMD_STOP:
         hg_assert(false); /* not of a file's context */
     }

@@ -76,6 +76,8 @@ static void peer_print(FILE *out, const struct hg_config_peer *peer)
         fprintf(out, " ecn %s", hg_config_ecn_text(peer->ecn));
     if (peer->receive_bytes_max != 0)
         number_print(out, "credit", peer->receive_bytes_max, 1024);
+    if (peer->learner != 0)
+        fprintf(out, " learner");
     if (peer->rekey_packets != 0)
         fprintf(out, " rekey-packets %llu", (unsigned long long)peer->rekey_packets);
     if (peer->rekey_bytes != 0)

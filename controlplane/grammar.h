@@ -63,6 +63,12 @@ enum hg_command_id {
     HG_CMD_STREAM_MOVE,
     HG_CMD_GROUP_SEAL,
     HG_CMD_GROUP_OPEN,
+    HG_CMD_GROUP_MEMBERS_SHOW,
+    HG_CMD_GROUP_MEMBERS_ADD,
+    HG_CMD_GROUP_MEMBERS_REMOVE,
+    HG_CMD_GROUP_MEMBERS_REPLACE,
+    HG_CMD_GROUP_MEMBERS_LEARNER,
+    HG_CMD_GROUP_MEMBERS_CANCEL,
     HG_CMD_METASTORE_FILE,
     HG_CMD_STOP,
 };
@@ -83,7 +89,7 @@ struct hg_grammar_command {
     enum hg_command_id id;
     unsigned contexts; /* enum hg_command_context, or-ed */
     struct hg_grammar_argument path[6];
-    struct hg_grammar_argument arguments[14];
+    struct hg_grammar_argument arguments[15];
     const char *help;
 };
 

@@ -140,6 +140,7 @@ static void on_tick(uv_timer_t *timer)
 
     hg_link_tick(server, now_ns);
     hg_api_tick(server, now_ns);
+    hg_members_tick(server, now_ns);
 }
 
 static void on_signal(uv_signal_t *signal, int number)
@@ -178,6 +179,7 @@ static int serve(struct hg_server *server)
         return 1;
     }
     metastore_open(server);
+    hg_members_tick(server, server->started_ns); /* before the dataplane is told anything */
     uv_timer_init(&server->loop, &server->tick);
     uv_signal_init(&server->loop, &server->sigterm);
     uv_signal_init(&server->loop, &server->sigint);

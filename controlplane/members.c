@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "controlplane/members.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static void set_add(struct hg_members_set *set, uint64_t node)
@@ -147,4 +148,29 @@ enum hg_members_verdict hg_members_next(const struct hg_members *now, const stru
     next->phase = HG_MEMBERS_STABLE;
     memset(&next->other, 0, sizeof(next->other));
     return HG_MEMBERS_STEP;
+}
+
+static size_t nodes_text(const uint64_t *nodes, uint32_t count, char *text, size_t bytes)
+{
+    size_t put = 0;
+    for (uint32_t i = 0; i < count && put < bytes; i++)
+        put += (size_t)snprintf(text + put, bytes - put, " %llu", (unsigned long long)nodes[i]);
+    return hg_min_u64(put, bytes);
+}
+
+void hg_members_text(const struct hg_members *members, char *text, size_t bytes)
+{
+    size_t put = (size_t)snprintf(text, bytes, "generation %llu: w %u of",
+                                  (unsigned long long)members->generation, members->set.w);
+    put += nodes_text(members->set.nodes, members->set.count, text + put, bytes - put);
+    if (members->phase != HG_MEMBERS_STABLE) {
+        put += (size_t)snprintf(text + put, bytes - put, "; %s: w %u of",
+                                members->phase == HG_MEMBERS_JOINT ? "before, and counted too" : "to be",
+                                members->other.w);
+        put += nodes_text(members->other.nodes, members->other.count, text + put, bytes - put);
+    }
+    if (members->learner_count == 0)
+        return;
+    put += (size_t)snprintf(text + put, bytes - put, "; learners");
+    (void)nodes_text(members->learners, members->learner_count, text + put, bytes - put);
 }

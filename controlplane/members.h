@@ -43,4 +43,7 @@ const char *hg_members_verdict_text(enum hg_members_verdict verdict);
 enum hg_members_verdict hg_members_next(const struct hg_members *now, const struct hg_members_facts *facts,
                                         struct hg_members *next);
 
+/* In a line: "generation 3: w 2 of 1 2 3; before, and counted too: w 2 of 1 2 4; learners 5". */
+void hg_members_text(const struct hg_members *members, char *text, size_t bytes);
+
 #endif

@@ -33,8 +33,7 @@ static int seal_judge(const struct hg_metastore_key *key, const struct hg_metast
 int hg_metastore_seal(struct hg_metastore *store, const struct hg_metastore_key *key, uint64_t epoch,
                       uint64_t node, char text[HG_METASTORE_TEXT_BYTES])
 {
-    struct hg_metastore_record wanted = {.epoch = epoch, .node = node, .state = HG_METASTORE_SEALING};
-    struct hg_metastore_record found;
+    struct hg_metastore_record wanted, found;
     int rc = store->read(store, key, &found);
 
     while (rc == 0 || rc == -ESTALE) {
@@ -42,6 +41,10 @@ int hg_metastore_seal(struct hg_metastore *store, const struct hg_metastore_key 
 
         if (verdict != -EAGAIN)
             return verdict;
+        wanted = found;
+        wanted.epoch = epoch;
+        wanted.node = node;
+        wanted.state = HG_METASTORE_SEALING;
         rc = store->swap(store, key, found.revision, &wanted, &found);
         if (rc == 0)
             return 0;
@@ -52,8 +55,7 @@ int hg_metastore_seal(struct hg_metastore *store, const struct hg_metastore_key 
 int hg_metastore_begin(struct hg_metastore *store, const struct hg_metastore_key *key, uint64_t epoch,
                        uint64_t node, char text[HG_METASTORE_TEXT_BYTES])
 {
-    struct hg_metastore_record wanted = {.epoch = epoch, .node = node, .state = HG_METASTORE_OPEN};
-    struct hg_metastore_record found;
+    struct hg_metastore_record wanted, found;
     int rc = store->read(store, key, &found);
 
     while (rc == 0 || rc == -ESTALE) {
@@ -68,6 +70,9 @@ int hg_metastore_begin(struct hg_metastore *store, const struct hg_metastore_key
                      (unsigned long long)epoch);
             return -ENOENT;
         }
+        wanted = found;
+        wanted.node = node;
+        wanted.state = HG_METASTORE_OPEN;
         rc = store->swap(store, key, found.revision, &wanted, &found);
         if (rc == 0)
             return 0;

@@ -10,7 +10,7 @@
 #ifndef HG_CONTROLPLANE_METASTORE_H
 #define HG_CONTROLPLANE_METASTORE_H
 
-#include "drivers/platform/platform.h"
+#include "drivers/ipc/group_members.h"
 
 #define HG_METASTORE_RECORDS_MAX 2048u /* groups of all regions */
 #define HG_METASTORE_TEXT_BYTES  512
@@ -33,6 +33,7 @@ struct hg_metastore_record {
     uint64_t node;  /* who wrote it */
     uint32_t state; /* enum hg_metastore_state */
     uint32_t reserved;
+    struct hg_members members; /* generation 0: as the command files say */
 };
 
 struct hg_metastore {

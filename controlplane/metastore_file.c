@@ -4,9 +4,12 @@
  * written whole beside it and put in its place (fsync of file and directory), under a lock that is held for
  * that long and never waited for.
  *
- *     heliograph-metastore 1 revision 12
+ *     heliograph-metastore 2 revision 12
  *     group 3 region 1 cluster 7 sealing epoch 5 node 11 revision 12
- *     crc32c 1a2b3c4d
+ *     group 4 region 1 cluster 7 open epoch 1 node 11 revision 9 generation 2 phase 1 w 2 members 11,12,13
+ * other-w 2 ... crc32c 1a2b3c4d
+ *
+ * What follows a group's revision are pairs of a key and a value, in any order. Version 1 had none.
  */
 #include "controlplane/metastore.h"
 
@@ -21,8 +24,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define VERSION        2u
 #define PATH_BYTES     320
-#define LINE_BYTES_MAX 200
+#define LINE_BYTES_MAX 768
 #define FILE_BYTES_MAX ((HG_METASTORE_RECORDS_MAX + 2) * LINE_BYTES_MAX)
 
 struct row {
@@ -47,17 +51,104 @@ static int problem(struct file *file, int rc, const char *what)
     return rc;
 }
 
+/* "1,2,3" up to a blank or the line's end. */
+static bool nodes_parse(const char *text, uint64_t *nodes, uint32_t count_max, uint32_t *count)
+{
+    for (*count = 0; *count < count_max; text++) {
+        char *end;
+        errno = 0;
+        nodes[(*count)++] = strtoull(text, &end, 10);
+        if (errno != 0 || end == text)
+            return false;
+        if (*end != ',')
+            return *end == ' ' || *end == '\n';
+        text = end;
+    }
+    return false; /* too many */
+}
+
+static bool number_parse(const char *text, uint64_t max, uint64_t *number)
+{
+    char *end;
+    errno = 0;
+    *number = strtoull(text, &end, 10);
+    return errno == 0 && end != text && (*end == ' ' || *end == '\n') && *number <= max;
+}
+
+/* One pair behind the revision. */
+static bool pair_parse(const char *key, size_t key_bytes, const char *value,
+                       struct hg_metastore_record *record)
+{
+    struct hg_members *members = &record->members;
+    uint64_t number = 0;
+#define IS(text) (key_bytes == sizeof(text) - 1 && memcmp(key, text, sizeof(text) - 1) == 0)
+    if (IS("members"))
+        return nodes_parse(value, members->set.nodes, HG_MEMBERS_MAX, &members->set.count);
+    if (IS("other"))
+        return nodes_parse(value, members->other.nodes, HG_MEMBERS_MAX, &members->other.count);
+    if (IS("learners"))
+        return nodes_parse(value, members->learners, HG_LEARNERS_MAX, &members->learner_count);
+    if (!number_parse(value, HG_MEMBERS_GENERATION_MAX, &number))
+        return false;
+    if (IS("generation"))
+        members->generation = number;
+    else if (IS("phase"))
+        members->phase = (uint32_t)number;
+    else if (IS("w"))
+        members->set.w = (uint32_t)number;
+    else if (IS("other-w"))
+        members->other.w = (uint32_t)number;
+    else
+        return false;
+#undef IS
+    return true;
+}
+
+static bool pairs_parse(const char *at, struct hg_metastore_record *record)
+{
+    while (*at == ' ') {
+        const char *key = at + 1;
+        size_t key_bytes = strcspn(key, " \n");
+        const char *value = key + key_bytes;
+        if (*value++ != ' ' || !pair_parse(key, key_bytes, value, record))
+            return false;
+        at = value + strcspn(value, " \n");
+    }
+    return *at == '\n' &&
+           (record->members.generation == 0 || hg_members_check(&record->members) == HG_MEMBERS_OK);
+}
+
+static void members_print(const struct hg_members *members, FILE *out)
+{
+    const struct {
+        const char *key;
+        const uint64_t *nodes;
+        uint32_t count;
+    } lists[] = {{"members", members->set.nodes, members->set.count},
+                 {"other", members->other.nodes, members->other.count},
+                 {"learners", members->learners, members->learner_count}};
+    if (members->generation == 0)
+        return;
+    fprintf(out, " generation %" PRIu64 " phase %" PRIu32 " w %" PRIu32 " other-w %" PRIu32,
+            members->generation, members->phase, members->set.w, members->other.w);
+    for (uint32_t i = 0; i < HG_COUNT(lists); i++)
+        for (uint32_t j = 0; j < lists[i].count; j++)
+            fprintf(out, "%s%s%s%" PRIu64, j == 0 ? " " : ",", j == 0 ? lists[i].key : "", j == 0 ? " " : "",
+                    lists[i].nodes[j]);
+}
+
 /* One line of a group. False: it is none. */
 static bool row_parse(const char *line, struct row *row)
 {
-    char state[8], end;
+    char state[8];
+    int bytes = 0;
     memset(row, 0, sizeof(*row));
     int n = sscanf(line,
                    "group %2" SCNu32 " region %5" SCNu32 " cluster %20" SCNu64 " %7s epoch %20" SCNu64
-                   " node %20" SCNu64 " revision %20" SCNu64 "%c",
+                   " node %20" SCNu64 " revision %20" SCNu64 "%n",
                    &row->key.group, &row->key.region, &row->key.cluster, state, &row->record.epoch,
-                   &row->record.node, &row->record.revision, &end);
-    if (n != 8 || end != '\n')
+                   &row->record.node, &row->record.revision, &bytes);
+    if (n != 7 || !pairs_parse(line + bytes, &row->record))
         return false;
     row->record.state = strcmp(state, "open") == 0      ? HG_METASTORE_OPEN
                         : strcmp(state, "sealing") == 0 ? HG_METASTORE_SEALING
@@ -72,7 +163,7 @@ static int text_parse(struct file *file, size_t bytes)
         "is damaged: put a copy from before in its place, or remove it and seal each "
         "group with a higher epoch than show groups has of it on any node";
     char *at = file->text, end;
-    uint32_t crc;
+    uint32_t crc, version;
     file->text[bytes] = '\0';
     file->count = 0;
     char *last = strstr(file->text, "crc32c ");
@@ -80,8 +171,9 @@ static int text_parse(struct file *file, size_t bytes)
         sscanf(last, "crc32c %8" SCNx32 "%c", &crc, &end) != 2 || end != '\n' ||
         strchr(last, '\n')[1] != '\0' || crc != hg_crc32c(0, file->text, (size_t)(last - file->text)))
         return problem(file, -EBADMSG, damaged);
-    if (sscanf(at, "heliograph-metastore 1 revision %20" SCNu64 "%c", &file->revision, &end) != 2 ||
-        end != '\n')
+    if (sscanf(at, "heliograph-metastore %2" SCNu32 " revision %20" SCNu64 "%c", &version, &file->revision,
+               &end) != 3 ||
+        end != '\n' || version < 1 || version > VERSION)
         return problem(file, -EBADMSG, "is of another version of this software");
     for (at = strchr(at, '\n') + 1; at < last; at = strchr(at, '\n') + 1) {
         if (file->count == HG_METASTORE_RECORDS_MAX || !row_parse(at, &file->rows[file->count]))
@@ -114,14 +206,16 @@ static size_t text_print(struct file *file)
     static const char *const states[] = {"none", "sealing", "open"};
     FILE *out = fmemopen(file->text, sizeof(file->text), "w");
     hg_assert(out != NULL);
-    fprintf(out, "heliograph-metastore 1 revision %" PRIu64 "\n", file->revision);
+    fprintf(out, "heliograph-metastore %u revision %" PRIu64 "\n", VERSION, file->revision);
     for (uint32_t i = 0; i < file->count; i++) {
         const struct row *row = &file->rows[i];
         fprintf(out,
                 "group %" PRIu32 " region %" PRIu32 " cluster %" PRIu64 " %s epoch %" PRIu64 " node %" PRIu64
-                " revision %" PRIu64 "\n",
+                " revision %" PRIu64,
                 row->key.group, row->key.region, row->key.cluster, states[row->record.state],
                 row->record.epoch, row->record.node, row->record.revision);
+        members_print(&row->record.members, out);
+        fprintf(out, "\n");
     }
     fflush(out);
     long bytes = ftell(out);

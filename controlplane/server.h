@@ -92,6 +92,7 @@ struct hg_server {
     uint64_t status_generation; /* 0 = never seen one */
     struct hg_change change;
     struct hg_metastore *metastore;
+    uint64_t members_ns; /* when members of groups are looked at again */
     struct hg_api_connection connections[HG_API_CONNECTIONS_MAX];
     uv_pipe_t api;
     uv_timer_t tick;
@@ -144,5 +145,11 @@ json_t *hg_answer_group_seal(struct hg_server *server, struct hg_api_connection 
 json_t *hg_answer_group_open(struct hg_server *server, struct hg_api_connection *connection,
                              const struct hg_command *command);
 json_t *hg_answer_error(enum hg_api_code code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- answer_members.c: who keeps the copies of a group ---- */
+/* Reads what the metastore says of the groups of our region, gives it to the dataplane where it is new, and
+ * takes the next step of a change where this node writes. Does something every half second. */
+void hg_members_tick(struct hg_server *server, uint64_t now_ns);
+json_t *hg_answer_group_members(struct hg_server *server, const struct hg_command *command);
 
 #endif

@@ -120,7 +120,7 @@ bool hg_streams_members_set(struct hg_streams *streams, uint32_t group,
         streams->group_counts[HG_GROUP_config_members]++;
         return false;
     }
-    *is_new = wanted->members.generation > kept;
+    *is_new = wanted->members.generation > voters->members.generation;
     *voters = *wanted;
     hg_log_members_keep(streams->log, group, (uint32_t)wanted->members.generation);
     for (uint32_t slot = 0; slot < streams->count; slot++)

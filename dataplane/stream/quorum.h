@@ -23,7 +23,7 @@ struct hg_streams_voters {
 /* Takes a configuration of the group. It counts from now on, and the log keeps its generation. A lower one
  * than the log keeps, one that can't be, and another one of the same generation are refused and counted:
  * what was known before stays, and where nothing was (this process never had it) nothing is committed.
- * *is_new: its generation rose. */
+ * *is_new: it is another generation than this process counted by. */
 bool hg_streams_members_set(struct hg_streams *streams, uint32_t group,
                             const struct hg_streams_voters *wanted, bool *is_new);
 /* Generation that counts; that is on the device as well; 0 = as the command file says. */

@@ -124,6 +124,77 @@ static void test_damaged(void)
     store->close(store);
 }
 
+/* Members of a group stand in its record, and stay there when it is sealed and opened. */
+static void members_stay(struct hg_metastore *store)
+{
+    static const struct hg_members members = {.generation = 7,
+                                              .phase = HG_MEMBERS_JOINT,
+                                              .learner_count = 2,
+                                              .learners = {5, UINT64_MAX},
+                                              .set = {.count = 3, .w = 2, .nodes = {1, 2, 4}},
+                                              .other = {.count = 3, .w = 3, .nodes = {1, 2, 3}}};
+    struct hg_metastore_record record = {.epoch = 1, .node = 11, .state = HG_METASTORE_OPEN}, found;
+    record.members = members;
+    CU_ASSERT_EQUAL(store->swap(store, &key, 0, &record, &found), 0);
+    CU_ASSERT_EQUAL(hg_metastore_seal(store, &key, 5, 12, text), 0);
+    CU_ASSERT_EQUAL(hg_metastore_begin(store, &key, 5, 12, text), 0);
+    CU_ASSERT_EQUAL(store->read(store, &key, &found), 0);
+    CU_ASSERT_EQUAL(found.node, 12);
+    CU_ASSERT_EQUAL(memcmp(&found.members, &members, sizeof(members)), 0);
+    store->close(store);
+}
+
+static void test_members(void)
+{
+    members_stay(hg_metastore_memory_open());
+    unlink(file_path);
+    members_stay(hg_metastore_file_open(file_path));
+}
+
+static int lines_read(const char *lines, struct hg_metastore_record *found)
+{
+    char whole[512];
+    int bytes = snprintf(whole, sizeof(whole), "%s", lines);
+    bytes += snprintf(whole + bytes, sizeof(whole) - (size_t)bytes, "crc32c %08x\n",
+                      hg_crc32c(0, whole, (size_t)bytes));
+    file_put(whole, (size_t)bytes);
+    struct hg_metastore *store = hg_metastore_file_open(file_path);
+    int rc = store->read(store, &key, found);
+    store->close(store);
+    return rc;
+}
+
+/* The first version had no pairs; what is read is what can be. */
+static void test_lines(void)
+{
+#define GROUP "group 3 region 1 cluster 7 open epoch 5 node 11 revision 4"
+    static const char *const wrong[] = {" generation 2 w 1 members 1,2",
+                                        " generation 2 w 2 members 1,2,",
+                                        " generation 2 w 2 members 1,,2",
+                                        " generation 2 w 2 members",
+                                        " generation x w 2 members 1",
+                                        " generation 2 w 2 members 1 odd 3",
+                                        " generation 2 w 5 members 1,2,3,4,5,6,7,8",
+                                        " generation 99999999999 w 1 members 1"};
+    struct hg_metastore_record found;
+    char lines[256];
+    snprintf(lines, sizeof(lines),
+             "heliograph-metastore 1 revision 4\ngroup %u region %u cluster %llu open epoch 5 "
+             "node 11 revision 4\n",
+             key.group, key.region, (unsigned long long)key.cluster);
+    CU_ASSERT_EQUAL(lines_read(lines, &found), 0);
+    CU_ASSERT_EQUAL(found.epoch, 5);
+    CU_ASSERT_EQUAL(found.members.generation, 0);
+    for (size_t i = 0; i < HG_COUNT(wrong); i++) {
+        snprintf(lines, sizeof(lines), "heliograph-metastore 2 revision 4\n" GROUP "%s\n", wrong[i]);
+        CU_ASSERT_EQUAL(lines_read(lines, &found), -EBADMSG);
+    }
+    snprintf(lines, sizeof(lines), "heliograph-metastore 3 revision 4\n" GROUP "\n");
+    CU_ASSERT_EQUAL(lines_read(lines, &found), -EBADMSG);
+    unlink(file_path);
+#undef GROUP
+}
+
 static void test_held(void)
 {
     char lock_path[72];
@@ -149,6 +220,8 @@ int main(void)
     CU_add_test(suite, "in a file", test_file);
     CU_add_test(suite, "a lost race", test_lost_race);
     CU_add_test(suite, "damaged", test_damaged);
+    CU_add_test(suite, "members of a group", test_members);
+    CU_add_test(suite, "lines of both versions", test_lines);
     CU_add_test(suite, "held by another process", test_held);
     CU_basic_run_tests();
     char lock_path[72];
@@ -156,5 +229,5 @@ int main(void)
     unlink(lock_path);
     unlink(file_path);
     rmdir(path);
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 5;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 7;
 }

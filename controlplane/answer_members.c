@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Who keeps the copies of a group: orders of helioctl, what the metastore says given to the dataplane, and
+ * the steps of a change, driven where the group is written.
+ */
+#include "controlplane/members.h"
+#include "controlplane/server.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define MEMBERS_TICK_NS (500 * HG_NS_PER_MS)
+
+static struct hg_metastore_key key_of(const struct hg_server *server, uint32_t group)
+{
+    return (struct hg_metastore_key){.cluster = server->config->wanted.node.cluster,
+                                     .region = server->config->wanted.node.region,
+                                     .group = group};
+}
+
+/* ---- what the metastore says, given to the dataplane ---- */
+
+static struct hg_config_group *group_config(struct hg_control_config *config, uint32_t group)
+{
+    for (uint32_t i = 0; i < config->group_count; i++)
+        if (config->groups[i].group == group)
+            return &config->groups[i];
+    if (config->group_count == HG_CONTROL_GROUPS_MAX)
+        return NULL;
+    config->groups[config->group_count] = (struct hg_config_group){.group = group};
+    return &config->groups[config->group_count++];
+}
+
+/* True when the dataplane is to be told. */
+static bool group_known(struct hg_server *server, uint32_t group, const struct hg_members *members)
+{
+    struct hg_config_group *known =
+        members->generation == 0 ? NULL : group_config(&server->config->wanted, group);
+
+    if (known == NULL || memcmp(&known->members, members, sizeof(*members)) == 0)
+        return false;
+    known->members = *members;
+    return true;
+}
+
+static uint64_t node_of_peer(const struct hg_server *server, uint32_t status_peer)
+{
+    int peer = hg_config_peer_find(&server->config->wanted, server->status.peers[status_peer].name);
+
+    return peer < 0 ? 0 : server->config->wanted.peers[peer].node;
+}
+
+/* Of all logs of this node that have the group. */
+static struct hg_members_facts facts_of(struct hg_server *server, uint32_t group)
+{
+    struct hg_members_facts facts = {.generation = UINT64_MAX, .is_synced = true};
+    uint64_t caught_up = UINT64_MAX;
+    bool any = false;
+
+    hg_link_status_read(server);
+    for (uint32_t i = 0; i < server->status.group_count; i++) {
+        const struct hg_status_group *row = &server->status.groups[i];
+
+        if (row->group != group || row->streams == 0)
+            continue;
+        any = true;
+        facts.generation = hg_min_u64(facts.generation, row->members_generation);
+        facts.is_synced &= row->members_synced != 0;
+        caught_up &= row->members_caught_up;
+    }
+    if (!any || !hg_link_usable(server))
+        return (struct hg_members_facts){0};
+    for (uint32_t i = 0; i < server->status.peer_count && facts.caught_up_count < HG_LEARNERS_MAX; i++)
+        if ((caught_up & UINT64_C(1) << i) != 0 && node_of_peer(server, i) != 0)
+            facts.caught_up[facts.caught_up_count++] = node_of_peer(server, i);
+    return facts;
+}
+
+static void drive(struct hg_server *server, uint32_t group, const struct hg_metastore_record *record)
+{
+    struct hg_metastore_key key = key_of(server, group);
+    struct hg_metastore_record wanted = *record, found;
+    struct hg_members_facts facts = facts_of(server, group);
+    char text[HG_METASTORE_TEXT_BYTES];
+
+    if (record->state != HG_METASTORE_OPEN || record->node != server->config->wanted.node.node ||
+        hg_members_next(&record->members, &facts, &wanted.members) != HG_MEMBERS_STEP)
+        return;
+    /* Lost to somebody else: read again with the next tick. */
+    if (server->metastore->swap(server->metastore, &key, record->revision, &wanted, &found) != 0)
+        return;
+    hg_members_text(&found.members, text, sizeof(text));
+    hg_event_addf(&server->events, HG_SEVERITY_INFO, "members_step", "group %u: %s", group, text);
+}
+
+void hg_members_tick(struct hg_server *server, uint64_t now_ns)
+{
+    const struct hg_control_config *config = &server->config->wanted;
+    uint64_t seen = 0;
+    bool is_new = false;
+
+    if (now_ns < server->members_ns || server->change.request != 0)
+        return;
+    server->members_ns = now_ns + MEMBERS_TICK_NS;
+    for (uint32_t i = 0; i < config->stream_count; i++) {
+        uint32_t group = config->streams[i].group;
+        struct hg_metastore_record record;
+        struct hg_metastore_key key = key_of(server, group);
+
+        if (config->streams[i].region != config->node.region || group >= HG_CONTROL_GROUPS_MAX ||
+            (seen & UINT64_C(1) << group) != 0)
+            continue;
+        seen |= UINT64_C(1) << group;
+        if (server->metastore->read(server->metastore, &key, &record) != 0 || record.members.generation == 0)
+            continue; /* said when somebody orders something: what was read last goes on */
+        is_new |= group_known(server, group, &record.members);
+        if (record.members.phase != HG_MEMBERS_STABLE)
+            drive(server, group, &record);
+    }
+    if (is_new && hg_link_usable(server))
+        (void)hg_link_apply(server); /* a full ring: a refusal or the next attachment says it again */
+}
+
+/* ---- orders ---- */
+
+static json_t *nodes_json(const uint64_t *nodes, uint32_t count)
+{
+    json_t *array = json_array();
+
+    for (uint32_t i = 0; i < count; i++)
+        json_array_append_new(array, json_integer((json_int_t)nodes[i]));
+    return array;
+}
+
+static json_t *members_json(struct hg_server *server, uint32_t group, const struct hg_members *members)
+{
+    static const char *const phases[] = {"stable", "catching-up", "joint"};
+    struct hg_members_facts facts = facts_of(server, group);
+    struct hg_members next;
+    const char *progress = hg_members_verdict_text(hg_members_next(members, &facts, &next));
+
+    return json_pack("{s:i, s:I, s:s, s:i, s:o, s:i, s:o, s:o, s:I, s:s}", "group", (int)group, "generation",
+                     (json_int_t)members->generation, "phase", phases[members->phase], "w",
+                     (int)members->set.w, "members", nodes_json(members->set.nodes, members->set.count),
+                     "other_w", (int)members->other.w, "other",
+                     nodes_json(members->other.nodes, members->other.count), "learners",
+                     nodes_json(members->learners, members->learner_count), "generation_here",
+                     (json_int_t)facts.generation, "progress", progress);
+}
+
+static json_t *answer_members(struct hg_server *server, uint32_t group, const struct hg_members *members,
+                              const char *prefix)
+{
+    char text[HG_METASTORE_TEXT_BYTES], line[HG_METASTORE_TEXT_BYTES + 64];
+
+    hg_members_text(members, text, sizeof(text));
+    snprintf(line, sizeof(line), "%sgroup %u: %s", prefix, group, text);
+    json_t *answer = hg_answer_done(line);
+
+    json_object_set_new(json_object_get(answer, "data"), "members",
+                        json_pack("[o]", members_json(server, group, members)));
+    return answer;
+}
+
+/* A node by its name or its number. 0: there is none of that name. */
+static uint64_t node_named(const struct hg_server *server, const char *name)
+{
+    const struct hg_control_config *config = &server->config->wanted;
+    int peer = hg_config_peer_find(config, name);
+    char *end;
+
+    if (peer >= 0)
+        return config->peers[peer].node;
+    if (strcmp(config->node.name, name) == 0)
+        return config->node.node;
+    uint64_t node = strtoull(name, &end, 10);
+
+    return *end == '\0' ? node : 0;
+}
+
+/* As the command file has them: what counts until a group has members of its own. */
+static struct hg_members members_by_file(const struct hg_control_config *config)
+{
+    struct hg_members members = {.set = {.count = 1, .w = config->quorum_n == 0 ? 1 : config->quorum_w}};
+
+    members.set.nodes[0] = config->node.node;
+    for (uint32_t i = 0; i < config->peer_count && config->quorum_n != 0; i++)
+        if (config->peers[i].region == config->node.region && config->peers[i].learner == 0 &&
+            members.set.count < HG_MEMBERS_MAX)
+            members.set.nodes[members.set.count++] = config->peers[i].node;
+    return members;
+}
+
+static json_t *order_check(struct hg_server *server, uint32_t group, enum hg_members_order what,
+                           uint64_t gone, const struct hg_metastore_record *record)
+{
+    const struct hg_control_config *config = &server->config->wanted;
+
+    if (record->revision != 0 && (record->state != HG_METASTORE_OPEN || record->node != config->node.node))
+        return hg_answer_error(HG_API_REFUSED,
+                               "group %u is %s node %llu: change its members where it is written", group,
+                               record->state == HG_METASTORE_OPEN ? "written by" : "sealed, last by",
+                               (unsigned long long)record->node);
+    for (uint32_t i = 0; i < config->stream_count; i++)
+        if (config->streams[i].group == group && !hg_config_stream_is_ours(config, &config->streams[i]))
+            return hg_answer_error(
+                HG_API_REFUSED,
+                "stream %s of group %u does not originate here: change its members where it "
+                "is written",
+                config->streams[i].name, group);
+    if ((what == HG_MEMBERS_REMOVE || what == HG_MEMBERS_REPLACE) && gone == config->node.node)
+        return hg_answer_error(HG_API_REFUSED,
+                               "node %llu writes group %u: another node has to write it before this one goes",
+                               (unsigned long long)gone, group);
+    return NULL;
+}
+
+static int swap(struct hg_server *server, uint32_t group, struct hg_metastore_record *record,
+                const struct hg_members *members)
+{
+    struct hg_metastore_key key = key_of(server, group);
+    struct hg_metastore_record wanted = *record;
+
+    if (record->revision == 0) { /* it was never sealed: open from its beginning, by who writes it */
+        wanted.epoch = 1;
+        wanted.node = server->config->wanted.node.node;
+        wanted.state = HG_METASTORE_OPEN;
+    }
+    wanted.members = *members;
+    int rc = server->metastore->swap(server->metastore, &key, record->revision, &wanted, record);
+
+    if (rc == -ESTALE)
+        snprintf(server->metastore->problem, sizeof(server->metastore->problem),
+                 "somebody else changed group %u just now: look at it again", group);
+    return rc;
+}
+
+static json_t *order(struct hg_server *server, uint32_t group, enum hg_members_order what, uint64_t node,
+                     uint64_t node_new, bool dry_run)
+{
+    struct hg_metastore_key key = key_of(server, group);
+    struct hg_metastore_record record;
+    struct hg_members first, next;
+
+    if (server->metastore->read(server->metastore, &key, &record) != 0)
+        return hg_answer_error(HG_API_REFUSED, "%s", server->metastore->problem);
+    json_t *refusal = order_check(server, group, what, node, &record);
+
+    if (refusal != NULL)
+        return refusal;
+    first = record.members;
+    if (first.generation == 0) {
+        first = members_by_file(&server->config->wanted);
+        first.generation = 1;
+    }
+    enum hg_members_reason reason = hg_members_order(&first, what, node, node_new, &next);
+
+    if (reason == HG_MEMBERS_OK)
+        reason = hg_members_change(&first, &next);
+    if (reason != HG_MEMBERS_OK)
+        return hg_answer_error(HG_API_REFUSED, "group %u: %s; see 'group members %u show'", group,
+                               hg_members_reason_text(reason), group);
+    if (dry_run)
+        return answer_members(server, group, &next, "would make ");
+    /* What the command file says becomes the first generation; from then on it is data. */
+    if ((record.members.generation == 0 && swap(server, group, &record, &first) != 0) ||
+        swap(server, group, &record, &next) != 0)
+        return hg_answer_error(HG_API_REFUSED, "%s", server->metastore->problem);
+    server->members_ns = 0;
+    hg_event_addf(&server->events, HG_SEVERITY_INFO, "members_ordered", "group %u: generation %llu", group,
+                  (unsigned long long)record.members.generation);
+    return answer_members(server, group, &record.members, "");
+}
+
+static json_t *show(struct hg_server *server, uint32_t group)
+{
+    struct hg_metastore_key key = key_of(server, group);
+    struct hg_metastore_record record;
+
+    if (server->metastore->read(server->metastore, &key, &record) != 0)
+        return hg_answer_error(HG_API_REFUSED, "%s", server->metastore->problem);
+    if (record.members.generation == 0)
+        record.members = members_by_file(&server->config->wanted);
+    return answer_members(server, group, &record.members, "");
+}
+
+json_t *hg_answer_group_members(struct hg_server *server, const struct hg_command *command)
+{
+    static const struct {
+        enum hg_command_id id;
+        enum hg_members_order order;
+    } orders[] = {{HG_CMD_GROUP_MEMBERS_ADD, HG_MEMBERS_ADD},
+                  {HG_CMD_GROUP_MEMBERS_REMOVE, HG_MEMBERS_REMOVE},
+                  {HG_CMD_GROUP_MEMBERS_REPLACE, HG_MEMBERS_REPLACE},
+                  {HG_CMD_GROUP_MEMBERS_LEARNER, HG_MEMBERS_LEARNER},
+                  {HG_CMD_GROUP_MEMBERS_CANCEL, HG_MEMBERS_CANCEL}};
+    uint32_t group = (uint32_t)hg_command_value(command, "GROUP")->number, which = 0;
+    const struct hg_value *name = hg_command_value(command, "NODE"),
+                          *name_new = hg_command_value(command, "NEW");
+    uint64_t node = name == NULL ? 0 : node_named(server, name->text),
+             node_new = name_new == NULL ? 0 : node_named(server, name_new->text);
+
+    if (command->grammar->id == HG_CMD_GROUP_MEMBERS_SHOW)
+        return show(server, group);
+    while (which + 1 < HG_COUNT(orders) && orders[which].id != command->grammar->id)
+        which++;
+    if ((name != NULL && node == 0) || (name_new != NULL && node_new == 0))
+        return hg_answer_error(HG_API_REFUSED,
+                               "there is no node \"%s\": give the name of a peer, or a number",
+                               node == 0 ? name->text : name_new->text);
+    return order(server, group, orders[which].order, node, node_new,
+                 hg_command_value(command, "dry-run") != NULL);
+}
