@@ -64,7 +64,7 @@ struct hg_streams *hg_streams_init(const struct hg_streams_config *config)
     streams->hash = malloc(hash_count * sizeof(streams->hash[0]));
     streams->table = calloc(config->streams_max, sizeof(streams->table[0]));
     streams->changed = calloc(config->streams_max, sizeof(streams->changed[0]));
-    streams->commits = calloc(HG_STREAMS_COMMITS_MAX, sizeof(streams->commits[0]));
+    streams->commits = malloc(HG_STREAMS_COMMITS_MAX * sizeof(streams->commits[0]));
     streams->raw_memory = malloc((size_t)HG_STREAMS_OPEN_BATCHES_MAX * HG_STREAMS_RAW_BYTES);
     streams->lz4_state = malloc((size_t)LZ4_sizeofState());
     hg_assert(streams->hash && streams->table && streams->commits && streams->raw_memory &&

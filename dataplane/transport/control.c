@@ -10,14 +10,26 @@ uint64_t hg_control_memory_bytes(void)
 void hg_control_init(struct hg_control *control, void *memory)
 {
     memset(control, 0, sizeof(*control));
-    memset(memory, 0, hg_control_memory_bytes());
     control->frames = memory;
     memset(control->buckets, 0xff, sizeof(control->buckets));
     control->queue_head = HG_CONTROL_NONE;
     control->queue_tail = HG_CONTROL_NONE;
-    for (uint32_t i = 0; i < HG_CONTROL_FRAMES_MAX; i++) {
-        control->frames[i].next = (uint16_t)(i + 1 < HG_CONTROL_FRAMES_MAX ? i + 1 : HG_CONTROL_NONE);
+    control->free_head = HG_CONTROL_NONE;
+}
+
+/* One that was given back, or the first that was never used: of those nothing is written before. */
+static uint16_t control_take(struct hg_control *control)
+{
+    uint16_t index = control->free_head;
+    if (index != HG_CONTROL_NONE) {
+        control->free_head = control->frames[index].next;
+        return index;
     }
+    if (control->touched_count == HG_CONTROL_FRAMES_MAX)
+        return HG_CONTROL_NONE;
+    index = (uint16_t)control->touched_count++;
+    memset(&control->frames[index], 0, sizeof(control->frames[index]));
+    return index;
 }
 
 static struct hg_wire_control control_head(const uint8_t *bytes)
@@ -92,12 +104,11 @@ int hg_control_queue(struct hg_control *control, const struct hg_wire_control *f
     }
     uint16_t index = control_find(control, frame->type, frame->alias);
     if (index == HG_CONTROL_NONE) {
-        index = control->free_head;
+        index = control_take(control);
         if (index == HG_CONTROL_NONE) {
             return -ENOSPC;
         }
         uint16_t *bucket = &control->buckets[control_bucket(frame->type, frame->alias)];
-        control->free_head = control->frames[index].next;
         control->frames[index].hash_next = *bucket;
         *bucket = index;
         control->used_count++;
@@ -125,7 +136,7 @@ uint16_t hg_control_sent(struct hg_control *control, uint16_t index)
 /* True when a packet's mention of (index, version) is about what is in the place now. */
 static bool control_current(const struct hg_control *control, uint16_t index, uint16_t version)
 {
-    hg_assert(index < HG_CONTROL_FRAMES_MAX);
+    hg_assert(index < control->touched_count);
     const struct hg_control_frame *frame = &control->frames[index];
     return frame->size_bytes != 0 && frame->version == version;
 }

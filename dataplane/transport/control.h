@@ -28,7 +28,8 @@ struct hg_control {
     uint16_t buckets[HG_CONTROL_FRAMES_MAX];
     uint16_t queue_head;
     uint16_t queue_tail;
-    uint16_t free_head;
+    uint16_t free_head; /* of those that were used and are not now */
+    uint32_t touched_count;
     uint32_t used_count;
 };
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Two images: `view` is what reads see (device cache over media), `media` what a crash leaves. Between them a
- * list of extents written since they were last made equal.
+ * list of extents written since they were last made equal. Blocks that nothing was ever written to are zero
+ * and take no memory: a simulator makes thousands of disks and uses little of each.
  */
 #include "drivers/disk/disk_sim.h"
 #include "drivers/platform/random.h"
@@ -50,6 +51,9 @@ struct disk_sim {
     bool time_runs;
     uint8_t *view;
     uint8_t *media;
+    uint64_t *view_touched; /* a bit a block: it is in the image; else it is zero, and nothing is there */
+    uint64_t *media_touched;
+    bool is_whole; /* every block is touched */
     struct operation *operations;
     uint32_t operation_count;
     struct extent *extents;
@@ -68,6 +72,40 @@ static struct disk_sim *sim_of(struct hg_disk *disk)
 {
     return (struct disk_sim *)disk;
 }
+
+/* ---- the images ---- */
+
+static bool is_touched(const uint64_t *touched, uint64_t block)
+{
+    return (touched[block / 64] >> block % 64 & 1) != 0;
+}
+
+/* Clears the blocks of an image that nothing was written to; `whole`: but not those that are about to be
+ * written from end to end. */
+static void touch(uint8_t *image, uint64_t *touched, uint64_t offset, uint64_t bytes, bool whole)
+{
+    uint64_t end = (offset + bytes + HG_DISK_BLOCK_BYTES - 1) / HG_DISK_BLOCK_BYTES;
+    for (uint64_t block = offset / HG_DISK_BLOCK_BYTES; block < end; block++) {
+        if (is_touched(touched, block))
+            continue;
+        if (!whole)
+            memset(image + block * HG_DISK_BLOCK_BYTES, 0, HG_DISK_BLOCK_BYTES);
+        touched[block / 64] |= UINT64_C(1) << block % 64;
+    }
+}
+
+static void touch_both(struct disk_sim *sim, uint64_t offset, uint64_t bytes)
+{
+    touch(sim->view, sim->view_touched, offset, bytes, false);
+    touch(sim->media, sim->media_touched, offset, bytes, false);
+}
+
+static uint64_t touched_bytes(uint64_t disk_bytes)
+{
+    return (disk_bytes / HG_DISK_BLOCK_BYTES + 63) / 64 * sizeof(uint64_t);
+}
+
+/* ---- operations ---- */
 
 static void extent_add(struct disk_sim *sim, uint64_t offset, uint32_t bytes, bool reaped)
 {
@@ -174,6 +212,7 @@ static bool sim_flush(struct hg_disk *disk, uint64_t tag)
 /* Some sectors of a write that did not finish. */
 static void write_partly(struct disk_sim *sim, const struct operation *operation)
 {
+    touch(sim->view, sim->view_touched, operation->offset, operation->bytes, false);
     for (uint32_t at = 0; at < operation->bytes; at += HG_DISK_SIM_SECTOR_BYTES)
         if (hg_random_chance(&sim->random, 1, 2))
             memcpy(sim->view + operation->offset + at, operation->copy + at, HG_DISK_SIM_SECTOR_BYTES);
@@ -188,6 +227,7 @@ static int32_t write_finish(struct disk_sim *sim, const struct operation *operat
     }
     uint32_t bytes = operation->is_short ? operation->short_bytes : operation->bytes;
     if (!operation->is_lost) {
+        touch(sim->view, sim->view_touched, operation->offset, operation->bytes, bytes == operation->bytes);
         memcpy(sim->view + operation->offset, operation->copy, bytes);
         extent_add(sim, operation->offset, operation->bytes, true);
     }
@@ -200,6 +240,7 @@ static int32_t flush_finish(struct disk_sim *sim, const struct operation *operat
     for (uint32_t i = 0; i < sim->extent_count; i++) {
         struct extent *extent = &sim->extents[i];
         if (extent->flush == operation->flush && operation->error == 0) {
+            touch(sim->media, sim->media_touched, extent->offset, extent->bytes, true);
             memcpy(sim->media + extent->offset, sim->view + extent->offset, extent->bytes);
             continue;
         }
@@ -217,7 +258,19 @@ static int32_t read_finish(struct disk_sim *sim, const struct operation *operati
 {
     if (operation->error != 0)
         return -operation->error;
-    memcpy(operation->read_to, sim->view + operation->offset, operation->bytes);
+    uint64_t block = operation->offset / HG_DISK_BLOCK_BYTES,
+             end = block + operation->bytes / HG_DISK_BLOCK_BYTES;
+    while (block < end) { /* runs of blocks that are alike */
+        bool is_there = is_touched(sim->view_touched, block);
+        uint64_t first = block++;
+        while (block < end && is_touched(sim->view_touched, block) == is_there)
+            block++;
+        uint8_t *to = operation->read_to + (first * HG_DISK_BLOCK_BYTES - operation->offset);
+        if (is_there)
+            memcpy(to, sim->view + first * HG_DISK_BLOCK_BYTES, (block - first) * HG_DISK_BLOCK_BYTES);
+        else
+            memset(to, 0, (block - first) * HG_DISK_BLOCK_BYTES);
+    }
     return (int32_t)operation->bytes;
 }
 
@@ -280,6 +333,8 @@ static void sim_close(struct hg_disk *disk)
     free(sim->extents);
     free(sim->view);
     free(sim->media);
+    free(sim->view_touched);
+    free(sim->media_touched);
     free(sim);
 }
 
@@ -299,10 +354,13 @@ struct hg_disk *hg_disk_sim_create(const struct hg_disk_sim_config *config)
     sim->disk.size_bytes = config->size_bytes;
     sim->disk.depth = config->depth;
     hg_random_init(&sim->random, config->seed);
-    sim->view = calloc(1, config->size_bytes);
-    sim->media = calloc(1, config->size_bytes);
+    sim->view = malloc(config->size_bytes);
+    sim->media = malloc(config->size_bytes);
+    sim->view_touched = calloc(1, touched_bytes(config->size_bytes));
+    sim->media_touched = calloc(1, touched_bytes(config->size_bytes));
     sim->operations = calloc(config->depth, sizeof(sim->operations[0]));
-    if (sim->view == NULL || sim->media == NULL || sim->operations == NULL) {
+    if (sim->view == NULL || sim->media == NULL || sim->view_touched == NULL || sim->media_touched == NULL ||
+        sim->operations == NULL) {
         sim_close(&sim->disk);
         return NULL;
     }
@@ -355,6 +413,7 @@ void hg_disk_sim_crash(struct hg_disk *disk)
     uint32_t mode = (uint32_t)hg_random_below(&sim->random, 5);
     for (uint32_t i = 0; i < sim->extent_count; i++) {
         struct extent extent = sim->extents[i];
+        touch(sim->media, sim->media_touched, extent.offset, extent.bytes, false);
         for (uint32_t at = 0; at < extent.bytes; at += HG_DISK_SIM_SECTOR_BYTES)
             if (memcmp(sim->view + extent.offset + at, sim->media + extent.offset + at,
                        HG_DISK_SIM_SECTOR_BYTES))
@@ -380,12 +439,10 @@ void hg_disk_sim_kill(struct hg_disk *disk)
         sim->extents[i].reaped = true;
 }
 
-/* Copies what is not zero, so that an untouched part of a large disk costs no memory. */
-static void image_copy(uint8_t *to, const uint8_t *from, uint64_t bytes)
+static void image_copy(uint8_t *to, const uint8_t *from, const uint64_t *touched, uint64_t bytes)
 {
-    static const uint8_t zero[HG_DISK_BLOCK_BYTES];
     for (uint64_t at = 0; at < bytes; at += HG_DISK_BLOCK_BYTES)
-        if (memcmp(from + at, zero, HG_DISK_BLOCK_BYTES) != 0)
+        if (is_touched(touched, at / HG_DISK_BLOCK_BYTES))
             memcpy(to + at, from + at, HG_DISK_BLOCK_BYTES);
 }
 
@@ -401,11 +458,15 @@ struct hg_disk *hg_disk_sim_clone(const struct hg_disk *disk)
     *to = *from;
     to->view = fresh.view;
     to->media = fresh.media;
+    to->view_touched = fresh.view_touched;
+    to->media_touched = fresh.media_touched;
     to->operations = fresh.operations;
     to->extents = NULL;
     to->extent_count = to->extent_max = 0;
-    image_copy(to->view, from->view, from->disk.size_bytes);
-    image_copy(to->media, from->media, from->disk.size_bytes);
+    memcpy(to->view_touched, from->view_touched, touched_bytes(from->disk.size_bytes));
+    memcpy(to->media_touched, from->media_touched, touched_bytes(from->disk.size_bytes));
+    image_copy(to->view, from->view, from->view_touched, from->disk.size_bytes);
+    image_copy(to->media, from->media, from->media_touched, from->disk.size_bytes);
     for (uint32_t i = 0; i < from->extent_count; i++) {
         extent_add(to, from->extents[i].offset, from->extents[i].bytes, from->extents[i].reaped);
         to->extents[i] = from->extents[i];
@@ -445,22 +506,27 @@ void hg_disk_sim_flip_bit(struct hg_disk *disk, uint64_t offset, uint32_t bit)
 {
     struct disk_sim *sim = sim_of(disk);
     hg_assert(offset < disk->size_bytes && bit < 8);
+    touch_both(sim, offset, 1);
     sim->view[offset] ^= (uint8_t)(1u << bit);
     sim->media[offset] ^= (uint8_t)(1u << bit);
 }
 
 uint8_t *hg_disk_sim_bytes(struct hg_disk *disk)
 {
-    return sim_of(disk)->view;
+    struct disk_sim *sim = sim_of(disk);
+    if (!sim->is_whole)
+        touch_both(sim, 0, disk->size_bytes);
+    sim->is_whole = true;
+    return sim->view;
 }
 
 void hg_disk_sim_settle(struct hg_disk *disk)
 {
     struct disk_sim *sim = sim_of(disk);
-    image_copy(sim->media, sim->view, disk->size_bytes);
-    for (uint32_t i = 0; i < sim->extent_count; i++)
-        memcpy(sim->media + sim->extents[i].offset, sim->view + sim->extents[i].offset,
-               sim->extents[i].bytes);
+    for (uint64_t at = 0; at < disk->size_bytes; at += HG_DISK_BLOCK_BYTES)
+        if (is_touched(sim->view_touched, at / HG_DISK_BLOCK_BYTES))
+            touch(sim->media, sim->media_touched, at, HG_DISK_BLOCK_BYTES, true);
+    image_copy(sim->media, sim->view, sim->view_touched, disk->size_bytes);
     sim->extent_count = 0;
 }
 

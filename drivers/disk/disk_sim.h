@@ -62,8 +62,8 @@ void hg_disk_sim_lose_write(struct hg_disk *disk, uint64_t nth);
 /* Bit rot, at rest. */
 void hg_disk_sim_flip_bit(struct hg_disk *disk, uint64_t offset, uint32_t bit);
 
-/* The content as a read would see it; writes through it are at once durable (call hg_disk_sim_settle after).
- */
+/* The content as a read would see it, all of it in memory from then on; writes through it are at once durable
+ * (call hg_disk_sim_settle after). */
 uint8_t *hg_disk_sim_bytes(struct hg_disk *disk);
 /* Makes all content durable, as a flush of everything would. */
 void hg_disk_sim_settle(struct hg_disk *disk);

@@ -9,6 +9,7 @@
 #include <xxhash.h>
 
 #define OUTER_BYTES     HG_WIRE_OUTER_BYTES
+#define NUMBERS_MAX     (UINT64_C(1) << 26)
 #define EMPTY_BYTES_MAX 60u /* of ESP around a transport header and one byte */
 
 static int letter_of(uint32_t node)
@@ -16,49 +17,73 @@ static int letter_of(uint32_t node)
     return (int)('A' + node);
 }
 
-/* ---- nonces ---- */
+/* ---- keys, and the packets under each ---- */
 
-static struct sim_nonce *nonce_find(struct sim_world *world, uint64_t key, uint64_t number)
+static struct sim_key *key_find(const struct sim_world *world, uint64_t key)
 {
-    uint64_t place = number * UINT64_C(0x9e3779b97f4a7c15) ^ key * UINT64_C(0xc2b2ae3d27d4eb4f);
-    uint32_t at = (uint32_t)(place >> 32) & world->nonces_mask;
-    while (world->nonces[at].number != 0 &&
-           (world->nonces[at].number != number || world->nonces[at].key != key))
-        at = (at + 1) & world->nonces_mask;
-    return &world->nonces[at];
+    uint32_t at = (uint32_t)(key * UINT64_C(0x9e3779b97f4a7c15) >> 32) & world->keys_mask;
+    while (world->keys[at].key != 0 && world->keys[at].key != key)
+        at = (at + 1) & world->keys_mask;
+    return &world->keys[at];
 }
 
-static void nonces_grow(struct sim_world *world)
+static void keys_grow(struct sim_world *world)
 {
-    struct sim_nonce *old = world->nonces;
-    uint32_t old_count = world->nonces_mask + 1;
-    world->nonces_mask = world->nonces_mask * 2 + 1;
-    world->nonces = calloc((size_t)world->nonces_mask + 1, sizeof(world->nonces[0]));
-    hg_assert(world->nonces != NULL);
+    struct sim_key *old = world->keys;
+    uint32_t old_count = old == NULL ? 0 : world->keys_mask + 1;
+    world->keys_mask = old == NULL ? 255 : world->keys_mask * 2 + 1;
+    world->keys = calloc((size_t)world->keys_mask + 1, sizeof(world->keys[0]));
+    hg_assert(world->keys != NULL);
     for (uint32_t i = 0; i < old_count; i++)
-        if (old[i].number != 0)
-            *nonce_find(world, old[i].key, old[i].number) = old[i];
+        if (old[i].key != 0)
+            *key_find(world, old[i].key) = old[i];
     free(old);
+}
+
+static struct sim_key *key_put(struct sim_world *world, uint64_t key)
+{
+    if (world->keys == NULL || world->keys_count * 2 >= world->keys_mask)
+        keys_grow(world);
+    struct sim_key *found = key_find(world, key);
+    world->keys_count += found->key == 0;
+    found->key = key;
+    return found;
+}
+
+void hg_sim_keys_free(struct sim_world *world)
+{
+    for (uint32_t i = 0; world->keys != NULL && i <= world->keys_mask; i++)
+        free(world->keys[i].contents);
+    free(world->keys);
+}
+
+/* What was sealed under the number; 0 = nothing yet. Numbers begin at 1 and rise. */
+static uint64_t *content_at(struct sim_key *key, uint64_t number)
+{
+    hg_assert(number < NUMBERS_MAX);
+    if (number >= key->contents_max) {
+        uint64_t max = hg_max_u64(256, key->contents_max);
+        while (max <= number)
+            max *= 2;
+        key->contents = realloc(key->contents, max * sizeof(key->contents[0]));
+        hg_assert(key->contents != NULL);
+        memset(key->contents + key->contents_max, 0, (max - key->contents_max) * sizeof(key->contents[0]));
+        key->contents_max = max;
+    }
+    return &key->contents[number];
 }
 
 /* ---- keys that a node has, or had ---- */
 
-static struct sim_nonce *known_find(struct sim_world *world, uint64_t boot, uint32_t spi)
+static uint64_t known_key(uint64_t boot, uint32_t spi)
 {
     uint64_t of[] = {boot, spi};
-    return nonce_find(world, XXH3_64bits(of, sizeof(of)), 1);
+    return XXH3_64bits(of, sizeof(of));
 }
 
 static void known_put(struct sim_node *node, uint32_t spi)
 {
-    struct sim_world *world = node->world;
-    uint64_t of[] = {node->boot, spi};
-    if (world->nonces_count * 2 >= world->nonces_mask)
-        nonces_grow(world);
-    struct sim_nonce *known = known_find(world, node->boot, spi);
-    world->nonces_count += known->number == 0;
-    known->number = 1;
-    known->key = XXH3_64bits(of, sizeof(of));
+    key_put(node->world, known_key(node->boot, spi))->is_known = true;
 }
 
 static void known_note(struct sim_node *node, struct hg_peers *peers)
@@ -83,7 +108,7 @@ static void early_check(struct sim_node *node, const struct hg_peer_session *ses
     uint32_t peer = session->peer->index;
     const struct sim_node *other = &world->nodes[peer < node->index ? peer : peer + 1];
     if (!hg_sim_scenario_has(world->plan->scenario, SIM_SCENARIO_REKEY) || !other->is_up ||
-        other->boot != session->boot_remote || known_find(world, other->boot, spi)->number != 0)
+        other->boot != session->boot_remote || key_put(world, known_key(other->boot, spi))->is_known)
         return;
     hg_sim_violation(world, "sealed_too_early", "node %c sends data under SPI %08x, which node %c never had",
                      letter_of(node->index), spi, letter_of(other->index));
@@ -137,18 +162,14 @@ void hg_sim_check_nonce(struct sim_node *node, const uint8_t *frame, uint32_t by
         return;
     if (sealing != NULL && bytes - OUTER_BYTES > EMPTY_BYTES_MAX)
         early_check(node, sealing, __builtin_bswap32(spi));
-    uint64_t content = XXH3_64bits(frame + OUTER_BYTES, bytes - OUTER_BYTES);
-    if (world->nonces_count * 2 >= world->nonces_mask)
-        nonces_grow(world);
-    struct sim_nonce *known = nonce_find(world, key, number);
-    if (known->number != 0 && known->content != content)
+    uint64_t content = XXH3_64bits(frame + OUTER_BYTES, bytes - OUTER_BYTES) | 1;
+    uint64_t *known = content_at(key_put(world, key), __builtin_bswap64(number));
+    if (*known != 0 && *known != content)
         hg_sim_violation(world, "nonce", "node %c sealed two packets under SPI %08x number %llu",
                          letter_of(node->index), __builtin_bswap32(spi),
                          (unsigned long long)__builtin_bswap64(number));
-    world->nonces_count += known->number == 0;
-    known->number = number;
-    known->key = key;
-    known->content = content;
+    world->packets_sealed += *known == 0;
+    *known = content;
 }
 
 /* ---- lanes ---- */

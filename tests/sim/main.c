@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -253,7 +254,7 @@ static void plan_run(const struct options *options, const struct sim_plan *plan,
     if (options->verbose)
         fprintf(out, "seed %llu hash %016llx events %llu packets %llu virtual %.3f s liveness %.3f s\n",
                 (unsigned long long)seed, (unsigned long long)world->hash,
-                (unsigned long long)world->events_count, (unsigned long long)world->nonces_count,
+                (unsigned long long)world->events_count, (unsigned long long)world->packets_sealed,
                 (double)world->now_ns / 1e9, (double)world->liveness_ns / 1e9);
     hg_sim_world_free(world);
 }
@@ -341,9 +342,10 @@ int main(int argc, char **argv)
         fprintf(stderr, "helio-sim: %s\n", error);
         return 1;
     }
-    /* Worlds take and give back the same blocks; only disks are better taken as untouched pages. */
-    mallopt(M_MMAP_THRESHOLD, 16 << 20);
-    mallopt(M_TRIM_THRESHOLD, 1 << 30);
+    /* Worlds take and give back the same blocks: none goes back to the kernel, which would clear it again. */
+    mallopt(M_MMAP_MAX, 0);
+    mallopt(M_TRIM_THRESHOLD, INT_MAX);
+    mallopt(M_TOP_PAD, 64 << 20);
     signal(SIGSEGV, on_signal);
     signal(SIGABRT, on_signal);
     signal(SIGBUS, on_signal);

@@ -518,7 +518,8 @@ static uint64_t node_run(struct sim_node *node)
         if (worker_failed(node) != NULL)
             return 0;
         exchange_ns = hg_exchange_tick(&node->exchange, hg_sim_local_ns(node, node->world->now_ns));
-        hg_sim_check_node(node);
+        if (did || turn == 0)
+            hg_sim_check_node(node);
         did |= hg_sim_append(node);
         did |= hg_sim_read(node);
         did |= hg_sim_move_tick(node);

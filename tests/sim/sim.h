@@ -377,6 +377,8 @@ struct sim_place {
 struct sim_chain {
     uint64_t lsn_end; /* 0 = free */
     uint32_t history;
+    uint32_t variant;   /* of the frames */
+    uint64_t read_hash; /* of the batch whose frames were compared with their producer's; 0 = none yet */
     uint8_t chain[16];
 };
 
@@ -407,6 +409,9 @@ struct sim_flow {
     uint64_t commit_head, commit_tail;
     bool commits_reach; /* the stream has been opened there: from now on they are timed */
     struct hg_random random;
+    struct hg_frame frame; /* the last that was made, for the next attempt when it was pushed back */
+    uint32_t frame_variant;
+    uint8_t *frame_memory;
 };
 
 /* The session of a lane, as it was seen last in this boot. */
@@ -488,10 +493,12 @@ enum sim_event_type {
     SIM_EVENT_MEMBERS,
 };
 
-struct sim_nonce {
-    uint64_t number; /* 0 = free */
-    uint64_t key;    /* tells keys apart: SPI and both processes */
-    uint64_t content;
+/* A key under which packets were sealed, or that a node has had. */
+struct sim_key {
+    uint64_t key; /* tells keys apart: SPI and both processes; 0 = free */
+    bool is_known;
+    uint64_t *contents; /* of its packets, by number; 0 = not seen */
+    uint64_t contents_max;
 };
 
 struct sim_world {
@@ -513,8 +520,9 @@ struct sim_world {
     uint32_t packets_count;
     uint32_t packets_used;
     struct sim_packet *packets_free;
-    struct sim_nonce *nonces;
-    uint32_t nonces_count, nonces_mask;
+    struct sim_key *keys;
+    uint32_t keys_count, keys_mask;
+    uint64_t packets_sealed;
     uint64_t sometimes[SIM_SOMETIMES_COUNT];
     uint64_t liveness_ns;                    /* how long the end took */
     uint64_t commits_timed, commits_stalled; /* of plans that are light */
@@ -604,6 +612,9 @@ void hg_sim_commits_end(struct sim_world *world, struct sim_flow *flow, uint64_t
 /* The frame at `lsn`; key and data are written to `memory`. A pure function of its arguments and the seed. */
 void hg_sim_frame(const struct sim_world *world, const struct sim_flow *flow, uint32_t variant, uint64_t lsn,
                   struct hg_frame *frame, uint8_t *memory);
+/* The same without key and data. */
+void hg_sim_frame_shape(const struct sim_world *world, const struct sim_flow *flow, uint64_t lsn,
+                        struct hg_frame *frame);
 void hg_sim_produce(struct sim_world *world, struct sim_flow *flow);
 /* Appends what producers have for this node. True when anything moved. */
 bool hg_sim_append(struct sim_node *node);
@@ -622,8 +633,10 @@ uint64_t hg_sim_committed(const struct sim_world *world, const struct sim_flow *
 /* An event of this scenario: true when it is one that may be. */
 bool hg_sim_check_quorum_event(struct sim_node *node, const struct hg_event *event, uint32_t flow);
 void hg_sim_check_nonce(struct sim_node *node, const uint8_t *frame, uint32_t bytes);
-void hg_sim_check_chain(struct sim_world *world, struct sim_flow *flow, uint32_t node, uint64_t lsn_end,
-                        const uint8_t chain[16]);
+void hg_sim_keys_free(struct sim_world *world);
+/* Equal position and history mean equal chain. Returns what is known there; valid until the next call. */
+struct sim_chain *hg_sim_check_chain(struct sim_world *world, struct sim_flow *flow, uint32_t node,
+                                     uint64_t lsn_end, const uint8_t chain[16]);
 /* Counters of a worker that ends; also its packets add up. */
 void hg_sim_harvest(struct sim_node *node);
 bool hg_sim_complete(struct sim_world *world, char *text, size_t text_bytes);

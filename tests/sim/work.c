@@ -7,12 +7,15 @@
 #include "tests/sim/sim.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
-#define FRAMES_TURN       64u /* of one stream between two turns */
-#define BATCHES_TURN      64u
-#define SYSTEM_IDENTIFIER UINT64_C(7300000000000000000)
-#define LSN_UNIT_BYTES    (16u << 20)
-#define VARIANT_SHIFT     56
+#define FRAMES_TURN        64u /* of one stream between two turns */
+#define BATCHES_TURN       64u
+#define SYSTEM_IDENTIFIER  UINT64_C(7300000000000000000)
+#define LSN_UNIT_BYTES     (16u << 20)
+#define VARIANT_SHIFT      56
+
+#define FRAME_MEMORY_BYTES (64u + (64u << 10))
 
 void hg_sim_flows_init(struct sim_world *world)
 {
@@ -23,6 +26,8 @@ void hg_sim_flows_init(struct sim_world *world)
         flow->stream = UINT64_C(1000) + i;
         flow->lsn_produced = flow->plan->lsn_start;
         hg_random_init(&flow->random, hg_sim_random_seed(world, 30, i));
+        flow->frame_memory = malloc(FRAME_MEMORY_BYTES);
+        hg_assert(flow->frame_memory != NULL);
     }
 }
 
@@ -35,19 +40,23 @@ static void bytes_make(uint8_t *to, uint32_t bytes, uint64_t seed, bool compress
     }
 }
 
+/* What all of a frame follows from. */
+struct frame_draw {
+    uint64_t shape;
+    uint64_t seed;
+};
+
 /* Sizes don't depend on the variant: both histories cut the LSNs alike. */
-void hg_sim_frame(const struct sim_world *world, const struct sim_flow *flow, uint32_t variant, uint64_t lsn,
-                  struct hg_frame *frame, uint8_t *memory)
+static struct frame_draw frame_draw(const struct sim_world *world, const struct sim_flow *flow, uint64_t lsn,
+                                    struct hg_frame *frame)
 {
     uint64_t state = hg_sim_random_seed(world, 31 + flow->index, lsn);
     uint64_t shape = hg_random_splitmix64(&state), size = hg_random_splitmix64(&state);
-    uint64_t seed = hg_random_splitmix64(&state) + variant;
     memset(frame, 0, sizeof(*frame));
     uint32_t limit = flow->plan->frame_bytes_max >> (size >> 60);
     frame->lsn = lsn;
     frame->data_bytes = (uint32_t)(size % (limit + 1));
     frame->op = HG_OP_OPAQUE;
-    frame->transaction_id = (uint64_t)variant << VARIANT_SHIFT | (shape & 0xffffffff);
     if (flow->plan->physical) {
         frame->data_bytes = (uint32_t)hg_max_u64(frame->data_bytes, 1);
         frame->span = frame->data_bytes;
@@ -59,6 +68,21 @@ void hg_sim_frame(const struct sim_world *world, const struct sim_flow *flow, ui
         frame->client_id = shape >> 40 & 1 ? 77 : 0;
         frame->client_sequence = frame->client_id != 0 ? lsn : 0;
     }
+    return (struct frame_draw){.shape = shape, .seed = hg_random_splitmix64(&state)};
+}
+
+void hg_sim_frame_shape(const struct sim_world *world, const struct sim_flow *flow, uint64_t lsn,
+                        struct hg_frame *frame)
+{
+    (void)frame_draw(world, flow, lsn, frame);
+}
+
+void hg_sim_frame(const struct sim_world *world, const struct sim_flow *flow, uint32_t variant, uint64_t lsn,
+                  struct hg_frame *frame, uint8_t *memory)
+{
+    struct frame_draw draw = frame_draw(world, flow, lsn, frame);
+    uint64_t seed = draw.seed + variant;
+    frame->transaction_id = (uint64_t)variant << VARIANT_SHIFT | (draw.shape & 0xffffffff);
     bytes_make(memory, frame->key_bytes, seed ^ 1, false);
     bytes_make(memory + 64, frame->data_bytes, seed, flow->plan->compresses);
     frame->key = memory;
@@ -96,7 +120,7 @@ void hg_sim_produce(struct sim_world *world, struct sim_flow *flow)
     struct hg_frame frame;
     uint64_t frames = hg_random_between(&flow->random, 1, flow->plan->burst_frames_max);
     for (uint64_t i = 0; i < frames && flow->bytes_produced < flow->plan->bytes; i++) {
-        hg_sim_frame(world, flow, 0, flow->lsn_produced, &frame, world->frame_memory);
+        hg_sim_frame_shape(world, flow, flow->lsn_produced, &frame);
         flow->lsn_produced += frame.span;
         flow->bytes_produced += frame.data_bytes + 40;
     }
@@ -132,16 +156,23 @@ static bool flow_open(struct sim_node *node, struct sim_worker *worker, struct s
     return true;
 }
 
+/* What was pushed back is offered again and again: it is made once. */
+static const struct hg_frame *frame_next(const struct sim_world *world, struct sim_flow *flow)
+{
+    if (flow->frame.span == 0 || flow->frame.lsn != flow->lsn_next || flow->frame_variant != flow->variant)
+        hg_sim_frame(world, flow, flow->variant, flow->lsn_next, &flow->frame, flow->frame_memory);
+    flow->frame_variant = flow->variant;
+    return &flow->frame;
+}
+
 static bool flow_append(struct sim_node *node, struct sim_worker *worker, struct sim_flow *flow,
                         uint32_t slot)
 {
     struct sim_world *world = node->world;
-    struct hg_frame frame;
     uint64_t local_ns = worker->worker->now_ns;
     bool any = false;
     for (uint32_t i = 0; i < FRAMES_TURN && flow->lsn_next < flow->lsn_produced; i++) {
-        hg_sim_frame(world, flow, flow->variant, flow->lsn_next, &frame, world->frame_memory);
-        uint32_t span = frame.span;
+        struct hg_frame frame = *frame_next(world, flow);
         enum hg_append_reason reason = hg_streams_append(worker->worker->streams, slot, &frame, local_ns);
         if (reason == HG_APPEND_WOULD_BLOCK) {
             world->sometimes[SIM_appends_pushed_back]++;
@@ -150,7 +181,7 @@ static bool flow_append(struct sim_node *node, struct sim_worker *worker, struct
         if (reason != HG_APPEND_OK)
             hg_sim_violation(world, "append", "stream s%u at %llu: reason %u", flow->index,
                              (unsigned long long)flow->lsn_next, reason);
-        flow->lsn_next += span;
+        flow->lsn_next += frame.span;
         any = true;
     }
     return any;

@@ -117,11 +117,9 @@ struct sim_world *hg_sim_world_make(const struct sim_plan *plan, bool trace)
     world->hash = plan->seed;
     world->nodes = aligned_alloc(HG_CACHE_LINE_BYTES,
                                  hg_align_up(SIM_NODES_MAX * sizeof(world->nodes[0]), HG_CACHE_LINE_BYTES));
-    world->nonces_mask = (1u << 14) - 1;
-    world->nonces = calloc(world->nonces_mask + 1, sizeof(world->nonces[0]));
     world->frame_memory = malloc(2u << 20);
     world->open_memory = malloc(2u << 20);
-    hg_assert(world->nodes && world->nonces && world->frame_memory && world->open_memory);
+    hg_assert(world->nodes && world->frame_memory && world->open_memory);
     memset(world->nodes, 0, SIM_NODES_MAX * sizeof(world->nodes[0]));
     return world;
 }
@@ -152,13 +150,15 @@ void hg_sim_world_free(struct sim_world *world)
 {
     for (uint32_t i = 0; i < world->plan->node_count; i++)
         hg_sim_node_free(&world->nodes[i]);
-    for (uint32_t i = 0; i < world->plan->flow_count; i++)
+    for (uint32_t i = 0; i < world->plan->flow_count; i++) {
         free(world->flows[i].chains);
+        free(world->flows[i].frame_memory);
+    }
     for (uint32_t i = 0; i < world->packets_count; i++)
         free(world->packets_all[i]);
     free(world->nodes);
     free(world->heap);
-    free(world->nonces);
+    hg_sim_keys_free(world);
     free(world->frame_memory);
     free(world->open_memory);
     free(world);
