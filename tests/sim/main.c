@@ -2,6 +2,8 @@
  *
  * helio-sim: options, the loop over seeds, what is printed.
  */
+#include "tests/sim/minimise.h"
+#include "tests/sim/plan_file.h"
 #include "tests/sim/scenario.h"
 
 #include <errno.h>
@@ -18,7 +20,9 @@
 struct options {
     uint64_t first, last;
     uint32_t scenario;
-    bool list, json, trace, plan, promises, until_violation, verbose;
+    bool list, json, trace, plan, promises, until_violation, verbose, minimise, has_seeds;
+    const char *plan_path; /* what is run is in this file */
+    const char *out_path;  /* of a minimised plan; NULL = stdout */
     bool left_out[SIM_FAULTS_MAX];
     const char *left_out_text;
 };
@@ -59,6 +63,9 @@ static void usage(FILE *out)
             "  --without N[,N]   leave these faults of the plan out: to find those that matter\n"
             "  --promises        exit 1 also when a rare thing that the scenario promises never happened\n"
             "  --until-violation stop at the first violation\n"
+            "  --minimise        make the plan of the first violation small and write it as a plan file\n"
+            "  --out FILE        ... here\n"
+            "  --plan-file FILE  run the plan in this file instead of seeds\n"
             "  --help            this text\n\n"
             "exit: 0 clean, 1 violation, 2 usage\n"
             "example: helio-sim --seeds 1-200 --scenario power\n"
@@ -125,72 +132,94 @@ static void scenarios_print(bool json)
         printf("]\n");
 }
 
+static const struct option options_long[] = {
+    {"seeds", required_argument, NULL, 's'},
+    {"scenario", required_argument, NULL, 'c'},
+    {"list", no_argument, NULL, 'l'},
+    {"json", no_argument, NULL, 'j'},
+    {"plan", no_argument, NULL, 'p'},
+    {"trace", no_argument, NULL, 't'},
+    {"without", required_argument, NULL, 'w'},
+    {"promises", no_argument, NULL, 'r'},
+    {"help", no_argument, NULL, 'h'},
+    {"until-violation", no_argument, NULL, 'u'},
+    {"verbose", no_argument, NULL, 'v'},
+    {"minimise", no_argument, NULL, 'm'},
+    {"out", required_argument, NULL, 'o'},
+    {"plan-file", required_argument, NULL, 'f'},
+    {NULL, 0, NULL, 0},
+};
+
+static bool flag_parse(struct options *options, int option)
+{
+    static const struct {
+        int option;
+        size_t at;
+    } flags[] = {
+        {'l', offsetof(struct options, list)},     {'j', offsetof(struct options, json)},
+        {'p', offsetof(struct options, plan)},     {'t', offsetof(struct options, trace)},
+        {'r', offsetof(struct options, promises)}, {'u', offsetof(struct options, until_violation)},
+        {'v', offsetof(struct options, verbose)},  {'m', offsetof(struct options, minimise)},
+    };
+    for (uint32_t i = 0; i < HG_COUNT(flags); i++)
+        if (flags[i].option == option)
+            return *(bool *)((char *)options + flags[i].at) = true;
+    return false;
+}
+
+/* What takes a value. Returns -1 to go on, else the exit code. */
+static int value_parse(struct options *options, int option, const char *value)
+{
+    int32_t scenario;
+    switch (option) {
+    case 's':
+        if (!seeds_parse(options, value))
+            return refuse("seeds are a number or A-B with A <= B, not ", value);
+        options->has_seeds = true;
+        return -1;
+    case 'c':
+        scenario = hg_sim_scenario_find(value);
+        if (scenario < 0)
+            return refuse("no such scenario (--list has them): ", value);
+        options->scenario = (uint32_t)scenario;
+        return -1;
+    case 'w':
+        return without_parse(options, value) ? -1
+                                             : refuse("faults are numbers of the plan, N[,N], not ", value);
+    case 'o':
+        options->out_path = value;
+        return -1;
+    case 'f':
+        options->plan_path = value;
+        return -1;
+    default:
+        return 2;
+    }
+}
+
 /* Returns -1 to go on, else the exit code. */
 static int options_parse(int argc, char **argv, struct options *options)
 {
-    static const struct option longs[] = {
-        {"seeds", required_argument, NULL, 's'},   {"scenario", required_argument, NULL, 'c'},
-        {"list", no_argument, NULL, 'l'},          {"json", no_argument, NULL, 'j'},
-        {"plan", no_argument, NULL, 'p'},          {"trace", no_argument, NULL, 't'},
-        {"without", required_argument, NULL, 'w'}, {"promises", no_argument, NULL, 'r'},
-        {"help", no_argument, NULL, 'h'},          {"until-violation", no_argument, NULL, 'u'},
-        {"verbose", no_argument, NULL, 'v'},       {NULL, 0, NULL, 0},
-    };
-    int option;
-    bool seeds = false;
-    while ((option = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-        int32_t scenario;
-        switch (option) {
-        case 's':
-            if (!seeds_parse(options, optarg))
-                return refuse("seeds are a number or A-B with A <= B, not ", optarg);
-            seeds = true;
-            break;
-        case 'c':
-            scenario = hg_sim_scenario_find(optarg);
-            if (scenario < 0)
-                return refuse("no such scenario (--list has them): ", optarg);
-            options->scenario = (uint32_t)scenario;
-            break;
-        case 'l':
-            options->list = true;
-            break;
-        case 'w':
-            if (!without_parse(options, optarg))
-                return refuse("faults are numbers of the plan, N[,N], not ", optarg);
-            break;
-        case 'h':
+    int option, code = -1;
+    while (code < 0 && (option = getopt_long(argc, argv, "", options_long, NULL)) != -1) {
+        if (option == 'h') {
             usage(stdout);
             return 0;
-        case 'j':
-            options->json = true;
-            break;
-        case 'p':
-            options->plan = true;
-            break;
-        case 't':
-            options->trace = true;
-            break;
-        case 'r':
-            options->promises = true;
-            break;
-        case 'u':
-            options->until_violation = true;
-            break;
-        case 'v':
-            options->verbose = true;
-            break;
-        default:
-            return 2;
         }
+        if (!flag_parse(options, option))
+            code = value_parse(options, option, optarg);
     }
+    if (code >= 0)
+        return code;
     if (optind < argc)
         return refuse("an argument too many: ", argv[optind]);
     if (options->list) {
         scenarios_print(options->json);
         return 0;
     }
-    return seeds ? -1 : refuse("--seeds is missing", "");
+    if (options->plan_path != NULL && (options->has_seeds || options->minimise))
+        return refuse("--plan-file runs what the file says: neither --seeds nor --minimise goes with it", "");
+    return options->has_seeds || options->plan_path != NULL ? -1 : refuse("--seeds is missing", "");
 }
 
 /* ---- a seed ---- */
@@ -198,8 +227,13 @@ static int options_parse(int argc, char **argv, struct options *options)
 static uint64_t seed_now;
 static uint32_t scenario_now;
 
-static void replay_print(FILE *out, uint32_t scenario, uint64_t seed, const char *without)
+static void replay_print(FILE *out, const struct options *options, uint32_t scenario, uint64_t seed)
 {
+    const char *without = options->left_out_text;
+    if (options->plan_path != NULL) {
+        fprintf(out, "replay: helio-sim --plan-file %s --trace\n", options->plan_path);
+        return;
+    }
     fprintf(out, "replay: helio-sim --scenario %s --seeds %llu --trace%s%s\n",
             hg_sim_scenario_at(scenario)->name, (unsigned long long)seed,
             without == NULL ? "" : " --without ", without == NULL ? "" : without);
@@ -224,7 +258,7 @@ static void violation_print(struct sim_world *world, const struct options *optio
     hg_sim_plan_print(world->plan, out);
     fprintf(out, "state of the nodes:\n");
     hg_sim_world_state_print(world, out);
-    replay_print(out, world->plan->scenario, world->plan->seed, options->left_out_text);
+    replay_print(out, options, world->plan->scenario, world->plan->seed);
     fflush(out);
 }
 
@@ -259,14 +293,19 @@ static void plan_run(const struct options *options, const struct sim_plan *plan,
     hg_sim_world_free(world);
 }
 
+static void seed_plan(const struct options *options, uint64_t seed, struct sim_plan *plan)
+{
+    seed_now = seed;
+    scenario_now = options->scenario;
+    hg_sim_plan_make(plan, options->scenario, seed);
+    for (uint32_t i = 0; i < plan->fault_count; i++)
+        plan->faults[i].left_out = options->left_out[i];
+}
+
 static void seed_run(const struct options *options, uint64_t seed, struct result *result)
 {
     static struct sim_plan plan;
-    seed_now = seed;
-    scenario_now = options->scenario;
-    hg_sim_plan_make(&plan, options->scenario, seed);
-    for (uint32_t i = 0; i < plan.fault_count; i++)
-        plan.faults[i].left_out = options->left_out[i];
+    seed_plan(options, seed, &plan);
     result->seeds++;
     plan_run(options, &plan, result);
     if (!hg_sim_scenario_has(options->scenario, SIM_SCENARIO_FEC))
@@ -274,6 +313,57 @@ static void seed_run(const struct options *options, uint64_t seed, struct result
     for (uint32_t i = 0; i < plan.node_count; i++)
         plan.nodes[i].fec = HG_CONFIG_FEC_OFF;
     plan_run(options, &plan, result);
+}
+
+/* Returns the exit code. */
+static int plan_file_run(struct options *options, struct result *result)
+{
+    static struct sim_plan plan;
+    char error[SIM_TEXT_BYTES];
+    if (!hg_sim_plan_read(&plan, options->plan_path, error, sizeof(error))) {
+        fprintf(stderr, "helio-sim: %s\n", error);
+        return 2;
+    }
+    seed_now = plan.seed;
+    options->scenario = scenario_now = plan.scenario;
+    result->seeds = 1;
+    plan_run(options, &plan, result);
+    return result->violations == 0 ? 0 : 1;
+}
+
+/* Of the first of the seeds that breaks something. Returns the exit code. */
+static int minimise_run(const struct options *options)
+{
+    static struct sim_plan plan;
+    struct sim_minimised m;
+    bool found = false;
+    for (uint64_t seed = options->first; !found; seed++) {
+        seed_plan(options, seed, &plan);
+        found = hg_sim_minimise(&plan, &m);
+        if (seed == options->last && !found) {
+            fprintf(stderr, "helio-sim: none of these seeds of %s breaks anything\n",
+                    hg_sim_scenario_at(options->scenario)->name);
+            return 0;
+        }
+    }
+    FILE *out = options->out_path == NULL ? stdout : fopen(options->out_path, "w");
+    if (out == NULL) {
+        fprintf(stderr, "helio-sim: %s: %s\n", options->out_path, strerror(errno));
+        return 2;
+    }
+    fprintf(out,
+            "# Violation %s of scenario %s seed %llu.\n# Faults %u -> %u, streams %u -> %u, nodes %u -> %u, "
+            "bytes "
+            "%llu -> %llu; %u runs.\n",
+            m.violation, hg_sim_scenario_at(plan.scenario)->name, (unsigned long long)plan.seed,
+            m.faults_before, m.faults_after, m.streams_before, m.streams_after, m.nodes_before, m.nodes_after,
+            (unsigned long long)m.bytes_before, (unsigned long long)m.bytes_after, m.runs);
+    hg_sim_plan_write(&plan, out);
+    if (out != stdout && fclose(out) != 0) {
+        fprintf(stderr, "helio-sim: %s: %s\n", options->out_path, strerror(errno));
+        return 2;
+    }
+    return 1;
 }
 
 static void result_print(const struct options *options, const struct result *result, double seconds)
@@ -350,8 +440,12 @@ int main(int argc, char **argv)
     signal(SIGABRT, on_signal);
     signal(SIGBUS, on_signal);
     signal(SIGFPE, on_signal);
+    if (options.minimise)
+        return minimise_run(&options);
     clock_gettime(CLOCK_MONOTONIC, &begin);
-    for (uint64_t seed = options.first;; seed++) {
+    if (options.plan_path != NULL && (code = plan_file_run(&options, &result)) == 2)
+        return code;
+    for (uint64_t seed = options.first; options.plan_path == NULL; seed++) {
         seed_run(&options, seed, &result);
         if (seed == options.last || (result.violations > 0 && options.until_violation))
             break;

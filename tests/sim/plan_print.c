@@ -27,6 +27,12 @@ static const char *const fault_names[SIM_FAULT_KIND_COUNT] = {
     [SIM_FAULT_ROT] = "bit-rot",
 };
 
+const char *hg_sim_fault_name(enum sim_fault_kind kind)
+{
+    hg_assert(kind < SIM_FAULT_KIND_COUNT && fault_names[kind] != NULL);
+    return fault_names[kind];
+}
+
 static const char *const class_names[SIM_CLASS_COUNT] = {
     "loss", "burst", "jitter",     "duplicate",  "replay",     "corrupt", "truncate", "queue", "cut",
     "kill", "power", "disk-stall", "disk-error", "disk-short", "clock",   "pause",    "port",

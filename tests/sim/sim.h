@@ -316,6 +316,7 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed);
 struct sim_fault *hg_sim_plan_fault(struct sim_plan *plan, enum sim_fault_kind kind, uint64_t time_ns,
                                     uint32_t node);
 void hg_sim_plan_print(const struct sim_plan *plan, FILE *out);
+const char *hg_sim_fault_name(enum sim_fault_kind kind);
 void hg_sim_fault_text(const struct sim_fault *fault, char *text, size_t text_bytes);
 
 /* ---- the world ---- */
