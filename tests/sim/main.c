@@ -4,41 +4,15 @@
  */
 #include "tests/sim/minimise.h"
 #include "tests/sim/plan_file.h"
+#include "tests/sim/run.h"
 #include "tests/sim/scenario.h"
 
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
 #include <malloc.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <time.h>
-#include <unistd.h>
-
-#define PRINTED_MAX 5u /* violations told at length */
-
-struct options {
-    uint64_t first, last;
-    uint32_t scenario;
-    bool list, json, trace, plan, promises, until_violation, verbose, minimise, has_seeds;
-    const char *plan_path; /* what is run is in this file */
-    const char *out_path;  /* of a minimised plan; NULL = stdout */
-    bool left_out[SIM_FAULTS_MAX];
-    const char *left_out_text;
-};
-
-struct result {
-    uint64_t seeds;
-    uint64_t violations;
-    uint64_t seed_violated; /* the first */
-    uint64_t hash;
-    uint64_t events;
-    uint64_t liveness_ns_max;
-    uint64_t commits_timed;      /* of scenarios that run each seed without parity as well: */
-    uint64_t commits_stalled[2]; /* with it, without */
-    uint64_t sometimes[SIM_SOMETIMES_COUNT];
-    uint64_t seeds_with[SIM_SOMETIMES_COUNT];
-};
 
 static const char *const sometimes_names[] = {
 #define HG_X(name) #name,
@@ -63,6 +37,7 @@ static void usage(FILE *out)
             "  --without N[,N]   leave these faults of the plan out: to find those that matter\n"
             "  --promises        exit 1 also when a rare thing that the scenario promises never happened\n"
             "  --until-violation stop at the first violation\n"
+            "  --jobs N          share the seeds between N processes; what is printed is the same\n"
             "  --minimise        make the plan of the first violation small and write it as a plan file\n"
             "  --out FILE        ... here\n"
             "  --plan-file FILE  run the plan in this file instead of seeds\n"
@@ -83,7 +58,7 @@ static bool number_parse(const char *text, uint64_t *value, const char **end)
     return errno == 0;
 }
 
-static bool seeds_parse(struct options *options, const char *text)
+static bool seeds_parse(struct sim_options *options, const char *text)
 {
     const char *end;
     if (!number_parse(text, &options->first, &end))
@@ -94,7 +69,7 @@ static bool seeds_parse(struct options *options, const char *text)
     return *end == '\0' && options->first <= options->last;
 }
 
-static bool without_parse(struct options *options, const char *text)
+static bool without_parse(struct sim_options *options, const char *text)
 {
     options->left_out_text = text;
     for (;;) {
@@ -145,21 +120,22 @@ static const struct option options_long[] = {
     {"until-violation", no_argument, NULL, 'u'},
     {"verbose", no_argument, NULL, 'v'},
     {"minimise", no_argument, NULL, 'm'},
+    {"jobs", required_argument, NULL, 'n'},
     {"out", required_argument, NULL, 'o'},
     {"plan-file", required_argument, NULL, 'f'},
     {NULL, 0, NULL, 0},
 };
 
-static bool flag_parse(struct options *options, int option)
+static bool flag_parse(struct sim_options *options, int option)
 {
     static const struct {
         int option;
         size_t at;
     } flags[] = {
-        {'l', offsetof(struct options, list)},     {'j', offsetof(struct options, json)},
-        {'p', offsetof(struct options, plan)},     {'t', offsetof(struct options, trace)},
-        {'r', offsetof(struct options, promises)}, {'u', offsetof(struct options, until_violation)},
-        {'v', offsetof(struct options, verbose)},  {'m', offsetof(struct options, minimise)},
+        {'l', offsetof(struct sim_options, list)},     {'j', offsetof(struct sim_options, json)},
+        {'p', offsetof(struct sim_options, plan)},     {'t', offsetof(struct sim_options, trace)},
+        {'r', offsetof(struct sim_options, promises)}, {'u', offsetof(struct sim_options, until_violation)},
+        {'v', offsetof(struct sim_options, verbose)},  {'m', offsetof(struct sim_options, minimise)},
     };
     for (uint32_t i = 0; i < HG_COUNT(flags); i++)
         if (flags[i].option == option)
@@ -168,9 +144,11 @@ static bool flag_parse(struct options *options, int option)
 }
 
 /* What takes a value. Returns -1 to go on, else the exit code. */
-static int value_parse(struct options *options, int option, const char *value)
+static int value_parse(struct sim_options *options, int option, const char *value)
 {
     int32_t scenario;
+    uint64_t jobs;
+    const char *end;
     switch (option) {
     case 's':
         if (!seeds_parse(options, value))
@@ -186,6 +164,11 @@ static int value_parse(struct options *options, int option, const char *value)
     case 'w':
         return without_parse(options, value) ? -1
                                              : refuse("faults are numbers of the plan, N[,N], not ", value);
+    case 'n':
+        if (!number_parse(value, &jobs, &end) || *end != '\0' || jobs < 1 || jobs > SIM_JOBS_MAX)
+            return refuse("--jobs takes a number up to 64, not ", value);
+        options->jobs = (uint32_t)jobs;
+        return -1;
     case 'o':
         options->out_path = value;
         return -1;
@@ -198,7 +181,7 @@ static int value_parse(struct options *options, int option, const char *value)
 }
 
 /* Returns -1 to go on, else the exit code. */
-static int options_parse(int argc, char **argv, struct options *options)
+static int options_parse(int argc, char **argv, struct sim_options *options)
 {
     int option, code = -1;
     while (code < 0 && (option = getopt_long(argc, argv, "", options_long, NULL)) != -1) {
@@ -222,101 +205,10 @@ static int options_parse(int argc, char **argv, struct options *options)
     return options->has_seeds || options->plan_path != NULL ? -1 : refuse("--seeds is missing", "");
 }
 
-/* ---- a seed ---- */
-
-static uint64_t seed_now;
-static uint32_t scenario_now;
-
-static void replay_print(FILE *out, const struct options *options, uint32_t scenario, uint64_t seed)
-{
-    const char *without = options->left_out_text;
-    if (options->plan_path != NULL) {
-        fprintf(out, "replay: helio-sim --plan-file %s --trace\n", options->plan_path);
-        return;
-    }
-    fprintf(out, "replay: helio-sim --scenario %s --seeds %llu --trace%s%s\n",
-            hg_sim_scenario_at(scenario)->name, (unsigned long long)seed,
-            without == NULL ? "" : " --without ", without == NULL ? "" : without);
-}
-
-static void on_signal(int signal_number)
-{
-    char text[160];
-    int bytes = snprintf(text, sizeof(text),
-                         "helio-sim: signal %d\nreplay: helio-sim --scenario %s --seeds %llu --trace\n",
-                         signal_number, hg_sim_scenario_at(scenario_now)->name, (unsigned long long)seed_now);
-    if (write(2, text, (size_t)bytes) < 0)
-        _exit(3);
-    _exit(1);
-}
-
-static void violation_print(struct sim_world *world, const struct options *options, FILE *out)
-{
-    fprintf(out, "VIOLATION %s: scenario %s seed %llu at %.9f s of virtual time\n  %s\n",
-            world->violation_name, hg_sim_scenario_at(world->plan->scenario)->name,
-            (unsigned long long)world->plan->seed, (double)world->now_ns / 1e9, world->violation_text);
-    hg_sim_plan_print(world->plan, out);
-    fprintf(out, "state of the nodes:\n");
-    hg_sim_world_state_print(world, out);
-    replay_print(out, options, world->plan->scenario, world->plan->seed);
-    fflush(out);
-}
-
-static void plan_run(const struct options *options, const struct sim_plan *plan, struct result *result)
-{
-    uint64_t seed = plan->seed;
-    FILE *out = options->json ? stderr : stdout;
-    if (options->plan)
-        hg_sim_plan_print(plan, out);
-    struct sim_world *world = hg_sim_world_make(plan, options->trace);
-    bool clean = hg_sim_world_run(world);
-    if (!clean) {
-        if (result->violations == 0)
-            result->seed_violated = seed;
-        if (result->violations++ < PRINTED_MAX)
-            violation_print(world, options, out);
-    }
-    result->commits_timed += world->commits_timed;
-    result->commits_stalled[plan->nodes[0].fec == HG_CONFIG_FEC_OFF] += world->commits_stalled;
-    result->events += world->events_count;
-    result->hash = (result->hash ^ world->hash) * UINT64_C(0x100000001b3) + seed;
-    result->liveness_ns_max = hg_max_u64(result->liveness_ns_max, world->liveness_ns);
-    for (uint32_t i = 0; i < SIM_SOMETIMES_COUNT; i++) {
-        result->sometimes[i] += world->sometimes[i];
-        result->seeds_with[i] += world->sometimes[i] > 0;
-    }
-    if (options->verbose)
-        fprintf(out, "seed %llu hash %016llx events %llu packets %llu virtual %.3f s liveness %.3f s\n",
-                (unsigned long long)seed, (unsigned long long)world->hash,
-                (unsigned long long)world->events_count, (unsigned long long)world->packets_sealed,
-                (double)world->now_ns / 1e9, (double)world->liveness_ns / 1e9);
-    hg_sim_world_free(world);
-}
-
-static void seed_plan(const struct options *options, uint64_t seed, struct sim_plan *plan)
-{
-    seed_now = seed;
-    scenario_now = options->scenario;
-    hg_sim_plan_make(plan, options->scenario, seed);
-    for (uint32_t i = 0; i < plan->fault_count; i++)
-        plan->faults[i].left_out = options->left_out[i];
-}
-
-static void seed_run(const struct options *options, uint64_t seed, struct result *result)
-{
-    static struct sim_plan plan;
-    seed_plan(options, seed, &plan);
-    result->seeds++;
-    plan_run(options, &plan, result);
-    if (!hg_sim_scenario_has(options->scenario, SIM_SCENARIO_FEC))
-        return;
-    for (uint32_t i = 0; i < plan.node_count; i++)
-        plan.nodes[i].fec = HG_CONFIG_FEC_OFF;
-    plan_run(options, &plan, result);
-}
+/* ---- runs ---- */
 
 /* Returns the exit code. */
-static int plan_file_run(struct options *options, struct result *result)
+static int plan_file_run(struct sim_options *options, struct sim_result *result)
 {
     static struct sim_plan plan;
     char error[SIM_TEXT_BYTES];
@@ -324,21 +216,20 @@ static int plan_file_run(struct options *options, struct result *result)
         fprintf(stderr, "helio-sim: %s\n", error);
         return 2;
     }
-    seed_now = plan.seed;
-    options->scenario = scenario_now = plan.scenario;
+    options->scenario = plan.scenario;
     result->seeds = 1;
-    plan_run(options, &plan, result);
+    hg_sim_plan_run(options, &plan, result);
     return result->violations == 0 ? 0 : 1;
 }
 
 /* Of the first of the seeds that breaks something. Returns the exit code. */
-static int minimise_run(const struct options *options)
+static int minimise_run(const struct sim_options *options)
 {
     static struct sim_plan plan;
     struct sim_minimised m;
     bool found = false;
     for (uint64_t seed = options->first; !found; seed++) {
-        seed_plan(options, seed, &plan);
+        hg_sim_seed_plan(options, seed, &plan);
         found = hg_sim_minimise(&plan, &m);
         if (seed == options->last && !found) {
             fprintf(stderr, "helio-sim: none of these seeds of %s breaks anything\n",
@@ -366,7 +257,7 @@ static int minimise_run(const struct options *options)
     return 1;
 }
 
-static void result_print(const struct options *options, const struct result *result, double seconds)
+static void result_print(const struct sim_options *options, const struct sim_result *result, double seconds)
 {
     if (!options->json) {
         printf("%llu seeds of %s, %llu violations, trace hash %016llx, %llu events, longest liveness phase "
@@ -399,7 +290,7 @@ static void result_print(const struct options *options, const struct result *res
     printf("}}\n");
 }
 
-static bool promises_kept(const struct options *options, const struct result *result)
+static bool promises_kept(const struct sim_options *options, const struct sim_result *result)
 {
     bool kept = true;
     for (uint32_t i = 0; i < SIM_SOMETIMES_COUNT && options->promises; i++)
@@ -421,8 +312,8 @@ static bool promises_kept(const struct options *options, const struct result *re
 
 int main(int argc, char **argv)
 {
-    static struct options options;
-    static struct result result;
+    static struct sim_options options;
+    static struct sim_result result;
     struct timespec begin, end;
     char error[256];
     int code = options_parse(argc, argv, &options);
@@ -436,19 +327,15 @@ int main(int argc, char **argv)
     mallopt(M_MMAP_MAX, 0);
     mallopt(M_TRIM_THRESHOLD, INT_MAX);
     mallopt(M_TOP_PAD, 64 << 20);
-    signal(SIGSEGV, on_signal);
-    signal(SIGABRT, on_signal);
-    signal(SIGBUS, on_signal);
-    signal(SIGFPE, on_signal);
+    hg_sim_signals_take();
     if (options.minimise)
         return minimise_run(&options);
     clock_gettime(CLOCK_MONOTONIC, &begin);
     if (options.plan_path != NULL && (code = plan_file_run(&options, &result)) == 2)
         return code;
-    for (uint64_t seed = options.first; options.plan_path == NULL; seed++) {
-        seed_run(&options, seed, &result);
-        if (seed == options.last || (result.violations > 0 && options.until_violation))
-            break;
+    if (options.plan_path == NULL && !hg_sim_seeds_run(&options, &result)) {
+        fprintf(stderr, "helio-sim: a process of %u ended before its seeds did: see above\n", options.jobs);
+        return 1;
     }
     clock_gettime(CLOCK_MONOTONIC, &end);
     double seconds = (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;

@@ -36,6 +36,32 @@ static const enum sim_sometimes promises_pair[] = {SIM_packets_lost_on_the_link,
                                                    SIM_clock_jumps,
                                                    SIM_pauses,
                                                    SIM_port_refusals};
+static const enum sim_sometimes promises_loss[] = {
+    SIM_packets_lost_on_the_link, SIM_spurious_retransmissions, SIM_packets_reordered,
+    SIM_duplicates_dropped,       SIM_replays_dropped,          SIM_corruption_dropped,
+    SIM_truncation_dropped,       SIM_packets_recovered,        SIM_port_refusals};
+static const enum sim_sometimes promises_crash[] = {SIM_process_kills,
+                                                    SIM_kills_inside_a_turn,
+                                                    SIM_crashes_in_recovery,
+                                                    SIM_all_nodes_down_at_once,
+                                                    SIM_chains_verified_at_resume,
+                                                    SIM_rekeys,
+                                                    SIM_pauses,
+                                                    SIM_unknown_spi};
+static const enum sim_sometimes promises_power[] = {SIM_power_losses,           SIM_process_kills,
+                                                    SIM_kills_inside_a_turn,    SIM_crashes_in_recovery,
+                                                    SIM_all_nodes_down_at_once, SIM_chains_verified_at_resume,
+                                                    SIM_torn_tails_discarded,   SIM_disk_stalls};
+static const enum sim_sometimes promises_idle[] = {SIM_process_kills,
+                                                   SIM_power_losses,
+                                                   SIM_crashes_in_recovery,
+                                                   SIM_disk_errors_restarted,
+                                                   SIM_chains_verified_at_resume,
+                                                   SIM_pauses,
+                                                   SIM_peer_downs};
+static const enum sim_sometimes promises_bottleneck[] = {SIM_packets_lost_on_the_link, SIM_packets_reordered,
+                                                         SIM_packets_recovered, SIM_paths_changed,
+                                                         SIM_spurious_retransmissions};
 static const enum sim_sometimes promises_disk[] = {SIM_disk_errors_restarted, SIM_short_writes,
                                                    SIM_reads_again};
 static const enum sim_sometimes promises_rollback[] = {SIM_rollbacks, SIM_streams_diverged};
@@ -102,11 +128,12 @@ static const enum sim_sometimes promises_members[] = {
 static const struct sim_scenario scenarios[] = {
     {"pair", "everything at once: each fault class on with probability one half", CLASSES_ALL, 0, 0,
      PROMISES(pair)},
-    {"loss", "a bad network only: loss, bursts, reordering, copies, damage, cuts", CLASSES_NET, BIT(LOSS), 0},
+    {"loss", "a bad network only: loss, bursts, reordering, copies, damage, cuts", CLASSES_NET, BIT(LOSS), 0,
+     PROMISES(loss)},
     {"crash", "processes die at any event, in recovery, in the middle of a turn; the power stays",
-     CLASSES_NET | BIT(KILL) | BIT(PAUSE), BIT(KILL), 0},
+     CLASSES_NET | BIT(KILL) | BIT(PAUSE), BIT(KILL), 0, PROMISES(crash)},
     {"power", "power goes: unflushed sectors are old, new, torn or zero",
-     BIT(POWER) | BIT(KILL) | BIT(LOSS) | BIT(DISK_STALL), BIT(POWER), 0},
+     BIT(POWER) | BIT(KILL) | BIT(LOSS) | BIT(DISK_STALL), BIT(POWER), 0, PROMISES(power)},
     {"disk", "writes, flushes and reads fail, are short, take seconds",
      BIT(DISK_STALL) | BIT(DISK_ERROR) | BIT(DISK_SHORT) | BIT(POWER) | BIT(LOSS),
      BIT(DISK_ERROR) | BIT(DISK_SHORT), 0, PROMISES(disk)},
@@ -119,7 +146,8 @@ static const struct sim_scenario scenarios[] = {
     {"narrow",
      "paths that carry less than their link, from the start, for a while or for good, and say nothing",
      CLASSES_NET | BIT(KILL), 0, SIM_SCENARIO_NARROW, PROMISES(narrow)},
-    {"idle", "a frame now and then: nothing waits for a batch to fill", CLASSES_ALL, 0, SIM_SCENARIO_IDLE},
+    {"idle", "a frame now and then: nothing waits for a batch to fill", CLASSES_ALL, 0, SIM_SCENARIO_IDLE,
+     PROMISES(idle)},
     {"paths", "each packet takes one of several paths, paths change their length, a direction comes and goes",
      CLASSES_NET | BIT(KILL), 0, SIM_SCENARIO_PATHS, PROMISES(paths)},
     {"workers",
@@ -142,7 +170,7 @@ static const struct sim_scenario scenarios[] = {
     {"bottleneck",
      "one or two origins and one link with a rate and a queue: it is filled, its queue is short, it is "
      "shared",
-     0, 0, SIM_SCENARIO_BOTTLENECK},
+     0, 0, SIM_SCENARIO_BOTTLENECK, PROMISES(bottleneck)},
     {"quorum",
      "a region of three or five nodes and one in another region: deaths, cuts, power, a disk lost for good",
      BIT(LOSS) | BIT(JITTER) | BIT(DUPLICATE) | BIT(CUT) | BIT(KILL) | BIT(POWER) | BIT(PAUSE) |
@@ -192,6 +220,8 @@ static bool is_listed(const enum sim_sometimes *list, uint32_t count, enum sim_s
 bool hg_sim_scenario_promises(uint32_t scenario, enum sim_sometimes what)
 {
     const struct sim_scenario *s = hg_sim_scenario_at(scenario);
-    return is_listed(promises_always, HG_COUNT(promises_always), what) ||
+    bool fills_logs = (s->flags & SIM_SCENARIO_BOTTLENECK) == 0; /* there only the link holds anyone back */
+    return (is_listed(promises_always, HG_COUNT(promises_always), what) &&
+            (fills_logs || what != SIM_segments_reused)) ||
            is_listed(s->promises, s->promise_count, what);
 }
