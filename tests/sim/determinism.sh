@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# usage: determinism.sh SIM SIM_O0: the same seeds twice, and once without optimisation, must hash alike.
+# usage: determinism.sh SIM SIM_O0: the same seeds twice, once without optimisation, and in two processes, must hash
+# alike; so must a seed and the file of its plan, in every scenario.
 set -euo pipefail
 hash_of() {
     "$@" --json | grep -o '"trace_hash": "[0-9a-f]*"'
@@ -9,6 +10,17 @@ for scenario in pair power rollback; do
     first=$(hash_of "$1" --scenario $scenario --seeds 1-20)
     again=$(hash_of "$1" --scenario $scenario --seeds 1-20)
     plain=$(hash_of "$2" --scenario $scenario --seeds 1-20)
-    echo "$scenario: $first, again $again, -O0 $plain"
-    [ -n "$first" ] && [ "$first" = "$again" ] && [ "$first" = "$plain" ]
+    shared=$(hash_of "$1" --scenario $scenario --seeds 1-20 --jobs 2)
+    echo "$scenario: $first, again $again, -O0 $plain, two processes $shared"
+    [ -n "$first" ] && [ "$first" = "$again" ] && [ "$first" = "$plain" ] && [ "$first" = "$shared" ]
+done
+plan=$(mktemp)
+trap 'rm -f "$plan"' EXIT
+for scenario in $("$1" --list | cut -d' ' -f1); do
+    [ $scenario != fec ] || continue # runs a seed twice, the second time without parity
+    "$1" --scenario $scenario --seeds 4 --plan-write "$plan"
+    seed=$(hash_of "$1" --scenario $scenario --seeds 4)
+    file=$(hash_of "$1" --plan-file "$plan")
+    echo "$scenario: seed 4 $seed, its plan's file $file"
+    [ -n "$seed" ] && [ "$seed" = "$file" ]
 done

@@ -40,6 +40,7 @@ static void usage(FILE *out)
             "  --jobs N          share the seeds between N processes; what is printed is the same\n"
             "  --minimise        make the plan of the first violation small and write it as a plan file\n"
             "  --out FILE        ... here\n"
+            "  --plan-write FILE only write the plan of the first seed\n"
             "  --plan-file FILE  run the plan in this file instead of seeds\n"
             "  --help            this text\n\n"
             "exit: 0 clean, 1 violation, 2 usage\n"
@@ -123,6 +124,7 @@ static const struct option options_long[] = {
     {"jobs", required_argument, NULL, 'n'},
     {"out", required_argument, NULL, 'o'},
     {"plan-file", required_argument, NULL, 'f'},
+    {"plan-write", required_argument, NULL, 'k'},
     {NULL, 0, NULL, 0},
 };
 
@@ -172,6 +174,10 @@ static int value_parse(struct sim_options *options, int option, const char *valu
     case 'o':
         options->out_path = value;
         return -1;
+    case 'k':
+        options->plan_only = true;
+        options->out_path = value;
+        return -1;
     case 'f':
         options->plan_path = value;
         return -1;
@@ -217,44 +223,56 @@ static int plan_file_run(struct sim_options *options, struct sim_result *result)
         return 2;
     }
     options->scenario = plan.scenario;
-    result->seeds = 1;
     hg_sim_plan_run(options, &plan, result);
     return result->violations == 0 ? 0 : 1;
+}
+
+/* To the file of the options, or stdout; `made` tells how it came about, NULL = expanded from its seed.
+ * Returns the exit code. */
+static int plan_put(const struct sim_options *options, const struct sim_plan *plan,
+                    const struct sim_minimised *made)
+{
+    FILE *out = options->out_path == NULL ? stdout : fopen(options->out_path, "w");
+    if (out != NULL && made != NULL)
+        fprintf(
+            out,
+            "# Violation %s of scenario %s seed %llu.\n# Faults %u -> %u, streams %u -> %u, nodes %u -> %u, "
+            "bytes %llu -> %llu; %u runs.\n",
+            made->violation, hg_sim_scenario_at(plan->scenario)->name, (unsigned long long)plan->seed,
+            made->faults_before, made->faults_after, made->streams_before, made->streams_after,
+            made->nodes_before, made->nodes_after, (unsigned long long)made->bytes_before,
+            (unsigned long long)made->bytes_after, made->runs);
+    if (out != NULL)
+        hg_sim_plan_write(plan, out);
+    if (out == NULL || (out != stdout && fclose(out) != 0)) {
+        fprintf(stderr, "helio-sim: %s: %s\n", options->out_path, strerror(errno));
+        return 2;
+    }
+    return made == NULL ? 0 : 1;
 }
 
 /* Of the first of the seeds that breaks something. Returns the exit code. */
 static int minimise_run(const struct sim_options *options)
 {
     static struct sim_plan plan;
-    struct sim_minimised m;
-    bool found = false;
-    for (uint64_t seed = options->first; !found; seed++) {
+    struct sim_minimised made;
+    for (uint64_t seed = options->first;; seed++) {
         hg_sim_seed_plan(options, seed, &plan);
-        found = hg_sim_minimise(&plan, &m);
-        if (seed == options->last && !found) {
-            fprintf(stderr, "helio-sim: none of these seeds of %s breaks anything\n",
-                    hg_sim_scenario_at(options->scenario)->name);
-            return 0;
-        }
+        if (hg_sim_minimise(&plan, &made))
+            return plan_put(options, &plan, &made);
+        if (seed == options->last)
+            break;
     }
-    FILE *out = options->out_path == NULL ? stdout : fopen(options->out_path, "w");
-    if (out == NULL) {
-        fprintf(stderr, "helio-sim: %s: %s\n", options->out_path, strerror(errno));
-        return 2;
-    }
-    fprintf(out,
-            "# Violation %s of scenario %s seed %llu.\n# Faults %u -> %u, streams %u -> %u, nodes %u -> %u, "
-            "bytes "
-            "%llu -> %llu; %u runs.\n",
-            m.violation, hg_sim_scenario_at(plan.scenario)->name, (unsigned long long)plan.seed,
-            m.faults_before, m.faults_after, m.streams_before, m.streams_after, m.nodes_before, m.nodes_after,
-            (unsigned long long)m.bytes_before, (unsigned long long)m.bytes_after, m.runs);
-    hg_sim_plan_write(&plan, out);
-    if (out != stdout && fclose(out) != 0) {
-        fprintf(stderr, "helio-sim: %s: %s\n", options->out_path, strerror(errno));
-        return 2;
-    }
-    return 1;
+    fprintf(stderr, "helio-sim: none of these seeds of %s breaks anything\n",
+            hg_sim_scenario_at(options->scenario)->name);
+    return 0;
+}
+
+static int plan_only(const struct sim_options *options)
+{
+    static struct sim_plan plan;
+    hg_sim_seed_plan(options, options->first, &plan);
+    return plan_put(options, &plan, NULL);
 }
 
 static void result_print(const struct sim_options *options, const struct sim_result *result, double seconds)
@@ -328,8 +346,8 @@ int main(int argc, char **argv)
     mallopt(M_TRIM_THRESHOLD, INT_MAX);
     mallopt(M_TOP_PAD, 64 << 20);
     hg_sim_signals_take();
-    if (options.minimise)
-        return minimise_run(&options);
+    if (options.minimise || options.plan_only)
+        return options.minimise ? minimise_run(&options) : plan_only(&options);
     clock_gettime(CLOCK_MONOTONIC, &begin);
     if (options.plan_path != NULL && (code = plan_file_run(&options, &result)) == 2)
         return code;

@@ -107,6 +107,18 @@ static bool round_down(struct search *search, uint64_t *trial, const uint64_t *b
     return false;
 }
 
+static bool orders_shrink(struct search *search)
+{
+    bool any = false;
+    for (uint32_t i = search->best->order_count; i > 0; i--) {
+        memmove(&search->trial.orders[i - 1], &search->trial.orders[i],
+                (search->trial.order_count - i) * sizeof(search->trial.orders[0]));
+        search->trial.order_count--;
+        any |= keep(search);
+    }
+    return any;
+}
+
 static bool fault_numbers_shrink(struct search *search)
 {
     bool any = false;
@@ -145,6 +157,8 @@ static bool flows_shrink(struct search *search)
         memmove(&search->trial.flows[i - 1], &search->trial.flows[i],
                 (search->trial.flow_count - i) * sizeof(search->trial.flows[0]));
         search->trial.flow_count--;
+        if (search->trial.held_flow < SIM_FLOWS_MAX && search->trial.held_flow >= i)
+            search->trial.held_flow--;
         any |= keep(search);
     }
     return any;
@@ -191,7 +205,8 @@ static bool nodes_shrink(struct search *search)
 {
     bool any = false;
     for (uint32_t i = search->best->node_count; i > 0; i--) {
-        if (search->best->node_count <= 2 || search->best->bottleneck.used || is_needed(search->best, i - 1))
+        if (search->best->node_count <= 2 || search->best->bottleneck.used || search->best->members_n != 0 ||
+            is_needed(search->best, i - 1))
             continue;
         node_drop(&search->trial, i - 1);
         any |= keep(search);
@@ -322,6 +337,7 @@ bool hg_sim_minimise(struct sim_plan *plan, struct sim_minimised *result)
     bool any = true;
     for (uint32_t round = 0; any && round < ROUNDS_MAX; round++) {
         any = faults_shrink(&search);
+        any |= orders_shrink(&search);
         any |= flows_shrink(&search);
         any |= nodes_shrink(&search);
         any |= links_shrink(&search);

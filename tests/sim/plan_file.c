@@ -31,6 +31,8 @@ static const struct field plan_fields[] = {
     FIELD(sim_plan, quorum_n),
     FIELD(sim_plan, quorum_w),
     FIELD(sim_plan, blank_node),
+    FIELD(sim_plan, held_flow),
+    FIELD(sim_plan, members_n),
     FIELD(sim_plan, ecn_honest),
     FIELD(sim_plan, light),
 };
@@ -98,6 +100,13 @@ static const struct field bottleneck_fields[] = {
     FIELD(sim_bottleneck_plan, rtt_ns), FIELD(sim_bottleneck_plan, queue_ns),
 };
 
+static const struct field order_fields[] = {
+    FIELD(sim_order, time_ns),
+    FIELD(sim_order, what),
+    FIELD(sim_order, node),
+    FIELD(sim_order, node_new),
+};
+
 static const struct field fault_fields[] = {
     FIELD(sim_fault, time_ns), FIELD(sim_fault, node), FIELD(sim_fault, other),
     FIELD(sim_fault, a),       FIELD(sim_fault, b),
@@ -112,10 +121,11 @@ static uint64_t field_get(const void *thing, const struct field *field)
     return value;
 }
 
-static void fields_write(const void *thing, const struct field *fields, uint32_t count, FILE *out)
+/* Those that are zero only with `all`. */
+static void fields_write(const void *thing, const struct field *fields, uint32_t count, bool all, FILE *out)
 {
     for (uint32_t i = 0; i < count; i++)
-        if (field_get(thing, &fields[i]) != 0)
+        if (all || field_get(thing, &fields[i]) != 0)
             fprintf(out, " %s=%llu", fields[i].name, (unsigned long long)field_get(thing, &fields[i]));
     fputc('\n', out);
 }
@@ -123,30 +133,34 @@ static void fields_write(const void *thing, const struct field *fields, uint32_t
 void hg_sim_plan_write(const struct sim_plan *plan, FILE *out)
 {
     fprintf(out, "scenario %s\nplan", hg_sim_scenario_at(plan->scenario)->name);
-    fields_write(plan, plan_fields, HG_COUNT(plan_fields), out);
+    fields_write(plan, plan_fields, HG_COUNT(plan_fields), true, out);
     for (uint32_t i = 0; i < plan->node_count; i++) {
         fprintf(out, "node %u", i);
-        fields_write(&plan->nodes[i], node_fields, HG_COUNT(node_fields), out);
+        fields_write(&plan->nodes[i], node_fields, HG_COUNT(node_fields), false, out);
     }
     for (uint32_t i = 0; i < plan->node_count; i++)
         for (uint32_t j = 0; j < plan->node_count; j++)
             if (i != j) {
                 fprintf(out, "link %u %u", i, j);
-                fields_write(&plan->links[i][j], link_fields, HG_COUNT(link_fields), out);
+                fields_write(&plan->links[i][j], link_fields, HG_COUNT(link_fields), false, out);
             }
     for (uint32_t i = 0; i < plan->flow_count; i++) {
         fprintf(out, "stream %u", i);
-        fields_write(&plan->flows[i], flow_fields, HG_COUNT(flow_fields), out);
+        fields_write(&plan->flows[i], flow_fields, HG_COUNT(flow_fields), false, out);
     }
     if (plan->bottleneck.used) {
         fprintf(out, "bottleneck");
-        fields_write(&plan->bottleneck, bottleneck_fields, HG_COUNT(bottleneck_fields), out);
+        fields_write(&plan->bottleneck, bottleneck_fields, HG_COUNT(bottleneck_fields), false, out);
+    }
+    for (uint32_t i = 0; i < plan->order_count; i++) {
+        fprintf(out, "order");
+        fields_write(&plan->orders[i], order_fields, HG_COUNT(order_fields), false, out);
     }
     for (uint32_t i = 0; i < plan->fault_count; i++) {
         if (plan->faults[i].left_out)
             continue;
         fprintf(out, "fault %s", hg_sim_fault_name(plan->faults[i].kind));
-        fields_write(&plan->faults[i], fault_fields, HG_COUNT(fault_fields), out);
+        fields_write(&plan->faults[i], fault_fields, HG_COUNT(fault_fields), false, out);
     }
 }
 
@@ -248,10 +262,13 @@ static void line_read(struct reader *reader)
         fields_read(reader, &plan->flows[flow], flow_fields, HG_COUNT(flow_fields));
     } else if (strcmp(what, "bottleneck") == 0) {
         fields_read(reader, &plan->bottleneck, bottleneck_fields, HG_COUNT(bottleneck_fields));
+    } else if (strcmp(what, "order") == 0 && plan->order_count < SIM_ORDERS_MAX) {
+        fields_read(reader, &plan->orders[plan->order_count++], order_fields, HG_COUNT(order_fields));
     } else if (strcmp(what, "fault") == 0) {
         fault_read(reader);
     } else {
-        reader->problem = "lines begin with scenario, plan, node, link, stream, bottleneck or fault";
+        reader->problem = "lines begin with scenario, plan, node, link, stream, bottleneck, order or fault; "
+                          "of orders there are few";
     }
 }
 
@@ -278,6 +295,8 @@ bool hg_sim_plan_read(struct sim_plan *plan, const char *path, char *error, size
     struct reader reader = {.plan = plan};
     uint32_t number = 0;
     memset(plan, 0, sizeof(*plan));
+    plan->blank_node = SIM_NODES_MAX;
+    plan->held_flow = SIM_FLOWS_MAX;
     FILE *in = fopen(path, "r");
     if (in == NULL) {
         snprintf(error, error_bytes, "%s: %s", path, strerror(errno));

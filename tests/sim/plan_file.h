@@ -2,7 +2,8 @@
  *
  * A plan as a text file: every option and every fault by name, so that a run outlives changes to how seeds
  * are expanded. One line a thing, `name=value` for what is not zero; # begins a comment. docs/simulator.md,
- * Minimising.
+ * Minimising. An option that is added to struct sim_plan is added here: test sim_determinism runs the files
+ * of some seeds.
  */
 #ifndef HG_SIM_PLAN_FILE_H
 #define HG_SIM_PLAN_FILE_H

@@ -62,7 +62,7 @@ static uint64_t hash_add(uint64_t hash, uint64_t value, uint64_t seed)
     return (hash ^ value) * UINT64_C(0x100000001b3) + seed;
 }
 
-void hg_sim_plan_run(const struct sim_options *options, const struct sim_plan *plan,
+static void plan_run(const struct sim_options *options, const struct sim_plan *plan,
                      struct sim_result *result)
 {
     uint64_t seed = plan->seed;
@@ -109,12 +109,12 @@ static void seed_run(const struct sim_options *options, uint64_t seed, struct si
     static struct sim_plan plan;
     hg_sim_seed_plan(options, seed, &plan);
     result->seeds = 1;
-    hg_sim_plan_run(options, &plan, result);
+    plan_run(options, &plan, result);
     if (!hg_sim_scenario_has(options->scenario, SIM_SCENARIO_FEC))
         return;
     for (uint32_t i = 0; i < plan.node_count; i++)
         plan.nodes[i].fec = HG_CONFIG_FEC_OFF;
-    hg_sim_plan_run(options, &plan, result);
+    plan_run(options, &plan, result);
 }
 
 /* What one seed adds. */
@@ -134,6 +134,16 @@ static void result_add(struct sim_result *result, const struct sim_result *one, 
         result->sometimes[i] += one->sometimes[i];
         result->seeds_with[i] += one->seeds_with[i];
     }
+}
+
+void hg_sim_plan_run(const struct sim_options *options, const struct sim_plan *plan,
+                     struct sim_result *result)
+{
+    static struct sim_result one;
+    memset(&one, 0, sizeof(one));
+    one.seeds = 1;
+    plan_run(options, plan, &one);
+    result_add(result, &one, plan->seed);
 }
 
 /* ---- several processes ---- */

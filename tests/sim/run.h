@@ -14,7 +14,7 @@ struct sim_options {
     uint64_t first, last; /* seeds */
     uint32_t jobs;        /* processes that run them */
     uint32_t scenario;
-    bool list, json, trace, plan, promises, until_violation, verbose, minimise, has_seeds;
+    bool list, json, trace, plan, promises, until_violation, verbose, minimise, has_seeds, plan_only;
     const char *plan_path; /* what is run is in this file */
     const char *out_path;  /* of a minimised plan; NULL = stdout */
     bool left_out[SIM_FAULTS_MAX];
@@ -36,7 +36,7 @@ struct sim_result {
 
 /* The plan of a seed, without the faults that options leave out. */
 void hg_sim_seed_plan(const struct sim_options *options, uint64_t seed, struct sim_plan *plan);
-/* Runs it, prints what it breaks, adds to the result. */
+/* Runs it, prints what it breaks, adds to the result as a seed of its own. */
 void hg_sim_plan_run(const struct sim_options *options, const struct sim_plan *plan,
                      struct sim_result *result);
 /* All seeds, or up to the first violation. False: a process of several ended before its seeds did. */
