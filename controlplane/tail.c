@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "controlplane/tail.h"
+#include "drivers/ipc/epoch_fork.h"
 
 #include <string.h>
 
@@ -33,25 +34,19 @@ static bool is_later(const struct hg_tail_answer *a, const struct hg_tail_answer
     return a->lsn_end > b->lsn_end;
 }
 
-static uint64_t epoch_end(const struct hg_tail_answer *answer, uint32_t i)
+static struct hg_epoch_copy copy_of(const struct hg_tail_answer *answer)
 {
-    return i + 1 < answer->epoch_count ? answer->epochs[i + 1].lsn : answer->lsn_end;
+    return (struct hg_epoch_copy){
+        .starts = answer->epochs, .count = answer->epoch_count, .lsn_end = answer->lsn_end};
 }
 
 bool hg_tail_common(const struct hg_tail_answer *a, const struct hg_tail_answer *b, uint64_t *lsn)
 {
-    *lsn = 0;
-    if (a->epoch_count == 0 || b->epoch_count == 0) /* one of them never had anything */
-        return true;
-    for (uint32_t i = a->epoch_count; i-- > 0;) {
-        for (uint32_t k = b->epoch_count; k-- > 0;) {
-            if (a->epochs[i].epoch != b->epochs[k].epoch)
-                continue;
-            *lsn = hg_min_u64(epoch_end(a, i), epoch_end(b, k));
-            return a->epochs[i].lsn == b->epochs[k].lsn;
-        }
-    }
-    return false;
+    struct hg_epoch_copy of_a = copy_of(a), of_b = copy_of(b);
+    struct hg_epoch_start common;
+    bool is_known = hg_epoch_common(&of_a, &of_b, &common);
+    *lsn = common.lsn;
+    return is_known;
 }
 
 static bool is_readable(const struct hg_tail_answer *answer, uint64_t lsn_first, uint64_t lsn_end)

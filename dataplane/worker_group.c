@@ -2,8 +2,8 @@
  *
  * A worker's part in sealing and opening a group: one order at a time, answered when the device has it.
  */
+#include "dataplane/stream/follow.h"
 #include "dataplane/stream/quorum.h"
-#include "dataplane/stream/seal.h"
 #include "dataplane/worker_internal.h"
 
 #include <errno.h>
@@ -77,13 +77,8 @@ static void seal_begin(struct hg_worker *worker)
 {
     enum hg_group_reason reason =
         hg_streams_group_seal(worker->streams, worker->order.group, worker->order.epoch);
-    if (reason != HG_GROUP_OK) {
+    if (reason != HG_GROUP_OK)
         refused(worker, reason);
-        return;
-    }
-    for (uint32_t slot = 0; slot < hg_streams_count(worker->streams); slot++)
-        if (is_member(worker, slot))
-            hg_clients_depose(worker->clients, slot);
 }
 
 void hg_worker_group_order(struct hg_worker *worker, const struct hg_letter *letter)
@@ -99,8 +94,19 @@ void hg_worker_group_order(struct hg_worker *worker, const struct hg_letter *let
         open_begin(worker);
 }
 
+static void deposed_tell(struct hg_worker *worker)
+{
+    uint64_t groups = hg_streams_groups_deposed(worker->streams);
+    for (uint32_t slot = 0; groups != 0 && slot < hg_streams_count(worker->streams); slot++) {
+        const struct hg_stream_state *s = hg_streams_at(worker->streams, slot);
+        if (s->kind != 0 && !s->ended && (groups & UINT64_C(1) << s->group) != 0)
+            hg_clients_depose(worker->clients, slot);
+    }
+}
+
 bool hg_worker_group_turn(struct hg_worker *worker)
 {
+    deposed_tell(worker);
     uint32_t group = worker->order.group;
     uint64_t epoch = worker->order.epoch;
     if (worker->order.type == 0 || worker->unsent_used)

@@ -30,8 +30,11 @@
     X(open_epoch, "openings of an epoch that is over, or that somebody wrote under")                         \
     X(open_unpromised, "openings of an epoch that is not promised here: seal first")                         \
     X(open_foreign, "openings of a group that another node writes: open it there")                           \
+    X(follow_mixed,                                                                                          \
+      "openings by a writer of a newer epoch in a group with streams of several regions: give each another") \
     X(read_unfenced, "recovery reads under an epoch that is not the one promised here")                      \
     X(truncate_epoch, "truncations under an epoch that is not the one promised here")                        \
+    X(truncate_history, "cuts of copies that have no such point in common with their writer")                \
     X(truncate_floor, "truncations below what is committed: a proof of a bug elsewhere")                     \
     X(config_generation, "members of a group of an older generation than the one kept here")                 \
     X(config_members, "members of a group that can't be, or differ from those of the same generation")       \

@@ -333,6 +333,7 @@ static enum hg_sealed_reason append_sealed(struct hg_streams *streams, uint32_t 
     stream_appended(streams, slot, header, sequence, now_ns);
     s->epoch = header->epoch;
     s->lsn_taken = s->lsn_sealed;
+    hg_streams_adopt_look(streams, s);
     /* A stamp too far ahead keeps its bytes but does not pull our clock along. */
     (void)hg_hlc_merge(&streams->hlc, header->hlc_base, streams_realtime_ns(streams, now_ns),
                        HG_STREAMS_DRIFT_NS);
@@ -367,6 +368,8 @@ bool hg_streams_commit(struct hg_streams *streams, uint64_t now_ns)
         streams->commits_tail++;
         moved = true;
     }
+    if (streams->adopts_due > 0)
+        hg_streams_adopts_advance(streams);
     if (streams->groups_pending != 0)
         hg_streams_groups_commit(streams);
     return moved;

@@ -80,6 +80,9 @@
       "stream $s is at timeline $a, offered $b: a timeline switch keeps what is here")                       \
     X(stream_closed, WARNING,                                                                                \
       "the origin of stream $s sends no more of it here, reason $a (7 withdrawn, 8 diverged, 9 gap)")        \
+    X(stream_not_cut, CRITICAL,                                                                              \
+      "stream $s ends at $A, and its writer's history has only what is below $B of that: it can't be cut "   \
+      "there, so it takes nothing; compare the copies before anything else")                                 \
     X(stream_refused_batch, ERROR,                                                                           \
       "a batch of stream $s at $A fails its checks (reason $b) and is not appended")                         \
     X(consumer_new, INFO, "consumer $s is registered at $A: the log keeps what it has not passed")           \

@@ -587,6 +587,8 @@ static void session_promote(struct hg_peer_session *session, uint64_t now_ns)
     peer->held_due = false;
     peer->sequence_needed = 0;
     peer->offer_due = false;
+    peer->cuts_due = false;
+    peer->cut_cursor = (struct hg_cursor){0};
     peer->pinged_ns = now_ns;
     if (peer->state != HG_PEER_UP)
         hg_event_put(peer->peers->config.events, HG_EVENT_peer_up, peer->lane_name, session->generation, 0);
@@ -616,6 +618,7 @@ void hg_peers_log_moved(struct hg_peers *peers, uint64_t now_ns)
             continue;
         hg_lane_offer(peer->sessions[peer->current].lane);
         hg_peers_report_durable(peer);
+        hg_peers_cuts_advance(peer);
     }
 }
 
@@ -702,6 +705,7 @@ static void peer_tick_session(struct hg_peer *peer, uint64_t now_ns)
     hg_peers_open_streams(peer, now_ns);
     hg_peers_need(peer);
     hg_peers_retry(peer);
+    hg_peers_cuts_advance(peer);
     hg_peers_report_committed(peer);
 }
 

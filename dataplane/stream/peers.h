@@ -82,16 +82,36 @@ struct hg_peer_stream {
     bool moved;        /* that is why it was closed */
     uint8_t opening;   /* the next one, or the one under way */
     uint8_t held;      /* enum hg_peer_stream_held */
-    uint8_t reserved[2];
-    uint64_t lsn_next;    /* of the next batch to send */
-    uint64_t lsn_needed;  /* as the peer was told: what is below holds our log's oldest segment */
-    uint64_t lsn_claimed; /* durable there by its own word; counts up to what was sent and verified */
+    bool cut_due;      /* the peer told its history: it waits to hear how much of it is ours */
+    uint8_t reserved;
+    struct hg_epoch_start cut; /* up to there it is, under that epoch */
+    uint64_t lsn_next;         /* of the next batch to send */
+    uint64_t lsn_needed;       /* as the peer was told: what is below holds our log's oldest segment */
+    uint64_t lsn_claimed;      /* durable there by its own word; counts up to what was sent and verified */
     uint64_t lsn_committed_told;
     uint64_t epoch; /* that it was opened under */
     uint64_t retry_ns;
     struct hg_cursor held_at;
     uint64_t held_lsn_end; /* of the batch there */
     uint8_t chain[16];     /* of the batch that ends at lsn_next */
+};
+
+/* Between a writer's OPEN and our ANSWER (dataplane/stream/follow.h). */
+enum hg_peer_join_state {
+    HG_PEER_JOIN_NONE,
+    HG_PEER_JOIN_COMPARING, /* it was told what we have */
+    HG_PEER_JOIN_CUTTING,   /* it said what of that is its own */
+};
+
+struct hg_peer_join {
+    uint8_t state; /* enum hg_peer_join_state */
+    uint32_t slot;
+    uint64_t epoch;     /* of the writer */
+    uint64_t lsn_begin; /* of the OPEN */
+    uint64_t lsn;       /* as the writer's CUT says, from here on */
+    uint64_t epoch_common;
+    uint64_t lsn_epoch;
+    uint8_t chain[16];
 };
 
 /* One of its streams as we take it. */
@@ -103,6 +123,7 @@ struct hg_peer_alias {
     uint8_t refuse_reason;
     uint64_t epoch; /* of the origin, as it opened it */
     uint64_t lsn_reported;
+    struct hg_peer_join join;
 };
 
 struct hg_peer;
@@ -180,7 +201,10 @@ struct hg_peer {
     bool held_due;                /* one of the former may leave now */
     bool held_first;              /* whose turn it is, where both cursors have something */
     bool read_corrupt;
-    bool offer_due;                 /* it needs some of what we did not take */
+    bool offer_due;    /* it needs some of what we did not take */
+    bool cuts_due;     /* some stream's cut_due */
+    uint32_t cut_slot; /* of the one that cut_cursor walks the log for */
+    struct hg_cursor cut_cursor;
     uint64_t sequence_needed;       /* newest write of the oldest segment that holds something for it */
     struct hg_peer_stream *streams; /* by stream slot */
     struct hg_peer_alias aliases[HG_WIRE_ALIASES_MAX];

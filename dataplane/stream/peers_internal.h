@@ -54,9 +54,24 @@ void hg_peers_held_committed(struct hg_peer *peer, uint32_t slot);
 bool hg_peers_held_walks(struct hg_peer *peer);
 /* The oldest write that may hold what the peer was not sent of the stream. */
 uint64_t hg_peers_sequence_next(const struct hg_peer *peer, uint32_t slot);
+void hg_peers_history_received(struct hg_peer_session *session, const struct hg_wire_stream_history *frame);
+/* Tells peers that told their history what of it is ours, as far as the log was read. */
+void hg_peers_cuts_advance(struct hg_peer *peer);
+/* There is no such point in our log: the peer has other bytes, or needs what we no longer have. */
+void hg_peers_cut_impossible(struct hg_peer *peer, uint32_t slot, uint64_t lsn, int rc);
 
 /* Streams we take. */
 void hg_peers_open_received(struct hg_peer_session *session, const struct hg_wire_stream_open *open);
+void hg_peers_answer_send(struct hg_peer_session *session, uint32_t alias, uint16_t status,
+                          const struct hg_stream_state *s);
+/* Whether a writer of this epoch must first hear what we have. */
+bool hg_peers_join_is_due(const struct hg_stream_state *s, uint64_t epoch);
+void hg_peers_join_begin(struct hg_peer_session *session, const struct hg_wire_stream_open *open,
+                         uint32_t slot);
+void hg_peers_joins_advance(struct hg_peer *peer); /* of a peer with a session */
+/* All is done: the stream is open under this alias. */
+void hg_peers_join_end(struct hg_peer_session *session, uint32_t alias);
+void hg_peers_cut_received(struct hg_peer_session *session, const struct hg_wire_stream_cut *cut);
 void hg_peers_close_received(struct hg_peer_session *session, const struct hg_wire_stream_close *close);
 void hg_peers_report_durable(struct hg_peer *peer);
 /* Asks the peer to open its streams of the group anew. */

@@ -77,6 +77,7 @@ static void stream_stop(struct hg_peer *peer, uint32_t slot, enum hg_peer_stream
     ps->state = (uint8_t)state;
     ps->opening++;
     ps->verified = 0;
+    ps->cut_due = false;
     ps->lsn_claimed = 0;
     ps->lsn_needed = 0;
     hg_lane_alias_forget(peer->sessions[peer->current].lane, slot);
@@ -162,6 +163,19 @@ static void stream_gap(struct hg_peer *peer, uint32_t slot, uint64_t lsn, uint64
     const struct hg_stream_state *s = hg_streams_at(peer->peers->config.streams, slot);
     stream_give_up(peer, slot, HG_PEER_STREAM_GAP);
     hg_event_put(peer->peers->config.events, HG_EVENT_stream_gap, s->name, lsn, lsn_oldest);
+}
+
+void hg_peers_cut_impossible(struct hg_peer *peer, uint32_t slot, uint64_t lsn, int rc)
+{
+    struct hg_streams *streams = peer->peers->config.streams;
+    uint64_t lsn_oldest = hg_streams_lsn_oldest(streams, slot);
+    if (rc == -EBADMSG)
+        hg_event_put(peer->peers->config.events, HG_EVENT_read_corrupt, peer->name, peer->cut_cursor.sequence,
+                     0);
+    else if (lsn < lsn_oldest)
+        stream_gap(peer, slot, lsn, lsn_oldest);
+    else
+        stream_diverged(peer, slot, lsn);
 }
 
 static void cursor_rewind(struct hg_peer *peer, uint64_t sequence)
@@ -294,6 +308,10 @@ void hg_peers_answer_received(struct hg_peer_session *session, const struct hg_w
         return;
     }
     const struct hg_stream_state *s = hg_streams_at(peer->peers->config.streams, slot);
+    if (answer->status == HG_WIRE_REFUSED_HISTORY) {
+        stream_diverged(peer, slot, peer->streams[slot].cut.lsn);
+        return;
+    }
     peer->streams[slot].state = HG_PEER_STREAM_REFUSED;
     peer->streams[slot].retry_ns += HG_PEER_REFUSED_RETRY_NS;
     hg_event_put(peer->peers->config.events, HG_EVENT_stream_refused, s->name, answer->status, 0);

@@ -3,22 +3,22 @@
  * Streams that a peer originates, as we take them: answering where we stand, appending, reporting what is
  * durable.
  */
+#include "dataplane/stream/follow.h"
 #include "dataplane/stream/peers_internal.h"
 #include "dataplane/stream/quorum.h"
-#include "dataplane/stream/seal.h"
 
 #include <errno.h>
 #include <stdio.h>
 
-static void answer_send(struct hg_peer_session *session, const struct hg_wire_stream_open *open,
-                        uint16_t status, uint32_t worker, const struct hg_stream_state *s)
+static void answer_send(struct hg_peer_session *session, uint32_t alias, uint8_t opening, uint16_t status,
+                        uint32_t worker, const struct hg_stream_state *s)
 {
     struct hg_wire_stream_answer answer;
     memset(&answer, 0, sizeof(answer));
     answer.control.type = HG_WIRE_STREAM_ANSWER;
     answer.control.bytes = sizeof(answer);
-    answer.control.alias = open->control.alias;
-    answer.control.opening = open->control.opening;
+    answer.control.alias = alias;
+    answer.control.opening = opening;
     answer.status = status;
     answer.worker = (uint16_t)worker;
     if (s != NULL) {
@@ -38,7 +38,15 @@ static void answer_send(struct hg_peer_session *session, const struct hg_wire_st
 static void answer_own(struct hg_peer_session *session, const struct hg_wire_stream_open *open,
                        uint16_t status, const struct hg_stream_state *s)
 {
-    answer_send(session, open, status, session->peer->peers->config.worker, s);
+    answer_send(session, open->control.alias, open->control.opening, status,
+                session->peer->peers->config.worker, s);
+}
+
+void hg_peers_answer_send(struct hg_peer_session *session, uint32_t alias, uint16_t status,
+                          const struct hg_stream_state *s)
+{
+    answer_send(session, alias, session->peer->aliases[alias].opening, status,
+                session->peer->peers->config.worker, s);
 }
 
 /* The other worker here that owns the stream, -1 = none. */
@@ -97,8 +105,10 @@ static bool opening_goes_on(struct hg_peer_session *session, const struct hg_wir
         hg_lane_control_refused(session->lane);
         return false;
     }
-    if (pa->opening != control->opening) /* a REFUSE of that one is nobody's any more */
+    if (pa->opening != control->opening) { /* a REFUSE of that one is nobody's any more */
         pa->refuse_unsent = false;
+        pa->join.state = HG_PEER_JOIN_NONE;
+    }
     pa->opening_min = control->opening;
     if (pa->slot >= 0 && pa->opening != control->opening)
         alias_close(session, control->alias);
@@ -109,6 +119,33 @@ static bool opening_goes_on(struct hg_peer_session *session, const struct hg_wir
 static bool is_generation_due(const struct hg_streams *streams, uint32_t group)
 {
     return hg_streams_members_generation(streams, group) != hg_streams_members_durable(streams, group);
+}
+
+/* Opens the alias at the stream's end. False: the lane has no place for it. */
+static bool alias_begin(struct hg_peer_session *session, uint32_t alias, uint32_t slot, uint64_t epoch,
+                        uint8_t opening, uint64_t lsn_begin)
+{
+    struct hg_peer *peer = session->peer;
+    const struct hg_stream_state *s = hg_streams_at(peer->peers->config.streams, slot);
+    if (hg_lane_alias_open(session->lane, alias, s->lsn_begin != 0 ? s->lsn_sealed : lsn_begin) != 0) {
+        open_refused_count(peer->peers, HG_WIRE_REFUSED_LIMIT);
+        return false;
+    }
+    peer->aliases[alias].slot = (int32_t)slot;
+    peer->aliases[alias].epoch = epoch;
+    peer->aliases[alias].opening = opening;
+    peer->alias_end = (uint32_t)hg_max_u64(peer->alias_end, alias + 1);
+    peer->aliases[alias].lsn_reported = s->lsn_durable;
+    return true;
+}
+
+void hg_peers_join_end(struct hg_peer_session *session, uint32_t alias)
+{
+    struct hg_peer_alias *pa = &session->peer->aliases[alias];
+    const struct hg_stream_state *s = hg_streams_at(session->peer->peers->config.streams, pa->join.slot);
+    pa->join.state = HG_PEER_JOIN_NONE;
+    bool opened = alias_begin(session, alias, pa->join.slot, pa->join.epoch, pa->opening, pa->join.lsn_begin);
+    hg_peers_answer_send(session, alias, opened ? HG_WIRE_OK : HG_WIRE_REFUSED_LIMIT, opened ? s : NULL);
 }
 
 /* Returns false when it must be tried again: the log has no room to record whose stream this is, or batches
@@ -128,7 +165,7 @@ static bool open_handle(struct hg_peer_session *session, const struct hg_wire_st
     int32_t slot = hg_streams_find(streams, open->stream);
     int32_t elsewhere = stream_elsewhere(peer, open->stream, slot);
     if (elsewhere >= 0) {
-        answer_send(session, open, HG_WIRE_ELSEWHERE, (uint32_t)elsewhere, NULL);
+        answer_send(session, alias, open->control.opening, HG_WIRE_ELSEWHERE, (uint32_t)elsewhere, NULL);
         return true;
     }
     uint16_t status = open_check(peer, open, slot);
@@ -140,6 +177,14 @@ static bool open_handle(struct hg_peer_session *session, const struct hg_wire_st
     if (status == HG_WIRE_OK && (hg_streams_at(streams, (uint32_t)slot)->moving ||
                                  is_generation_due(streams, hg_streams_at(streams, (uint32_t)slot)->group)))
         return false;
+    if (status == HG_WIRE_OK) {
+        enum hg_group_reason reason =
+            hg_streams_follow(streams, hg_streams_at(streams, (uint32_t)slot)->group, open->epoch);
+        if (reason == HG_GROUP_WOULD_BLOCK)
+            return false;
+        if (reason != HG_GROUP_OK)
+            status = HG_WIRE_REFUSED_EPOCH;
+    }
     if (status == HG_WIRE_OK) {
         int rc = hg_streams_adopt(streams, (uint32_t)slot, open->system_identifier, open->incarnation,
                                   open->lsn_unit_bytes);
@@ -160,18 +205,16 @@ static bool open_handle(struct hg_peer_session *session, const struct hg_wire_st
      * and after a rollback there it may be bytes that the origin no longer has. */
     if (peer->aliases[alias].slot < 0 && s->lsn_durable != s->lsn_sealed)
         return false;
-    if (peer->aliases[alias].slot < 0) {
-        uint64_t lsn_next = s->lsn_begin != 0 ? s->lsn_sealed : open->lsn_begin;
-        if (hg_lane_alias_open(session->lane, alias, lsn_next) != 0) {
-            open_refused_count(peer->peers, HG_WIRE_REFUSED_LIMIT);
-            answer_own(session, open, HG_WIRE_REFUSED_LIMIT, NULL);
-            return true;
-        }
-        peer->aliases[alias].slot = slot;
-        peer->aliases[alias].epoch = open->epoch;
-        peer->aliases[alias].opening = open->control.opening;
-        peer->alias_end = (uint32_t)hg_max_u64(peer->alias_end, alias + 1);
-        peer->aliases[alias].lsn_reported = s->lsn_durable;
+    if (peer->aliases[alias].slot < 0 && hg_peers_join_is_due(s, open->epoch)) {
+        hg_peers_join_begin(session, open, (uint32_t)slot);
+        return true;
+    }
+    if (hg_streams_is_adopting(s))
+        return false;
+    if (peer->aliases[alias].slot < 0 &&
+        !alias_begin(session, alias, (uint32_t)slot, open->epoch, open->control.opening, open->lsn_begin)) {
+        answer_own(session, open, HG_WIRE_REFUSED_LIMIT, NULL);
+        return true;
     }
     answer_own(session, open, HG_WIRE_OK, s);
     return true;
@@ -263,6 +306,7 @@ void hg_peers_close_received(struct hg_peer_session *session, const struct hg_wi
     if (!opening_goes_on(session, &close->control))
         return;
     peer->aliases[alias].opening_min++;
+    peer->aliases[alias].join.state = HG_PEER_JOIN_NONE;
     if (peer->aliases[alias].slot < 0) { /* it overtook its OPEN, or was refused */
         hg_lane_control_refused(session->lane);
         return;
@@ -283,7 +327,7 @@ void hg_peers_report_durable(struct hg_peer *peer)
         if (pa->slot < 0)
             continue;
         const struct hg_stream_state *s = hg_streams_at(streams, (uint32_t)pa->slot);
-        if (s->lsn_durable <= pa->lsn_reported)
+        if (s->lsn_durable <= pa->lsn_reported || hg_streams_is_adopting(s))
             continue;
         struct hg_wire_stream_durable durable;
         memset(&durable, 0, sizeof(durable));
@@ -309,6 +353,7 @@ void hg_peers_retry(struct hg_peer *peer)
         hg_lane_offer(session->lane);
     peer->offer_due = false;
     hg_peers_report_durable(peer);
+    hg_peers_joins_advance(peer);
     uint32_t kept = 0;
     for (uint32_t i = 0; i < peer->waiting_count; i++)
         if (!open_handle(session, &peer->waiting[i]))
@@ -370,6 +415,8 @@ void hg_peers_control_received(void *ctx, const struct hg_wire_control *frame)
         struct hg_wire_stream_close close;
         struct hg_wire_stream_needed needed;
         struct hg_wire_stream_committed committed;
+        struct hg_wire_stream_history history;
+        struct hg_wire_stream_cut cut;
     } copy;
     if (frame->bytes != hg_wire_control_bytes(frame->type))
         return; /* the lane counts frames of an unknown type or size */
@@ -392,6 +439,12 @@ void hg_peers_control_received(void *ctx, const struct hg_wire_control *frame)
         break;
     case HG_WIRE_STREAM_COMMITTED:
         committed_received(session, &copy.committed);
+        break;
+    case HG_WIRE_STREAM_HISTORY:
+        hg_peers_history_received(session, &copy.history);
+        break;
+    case HG_WIRE_STREAM_CUT:
+        hg_peers_cut_received(session, &copy.cut);
         break;
     default:
         hg_peers_refuse_received(session, &copy.close);

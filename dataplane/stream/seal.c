@@ -18,7 +18,7 @@ static void group_moved(struct hg_streams *streams, uint32_t group)
             hg_streams_moved(streams, &streams->table[slot]);
 }
 
-static enum hg_group_reason counted(struct hg_streams *streams, enum hg_group_reason reason)
+enum hg_group_reason hg_streams_group_counted(struct hg_streams *streams, enum hg_group_reason reason)
 {
     if (reason != HG_GROUP_OK && reason != HG_GROUP_WOULD_BLOCK)
         streams->group_counts[reason]++;
@@ -35,25 +35,25 @@ static void open_batch_drop(struct hg_streams *streams, struct hg_stream_state *
     s->lsn_taken = s->lsn_sealed;
 }
 
-enum hg_group_reason hg_streams_group_seal(struct hg_streams *streams, uint32_t number, uint64_t epoch)
+uint64_t hg_streams_group_newest(const struct hg_streams *streams, uint32_t group, bool *mixed)
 {
     const struct hg_stream_state *first = NULL;
     uint64_t newest = 0;
-    if (number >= HG_GROUPS_MAX)
-        return counted(streams, HG_GROUP_seal_limit);
-    struct hg_group *group = &streams->groups[number];
+    *mixed = false;
     for (uint32_t slot = 0; slot < streams->count; slot++) {
-        const struct hg_stream_state *s = member(streams, slot, number);
-        if (s == NULL)
+        const struct hg_stream_state *s = &streams->table[slot];
+        if (s->kind == 0 || s->ended || s->group != group)
             continue;
         newest = hg_max_u64(newest, s->epoch);
         first = first != NULL ? first : s;
-        if (s->region != first->region) /* nobody could open it again */
-            return counted(streams, HG_GROUP_seal_mixed);
+        *mixed = *mixed || s->region != first->region;
     }
-    enum hg_group_reason reason = hg_group_seal(group, epoch, newest);
-    if (reason != HG_GROUP_OK || group->epoch_wanted == epoch)
-        return counted(streams, reason);
+    return newest;
+}
+
+void hg_streams_promise(struct hg_streams *streams, uint32_t number, uint64_t epoch)
+{
+    struct hg_group *group = &streams->groups[number];
     hg_group_promise(group, epoch);
     hg_log_epoch_promise(streams->log, number, epoch);
     group->sealed_write = 0;
@@ -65,7 +65,23 @@ enum hg_group_reason hg_streams_group_seal(struct hg_streams *streams, uint32_t 
         group->sealed_write = hg_max_u64(group->sealed_write, s->sequence_last);
     }
     streams->groups_pending |= UINT64_C(1) << number;
+    streams->groups_deposed |= UINT64_C(1) << number;
     group_moved(streams, number);
+}
+
+enum hg_group_reason hg_streams_group_seal(struct hg_streams *streams, uint32_t number, uint64_t epoch)
+{
+    bool mixed;
+    if (number >= HG_GROUPS_MAX)
+        return hg_streams_group_counted(streams, HG_GROUP_seal_limit);
+    struct hg_group *group = &streams->groups[number];
+    uint64_t newest = hg_streams_group_newest(streams, number, &mixed);
+    if (mixed) /* nobody could open it again */
+        return hg_streams_group_counted(streams, HG_GROUP_seal_mixed);
+    enum hg_group_reason reason = hg_group_seal(group, epoch, newest);
+    if (reason != HG_GROUP_OK || group->epoch_wanted == epoch)
+        return hg_streams_group_counted(streams, reason);
+    hg_streams_promise(streams, number, epoch);
     return HG_GROUP_OK;
 }
 
@@ -102,6 +118,7 @@ static bool starts_record(struct hg_streams *streams, uint32_t group, uint64_t e
             records[count].epoch = epoch;
             records[count].epoch_lsn = s->lsn_sealed;
             records[count].epoch_known = 1;
+            records[count].tail_unknown = 0; /* whoever begins it has chosen the tail */
             slots[count++] = slot;
         }
         if (count == 0 || (count < RECORDS_AT_ONCE && slot < streams->count))
@@ -126,14 +143,14 @@ enum hg_group_reason hg_streams_group_open(struct hg_streams *streams, uint32_t 
 {
     struct hg_local_record record;
     if (number >= HG_GROUPS_MAX)
-        return counted(streams, HG_GROUP_open_epoch);
+        return hg_streams_group_counted(streams, HG_GROUP_open_epoch);
     struct hg_group *group = &streams->groups[number];
     for (uint32_t slot = 0; slot < streams->count; slot++)
         if (member(streams, slot, number) != NULL && !streams->table[slot].origin_local)
-            return counted(streams, HG_GROUP_open_foreign);
+            return hg_streams_group_counted(streams, HG_GROUP_open_foreign);
     enum hg_group_reason reason = hg_group_open(group, epoch, epoch_written(streams, number));
     if (reason != HG_GROUP_OK || group->epoch_begun == epoch)
-        return counted(streams, reason);
+        return hg_streams_group_counted(streams, reason);
     if (!starts_record(streams, number, epoch))
         return HG_GROUP_WOULD_BLOCK;
     memset(&record, 0, sizeof(record));
@@ -180,8 +197,10 @@ void hg_streams_groups_commit(struct hg_streams *streams)
             hg_group_begin_durable(group);
             group_moved(streams, number);
             for (uint32_t slot = 0; slot < streams->count; slot++) /* whoever began it has chosen the tail */
-                if (member(streams, slot, number) != NULL)
+                if (member(streams, slot, number) != NULL) {
                     streams->table[slot].tail_unknown = false;
+                    streams->table[slot].epoch_recorded = group->epoch_open;
+                }
         }
         if (group->epoch_promised == group->epoch_wanted && group->epoch_open == group->epoch_begun)
             streams->groups_pending &= ~(UINT64_C(1) << number);
@@ -211,4 +230,9 @@ const struct hg_group *hg_streams_group(const struct hg_streams *streams, uint32
 const uint64_t *hg_streams_group_counts(const struct hg_streams *streams)
 {
     return streams->group_counts;
+}
+
+void hg_streams_group_refused(struct hg_streams *streams, enum hg_group_reason reason)
+{
+    (void)hg_streams_group_counted(streams, reason);
 }

@@ -23,6 +23,8 @@ enum hg_group_reason hg_streams_group_open(struct hg_streams *streams, uint32_t 
 /* True once the records are on the device; producers may write. */
 bool hg_streams_group_opened(const struct hg_streams *streams, uint32_t group, uint64_t epoch);
 
+/* Counts a refusal that somebody else decided. */
+void hg_streams_group_refused(struct hg_streams *streams, enum hg_group_reason reason);
 const struct hg_group *hg_streams_group(const struct hg_streams *streams, uint32_t group);
 const uint64_t *hg_streams_group_counts(const struct hg_streams *streams); /* by enum hg_group_reason */
 

@@ -45,6 +45,7 @@ int32_t hg_streams_slot_make(struct hg_streams *streams, uint64_t stream)
     memset(s, 0, sizeof(*s));
     s->stream = stream;
     s->raw_slot = -1;
+    s->tail_unknown = streams->tail_torn;
     hg_index_init(&s->index);
     hg_marks_init(&s->marks);
     return (int32_t)slot;
@@ -248,6 +249,13 @@ void hg_streams_record_of_stream(const struct hg_stream_state *s, struct hg_loca
         record->epoch_lsn = hg_history_last(&s->history).lsn;
         record->epoch_known = 1;
     }
+    record->tail_unknown = s->tail_unknown;
+    if (s->adopt_write != 0) { /* that record stands before this one */
+        record->epoch = s->adopt_epoch;
+        record->epoch_lsn = s->adopt_lsn;
+        record->epoch_known = 1;
+        record->tail_unknown = 0;
+    }
     record->lsn = s->lsn_sealed;
     record->system_identifier = s->system_identifier;
     memcpy(record->chain, s->chain_sealed, sizeof(record->chain));
@@ -303,6 +311,9 @@ void hg_streams_recovered_stream(struct hg_streams *streams, const struct hg_loc
     s->incarnation = record->incarnation;
     s->group = record->group;
     s->epoch = hg_max_u64(s->epoch, record->epoch);
+    s->tail_unknown = record->tail_unknown != 0;
+    if (record->epoch_known != 0)
+        s->epoch_recorded = hg_max_u64(s->epoch_recorded, record->epoch);
     if (record->epoch_known != 0)
         hg_history_add(&s->history, record->epoch, record->epoch_lsn);
     else if (record->lsn != 0)
@@ -372,6 +383,8 @@ static void streams_recovered_batch(void *ctx, uint64_t sequence, const struct h
     s->incarnation = header->incarnation;
     s->group = header->group;
     s->epoch = hg_max_u64(s->epoch, header->epoch);
+    if (hg_history_last(&s->history).epoch < header->epoch) /* who began it has chosen the tail */
+        s->tail_unknown = false;
     hg_history_add(&s->history, header->epoch, header->lsn_first);
     s->origin_local = s->region == streams->config.region;
     if (s->lsn_begin == 0)
@@ -380,6 +393,13 @@ static void streams_recovered_batch(void *ctx, uint64_t sequence, const struct h
     memcpy(s->chain_sealed, header->chain, sizeof(s->chain_sealed));
     hg_index_add(&s->index, header->lsn_first, sequence);
     s->sequence_last = sequence;
+}
+
+static void streams_recovered_torn(void *ctx)
+{
+    struct hg_streams *streams = ctx;
+    for (uint32_t slot = 0; slot < streams->count; slot++)
+        streams->table[slot].tail_unknown = true;
 }
 
 static void streams_trimmed(void *ctx, uint64_t sequence)
@@ -399,17 +419,18 @@ const struct hg_log_ops hg_streams_log_ops = {
     .checkpoint = streams_checkpoint,
     .recovered_record = streams_recovered_record,
     .recovered_batch = streams_recovered_batch,
+    .recovered_torn = streams_recovered_torn,
     .trimmed = streams_trimmed,
 };
 
 void hg_streams_recovered(struct hg_streams *streams)
 {
+    streams->tail_torn = hg_log_tail_is_torn(streams->log);
     for (uint32_t slot = 0; slot < streams->count; slot++) {
         struct hg_stream_state *s = &streams->table[slot];
         s->lsn_taken = s->lsn_sealed;
         s->lsn_durable = s->lsn_sealed;
         memcpy(s->chain_durable, s->chain_sealed, sizeof(s->chain_durable));
-        s->tail_unknown = hg_log_tail_is_torn(streams->log);
         hg_streams_moved(streams, s);
         hg_streams_committed_move(streams, s);
     }

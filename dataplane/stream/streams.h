@@ -87,7 +87,12 @@ struct hg_stream_state {
     uint8_t codec_skip_left;   /* of these */
     uint64_t epoch;            /* that it is written under, as far as this log knows */
     struct hg_history history; /* who wrote what is here */
-    bool tail_unknown; /* at recovery more may have been lost (hg_log_tail_is_torn); an epoch ends it */
+    uint64_t epoch_recorded;   /* the newest whose beginning here is on the device as a record of its own */
+    uint64_t adopt_epoch;      /* of another writer, to be recorded as begun at adopt_lsn; 0 = none */
+    uint64_t adopt_lsn;   /* where it began: recorded when all below is here (dataplane/stream/follow.h) */
+    bool adopt_due;       /* it is */
+    uint64_t adopt_write; /* that has the record; 0 = the log has not taken it yet */
+    bool tail_unknown;    /* at recovery more may have been lost (hg_log_tail_is_torn); an epoch ends it */
     uint64_t system_identifier;
     uint32_t lsn_unit_bytes;
     uint64_t peers_mask;  /* who gets it, when we are the origin */

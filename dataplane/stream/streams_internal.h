@@ -5,8 +5,8 @@
 #ifndef HG_STREAM_STREAMS_INTERNAL_H
 #define HG_STREAM_STREAMS_INTERNAL_H
 
+#include "dataplane/stream/follow.h"
 #include "dataplane/stream/quorum.h"
-#include "dataplane/stream/seal.h"
 #include "dataplane/stream/streams.h"
 #include "drivers/clock/clock.h"
 
@@ -28,7 +28,8 @@ struct hg_streams {
     uint64_t realtime_ns;      /* sampled at most once a millisecond */
     uint64_t realtime_read_ns; /* when, on the monotonic clock */
     bool recovery_broken;
-    uint64_t end_due;         /* stream whose end is not on the device yet; 0 = none */
+    bool tail_torn;   /* this process found the log so: a stream that it does not know may be behind it */
+    uint64_t end_due; /* stream whose end is not on the device yet; 0 = none */
     uint64_t end_sequence;    /* the write that has it; 0 = the log has not taken it yet */
     bool configuration_whole; /* there was one */
     uint64_t configuration;   /* counts them */
@@ -53,6 +54,8 @@ struct hg_streams {
 
     struct hg_streams_voters voters[HG_GROUPS_MAX];
     struct hg_group groups[HG_GROUPS_MAX];
+    uint64_t groups_deposed; /* bit = its producers are to be told */
+    uint32_t adopts_due;     /* streams that have all below their adopt_lsn */
     uint64_t groups_pending; /* bit = a promise or a beginning is on its way to the device */
     uint64_t group_counts[HG_GROUP_REASON_COUNT];
 
@@ -76,6 +79,16 @@ int32_t hg_streams_slot_make(struct hg_streams *streams, uint64_t stream);
 void hg_streams_record_of_stream(const struct hg_stream_state *s, struct hg_local_record *record);
 void hg_streams_record_of_group(const struct hg_streams *streams, uint32_t group,
                                 struct hg_local_record *record);
+/* Promises the epoch, which the group may promise; what is not sealed yet is dropped. */
+void hg_streams_promise(struct hg_streams *streams, uint32_t group, uint64_t epoch);
+/* The stream got a batch, or stands elsewhere: perhaps where its epoch is to be adopted. */
+void hg_streams_adopt_look(struct hg_streams *streams, struct hg_stream_state *s);
+/* Records the epochs of streams that reached where these began, and notices what the device has of it. */
+void hg_streams_adopts_advance(struct hg_streams *streams);
+/* Counts a refusal. */
+enum hg_group_reason hg_streams_group_counted(struct hg_streams *streams, enum hg_group_reason reason);
+/* The newest epoch that anything of the group is of; *mixed: its streams are of several regions. */
+uint64_t hg_streams_group_newest(const struct hg_streams *streams, uint32_t group, bool *mixed);
 /* Promises and beginnings that the device has now. */
 void hg_streams_groups_commit(struct hg_streams *streams);
 /* Once the log is read back. */

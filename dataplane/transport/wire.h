@@ -20,6 +20,7 @@
 #define HG_WIRE_ALIASES_MAX        1024u /* per lane */
 #define HG_WIRE_CONTROL_BYTES_MAX  256u  /* a control frame, type byte included */
 #define HG_WIRE_WORKERS_MAX        64u
+#define HG_WIRE_EPOCH_STARTS_MAX   8u  /* of a stream's history: HG_EPOCH_STARTS_MAX */
 #define HG_WIRE_FEC_SOURCES_MAX    32u /* in a group */
 #define HG_WIRE_FEC_PARITY_MAX     8u
 #define HG_WIRE_FEC_DEPTH_MAX      16u              /* groups that packets are dealt to in turn */
@@ -78,6 +79,8 @@ enum hg_wire_type {
     HG_WIRE_STREAM_REFUSE = 20,
     HG_WIRE_STREAM_NEEDED = 21,
     HG_WIRE_STREAM_COMMITTED = 22,
+    HG_WIRE_STREAM_HISTORY = 23,
+    HG_WIRE_STREAM_CUT = 24,
     HG_WIRE_CONTROL_LAST = 31,
     HG_WIRE_PARITY = 32,
     /* 33.. reserved: SEAL, GRANT, VOTE, 2PC, key exchange */
@@ -225,6 +228,7 @@ enum hg_wire_status {
     HG_WIRE_CLOSED_GAP = 9,          /* the origin no longer has what the peer needs next */
     HG_WIRE_ELSEWHERE = 10,          /* another worker of the receiver owns the stream: open it there */
     HG_WIRE_MOVED = 11,              /* CLOSE or REFUSE: to another worker of who says so; it comes again */
+    HG_WIRE_REFUSED_HISTORY = 12,    /* the receiver can't be cut to where the two histories part */
     HG_WIRE_REFUSED_MEMBERS = 13,    /* its sender is no member of the group, or its members are older */
 };
 
@@ -267,6 +271,35 @@ struct hg_wire_stream_committed {
 };
 static_assert(sizeof(struct hg_wire_stream_committed) == 16, "stream committed");
 
+/* Receiver -> writer, before the answer to an OPEN of a newer epoch than its copy has: the epoch is promised
+ * on my device, and this is what I have. The writer says in STREAM_CUT what of it is its own. */
+struct hg_wire_stream_history {
+    struct hg_wire_control control;
+    uint64_t epoch;       /* of the OPEN */
+    uint64_t lsn_begin;   /* first that it ever had */
+    uint64_t lsn_end;     /* durable, exclusive; 0 = nothing */
+    uint8_t chain[16];    /* of the batch that ends there */
+    uint32_t epoch_count; /* <= HG_EPOCH_STARTS_MAX */
+    uint32_t reserved;
+    struct {
+        uint64_t epoch, lsn;
+    } epochs[HG_WIRE_EPOCH_STARTS_MAX]; /* oldest first; zero beyond epoch_count */
+};
+static_assert(sizeof(struct hg_wire_stream_history) == 184, "stream history");
+
+#define HG_WIRE_EPOCH_NOT_BEGUN UINT64_MAX /* as lsn_epoch: the sender is no writer, it only fills a copy */
+
+/* Writer -> receiver: what you have from `lsn` on is not what I have; cut it off and keep it elsewhere. */
+struct hg_wire_stream_cut {
+    struct hg_wire_control control;
+    uint64_t epoch;        /* of the OPEN */
+    uint64_t lsn;          /* up to there both have the same; it may be the receiver's end */
+    uint8_t chain[16];     /* of the batch that ends there */
+    uint64_t epoch_common; /* newest epoch that both have; 0 = the receiver has nothing */
+    uint64_t lsn_epoch;    /* where `epoch` began at the writer, >= lsn; or HG_WIRE_EPOCH_NOT_BEGUN */
+};
+static_assert(sizeof(struct hg_wire_stream_cut) == 56, "stream cut");
+
 /* CLOSE, origin -> receiver: nothing more comes under this alias, forget what is half here. REFUSE, receiver
  * -> origin: a batch did not follow from what is here. The alias is the origin's in both. */
 struct hg_wire_stream_close {
@@ -291,6 +324,10 @@ static inline uint16_t hg_wire_control_bytes(uint8_t type)
         return sizeof(struct hg_wire_stream_needed);
     case HG_WIRE_STREAM_COMMITTED:
         return sizeof(struct hg_wire_stream_committed);
+    case HG_WIRE_STREAM_HISTORY:
+        return sizeof(struct hg_wire_stream_history);
+    case HG_WIRE_STREAM_CUT:
+        return sizeof(struct hg_wire_stream_cut);
     case HG_WIRE_STREAM_CLOSE:
     case HG_WIRE_STREAM_REFUSE:
         return sizeof(struct hg_wire_stream_close);

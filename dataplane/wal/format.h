@@ -163,8 +163,9 @@ struct hg_log_superblock {
     uint64_t tail_sequence; /* sequence of its first write */
     uint64_t hlc_ceiling;   /* no stamp was ever given above it */
     uint64_t epoch_promised[HG_GROUPS_MAX]; /* of each group: nothing older is taken; 0 = none yet */
-    uint64_t durable_sequence; /* newest write known flushed when this was built; 0 = none, or not known */
-    uint8_t reserved[2048 - 112 - 8 * HG_GROUPS_MAX];
+    uint64_t durable_sequence;   /* newest write known flushed when this was built; 0 = none, or not known */
+    uint64_t tail_torn_sequence; /* the newest write that recovery found torn, and wrote over; 0 = none */
+    uint8_t reserved[2048 - 120 - 8 * HG_GROUPS_MAX];
     uint32_t members_generation[HG_GROUPS_MAX]; /* of each group: lower ones are refused; 0 = none yet */
     uint8_t reserved2[4096 - 2048 - 4 * HG_GROUPS_MAX - 4];
     uint32_t crc32c; /* of the 4092 bytes before it */
@@ -173,6 +174,7 @@ static_assert(sizeof(struct hg_log_superblock) == HG_DISK_BLOCK_BYTES, "superblo
 static_assert(offsetof(struct hg_log_superblock, members_generation) == 2048, "superblock");
 static_assert(offsetof(struct hg_log_superblock, epoch_promised) == 104, "superblock");
 static_assert(offsetof(struct hg_log_superblock, durable_sequence) == 616, "superblock");
+static_assert(offsetof(struct hg_log_superblock, tail_torn_sequence) == 624, "superblock");
 
 /* First block of every log write, copied to ring block (sequence mod 256) one commit later. */
 struct hg_log_write_header {
@@ -226,8 +228,10 @@ struct hg_local_record { /* one fixed size for all types, so that the table is a
     uint32_t move;      /* stream: how often it moved between logs */
     uint64_t lsn_begin; /* stream: first LSN it ever had */
     uint64_t epoch_lsn; /* stream: where `epoch` began, if epoch_known */
-    uint32_t epoch_known;
-    uint8_t reserved2[4];
+    uint8_t epoch_known;
+    uint8_t
+        tail_unknown; /* stream: 1 = more than its end may have been acknowledged, in a write that was torn */
+    uint8_t reserved2[6];
 };
 static_assert(sizeof(struct hg_local_record) == 128, "local record");
 static_assert((HG_STREAMS_MAX + HG_LOG_CONSUMERS_MAX + HG_GROUPS_MAX) * sizeof(struct hg_local_record) +

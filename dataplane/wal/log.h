@@ -36,6 +36,9 @@ struct hg_log_ops {
      * sequence. */
     void (*recovered_record)(void *ctx, const struct hg_local_record *record);
     void (*recovered_batch)(void *ctx, uint64_t sequence, const struct hg_batch_header *header);
+    /* Likewise: what was reported before was the end of the log once, with a torn write behind it that may
+     * have been acknowledged. Optional. */
+    void (*recovered_torn)(void *ctx);
     /* The tail moved: writes below `sequence` are gone. */
     void (*trimmed)(void *ctx, uint64_t sequence);
 };
@@ -167,8 +170,8 @@ uint64_t hg_log_epoch_promised(const struct hg_log *log, uint32_t group); /* 0 =
 void hg_log_members_keep(struct hg_log *log, uint32_t group, uint32_t generation);
 uint32_t hg_log_members_kept(const struct hg_log *log, uint32_t group);
 uint32_t hg_log_members_wanted(const struct hg_log *log, uint32_t group);
-/* Recovery found a torn write at the end, which may have been acknowledged: what is behind the end is not
- * known to be absent. */
+/* This recovery found a torn write at the end, which may have been acknowledged: what is behind the end is
+ * not known to be absent. Later recoveries report it by recovered_torn: the superblock keeps its place. */
 bool hg_log_tail_is_torn(const struct hg_log *log);
 const uint8_t *hg_log_uuid(const struct hg_log *log); /* 16 bytes; once READY */
 

@@ -66,6 +66,7 @@ struct hg_log_recovery {
     uint64_t evidence_offset;
     uint64_t evidence_left;
     bool evidence_is_done;
+    bool torn_is_told;
     enum hg_log_verdict verdict;
 };
 
@@ -185,6 +186,8 @@ static bool superblocks_take(struct hg_log *log)
             log->members_wanted[group] =
                 (uint32_t)hg_max_u64(log->members_wanted[group], copy->members_generation[group]);
         }
+        log->superblock.tail_torn_sequence =
+            hg_max_u64(log->superblock.tail_torn_sequence, copy->tail_torn_sequence);
     }
     if (!superblock_fits(log))
         return false;
@@ -372,9 +375,22 @@ static void ring_keep(struct hg_log *log, const struct hg_log_write_header *head
     r->ring_is_dirty[slot] = true;
 }
 
+/* At the place where an earlier recovery, or this one, found the end torn. */
+static void torn_tell(struct hg_log *log)
+{
+    struct hg_log_recovery *r = log->recovery;
+    uint64_t torn = log->superblock.tail_torn_sequence;
+    if (r->torn_is_told || torn == 0 || r->sequence < torn)
+        return;
+    r->torn_is_told = true;
+    if (log->ops.recovered_torn != NULL)
+        log->ops.recovered_torn(log->ctx);
+}
+
 static bool write_take(struct hg_log *log, const struct hg_log_write_header *header, const uint8_t *payload)
 {
     struct hg_log_recovery *r = log->recovery;
+    torn_tell(log);
     if (!batches_report(log, header, payload))
         return false;
     hg_log_place_set(log, r->sequence, r->segment, r->offset, header->payload_bytes);
@@ -596,6 +612,11 @@ static bool repair_start(struct hg_log *log)
     struct hg_log_recovery *r = log->recovery;
     log->superblock.restarts = r->restarts_max + 1;
     log->superblock.durable_sequence = r->sequence - 1; /* the flush of SETTLE is done */
+    if (log->tail_is_torn) {
+        log->superblock.tail_torn_sequence = r->sequence;
+        r->torn_is_told = false;
+    }
+    torn_tell(log);
     hg_log_hlc_ceiling_set(log, r->hlc_ceiling);
     hg_log_superblock_start(log);
     r->phase = REPAIRING;

@@ -21,11 +21,12 @@ local heliograph = Proto("heliograph", "Heliograph transport")
 local types = { [0] = "PADDING", [1] = "PING", [2] = "DATA", [3] = "ACK", [4] = "RECOVERED",
     [32] = "PARITY", [16] = "STREAM_OPEN", [17] = "STREAM_ANSWER",
     [18] = "STREAM_DURABLE", [19] = "STREAM_CLOSE", [20] = "STREAM_REFUSE", [21] = "STREAM_NEEDED",
-    [22] = "STREAM_COMMITTED" }
+    [22] = "STREAM_COMMITTED", [23] = "STREAM_HISTORY",
+    [24] = "STREAM_CUT" }
 local statuses = { [0] = "OK", [1] = "REFUSED_UNKNOWN", [2] = "REFUSED_SYSTEM", [3] = "REFUSED_EPOCH",
     [4] = "REFUSED_INCARNATION", [5] = "REFUSED_LIMIT", [6] = "REFUSED_BATCH", [7] = "CLOSED_WITHDRAWN",
     [8] = "CLOSED_DIVERGED", [9] = "CLOSED_GAP", [10] = "ELSEWHERE", [11] = "MOVED",
-    [13] = "REFUSED_MEMBERS" }
+    [12] = "REFUSED_HISTORY", [13] = "REFUSED_MEMBERS" }
 local handshake_types = { [1] = "HELLO", [2] = "REPLY", [3] = "CONFIRM" }
 
 -- A table is a run of {name, bytes, kind, values}, in the order of the wire; the fields are made from it.
@@ -89,6 +90,13 @@ local bodies = {
         { "reserved", 4 } }),
     [21] = layout(transport_fields, "heliograph.stream_needed", { { "lsn_needed", 8 } }),
     [22] = layout(transport_fields, "heliograph.stream_committed", { { "lsn_committed", 8 } }),
+    [23] = layout(transport_fields, "heliograph.stream_history", {
+        { "epoch", 8 }, { "lsn_begin", 8 }, { "lsn_end", 8 }, { "chain", 16, "bytes" }, { "epoch_count", 4 }, { "reserved", 4 },
+        { "epoch_0", 8 }, { "lsn_0", 8 }, { "epoch_1", 8 }, { "lsn_1", 8 }, { "epoch_2", 8 }, { "lsn_2", 8 },
+        { "epoch_3", 8 }, { "lsn_3", 8 }, { "epoch_4", 8 }, { "lsn_4", 8 }, { "epoch_5", 8 }, { "lsn_5", 8 },
+        { "epoch_6", 8 }, { "lsn_6", 8 }, { "epoch_7", 8 }, { "lsn_7", 8 } }),
+    [24] = layout(transport_fields, "heliograph.stream_cut", {
+        { "epoch", 8 }, { "lsn", 8 }, { "chain", 16, "bytes" }, { "epoch_common", 8 }, { "lsn_epoch", 8 } }),
 }
 local data_data = ProtoField.bytes("heliograph.data.data", "data")
 local padding = ProtoField.bytes("heliograph.padding", "padding")

@@ -206,7 +206,7 @@ static void test_frames_of_nothing(void)
         CU_ASSERT_EQUAL(say(a, &frame.control), 0);
         CU_ASSERT_EQUAL(hg_lane_stats(lane)->drop_control_state, before + ++count);
     }
-    CU_ASSERT_EQUAL(count, 6);
+    CU_ASSERT_EQUAL(count, 8);
     sites_free();
 }
 
@@ -219,8 +219,8 @@ static void test_hostile_frames(void)
     configure(b, "pg", 13, PHYSICAL, 1);
     append(a, 0, 1, 100);
     run(30 * HG_NS_PER_MS);
-    for (uint32_t i = 0; i < 7 * HG_COUNT(aliases); i++) {
-        uint8_t type = (uint8_t)(HG_WIRE_CONTROL_FIRST + i % 7);
+    for (uint32_t i = 0; i < 9 * HG_COUNT(aliases); i++) {
+        uint8_t type = (uint8_t)(HG_WIRE_CONTROL_FIRST + i % 9);
         union {
             struct hg_wire_control control;
             struct hg_wire_stream_open open;
@@ -229,7 +229,7 @@ static void test_hostile_frames(void)
         for (int fill = 0; fill < 3; fill++) {
             memset(&frame, fill == 0 ? 0 : fill == 1 ? 0xff : 0x55, sizeof(frame));
             frame.control = (struct hg_wire_control){
-                .type = type, .bytes = hg_wire_control_bytes(type), .alias = aliases[i / 7]};
+                .type = type, .bytes = hg_wire_control_bytes(type), .alias = aliases[i / 9]};
             (void)say(a, &frame.control);
             (void)say(b, &frame.control);
             if (type != HG_WIRE_STREAM_OPEN)

@@ -19,11 +19,8 @@ struct hg_config_peer peer_config(uint16_t region)
     return config;
 }
 
-void site_make(struct site *site, struct site *other, uint16_t region, uint32_t streams_max)
+void site_peers_make(struct site *site, uint32_t streams_max)
 {
-    memset(site, 0, sizeof(*site));
-    stream_node_make(&site->node, region);
-    site->other = other;
     struct hg_peers_config config = {.streams = site->node.streams,
                                      .log = site->node.log,
                                      .events = &site->node.sink,
@@ -33,8 +30,16 @@ void site_make(struct site *site, struct site *other, uint16_t region, uint32_t 
                                      .rekey = rekey,
                                      .ctx = site};
     site->peers = hg_peers_init(&config);
-    struct hg_config_peer peer = peer_config(region == 1 ? 2 : 1);
+    struct hg_config_peer peer = peer_config(site->node.region == 1 ? 2 : 1);
     CU_ASSERT_EQUAL(hg_peers_configure(site->peers, &peer, 1500, site->node.now_ns), 0);
+}
+
+void site_make(struct site *site, struct site *other, uint16_t region, uint32_t streams_max)
+{
+    memset(site, 0, sizeof(*site));
+    stream_node_make(&site->node, region);
+    site->other = other;
+    site_peers_make(site, streams_max);
 }
 
 void site_free(struct site *site)

@@ -32,6 +32,8 @@ void sites_free(void);
 /* The same with keys and the stream "one" (id 11, key/value) from a to b. Returns its slot, on both. */
 uint32_t sites_joined(void);
 void site_make(struct site *site, struct site *other, uint16_t region, uint32_t streams_max);
+/* Its peers anew, as after a start. */
+void site_peers_make(struct site *site, uint32_t streams_max);
 void site_free(struct site *site);
 struct hg_config_peer peer_config(uint16_t region);
 

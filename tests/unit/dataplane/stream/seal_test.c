@@ -194,6 +194,72 @@ static void test_history_after_reuse(void)
     stream_node_free(&node);
 }
 
+/* The newest write, whose header the ring has not yet got, is torn when the process dies. */
+static void tear_the_tail(uint32_t slot)
+{
+    uint64_t sequence = hg_log_append_sequence(node.log);
+    (void)stream_node_append(&node, slot, 100);
+    hg_log_close_write(node.log);
+    for (int i = 0; i < 3; i++)
+        stream_node_turn(&node);
+    hg_disk_sim_crash(node.disk);
+    uint8_t *bytes = hg_disk_sim_bytes(node.disk);
+    for (uint64_t at = HG_LOG_SEGMENTS_OFFSET; at < node.disk->size_bytes; at += HG_DISK_BLOCK_BYTES) {
+        const struct hg_log_write_header *header = (const struct hg_log_write_header *)(bytes + at);
+        if (header->magic == HG_LOG_WRITE_MAGIC && header->sequence == sequence)
+            hg_disk_sim_flip_bit(node.disk, at + 100, 1);
+    }
+    hg_disk_sim_settle(node.disk);
+    stream_node_close(&node);
+    stream_node_open(&node);
+    (void)stream_node_configure(&node, "own", 1, KV, 1, 0);
+    CU_ASSERT_TRUE_FATAL(hg_log_tail_is_torn(node.log));
+}
+
+/* A copy that may have lost something says so until an epoch begins there, whatever is written over the torn
+ * place and however often it starts. */
+static void test_torn_tail_is_remembered(void)
+{
+    stream_node_make(&node, 1);
+    uint32_t slot = stream_node_configure(&node, "own", 1, KV, 1, 0);
+    (void)stream_node_append(&node, slot, 100);
+    stream_node_settle(&node);
+    CU_ASSERT_FALSE(hg_streams_at(node.streams, slot)->tail_unknown);
+    tear_the_tail(slot);
+    CU_ASSERT_EQUAL(hg_streams_at(node.streams, slot)->lsn_durable, 2);
+    for (int life = 0; life < 4; life++) {
+        CU_ASSERT_TRUE(hg_streams_at(node.streams, slot)->tail_unknown);
+        CU_ASSERT_EQUAL(stream_node_append(&node, slot, 100), HG_APPEND_OK);
+        stream_node_settle(&node);
+        crash();
+        CU_ASSERT_FALSE(hg_log_tail_is_torn(node.log));
+    }
+    hg_streams_at(node.streams, slot)->codec = HG_CODEC_NONE;
+    for (int i = 0; i < 60; i++) { /* the log lets go of the torn place */
+        CU_ASSERT_EQUAL(stream_node_append(&node, slot, 900000), HG_APPEND_OK);
+        stream_node_settle(&node);
+        hg_streams_retain(node.streams, node.now_ns);
+    }
+    CU_ASSERT(hg_log_tail_sequence(node.log) > 10);
+    crash();
+    CU_ASSERT_TRUE(hg_streams_at(node.streams, slot)->tail_unknown);
+    CU_ASSERT_EQUAL(hg_streams_group_seal(node.streams, 0, 5), HG_GROUP_OK);
+    turns_until_sealed(5);
+    CU_ASSERT_TRUE(hg_streams_at(node.streams, slot)->tail_unknown); /* a seal decides nothing */
+    CU_ASSERT_EQUAL(hg_streams_group_open(node.streams, 0, 5), HG_GROUP_OK);
+    turns_until_open(5);
+    CU_ASSERT_FALSE(hg_streams_at(node.streams, slot)->tail_unknown);
+    for (int life = 0; life < 2; life++) {
+        crash();
+        CU_ASSERT_FALSE(hg_streams_at(node.streams, slot)->tail_unknown);
+    }
+    tear_the_tail(slot); /* another one */
+    CU_ASSERT_TRUE(hg_streams_at(node.streams, slot)->tail_unknown);
+    crash();
+    CU_ASSERT_TRUE(hg_streams_at(node.streams, slot)->tail_unknown);
+    stream_node_free(&node);
+}
+
 /* A group that another region writes is sealed here, and opened there. */
 static void test_foreign(void)
 {
@@ -219,6 +285,7 @@ int main(void)
     CU_add_test(suite, "a rotten superblock copy", test_rotten_copy);
     CU_add_test(suite, "history after reuse", test_history_after_reuse);
     CU_add_test(suite, "another region's group", test_foreign);
+    CU_add_test(suite, "a torn tail is remembered", test_torn_tail_is_remembered);
     CU_basic_run_tests();
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 6;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 7;
 }

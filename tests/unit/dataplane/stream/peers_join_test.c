@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A copy meets a writer of a newer epoch: what is on its device, and when, before the writer may count it;
+ * and that this holds after a power cut at every step.
+ */
+#include "dataplane/stream/follow.h"
+#include "peers_pair.h"
+
+#define EPOCH 5
+
+static const struct hg_group *group_of(const struct site *site)
+{
+    return hg_streams_group(site->node.streams, 0);
+}
+
+/* The writer's group is sealed and begins the epoch; its streams are opened anew. */
+static void writer_begins(uint32_t slot)
+{
+    hg_log_close_write(a->node.log);
+    CU_ASSERT_EQUAL(hg_streams_group_seal(a->node.streams, 0, EPOCH), HG_GROUP_OK);
+    for (int i = 0; i < 100 && !hg_streams_group_sealed(a->node.streams, 0, EPOCH); i++)
+        stream_node_turn(&a->node);
+    CU_ASSERT_EQUAL_FATAL(hg_streams_group_open(a->node.streams, 0, EPOCH), HG_GROUP_OK);
+    hg_log_close_write(a->node.log);
+    for (int i = 0; i < 100 && !hg_streams_group_opened(a->node.streams, 0, EPOCH); i++)
+        stream_node_turn(&a->node);
+    CU_ASSERT_TRUE_FATAL(hg_streams_group_opened(a->node.streams, 0, EPOCH));
+    b->node.now_ns = a->node.now_ns = hg_max_u64(a->node.now_ns, b->node.now_ns);
+    hg_peers_stream_epoch(a->peers, slot);
+}
+
+/* Power goes at b, which starts again with its configuration and new keys. */
+static void b_power_cut(bool configured)
+{
+    hg_peers_free(b->peers);
+    hg_disk_sim_crash(b->node.disk);
+    stream_node_close(&b->node);
+    stream_node_open(&b->node);
+    site_peers_make(b, NODE_STREAMS_MAX);
+    if (configured)
+        (void)configure(b, "one", 11, KV, 1);
+    keys();
+}
+
+static bool has_epoch(const struct site *site, uint32_t slot)
+{
+    struct hg_history history;
+    hg_streams_history_durable(stream(site, slot), &history);
+    return hg_history_last(&history).epoch == EPOCH;
+}
+
+static void test_adopts_at_the_tail(void)
+{
+    uint32_t slot = sites_joined();
+    append(a, slot, 3, 100);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(stream(b, slot)->lsn_durable, 4);
+    writer_begins(slot);
+    run(100 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(sending(a, slot)->state, HG_PEER_STREAM_STREAMING);
+    CU_ASSERT_EQUAL(hg_log_epoch_promised(b->node.log, 0), EPOCH);
+    CU_ASSERT_TRUE(has_epoch(b, slot));
+    CU_ASSERT_EQUAL(hg_history_last(&stream(b, slot)->history).lsn, 4);
+    CU_ASSERT_EQUAL(stream(a, slot)->lsn_counted[0], 4);
+    CU_ASSERT_EQUAL(hg_streams_sealed_counts(b->node.streams)[HG_SEALED_OK], 3); /* no batch was needed */
+    append(a, slot, 2, 100);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(stream(b, slot)->lsn_durable, 6);
+    b_power_cut(false);
+    CU_ASSERT_EQUAL(group_of(b)->epoch_promised, EPOCH);
+    CU_ASSERT_EQUAL(memcmp(&stream(b, 0)->history, &stream(a, slot)->history, sizeof(struct hg_history)), 0);
+    /* Nobody older is taken, sealed or not. */
+    CU_ASSERT_EQUAL(hg_streams_follow(b->node.streams, 0, EPOCH - 1), HG_GROUP_batch_epoch);
+    CU_ASSERT_EQUAL(hg_streams_follow(b->node.streams, 0, HG_EPOCH_FIRST), HG_GROUP_batch_epoch);
+    CU_ASSERT_EQUAL(hg_streams_follow(b->node.streams, 0, EPOCH), HG_GROUP_OK);
+    CU_ASSERT_EQUAL(hg_streams_follow(b->node.streams, 0, (uint64_t)HG_EPOCH_MAX + 1), HG_GROUP_seal_limit);
+    CU_ASSERT_EQUAL(hg_streams_group_counts(b->node.streams)[HG_GROUP_batch_epoch], 2);
+    sites_free();
+}
+
+/* A copy that lacks some of what came before the epoch takes that first, and is of the old epoch until it
+ * has all of it: else it would win the next choice of a tail with less than others have. */
+static void test_fills_before_it_adopts(void)
+{
+    uint32_t slot = sites_joined();
+    bool behind = false;
+    append(a, slot, 2, 100);
+    run(50 * HG_NS_PER_MS);
+    a->cut = b->cut = true;
+    append(a, slot, 40, 60000);
+    run(50 * HG_NS_PER_MS);
+    writer_begins(slot);
+    append(a, slot, 3, 100);
+    a->cut = b->cut = false;
+    for (int i = 0; i < 5000 && stream(b, slot)->lsn_durable < 46; i++) {
+        site_turn(a);
+        site_turn(b);
+        CU_ASSERT(sending(a, slot)->state != HG_PEER_STREAM_STREAMING ||
+                  group_of(b)->epoch_promised == EPOCH);
+        CU_ASSERT(stream(a, slot)->lsn_counted[0] < 43 || has_epoch(b, slot));
+        CU_ASSERT(stream(b, slot)->lsn_durable >= 43 || !has_epoch(b, slot));
+        behind |= sending(a, slot)->state == HG_PEER_STREAM_STREAMING && !has_epoch(b, slot);
+    }
+    CU_ASSERT_TRUE(behind);
+    CU_ASSERT_TRUE(has_epoch(b, slot));
+    CU_ASSERT_EQUAL(hg_history_last(&stream(b, slot)->history).lsn, 43);
+    CU_ASSERT_EQUAL(stream(b, slot)->lsn_durable, 46);
+    sites_free();
+}
+
+/* Whatever the writer was told to count is there after a power cut, at every step; and the steps go on. */
+static void test_power_cut_at_every_step(void)
+{
+    uint32_t unpromised = 0, promised = 0, adopted = 0, counted = 0;
+    for (int steps = 0; steps < 500; steps += 4) {
+        uint32_t slot = sites_joined();
+        append(a, slot, 3, 100);
+        run(30 * HG_NS_PER_MS);
+        writer_begins(slot);
+        for (int i = 0; i < steps; i++) {
+            site_turn(a);
+            site_turn(b);
+        }
+        bool was_open = sending(a, slot)->state == HG_PEER_STREAM_STREAMING;
+        bool was_adopted = has_epoch(b, slot), was_promised = group_of(b)->epoch_promised == EPOCH;
+        CU_ASSERT(!was_adopted || was_promised);
+        CU_ASSERT(!was_open || was_adopted);
+        b_power_cut(false);
+        CU_ASSERT(!was_promised || group_of(b)->epoch_promised == EPOCH);
+        CU_ASSERT(!was_adopted || hg_history_last(&stream(b, 0)->history).epoch == EPOCH);
+        CU_ASSERT(hg_history_last(&stream(b, 0)->history).epoch != EPOCH ||
+                  group_of(b)->epoch_promised == EPOCH);
+        CU_ASSERT_EQUAL(stream(b, 0)->lsn_durable, 4);
+        unpromised += !was_promised;
+        promised += was_promised && !was_adopted;
+        adopted += was_adopted && !was_open;
+        counted += was_open;
+        (void)configure(b, "one", 11, KV, 1);
+        run(100 * HG_NS_PER_MS);
+        CU_ASSERT_EQUAL(sending(a, slot)->state, HG_PEER_STREAM_STREAMING);
+        CU_ASSERT_TRUE(has_epoch(b, slot));
+        sites_free();
+    }
+    CU_ASSERT(unpromised > 0 && promised > 0 && adopted > 0 && counted > 0); /* every window was hit */
+}
+
+/* A group with another region's streams is not promised for that one's sake. */
+static void test_mixed_group(void)
+{
+    uint32_t slot = sites_joined();
+    uint32_t own = configure(b, "own", 12, KV, 2);
+    append(a, slot, 3, 100);
+    run(30 * HG_NS_PER_MS);
+    writer_begins(slot);
+    run(100 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(group_of(b)->epoch_wanted, 0);
+    CU_ASSERT_EQUAL(sending(a, slot)->state, HG_PEER_STREAM_REFUSED);
+    CU_ASSERT(hg_streams_group_counts(b->node.streams)[HG_GROUP_follow_mixed] > 0);
+    append(b, own, 1, 100); /* its own go on */
+    run(30 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(stream(b, own)->lsn_durable, 2);
+    sites_free();
+}
+
+int main(void)
+{
+    CU_initialize_registry();
+    CU_pSuite suite = CU_add_suite("peers_join", NULL, NULL);
+    CU_add_test(suite, "an epoch is adopted at the tail", test_adopts_at_the_tail);
+    CU_add_test(suite, "a copy that lags fills up before it adopts", test_fills_before_it_adopts);
+    CU_add_test(suite, "a power cut at every step", test_power_cut_at_every_step);
+    CU_add_test(suite, "a group with streams of several regions", test_mixed_group);
+    CU_basic_run_tests();
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 4;
+}
