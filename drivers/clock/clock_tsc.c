@@ -35,8 +35,15 @@ static uint64_t clock_tsc_random_u64(struct hg_clock *clock)
     return value;
 }
 
+static uint64_t clock_tsc_boottime_ns(struct hg_clock *clock)
+{
+    (void)clock;
+    return clock_read_ns(CLOCK_BOOTTIME);
+}
+
 struct hg_clock *hg_clock_tsc(void)
 {
-    static struct hg_clock clock = {clock_tsc_now_ns, clock_tsc_realtime_ns, clock_tsc_random_u64};
+    static struct hg_clock clock = {clock_tsc_now_ns, clock_tsc_realtime_ns, clock_tsc_random_u64,
+                                    clock_tsc_boottime_ns};
     return &clock;
 }

@@ -189,6 +189,7 @@ void hg_sim_node_init(struct sim_world *world, uint32_t index)
     node->clock.clock.now_ns = clock_now;
     node->clock.clock.realtime_ns = clock_realtime;
     node->clock.clock.random_u64 = clock_random;
+    node->clock.clock.boottime_ns = clock_now;
     hg_random_init(&node->random_clock, hg_sim_random_seed(world, 21, index));
     hg_random_init(&node->random_port, hg_sim_random_seed(world, 22, index));
     hg_random_init(&node->random_steer, hg_sim_random_seed(world, 23, index));

@@ -24,6 +24,7 @@ struct stream_node {
     struct hg_event_sink sink;
     uint16_t region;
     uint64_t now_ns;
+    uint64_t suspended_ns; /* CLOCK_BOOTTIME is so far ahead */
     struct hg_disk *disk;
     void *arena;
     struct hg_log *log;
@@ -51,6 +52,11 @@ static uint64_t stream_node_realtime_ns(struct hg_clock *clock)
     return UINT64_C(1700000000) * HG_NS_PER_S + ((struct stream_node *)clock)->now_ns;
 }
 
+static uint64_t stream_node_boottime_ns(struct hg_clock *clock)
+{
+    return ((struct stream_node *)clock)->now_ns + ((struct stream_node *)clock)->suspended_ns;
+}
+
 static uint64_t stream_node_random(struct hg_clock *clock)
 {
     (void)clock;
@@ -69,7 +75,8 @@ static __attribute__((unused)) bool stream_node_turn(struct stream_node *node)
 
 static __attribute__((unused)) void stream_node_open(struct stream_node *node)
 {
-    node->clock = (struct hg_clock){stream_node_now_ns, stream_node_realtime_ns, stream_node_random};
+    node->clock = (struct hg_clock){stream_node_now_ns, stream_node_realtime_ns, stream_node_random,
+                                    stream_node_boottime_ns};
     node->sink.put = stream_node_event;
     struct hg_streams_config streams = {.cluster = 7,
                                         .region = node->region,

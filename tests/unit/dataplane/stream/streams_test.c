@@ -50,7 +50,7 @@ static uint64_t clock_random(struct hg_clock *clock)
     return 4;
 }
 
-static struct hg_clock test_clock = {clock_now_ns, clock_realtime_ns, clock_random};
+static struct hg_clock test_clock = {clock_now_ns, clock_realtime_ns, clock_random, clock_now_ns};
 
 static void turn(void)
 {
