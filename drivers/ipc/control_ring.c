@@ -56,11 +56,12 @@ struct hg_control_region {
     uint64_t reserved[3];
     struct side_line sides[2]; /* by enum hg_control_side */
     uint64_t reserved_lines[8 * 5];
-    /* config page | status page | cells to the dataplane | cells to the control plane */
+    /* config page | status page | grants page | cells to the dataplane | cells to the control plane */
 };
 static_assert(sizeof(struct hg_control_region) == 512, "lines");
 static_assert(sizeof(struct hg_control_config) % sizeof(uint64_t) == 0, "copied by words");
 static_assert(sizeof(struct hg_control_status) % sizeof(uint64_t) == 0, "copied by words");
+static_assert(sizeof(struct hg_control_grants) % sizeof(uint64_t) == 0, "copied by words");
 
 static const char *const counter_names[] = {
 #define HG_X(name, text) #name,
@@ -141,11 +142,16 @@ static bool cells_valid(uint64_t cells)
            (cells & (cells - 1)) == 0;
 }
 
+static size_t pages_bytes(void)
+{
+    return page_bytes(sizeof(struct hg_control_config)) + page_bytes(sizeof(struct hg_control_status)) +
+           page_bytes(sizeof(struct hg_control_grants));
+}
+
 size_t hg_control_region_bytes(uint32_t cells)
 {
     hg_assert(cells_valid(cells));
-    return sizeof(struct hg_control_region) + page_bytes(sizeof(struct hg_control_config)) +
-           page_bytes(sizeof(struct hg_control_status)) + 2 * (size_t)cells * sizeof(struct cell);
+    return sizeof(struct hg_control_region) + pages_bytes() + 2 * (size_t)cells * sizeof(struct cell);
 }
 
 /* The page `writer` writes. */
@@ -158,12 +164,17 @@ static struct page *page_of(const struct hg_control_ring *ring, enum hg_control_
     return (struct page *)(void *)at;
 }
 
+static struct page *grants_page_of(const struct hg_control_ring *ring)
+{
+    uint8_t *at = (uint8_t *)page_of(ring, HG_SIDE_DATAPLANE) + page_bytes(sizeof(struct hg_control_status));
+    return (struct page *)(void *)at;
+}
+
 /* The cell of `position` in the ring that `producer` writes. */
 static struct cell *cell_of(const struct hg_control_ring *ring, enum hg_control_side producer,
                             uint64_t position)
 {
-    uint8_t *at = (uint8_t *)ring->region + sizeof(struct hg_control_region) +
-                  page_bytes(sizeof(struct hg_control_config)) + page_bytes(sizeof(struct hg_control_status));
+    uint8_t *at = (uint8_t *)ring->region + sizeof(struct hg_control_region) + pages_bytes();
     uint64_t index = position & (ring->cells - 1);
 
     if (producer == HG_SIDE_DATAPLANE)
@@ -207,6 +218,7 @@ static uint64_t abi_hash(void)
         sizeof(struct hg_status_client),
         sizeof(struct hg_status_consumer),
         sizeof(struct hg_status_drop),
+        sizeof(struct hg_control_grants),
         offsetof(struct hg_control_status, streams),
     };
     uint64_t hash = UINT64_C(0xcbf29ce484222325);
@@ -257,16 +269,23 @@ static int find_send_position(struct hg_control_ring *ring)
     return 0;
 }
 
-static int open_page(struct hg_control_ring *ring)
+static int open_page(struct hg_control_ring *ring, struct page *page, struct hg_control_page_writer *writer)
 {
-    struct page *page = page_of(ring, ring->side);
     uint64_t sequence = load(&page->sequence);
 
-    ring->page_generation = load(&page->generation);
-    ring->page_sequence = sequence + (sequence & 1);
-    if (ring->page_generation >= PAGE_GENERATION_MAX || sequence >= PAGE_GENERATION_MAX)
+    writer->generation = load(&page->generation);
+    writer->sequence = sequence + (sequence & 1);
+    if (writer->generation >= PAGE_GENERATION_MAX || sequence >= PAGE_GENERATION_MAX)
         return poison(ring, HG_CONTROL_RING_poison_generation);
     return 0;
+}
+
+static int open_pages(struct hg_control_ring *ring)
+{
+    int rc = open_page(ring, page_of(ring, ring->side), &ring->page);
+
+    return rc == 0 && ring->side == HG_SIDE_CONTROL ? open_page(ring, grants_page_of(ring), &ring->grants)
+                                                    : rc;
 }
 
 int hg_control_ring_open(struct hg_control_ring *ring, void *memory, size_t bytes, enum hg_control_side side)
@@ -303,7 +322,7 @@ int hg_control_ring_open(struct hg_control_ring *ring, void *memory, size_t byte
     if (ring->receive_position >= PAGE_GENERATION_MAX)
         return poison(ring, HG_CONTROL_RING_poison_head);
     ring->request_last = ring->generation << 32;
-    if (find_send_position(ring) < 0 || open_page(ring) < 0)
+    if (find_send_position(ring) < 0 || open_pages(ring) < 0)
         return -EBADMSG;
     store(&own->generation, ring->generation);
     return 0;
@@ -456,35 +475,33 @@ static uint32_t page_crc32c(uint64_t generation, const void *body, size_t bytes)
     return hg_crc32c(hg_crc32c(0, facts, sizeof(facts)), body, bytes);
 }
 
-static uint64_t page_write(struct hg_control_ring *ring, const void *body, size_t bytes)
+static uint64_t page_write(struct hg_control_ring *ring, struct page *page,
+                           struct hg_control_page_writer *writer, const void *body, size_t bytes)
 {
-    struct page *page = page_of(ring, ring->side);
-
     if (header_check(ring) < 0)
         return 0;
-    hg_assert(ring->page_sequence % 2 == 0);
-    if (ring->page_generation + 1 >=
+    hg_assert(writer->sequence % 2 == 0);
+    if (writer->generation + 1 >=
         PAGE_GENERATION_MAX) { /* taken from the region at open: not to be trusted */
         (void)poison(ring, HG_CONTROL_RING_poison_generation);
         return 0;
     }
-    ring->page_generation++;
-    store(&page->sequence, ring->page_sequence + 1);
+    writer->generation++;
+    store(&page->sequence, writer->sequence + 1);
     __atomic_thread_fence(__ATOMIC_RELEASE); /* the odd sequence is seen before any new word of the body */
-    store(&page->generation, ring->page_generation);
+    store(&page->generation, writer->generation);
     store(&page->bytes, bytes);
-    store(&page->crc32c, page_crc32c(ring->page_generation, body, bytes));
+    store(&page->crc32c, page_crc32c(writer->generation, body, bytes));
     copy_out((uint64_t *)(void *)(page + 1), body, bytes);
-    ring->page_sequence += 2;
-    store(&page->sequence, ring->page_sequence);
-    return ring->page_generation;
+    writer->sequence += 2;
+    store(&page->sequence, writer->sequence);
+    return writer->generation;
 }
 
 /* 0 = body and *generation are one complete page, checked; else as hg_control_ring_config_read(). */
-static int page_read(struct hg_control_ring *ring, void *body, size_t bytes, uint64_t *generation)
+static int page_read(struct hg_control_ring *ring, const struct page *page, void *body, size_t bytes,
+                     uint64_t *generation)
 {
-    const struct page *page = page_of(ring, other(ring->side));
-
     if (header_check(ring) < 0)
         return -EBADMSG;
     for (int i = 0; i < PAGE_READ_TRIES; i++) {
@@ -515,13 +532,13 @@ static int page_read(struct hg_control_ring *ring, void *body, size_t bytes, uin
 uint64_t hg_control_ring_config_write(struct hg_control_ring *ring, const struct hg_control_config *config)
 {
     hg_assert(ring->side == HG_SIDE_CONTROL && hg_control_config_bounds(config) == NULL);
-    return page_write(ring, config, sizeof(*config));
+    return page_write(ring, page_of(ring, ring->side), &ring->page, config, sizeof(*config));
 }
 
 uint64_t hg_control_ring_status_write(struct hg_control_ring *ring, const struct hg_control_status *status)
 {
     hg_assert(ring->side == HG_SIDE_DATAPLANE && hg_control_status_bounds(status) == NULL);
-    return page_write(ring, status, sizeof(*status));
+    return page_write(ring, page_of(ring, ring->side), &ring->page, status, sizeof(*status));
 }
 
 int hg_control_ring_config_read(struct hg_control_ring *ring, struct hg_control_config *page,
@@ -532,7 +549,7 @@ int hg_control_ring_config_read(struct hg_control_ring *ring, struct hg_control_
     int rc;
 
     hg_assert(ring->side == HG_SIDE_DATAPLANE);
-    rc = page_read(ring, &copy, sizeof(copy), &read);
+    rc = page_read(ring, page_of(ring, other(ring->side)), &copy, sizeof(copy), &read);
     if (rc == 0 && hg_control_config_bounds(&copy) != NULL)
         rc = poison(ring, HG_CONTROL_RING_poison_page_content);
     if (rc == 0) {
@@ -550,9 +567,31 @@ int hg_control_ring_status_read(struct hg_control_ring *ring, struct hg_control_
     int rc;
 
     hg_assert(ring->side == HG_SIDE_CONTROL);
-    rc = page_read(ring, &copy, sizeof(copy), &read);
+    rc = page_read(ring, page_of(ring, other(ring->side)), &copy, sizeof(copy), &read);
     if (rc == 0 && hg_control_status_bounds(&copy) != NULL)
         rc = poison(ring, HG_CONTROL_RING_poison_page_content);
+    if (rc == 0) {
+        *page = copy;
+        *generation = read;
+    }
+    return rc;
+}
+
+uint64_t hg_control_ring_grants_write(struct hg_control_ring *ring, const struct hg_control_grants *grants)
+{
+    hg_assert(ring->side == HG_SIDE_CONTROL);
+    return page_write(ring, grants_page_of(ring), &ring->grants, grants, sizeof(*grants));
+}
+
+int hg_control_ring_grants_read(struct hg_control_ring *ring, struct hg_control_grants *page,
+                                uint64_t *generation)
+{
+    struct hg_control_grants copy;
+    uint64_t read = 0;
+
+    hg_assert(ring->side == HG_SIDE_DATAPLANE);
+    int rc = page_read(ring, grants_page_of(ring), &copy, sizeof(copy), &read);
+
     if (rc == 0) {
         *page = copy;
         *generation = read;

@@ -67,6 +67,11 @@ enum hg_control_ring_counter {
 
 struct hg_control_region; /* the shared memory; its layout is in control_ring.c */
 
+struct hg_control_page_writer {
+    uint64_t sequence;
+    uint64_t generation;
+};
+
 struct hg_control_ring {
     struct hg_control_region *region;
     size_t region_bytes;
@@ -77,8 +82,8 @@ struct hg_control_ring {
     uint64_t request_last;  /* newest request id given out */
     uint64_t send_position; /* private truth; the region only has cells */
     uint64_t receive_position;
-    uint64_t page_sequence; /* of the page this side writes */
-    uint64_t page_generation;
+    struct hg_control_page_writer page;   /* of the page this side writes */
+    struct hg_control_page_writer grants; /* the control plane's second page */
     uint64_t peer_beat;
     uint64_t peer_beat_seen_ns; /* when it last changed */
     bool peer_beat_known;
@@ -145,6 +150,10 @@ uint64_t hg_control_ring_status_write(struct hg_control_ring *ring, const struct
 int hg_control_ring_config_read(struct hg_control_ring *ring, struct hg_control_config *page,
                                 uint64_t *generation);
 int hg_control_ring_status_read(struct hg_control_ring *ring, struct hg_control_status *page,
+                                uint64_t *generation);
+/* Write grants, control plane to dataplane: the same rules. */
+uint64_t hg_control_ring_grants_write(struct hg_control_ring *ring, const struct hg_control_grants *grants);
+int hg_control_ring_grants_read(struct hg_control_ring *ring, struct hg_control_grants *page,
                                 uint64_t *generation);
 
 /* ---- life ---- */

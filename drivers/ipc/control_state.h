@@ -33,6 +33,11 @@
 #define HG_CONTROL_REKEY_SECONDS_MIN UINT64_C(1)
 #define HG_CONTROL_REKEY_SECONDS_MAX UINT64_C(3600)
 
+/* Write grants: how long one may be, and by how much a clock may be fast or slow. */
+#define HG_CONTROL_GRANT_MS_MIN    UINT64_C(500)
+#define HG_CONTROL_GRANT_MS_MAX    UINT64_C(60000)
+#define HG_CONTROL_GRANT_DRIFT_PPM UINT64_C(200)
+
 /* ---- wanted ---- */
 struct hg_config_node {
     char name[HG_CONTROL_NAME_BYTES];
@@ -139,6 +144,18 @@ struct hg_control_config {
     struct hg_config_consumer consumers[HG_CONTROL_CONSUMERS_MAX];
     uint32_t group_count, reserved;
     struct hg_config_group groups[HG_CONTROL_GROUPS_MAX]; /* those with members of their own */
+    uint32_t grant_ms; /* producers are taken and told only under a write grant of it; 0 = none needed */
+    uint32_t reserved2;
+};
+
+/* ---- granted: a page of its own, so that it waits behind no command ---- */
+struct hg_control_grant {
+    uint64_t epoch;       /* 0 = this control plane says nothing about the group */
+    uint64_t deadline_ns; /* CLOCK_BOOTTIME */
+};
+
+struct hg_control_grants {
+    struct hg_control_grant groups[HG_CONTROL_GROUPS_MAX];
 };
 
 /* ---- is ---- */
@@ -229,6 +246,13 @@ enum hg_status_group_state {                          /* of a group in one log *
                                                        */
 };
 
+enum hg_status_grant { /* of a group that this node writes */
+                       HG_STATUS_GRANT_NOT_NEEDED,
+                       HG_STATUS_GRANT_AWAITED, /* none was had in the life of this process */
+                       HG_STATUS_GRANT_HELD,
+                       HG_STATUS_GRANT_LAPSED,
+};
+
 #define HG_STATUS_GROUPS_MAX 128
 struct hg_status_group {
     uint32_t worker, group;
@@ -245,6 +269,9 @@ struct hg_status_group {
     uint64_t members_caught_up; /* peers that have all that is committed: bit = index in the status peers */
     uint32_t members_synced;    /* 1: all that is committed is on w of each set that counts */
     uint32_t members_voter;     /* 1: this copy counts */
+    uint32_t grant_state;    /* enum hg_status_grant */
+    uint32_t reserved;
+    uint64_t grant_left_ns; /* of the write grant, when the page was made */
 };
 
 struct hg_status_log {
