@@ -597,6 +597,24 @@ static void build_metastore(struct hg_command_file *file, const struct hg_comman
     copy_text(file->config.metastore_path, sizeof(file->config.metastore_path), path);
 }
 
+static void build_grant(struct hg_command_file *file, const struct hg_command *command)
+{
+    const struct hg_value *length = need(command, "MS");
+
+    if (file->grant_place.line != 0) {
+        hg_command_file_error(file, place_of(file, length), "grants are set already in line %u",
+                              file->grant_place.line);
+        return;
+    }
+    file->grant_place = place_of(file, length);
+    if (!within(length, HG_CONTROL_GRANT_MS_MIN, HG_CONTROL_GRANT_MS_MAX))
+        hg_command_file_error(
+            file, file->grant_place,
+            "a write grant lasts %u to %u milliseconds, got \"%s\"; without the line none is needed",
+            (unsigned)HG_CONTROL_GRANT_MS_MIN, (unsigned)HG_CONTROL_GRANT_MS_MAX, length->text);
+    file->config.wanted.grant_ms = (uint32_t)length->number;
+}
+
 static void build_set_peer(struct hg_command_file *file, const struct hg_command *command)
 {
     struct hg_control_config *config = &file->config.wanted;
@@ -715,6 +733,9 @@ void hg_command_build(struct hg_command_file *file, const struct hg_command *com
         break;
     case HG_CMD_METASTORE_FILE:
         build_metastore(file, command);
+        break;
+    case HG_CMD_GRANT:
+        build_grant(file, command);
         break;
     case HG_CMD_SET_PEER:
         build_set_peer(file, command);

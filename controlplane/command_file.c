@@ -65,7 +65,7 @@ static void line_parse(struct hg_command_file *file, const char *line)
 }
 
 /* Members and streams may stand below it, so it is looked at last. */
-static void quorum_check(struct hg_command_file *file)
+static void whole_check(struct hg_command_file *file)
 {
     const struct hg_control_config *config = &file->config.wanted;
     char error[HG_GRAMMAR_ERROR_BYTES];
@@ -73,6 +73,9 @@ static void quorum_check(struct hg_command_file *file)
     if (file->error_count == 0 && file->quorum_place.line != 0 &&
         !hg_command_quorum_check(config, config->quorum_n, config->quorum_w, error, sizeof(error)))
         hg_command_file_error(file, file->quorum_place, "%s", error);
+    if (file->grant_place.line != 0 && file->config.metastore_path[0] == '\0')
+        hg_command_file_error(file, file->grant_place,
+                              "a write grant comes from a metastore, and none is named: metastore file PATH");
 }
 
 bool hg_command_file_parse(struct hg_command_file *file, const char *path, const char *text, size_t bytes)
@@ -102,7 +105,7 @@ bool hg_command_file_parse(struct hg_command_file *file, const char *path, const
     if (file->node_line == 0)
         hg_command_file_error(file, (struct hg_place){.line = file->line_now + 1, .column = 1},
                               "expected node set, got end of file: who is this node?");
-    quorum_check(file);
+    whole_check(file);
     return file->error_count == 0;
 }
 

@@ -61,6 +61,7 @@ struct hg_command_file { /* large: not for the stack */
     uint32_t failed_subjects; /* a "port" line failed: complain about no unknown port */
     uint32_t node_line;
     struct hg_place quorum_place;
+    struct hg_place grant_place;
     struct hg_place key_places[HG_CONTROL_PEERS_MAX];
     struct hg_place log_places[HG_CONTROL_LOGS_MAX];
     struct hg_command command;

@@ -137,4 +137,6 @@ void hg_command_config_print(const struct hg_command_config *config, FILE *out)
         word_print(out, "file", config->metastore_path);
         fprintf(out, "\n");
     }
+    if (wanted->grant_ms != 0)
+        fprintf(out, "grant %u\n", wanted->grant_ms);
 }

@@ -146,6 +146,13 @@ static const struct hg_grammar_command commands[] = {
      "where the epochs of groups are agreed on, for nodes that share a file system; else `metastore` in the "
      "run "
      "directory"},
+    {HG_CMD_GRANT,
+     HG_CONTEXT_FILE,
+     {WORD("grant"), VALUE("MS", NUMBER)},
+     {{0}},
+     "this node's groups are written only under a write grant of so many milliseconds, which the metastore "
+     "renews "
+     "three times as often: without its control plane, or a metastore, the node is read-only when it ends"},
     {HG_CMD_SET_PEER,
      HG_CONTEXT_FILE | HG_CONTEXT_LIVE,
      {WORD("set"), WORD("peer"), VALUE("NAME", NAME)},

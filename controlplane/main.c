@@ -139,6 +139,7 @@ static void on_tick(uv_timer_t *timer)
     uint64_t now_ns = uv_hrtime();
 
     hg_link_tick(server, now_ns);
+    hg_grants_tick(server);
     hg_api_tick(server, now_ns);
     hg_members_tick(server, now_ns);
 }

@@ -79,3 +79,54 @@ int hg_metastore_begin(struct hg_metastore *store, const struct hg_metastore_key
     }
     return failed(store, rc, text);
 }
+
+/* Whether the record that there is may be renewed. */
+static int grant_judge(const struct hg_metastore_key *key, const struct hg_metastore_record *found,
+                       uint64_t node, bool may_make, char text[HG_METASTORE_TEXT_BYTES])
+{
+    if (found->state == HG_METASTORE_NONE && !may_make) {
+        snprintf(text, HG_METASTORE_TEXT_BYTES,
+                 "group %u of region %u has been sealed before, and the metastore knows nothing of it: has "
+                 "it been "
+                 "replaced? Seal and open the group with a higher epoch",
+                 key->group, key->region);
+        return -ENOENT;
+    }
+    if (found->state == HG_METASTORE_NONE || (found->state == HG_METASTORE_OPEN && found->node == node))
+        return 0;
+    snprintf(text, HG_METASTORE_TEXT_BYTES,
+             "no write grant for node %llu: group %u of region %u is %s under epoch %llu by node %llu",
+             (unsigned long long)node, key->group, key->region,
+             found->state == HG_METASTORE_OPEN ? "open" : "sealed", (unsigned long long)found->epoch,
+             (unsigned long long)found->node);
+    return -EPERM;
+}
+
+int hg_metastore_grant(struct hg_metastore *store, const struct hg_metastore_key *key, uint64_t node,
+                       uint32_t grant_ms, bool may_make, struct hg_metastore_record *record,
+                       char text[HG_METASTORE_TEXT_BYTES])
+{
+    struct hg_metastore_record found;
+    int rc = store->read(store, key, &found);
+
+    while (rc == 0 || rc == -ESTALE) {
+        int verdict = grant_judge(key, &found, node, may_make, text);
+
+        if (verdict != 0)
+            return verdict;
+        struct hg_metastore_record wanted = found;
+
+        if (found.state == HG_METASTORE_NONE) {
+            wanted.epoch = 1;
+            wanted.node = node;
+            wanted.state = HG_METASTORE_OPEN;
+        }
+        wanted.grant_ms = grant_ms;
+        rc = store->swap(store, key, found.revision, &wanted, &found);
+        if (rc == 0) {
+            *record = found;
+            return 0;
+        }
+    }
+    return failed(store, rc, text);
+}

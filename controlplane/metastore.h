@@ -32,7 +32,9 @@ struct hg_metastore_record {
     uint64_t epoch;
     uint64_t node;  /* who wrote it */
     uint32_t state; /* enum hg_metastore_state */
-    uint32_t reserved;
+    /* For so long from this write on `node` may take it that it writes the group; of SEALING: had the one
+     * that was sealed, for whoever opens next. 0 = it has no write grant. */
+    uint32_t grant_ms;
     struct hg_members members; /* generation 0: as the command files say */
 };
 
@@ -59,5 +61,12 @@ int hg_metastore_seal(struct hg_metastore *store, const struct hg_metastore_key 
                       uint64_t node, char text[HG_METASTORE_TEXT_BYTES]);
 int hg_metastore_begin(struct hg_metastore *store, const struct hg_metastore_key *key, uint64_t epoch,
                        uint64_t node, char text[HG_METASTORE_TEXT_BYTES]);
+/* Renews the write grant of a group that `node` writes: the record, as it is, is written anew with grant_ms,
+ * and *record is that. Where there is none and `may_make`, it is made: open under epoch 1. -EPERM: the group
+ * is sealed, or another node's. -ENOENT: there is none, and none may be made, for the logs have been sealed
+ * before. Other -errno: it may have been written or not; that is no grant. */
+int hg_metastore_grant(struct hg_metastore *store, const struct hg_metastore_key *key, uint64_t node,
+                       uint32_t grant_ms, bool may_make, struct hg_metastore_record *record,
+                       char text[HG_METASTORE_TEXT_BYTES]);
 
 #endif

@@ -7,7 +7,7 @@
  *     heliograph-metastore 2 revision 12
  *     group 3 region 1 cluster 7 sealing epoch 5 node 11 revision 12
  *     group 4 region 1 cluster 7 open epoch 1 node 11 revision 9 generation 2 phase 1 w 2 members 11,12,13
- * other-w 2 ... crc32c 1a2b3c4d
+ * other-w 2 grant 2000 ... crc32c 1a2b3c4d
  *
  * What follows a group's revision are pairs of a key and a value, in any order. Version 1 had none.
  */
@@ -98,6 +98,8 @@ static bool pair_parse(const char *key, size_t key_bytes, const char *value,
         members->set.w = (uint32_t)number;
     else if (IS("other-w"))
         members->other.w = (uint32_t)number;
+    else if (IS("grant"))
+        record->grant_ms = (uint32_t)number;
     else
         return false;
 #undef IS
@@ -215,6 +217,8 @@ static size_t text_print(struct file *file)
                 row->key.group, row->key.region, row->key.cluster, states[row->record.state],
                 row->record.epoch, row->record.node, row->record.revision);
         members_print(&row->record.members, out);
+        if (row->record.grant_ms != 0)
+            fprintf(out, " grant %" PRIu32, row->record.grant_ms);
         fprintf(out, "\n");
     }
     fflush(out);

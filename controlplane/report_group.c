@@ -18,6 +18,7 @@ static void hex_set(json_t *object, const char *key, const uint8_t bytes[16])
 static json_t *group_report(const struct hg_status_group *group)
 {
     static const char *const states[] = {"open", "sealing", "sealed", "opening"};
+    static const char *const grants[] = {"not needed", "awaited", "held", "lapsed"};
     json_t *object = json_object();
 
     json_object_set_new(object, "group", hg_json_u64(group->group));
@@ -31,6 +32,10 @@ static json_t *group_report(const struct hg_status_group *group)
         json_object_set_new(object, "region", hg_json_u64((uint64_t)__builtin_ctzll(group->regions)));
     json_object_set_new(object, "corrupt_ranges", json_string(group->corrupt_writes != 0 ? "known" : "none"));
     json_object_set_new(object, "corrupt_writes", hg_json_u64(group->corrupt_writes));
+    json_object_set_new(
+        object, "grant",
+        json_string(group->grant_state < HG_COUNT(grants) ? grants[group->grant_state] : "unknown"));
+    json_object_set_new(object, "grant_left_ms", hg_json_u64(group->grant_left_ns / HG_NS_PER_MS));
     hex_set(object, "log_uuid", group->log_uuid);
     return object;
 }

@@ -8,6 +8,7 @@
 
 #include "controlplane/command_file.h"
 #include "controlplane/events.h"
+#include "controlplane/grant.h"
 #include "controlplane/metastore.h"
 #include "drivers/ipc/control_socket.h"
 
@@ -77,6 +78,15 @@ struct hg_change {    /* one at a time: what the dataplane has been asked for an
     struct hg_command_config before;
 };
 
+struct hg_grants_kept { /* write grants of the groups that this node writes */
+    struct hg_granting groups[HG_CONTROL_GROUPS_MAX];
+    uint32_t next; /* to look at first */
+    struct hg_control_grants page;
+    bool page_due;
+    uint64_t page_attached;                /* link.attached_count when the page was last written */
+    char problem[HG_METASTORE_TEXT_BYTES]; /* said already; empty = none */
+};
+
 struct hg_server {
     uv_loop_t loop;
     char run[HG_CONTROL_PATH_BYTES];
@@ -93,6 +103,7 @@ struct hg_server {
     struct hg_change change;
     struct hg_metastore *metastore;
     uint64_t members_ns; /* when members of groups are looked at again */
+    struct hg_grants_kept grants;
     struct hg_api_connection connections[HG_API_CONNECTIONS_MAX];
     uv_pipe_t api;
     uv_timer_t tick;
@@ -118,6 +129,9 @@ uint64_t hg_link_command(struct hg_server *server, enum hg_control_command comma
 /* The same about a group. */
 uint64_t hg_link_group(struct hg_server *server, enum hg_control_command command, uint32_t group,
                        uint64_t epoch);
+
+/* ---- granting.c: write grants, each tick ---- */
+void hg_grants_tick(struct hg_server *server);
 
 /* ---- api.c: helioctl ---- */
 /* Listens. 0 or a libuv error. */

@@ -394,6 +394,7 @@ void *hg_housekeeping_run(void *arg)
     while (!node->stop) {
         letters(hk);
         hg_housekeeping_start_poll(hk);
+        hg_housekeeping_grants_tick(hk);
         hg_housekeeping_control(hk);
         hg_housekeeping_move_tick(hk);
         uint64_t deadline_ns = hg_exchange_tick(&hk->exchange, hk->now_ns);

@@ -115,6 +115,9 @@ struct hg_housekeeping {
     uint64_t keys_ns; /* when they were last looked at */
     char peer_problems[HG_CONTROL_PEERS_MAX][HG_CONTROL_TEXT_BYTES];
 
+    struct hg_control_grants grants; /* as the workers have them */
+    uint64_t grants_generation;      /* of the page that they are from */
+
     /* status page: lent to the workers, one after the other, while status_lent */
     struct hg_control_status *status;
     bool status_lent;
@@ -168,6 +171,9 @@ void hg_housekeeping_move_spread(struct hg_housekeeping *hk); /* every worker ha
 void hg_housekeeping_group_begin(struct hg_housekeeping *hk, const struct hg_control_message *message);
 void hg_housekeeping_group_letter(struct hg_housekeeping *hk, const struct hg_letter *letter);
 void hg_housekeeping_group_published(struct hg_housekeeping *hk);
+
+/* housekeeping_grant.c: write grants, from the control plane's page to every worker */
+void hg_housekeeping_grants_tick(struct hg_housekeeping *hk);
 
 /* housekeeping_clients.c */
 void hg_housekeeping_accept(struct hg_housekeeping *hk);

@@ -52,6 +52,7 @@ enum hg_letter_type {
     HG_LETTER_STREAM_END,
     HG_LETTER_GROUP_SEAL, /* `number`: the group; `number2`: the epoch */
     HG_LETTER_GROUP_OPEN,
+    HG_LETTER_GRANT,  /* `number`: the group; `number2`: the epoch; body.deadline_ns of CLOCK_BOOTTIME */
     HG_LETTER_PLACES, /* `pointer`: struct hg_places to fill, lent until PLACES_DONE */
     HG_LETTER_STATUS, /* `pointer`: struct hg_control_status to fill, lent until STATUS_DONE */
 };
@@ -75,6 +76,7 @@ struct hg_letter {
         struct hg_client_answer answer;
         struct hg_client_detach detach;
         struct hg_network network;
+        uint64_t deadline_ns;
         char name[HG_NAME_BYTES];
         char text[HG_CONTROL_TEXT_BYTES];
     } body;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dataplane/worker.h"
+#include "dataplane/stream/grants.h"
 #include "dataplane/worker_internal.h"
 
 #include <stdio.h>
@@ -317,6 +318,8 @@ bool hg_worker_turn(struct hg_worker *worker, uint64_t *deadline_ns)
 {
     worker->now_ns = worker->config.clock->now_ns(worker->config.clock);
     *deadline_ns = HG_TIME_NEVER;
+    if (worker->state == HG_WORKER_RUNNING)
+        hg_streams_grants_turn(worker->streams);
     bool did = hg_worker_letters(worker);
     if (worker->state == HG_WORKER_RUNNING)
         did |= worker_run(worker, deadline_ns);

@@ -3,6 +3,7 @@
  * A worker's part in sealing and opening a group: one order at a time, answered when the device has it.
  */
 #include "dataplane/stream/follow.h"
+#include "dataplane/stream/grants.h"
 #include "dataplane/stream/quorum.h"
 #include "dataplane/worker_internal.h"
 
@@ -143,6 +144,18 @@ static void members_status(struct hg_worker *worker, uint32_t group, struct hg_s
                                   << peer;
 }
 
+static void grant_status(const struct hg_worker *worker, uint32_t number, uint64_t regions,
+                         struct hg_status_group *out)
+{
+    bool writes = (regions >> (worker->config.region & 63) & 1) != 0;
+    if (!writes || !hg_streams_grants_required(worker->streams))
+        return;
+    out->grant_left_ns = hg_streams_grant_left_ns(worker->streams, number);
+    out->grant_state = out->grant_left_ns > 0                                     ? HG_STATUS_GRANT_HELD
+                       : hg_streams_grant_of(worker->streams, number)->epoch == 0 ? HG_STATUS_GRANT_AWAITED
+                                                                                  : HG_STATUS_GRANT_LAPSED;
+}
+
 void hg_worker_group_status(struct hg_worker *worker, struct hg_control_status *status)
 {
     uint32_t streams[HG_GROUPS_MAX] = {0};
@@ -177,6 +190,7 @@ void hg_worker_group_status(struct hg_worker *worker, struct hg_control_status *
         out->epoch_promised = group->epoch_promised;
         out->corrupt_writes = stats.corrupt_writes;
         members_status(worker, number, out);
+        grant_status(worker, number, regions[number], out);
         memcpy(out->log_uuid, hg_log_uuid(worker->log), sizeof(out->log_uuid));
     }
 }

@@ -2,6 +2,7 @@
  *
  * What housekeeping asks of a worker: configuration, ports, keys, clients.
  */
+#include "dataplane/stream/grants.h"
 #include "dataplane/stream/quorum.h"
 #include "dataplane/worker_internal.h"
 #include "drivers/client/heliograph.h"
@@ -236,6 +237,7 @@ static int config_apply(struct hg_worker *worker, const struct hg_control_config
     result = rc != 0 ? rc : result;
     rc = groups_apply(worker, config, text, text_bytes);
     result = rc != 0 ? rc : result;
+    hg_streams_grants_require(worker->streams, config->grant_ms != 0);
     rc = streams_apply(worker, config, text, text_bytes);
     result = rc != 0 ? rc : result;
     for (uint32_t i = 0; i < config->consumer_count; i++) {
@@ -346,6 +348,35 @@ static void letter_status(struct hg_worker *worker, const struct hg_letter *lett
     hg_worker_answer(worker, &answer);
 }
 
+/* About who owns a stream, and who writes a group. */
+static void letter_owner(struct hg_worker *worker, const struct hg_letter *letter)
+{
+    switch (letter->type) {
+    case HG_LETTER_STREAM_LEAVE:
+        hg_worker_stream_leave(worker, letter);
+        break;
+    case HG_LETTER_STREAM_ENTER:
+        hg_worker_stream_enter(worker, letter);
+        break;
+    case HG_LETTER_STREAM_STAY:
+        hg_worker_stream_stay(worker, letter);
+        break;
+    case HG_LETTER_STREAM_END:
+        hg_worker_stream_end(worker, letter);
+        break;
+    case HG_LETTER_GROUP_SEAL:
+    case HG_LETTER_GROUP_OPEN:
+        hg_worker_group_order(worker, letter);
+        break;
+    case HG_LETTER_GRANT:
+        (void)hg_streams_grant(worker->streams, (uint32_t)letter->number, letter->number2,
+                               letter->body.deadline_ns);
+        break;
+    default:
+        hg_assert(!"a letter of an unknown type");
+    }
+}
+
 static void letter_handle(struct hg_worker *worker, struct hg_letter *letter)
 {
     int32_t client = letter->client < HG_CLIENTS_MAX ? worker->client_of[letter->client] : -1;
@@ -394,24 +425,8 @@ static void letter_handle(struct hg_worker *worker, struct hg_letter *letter)
     case HG_LETTER_CONSUMER_REMOVE:
         letter_consumer_remove(worker, letter);
         break;
-    case HG_LETTER_STREAM_LEAVE:
-        hg_worker_stream_leave(worker, letter);
-        break;
-    case HG_LETTER_STREAM_ENTER:
-        hg_worker_stream_enter(worker, letter);
-        break;
-    case HG_LETTER_STREAM_STAY:
-        hg_worker_stream_stay(worker, letter);
-        break;
-    case HG_LETTER_STREAM_END:
-        hg_worker_stream_end(worker, letter);
-        break;
-    case HG_LETTER_GROUP_SEAL:
-    case HG_LETTER_GROUP_OPEN:
-        hg_worker_group_order(worker, letter);
-        break;
     default:
-        hg_assert(!"a letter of an unknown type");
+        letter_owner(worker, letter);
     }
 }
 

@@ -3,6 +3,7 @@
  * The worker's part of the status page: positions, peers, lanes, log, clients, and every drop by its name.
  * Workers fill the page one after the other: worker 0 begins it, the others add to what is there.
  */
+#include "dataplane/stream/grants.h"
 #include "dataplane/stream/seal.h"
 #include "dataplane/worker_internal.h"
 
@@ -88,6 +89,8 @@ static void status_drops(struct hg_worker *worker, struct hg_control_status *sta
         status_drop(status, "streams", sealed_names[i], hg_streams_sealed_counts(worker->streams)[i]);
     for (uint32_t i = HG_GROUP_seal_epoch; i < HG_GROUP_REASON_COUNT; i++) /* those before it stand above */
         status_drop(status, "groups", hg_group_reason_name(i), hg_streams_group_counts(worker->streams)[i]);
+    for (uint32_t i = 1; i < HG_GRANT_REASON_COUNT; i++)
+        status_drop(status, "streams", hg_grant_reason_name(i), hg_streams_grant_counts(worker->streams)[i]);
     for (uint32_t i = HG_WIRE_REFUSED_UNKNOWN; i < HG_PEERS_OPENS_REFUSED; i++)
         status_drop(status, "streams", open_names[i], hg_peers_opens_refused(worker->peers)[i]);
     for (uint32_t i = 1; i < HG_CLIENT_FAULT_COUNT; i++)

@@ -163,6 +163,8 @@ static enum hg_append_reason append_check(const struct hg_streams *streams, stru
         return HG_APPEND_NOT_ORIGIN;
     if (hg_group_append(hg_streams_group_of(streams, s)) != HG_GROUP_OK)
         return HG_APPEND_SEALED;
+    if (!hg_streams_may_append(streams, s))
+        return HG_APPEND_GRANT;
     if (s->moving)
         return HG_APPEND_WOULD_BLOCK;
     if (frame->lsn == 0 && counts)

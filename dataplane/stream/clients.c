@@ -3,6 +3,7 @@
  * Clients: their life, taking entries, positions. Delivery is in clients_deliver.c.
  */
 #include "dataplane/stream/clients_internal.h"
+#include "dataplane/stream/grants.h"
 #include "dataplane/stream/seal.h"
 #include "drivers/client/heliograph.h"
 
@@ -156,6 +157,23 @@ static bool has_producer(const struct hg_clients *clients, uint32_t stream)
     return false;
 }
 
+/* Its durable end would be told with the answer. Before the first grant of this process it is a matter of
+ * moments: the client waits. */
+static bool grant_check(struct hg_clients *clients, const struct hg_client_attach *attach,
+                        const struct hg_stream_state *s, struct hg_client_answer *answer)
+{
+    const struct hg_streams *streams = clients->config.streams;
+    if (!(attach->flags & HG_CLIENT_ATTACH_APPEND) ||
+        (hg_streams_may_append(streams, s) && hg_streams_may_tell(streams, s)))
+        return true;
+    refuse(answer, hg_streams_was_granted(streams, s) ? HG_E_READ_ONLY : HG_E_NOT_READY,
+           "stream %s can't be written now: group %u has no write grant; does the control plane run, and "
+           "reach its "
+           "metastore? See helioctl show groups",
+           attach->name, s->group);
+    return false;
+}
+
 static bool attach_check(struct hg_clients *clients, const struct hg_client_attach *attach, uint32_t stream,
                          struct hg_client_answer *answer)
 {
@@ -175,6 +193,8 @@ static bool attach_check(struct hg_clients *clients, const struct hg_client_atta
             attach->name, s->group, (unsigned long long)hg_group_fence(group));
         return false;
     }
+    if (!grant_check(clients, attach, s, answer))
+        return false;
     if ((attach->flags & HG_CLIENT_ATTACH_APPEND) && has_producer(clients, stream)) {
         refuse(answer, HG_E_NOT_READY, "stream %s has a producer already, and takes one: stop it first",
                attach->name);
@@ -267,7 +287,11 @@ static void attach_facts(struct hg_clients *clients, struct hg_client_ring *ring
     answer->system_identifier = s->system_identifier;
     answer->lsn_oldest = hg_streams_lsn_oldest(clients->config.streams, slot->stream);
     answer->lsn_end = s->lsn_taken;
-    answer->lsn_durable = s->lsn_durable;
+    /* Of a reader without a write grant: what was told under the last one. */
+    slot->told.lsn_durable = s->lsn_granted;
+    slot->told.lsn_committed = s->lsn_committed;
+    answer->lsn_durable =
+        hg_streams_may_tell(clients->config.streams, s) ? s->lsn_durable : slot->told.lsn_durable;
     answer->code = 0;
     hg_clients_position_publish(clients, ring, slot_index, slot);
 }
@@ -331,6 +355,7 @@ static int32_t append_code(enum hg_append_reason reason)
         [HG_APPEND_SEALED] = HG_E_NOT_LEADER,
         [HG_APPEND_LIMITS] = HG_E_INVALID,
         [HG_APPEND_STAMP] = HG_E_INVALID,
+        [HG_APPEND_GRANT] = HG_E_READ_ONLY,
     };
     return codes[reason];
 }
@@ -463,13 +488,30 @@ static uint32_t writable_why(const struct hg_clients *clients, const struct hg_c
         return HG_CLIENT_WHY_NOT_ORIGIN;
     if (is_deposed(clients, s))
         return HG_CLIENT_WHY_DEPOSED;
+    if (!hg_streams_may_append(clients->config.streams, s))
+        return HG_CLIENT_WHY_NO_GRANT;
     return slot->refused ? HG_CLIENT_WHY_REFUSED : HG_CLIENT_WHY_NONE;
 }
 
-void hg_clients_position_publish(struct hg_clients *clients, struct hg_client_ring *ring, uint32_t slot_index,
-                                 const struct hg_clients_slot *slot)
+static void told_keep(struct hg_clients_told *told, struct hg_stream_state *s,
+                      struct hg_client_position *position, bool may_tell)
 {
-    const struct hg_stream_state *s = hg_streams_at(clients->config.streams, slot->stream);
+    if (may_tell) {
+        s->lsn_granted = s->lsn_durable;
+        told->lsn_durable = position->lsn_durable;
+        told->lsn_committed = position->lsn_committed;
+        memcpy(told->lsn_durable_region, position->lsn_durable_region, sizeof(told->lsn_durable_region));
+        return;
+    }
+    position->lsn_durable = told->lsn_durable;
+    position->lsn_committed = told->lsn_committed;
+    memcpy(position->lsn_durable_region, told->lsn_durable_region, sizeof(told->lsn_durable_region));
+}
+
+void hg_clients_position_publish(struct hg_clients *clients, struct hg_client_ring *ring, uint32_t slot_index,
+                                 struct hg_clients_slot *slot)
+{
+    struct hg_stream_state *s = hg_streams_at(clients->config.streams, slot->stream);
     struct hg_client_position position;
     memset(&position, 0, sizeof(position));
     position.lsn_consumed = s->lsn_taken;
@@ -490,6 +532,8 @@ void hg_clients_position_publish(struct hg_clients *clients, struct hg_client_ri
             position.lsn_durable_region[region] =
                 hg_max_u64(position.lsn_durable_region[region], s->lsn_peer[i]);
     }
+    /* Last, so that who was paused since all this became durable finds it out. */
+    told_keep(&slot->told, s, &position, hg_streams_may_tell(clients->config.streams, s));
     hg_client_ring_position_set(ring, slot_index, &position);
 }
 

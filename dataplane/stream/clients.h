@@ -17,6 +17,13 @@
 #define HG_CLIENTS_BYTES_TURN   (256u << 10)
 #define HG_CLIENTS_DELIVER_TURN 256u /* batches to one client in a turn */
 
+/* What a client was last told of what is acknowledged: it stands while there is no write grant. */
+struct hg_clients_told {
+    uint64_t lsn_durable;
+    uint64_t lsn_committed;
+    uint64_t lsn_durable_region[HG_CLIENT_REGIONS];
+};
+
 struct hg_clients_slot {
     bool used;
     bool append;
@@ -31,6 +38,7 @@ struct hg_clients_slot {
     enum hg_deliver_type error_type; /* waiting for room in the deliver ring; 0 = none */
     int32_t error_code;
     uint64_t error_lsn;
+    struct hg_clients_told told;
 };
 
 struct hg_clients_entry {
@@ -100,7 +108,8 @@ struct hg_clients_taken {
 struct hg_clients_taken hg_clients_take(struct hg_clients *clients, uint64_t now_ns);
 /* Delivers batches and errors. Returns true when it delivered any. */
 bool hg_clients_deliver(struct hg_clients *clients);
-/* Publishes what moved, then rings doorbells. Once a turn, last. */
+/* Publishes what moved, then rings doorbells. Once a turn, last. Durable and committed positions of a stream
+ * that needs a write grant stay as they were told while there is none: the clock is read for each. */
 void hg_clients_publish(struct hg_clients *clients);
 /* Before the worker sleeps: true = it may; false = there is news, turn again (nothing needs undoing). */
 bool hg_clients_sleep(struct hg_clients *clients);

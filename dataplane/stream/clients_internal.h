@@ -17,7 +17,7 @@ struct hg_clients {
 };
 
 void hg_clients_position_publish(struct hg_clients *clients, struct hg_client_ring *ring, uint32_t slot_index,
-                                 const struct hg_clients_slot *slot);
+                                 struct hg_clients_slot *slot);
 
 /* Ends the subscription by name, and returns true, when the log has forgotten what comes next: an idle stream
  * has no batch that would show it. */

@@ -3,6 +3,7 @@
  * Streams that originate here, as a peer gets them: opening, walking the log for it, and proving at the first
  * batch that what it has is what we have.
  */
+#include "dataplane/stream/grants.h"
 #include "dataplane/stream/peers_internal.h"
 #include "dataplane/stream/quorum.h"
 
@@ -194,7 +195,7 @@ static void committed_send(struct hg_peer *peer, uint32_t slot)
     struct hg_peer_stream *ps = &peer->streams[slot];
     struct hg_wire_stream_committed committed;
     if (ps->state != HG_PEER_STREAM_STREAMING || s->region != peer->head->region ||
-        s->lsn_committed <= ps->lsn_committed_told)
+        s->lsn_committed <= ps->lsn_committed_told || !hg_streams_may_tell(peer->peers->config.streams, s))
         return;
     memset(&committed, 0, sizeof(committed));
     committed.control.type = HG_WIRE_STREAM_COMMITTED;

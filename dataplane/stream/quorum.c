@@ -86,7 +86,7 @@ void hg_streams_committed_move(struct hg_streams *streams, struct hg_stream_stat
 #else
     uint64_t lsn = s->origin_known ? committed_now(streams, s) : s->lsn_durable;
 #endif
-    if (lsn <= s->lsn_committed)
+    if (lsn <= s->lsn_committed || !hg_streams_may_tell(streams, s))
         return;
     hg_assert(lsn <= s->lsn_durable);
     s->lsn_committed = lsn;
@@ -227,7 +227,8 @@ void hg_streams_committed_told(struct hg_streams *streams, uint32_t slot, uint64
 
 static void stream_watch(struct hg_streams *streams, struct hg_stream_state *s, uint64_t now_ns)
 {
-    bool waits = s->lsn_committed < s->lsn_durable;
+    bool waits =
+        s->lsn_committed < s->lsn_durable && hg_streams_may_append(streams, s); /* else for a grant */
     if (!waits || s->committed_ns == 0)
         s->committed_ns = now_ns;
     bool lost = waits && now_ns - s->committed_ns >= HG_STREAMS_QUORUM_QUIET_NS;

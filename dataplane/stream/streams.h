@@ -38,7 +38,8 @@
     X(NOT_ORIGIN, "appends in a region that is not the stream's origin")                                     \
     X(SEALED, "appends to a group whose epoch is sealed")                                                    \
     X(LIMITS, "appends with a size or span out of limits")                                                   \
-    X(STAMP, "appends whose time stamp is too far ahead")
+    X(STAMP, "appends whose time stamp is too far ahead")                                                    \
+    X(GRANT, "appends without a write grant")
 enum hg_append_reason {
 #define HG_X(name, text) HG_APPEND_##name,
     HG_APPEND_REASONS(HG_X)
@@ -105,6 +106,7 @@ struct hg_stream_state {
     uint64_t lsn_durable;        /* end of what is on the device */
     uint64_t lsn_committed;      /* end of what a quorum of the region of origin has on its devices */
     uint64_t lsn_committed_told; /* by the origin, another node of this region */
+    uint64_t lsn_granted;        /* lsn_durable when it was last told under a write grant */
     uint64_t committed_ns;       /* when it last moved, or had all that is durable */
     bool quorum_lost;            /* it was said */
     uint8_t chain_sealed[16];

@@ -6,6 +6,7 @@
 #define HG_STREAM_STREAMS_INTERNAL_H
 
 #include "dataplane/stream/follow.h"
+#include "dataplane/stream/grants.h"
 #include "dataplane/stream/quorum.h"
 #include "dataplane/stream/streams.h"
 #include "drivers/clock/clock.h"
@@ -58,6 +59,11 @@ struct hg_streams {
     uint32_t adopts_due;     /* streams that have all below their adopt_lsn */
     uint64_t groups_pending; /* bit = a promise or a beginning is on its way to the device */
     uint64_t group_counts[HG_GROUP_REASON_COUNT];
+
+    bool grants_required;
+    uint64_t boottime_ns; /* at the beginning of this turn, where they are */
+    struct hg_grant grants[HG_GROUPS_MAX];
+    uint64_t grant_counts[HG_GRANT_REASON_COUNT];
 
     struct hg_consumer_state consumers[HG_LOG_CONSUMERS_MAX];
     uint64_t append_counts[HG_APPEND_REASON_COUNT];

@@ -115,7 +115,8 @@ static_assert(sizeof(struct hg_deliver_record) == HG_CLIENT_DELIVER_ALIGN_BYTES,
     X(LOG_FAILED, "the log stopped after an error of its device: see helioctl show log")                     \
     X(DEPOSED, "a newer epoch of the stream exists: this region was deposed")                                \
     X(REFUSED, "an append was refused: attach again and go on from the durable end")                         \
-    X(STOPPING, "the dataplane is stopping")
+    X(STOPPING, "the dataplane is stopping")                                                                 \
+    X(NO_GRANT, "no write grant: the control plane or its metastore is away; see helioctl show groups")
 enum hg_client_why {
 #define HG_X(name, text) HG_CLIENT_WHY_##name,
     HG_CLIENT_WHYS(HG_X)

@@ -123,6 +123,8 @@ static const struct view views[] = {
       {"PROMISED", "epoch_promised", NUMBER},
       {"REGION", "region", NUMBER},
       {"STREAMS", "stream_count", NUMBER},
+      {"GRANT", "grant", TEXT},
+      {"LEFT ms", "grant_left_ms", NUMBER},
       {"CORRUPT", "corrupt_ranges", TEXT},
       {"LOG", "log_uuid", TEXT}}},
     {"tails",

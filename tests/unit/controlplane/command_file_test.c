@@ -113,7 +113,7 @@ static const struct {
 } wrong[] = {
     {"", 1, 1, "expected node set, got end of file"},
     {NODE "prot add x\n", 2, 1,
-     "expected one of node, quorum, port, peer, log, stream, consumer, metastore, set, got \"prot\""},
+     "expected one of node, quorum, port, peer, log, stream, consumer, metastore, grant, set, got \"prot\""},
     {NODE "  port\n", 2, 7, "expected add, got end of line"},
     {NODE "port del x\n", 2, 6, "expected add, got \"del\""},
     {NODE "port add -x memif\n", 2, 10, "expected a name"},

@@ -4,6 +4,7 @@
  * and clients that break the rules.
  */
 #include "dataplane/stream/clients.h"
+#include "dataplane/stream/grants.h"
 #include "dataplane/stream/move.h"
 #include "dataplane/stream/seal.h"
 #include "drivers/client/heliograph.h"
@@ -96,6 +97,7 @@ static void teardown(void)
 /* As the worker does it. */
 static void turn(void)
 {
+    hg_streams_grants_turn(node.streams);
     stream_node_turn(&node);
     (void)hg_clients_take(clients, node.now_ns);
     hg_streams_seal(node.streams, true, node.now_ns);
@@ -463,6 +465,102 @@ static void test_deposed(void)
     teardown();
 }
 
+static uint64_t append_refused(enum hg_append_reason reason)
+{
+    return hg_streams_append_counts(node.streams)[reason];
+}
+
+static uint64_t committed(uint32_t i, uint32_t slot)
+{
+    struct hg_client_position position;
+    CU_ASSERT_TRUE_FATAL(hg_client_view_position_get(&table[i].view, slot, &position));
+    return position.lsn_committed;
+}
+
+/* Groups need a write grant: before the first there is no producer, and while one lapsed nothing moves that a
+ * client is told, for producers and readers alike. */
+static void test_grant(void)
+{
+    uint32_t why;
+    setup();
+    hg_streams_grants_require(node.streams, true);
+    configure("kv", 1, 1);
+    configure("theirs", 2, 2); /* of another region: it needs none of ours */
+    turn();
+    CU_ASSERT_EQUAL(produce(0, "kv").code, HG_E_NOT_READY); /* a matter of moments */
+    CU_ASSERT_EQUAL(hg_streams_grant(node.streams, 0, 1, node.now_ns + 10 * HG_NS_PER_MS), HG_GRANT_OK);
+    turn();
+    struct hg_client_answer producer = produce(0, "kv");
+    CU_ASSERT_EQUAL_FATAL(producer.code, 0);
+    struct hg_client_answer reader = subscribe(1, "kv", "", 0);
+    CU_ASSERT_EQUAL(append(0, &producer, 1, 100), 0);
+    turns(10);
+    CU_ASSERT_EQUAL(hg_client_view_durable(&table[0].view, producer.slot), 2);
+    CU_ASSERT_EQUAL(committed(1, reader.slot), 2);
+    /* Taken under the grant, durable after it. */
+    CU_ASSERT_EQUAL(append(0, &producer, 2, 100), 0);
+    (void)hg_clients_take(clients, node.now_ns);
+    node.suspended_ns = 20 * HG_NS_PER_MS;
+    turns(20);
+    CU_ASSERT_EQUAL(hg_streams_at(node.streams, 0)->lsn_durable, 3);
+    CU_ASSERT_EQUAL(hg_streams_at(node.streams, 0)->lsn_committed, 2);
+    CU_ASSERT_EQUAL(hg_client_view_durable(&table[0].view, producer.slot), 2);
+    CU_ASSERT_EQUAL(hg_client_view_durable(&table[1].view, reader.slot), 2);
+    CU_ASSERT_FALSE(hg_client_view_writable(&table[0].view, producer.slot, &why));
+    CU_ASSERT_EQUAL(why, HG_CLIENT_WHY_NO_GRANT);
+    CU_ASSERT_EQUAL(node.events[HG_EVENT_grant_lapsed], 1);
+    CU_ASSERT_EQUAL(produce(2, "kv").code, HG_E_READ_ONLY);
+    struct hg_client_answer late = subscribe(2, "kv", "", 0); /* reading goes on, and tells nothing new */
+    CU_ASSERT_EQUAL(late.code, 0);
+    CU_ASSERT_EQUAL(late.lsn_durable, 2);
+    CU_ASSERT_EQUAL(hg_client_view_durable(&table[2].view, late.slot), 2);
+    CU_ASSERT_EQUAL(committed(2, late.slot), 2);
+    /* What comes now is refused under its own name; what was taken before is told when there is a grant
+     * again. */
+    CU_ASSERT_EQUAL(append(0, &producer, 3, 100), 0);
+    turns(5);
+    expect_error(0, HG_DELIVER_APPEND_REFUSED, HG_E_READ_ONLY);
+    CU_ASSERT_EQUAL(append_refused(HG_APPEND_GRANT), 1);
+    uint64_t deadline_ns = node.now_ns + node.suspended_ns + 10 * HG_NS_PER_MS;
+    CU_ASSERT_EQUAL(hg_streams_grant(node.streams, 0, 1, deadline_ns), HG_GRANT_OK);
+    turns(2);
+    CU_ASSERT_EQUAL(node.events[HG_EVENT_grant_back], 1);
+    CU_ASSERT_EQUAL(hg_client_view_durable(&table[0].view, producer.slot), 3);
+    CU_ASSERT_EQUAL(hg_client_view_durable(&table[2].view, late.slot), 3);
+    CU_ASSERT_EQUAL(committed(2, late.slot), 3);
+    hg_clients_detach(clients, table[0].index, producer.slot, producer.attachment);
+    producer = produce(0, "kv");
+    CU_ASSERT_EQUAL(producer.code, 0);
+    CU_ASSERT_EQUAL(append(0, &producer, 3, 100), 0);
+    turns(10);
+    CU_ASSERT_EQUAL(hg_client_view_durable(&table[0].view, producer.slot), 4);
+    teardown();
+}
+
+/* The clock that counts is read when a position is told, not when the turn began. */
+static void test_grant_ends_in_a_turn(void)
+{
+    setup();
+    hg_streams_grants_require(node.streams, true);
+    configure("kv", 1, 1);
+    CU_ASSERT_EQUAL(hg_streams_grant(node.streams, 0, 1, node.now_ns + HG_NS_PER_S), HG_GRANT_OK);
+    turn();
+    struct hg_client_answer producer = produce(0, "kv");
+    CU_ASSERT_EQUAL(append(0, &producer, 1, 100), 0);
+    hg_streams_grants_turn(node.streams);
+    (void)hg_clients_take(clients, node.now_ns);
+    hg_streams_seal(node.streams, true, node.now_ns);
+    hg_log_close_write(node.log);
+    node.suspended_ns = 2 * HG_NS_PER_S;
+    for (int i = 0; i < 20; i++)
+        stream_node_turn(&node);
+    CU_ASSERT_EQUAL(hg_streams_at(node.streams, 0)->lsn_durable, 2);
+    hg_clients_publish(clients);
+    CU_ASSERT_EQUAL(hg_client_view_durable(&table[0].view, producer.slot), 0);
+    CU_ASSERT_EQUAL(committed(0, producer.slot), 0);
+    teardown();
+}
+
 /* Forgets the beginning of a stream. */
 static void forget_beginning(uint32_t slot)
 {
@@ -680,6 +778,8 @@ int main(void)
     CU_add_test(suite, "a reader adopts nothing", test_reader_adopts_nothing);
     CU_add_test(suite, "appends are refused by name", test_append_refusals);
     CU_add_test(suite, "deposed", test_deposed);
+    CU_add_test(suite, "write grant", test_grant);
+    CU_add_test(suite, "a write grant ends in a turn", test_grant_ends_in_a_turn);
     CU_add_test(suite, "a gap when attaching", test_gap);
     CU_add_test(suite, "a gap under a reader", test_gap_under_a_reader);
     CU_add_test(suite, "consumer", test_consumer);
