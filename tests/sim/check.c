@@ -380,6 +380,12 @@ void hg_sim_check_event(struct sim_node *node, const struct hg_event *event)
     case HG_EVENT_peer_down:
         world->sometimes[SIM_peer_downs]++;
         return;
+    case HG_EVENT_grant_lapsed:
+        world->sometimes[SIM_grants_lapsed]++;
+        return;
+    case HG_EVENT_grant_back:
+        world->sometimes[SIM_grants_back]++;
+        return;
     case HG_EVENT_path_overrun:
         world->sometimes[SIM_breakers_opened]++;
         return;

@@ -15,21 +15,27 @@
 
 /* ---- clocks ---- */
 
-uint64_t hg_sim_local_ns(const struct sim_node *node, uint64_t time_ns)
+uint64_t hg_sim_boottime_ns(const struct sim_node *node, uint64_t time_ns)
 {
     __int128 drift = (__int128)time_ns * node->plan->drift_ppm / 1000000;
     return node->plan->clock_offset_ns + time_ns + (uint64_t)(int64_t)drift;
+}
+
+uint64_t hg_sim_local_ns(const struct sim_node *node, uint64_t time_ns)
+{
+    return hg_sim_boottime_ns(node, time_ns) - node->grant.suspended_ns;
 }
 
 uint64_t hg_sim_time_of(const struct sim_node *node, uint64_t local_ns)
 {
     if (local_ns == HG_TIME_NEVER)
         return HG_TIME_NEVER;
+    local_ns += node->grant.suspended_ns;
     if (local_ns <= node->plan->clock_offset_ns)
         return 0;
     unsigned __int128 elapsed = local_ns - node->plan->clock_offset_ns;
     uint64_t time_ns = (uint64_t)(elapsed * 1000000 / (uint64_t)(1000000 + node->plan->drift_ppm));
-    while (hg_sim_local_ns(node, time_ns) < local_ns)
+    while (hg_sim_boottime_ns(node, time_ns) < local_ns)
         time_ns++;
     return time_ns;
 }
@@ -50,6 +56,11 @@ static uint64_t clock_realtime(struct hg_clock *clock)
 static uint64_t clock_random(struct hg_clock *clock)
 {
     return hg_random_u64(&((struct sim_clock *)clock)->node->random_clock);
+}
+
+static uint64_t clock_boottime(struct hg_clock *clock)
+{
+    return hg_sim_boottime_read(((struct sim_clock *)clock)->node);
 }
 
 /* ---- making ---- */
@@ -84,6 +95,7 @@ static void node_config(struct sim_node *node)
         config->quorum_n = (uint16_t)plan->quorum_n;
         config->quorum_w = (uint16_t)plan->quorum_w;
     }
+    config->grant_ms = node->plan->grant_ms;
     config->port_count = 1;
     snprintf(config->ports[0].name, sizeof(config->ports[0].name), "p");
     config->ports[0].mtu_bytes = (uint16_t)plan->mtu_bytes;
@@ -189,7 +201,7 @@ void hg_sim_node_init(struct sim_world *world, uint32_t index)
     node->clock.clock.now_ns = clock_now;
     node->clock.clock.realtime_ns = clock_realtime;
     node->clock.clock.random_u64 = clock_random;
-    node->clock.clock.boottime_ns = clock_now;
+    node->clock.clock.boottime_ns = clock_boottime;
     hg_random_init(&node->random_clock, hg_sim_random_seed(world, 21, index));
     hg_random_init(&node->random_port, hg_sim_random_seed(world, 22, index));
     hg_random_init(&node->random_steer, hg_sim_random_seed(world, 23, index));
@@ -215,6 +227,7 @@ void hg_sim_node_free(struct sim_node *node)
             worker->disk_old->close(worker->disk_old);
         free(worker->arena);
     }
+    hg_sim_grant_free(node);
     free(node->workers);
     free(node->handover);
     free(node->resolved);
@@ -308,6 +321,7 @@ void hg_sim_node_boot(struct sim_node *node)
     }
     for (uint32_t i = 0; i < node->worker_count; i++)
         worker_boot(node, i);
+    hg_sim_grant_boot(node);
     node->is_up = true;
     hg_sim_trace(world, "node %c boots", (int)('A' + node->index));
     hg_sim_node_step(node);
@@ -521,6 +535,7 @@ static uint64_t node_run(struct sim_node *node)
         exchange_ns = hg_exchange_tick(&node->exchange, hg_sim_local_ns(node, node->world->now_ns));
         if (did || turn == 0)
             hg_sim_check_node(node);
+        hg_sim_grant_turn(node);
         did |= hg_sim_append(node);
         did |= hg_sim_read(node);
         did |= hg_sim_move_tick(node);
@@ -582,6 +597,7 @@ void hg_sim_node_step(struct sim_node *node)
         return;
     }
     uint64_t wake_ns = node_run(node);
+    hg_sim_grant_step_over(node);
     const struct sim_worker *failed = worker_failed(node);
     if (failed != NULL) {
         node_failed(node, failed);
@@ -755,7 +771,7 @@ void hg_sim_fault_strike(struct sim_world *world, const struct sim_fault *fault)
     case SIM_FAULT_MOVE:
         hg_sim_move_strike(node, fault);
         break;
-    case SIM_FAULT_KIND_COUNT:
-        hg_assert(!"a fault of an unknown kind");
+    default:
+        hg_sim_grant_strike(node, fault);
     }
 }

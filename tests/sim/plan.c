@@ -626,6 +626,8 @@ static void plan_quorum(struct sim_plan *plan, struct hg_random *random, struct 
 
 static void plan_sizes(struct sim_plan *plan, struct hg_random *sizes, struct hg_random *bottleneck)
 {
+    plan->blank_node = SIM_NODES_MAX;
+    plan->held_flow = SIM_FLOWS_MAX;
     plan->node_count = hg_random_chance(sizes, 1, 8) || is_flagged(plan, SIM_SCENARIO_HOSTILE) ? 3 : 2;
     plan->flow_count = (uint32_t)log_uniform(sizes, 1, SIM_FLOWS_MAX);
     plan->safety_ns = log_uniform(sizes, 100 * HG_NS_PER_MS, 10 * HG_NS_PER_S);
@@ -651,8 +653,8 @@ static void plan_sizes(struct sim_plan *plan, struct hg_random *sizes, struct hg
 
 void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
 {
-    struct hg_random root, classes, sizes, nodes, links, flows, faults, congestion, workers, rekey, fec, ecn,
-        hostile, bottleneck, moves, quorum, held;
+    struct hg_random root, classes, sizes, nodes, links, flows, faults, congestion, workers, rekey, fec, ecn;
+    struct hg_random hostile, bottleneck, moves, quorum, held, grants;
     memset(plan, 0, sizeof(*plan));
     plan->seed = seed;
     plan->scenario = scenario;
@@ -673,10 +675,9 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
     hg_random_fork(&root, 14, &moves);
     hg_random_fork(&root, 15, &quorum);
     hg_random_fork(&root, 16, &held);
+    hg_random_fork(&root, 24, &grants);
     plan_classes(plan, &classes);
     plan_sizes(plan, &sizes, &bottleneck);
-    plan->blank_node = SIM_NODES_MAX;
-    plan->held_flow = SIM_FLOWS_MAX;
     if (is_flagged(plan, SIM_SCENARIO_QUORUM))
         plan_quorum_sizes(plan, &quorum);
     for (uint32_t i = 0; i < plan->node_count; i++)
@@ -718,4 +719,5 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
         hg_sim_plan_bottleneck(plan, &bottleneck);
     if (is_flagged(plan, SIM_SCENARIO_QUORUM))
         plan_quorum(plan, &quorum, &held);
+    hg_sim_grant_plan(plan, &grants);
 }

@@ -70,6 +70,7 @@ static const struct field node_fields[] = {
     FIELD(sim_node_plan, lie_gap_ns),
     FIELD(sim_node_plan, lies_rekey),
     FIELD(sim_node_plan, shunned),
+    FIELD(sim_node_plan, grant_ms),
 };
 
 static const struct field link_fields[] = {

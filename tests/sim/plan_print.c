@@ -25,6 +25,9 @@ static const char *const fault_names[SIM_FAULT_KIND_COUNT] = {
     [SIM_FAULT_SNAPSHOT] = "snapshot",
     [SIM_FAULT_ROLLBACK] = "rollback",
     [SIM_FAULT_ROT] = "bit-rot",
+    [SIM_FAULT_SUSPEND] = "suspend",
+    [SIM_FAULT_FREEZE] = "stop-in-a-turn",
+    [SIM_FAULT_CONTROL] = "control-plane-dies",
 };
 
 const char *hg_sim_fault_name(enum sim_fault_kind kind)

@@ -120,6 +120,10 @@ static const enum sim_sometimes promises_members[] = {
     SIM_commits_awaited,     SIM_members_joint, SIM_members_changed, SIM_members_awaited,
     SIM_members_old_refused, SIM_process_kills, SIM_power_losses,    SIM_packets_lost_on_the_link};
 
+static const enum sim_sometimes promises_grants[] = {
+    SIM_grants_lapsed,    SIM_grants_back, SIM_appends_without_grant, SIM_acks_held_back,
+    SIM_frozen_in_a_turn, SIM_suspends,    SIM_control_planes_killed, SIM_pauses};
+
 /* ---- the table ---- */
 
 #define PROMISES(name) promises_##name, HG_COUNT(promises_##name)
@@ -183,6 +187,12 @@ static const struct sim_scenario scenarios[] = {
      BIT(LOSS) | BIT(JITTER) | BIT(DUPLICATE) | BIT(CUT) | BIT(KILL) | BIT(POWER) | BIT(PAUSE) |
          BIT(DISK_STALL),
      0, SIM_SCENARIO_QUORUM | SIM_SCENARIO_MEMBERS, PROMISES(members)},
+    {"grants",
+     "write grants of a metastore that is slow or away: pauses, suspends, stops in the middle of a turn, "
+     "control "
+     "planes that die",
+     BIT(LOSS) | BIT(JITTER) | BIT(KILL) | BIT(POWER) | BIT(PAUSE) | BIT(DISK_STALL), 0, SIM_SCENARIO_GRANTS,
+     PROMISES(grants)},
 };
 
 uint32_t hg_sim_scenario_count(void)

@@ -23,6 +23,7 @@ enum sim_scenario_flag { /* what the fault classes don't say */
                          SIM_SCENARIO_BOTTLENECK = 4096,
                          SIM_SCENARIO_QUORUM = 8192,
                          SIM_SCENARIO_MEMBERS = 1 << 20, /* besides QUORUM */
+                         SIM_SCENARIO_GRANTS = 1 << 22,
 };
 
 struct sim_scenario {

@@ -8,6 +8,7 @@
 #ifndef HG_SIM_H
 #define HG_SIM_H
 
+#include "controlplane/grant.h"
 #include "dataplane/exchange.h"
 #include "dataplane/move.h"
 #include "dataplane/worker.h"
@@ -127,7 +128,14 @@
     X(members_joint)                                                                                         \
     X(members_changed)                                                                                       \
     X(members_awaited)                                                                                       \
-    X(members_old_refused)
+    X(members_old_refused)                                                                                   \
+    X(grants_lapsed)                                                                                         \
+    X(grants_back)                                                                                           \
+    X(appends_without_grant)                                                                                 \
+    X(acks_held_back)                                                                                        \
+    X(frozen_in_a_turn)                                                                                      \
+    X(suspends)                                                                                              \
+    X(control_planes_killed)
 enum sim_sometimes {
 #define HG_X(name) SIM_##name,
     SIM_SOMETIMES(HG_X)
@@ -178,7 +186,11 @@ enum sim_fault_kind {
     SIM_FAULT_PATH,       /* node -> other; a = the ns that path b takes longer than the link from now on */
     SIM_FAULT_RATE,       /* node -> other; a = the bytes/s that the link carries from now on */
     SIM_FAULT_MOVE,       /* an operator moves stream a to worker b */
-    SIM_FAULT_BLANK, /* power goes, the disk is replaced by one that is formatted and empty; b as above */
+    SIM_FAULT_BLANK,   /* power goes, the disk is replaced by one that is formatted and empty; b as above */
+    SIM_FAULT_SUSPEND, /* as PAUSE, and CLOCK_MONOTONIC stands still */
+    SIM_FAULT_FREEZE, /* the process is stopped for a ns in the middle of a step, when it reads CLOCK_BOOTTIME
+                         for the b-th time from now on */
+    SIM_FAULT_CONTROL, /* the control plane dies, the next one comes after a ns */
     SIM_FAULT_KIND_COUNT
 };
 
@@ -253,7 +265,8 @@ struct sim_node_plan {
     uint32_t lies_burst;
     uint64_t lie_gap_ns;
     bool lies_rekey;
-    bool shunned; /* others give it no streams of theirs */
+    bool shunned;      /* others give it no streams of theirs */
+    uint32_t grant_ms; /* of its write grants; 0 = none are needed */
 };
 
 struct sim_flow_plan { /* one stream, from its origin to every other node */
@@ -421,6 +434,36 @@ struct sim_session {
     uint64_t boot_remote;
 };
 
+/* What a node's clients were told of a stream. */
+struct sim_told {
+    bool attached;
+    uint32_t slot;
+    uint64_t durable, committed, committed_here;
+    uint64_t region[HG_CLIENT_REGIONS];
+};
+
+/* tests/sim/grant.c: a node's control plane, as far as write grants go, and a client. */
+struct sim_grant {
+    struct hg_random random;
+    struct hg_granting granting;
+    uint64_t promised_ns;     /* by the metastore, in virtual time */
+    uint64_t answer_ns;       /* of the question under way; 0 = none is */
+    bool fails;               /* that question */
+    uint64_t page_ns;         /* deadline on the dataplane's page, CLOCK_BOOTTIME; 0 = none yet */
+    uint64_t given_ns;        /* to the workers of this boot */
+    uint64_t control_down_ns; /* until then there is no control plane */
+    bool control_dies;
+    uint64_t suspended_ns, suspended_until_ns; /* CLOCK_BOOTTIME is so far ahead of CLOCK_MONOTONIC */
+    uint64_t freeze_reads, freeze_ns;
+    uint64_t frozen_ns; /* in this step, so far */
+    void *memory;       /* of the client */
+    struct hg_client_ring ring;
+    struct hg_client_view view;
+    int client;
+    bool client_open;
+    struct sim_told told[SIM_FLOWS_MAX];
+};
+
 struct sim_worker {
     struct hg_worker *worker;
     struct hg_mailbox inbox, outbox;
@@ -472,6 +515,7 @@ struct sim_node {
     uint64_t disk_errors_due;                               /* injected, so a failed log is no bug */
     jmp_buf death;
     uint64_t spins;
+    struct sim_grant grant;
 };
 
 struct sim_event {
@@ -492,6 +536,7 @@ enum sim_event_type {
     SIM_EVENT_HEAL,
     SIM_EVENT_LIE,
     SIM_EVENT_MEMBERS,
+    SIM_EVENT_GRANT,
 };
 
 /* A key under which packets were sealed, or that a node has had. */
@@ -604,6 +649,21 @@ void hg_sim_move_settle(struct sim_node *node);
 /* Virtual time at which the node's clock shows local_ns. */
 uint64_t hg_sim_time_of(const struct sim_node *node, uint64_t local_ns);
 uint64_t hg_sim_local_ns(const struct sim_node *node, uint64_t time_ns);
+
+/* CLOCK_BOOTTIME at this virtual time. */
+uint64_t hg_sim_boottime_ns(const struct sim_node *node, uint64_t time_ns);
+
+/* ---- grant.c ---- */
+void hg_sim_grant_plan(struct sim_plan *plan, struct hg_random *random);
+void hg_sim_grant_begin(struct sim_node *node);
+void hg_sim_grant_free(struct sim_node *node);
+void hg_sim_grant_boot(struct sim_node *node);
+void hg_sim_grant_event(struct sim_node *node);
+void hg_sim_grant_strike(struct sim_node *node, const struct sim_fault *fault);
+/* After each turn of the node: gives grants, looks what clients are told. */
+void hg_sim_grant_turn(struct sim_node *node);
+void hg_sim_grant_step_over(struct sim_node *node);
+uint64_t hg_sim_boottime_read(struct sim_node *node);
 
 /* ---- workload ---- */
 void hg_sim_flows_init(struct sim_world *world);

@@ -178,6 +178,10 @@ static bool flow_append(struct sim_node *node, struct sim_worker *worker, struct
             world->sometimes[SIM_appends_pushed_back]++;
             return any;
         }
+        if (reason == HG_APPEND_GRANT && world->plan->nodes[node->index].grant_ms != 0) {
+            world->sometimes[SIM_appends_without_grant]++;
+            return any;
+        }
         if (reason != HG_APPEND_OK)
             hg_sim_violation(world, "append", "stream s%u at %llu: reason %u", flow->index,
                              (unsigned long long)flow->lsn_next, reason);

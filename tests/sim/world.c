@@ -134,6 +134,8 @@ static void world_begin(struct sim_world *world)
     if (hg_sim_is_members(world))
         hg_sim_members_begin(world);
     for (uint32_t i = 0; i < plan->node_count; i++)
+        hg_sim_grant_begin(&world->nodes[i]);
+    for (uint32_t i = 0; i < plan->node_count; i++)
         hg_sim_event_put(world, i * HG_NS_PER_US, SIM_EVENT_BOOT, i, 0, NULL);
     for (uint32_t i = 0; i < plan->flow_count; i++)
         hg_sim_event_put(world, plan->flows[i].interval_ns, SIM_EVENT_PRODUCE, i, 0, NULL);
@@ -215,6 +217,9 @@ static void event_handle(struct sim_world *world, const struct sim_event *event)
         break;
     case SIM_EVENT_MEMBERS:
         hg_sim_members_poll(node);
+        break;
+    case SIM_EVENT_GRANT:
+        hg_sim_grant_event(node);
         break;
     }
 }
