@@ -269,7 +269,7 @@ struct hg_status_group {
     uint64_t members_caught_up; /* peers that have all that is committed: bit = index in the status peers */
     uint32_t members_synced;    /* 1: all that is committed is on w of each set that counts */
     uint32_t members_voter;     /* 1: this copy counts */
-    uint32_t grant_state;    /* enum hg_status_grant */
+    uint32_t grant_state;       /* enum hg_status_grant */
     uint32_t reserved;
     uint64_t grant_left_ns; /* of the write grant, when the page was made */
 };
