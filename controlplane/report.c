@@ -393,6 +393,8 @@ static json_t *log_report(const struct hg_status_log *log)
     number_set(object, "writes_again", log->writes_again);
     number_set(object, "reads_again", log->reads_again);
     number_set(object, "corrupt_writes", log->corrupt_writes);
+    number_set(object, "losses", log->losses);
+    number_set(object, "lost_writes", log->lost_writes);
     number_set(object, "flush_ns_last", log->flush_ns_last);
     number_set(object, "flush_ns_max", log->flush_ns_max);
     number_set(object, "durable_ns_p99", log->durable_ns_p99);

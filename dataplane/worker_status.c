@@ -294,6 +294,8 @@ static void status_log(struct hg_worker *worker, struct hg_control_status *statu
     out->writes_again = stats.writes_again;
     out->reads_again = stats.reads_again;
     out->corrupt_writes = stats.corrupt_writes;
+    out->losses = stats.losses;
+    out->lost_writes = stats.lost_writes;
     out->flush_ns_last = stats.flush_ns_last;
     out->flush_ns_max = stats.flush_ns_max;
     out->durable_ns_p99 = stats.durable_ns_p99;

@@ -72,6 +72,12 @@
       "stream $s has other bytes on a peer at $A than here at $B: nothing is sent there until an operator "  \
       "decides")                                                                                             \
     X(stream_gap, CRITICAL, "stream $s: a peer needs $A but the log begins at $B: it needs a snapshot")      \
+    X(stream_lost, CRITICAL,                                                                                 \
+      "stream $s lost [$A, $B) with a write whose loss was accepted: it begins anew at $B, and who needs "   \
+      "what is before is told a gap")                                                                        \
+    X(consumer_lost, CRITICAL,                                                                               \
+      "consumer $s stands at $A, before a loss that was accepted; its stream goes on at $B: it stays, and "  \
+      "holds the log, until it is removed or reads on from there")                                           \
     X(stream_quorum_lost, ERROR,                                                                             \
       "stream $s waits for its region's quorum: committed at $A, durable here at $B; nothing behind that "   \
       "is "                                                                                                  \

@@ -101,6 +101,12 @@ void hg_streams_recovered_consumers(struct hg_streams *streams)
         uint64_t lsn_oldest = consumer->used ? hg_streams_lsn_oldest(streams, consumer->slot) : 0;
         if (consumer->lsn >= lsn_oldest)
             continue;
+        const struct hg_stream_state *s = &streams->table[consumer->slot];
+        if (consumer->lsn < s->lost_end) { /* over what is lost nobody is moved silently */
+            hg_event_put(streams->config.events, HG_EVENT_consumer_lost, consumer->name, consumer->lsn,
+                         s->lost_end);
+            continue;
+        }
         consumer->lsn = lsn_oldest;
         consumer->dirty = true;
     }

@@ -48,6 +48,7 @@ int32_t hg_streams_slot_make(struct hg_streams *streams, uint64_t stream)
     s->tail_unknown = streams->tail_torn;
     hg_index_init(&s->index);
     hg_marks_init(&s->marks);
+    s->holes = streams->holes;
     return (int32_t)slot;
 }
 
@@ -291,6 +292,28 @@ static uint32_t streams_checkpoint(void *ctx, struct hg_local_record *records, u
     return count;
 }
 
+/* A batch or record that was read back says where the stream stands. False: it does not follow from those
+ * before it. Where a hole of the log is between, the stream lost what it had in there: it begins anew behind
+ * it, and nothing of before is served, for nobody could go on from it. */
+static bool recovered_follows(const struct hg_streams *streams, struct hg_stream_state *s, uint64_t lsn,
+                              const uint8_t chain[16])
+{
+    bool may_begin = s->holes != streams->holes;
+    s->holes = streams->holes;
+    if (s->lsn_sealed == 0 ||
+        (s->lsn_sealed == lsn && memcmp(s->chain_sealed, chain, sizeof(s->chain_sealed)) == 0))
+        return true;
+    if (!may_begin)
+        return false;
+    s->lost_first = hg_min_u64(s->lsn_sealed, lsn);
+    s->lost_end = lsn;
+    hg_index_init(&s->index);
+    s->sequence_last = 0;
+    if (lsn < s->lsn_sealed) /* it was cut in there */
+        memset(&s->history, 0, sizeof(s->history));
+    return true;
+}
+
 void hg_streams_recovered_stream(struct hg_streams *streams, const struct hg_local_record *record)
 {
     int32_t slot = hg_streams_slot_make(streams, record->stream);
@@ -299,8 +322,7 @@ void hg_streams_recovered_stream(struct hg_streams *streams, const struct hg_loc
         return;
     }
     struct hg_stream_state *s = &streams->table[slot];
-    if (s->lsn_sealed != 0 && (s->lsn_sealed != record->lsn ||
-                               memcmp(s->chain_sealed, record->chain, sizeof(record->chain)) != 0)) {
+    if (!recovered_follows(streams, s, record->lsn, record->chain)) {
         streams->recovery_broken = true;
         return;
     }
@@ -372,8 +394,7 @@ static void streams_recovered_batch(void *ctx, uint64_t sequence, const struct h
         return;
     }
     struct hg_stream_state *s = &streams->table[slot];
-    if (s->lsn_sealed != 0 && (s->lsn_sealed != header->lsn_first ||
-                               memcmp(s->chain_sealed, header->chain_previous, sizeof(header->chain)) != 0)) {
+    if (!recovered_follows(streams, s, header->lsn_first, header->chain_previous)) {
         streams->recovery_broken = true;
         return;
     }
@@ -402,6 +423,14 @@ static void streams_recovered_torn(void *ctx)
         streams->table[slot].tail_unknown = true;
 }
 
+static void streams_recovered_hole(void *ctx, uint64_t sequence_first, uint64_t sequence_last)
+{
+    struct hg_streams *streams = ctx;
+    (void)sequence_first;
+    (void)sequence_last;
+    streams->holes++;
+}
+
 static void streams_trimmed(void *ctx, uint64_t sequence)
 {
     struct hg_streams *streams = ctx;
@@ -420,6 +449,7 @@ const struct hg_log_ops hg_streams_log_ops = {
     .recovered_record = streams_recovered_record,
     .recovered_batch = streams_recovered_batch,
     .recovered_torn = streams_recovered_torn,
+    .recovered_hole = streams_recovered_hole,
     .trimmed = streams_trimmed,
 };
 
@@ -431,6 +461,10 @@ void hg_streams_recovered(struct hg_streams *streams)
         s->lsn_taken = s->lsn_sealed;
         s->lsn_durable = s->lsn_sealed;
         memcpy(s->chain_durable, s->chain_sealed, sizeof(s->chain_durable));
+        if (s->holes != streams->holes) /* nothing of it came behind the last hole */
+            s->tail_unknown = true;
+        if (s->lost_end != 0)
+            hg_event_put(streams->config.events, HG_EVENT_stream_lost, s->name, s->lost_first, s->lost_end);
         hg_streams_moved(streams, s);
         hg_streams_committed_move(streams, s);
     }

@@ -94,6 +94,11 @@ struct hg_stream_state {
     bool adopt_due;       /* it is */
     uint64_t adopt_write; /* that has the record; 0 = the log has not taken it yet */
     bool tail_unknown;    /* at recovery more may have been lost (hg_log_tail_is_torn); an epoch ends it */
+    /* Recovery: [lost_first, lost_end) was in a write that is lost, which an operator accepted; the stream
+     * begins anew at lost_end. Zeros: nothing of it was. */
+    uint64_t lost_first;
+    uint64_t lost_end;
+    uint32_t holes; /* of the log, that lie before its newest batch or record */
     uint64_t system_identifier;
     uint32_t lsn_unit_bytes;
     uint64_t peers_mask;  /* who gets it, when we are the origin */

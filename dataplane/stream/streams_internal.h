@@ -29,6 +29,7 @@ struct hg_streams {
     uint64_t realtime_ns;      /* sampled at most once a millisecond */
     uint64_t realtime_read_ns; /* when, on the monotonic clock */
     bool recovery_broken;
+    uint32_t holes;   /* in the log, that recovery has come by */
     bool tail_torn;   /* this process found the log so: a stream that it does not know may be behind it */
     uint64_t end_due; /* stream whose end is not on the device yet; 0 = none */
     uint64_t end_sequence;    /* the write that has it; 0 = the log has not taken it yet */

@@ -146,6 +146,36 @@ enum hg_stream_kind {
 #define HG_LOG_WRITE_MAGIC      0x57474c48u /* "HLGW" */
 #define HG_LOG_VERSION          1u
 
+/* Writes that are not taken from where they should lie: recovery and readers go by this, and pass on to where
+ * the write after them begins. */
+#define HG_LOG_HOLES_MAX 15u
+
+enum hg_log_hole_kind {
+    HG_LOG_HOLE_LOST = 1, /* an operator accepted it: helio-log accept-loss */
+};
+
+struct hg_log_hole {
+    uint64_t sequence_first; /* > the last of the hole before it in the table */
+    uint64_t sequence_last;
+    uint64_t segment;      /* absolute number: where sequence_first should be */
+    uint64_t next_segment; /* where write sequence_last + 1 begins, or will */
+    uint32_t offset;
+    uint32_t next_offset;
+    uint32_t kind; /* enum hg_log_hole_kind */
+    uint8_t reserved[20];
+};
+static_assert(sizeof(struct hg_log_hole) == 64, "hole");
+
+struct hg_log_hole_table {
+    uint32_t count;
+    uint32_t reserved;
+    uint64_t losses;      /* that were ever accepted, also those that the table has no room for any more */
+    uint64_t lost_writes; /* in them */
+    uint8_t reserved2[40];
+    struct hg_log_hole holes[HG_LOG_HOLES_MAX];
+};
+static_assert(sizeof(struct hg_log_hole_table) == 1024, "table of holes");
+
 struct hg_log_superblock {
     uint32_t magic;
     uint16_t version;
@@ -165,7 +195,8 @@ struct hg_log_superblock {
     uint64_t epoch_promised[HG_GROUPS_MAX]; /* of each group: nothing older is taken; 0 = none yet */
     uint64_t durable_sequence;   /* newest write known flushed when this was built; 0 = none, or not known */
     uint64_t tail_torn_sequence; /* the newest write that recovery found torn, and wrote over; 0 = none */
-    uint8_t reserved[2048 - 120 - 8 * HG_GROUPS_MAX];
+    uint8_t reserved[1024 - 120 - 8 * HG_GROUPS_MAX];
+    struct hg_log_hole_table holes;             /* zeros: none */
     uint32_t members_generation[HG_GROUPS_MAX]; /* of each group: lower ones are refused; 0 = none yet */
     uint8_t reserved2[4096 - 2048 - 4 * HG_GROUPS_MAX - 4];
     uint32_t crc32c; /* of the 4092 bytes before it */
@@ -175,6 +206,7 @@ static_assert(offsetof(struct hg_log_superblock, members_generation) == 2048, "s
 static_assert(offsetof(struct hg_log_superblock, epoch_promised) == 104, "superblock");
 static_assert(offsetof(struct hg_log_superblock, durable_sequence) == 616, "superblock");
 static_assert(offsetof(struct hg_log_superblock, tail_torn_sequence) == 624, "superblock");
+static_assert(offsetof(struct hg_log_superblock, holes) == 1024, "superblock");
 
 /* First block of every log write, copied to ring block (sequence mod 256) one commit later. */
 struct hg_log_write_header {

@@ -274,6 +274,8 @@ void hg_log_stats_get(const struct hg_log *log, struct hg_log_stats *stats)
 {
     *stats = log->stats;
     stats->durable_ns_p99 = log->durable_p99_ns;
+    stats->losses = log->superblock.holes.losses;
+    stats->lost_writes = log->superblock.holes.lost_writes;
     stats->segment_count = log->geometry.segment_count;
     stats->segment_bytes = log->geometry.segment_bytes;
     stats->segments_kept = hg_log_segments_kept(log, HG_LOG_USER_PRODUCER);

@@ -39,6 +39,9 @@ struct hg_log_ops {
     /* Likewise: what was reported before was the end of the log once, with a torn write behind it that may
      * have been acknowledged. Optional. */
     void (*recovered_torn)(void *ctx);
+    /* At its place among them: these writes are lost, and an operator accepted that. What they held is not
+     * known. May be NULL. */
+    void (*recovered_hole)(void *ctx, uint64_t sequence_first, uint64_t sequence_last);
     /* The tail moved: writes below `sequence` are gone. */
     void (*trimmed)(void *ctx, uint64_t sequence);
 };
@@ -75,6 +78,8 @@ struct hg_log_stats {
     uint64_t writes_again;     /* that the device cut short, of any kind */
     uint64_t reads_again;      /* of old writes, after an error or bytes that fail their checks */
     uint64_t corrupt_writes;
+    uint64_t losses;      /* that operators ever accepted, of this log */
+    uint64_t lost_writes; /* in them */
     uint64_t flush_ns_last;
     uint64_t flush_ns_max;
     uint64_t durable_ns_p99; /* hg_log_durable_p99_ns */
@@ -170,8 +175,9 @@ uint64_t hg_log_epoch_promised(const struct hg_log *log, uint32_t group); /* 0 =
 void hg_log_members_keep(struct hg_log *log, uint32_t group, uint32_t generation);
 uint32_t hg_log_members_kept(const struct hg_log *log, uint32_t group);
 uint32_t hg_log_members_wanted(const struct hg_log *log, uint32_t group);
-/* This recovery found a torn write at the end, which may have been acknowledged: what is behind the end is
- * not known to be absent. Later recoveries report it by recovered_torn: the superblock keeps its place. */
+/* This recovery found a torn write at the end, which may have been acknowledged, or an accepted loss with no
+ * table of streams behind it: what is behind the end is not known to be absent. Later recoveries report a
+ * torn one by recovered_torn: the superblock keeps its place. */
 bool hg_log_tail_is_torn(const struct hg_log *log);
 const uint8_t *hg_log_uuid(const struct hg_log *log); /* 16 bytes; once READY */
 
@@ -192,8 +198,9 @@ bool hg_log_is_scarce(const struct hg_log *log);
 /* The verified payload of durable write `sequence`: from memory while it is there, else from a read slot.
  * Returns 1 with *payload and *payload_bytes valid until the next hg_log_turn; 0 = being read, or all slots
  * busy: ask again after a turn; -ERANGE = not durable yet; -ENOENT = below the tail (a gap: say so, never
- * skip); -EBADMSG = corrupt on disk, read HG_LOG_READ_TRIES times (counted; the log stays up).
- */
+ * skip); -EBADMSG = corrupt on disk, read HG_LOG_READ_TRIES times (counted; the log stays up). A write that
+ * is lost, which an operator accepted, has no bytes: 1, and 0 of them; the streams that had some in it begin
+ * anew behind it. */
 int hg_log_at(struct hg_log *log, uint64_t sequence, const uint8_t **payload, uint32_t *payload_bytes);
 /* Starts reads of up to `count` writes from `sequence` on, those that are not in memory, as slots allow. */
 void hg_log_prefetch(struct hg_log *log, uint64_t sequence, uint32_t count);

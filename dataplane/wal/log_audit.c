@@ -4,6 +4,7 @@
  * one that is damaged.
  */
 #include "dataplane/wal/log_audit_internal.h"
+#include "dataplane/wal/log_hole.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -157,6 +158,19 @@ static const struct hg_log_write_header *resync_find(struct hg_log_audit *audit,
     }
 }
 
+/* Nothing whole comes behind it: a start that passes over it goes on in a segment of its own. */
+static void next_beyond(const struct hg_log_audit *audit, struct hg_log_finding *finding)
+{
+    uint64_t writes = finding->sequence_last - finding->sequence + 1;
+    uint64_t segment_writes = audit->geometry.segment_bytes / (2 * HG_LOG_BLOCK_BYTES);
+    uint64_t room = (audit->geometry.segment_bytes - finding->segment_offset) / (2 * HG_LOG_BLOCK_BYTES);
+    uint64_t more = writes > room ? (writes - room + segment_writes - 1) / segment_writes : 0;
+    finding->next_segment = finding->segment + 1 + more;
+    finding->next_offset = 0;
+    finding->has_next =
+        more < (1u << 24) && finding->next_segment - audit->tail_segment < audit->geometry.segment_count;
+}
+
 /* Where the damaged write ends is not known: goes on at the next one that is there. False: there is none. */
 static bool resync(struct hg_log_audit *audit, struct hg_log_finding *finding)
 {
@@ -165,12 +179,16 @@ static bool resync(struct hg_log_audit *audit, struct hg_log_finding *finding)
     const struct hg_log_write_header *header = resync_find(audit, &segment, &offset);
     if (header == NULL) {
         finding->sequence_last = hg_max_u64(audit->walk.sequence, audit->result->durable);
+        next_beyond(audit, finding);
         audit->damaged_sequence = finding->sequence_last;
         hg_log_audit_report(audit, finding);
         audit->result->end = HG_LOG_END_DAMAGE;
         return false;
     }
     finding->sequence_last = header->sequence - 1;
+    finding->has_next = true;
+    finding->next_segment = segment;
+    finding->next_offset = offset;
     finding->bytes =
         (segment - audit->walk.segment) * audit->geometry.segment_bytes + offset - audit->walk.offset;
     audit->damaged_sequence = finding->sequence_last;
@@ -220,6 +238,11 @@ static bool damage_take(struct hg_log_audit *audit, struct hg_log_finding *findi
         return resync(audit, finding);
     memcpy(audit->extent, found, sizeof(*audit->extent));
     finding->bytes = hg_log_write_bytes(header->payload_bytes);
+    finding->has_next = true;
+    finding->next_segment = audit->walk.segment;
+    finding->next_offset = audit->walk.offset;
+    hg_log_place_next(audit->walk.segment_bytes, audit->walk.write_bytes_max, (uint32_t)finding->bytes,
+                      &finding->next_segment, &finding->next_offset);
     if (at != NULL) /* what was judged may have been its first block only */
         at =
             hg_log_audit_at(audit, audit->walk.segment, audit->walk.offset, (uint32_t)finding->bytes, &error);
@@ -322,6 +345,33 @@ static bool end_take(struct hg_log_audit *audit, enum hg_log_end end)
 
 /* ---- the walk ---- */
 
+/* The expected write is lost, and that was accepted. False: the walk is over. */
+static bool loss_take(struct hg_log_audit *audit, const struct hg_log_hole *hole)
+{
+    struct hg_log_walk *walk = &audit->walk;
+    struct hg_log_finding finding = hg_log_audit_finding_here(audit, HG_LOG_FINDING_LOSS);
+    uint64_t segment_last = hg_log_hole_segment_last(hole);
+    if (hole->sequence_first != walk->sequence || hole->segment != walk->segment ||
+        hole->offset != walk->offset || segment_last - audit->tail_segment >= audit->geometry.segment_count) {
+        finding.kind = HG_LOG_FINDING_NUMBERS;
+        hg_log_audit_report(audit, &finding);
+        hg_log_audit_refuse(audit, HG_LOG_OUTCOME_UNUSABLE);
+        audit->result->end = HG_LOG_END_DAMAGE;
+        return false;
+    }
+    finding.sequence_last = hole->sequence_last;
+    finding.has_next = true;
+    finding.next_segment = hole->next_segment;
+    finding.next_offset = hole->next_offset;
+    finding.bytes = (hole->next_segment - hole->segment) * audit->geometry.segment_bytes + hole->next_offset -
+                    hole->offset;
+    audit->lost_sequence = hole->sequence_last;
+    audit->result->durable = hg_max_u64(audit->result->durable, hole->sequence_last);
+    hg_log_audit_report(audit, &finding);
+    hg_log_walk_pass(walk, hole);
+    return true;
+}
+
 /* False: the walk is over. */
 static bool step(struct hg_log_audit *audit)
 {
@@ -337,6 +387,9 @@ static bool step(struct hg_log_audit *audit)
             return false;
         }
     }
+    const struct hg_log_hole *hole = hg_log_hole_of(&audit->result->superblock.holes, walk->sequence);
+    if (hole != NULL)
+        return loss_take(audit, hole);
     if (!is_full) {
         int error;
         at = write_at(audit, &error);
@@ -388,7 +441,8 @@ static void walk_run(struct hg_log_audit *audit)
     uint64_t first =
         hg_max_u64(result->sequence_first, end > HG_LOG_RING_BLOCKS ? end - HG_LOG_RING_BLOCKS : 0);
     for (uint64_t sequence = first; sequence < end; sequence++)
-        result->ring_missing += audit->ring_sequence[sequence % HG_LOG_RING_BLOCKS] != sequence;
+        result->ring_missing += audit->ring_sequence[sequence % HG_LOG_RING_BLOCKS] != sequence &&
+                                hg_log_hole_of(&superblock->holes, sequence) == NULL;
 }
 
 void hg_log_audit(const struct hg_log_audit_config *config, struct hg_log_audit_result *result)

@@ -12,7 +12,7 @@
 #include "dataplane/wal/log_block.h"
 
 enum hg_log_severity {
-    HG_LOG_SEVERITY_NONE,
+    HG_LOG_SEVERITY_NONE,       /* nothing to do: it is told so that it is known */
     HG_LOG_SEVERITY_WORN,       /* the next start mends it; nothing is lost */
     HG_LOG_SEVERITY_UNREADABLE, /* the device gave an error: nothing is known */
     HG_LOG_SEVERITY_DAMAGED,    /* something that was durable is not there, or not as it was */
@@ -21,6 +21,8 @@ enum hg_log_severity {
 
 /* name, severity, text */
 #define HG_LOG_FINDINGS(X)                                                                                   \
+    X(LOSS, NONE, "is lost; an operator accepted that (helio-log accept-loss)")                              \
+    X(BEGINS_ANEW, NONE, "is the next with its stream, which begins anew here, behind an accepted loss")     \
     X(SUPERBLOCK_COPY, WORN, "superblock copy is not valid")                                                 \
     X(RING_BLOCK, WORN, "header ring block is neither empty nor a header of this log")                       \
     X(RING_DIFFERS, WORN, "header ring copy is not the header of its write")                                 \
@@ -62,7 +64,12 @@ struct hg_log_finding {
     uint32_t payload_first; /* CORRUPT: the first and the last payload block that fail, from 0 */
     uint32_t payload_last;  /* (first > last: none does, or it is not known) */
     int error;              /* UNREADABLE: -errno */
-    /* BATCH, CHAIN, TABLE, HOLE: what of which stream; stream 0: not known, or local records. */
+    /* CORRUPT, LOST, LOSS: where write sequence_last + 1 begins, or would where nothing whole comes behind.
+     */
+    bool has_next; /* false: there is no room behind it */
+    uint64_t next_segment;
+    uint32_t next_offset;
+    /* BATCH, CHAIN, TABLE, HOLE, BEGINS_ANEW: what of which stream; stream 0: not known, or local records. */
     uint64_t stream;
     uint64_t lsn_first;
     uint64_t lsn_end;

@@ -45,6 +45,7 @@ struct hg_log_audit {
     uint64_t doubt_sequence; /* the write that is read again, and how often it was */
     uint32_t doubt_tries;
     uint64_t damaged_sequence; /* newest write that is not whole: explains a gap in a stream */
+    uint64_t lost_sequence;    /* newest write in a loss that was accepted: explains one too */
     uint64_t live_looked_segment;
 
     struct hg_log_audit_stream *streams;

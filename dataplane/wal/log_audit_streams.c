@@ -27,7 +27,7 @@ static void batch_report(struct hg_log_audit *audit, enum hg_log_finding_kind ki
     finding.file_offset = hg_log_audit_file_offset(audit, header->segment, header->segment_offset) +
                           HG_LOG_BLOCK_BYTES + payload_offset;
     hg_log_audit_report(audit, &finding);
-    if (kind != HG_LOG_FINDING_HOLE)
+    if (kind != HG_LOG_FINDING_HOLE && kind != HG_LOG_FINDING_BEGINS_ANEW)
         hg_log_audit_refuse(audit, HG_LOG_OUTCOME_CORRUPT);
 }
 
@@ -58,6 +58,8 @@ static bool stream_follows(struct hg_log_audit *audit, const struct hg_log_write
     struct hg_log_finding finding = {.stream = state->stream, .lsn_first = state->lsn, .lsn_end = lsn};
     if (audit->damaged_sequence > state->sequence)
         kind = HG_LOG_FINDING_HOLE; /* its cause has been named */
+    else if (audit->lost_sequence > state->sequence)
+        kind = HG_LOG_FINDING_BEGINS_ANEW;
     batch_report(audit, kind, header, payload_offset, &finding);
     return false;
 }

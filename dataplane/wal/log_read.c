@@ -2,6 +2,7 @@
  *
  * Reading durable writes: from the arena while they are there, else through a few read slots.
  */
+#include "dataplane/wal/log_hole.h"
 #include "dataplane/wal/log_internal.h"
 
 #include <errno.h>
@@ -121,6 +122,11 @@ int hg_log_at(struct hg_log *log, uint64_t sequence, const uint8_t **payload, ui
         return -ENOENT;
     if (sequence > log->durable_sequence)
         return -ERANGE;
+    if (hg_log_hole_of(&log->superblock.holes, sequence) != NULL) {
+        *payload = log->arena;
+        *payload_bytes = 0;
+        return 1;
+    }
     if (sequence >= log->cache_first)
         return cached_at(log, sequence, payload, payload_bytes);
     struct hg_log_slot *slot = slot_find(log, sequence);
@@ -150,7 +156,7 @@ void hg_log_prefetch(struct hg_log *log, uint64_t sequence, uint32_t count)
     uint64_t first = hg_max_u64(sequence, log->tail_sequence);
     uint64_t end = hg_min_u64(sequence + count, hg_min_u64(log->cache_first, log->durable_sequence + 1));
     for (uint64_t at = first; at < end; at++) {
-        if (slot_find(log, at) != NULL)
+        if (slot_find(log, at) != NULL || hg_log_hole_of(&log->superblock.holes, at) != NULL)
             continue;
         struct hg_log_slot *slot = slot_choose(log, first, end);
         if (slot == NULL)

@@ -7,6 +7,7 @@
  * same.
  */
 #include "dataplane/wal/log_recovery.h"
+#include "dataplane/wal/log_hole.h"
 #include "dataplane/wal/log_internal.h"
 
 #include <stdio.h>
@@ -49,6 +50,7 @@ struct hg_log_recovery {
     uint32_t previous_crc32c;
     uint32_t previous_restarts;
     uint64_t head_segment;
+    bool hole_is_open; /* no table of streams came since the last hole: what they had in it may be anything */
 
     uint64_t durable; /* D */
     uint32_t restarts_max;
@@ -394,8 +396,10 @@ static bool write_take(struct hg_log *log, const struct hg_log_write_header *hea
     if (!batches_report(log, header, payload))
         return false;
     hg_log_place_set(log, r->sequence, r->segment, r->offset, header->payload_bytes);
-    if (r->offset == 0)
+    if (r->offset == 0) {
         log->segment_first[r->segment % log->geometry.segment_count] = r->sequence;
+        r->hole_is_open = false;
+    }
     r->head_segment = r->segment;
     r->has_previous = true;
     r->previous_crc32c = header->crc32c;
@@ -469,11 +473,47 @@ static bool write_decide(struct hg_log *log, const uint8_t *at)
     return false;
 }
 
+/* The expected write is in a hole of the superblock's table: on behind it. */
+static bool hole_pass(struct hg_log *log, const struct hg_log_hole *hole)
+{
+    struct hg_log_recovery *r = log->recovery;
+    uint64_t segments_end = log->superblock.tail_segment + log->geometry.segment_count;
+    uint64_t segment_last = hg_log_hole_segment_last(hole);
+    if (hole->sequence_first != r->sequence || hole->segment != r->segment || hole->offset != r->offset ||
+        segment_last >= segments_end) {
+        hg_log_fail(log, "its superblock names a loss from write %llu on that is not at its place here",
+                    (unsigned long long)hole->sequence_first);
+        superblock_refuse(log);
+        return false;
+    }
+    for (uint64_t sequence = hole->sequence_first; sequence <= hole->sequence_last; sequence++)
+        hg_log_place_set(log, sequence, hole->segment, hole->offset, 0);
+    for (uint64_t segment = r->offset == 0 ? r->segment : r->segment + 1; segment <= segment_last; segment++)
+        log->segment_first[segment % log->geometry.segment_count] = hole->sequence_last + 1;
+    if (r->offset == 0)
+        log->segment_first[r->segment % log->geometry.segment_count] = r->sequence;
+    if (log->ops.recovered_hole != NULL)
+        log->ops.recovered_hole(log->ctx, hole->sequence_first, hole->sequence_last);
+    struct hg_log_walk walk = walk_of(log);
+    hg_log_walk_pass(&walk, hole);
+    r->head_segment = segment_last;
+    r->has_previous = walk.has_previous;
+    r->sequence = walk.sequence;
+    r->segment = walk.segment;
+    r->offset = walk.offset;
+    r->durable = hg_max_u64(r->durable, hole->sequence_last);
+    r->hole_is_open = true;
+    return true;
+}
+
 static bool scan_step(struct hg_log *log)
 {
     struct hg_log_recovery *r = log->recovery;
     if (!window_is_ready(log))
         return false;
+    const struct hg_log_hole *hole = hg_log_hole_of(&log->superblock.holes, r->sequence);
+    if (hole != NULL)
+        return hole_pass(log, hole);
     const uint8_t *at = window_at(log, HG_LOG_BLOCK_BYTES);
     if (at == NULL)
         return true;
@@ -593,6 +633,7 @@ static void become_ready(struct hg_log *log)
         r->sequence;
     log->closed_sequence = log->written_sequence = log->flushed_sequence = log->durable_sequence = last;
     log->durable_ns = log->now_ns;
+    log->tail_is_torn = log->tail_is_torn || r->hole_is_open;
     if (log->stats.recovered_writes == 0)
         snprintf(log->message, sizeof(log->message), "log %u: empty, restart %u", log->superblock.log_id,
                  log->superblock.restarts);

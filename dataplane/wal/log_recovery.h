@@ -51,9 +51,10 @@ struct hg_log_walk {
     uint32_t offset; /* in its segment */
     uint64_t sequence;
     uint64_t segment;  /* absolute number */
-    bool has_previous; /* false for the first of a walk: what it follows is not known, unless it is write 1 */
+    bool has_previous; /* false for the first of a walk and behind a hole: what it follows is not known,
+                          unless it is write 1 */
     uint32_t previous_crc32c;
-    uint32_t previous_restarts;
+    uint32_t previous_restarts; /* of the newest before it that is known; 0 = none */
 };
 
 /* Bytes of the expected write that must be in memory to judge it: by its own header, which lies at `at`, and
@@ -67,5 +68,7 @@ enum hg_log_copy_found hg_log_walk_judge_copy(const struct hg_log_walk *walk,
                                               const struct hg_log_write_header *copy, const uint8_t *at);
 /* Goes on behind the expected write, which has this header. */
 void hg_log_walk_take(struct hg_log_walk *walk, const struct hg_log_write_header *header);
+/* Goes on behind a hole that begins with the expected write. */
+void hg_log_walk_pass(struct hg_log_walk *walk, const struct hg_log_hole *hole);
 
 #endif

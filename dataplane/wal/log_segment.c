@@ -3,6 +3,7 @@
  * Segments and the superblock: which segments are in use, when the tail moves, and how that is written down
  * before anything is overwritten.
  */
+#include "dataplane/wal/log_hole.h"
 #include "dataplane/wal/log_internal.h"
 
 #include <string.h>
@@ -164,14 +165,16 @@ static uint32_t free_wanted(const struct hg_log *log)
  * first write, with the checkpoint that replaces what is lost, is durable. */
 static uint64_t tail_possible(const struct hg_log *log, uint64_t most)
 {
-    uint64_t segment = log->tail_segment;
-    while (segment < most) {
+    uint64_t segment = log->tail_segment, possible = segment;
+    while (segment < log->head_segment && possible < most) {
         uint64_t first = log->segment_first[(segment + 1) % log->geometry.segment_count];
         if (first > log->release_sequence || first > log->flushed_sequence)
             break;
         segment++;
+        if (!hg_log_hole_has_start(&log->superblock.holes, segment))
+            possible = segment; /* else its table is lost: the tail goes over it with the next */
     }
-    return segment;
+    return possible;
 }
 
 bool hg_log_segment_advance(struct hg_log *log)

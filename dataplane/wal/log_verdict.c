@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "dataplane/wal/log_hole.h"
 #include "dataplane/wal/log_recovery.h"
 
 enum hg_log_verdict hg_log_recovery_verdict(enum hg_log_write_found write, enum hg_log_copy_found copy,
@@ -33,14 +34,14 @@ bool hg_log_superblock_is_absurd(const struct hg_log_superblock *superblock, uin
 {
     uint64_t segment_blocks = superblock->segment_bytes / HG_LOG_BLOCK_BYTES;
     return superblock->tail_segment > (UINT64_C(1) << BLOCKS_BITS) / segment_blocks ||
-           superblock->tail_sequence > UINT64_MAX / 4 || restarts_max == UINT32_MAX;
+           superblock->tail_sequence > UINT64_MAX / 4 || restarts_max == UINT32_MAX ||
+           !hg_log_holes_are_valid(superblock);
 }
 
 static bool header_is_expected(const struct hg_log_walk *walk, const struct hg_log_write_header *header)
 {
     return header->sequence == walk->sequence && header->segment == walk->segment &&
-           header->segment_offset == walk->offset &&
-           !(walk->has_previous && header->restarts < walk->previous_restarts);
+           header->segment_offset == walk->offset && header->restarts >= walk->previous_restarts;
 }
 
 static bool header_has_room(const struct hg_log_walk *walk, const struct hg_log_write_header *header)
@@ -89,6 +90,14 @@ enum hg_log_copy_found hg_log_walk_judge_copy(const struct hg_log_walk *walk,
     bool fits = header_is_expected(walk, copy) && header_has_room(walk, copy) &&
                 header_is_chained(walk, copy) && hg_log_write_payload_is_valid(copy, at + HG_LOG_BLOCK_BYTES);
     return fits ? HG_LOG_COPY_FITS : HG_LOG_COPY_ONLY;
+}
+
+void hg_log_walk_pass(struct hg_log_walk *walk, const struct hg_log_hole *hole)
+{
+    walk->has_previous = false;
+    walk->sequence = hole->sequence_last + 1;
+    walk->segment = hole->next_segment;
+    walk->offset = hole->next_offset;
 }
 
 void hg_log_walk_take(struct hg_log_walk *walk, const struct hg_log_write_header *header)

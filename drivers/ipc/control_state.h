@@ -287,6 +287,7 @@ struct hg_status_log {
     uint32_t pressure;   /* enum hg_log_pressure */
     char path[HG_CONTROL_PATH_BYTES];
     char message[HG_CONTROL_TEXT_BYTES];
+    uint64_t losses, lost_writes; /* that operators accepted in the life of this log; the writes in them */
 };
 
 struct hg_status_worker {

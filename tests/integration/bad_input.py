@@ -119,7 +119,7 @@ class Test:
     def strange_logs(self):
         folder = self.scratch.directory("strange-logs")
         path = os.path.join(folder, "log-0")
-        must(2, ["create, dump, verify or stat.* Not sideways"], "helio-log", "sideways")
+        must(2, ["create, dump, verify, stat or accept-loss.* Not sideways"], "helio-log", "sideways")
         must(2, ["wants the path of the log"], "helio-log", "create", "--size", "64m")
         must(2, ["wants --size"], "helio-log", "create", path)
         must(2, ["wants a number from 1 on, got '64m'"], "helio-log", "create", path, "--size", "64m", "--cluster",
@@ -459,7 +459,7 @@ class Test:
         other.stop("immediate")
 
     def tampered(self, pair, flow):
-        """One byte of a durable write: the dataplane says which, ends with 4, changes nothing; undone, all is well."""
+        """One byte of a durable write: named, exit 4, nothing is changed until its loss is accepted."""
         pair.a.controlplane.terminate()
         pair.a.dataplane.terminate()
         sequence, begin, offset = self.middle_write(pair.a.log)
@@ -482,11 +482,32 @@ class Test:
                                        "durable and is corrupt", 1)
         if digest(pair.a.log) != before:
             raise Failed("a tampered log was changed")
-        flip(pair.a.log, offset)
+        self.loss_accepted(pair.a.log, sequence, offset)
         pair.a.start()
+        pair.a.controlplane.wait_line("stream .* lost .* with a write whose loss was accepted", 30)
         flow.load_start()
         flow.wal_grows(2 << 20)
         flow.finish()
+
+    @staticmethod
+    def loss_accepted(path, sequence, offset):
+        """An operator accepts the loss: refused for what is whole, written down once, named for ever; then it opens."""
+        before = digest(path)
+        accept = ["helio-log", "accept-loss", path, "--sequence"]
+        must(1, ["nothing was accepted or changed: what was named is not damaged"], *accept, str(sequence + 1))
+        must(0, [f"the loss of writes {sequence} to {sequence} would be accepted"], *accept, str(sequence), "--dry-run")
+        flip(path, offset)
+        must(1, ["nothing in it is corrupt, so there is no loss to accept"], *accept, str(sequence))
+        flip(path, offset)
+        if digest(path) != before:
+            raise Failed("a log was changed by what was refused or only asked for")
+        must(0, [f"the loss of writes {sequence} to {sequence} is accepted; a start opens it"], *accept, str(sequence))
+        must(0, [f"the loss of writes {sequence} to {sequence} was accepted already"], *accept, str(sequence))
+        must(0, [f"accepted: write {sequence}, ", "accepted: .*begins anew here.*stream 1 lsn",
+                 "accepted losses in the life of this log: 1, of 1 writes", "fine; a start opens it"],
+             "helio-log", "verify", path)
+        must(0, ["accepted losses in the life of this log: 1, of 1 writes"], "helio-log", "stat", path)
+        must(0, [f"accepted loss 0: writes {sequence} to {sequence}"], "helio-log", "dump", path)
 
     @staticmethod
     def middle_write(path):

@@ -152,6 +152,7 @@ static const struct view views[] = {
       {"PATH", "path", TEXT},
       {"SIZE", "size_bytes", BYTES},
       {"FREE-SEGS", "segments_free", NUMBER},
+      {"LOSSES", "losses", NUMBER},
       {"SEGS", "segment_count", NUMBER},
       {"WRITTEN", "written_bytes", BYTES},
       {"FLUSHES", "flushes", NUMBER},

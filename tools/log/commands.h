@@ -9,7 +9,7 @@
 
 enum log_exit {
     LOG_EXIT_FINE = 0,
-    LOG_EXIT_DAMAGED = 1, /* create: refused */
+    LOG_EXIT_DAMAGED = 1, /* create, accept-loss: refused */
     LOG_EXIT_USAGE = 2,
     LOG_EXIT_UNREADABLE = 3,
     LOG_EXIT_WORN = 4, /* verify: only what the next start mends by itself */
@@ -25,6 +25,18 @@ struct create_options {
 };
 
 int create_run(const struct create_options *options);
+
+struct accept_options {
+    const char *path;
+    uint64_t sequence; /* of a write, or */
+    uint64_t stream;   /* 0 = none */
+    uint64_t lsn;
+    bool is_json;
+    bool is_dry_run;
+};
+
+/* Only while nobody has the log open. */
+int accept_run(const struct accept_options *options);
 
 /* These only read, and take no lock: a running dataplane may have the log open. */
 int dump_run(const char *path, bool is_json);

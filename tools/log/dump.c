@@ -27,6 +27,21 @@ static void superblock_show(void *ctx, uint32_t copy, const struct hg_log_superb
         printf("superblock copy %u: not valid\n", copy);
 }
 
+static void holes_show(const struct dump *dump, const struct hg_log_hole_table *holes)
+{
+    for (uint32_t i = 0; i < holes->count; i++) {
+        const struct hg_log_hole *hole = &holes->holes[i];
+        printf(dump->is_json
+                   ? "{\"loss\": %u, \"write\": %llu, \"write_last\": %llu, \"segment\": %llu, "
+                     "\"segment_offset\": %u, \"next_segment\": %llu, \"next_offset\": %u}\n"
+                   : "accepted loss %u: writes %llu to %llu, segment %llu offset %u; on at segment %llu "
+                     "offset %u\n",
+               i, (unsigned long long)hole->sequence_first, (unsigned long long)hole->sequence_last,
+               (unsigned long long)hole->segment, hole->offset, (unsigned long long)hole->next_segment,
+               hole->next_offset);
+    }
+}
+
 static void chosen_show(void *ctx, const struct hg_log_superblock *s)
 {
     const struct dump *dump = ctx;
@@ -44,6 +59,7 @@ static void chosen_show(void *ctx, const struct hg_log_superblock *s)
         s->segment_count, (unsigned long long)s->segment_bytes, s->write_payload_bytes_max,
         (unsigned long long)s->tail_segment, (unsigned long long)s->tail_sequence,
         (unsigned long long)s->durable_sequence, (unsigned long long)s->hlc_ceiling);
+    holes_show(dump, &s->holes);
 }
 
 static void ring_show(void *ctx, uint32_t valid, uint64_t newest, uint64_t durable)

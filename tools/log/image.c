@@ -162,6 +162,12 @@ int exit_of(const struct hg_log_audit_result *result)
 
 /* ---- findings ---- */
 
+static const char *finding_severity_text(const struct hg_log_finding *finding)
+{
+    enum hg_log_severity severity = hg_log_finding_severity(finding->kind);
+    return severity == HG_LOG_SEVERITY_NONE ? "accepted" : severity_text(severity);
+}
+
 static bool finding_has_stream(const struct hg_log_finding *finding)
 {
     return finding->stream != 0;
@@ -172,8 +178,8 @@ static void finding_print_json(const struct hg_log_finding *finding)
     printf("{\"finding\": \"");
     for (const char *at = hg_log_finding_name(finding->kind); *at != 0; at++)
         putchar(*at == '_' ? '_' : *at | 0x20);
-    printf("\", \"severity\": \"%s\", \"file_offset\": %llu",
-           severity_text(hg_log_finding_severity(finding->kind)), (unsigned long long)finding->file_offset);
+    printf("\", \"severity\": \"%s\", \"file_offset\": %llu", finding_severity_text(finding),
+           (unsigned long long)finding->file_offset);
     if (finding->bytes != 0)
         printf(", \"bytes\": %llu", (unsigned long long)finding->bytes);
     if (finding->kind == HG_LOG_FINDING_SUPERBLOCK_COPY)
@@ -205,7 +211,7 @@ void finding_print(const struct hg_log_finding *finding, bool is_json)
         finding_print_json(finding);
         return;
     }
-    printf("%s: ", severity_text(hg_log_finding_severity(finding->kind)));
+    printf("%s: ", finding_severity_text(finding));
     if (finding->kind == HG_LOG_FINDING_SUPERBLOCK_COPY)
         printf("superblock %u, ", finding->index);
     if (finding->kind == HG_LOG_FINDING_RING_BLOCK || finding->kind == HG_LOG_FINDING_RING_DIFFERS)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * helio-log: creates a log file, shows what is in one, and says whether it is whole.
+ * helio-log: creates a log file, shows what is in one, says whether it is whole, and accepts a loss.
  */
 #include "tools/log/commands.h"
 
@@ -16,6 +16,7 @@ static void usage(FILE *to)
         "       helio-log dump PATH [--json]\n"
         "       helio-log verify PATH [--json]\n"
         "       helio-log stat PATH [--json]\n"
+        "       helio-log accept-loss PATH --sequence N|--lsn STREAM:LSN [--dry-run] [--json]\n"
         "\n"
         "create  allocates the file, writes it full of zeros and puts an empty log on it; never overwrites\n"
         "dump    shows superblocks, header ring and every write with its batches\n"
@@ -24,6 +25,10 @@ static void usage(FILE *to)
         "        would make of it\n"
         "stat    per stream: LSNs, batches, bytes, times; segments in use and free\n"
         "\n"
+        "accept-loss  makes a log with a corrupt durable write open without it; the last resort, when no "
+        "other\n"
+        "        node has what is lost. It is written down for ever. Refused where nothing is corrupt\n"
+        "\n"
         "dump, verify and stat only read and take no lock, so a running dataplane may have the log open. "
         "What\n"
         "it writes meanwhile is no damage: it is read again, or left out.\n"
@@ -31,10 +36,13 @@ static void usage(FILE *to)
         "  --size BYTES           of the file: 64m, 4g, 2t (k m g t = powers of 1024)\n"
         "  --cluster N            as in the command file's `node set`; 1 unless told\n"
         "  --segment-bytes BYTES  chosen from the size unless told\n"
-        "  --dry-run              says what would be made, and makes nothing\n"
+        "  --sequence N           accept-loss: the write, as verify names it\n"
+        "  --lsn STREAM:LSN       accept-loss: the write that an entry of a stream was in\n"
+        "  --dry-run              says what would be made or accepted, and changes nothing\n"
         "  --json                 one object; dump: one object a line\n"
         "\n"
-        "Exit: 0 done and fine; 1 refused (create), or something that was durable is damaged; 2 usage;\n"
+        "Exit: 0 done and fine; 1 refused (create, accept-loss), or something that was durable is damaged; 2 "
+        "usage;\n"
         "3 not readable: no such file, or an error of the device; 4 verify: nothing is lost, but the next "
         "start\n"
         "has something to mend (a copy of a superblock or a header).\n"
@@ -105,6 +113,53 @@ static bool create_parse(int argc, char **argv, struct create_options *options)
     return false;
 }
 
+static bool lsn_take(const char *text, struct accept_options *options)
+{
+    const char *colon = text == NULL ? NULL : strchr(text, ':');
+    char stream[24];
+    if (colon != NULL && (size_t)(colon - text) < sizeof(stream)) {
+        memcpy(stream, text, (size_t)(colon - text));
+        stream[colon - text] = 0;
+        if (number_parse(stream, false, &options->stream) && options->stream != 0 &&
+            number_parse(colon + 1, false, &options->lsn))
+            return true;
+    }
+    fprintf(stderr, "helio-log: --lsn wants STREAM:LSN, two numbers as verify names them, got '%s'\n",
+            text == NULL ? "" : text);
+    return false;
+}
+
+/* False after saying what is wrong. */
+static bool accept_parse(int argc, char **argv, struct accept_options *options)
+{
+    for (int i = 0; i < argc; i++) {
+        const char *next = i + 1 < argc ? argv[i + 1] : NULL;
+        if (strcmp(argv[i], "--sequence") == 0) {
+            if (!number_take("--sequence", next, false, &options->sequence))
+                return false;
+            i++;
+        } else if (strcmp(argv[i], "--lsn") == 0) {
+            if (!lsn_take(next, options))
+                return false;
+            i++;
+        } else if (strcmp(argv[i], "--json") == 0) {
+            options->is_json = true;
+        } else if (strcmp(argv[i], "--dry-run") == 0) {
+            options->is_dry_run = true;
+        } else if (argv[i][0] == '-' || options->path != NULL) {
+            fprintf(stderr, "helio-log: accept-loss doesn't know what '%s' is for\n", argv[i]);
+            return false;
+        } else {
+            options->path = argv[i];
+        }
+    }
+    if (options->path != NULL && (options->sequence != 0) != (options->stream != 0))
+        return true;
+    fprintf(stderr, "helio-log: accept-loss wants %s\n",
+            options->path == NULL ? "the path of the log" : "either --sequence N or --lsn STREAM:LSN");
+    return false;
+}
+
 /* False after saying what is wrong. */
 static bool read_parse(int argc, char **argv, const char **path, bool *is_json)
 {
@@ -148,14 +203,18 @@ int main(int argc, char **argv)
         }
     }
     struct create_options options = {.cluster = 1};
+    struct accept_options accept = {0};
     if (argc >= 2 && reader_find(argv[1]) != NULL) {
         if (read_parse(argc, argv, &path, &is_json))
             return reader_find(argv[1])(path, is_json);
     } else if (argc >= 2 && strcmp(argv[1], "create") == 0) {
         if (create_parse(argc - 2, argv + 2, &options))
             return create_run(&options);
+    } else if (argc >= 2 && strcmp(argv[1], "accept-loss") == 0) {
+        if (accept_parse(argc - 2, argv + 2, &accept))
+            return accept_run(&accept);
     } else {
-        fprintf(stderr, "helio-log: which command, create, dump, verify or stat?%s%s\n",
+        fprintf(stderr, "helio-log: which command, create, dump, verify, stat or accept-loss?%s%s\n",
                 argc >= 2 ? " Not " : "", argc >= 2 ? argv[1] : "");
     }
     fprintf(stderr, "helio-log: helio-log --help says more\n");

@@ -159,13 +159,15 @@ static void log_print(const struct stat_state *state, const struct hg_log_audit_
             ", \"cluster\": %llu, \"log_id\": %u, \"restarts\": %u, \"segment_bytes\": %llu, \"segments\": "
             "%u, "
             "\"segments_used\": %llu, \"segments_free\": %llu, \"write_first\": %llu, \"write_next\": %llu, "
-            "\"writes\": %llu, \"batches\": %llu, \"payload_bytes\": %llu, \"live\": %s, \"complete\": %s, "
+            "\"writes\": %llu, \"batches\": %llu, \"payload_bytes\": %llu, \"losses\": %llu, "
+            "\"lost_writes\": %llu, \"live\": %s, \"complete\": %s, "
             "\"streams\": [",
             (unsigned long long)s->cluster, s->log_id, s->restarts, (unsigned long long)s->segment_bytes,
             s->segment_count, (unsigned long long)used, (unsigned long long)(s->segment_count - used),
             (unsigned long long)result->sequence_first, (unsigned long long)result->sequence_next,
             (unsigned long long)result->writes, (unsigned long long)result->batches,
-            (unsigned long long)result->payload_bytes, result->end == HG_LOG_END_LIVE ? "true" : "false",
+            (unsigned long long)result->payload_bytes, (unsigned long long)s->holes.losses,
+            (unsigned long long)s->holes.lost_writes, result->end == HG_LOG_END_LIVE ? "true" : "false",
             exit_of(result) == LOG_EXIT_DAMAGED || exit_of(result) == LOG_EXIT_UNREADABLE ? "false" : "true");
         return;
     }
@@ -177,6 +179,9 @@ static void log_print(const struct stat_state *state, const struct hg_log_audit_
            (unsigned long long)result->sequence_first, (unsigned long long)(result->sequence_next - 1),
            (unsigned long long)result->batches, (unsigned long long)result->payload_bytes,
            result->end == HG_LOG_END_LIVE ? "; it is being written: as of when reading began" : "");
+    if (s->holes.losses > 0)
+        printf("accepted losses in the life of this log: %llu, of %llu writes\n",
+               (unsigned long long)s->holes.losses, (unsigned long long)s->holes.lost_writes);
     printf("%-20s %-20s %20s %20s %9s %10s %14s %14s %6s %24s %24s\n", "stream", "name", "lsn_first",
            "lsn_end", "batches", "frames", "raw_bytes", "stored_bytes", "ratio", "time_oldest",
            "time_newest");

@@ -37,14 +37,16 @@ static void result_print_json(const struct hg_log_audit_result *result)
     printf("], \"verdict\": \"%s\", \"start\": \"%s\", \"write_first\": %llu, \"write_next\": %llu, "
            "\"segment_next\": %llu, \"offset_next\": %u, \"durable_sequence_min\": %llu, \"writes\": %llu, "
            "\"batches\": %llu, \"payload_bytes\": %llu, \"discarded_writes\": %llu, \"ring_missing\": %u, "
-           "\"changed\": %llu, \"recycled_writes\": %llu, \"read_bytes\": %llu, \"end\": \"%s\"}\n",
+           "\"changed\": %llu, \"recycled_writes\": %llu, \"read_bytes\": %llu, \"losses\": %llu, "
+           "\"lost_writes\": %llu, \"end\": \"%s\"}\n",
            verdict_text(result), outcome_text(result->outcome), (unsigned long long)result->sequence_first,
            (unsigned long long)result->sequence_next, (unsigned long long)result->segment_next,
            result->offset_next, (unsigned long long)result->durable, (unsigned long long)result->writes,
            (unsigned long long)result->batches, (unsigned long long)result->payload_bytes,
            (unsigned long long)result->discarded_writes, result->ring_missing,
            (unsigned long long)result->changed, (unsigned long long)result->recycled_writes,
-           (unsigned long long)result->read_bytes, end_text(result->end));
+           (unsigned long long)result->read_bytes, (unsigned long long)result->superblock.holes.losses,
+           (unsigned long long)result->superblock.holes.lost_writes, end_text(result->end));
 }
 
 static void result_print(const char *path, const struct hg_log_audit_result *result)
@@ -57,6 +59,10 @@ static void result_print(const char *path, const struct hg_log_audit_result *res
     printf("end: at segment %llu offset %u, where write %llu would be: %s\n",
            (unsigned long long)result->segment_next, result->offset_next,
            (unsigned long long)result->sequence_next, end_text(result->end));
+    if (result->superblock.holes.losses > 0)
+        printf("accepted losses in the life of this log: %llu, of %llu writes\n",
+               (unsigned long long)result->superblock.holes.losses,
+               (unsigned long long)result->superblock.holes.lost_writes);
     if (result->discarded_writes > 0)
         printf("%llu whole writes behind the end: never acknowledged, a start discards them\n",
                (unsigned long long)result->discarded_writes);
