@@ -448,7 +448,11 @@ static void build_log(struct hg_command_file *file, const struct hg_command *com
     struct hg_control_config *config = &file->config.wanted;
     const struct hg_value *id = need(command, "ID"), *path = need(command, "path");
     const struct hg_value *memory = hg_command_value(command, "memory");
+    const struct hg_value *scrub = hg_command_value(command, "scrub");
     struct hg_config_log log = {.id = (uint32_t)id->number,
+                                .scrub_mbytes_per_s = scrub == NULL        ? 0
+                                                      : scrub->number == 0 ? HG_CONFIG_SCRUB_OFF
+                                                                           : (uint32_t)scrub->number,
                                 .arena_bytes = memory == NULL ? 0 : memory->number};
 
     if (full(file, command, config->log_count, HG_CONTROL_LOGS_MAX, "logs"))
@@ -463,6 +467,9 @@ static void build_log(struct hg_command_file *file, const struct hg_command *com
     if (memory != NULL && memory->number < HG_LOG_MEMORY_BYTES_MIN)
         hg_command_file_error(file, place_of(file, memory), "a log's memory is 8m or more, got \"%s\"",
                               memory->text);
+    if (scrub != NULL && scrub->number > HG_CONFIG_SCRUB_MBYTES_MAX)
+        hg_command_file_error(file, place_of(file, scrub), "scrub is 0 to %u MB/s, got \"%s\"",
+                              HG_CONFIG_SCRUB_MBYTES_MAX, scrub->text);
     copy_text(log.path, sizeof(log.path), path);
     file->log_places[config->log_count] = place_of(file, path);
     config->logs[config->log_count++] = log;

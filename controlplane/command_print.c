@@ -126,6 +126,11 @@ void hg_command_config_print(const struct hg_command_config *config, FILE *out)
         word_print(out, "path", wanted->logs[i].path);
         if (wanted->logs[i].arena_bytes != 0)
             number_print(out, "memory", wanted->logs[i].arena_bytes, 1024);
+        if (wanted->logs[i].scrub_mbytes_per_s != 0)
+            fprintf(out, " scrub %u",
+                    wanted->logs[i].scrub_mbytes_per_s == HG_CONFIG_SCRUB_OFF
+                        ? 0
+                        : wanted->logs[i].scrub_mbytes_per_s);
         fprintf(out, "\n");
     }
     for (uint32_t i = 0; i < wanted->stream_count; i++)

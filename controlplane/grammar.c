@@ -119,8 +119,10 @@ static const struct hg_grammar_command commands[] = {
     {HG_CMD_LOG_ADD,
      HG_CONTEXT_FILE,
      {WORD("log"), WORD("add"), VALUE("ID", NUMBER)},
-     {NEED("path", "FILE", PATH), MAY("memory", "SIZE", SIZE)},
-     "a log of this node and the memory for writes under way"},
+     {NEED("path", "FILE", PATH), MAY("memory", "SIZE", SIZE), MAY("scrub", "N", NUMBER)},
+     "a log of this node and the memory for writes under way; `scrub`: how many MB/s of what is in it are "
+     "read "
+     "to see whether they are whole, 0 for none"},
     {HG_CMD_STREAM_ADD,
      HG_CONTEXT_FILE,
      {WORD("stream"), WORD("add"), VALUE("NAME", NAME)},

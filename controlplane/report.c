@@ -393,6 +393,13 @@ static json_t *log_report(const struct hg_status_log *log)
     number_set(object, "writes_again", log->writes_again);
     number_set(object, "reads_again", log->reads_again);
     number_set(object, "corrupt_writes", log->corrupt_writes);
+    number_set(object, "scrub_bytes_per_s", log->scrub_bytes_per_s);
+    number_set(object, "scrub_bytes", log->scrub_bytes);
+    number_set(object, "scrub_percent", log->scrub_percent);
+    number_set(object, "scrub_passes", log->scrub_passes);
+    number_set(object, "scrub_pass_age_ns", log->scrub_pass_age_ns);
+    number_set(object, "scrub_corrupt", log->scrub_corrupt);
+    number_set(object, "scrub_corrupt_sequence", log->scrub_corrupt_sequence);
     number_set(object, "losses", log->losses);
     number_set(object, "lost_writes", log->lost_writes);
     number_set(object, "flush_ns_last", log->flush_ns_last);

@@ -94,6 +94,9 @@ static bool log_open(struct lcore *lcore, uint32_t index, const struct hg_start 
         return false;
     }
     hg_disk_uring_cpus_set(own->disk, &node->housekeeping_cpus);
+    uint64_t scrub_mbytes_per_s = log->scrub_mbytes_per_s == HG_CONFIG_SCRUB_OFF ? 0
+                                  : log->scrub_mbytes_per_s == 0                 ? HG_CONFIG_SCRUB_MBYTES
+                                                                                 : log->scrub_mbytes_per_s;
     shared->log_size_bytes = own->disk->size_bytes;
     struct hg_worker_config config = {
         .worker = index,
@@ -105,6 +108,7 @@ static bool log_open(struct lcore *lcore, uint32_t index, const struct hg_start 
         .disk = own->disk,
         .log_arena = own->arena,
         .log_arena_bytes = own->arena_bytes,
+        .log_scrub_bytes_per_s = scrub_mbytes_per_s * 1000000,
         .cluster = start->node.cluster,
         .region = start->node.region,
         .streams_max = HG_WORKER_STREAMS_MAX,

@@ -156,6 +156,7 @@ struct hg_worker *hg_worker_init(const struct hg_worker_config *config)
         .arena = config->log_arena,
         .arena_bytes = config->log_arena_bytes,
         .cluster = config->cluster,
+        .scrub_bytes_per_s = config->log_scrub_bytes_per_s,
         .ops = &hg_streams_log_ops,
         .ctx = worker->streams,
     };
@@ -267,6 +268,16 @@ static void worker_pressure(struct hg_worker *worker)
                  worker->log_name, stats.segments_free, 0);
 }
 
+static void worker_scrub(struct hg_worker *worker)
+{
+    struct hg_log_stats stats;
+    hg_log_stats_get(worker->log, &stats);
+    if (stats.scrub_corrupt == worker->scrub_told)
+        return;
+    worker->scrub_told = stats.scrub_corrupt;
+    hg_event_put(&worker->events, HG_EVENT_scrub_corrupt, worker->log_name, stats.scrub_corrupt_sequence, 0);
+}
+
 static void worker_timers(struct hg_worker *worker)
 {
     if (worker->now_ns - worker->tick_ns < HG_WORKER_TICK_NS)
@@ -280,6 +291,7 @@ static void worker_timers(struct hg_worker *worker)
     worker->retain_ns = worker->now_ns;
     hg_streams_retain(worker->streams, worker->now_ns);
     worker_pressure(worker);
+    worker_scrub(worker);
 }
 
 static bool worker_run(struct hg_worker *worker, uint64_t *deadline_ns)

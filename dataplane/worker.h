@@ -32,6 +32,7 @@ struct hg_worker_config {
     struct hg_disk *disk; /* of its log */
     void *log_arena;      /* HG_LOG_BLOCK_BYTES aligned */
     uint64_t log_arena_bytes;
+    uint64_t log_scrub_bytes_per_s; /* 0 = off */
     uint64_t cluster;
     uint16_t region;
     uint32_t streams_max;           /* <= HG_WORKER_STREAMS_MAX */
@@ -72,6 +73,7 @@ struct hg_worker {
     uint64_t closed_ns;            /* when a write was last closed to let its entries go */
     uint64_t closed_sealed_count;  /* batches taken from peers by then */
     bool pressure_told;
+    uint64_t scrub_told;     /* corrupt writes that scrub had found when it was last said */
     struct hg_letter unsent; /* an answer that found the outbox full */
     bool unsent_used;
     struct { /* answers about what the log does not yet have on its device, oldest first */

@@ -294,6 +294,13 @@ static void status_log(struct hg_worker *worker, struct hg_control_status *statu
     out->writes_again = stats.writes_again;
     out->reads_again = stats.reads_again;
     out->corrupt_writes = stats.corrupt_writes;
+    out->scrub_bytes_per_s = stats.scrub_bytes_per_s;
+    out->scrub_bytes = stats.scrub_bytes;
+    out->scrub_passes = stats.scrub_passes;
+    out->scrub_pass_age_ns = stats.scrub_passes == 0 ? 0 : worker->now_ns - stats.scrub_pass_end_ns;
+    out->scrub_corrupt = stats.scrub_corrupt;
+    out->scrub_corrupt_sequence = stats.scrub_corrupt_sequence;
+    out->scrub_percent = stats.scrub_percent;
     out->losses = stats.losses;
     out->lost_writes = stats.lost_writes;
     out->flush_ns_last = stats.flush_ns_last;

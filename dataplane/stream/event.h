@@ -99,6 +99,9 @@
     X(consumer_removed, INFO, "consumer $s is removed")                                                      \
     X(read_corrupt, CRITICAL,                                                                                \
       "write $a of the log fails its checks on reading; it is not sent and not delivered")                   \
+    X(scrub_corrupt, CRITICAL,                                                                               \
+      "log $s: write $a of a sealed segment is not as it was written; scrub found it before a reader did: "  \
+      "see helio-log verify")                                                                                \
     X(client_poisoned, ERROR, "client $s broke the rules of its ring and is disconnected")                   \
     X(client_stamp, WARNING, "client $s sent a time stamp too far ahead: the append is refused")
 

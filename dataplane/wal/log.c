@@ -69,6 +69,7 @@ struct hg_log *hg_log_open(const struct hg_log_config *config)
     log->ops = *config->ops;
     log->ctx = config->ctx;
     log->cluster = config->cluster;
+    log->scrub.bytes_per_s = config->scrub_bytes_per_s;
     log->arena = config->arena;
     log->arena_bytes = config->arena_bytes;
     log->superblock_buffers = (struct hg_log_superblock *)log->arena;
@@ -94,6 +95,7 @@ void hg_log_close(struct hg_log *log)
     free(log->entries);
     free(log->segment_first);
     free(log->recovery);
+    hg_log_scrub_free(log);
     free(log);
 }
 
@@ -142,6 +144,9 @@ static void completion_take(struct hg_log *log, const struct hg_disk_completion 
     case HG_LOG_TAG_READ:
         hg_log_read_completed(log, id, completion->result);
         return;
+    case HG_LOG_TAG_SCRUB:
+        hg_log_scrub_completed(log, completion->result);
+        return;
     case HG_LOG_TAG_RECOVERY:
         hg_log_recovery_completed(log, id, completion->op, completion->result);
         return;
@@ -180,13 +185,16 @@ bool hg_log_turn(struct hg_log *log, uint64_t now_ns, uint64_t *deadline_ns)
         did |= hg_log_commit_advance(log);
         did |= hg_log_segment_advance(log);
         did |= hg_log_read_advance(log);
+        did |= hg_log_scrub_advance(log);
         /* Now, while nothing is pinned, so that readers of the oldest writes cannot keep new ones out. */
         if (log->open == NULL)
             (void)hg_log_arena_make_room(log, &arena_offset);
     }
     if (log->has_submitted)
         did |= reap(log);
-    *deadline_ns = log->state == HG_LOG_READY ? hg_log_commit_deadline_ns(log) : HG_TIME_NEVER;
+    *deadline_ns = log->state == HG_LOG_READY
+                       ? hg_min_u64(hg_log_commit_deadline_ns(log), hg_log_scrub_deadline_ns(log))
+                       : HG_TIME_NEVER;
     return did;
 }
 
@@ -274,6 +282,13 @@ void hg_log_stats_get(const struct hg_log *log, struct hg_log_stats *stats)
 {
     *stats = log->stats;
     stats->durable_ns_p99 = log->durable_p99_ns;
+    stats->scrub_bytes_per_s = log->scrub.bytes_per_s;
+    stats->scrub_bytes = log->scrub.bytes_read;
+    stats->scrub_passes = log->scrub.passes;
+    stats->scrub_pass_end_ns = log->scrub.pass_end_ns;
+    stats->scrub_corrupt = log->scrub.corrupt;
+    stats->scrub_corrupt_sequence = log->scrub.corrupt_sequence;
+    stats->scrub_percent = log->state == HG_LOG_READY ? hg_log_scrub_percent(log) : 0;
     stats->losses = log->superblock.holes.losses;
     stats->lost_writes = log->superblock.holes.lost_writes;
     stats->segment_count = log->geometry.segment_count;

@@ -47,10 +47,11 @@ struct hg_log_ops {
 };
 
 struct hg_log_config {
-    struct hg_disk *disk; /* stays the caller's */
-    void *arena;          /* HG_LOG_BLOCK_BYTES aligned; writes in flight and read slots live here */
-    uint64_t arena_bytes; /* >= hg_log_arena_bytes_min(write_payload_bytes_max) */
-    uint64_t cluster;     /* a log of another cluster is refused; 0 = any */
+    struct hg_disk *disk;       /* stays the caller's */
+    void *arena;                /* HG_LOG_BLOCK_BYTES aligned; writes in flight and read slots live here */
+    uint64_t arena_bytes;       /* >= hg_log_arena_bytes_min(write_payload_bytes_max) */
+    uint64_t cluster;           /* a log of another cluster is refused; 0 = any */
+    uint64_t scrub_bytes_per_s; /* of sealed segments, read to see whether they are whole; 0 = none */
     const struct hg_log_ops *ops;
     void *ctx;
 };
@@ -78,8 +79,15 @@ struct hg_log_stats {
     uint64_t writes_again;     /* that the device cut short, of any kind */
     uint64_t reads_again;      /* of old writes, after an error or bytes that fail their checks */
     uint64_t corrupt_writes;
-    uint64_t losses;      /* that operators ever accepted, of this log */
-    uint64_t lost_writes; /* in them */
+    uint64_t scrub_bytes_per_s;      /* 0 = off */
+    uint64_t scrub_bytes;            /* read by it */
+    uint64_t scrub_passes;           /* over all sealed segments, that are completed */
+    uint64_t scrub_pass_end_ns;      /* when the last one was; monotonic, 0 = none was */
+    uint64_t scrub_corrupt;          /* writes it found, in each pass anew; corrupt_writes has them too */
+    uint64_t scrub_corrupt_sequence; /* the newest of them */
+    uint32_t scrub_percent;          /* of the pass under way */
+    uint64_t losses;                 /* that operators ever accepted, of this log */
+    uint64_t lost_writes;            /* in them */
     uint64_t flush_ns_last;
     uint64_t flush_ns_max;
     uint64_t durable_ns_p99; /* hg_log_durable_p99_ns */

@@ -9,6 +9,7 @@
 
 #include "dataplane/wal/latency.h"
 #include "dataplane/wal/log_block.h"
+#include "dataplane/wal/log_scrub.h"
 
 #define HG_LOG_READ_SLOTS_MIN  8u
 #define HG_LOG_READ_SLOTS_MAX  16u
@@ -30,7 +31,8 @@ enum hg_log_tag {
     HG_LOG_TAG_RING,
     HG_LOG_TAG_SUPERBLOCK,
     HG_LOG_TAG_READ,
-    HG_LOG_TAG_RECOVERY
+    HG_LOG_TAG_RECOVERY,
+    HG_LOG_TAG_SCRUB
 };
 
 enum hg_log_entry_state {
@@ -168,6 +170,7 @@ struct hg_log {
     uint32_t slot_count;
     uint64_t slot_clock;
 
+    struct hg_log_scrub scrub;
     struct hg_log_recovery *recovery;
     struct hg_log_stats stats;
 };
@@ -221,6 +224,8 @@ void hg_log_superblock_flushed(struct hg_log *log);
 
 /* log_read.c */
 bool hg_log_read_advance(struct hg_log *log);
+/* What was read from the place of a write is that write, all of it as it was written. */
+bool hg_log_read_is_right(const struct hg_log *log, uint64_t sequence, const uint8_t *at);
 void hg_log_read_completed(struct hg_log *log, uint64_t slot, int32_t result);
 
 /* log_recovery.c */

@@ -73,16 +73,16 @@ bool hg_log_read_advance(struct hg_log *log)
     return did;
 }
 
-static bool slot_is_right(const struct hg_log *log, const struct hg_log_slot *slot)
+bool hg_log_read_is_right(const struct hg_log *log, uint64_t sequence, const uint8_t *at)
 {
-    const struct hg_log_write_header *header = (const struct hg_log_write_header *)slot->buffer;
+    const struct hg_log_write_header *header = (const struct hg_log_write_header *)at;
     uint64_t segment;
     uint32_t offset, payload_bytes;
-    hg_log_place_get(log, slot->sequence, &segment, &offset, &payload_bytes);
-    return hg_log_write_header_is_valid(header, log->geometry.log_uuid) &&
-           header->sequence == slot->sequence && header->segment == segment &&
-           header->segment_offset == offset && header->payload_bytes == payload_bytes &&
-           hg_log_write_payload_is_valid(header, slot->buffer + HG_LOG_BLOCK_BYTES);
+    hg_log_place_get(log, sequence, &segment, &offset, &payload_bytes);
+    return hg_log_write_header_is_valid(header, log->geometry.log_uuid) && header->sequence == sequence &&
+           header->segment == segment && header->segment_offset == offset &&
+           header->payload_bytes == payload_bytes &&
+           hg_log_write_payload_is_valid(header, at + HG_LOG_BLOCK_BYTES);
 }
 
 void hg_log_read_completed(struct hg_log *log, uint64_t slot_index, int32_t result)
@@ -93,7 +93,7 @@ void hg_log_read_completed(struct hg_log *log, uint64_t slot_index, int32_t resu
     slot->used = ++log->slot_clock;
     if (slot->sequence < log->tail_sequence) {
         slot->state = HG_LOG_SLOT_EMPTY; /* its segment may have been overwritten meanwhile */
-    } else if (result == (int32_t)slot->bytes && slot_is_right(log, slot)) {
+    } else if (result == (int32_t)slot->bytes && hg_log_read_is_right(log, slot->sequence, slot->buffer)) {
         slot->state = HG_LOG_SLOT_VALID;
     } else if (++slot->failures < HG_LOG_READ_TRIES) {
         slot->state = HG_LOG_SLOT_WAITING; /* read again in this turn or the next */

@@ -645,6 +645,7 @@ static void become_ready(struct hg_log *log)
                  log->superblock.restarts,
                  r->verdict == HG_LOG_VERDICT_END ? "then blocks of earlier writes" : "then nothing whole",
                  (unsigned long long)log->stats.discarded_writes);
+    hg_log_scrub_prepare(log);
     log->state = HG_LOG_READY;
 }
 

@@ -77,9 +77,12 @@ struct hg_config_peer {
     uint32_t reserved;
 };
 
+#define HG_CONFIG_SCRUB_OFF        UINT32_MAX
+#define HG_CONFIG_SCRUB_MBYTES     4u /* per second, unless told */
+#define HG_CONFIG_SCRUB_MBYTES_MAX 10000u
 struct hg_config_log {
     uint32_t id;
-    uint32_t reserved;
+    uint32_t scrub_mbytes_per_s; /* 0 = default, HG_CONFIG_SCRUB_OFF */
     char path[HG_CONTROL_PATH_BYTES];
     uint64_t arena_bytes; /* 0 = default */
 };
@@ -288,6 +291,10 @@ struct hg_status_log {
     char path[HG_CONTROL_PATH_BYTES];
     char message[HG_CONTROL_TEXT_BYTES];
     uint64_t losses, lost_writes; /* that operators accepted in the life of this log; the writes in them */
+    uint64_t scrub_bytes_per_s, scrub_bytes, scrub_passes; /* 0 = off; read by it; completed */
+    uint64_t scrub_pass_age_ns;                            /* since the last one was; 0 = none was */
+    uint64_t scrub_corrupt, scrub_corrupt_sequence;        /* writes it found; the newest of them */
+    uint32_t scrub_percent, reserved;                      /* of the pass under way */
 };
 
 struct hg_status_worker {
