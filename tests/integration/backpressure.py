@@ -23,8 +23,8 @@ class Test:
 
     def seconds_of_primary(self, seconds):
         """Time as the primary sees it: for what has to last."""
-        since = float(self.flow.primary.psql("SELECT extract(epoch FROM clock_timestamp())"))
-        wait_until(lambda: float(self.flow.primary.psql("SELECT extract(epoch FROM clock_timestamp())")) >
+        since = float(self.flow.primary.query("SELECT extract(epoch FROM clock_timestamp())"))
+        wait_until(lambda: float(self.flow.primary.query("SELECT extract(epoch FROM clock_timestamp())")) >
                    since + seconds, seconds + 30, f"{seconds} s pass")
 
     def fill(self):

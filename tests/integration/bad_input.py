@@ -442,7 +442,7 @@ class Test:
     def other_system(self, pair, flow):
         """A second cluster into the same stream: refused before anything on it is touched; the first goes on."""
         other = Postgres(self.scratch, "other")
-        other.init(wal_segment_megabytes=1)
+        other.init(own_identifier=True, wal_segment_megabytes=1)
         other.start()
         before = pair.a.stream(STREAM)["system_identifier"]
         flow.writer.terminate()

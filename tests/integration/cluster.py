@@ -14,6 +14,7 @@ As root the servers run as the user `postgres` (else `nobody`), because PostgreS
 """
 import contextlib
 import ctypes
+import functools
 import glob
 import os
 import pwd
@@ -29,6 +30,9 @@ import time
 
 SKIPPED = 77
 VERSION_MIN = 15
+LOOKS_PAUSE_SECONDS = 0.01
+# What initdb made, to be copied by the tests after: one for each version and segment size.
+NEW_CLUSTERS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "build", "postgres-new")
 
 
 class Failed(Exception):
@@ -47,15 +51,18 @@ def skip(reason):
 
 
 def wait_until(condition, seconds, what):
-    """Returns the first true value of condition(); Failed after `seconds`."""
+    """Returns the first true value of condition(); Failed after `seconds`. A look that takes long is not repeated at
+    once: what is looked at needs the machine too."""
     deadline = time.monotonic() + seconds
     while True:
+        began = time.monotonic()
         value = condition()
         if value:
             return value
-        if time.monotonic() >= deadline:
+        now = time.monotonic()
+        if now >= deadline:
             raise Failed(f"not within {seconds} s: {what}")
-        threading.Event().wait(0.01)
+        threading.Event().wait(max(LOOKS_PAUSE_SECONDS, now - began))
 
 
 def server_user():
@@ -68,6 +75,7 @@ def server_user():
     raise Failed("root, but there is neither a user postgres nor nobody")
 
 
+@functools.lru_cache
 def find_postgres():
     """Directory of the newest installed server's programs, of VERSION_MIN or later; None when there is none."""
     found = [os.path.dirname(path) for path in glob.glob("/usr/lib/postgresql/*/bin/initdb")]
@@ -203,6 +211,41 @@ class Process:
         return self.wait(seconds)
 
 
+class Session:
+    """A psql that stays connected and is asked one statement after the other."""
+
+    END = "-- answered"
+
+    def __init__(self, postgres):
+        extra = {} if postgres.user is None else {"user": postgres.user.pw_uid, "group": postgres.user.pw_gid,
+                                                  "extra_groups": []}
+        self.name = postgres.name
+        self.child = subprocess.Popen([postgres.program("psql"), "-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-d",
+                                       postgres.conninfo(dbname="postgres")], stdin=subprocess.PIPE, text=True,
+                                      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=postgres.root,
+                                      preexec_fn=die_with_parent, **extra)
+
+    def alive(self):
+        return self.child.poll() is None
+
+    def end(self):
+        self.child.kill()
+        self.child.wait()
+
+    def ask(self, sql):
+        """What psql prints; Failed when it ends instead of answering."""
+        lines = []
+        with contextlib.suppress(BrokenPipeError):
+            self.child.stdin.write(f"{sql};\n\\echo '{self.END}'\n")
+            self.child.stdin.flush()
+        for line in self.child.stdout:
+            if line.rstrip("\n") == self.END:
+                return "".join(lines).strip()
+            lines.append(line)
+        self.child.wait()
+        raise Failed(f"psql of {self.name}: {''.join(lines).strip()}")
+
+
 class Postgres:
     """One PostgreSQL cluster: data, socket and archive below the scratch directory."""
 
@@ -219,6 +262,7 @@ class Postgres:
         self.tcp = tcp
         self.port = free_port() if tcp else 5432
         self.server = None
+        self.session = None  # of query()
 
     def program(self, name):
         return os.path.join(self.bindir, name)
@@ -232,10 +276,33 @@ class Postgres:
             raise Failed(f"{arguments[0]} of {self.name}: {done.stderr.strip()}")
         return done.stdout.strip()
 
-    def init(self, wal_segment_megabytes=16, archive=False, settings=None):
-        """initdb and postgresql.conf. With `archive` every complete segment is copied into self.archive."""
+    def initdb(self, wal_segment_megabytes):
         self.run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N",
                  f"--wal-segsize={wal_segment_megabytes}")
+
+    def copy(self, wal_segment_megabytes):
+        """initdb, or a copy of what it made for an earlier test: all of these have the same system identifier."""
+        version = self.run("postgres", "--version").split()[2]
+        made = os.path.join(NEW_CLUSTERS, f"{version}-{wal_segment_megabytes}mb-{os.geteuid()}")
+        if not os.path.isdir(made):
+            self.initdb(wal_segment_megabytes)
+            if os.path.isdir(os.path.dirname(NEW_CLUSTERS)):
+                os.makedirs(NEW_CLUSTERS, exist_ok=True)
+                subprocess.run(["cp", "-a", self.data, f"{made}.{os.getpid()}"], check=True)
+                try:
+                    os.rename(f"{made}.{os.getpid()}", made)
+                except OSError:  # another test was first
+                    shutil.rmtree(f"{made}.{os.getpid()}")
+            return
+        subprocess.run(["cp", "-a", made, self.data], check=True)
+
+    def init(self, wal_segment_megabytes=16, archive=False, settings=None, own_identifier=False):
+        """A new cluster and its postgresql.conf. With `archive` every complete segment is copied into self.archive.
+        With `own_identifier` no other cluster has its system identifier."""
+        if own_identifier:
+            self.initdb(wal_segment_megabytes)
+        else:
+            self.copy(wal_segment_megabytes)
         words = {"listen_addresses": "'127.0.0.1'" if self.tcp else "''", "port": self.port,
                  "unix_socket_directories": f"'{self.root}'", "max_wal_senders": 10, "max_replication_slots": 10,
                  "wal_level": "replica", "fsync": "on", "log_line_prefix": "'%m [%p] '"}
@@ -262,6 +329,7 @@ class Postgres:
     def start(self, seconds=30):
         """Starts the server and waits until it takes commands. After kill9 it tries until the last life's processes are
         gone."""
+        self.session_end()
         deadline = time.monotonic() + seconds
         while True:
             self.server = Process(self.scratch, self.name + "-server", [self.program("postgres"), "-D", self.data],
@@ -279,6 +347,7 @@ class Postgres:
 
     def stop(self, mode="fast", seconds=30):
         """Clean shutdown: a walsender must have sent everything and had it acknowledged. Failed when it doesn't end."""
+        self.session_end()
         number = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}[mode]
         self.server.signal(number)
         self.server.wait(seconds)
@@ -289,6 +358,17 @@ class Postgres:
     def psql(self, sql, database="postgres", check=True, seconds=60):
         return self.run("psql", "-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-d", self.conninfo(dbname=database),
                         "-c", sql, seconds=seconds, check=check)
+
+    def query(self, sql):
+        """psql(), over one connection that stays open: for what is asked again and again."""
+        if self.session is None or not self.session.alive():
+            self.session = Session(self)
+        return self.session.ask(sql)
+
+    def session_end(self):
+        if self.session is not None:
+            self.session.end()
+            self.session = None
 
     def pgbench(self, *arguments):
         """Starts pgbench; a Process."""

@@ -6,4 +6,4 @@ import sys
 
 DEMO = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools", "demo.d", "demo.py")
 
-os.execv(sys.executable, [sys.executable, DEMO, "--seconds", "20"])
+os.execv(sys.executable, [sys.executable, DEMO, "--seconds", "20", "--scale", "3"])

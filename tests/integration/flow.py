@@ -84,7 +84,7 @@ class Flow:
     # ---- conditions ---------------------------------------------------------------------------------------------
 
     def wal_end(self):
-        return lsn(self.primary.psql("SELECT pg_current_wal_flush_lsn()"))
+        return lsn(self.primary.query("SELECT pg_current_wal_flush_lsn()"))
 
     def wal_grows(self, grow_bytes, seconds=60):
         """The primary writes that much more: the tests' measure of time."""
@@ -103,8 +103,8 @@ class Flow:
 
     def slot(self):
         """(restart_lsn, active) of our slot."""
-        restart, active = self.primary.psql("SELECT restart_lsn, active FROM pg_replication_slots "
-                                            f"WHERE slot_name = '{SLOT}'").split("|")
+        restart, active = self.primary.query("SELECT restart_lsn, active FROM pg_replication_slots "
+                                             f"WHERE slot_name = '{SLOT}'").split("|")
         return lsn(restart), active == "t"
 
     def slot_follows(self, seconds=30):

@@ -16,7 +16,7 @@ class Test:
     def __init__(self, scratch):
         self.random = seeded()
         self.node = Region(scratch, "node", 1, "stream add orders id 1 kind postgres-physical region 1\n"
-                                               "consumer add segments stream orders\n", log_size="1g")
+                                               "consumer add segments stream orders\n", log_size="256m")
         self.flow = Flow(scratch, self.node, self.node)
 
     def kill(self, what):

@@ -10,6 +10,7 @@ import tempfile
 import xml.etree.ElementTree as ET
 
 LIMIT_S = 100
+LOG = ('--log-size', '512')  # making one takes a second a gigabyte
 
 
 def check(condition, what):
@@ -24,7 +25,7 @@ def run(program, *arguments):
 
 
 def pipeline(program):
-    metrics = run(program, 'pipeline', '--data', 'half', '--seconds', '0.5', '--log-size', '512')
+    metrics = run(program, 'pipeline', '--data', 'half', '--seconds', '0.5', *LOG)
     check(metrics['frames_per_s/bytes=200'] > 0, f'frames arrive: {metrics}')
 
 
@@ -37,7 +38,7 @@ def lanes(program):
 
 def log(program):
     with tempfile.TemporaryDirectory(dir='/var/tmp') as directory:
-        metrics = run(program, 'log', '--quick', '--seconds', '0.2', '--log-size', '256', '--directory', directory)
+        metrics = run(program, 'log', '--quick', '--seconds', '0.2', *LOG, '--directory', directory)
         check(not os.listdir(directory), 'its files are removed')
     for kib in (16, 64, 256, 1024):
         share = metrics[f'append_share/peer=fio/write_kib={kib}']
@@ -52,7 +53,7 @@ def log(program):
 
 def wan(program):
     metrics = run(program, 'wan', '--line', '40', '--cells', '1:20:random', '--senders', 'hg-bbr,tcp-cubic',
-                  '--seconds', '1')
+                  '--seconds', '1', *LOG)
     check(metrics['line_bits_per_s'] == 40e6, f'the line is the one that was asked for: {metrics}')
     for sender in ('hg-bbr', 'tcp-cubic'):
         cell = f'sender={sender}/loss_pct=1/rtt_ms=20/pattern=random'
@@ -64,7 +65,7 @@ def wan(program):
 
 
 def latency(program):
-    metrics = run(program, 'wan', '--latency', '--seconds', '1')
+    metrics = run(program, 'wan', '--latency', '--seconds', '1', *LOG)
     for cell in ('loss_pct=0/fec=off', 'loss_pct=1/fec=off', 'loss_pct=1/fec=auto'):
         times = [metrics[f'commit_over_rtt_us/{name}/{cell}'] for name in ('p50', 'p99', 'p999')]
         check(0 < times[0] <= times[1] <= times[2], f'no commit before its round trip is over: {times}')
@@ -72,7 +73,7 @@ def latency(program):
 
 
 def fairness(program):
-    metrics = run(program, 'wan', '--fairness', '--line', '20', '--seconds', '2', '--quick')
+    metrics = run(program, 'wan', '--fairness', '--line', '20', '--seconds', '2', '--quick', *LOG)
     for rtt_ms in (20, 100):
         cell = [value for name, value in metrics.items() if name.startswith('fairness_share') and
                 name.endswith(f'/rtt_ms={rtt_ms}')]

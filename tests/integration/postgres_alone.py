@@ -107,8 +107,8 @@ class Test:
         backend = self.primary.psql("SELECT pid FROM pg_stat_replication")
         self.files.set("full", 1)
         self.inside.wait_line("held_back", 20, seen)
-        since = self.primary.psql("SELECT extract(epoch FROM clock_timestamp())")
-        wait_until(lambda: float(self.primary.psql("SELECT extract(epoch FROM clock_timestamp())")) - float(since) > 5,
+        since = self.primary.query("SELECT extract(epoch FROM clock_timestamp())")
+        wait_until(lambda: float(self.primary.query("SELECT extract(epoch FROM clock_timestamp())")) - float(since) > 5,
                    20, "five seconds of back-pressure")
         self.files.set("full", 0)
         self.inside.wait_line("resumed", 20, seen)
@@ -134,10 +134,10 @@ class Test:
 
     def reports(self):
         """write = flush = apply = durable in the local log, and the slot holds no more than that."""
-        end = lsn(self.primary.psql("SELECT pg_current_wal_flush_lsn()"))
+        end = lsn(self.primary.query("SELECT pg_current_wal_flush_lsn()"))
 
         def reported():
-            row = self.primary.psql("SELECT write_lsn, flush_lsn, replay_lsn, restart_lsn FROM pg_stat_replication r "
+            row = self.primary.query("SELECT write_lsn, flush_lsn, replay_lsn, restart_lsn FROM pg_stat_replication r "
                                     "JOIN pg_replication_slots s ON s.active_pid = r.pid")
             places = [lsn(word) for word in row.split("|")] if row else [0]
             return min(places) >= end and len(set(places)) == 1
@@ -228,7 +228,7 @@ class Test:
 
     def in_refusals(self):
         other = Postgres(self.scratch, "other")
-        other.init(wal_segment_megabytes=1, settings={"wal_level": "logical"})
+        other.init(own_identifier=True, wal_segment_megabytes=1, settings={"wal_level": "logical"})
         other.start()
         seen = self.start_in(primary=other)
         seen.expect(3, 20)

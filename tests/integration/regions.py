@@ -74,7 +74,7 @@ class Wan:
 class Region:
     """One node: its processes and its helioctl."""
 
-    def __init__(self, scratch, name, number, commands, log_size="2g", cluster=7, log=True, region=None):
+    def __init__(self, scratch, name, number, commands, log_size="512m", cluster=7, log=True, region=None):
         self.scratch = scratch
         self.name = name
         self.run = scratch.directory(name)
@@ -156,7 +156,7 @@ class Region:
 class Pair:
     """Regions a (origin) and b with one physical stream, `orders`, and the link between them."""
 
-    def __init__(self, scratch, rtt_ms=80, loss_percent=0.1, rate="800m", log_size="2g", log_size_b=None):
+    def __init__(self, scratch, rtt_ms=80, loss_percent=0.1, rate="800m", log_size="512m", log_size_b=None):
         self.wan = Wan(scratch, rtt_ms, loss_percent)
         key = write(os.path.join(scratch.path, "link.key"), secrets.token_hex(32) + "\n", 0o600)
 

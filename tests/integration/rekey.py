@@ -68,7 +68,7 @@ class Watch:
 class Test:
     def __init__(self, scratch, share):
         self.share = share
-        self.pair = Pair(scratch, rtt_ms=20, loss_percent=0.1, rate=RATE, log_size="2g")
+        self.pair = Pair(scratch, rtt_ms=20, loss_percent=0.1, rate=RATE, log_size="512m" if share > 1 else "2g")
         for region in (self.pair.a, self.pair.b):
             with open(region.config, encoding="utf-8") as file:
                 text = file.read().replace("postgres-physical", "key-value")

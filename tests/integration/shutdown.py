@@ -19,7 +19,7 @@ class Test:
         self.flow = Flow(scratch, self.pair.a, self.pair.b, settings={"max_wal_size": "16MB", "wal_keep_size": "0"})
 
     def pg_wal_bytes(self):
-        return int(self.flow.primary.psql("SELECT sum(size) FROM pg_ls_waldir()"))
+        return int(self.flow.primary.query("SELECT sum(size) FROM pg_ls_waldir()"))
 
     def cut(self):
         self.pair.wan.cut()

@@ -18,7 +18,7 @@ class Test:
     def __init__(self, scratch):
         self.scratch = scratch
         self.random = seeded()
-        self.pair = Pair(scratch, rtt_ms=40, loss_percent=0.5, log_size="1g")
+        self.pair = Pair(scratch, rtt_ms=40, loss_percent=0.5, log_size="256m")
         # Commits don't wait for the disk here, or a busy one would set the pace of the test.
         self.flow = Flow(scratch, self.pair.a, self.pair.b, settings={"synchronous_commit": "off"})
 

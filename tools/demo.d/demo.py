@@ -83,10 +83,10 @@ class Demo:
         self.result = {"rtt_ms": options.rtt, "loss_percent": options.loss, "load_s": options.seconds}
 
     def build(self):
-        say("primary: initdb, pgbench -i -s 20, WAL archived by copy")
+        say(f"primary: initdb, pgbench -i -s {self.options.scale}, WAL archived by copy")
         self.primary.init(archive=True, settings={"max_wal_size": "'4GB'", "synchronous_commit": "on"})
         self.primary.start()
-        self.primary.pgbench("-i", "-q", "-s", "20").expect(0, 120)
+        self.primary.pgbench("-i", "-q", "-s", self.options.scale).expect(0, 120)
         say(f"regions A and B, {self.options.rtt:g} ms apart, {self.options.loss:g} % loss each way, 1 Gbit/s")
         self.pair = Pair(self.scratch, self.options.rtt, self.options.loss)
         self.pair.start()
@@ -195,11 +195,12 @@ def main():
     parser.add_argument("--rtt", type=float, default=80)
     parser.add_argument("--loss", type=float, default=0.1)
     parser.add_argument("--seconds", type=int, default=45)
+    parser.add_argument("--scale", type=int, default=20)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--keep", action="store_true")
     options = parser.parse_args()
-    if options.seconds < 20 or options.rtt < 0 or not 0 <= options.loss < 50:
-        parser.error("--seconds must be 20 or more, --rtt 0 or more, --loss 0 to 50")
+    if options.seconds < 20 or options.scale < 1 or options.rtt < 0 or not 0 <= options.loss < 50:
+        parser.error("--seconds must be 20 or more, --scale 1 or more, --rtt 0 or more, --loss 0 to 50")
     try:
         with Scratch("helio-demo-") as scratch:
             demo = Demo(scratch, options)
