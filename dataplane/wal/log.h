@@ -16,9 +16,9 @@ struct hg_log;
 
 enum hg_log_state { HG_LOG_RECOVERING, HG_LOG_READY, HG_LOG_FAILED };
 
-#define HG_LOG_WRITES_GATHER_MAX 2 /* in flight, while what is open may still gain by gathering */
-#define HG_LOG_WRITES_FULL_MAX   4 /* in flight, when it would not: checksums take their time too */
-#define HG_LOG_WRITE_FULL_BYTES  (128u << 10) /* of payload: half of what a worker gathers */
+#define HG_LOG_WRITES_GATHER_MAX 2           /* in flight, while what is open may still gain by gathering */
+#define HG_LOG_WRITES_FULL_MAX   4           /* in flight, when it would not: checksums take their time too */
+#define HG_LOG_WRITE_FULL_BYTES  (16u << 10) /* of payload: a header block is a fifth of it at most */
 #define HG_LOG_READ_TRIES        3u /* before an old write is called corrupt: a device may err once */
 
 /* Why appends are not taken now. */
