@@ -16,7 +16,6 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#define ARENA_BYTES       (64u << 20)
 #define DISK_DEPTH        64u
 #define LOG_BYTES_DEFAULT (1ull << 30)
 #define SEGMENT_BYTES     (16u << 20)
@@ -32,7 +31,9 @@ struct bench {
     struct hg_clock *clock;
     char path[2][512]; /* ours, and fio's */
     uint64_t file_bytes;
-    uint8_t *arena;
+    uint8_t
+        *arena; /* the least a log takes: what sealing just wrote is in the cache, and so are fio's buffers */
+    uint64_t arena_bytes;
     struct hg_disk *disk;
     struct hg_log *log;
     uint8_t batch[sizeof(struct hg_batch_header)];
@@ -219,7 +220,7 @@ static int files_make(struct bench *bench)
             return complain(bench, result);
         }
     }
-    bench->disk = hg_disk_uring_open(bench->path[0], bench->arena, ARENA_BYTES, DISK_DEPTH, NULL,
+    bench->disk = hg_disk_uring_open(bench->path[0], bench->arena, bench->arena_bytes, DISK_DEPTH, NULL,
                                      bench->error, sizeof(bench->error));
     if (bench->disk == NULL)
         return complain(bench, -EIO);
@@ -228,7 +229,7 @@ static int files_make(struct bench *bench)
         return complain(bench, -EIO);
     }
     struct hg_log_config config = {
-        .disk = bench->disk, .arena = bench->arena, .arena_bytes = ARENA_BYTES, .ops = &ops};
+        .disk = bench->disk, .arena = bench->arena, .arena_bytes = bench->arena_bytes, .ops = &ops};
     bench->log = hg_log_open(&config);
     hg_assert(bench->log != NULL);
     while (hg_log_state(bench->log) == HG_LOG_RECOVERING)
@@ -266,9 +267,10 @@ static int all_measure(struct bench *bench)
 int hg_perf_log(const struct hg_perf_options *options, struct hg_perf_report *report)
 {
     struct bench bench = {.options = options, .report = report, .clock = hg_clock_tsc()};
-    bench.arena = aligned_alloc(HG_LOG_BLOCK_BYTES, ARENA_BYTES);
+    bench.arena_bytes = hg_log_arena_bytes_min(HG_LOG_WRITE_PAYLOAD_BYTES_MAX);
+    bench.arena = aligned_alloc(HG_LOG_BLOCK_BYTES, bench.arena_bytes);
     hg_assert(bench.arena != NULL);
-    for (uint32_t i = 0; i < ARENA_BYTES; i += sizeof(uint64_t)) {
+    for (uint64_t i = 0; i < bench.arena_bytes; i += sizeof(uint64_t)) {
         uint64_t value = bench.clock->random_u64(bench.clock);
         memcpy(bench.arena + i, &value, sizeof(value));
     }
