@@ -4,6 +4,7 @@
  * the steps of a change, driven where the group is written.
  */
 #include "controlplane/members.h"
+#include "controlplane/report.h"
 #include "controlplane/server.h"
 
 #include <errno.h>
@@ -178,19 +179,6 @@ static uint64_t node_named(const struct hg_server *server, const char *name)
     return *end == '\0' ? node : 0;
 }
 
-/* As the command file has them: what counts until a group has members of its own. */
-static struct hg_members members_by_file(const struct hg_control_config *config)
-{
-    struct hg_members members = {.set = {.count = 1, .w = config->quorum_n == 0 ? 1 : config->quorum_w}};
-
-    members.set.nodes[0] = config->node.node;
-    for (uint32_t i = 0; i < config->peer_count && config->quorum_n != 0; i++)
-        if (config->peers[i].region == config->node.region && config->peers[i].learner == 0 &&
-            members.set.count < HG_MEMBERS_MAX)
-            members.set.nodes[members.set.count++] = config->peers[i].node;
-    return members;
-}
-
 static json_t *order_check(struct hg_server *server, uint32_t group, enum hg_members_order what,
                            uint64_t gone, const struct hg_metastore_record *record)
 {
@@ -250,7 +238,7 @@ static json_t *order(struct hg_server *server, uint32_t group, enum hg_members_o
         return refusal;
     first = record.members;
     if (first.generation == 0) {
-        first = members_by_file(&server->config->wanted);
+        first = hg_config_members_by_file(&server->config->wanted);
         first.generation = 1;
     }
     enum hg_members_reason reason = hg_members_order(&first, what, node, node_new, &next);
@@ -280,7 +268,7 @@ static json_t *show(struct hg_server *server, uint32_t group)
     if (server->metastore->read(server->metastore, &key, &record) != 0)
         return hg_answer_error(HG_API_REFUSED, "%s", server->metastore->problem);
     if (record.members.generation == 0)
-        record.members = members_by_file(&server->config->wanted);
+        record.members = hg_config_members_by_file(&server->config->wanted);
     return answer_members(server, group, &record.members, "");
 }
 

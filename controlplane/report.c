@@ -272,35 +272,61 @@ static json_t *stream_peer_report(const struct hg_control_status *status,
 
 #define STREAM_PEER_STREAMING 2 /* as in struct hg_status_stream_peer */
 
-/* "2/3 w2, lacks c": the nodes of the quorum that take the stream now, and those that lack some of what is
- * committed or can't be reached. */
+static bool node_takes(const struct hg_status_peer *to, const struct hg_status_stream_peer *peer)
+{
+    return to->state == HG_PEER_UP && peer->state == STREAM_PEER_STREAMING;
+}
+
+/* Of the set, how many take the stream now: this node and peers. */
+static uint32_t takers(const struct hg_members_set *set, const struct hg_control_config *config,
+                       const struct hg_control_status *status, const struct hg_status_stream *stream)
+{
+    uint32_t there = hg_members_set_has(set, config->node.node);
+
+    for (uint32_t i = 0; i < stream->peer_count; i++) {
+        const struct hg_status_peer *to = &status->peers[stream->peers[i].peer];
+        int wanted = hg_config_peer_find(config, to->name);
+
+        there += wanted >= 0 && hg_members_set_has(set, config->peers[wanted].node) &&
+                 node_takes(to, &stream->peers[i]);
+    }
+    return there;
+}
+
+/* "2/3 w2, lacks c": the members that take the stream now, and those that lack some of what is committed or
+ * can't be reached. While two sets count: "2/3 w2 and 3/3 w2". */
 static void quorum_set(json_t *object, const struct hg_control_config *config,
                        const struct hg_control_status *status, const struct hg_status_stream *stream)
 {
-    const struct hg_config_node *node = &config->node;
+    struct hg_members members = hg_config_members(config, stream->group);
     json_t *lacks = json_array();
-    uint32_t there = 1;
-    char text[HG_CONTROL_TEXT_BYTES], names[HG_CONTROL_TEXT_BYTES / 2] = "";
+    char text[HG_CONTROL_TEXT_BYTES], names[HG_CONTROL_TEXT_BYTES / 2] = "", former[48] = "";
+    uint32_t there = takers(&members.set, config, status, stream);
+    bool lost = there < members.set.w;
 
     for (uint32_t i = 0; i < stream->peer_count; i++) {
-        const struct hg_status_stream_peer *peer = &stream->peers[i];
-        const struct hg_status_peer *to = &status->peers[peer->peer];
+        const struct hg_status_peer *to = &status->peers[stream->peers[i].peer];
         int wanted = hg_config_peer_find(config, to->name);
 
-        if (wanted < 0 || config->peers[wanted].region != node->region)
+        if (wanted < 0 || !hg_members_is_voter(&members, config->peers[wanted].node))
             continue;
-        bool takes = to->state == HG_PEER_UP && peer->state == STREAM_PEER_STREAMING;
-        there += takes;
-        if (takes && peer->lsn_durable >= stream->lsn_committed)
+        if (node_takes(to, &stream->peers[i]) && stream->peers[i].lsn_durable >= stream->lsn_committed)
             continue;
         json_array_append_new(lacks, hg_json_text(to->name));
         size_t put = strlen(names);
         snprintf(names + put, sizeof(names) - put, "%s%s", put == 0 ? ", lacks " : " ", to->name);
     }
-    snprintf(text, sizeof(text), "%u/%u w%u%s", there, config->quorum_n, config->quorum_w, names);
+    if (members.phase == HG_MEMBERS_JOINT) {
+        uint32_t there_before = takers(&members.other, config, status, stream);
+
+        snprintf(former, sizeof(former), " and %u/%u w%u", there_before, members.other.count,
+                 members.other.w);
+        lost |= there_before < members.other.w;
+    }
+    snprintf(text, sizeof(text), "%u/%u w%u%s%s", there, members.set.count, members.set.w, former, names);
     text_set(object, "quorum", text);
     json_object_set_new(object, "quorum_lacks", lacks);
-    text_set(object, "state", there < config->quorum_w ? "no-quorum" : "open");
+    text_set(object, "state", lost ? "no-quorum" : "open");
 }
 
 static json_t *stream_report(const struct hg_control_config *config, const struct hg_control_status *status,
@@ -311,7 +337,8 @@ static json_t *stream_report(const struct hg_control_config *config, const struc
 
     text_set(object, "name", stream->name);
     text_set(object, "state", "open");
-    if (config->quorum_n > 1 && wanted >= 0 && hg_config_stream_is_ours(config, &config->streams[wanted]))
+    if (wanted >= 0 && hg_config_stream_is_ours(config, &config->streams[wanted]) &&
+        hg_config_members(config, stream->group).set.count > 1)
         quorum_set(object, config, status, stream);
     number_set(object, "id", stream->stream);
     number_set(object, "worker", stream->worker);

@@ -6,6 +6,26 @@
 #include "controlplane/json_text.h"
 #include "controlplane/report.h"
 
+struct hg_members hg_config_members_by_file(const struct hg_control_config *config)
+{
+    struct hg_members members = {.set = {.count = 1, .w = config->quorum_n == 0 ? 1 : config->quorum_w}};
+
+    members.set.nodes[0] = config->node.node;
+    for (uint32_t i = 0; i < config->peer_count && config->quorum_n != 0; i++)
+        if (config->peers[i].region == config->node.region && config->peers[i].learner == 0 &&
+            members.set.count < HG_MEMBERS_MAX)
+            members.set.nodes[members.set.count++] = config->peers[i].node;
+    return members;
+}
+
+struct hg_members hg_config_members(const struct hg_control_config *config, uint32_t group)
+{
+    for (uint32_t i = 0; i < config->group_count; i++)
+        if (config->groups[i].group == group)
+            return config->groups[i].members;
+    return hg_config_members_by_file(config);
+}
+
 static void hex_set(json_t *object, const char *key, const uint8_t bytes[16])
 {
     char text[33];
@@ -36,6 +56,7 @@ static json_t *group_report(const struct hg_status_group *group)
         object, "grant",
         json_string(group->grant_state < HG_COUNT(grants) ? grants[group->grant_state] : "unknown"));
     json_object_set_new(object, "grant_left_ms", hg_json_u64(group->grant_left_ns / HG_NS_PER_MS));
+    json_object_set_new(object, "members_generation", hg_json_u64(group->members_generation));
     hex_set(object, "log_uuid", group->log_uuid);
     return object;
 }

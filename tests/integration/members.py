@@ -98,12 +98,17 @@ class Test:
         self.committed_at("a", "b")
         self.ordered("replace", "c", "d")
         generation = self.counts("a", "b", "d")
+        self.quorum_is("3/3 w2")
         say(f"a dead member was replaced, by generation {generation}")
+
+    def quorum_is(self, text):
+        wait_until(lambda: self.row("a").get("quorum") == text, 20, f"a shows {text}, not {self.row('a')}")
 
     def new_one_counts(self):
         self.nodes["b"].kill_dataplane()
         self.produce()
         self.committed_at("a", "d")
+        self.quorum_is("2/3 w2, lacks b")
         say("the new member counts: a commit without one of the old ones")
 
     def old_one_does_not(self):
