@@ -203,23 +203,31 @@ static json_t *order_check(struct hg_server *server, uint32_t group, enum hg_mem
     return NULL;
 }
 
+/* What somebody else wrote meanwhile, a grant say, may stand beside it: unless it is about the members. */
 static int swap(struct hg_server *server, uint32_t group, struct hg_metastore_record *record,
                 const struct hg_members *members)
 {
     struct hg_metastore_key key = key_of(server, group);
-    struct hg_metastore_record wanted = *record;
+    const struct hg_metastore_record before = *record;
+    int rc = -ESTALE;
 
-    if (record->revision == 0) { /* it was never sealed: open from its beginning, by who writes it */
-        wanted.epoch = 1;
-        wanted.node = server->config->wanted.node.node;
-        wanted.state = HG_METASTORE_OPEN;
+    while (rc == -ESTALE) {
+        struct hg_metastore_record wanted = *record;
+
+        if (memcmp(&record->members, &before.members, sizeof(before.members)) != 0 ||
+            (before.revision != 0 && (record->node != before.node || record->state != before.state))) {
+            snprintf(server->metastore->problem, sizeof(server->metastore->problem),
+                     "somebody else changed group %u just now: look at it again", group);
+            return rc;
+        }
+        if (wanted.state == HG_METASTORE_NONE) { /* never sealed: open from its beginning, by who writes it */
+            wanted.epoch = 1;
+            wanted.node = server->config->wanted.node.node;
+            wanted.state = HG_METASTORE_OPEN;
+        }
+        wanted.members = *members;
+        rc = server->metastore->swap(server->metastore, &key, record->revision, &wanted, record);
     }
-    wanted.members = *members;
-    int rc = server->metastore->swap(server->metastore, &key, record->revision, &wanted, record);
-
-    if (rc == -ESTALE)
-        snprintf(server->metastore->problem, sizeof(server->metastore->problem),
-                 "somebody else changed group %u just now: look at it again", group);
     return rc;
 }
 

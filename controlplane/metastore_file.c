@@ -6,8 +6,8 @@
  *
  *     heliograph-metastore 2 revision 12
  *     group 3 region 1 cluster 7 sealing epoch 5 node 11 revision 12
- *     group 4 region 1 cluster 7 open epoch 1 node 11 revision 9 generation 2 phase 1 w 2 members 11,12,13
- * other-w 2 grant 2000 ... crc32c 1a2b3c4d
+ *     group 4 region 1 cluster 7 open epoch 1 node 11 revision 9 grant 2000 generation 2 w 2 members 1,2,3
+ *     crc32c 1a2b3c4d
  *
  * What follows a group's revision are pairs of a key and a value, in any order. Version 1 had none.
  */
