@@ -37,14 +37,20 @@ void hg_group_recovered(struct hg_group *group, uint64_t promised, uint64_t begu
 
 enum hg_group_reason hg_group_append(const struct hg_group *group)
 {
+#ifdef HG_SEEDED_BUG_APPEND_WHEN_SEALED
+    return HG_GROUP_OK;
+#else
     return hg_group_is_sealed(group) ? HG_GROUP_append_sealed : HG_GROUP_OK;
+#endif
 }
 
 enum hg_group_reason hg_group_replicate(const struct hg_group *group, uint64_t epoch_writer,
                                         uint64_t epoch_last, uint64_t epoch)
 {
+#ifndef HG_SEEDED_BUG_TAKER_SKIPS_EPOCH
     if (epoch_writer < hg_group_fence(group) || epoch_writer < epoch_last)
         return HG_GROUP_batch_epoch;
+#endif
     return epoch > epoch_writer || epoch < epoch_last ? HG_GROUP_batch_order : HG_GROUP_OK;
 }
 

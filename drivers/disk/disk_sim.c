@@ -34,13 +34,16 @@ struct operation {
     int error;
     bool is_short;
     bool is_lost;
-    uint64_t flush; /* number of a flush */
+    bool is_wrong;   /* a read */
+    uint64_t blocks; /* by which it goes astray */
+    uint64_t flush;  /* number of a flush */
 };
 
 struct fault {
     uint64_t at; /* number of the operation of its kind; 0 = none */
     int error;
     uint32_t bytes;
+    uint64_t blocks;
 };
 
 struct disk_sim {
@@ -65,6 +68,9 @@ struct disk_sim {
     int fail_all[3];
     struct fault short_write;
     struct fault lose_write;
+    struct fault misplace_write;
+    struct fault wrong_read;
+    uint64_t writes_lost, reads_wrong;
     uint64_t crashes;
 };
 
@@ -184,6 +190,9 @@ static bool sim_write(struct hg_disk *disk, uint64_t tag, const void *data, uint
         operation->short_bytes = (uint32_t)hg_min_u64(sim->short_write.bytes, bytes);
     }
     operation->is_lost = fault_strikes(&sim->lose_write, number);
+    if (fault_strikes(&sim->misplace_write, number))
+        operation->blocks = sim->misplace_write.blocks;
+    sim->writes_lost += operation->is_lost || operation->blocks != 0;
     return true;
 }
 
@@ -193,6 +202,9 @@ static bool sim_read(struct hg_disk *disk, uint64_t tag, void *data, uint32_t by
     if (operation == NULL)
         return false;
     operation->read_to = data;
+    operation->is_wrong = fault_strikes(&sim_of(disk)->wrong_read, sim_of(disk)->submitted[HG_DISK_READ]);
+    operation->blocks = operation->is_wrong ? sim_of(disk)->wrong_read.blocks : 0;
+    sim_of(disk)->reads_wrong += operation->is_wrong;
     return true;
 }
 
@@ -219,6 +231,13 @@ static void write_partly(struct disk_sim *sim, const struct operation *operation
     extent_add(sim, operation->offset, operation->bytes, false);
 }
 
+/* Where a device puts, or takes, what belongs `blocks` blocks before. */
+static uint64_t astray(const struct disk_sim *sim, const struct operation *operation)
+{
+    uint64_t places = (sim->disk.size_bytes - operation->bytes) / HG_DISK_BLOCK_BYTES + 1;
+    return (operation->offset / HG_DISK_BLOCK_BYTES + operation->blocks) % places * HG_DISK_BLOCK_BYTES;
+}
+
 static int32_t write_finish(struct disk_sim *sim, const struct operation *operation)
 {
     if (operation->error != 0) {
@@ -226,10 +245,11 @@ static int32_t write_finish(struct disk_sim *sim, const struct operation *operat
         return -operation->error;
     }
     uint32_t bytes = operation->is_short ? operation->short_bytes : operation->bytes;
+    uint64_t offset = astray(sim, operation);
     if (!operation->is_lost) {
-        touch(sim->view, sim->view_touched, operation->offset, operation->bytes, bytes == operation->bytes);
-        memcpy(sim->view + operation->offset, operation->copy, bytes);
-        extent_add(sim, operation->offset, operation->bytes, true);
+        touch(sim->view, sim->view_touched, offset, operation->bytes, bytes == operation->bytes);
+        memcpy(sim->view + offset, operation->copy, bytes);
+        extent_add(sim, offset, operation->bytes, true);
     }
     return (int32_t)bytes;
 }
@@ -258,19 +278,21 @@ static int32_t read_finish(struct disk_sim *sim, const struct operation *operati
 {
     if (operation->error != 0)
         return -operation->error;
-    uint64_t block = operation->offset / HG_DISK_BLOCK_BYTES,
-             end = block + operation->bytes / HG_DISK_BLOCK_BYTES;
+    uint64_t offset = astray(sim, operation);
+    uint64_t block = offset / HG_DISK_BLOCK_BYTES, end = block + operation->bytes / HG_DISK_BLOCK_BYTES;
     while (block < end) { /* runs of blocks that are alike */
         bool is_there = is_touched(sim->view_touched, block);
         uint64_t first = block++;
         while (block < end && is_touched(sim->view_touched, block) == is_there)
             block++;
-        uint8_t *to = operation->read_to + (first * HG_DISK_BLOCK_BYTES - operation->offset);
+        uint8_t *to = operation->read_to + (first * HG_DISK_BLOCK_BYTES - offset);
         if (is_there)
             memcpy(to, sim->view + first * HG_DISK_BLOCK_BYTES, (block - first) * HG_DISK_BLOCK_BYTES);
         else
             memset(to, 0, (block - first) * HG_DISK_BLOCK_BYTES);
     }
+    if (operation->is_wrong && operation->blocks == 0)
+        operation->read_to[hg_random_below(&sim->random, operation->bytes)] ^= 1;
     return (int32_t)operation->bytes;
 }
 
@@ -502,6 +524,22 @@ void hg_disk_sim_lose_write(struct hg_disk *disk, uint64_t nth)
     sim->lose_write.at = sim->submitted[HG_DISK_WRITE] + nth;
 }
 
+void hg_disk_sim_misplace_write(struct hg_disk *disk, uint64_t nth, uint64_t blocks)
+{
+    struct disk_sim *sim = sim_of(disk);
+    hg_assert(nth > 0 && blocks > 0);
+    sim->misplace_write.at = sim->submitted[HG_DISK_WRITE] + nth;
+    sim->misplace_write.blocks = blocks;
+}
+
+void hg_disk_sim_wrong_read(struct hg_disk *disk, uint64_t nth, uint64_t blocks)
+{
+    struct disk_sim *sim = sim_of(disk);
+    hg_assert(nth > 0);
+    sim->wrong_read.at = sim->submitted[HG_DISK_READ] + nth;
+    sim->wrong_read.blocks = blocks;
+}
+
 void hg_disk_sim_flip_bit(struct hg_disk *disk, uint64_t offset, uint32_t bit)
 {
     struct disk_sim *sim = sim_of(disk);
@@ -537,4 +575,6 @@ void hg_disk_sim_stats_get(const struct hg_disk *disk, struct hg_disk_sim_stats 
     stats->reads = sim->submitted[HG_DISK_READ];
     stats->flushes = sim->submitted[HG_DISK_FLUSH];
     stats->crashes = sim->crashes;
+    stats->writes_lost = sim->writes_lost;
+    stats->reads_wrong = sim->reads_wrong;
 }

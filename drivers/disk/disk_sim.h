@@ -32,6 +32,8 @@ struct hg_disk_sim_stats {
     uint64_t reads;
     uint64_t flushes;
     uint64_t crashes;
+    uint64_t writes_lost; /* acknowledged, and not where they belong */
+    uint64_t reads_wrong;
 };
 
 /* A zeroed disk, or NULL when there is no memory. Close it with disk->close(disk). */
@@ -59,6 +61,10 @@ void hg_disk_sim_fail_all(struct hg_disk *disk, enum hg_disk_op op, int error);
 void hg_disk_sim_short_write(struct hg_disk *disk, uint64_t nth, uint32_t bytes);
 /* It is acknowledged and never done. */
 void hg_disk_sim_lose_write(struct hg_disk *disk, uint64_t nth);
+/* It is acknowledged, and done `blocks` blocks further on (beyond the end: from the beginning). */
+void hg_disk_sim_misplace_write(struct hg_disk *disk, uint64_t nth, uint64_t blocks);
+/* It gives what lies `blocks` blocks further on; 0 = what it should, but for one bit. */
+void hg_disk_sim_wrong_read(struct hg_disk *disk, uint64_t nth, uint64_t blocks);
 /* Bit rot, at rest. */
 void hg_disk_sim_flip_bit(struct hg_disk *disk, uint64_t offset, uint32_t bit);
 

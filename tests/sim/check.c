@@ -2,6 +2,8 @@
  *
  * The invariants. What a node has once said to be durable is a promise for the rest of the run.
  */
+#include "tests/sim/cluster.h"
+#include "tests/sim/gray.h"
 #include "tests/sim/liar.h"
 #include "tests/sim/members.h"
 #include "tests/sim/scenario.h"
@@ -253,7 +255,7 @@ static void flow_check(struct sim_node *node, struct sim_flow *flow, const struc
         fork_begin(node, flow, s);
     /* The newest commits have no second proof yet (architecture 6): rotten, they look as if they never were.
      */
-    if (hg_sim_scenario_has(world->plan->scenario, SIM_SCENARIO_ROT) &&
+    if ((hg_sim_scenario_has(world->plan->scenario, SIM_SCENARIO_ROT) || hg_sim_is_damaged(node)) &&
         s->lsn_durable < place->durable_floor && s->lsn_durable >= place->durable_before) {
         world->over = true;
         return;
@@ -330,6 +332,8 @@ void hg_sim_check_node(struct sim_node *node)
     struct sim_world *world = node->world;
     if (node->plan->lies != 0)
         return;
+    if (world->cluster != NULL)
+        hg_sim_check_epochs(node);
     for (uint32_t i = 0; i < world->plan->flow_count; i++) {
         const struct sim_worker *owner = hg_sim_worker_of(node, &world->flows[i]);
         if (owner == NULL || owner->worker->state == HG_WORKER_RECOVERING)
@@ -351,6 +355,17 @@ void hg_sim_check_node(struct sim_node *node)
 
 /* ---- events ---- */
 
+/* One that may be said for what the scenario does. */
+static bool is_of_scenario(struct sim_node *node, const struct hg_event *event, uint32_t flow)
+{
+    const struct sim_world *world = node->world;
+    bool is_hostile = hg_sim_scenario_has(world->plan->scenario, SIM_SCENARIO_HOSTILE);
+    return (is_hostile && hg_sim_check_liar_event(node, event)) ||
+           (world->cluster != NULL && hg_sim_check_cluster_event(node, event)) ||
+           hg_sim_check_gray_event(node, event) ||
+           (world->plan->quorum_n != 0 && hg_sim_check_quorum_event(node, event, flow));
+}
+
 void hg_sim_check_event(struct sim_node *node, const struct hg_event *event)
 {
     struct sim_world *world = node->world;
@@ -360,11 +375,7 @@ void hg_sim_check_event(struct sim_node *node, const struct hg_event *event)
     hg_event_format(event, text, sizeof(text));
     hg_sim_trace(world, "node %c event %s: %s", letter_of(node->index), hg_event_name(event->type), text);
     hg_sim_hash(world, event->type);
-    if (hg_sim_scenario_has(world->plan->scenario, SIM_SCENARIO_HOSTILE) &&
-        hg_sim_check_liar_event(node, event))
-        return;
-    if (hg_sim_scenario_has(world->plan->scenario, SIM_SCENARIO_QUORUM) &&
-        hg_sim_check_quorum_event(node, event, flow))
+    if (is_of_scenario(node, event, flow))
         return;
     switch (event->type) {
     case HG_EVENT_log_ready:
@@ -467,6 +478,8 @@ static void worker_harvest(struct sim_node *node, const struct sim_worker *own)
     struct sim_world *world = node->world;
     struct hg_worker *worker = own->worker;
     struct hg_log_stats stats;
+    world->sometimes[SIM_writes_lost] += hg_sim_is_damaged(node);
+    world->sometimes[SIM_reads_wrong] += hg_sim_was_misread(node);
     packets_add_up(node, own);
     world->sometimes[SIM_packets_handed_over] += worker->link.counters.rx_handed_over;
     hg_log_stats_get(worker->log, &stats);
@@ -586,6 +599,7 @@ bool hg_sim_complete(struct sim_world *world, char *text, size_t text_bytes)
             snprintf(text, text_bytes, "node %c is not running", letter_of(i));
             return false;
         }
+        told |= hg_sim_is_damaged(node);
         for (uint32_t j = 0; j < world->plan->flow_count; j++)
             told |= world->flows[j].diverged_told[i];
     }

@@ -9,14 +9,19 @@ static int letter_of(uint32_t node)
     return (int)('A' + node);
 }
 
-/* The w-th largest of the members' ends; `now`: of what is on their disks, without what a lost one had. */
+/* The w-th largest of the ends that members of the origin's region have; `now`: of what is on their disks,
+ * without what a lost one had. */
 static uint64_t end_of_w(const struct sim_world *world, const struct sim_flow *flow, uint32_t w, bool now)
 {
+    const struct sim_plan *plan = world->plan;
     uint64_t ends[SIM_NODES_MAX] = {0};
-    for (uint32_t i = 0; i < world->plan->quorum_n; i++) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < plan->node_count; i++) {
         const struct sim_place *place = &flow->places[i];
         uint64_t end = now ? place->durable_floor : place->durable_ever;
-        uint32_t at = i;
+        if (plan->nodes[i].region != plan->nodes[flow->plan->origin].region)
+            continue;
+        uint32_t at = count++;
         for (; at > 0 && ends[at - 1] < end; at--)
             ends[at] = ends[at - 1];
         ends[at] = end;
@@ -57,6 +62,7 @@ void hg_sim_check_committed(struct sim_node *node, struct sim_flow *flow, const 
                          "node %c has s%u durable to %llu and committed to %llu, it had said %llu",
                          letter_of(node->index), flow->index, (unsigned long long)s->lsn_durable,
                          (unsigned long long)s->lsn_committed, (unsigned long long)place->committed_told);
+    uint32_t region = plan->nodes[flow->plan->origin].region;
     if (hg_sim_is_members(world)) {
         bool rises = s->lsn_committed > place->committed_ever;
         world->sometimes[SIM_commits_awaited] += s->origin_local && s->lsn_committed < s->lsn_durable;
@@ -64,7 +70,7 @@ void hg_sim_check_committed(struct sim_node *node, struct sim_flow *flow, const 
         if (rises && s->origin_local)
             hg_sim_check_members(world);
         hg_sim_check_members_place(node, flow, s);
-    } else if (plan->nodes[flow->plan->origin].region == 0) {
+    } else if (hg_sim_has_quorum(plan, region)) {
         uint64_t committed = hg_sim_committed(world, flow);
         bool is_lost = plan->blank_node != SIM_NODES_MAX;
         if (s->lsn_committed > committed ||
@@ -74,12 +80,12 @@ void hg_sim_check_committed(struct sim_node *node, struct sim_flow *flow, const 
                              "to %llu",
                              letter_of(node->index), flow->index, (unsigned long long)s->lsn_committed,
                              plan->quorum_w, (unsigned long long)committed);
-        if (node->plan->region != 0 && s->lsn_durable > committed)
+        if (node->plan->region != region && s->lsn_durable > committed)
             hg_sim_violation(world, "left_before_commit",
                              "node %c of another region has s%u to %llu, which is committed to %llu",
                              letter_of(node->index), flow->index, (unsigned long long)s->lsn_durable,
                              (unsigned long long)committed);
-        if (node->plan->region == 0)
+        if (node->plan->region == region)
             sometimes(world, node, flow, s);
         if (place->read_end > committed)
             hg_sim_violation(world, "read_before_commit",

@@ -3,6 +3,8 @@
  * A node: a worker and the key agreement of its housekeeping over simulated drivers; how it starts, runs,
  * dies.
  */
+#include "tests/sim/cluster.h"
+#include "tests/sim/gray.h"
 #include "tests/sim/members.h"
 
 #include <arpa/inet.h>
@@ -91,7 +93,7 @@ static void node_config(struct sim_node *node)
     config->node.cluster = SIM_CLUSTER;
     config->node.node = node->index + 1;
     config->node.region = (uint16_t)node->plan->region;
-    if (node->plan->region == 0 && plan->quorum_n != 0 && plan->members_n == 0) {
+    if (hg_sim_has_quorum(plan, node->plan->region) && plan->members_n == 0) {
         config->quorum_n = (uint16_t)plan->quorum_n;
         config->quorum_w = (uint16_t)plan->quorum_w;
     }
@@ -125,8 +127,8 @@ static void node_config(struct sim_node *node)
         stream->stream = flow->stream;
         stream->kind = flow->plan->physical ? HG_CONFIG_STREAM_POSTGRES_PHYSICAL : HG_CONFIG_STREAM_KEY_VALUE;
         stream->region = (uint16_t)plan->nodes[flow->plan->origin].region;
-        stream->node = plan->quorum_n != 0 ? flow->plan->origin + 1 : 0;
-        stream->group = 1;
+        stream->node = plan->quorum_n != 0 || node->world->cluster != NULL ? flow->plan->origin + 1 : 0;
+        stream->group = hg_sim_group_of(plan, plan->nodes[flow->plan->origin].region);
         stream->epoch = 1;
         stream->compression = HG_CONFIG_COMPRESSION_LZ4;
         stream->peers_mask = flow->plan->origin == node->index ? peers_of(node, i) : 0;
@@ -323,6 +325,8 @@ void hg_sim_node_boot(struct sim_node *node)
         worker_boot(node, i);
     hg_sim_grant_boot(node);
     node->is_up = true;
+    if (world->cluster != NULL)
+        hg_sim_agent_boot(node);
     hg_sim_trace(world, "node %c boots", (int)('A' + node->index));
     hg_sim_node_step(node);
 }
@@ -359,6 +363,8 @@ void hg_sim_node_die(struct sim_node *node, bool power, uint64_t restart_ns)
     world->sometimes[SIM_crashes_in_recovery] += is_recovering(node);
     for (uint32_t i = 0; i < node->worker_count; i++) {
         struct sim_worker *worker = &node->workers[i];
+        if (worker->was_running)
+            hg_sim_check_touched(worker);
         if (power)
             hg_disk_sim_crash(worker->disk);
         else
@@ -479,6 +485,9 @@ static bool letters_take(struct sim_node *node, struct sim_worker *worker)
         case HG_LETTER_STREAM_ENTERED:
             hg_sim_move_letter(node, &letter);
             break;
+        case HG_LETTER_GROUP_DONE:
+            hg_sim_agent_answer(node, &letter);
+            break;
         case HG_LETTER_PLACES_DONE:
             places_done(node, letter.pointer);
             break;
@@ -517,6 +526,8 @@ static bool node_turn(struct sim_node *node, uint64_t *deadline_ns)
             return true;
         }
         if (worker->worker->state == HG_WORKER_RUNNING) {
+            if (!worker->was_running)
+                hg_sim_check_recovered(node, worker);
             worker->was_running = true;
             did |= !hg_mailbox_empty(&worker->inbox);
         }
@@ -556,10 +567,13 @@ static void node_failed(struct sim_node *node, const struct sim_worker *worker)
 {
     struct sim_world *world = node->world;
     bool is_corrupt = hg_log_is_corrupt(worker->worker->log);
-    if (hg_sim_scenario_has(world->plan->scenario,
-                            SIM_SCENARIO_ROT)) { /* whatever it says: it refuses, nothing is shortened */
+    if (hg_sim_scenario_has(world->plan->scenario, SIM_SCENARIO_ROT) || hg_sim_is_damaged(node)) {
+        /* Whatever it says: it refuses, nothing is shortened. */
         world->sometimes[SIM_corrupt_logs_refused]++;
+        world->sometimes[SIM_damage_refused] += hg_sim_is_damaged(node);
         node->refused = true;
+    } else if (hg_sim_was_misread(node)) {
+        world->sometimes[SIM_recoveries_misread]++; /* the next start reads it right */
     } else if (is_corrupt) {
         hg_sim_violation(world, "false_corruption", "node %c: %s", (int)('A' + node->index),
                          hg_log_message(worker->worker->log));
@@ -579,6 +593,21 @@ static bool fuse_burns(struct sim_node *node)
     return true;
 }
 
+/* Has had its turn, and the next one is not due. */
+static bool is_slow(struct sim_node *node)
+{
+    struct sim_world *world = node->world;
+    if (world->now_ns >= node->slow_until_ns || world->healed)
+        return false;
+    if (world->now_ns < node->slow_next_ns) {
+        hg_sim_node_wake(node, node->slow_next_ns);
+        return true;
+    }
+    node->slow_next_ns = world->now_ns + node->slow_gap_ns;
+    world->sometimes[SIM_slow_turns]++;
+    return false;
+}
+
 void hg_sim_node_step(struct sim_node *node)
 {
     struct sim_world *world = node->world;
@@ -588,6 +617,8 @@ void hg_sim_node_step(struct sim_node *node)
         hg_sim_node_wake(node, node->paused_ns);
         return;
     }
+    if (is_slow(node))
+        return;
     for (uint32_t i = 0; i < node->worker_count && world->now_ns >= node->disk_stall_ns; i++)
         hg_disk_sim_time_set(node->workers[i].disk, world->now_ns);
     if (setjmp(node->death) != 0) {
@@ -649,6 +680,7 @@ static void disk_lost(struct sim_node *node, uint64_t restart_ns)
     for (uint32_t i = 0; i < node->worker_count; i++) {
         node->workers[i].disk->close(node->workers[i].disk);
         node->workers[i].disk = log_make(node, i);
+        hg_sim_check_recovered_void(&node->workers[i]);
     }
     world->sometimes[SIM_disks_lost]++;
     for (uint32_t i = 0; i < world->plan->flow_count; i++)
@@ -667,6 +699,7 @@ static void rollback(struct sim_node *node, uint64_t restart_ns)
         worker->disk->close(worker->disk);
         worker->disk = worker->disk_old;
         worker->disk_old = NULL;
+        hg_sim_check_recovered_void(worker);
     }
     world->sometimes[SIM_rollbacks]++;
     for (uint32_t i = 0; i < world->plan->flow_count; i++) {
@@ -699,6 +732,7 @@ static void rot(struct sim_node *node, const struct sim_fault *fault)
     for (uint64_t i = 0; i < size && bytes[at] == 0; i++)
         at = (at + 1) % size;
     hg_disk_sim_flip_bit(disk, at, (uint32_t)(fault->a >> 61));
+    hg_sim_check_recovered_void(&node->workers[0]);
 }
 
 static enum hg_disk_op disk_operation(enum sim_fault_kind kind)
@@ -708,10 +742,32 @@ static enum hg_disk_op disk_operation(enum sim_fault_kind kind)
                                           : HG_DISK_READ;
 }
 
+static void disk_strike(struct sim_node *node, const struct sim_fault *fault)
+{
+    struct sim_world *world = node->world;
+    struct hg_disk *disk = node->workers[fault->a % node->worker_count].disk;
+    if (fault->kind == SIM_FAULT_DISK_STALL) {
+        node->disk_stall_ns = hg_max_u64(node->disk_stall_ns, world->now_ns + fault->a);
+        world->sometimes[SIM_disk_stalls]++;
+        return;
+    }
+    if (fault->kind >= SIM_FAULT_DISK_LOSE) {
+        hg_sim_gray_strike(node, fault);
+        return;
+    }
+    node->disk_errors_due++;
+    if (fault->kind != SIM_FAULT_DISK_SHORT) {
+        hg_disk_sim_fail(disk, disk_operation(fault->kind), fault->a, fault->b == 0 ? EIO : (int)fault->b);
+        return;
+    }
+    /* Short again where the log has no second try: it fails by name. */
+    hg_disk_sim_short_write(disk, fault->a, (uint32_t)fault->b * HG_DISK_BLOCK_BYTES);
+    world->sometimes[SIM_short_writes]++;
+}
+
 void hg_sim_fault_strike(struct sim_world *world, const struct sim_fault *fault)
 {
     struct sim_node *node = &world->nodes[fault->node];
-    struct hg_disk *disk = node->workers[fault->a % node->worker_count].disk;
     char text[SIM_TEXT_BYTES];
     hg_sim_fault_text(fault, text, sizeof(text));
     hg_sim_trace(world, "fault: %s", text);
@@ -734,19 +790,14 @@ void hg_sim_fault_strike(struct sim_world *world, const struct sim_fault *fault)
         hg_sim_link_fault(world, fault);
         break;
     case SIM_FAULT_DISK_STALL:
-        node->disk_stall_ns = hg_max_u64(node->disk_stall_ns, world->now_ns + fault->a);
-        world->sometimes[SIM_disk_stalls]++;
-        break;
     case SIM_FAULT_DISK_WRITE:
     case SIM_FAULT_DISK_FLUSH:
     case SIM_FAULT_DISK_READ:
-        hg_disk_sim_fail(disk, disk_operation(fault->kind), fault->a, EIO);
-        node->disk_errors_due++;
-        break;
     case SIM_FAULT_DISK_SHORT:
-        hg_disk_sim_short_write(disk, fault->a, (uint32_t)fault->b * HG_DISK_BLOCK_BYTES);
-        node->disk_errors_due++; /* short again where the log has no second try: it fails by name */
-        world->sometimes[SIM_short_writes]++;
+    case SIM_FAULT_DISK_LOSE:
+    case SIM_FAULT_DISK_MISPLACE:
+    case SIM_FAULT_DISK_MISREAD:
+        disk_strike(node, fault);
         break;
     case SIM_FAULT_CLOCK_JUMP:
         node->realtime_jump_ns += (int64_t)fault->a;
@@ -770,6 +821,14 @@ void hg_sim_fault_strike(struct sim_world *world, const struct sim_fault *fault)
         break;
     case SIM_FAULT_MOVE:
         hg_sim_move_strike(node, fault);
+        break;
+    case SIM_FAULT_OPERATE:
+    case SIM_FAULT_METASTORE:
+        hg_sim_operate(world, fault);
+        break;
+    case SIM_FAULT_SLOW:
+        node->slow_until_ns = world->now_ns + fault->a;
+        node->slow_gap_ns = fault->b;
         break;
     default:
         hg_sim_grant_strike(node, fault);

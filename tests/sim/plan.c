@@ -5,6 +5,8 @@
  */
 #include "dataplane/transport/pmtu.h"
 #include "tests/sim/bottleneck.h"
+#include "tests/sim/cluster.h"
+#include "tests/sim/gray.h"
 #include "tests/sim/members.h"
 
 #define PPM                1000000u
@@ -541,6 +543,7 @@ static void plan_quorum_sizes(struct sim_plan *plan, struct hg_random *random)
     }
     bool all = hg_random_chance(random, 1, 4);
     plan->quorum_n = hg_random_chance(random, 1, 4) ? 5 : 3;
+    plan->quorum_regions = 1;
     plan->quorum_w = all ? (uint32_t)hg_random_between(random, plan->quorum_n / 2 + 1, plan->quorum_n)
                          : plan->quorum_n / 2 + 1;
     plan->node_count = plan->quorum_n + 1;
@@ -624,6 +627,25 @@ static void plan_quorum(struct sim_plan *plan, struct hg_random *random, struct 
     plan_held(plan, held);
 }
 
+static void plan_region_sizes(struct sim_plan *plan, struct hg_random *quorum, struct hg_random *cluster)
+{
+    if (is_flagged(plan, SIM_SCENARIO_QUORUM))
+        plan_quorum_sizes(plan, quorum);
+    if (is_flagged(plan, SIM_SCENARIO_CLUSTER))
+        hg_sim_plan_cluster_sizes(plan, cluster);
+}
+
+static void plan_regions(struct sim_plan *plan, struct hg_random *quorum, struct hg_random *held,
+                         struct hg_random *cluster)
+{
+    if (is_flagged(plan, SIM_SCENARIO_GRAY))
+        hg_sim_plan_gray(plan, cluster);
+    if (is_flagged(plan, SIM_SCENARIO_QUORUM))
+        plan_quorum(plan, quorum, held);
+    if (is_flagged(plan, SIM_SCENARIO_CLUSTER))
+        hg_sim_plan_cluster(plan, cluster);
+}
+
 static void plan_sizes(struct sim_plan *plan, struct hg_random *sizes, struct hg_random *bottleneck)
 {
     plan->blank_node = SIM_NODES_MAX;
@@ -654,7 +676,7 @@ static void plan_sizes(struct sim_plan *plan, struct hg_random *sizes, struct hg
 void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
 {
     struct hg_random root, classes, sizes, nodes, links, flows, faults, congestion, workers, rekey, fec, ecn;
-    struct hg_random hostile, bottleneck, moves, quorum, held, grants;
+    struct hg_random hostile, bottleneck, moves, quorum, held, grants, cluster;
     memset(plan, 0, sizeof(*plan));
     plan->seed = seed;
     plan->scenario = scenario;
@@ -675,11 +697,11 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
     hg_random_fork(&root, 14, &moves);
     hg_random_fork(&root, 15, &quorum);
     hg_random_fork(&root, 16, &held);
+    hg_random_fork(&root, 17, &cluster);
     hg_random_fork(&root, 24, &grants);
     plan_classes(plan, &classes);
     plan_sizes(plan, &sizes, &bottleneck);
-    if (is_flagged(plan, SIM_SCENARIO_QUORUM))
-        plan_quorum_sizes(plan, &quorum);
+    plan_region_sizes(plan, &quorum, &cluster);
     for (uint32_t i = 0; i < plan->node_count; i++)
         plan->nodes[i].region = i;
     bool is_filled = is_flagged(plan, SIM_SCENARIO_LONG_CUT) && plan->origins > 1;
@@ -717,7 +739,6 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
         plan_hostile(plan, &hostile);
     if (is_flagged(plan, SIM_SCENARIO_BOTTLENECK))
         hg_sim_plan_bottleneck(plan, &bottleneck);
-    if (is_flagged(plan, SIM_SCENARIO_QUORUM))
-        plan_quorum(plan, &quorum, &held);
+    plan_regions(plan, &quorum, &held, &cluster);
     hg_sim_grant_plan(plan, &grants);
 }

@@ -33,6 +33,7 @@ static const struct field plan_fields[] = {
     FIELD(sim_plan, blank_node),
     FIELD(sim_plan, held_flow),
     FIELD(sim_plan, members_n),
+    FIELD(sim_plan, quorum_regions),
     FIELD(sim_plan, ecn_honest),
     FIELD(sim_plan, light),
 };
@@ -310,6 +311,8 @@ bool hg_sim_plan_read(struct sim_plan *plan, const char *path, char *error, size
             line_read(&reader);
     }
     fclose(in);
+    if (plan->quorum_n != 0 && plan->quorum_regions == 0)
+        plan->quorum_regions = 1; /* files from before there could be several */
     if (reader.problem == NULL)
         reader.problem = reader.has_scenario ? plan_problem(plan) : "it names no scenario";
     if (reader.problem != NULL)

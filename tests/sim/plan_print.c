@@ -28,6 +28,12 @@ static const char *const fault_names[SIM_FAULT_KIND_COUNT] = {
     [SIM_FAULT_SUSPEND] = "suspend",
     [SIM_FAULT_FREEZE] = "stop-in-a-turn",
     [SIM_FAULT_CONTROL] = "control-plane-dies",
+    [SIM_FAULT_OPERATE] = "operate",
+    [SIM_FAULT_METASTORE] = "metastore",
+    [SIM_FAULT_SLOW] = "slow",
+    [SIM_FAULT_DISK_LOSE] = "disk-lost-write",
+    [SIM_FAULT_DISK_MISPLACE] = "disk-misplaced-write",
+    [SIM_FAULT_DISK_MISREAD] = "disk-wrong-read",
 };
 
 const char *hg_sim_fault_name(enum sim_fault_kind kind)
@@ -107,8 +113,10 @@ void hg_sim_plan_print(const struct sim_plan *plan, FILE *out)
             fprintf(out, " %s", class_names[i]);
     fprintf(out, "%s\n", plan->classes == 0 ? " none" : "");
     if (plan->quorum_n != 0)
-        fprintf(out, "  region 0: A to %c, a quorum of %u of them; region 1: %c\n",
-                (int)('A' + plan->quorum_n - 1), plan->quorum_w, (int)('A' + plan->quorum_n));
+        fprintf(
+            out,
+            "  %u regions of %u nodes in order, a quorum is %u of them; what is left is a region besides\n",
+            plan->quorum_regions, plan->quorum_n, plan->quorum_w);
     for (uint32_t i = 0; i < plan->order_count; i++)
         fprintf(out, "  order %u: %.3f s kind %u node %u new %u\n", i, (double)plan->orders[i].time_ns / 1e9,
                 plan->orders[i].what, plan->orders[i].node, plan->orders[i].node_new);

@@ -40,7 +40,8 @@ static const enum sim_sometimes promises_loss[] = {
     SIM_packets_lost_on_the_link, SIM_spurious_retransmissions, SIM_packets_reordered,
     SIM_duplicates_dropped,       SIM_replays_dropped,          SIM_corruption_dropped,
     SIM_truncation_dropped,       SIM_packets_recovered,        SIM_port_refusals};
-static const enum sim_sometimes promises_crash[] = {SIM_process_kills,
+static const enum sim_sometimes promises_crash[] = {SIM_recoveries_again,
+                                                    SIM_process_kills,
                                                     SIM_kills_inside_a_turn,
                                                     SIM_crashes_in_recovery,
                                                     SIM_all_nodes_down_at_once,
@@ -48,10 +49,10 @@ static const enum sim_sometimes promises_crash[] = {SIM_process_kills,
                                                     SIM_rekeys,
                                                     SIM_pauses,
                                                     SIM_unknown_spi};
-static const enum sim_sometimes promises_power[] = {SIM_power_losses,           SIM_process_kills,
-                                                    SIM_kills_inside_a_turn,    SIM_crashes_in_recovery,
-                                                    SIM_all_nodes_down_at_once, SIM_chains_verified_at_resume,
-                                                    SIM_torn_tails_discarded,   SIM_disk_stalls};
+static const enum sim_sometimes promises_power[] = {
+    SIM_recoveries_again,          SIM_power_losses,         SIM_process_kills,
+    SIM_kills_inside_a_turn,       SIM_crashes_in_recovery,  SIM_all_nodes_down_at_once,
+    SIM_chains_verified_at_resume, SIM_torn_tails_discarded, SIM_disk_stalls};
 static const enum sim_sometimes promises_idle[] = {SIM_process_kills,
                                                    SIM_power_losses,
                                                    SIM_crashes_in_recovery,
@@ -124,6 +125,26 @@ static const enum sim_sometimes promises_grants[] = {
     SIM_grants_lapsed,    SIM_grants_back, SIM_appends_without_grant, SIM_acks_held_back,
     SIM_frozen_in_a_turn, SIM_suspends,    SIM_control_planes_killed, SIM_pauses};
 
+static const enum sim_sometimes promises_cluster[] = {SIM_groups_sealed,
+                                                      SIM_groups_opened,
+                                                      SIM_orders_refused,
+                                                      SIM_promises_after_restart,
+                                                      SIM_epochs_taken_by_others,
+                                                      SIM_metastore_writes_unanswered,
+                                                      SIM_writers_deposed,
+                                                      SIM_slow_turns,
+                                                      SIM_quorums_lost,
+                                                      SIM_quorums_back,
+                                                      SIM_process_kills,
+                                                      SIM_power_losses,
+                                                      SIM_disk_errors_restarted,
+                                                      SIM_disk_stalls,
+                                                      SIM_flaps};
+
+static const enum sim_sometimes promises_gray[] = {
+    SIM_writes_lost, SIM_reads_wrong,  SIM_recoveries_misread, SIM_damage_refused,
+    SIM_reads_again, SIM_power_losses, SIM_process_kills};
+
 /* ---- the table ---- */
 
 #define PROMISES(name) promises_##name, HG_COUNT(promises_##name)
@@ -193,6 +214,15 @@ static const struct sim_scenario scenarios[] = {
      "planes that die",
      BIT(LOSS) | BIT(JITTER) | BIT(KILL) | BIT(POWER) | BIT(PAUSE) | BIT(DISK_STALL), 0, SIM_SCENARIO_GRANTS,
      PROMISES(grants)},
+    {"cluster",
+     "regions of one or three nodes: partitions of every shape, slow devices and processors, operators who "
+     "seal and open, also wrongly",
+     BIT(LOSS) | BIT(JITTER) | BIT(DUPLICATE) | BIT(KILL) | BIT(POWER) | BIT(PAUSE), 0, SIM_SCENARIO_CLUSTER,
+     PROMISES(cluster)},
+    {"gray",
+     "devices that lose or misplace writes which they acknowledged, or read wrong once: refused by name, or "
+     "read again",
+     BIT(LOSS) | BIT(KILL) | BIT(POWER) | BIT(JITTER), 0, SIM_SCENARIO_GRAY, PROMISES(gray)},
 };
 
 uint32_t hg_sim_scenario_count(void)
@@ -230,7 +260,7 @@ static bool is_listed(const enum sim_sometimes *list, uint32_t count, enum sim_s
 bool hg_sim_scenario_promises(uint32_t scenario, enum sim_sometimes what)
 {
     const struct sim_scenario *s = hg_sim_scenario_at(scenario);
-    bool fills_logs = (s->flags & SIM_SCENARIO_BOTTLENECK) == 0; /* there only the link holds anyone back */
+    bool fills_logs = (s->flags & (SIM_SCENARIO_BOTTLENECK | SIM_SCENARIO_CLUSTER)) == 0;
     return (is_listed(promises_always, HG_COUNT(promises_always), what) &&
             (fills_logs || what != SIM_segments_reused)) ||
            is_listed(s->promises, s->promise_count, what);

@@ -22,6 +22,8 @@ enum sim_scenario_flag { /* what the fault classes don't say */
                          SIM_SCENARIO_HOSTILE = 2048,
                          SIM_SCENARIO_BOTTLENECK = 4096,
                          SIM_SCENARIO_QUORUM = 8192,
+                         SIM_SCENARIO_CLUSTER = 16384,
+                         SIM_SCENARIO_GRAY = 32768,
                          SIM_SCENARIO_MEMBERS = 1 << 20, /* besides QUORUM */
                          SIM_SCENARIO_GRANTS = 1 << 22,
 };

@@ -135,7 +135,21 @@
     X(acks_held_back)                                                                                        \
     X(frozen_in_a_turn)                                                                                      \
     X(suspends)                                                                                              \
-    X(control_planes_killed)
+    X(control_planes_killed)                                                                                 \
+    X(groups_sealed)                                                                                         \
+    X(groups_opened)                                                                                         \
+    X(orders_refused)                                                                                        \
+    X(epochs_taken_by_others)                                                                                \
+    X(metastore_writes_unanswered)                                                                           \
+    X(writers_deposed)                                                                                       \
+    X(slow_turns)                                                                                            \
+    X(promises_after_restart)                                                                                \
+    X(recoveries_again)                                                                                      \
+    X(writes_lost)                                                                                           \
+    X(reads_wrong)                                                                                           \
+    X(recoveries_misread)                                                                                    \
+    X(damage_refused)                                                                                        \
+    X(damage_met_by_a_reader)
 enum sim_sometimes {
 #define HG_X(name) SIM_##name,
     SIM_SOMETIMES(HG_X)
@@ -173,7 +187,7 @@ enum sim_fault_kind {
     SIM_FAULT_CUT,        /* node -> other; a = ns */
     SIM_FAULT_NARROW,     /* node -> other; a = ns, b = the largest IP packet that passes, silently */
     SIM_FAULT_DISK_STALL, /* a = ns */
-    SIM_FAULT_DISK_WRITE, /* a = nth from now fails */
+    SIM_FAULT_DISK_WRITE, /* a = nth from now fails with -b, 0 = -EIO */
     SIM_FAULT_DISK_FLUSH,
     SIM_FAULT_DISK_READ,
     SIM_FAULT_DISK_SHORT, /* a = nth from now writes b blocks */
@@ -191,6 +205,12 @@ enum sim_fault_kind {
     SIM_FAULT_FREEZE, /* the process is stopped for a ns in the middle of a step, when it reads CLOCK_BOOTTIME
                          for the b-th time from now on */
     SIM_FAULT_CONTROL, /* the control plane dies, the next one comes after a ns */
+    SIM_FAULT_OPERATE, /* an operator orders at the node: a = enum sim_operation, b = ns between its steps */
+    SIM_FAULT_METASTORE,     /* a = ns, b = enum sim_metastore_fault */
+    SIM_FAULT_SLOW,          /* a = ns in which the node has a turn each b ns at most */
+    SIM_FAULT_DISK_LOSE,     /* a = nth write from now, acknowledged and not done */
+    SIM_FAULT_DISK_MISPLACE, /* likewise, done b blocks further on */
+    SIM_FAULT_DISK_MISREAD,  /* a = nth read from now gives what is b blocks further on; 0 = a bit is wrong */
     SIM_FAULT_KIND_COUNT
 };
 
@@ -309,6 +329,8 @@ struct sim_plan {
     uint32_t origins;  /* streams begin on the first so many nodes */
     uint32_t quorum_n; /* nodes of region 0: the first ones; 0 = each node is a region */
     uint32_t quorum_w;
+    uint32_t
+        quorum_regions;  /* the first so many regions have such a quorum each, of quorum_n nodes in order */
     uint32_t blank_node; /* whose disk is lost; SIM_NODES_MAX = nobody's */
     uint32_t members_n;  /* of these, the first members of scenario `members`; 0 = its nodes are the quorum */
     uint32_t order_count;
@@ -329,6 +351,10 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed);
 struct sim_fault *hg_sim_plan_fault(struct sim_plan *plan, enum sim_fault_kind kind, uint64_t time_ns,
                                     uint32_t node);
 void hg_sim_plan_print(const struct sim_plan *plan, FILE *out);
+static inline bool hg_sim_has_quorum(const struct sim_plan *plan, uint32_t region)
+{
+    return plan->quorum_n != 0 && region < plan->quorum_regions;
+}
 const char *hg_sim_fault_name(enum sim_fault_kind kind);
 void hg_sim_fault_text(const struct sim_fault *fault, char *text, size_t text_bytes);
 
@@ -464,8 +490,16 @@ struct sim_grant {
     struct sim_told told[SIM_FLOWS_MAX];
 };
 
+/* What the last recovery of a log found. */
+struct sim_recovered {
+    bool known;
+    bool is_untouched; /* nothing was written since */
+    uint64_t next_sequence;
+};
+
 struct sim_worker {
     struct hg_worker *worker;
+    struct sim_recovered recovered;
     struct hg_mailbox inbox, outbox;
     struct sim_port port;
     struct hg_disk *disk;
@@ -503,6 +537,7 @@ struct sim_node {
     int64_t realtime_jump_ns;
     uint64_t disk_stall_ns;
     uint64_t paused_ns;
+    uint64_t slow_until_ns, slow_gap_ns, slow_next_ns;
     uint64_t wake_ns;
     uint64_t wake_generation;
     uint64_t steps_fuse;    /* steps until it dies; 0 = none */
@@ -535,6 +570,7 @@ enum sim_event_type {
     SIM_EVENT_BOOT,
     SIM_EVENT_HEAL,
     SIM_EVENT_LIE,
+    SIM_EVENT_AGENT,
     SIM_EVENT_MEMBERS,
     SIM_EVENT_GRANT,
 };
@@ -582,6 +618,7 @@ struct sim_world {
         uint32_t order_next;
         uint64_t generations[SIM_NODES_MAX]; /* that the node's log keeps */
     } members;
+    struct sim_cluster *cluster; /* of that scenario */
     uint8_t *frame_memory;
     uint8_t *open_memory;
     /* violation */
@@ -687,6 +724,10 @@ void hg_sim_check_batch(struct sim_node *node, struct sim_worker *worker,
                         const struct hg_batch_header *header);
 void hg_sim_check_event(struct sim_node *node, const struct hg_event *event);
 void hg_sim_check_keys(struct sim_node *node, struct sim_worker *worker);
+/* tests/sim/check_recovery.c: the log is read back; its process ends; its disk is another one. */
+void hg_sim_check_recovered(struct sim_node *node, struct sim_worker *worker);
+void hg_sim_check_touched(struct sim_worker *worker);
+void hg_sim_check_recovered_void(struct sim_worker *worker);
 /* tests/sim/check_quorum.c */
 void hg_sim_check_committed(struct sim_node *node, struct sim_flow *flow, const struct hg_stream_state *s);
 /* Up to where w of the members have, or had, a stream of theirs on their devices. */

@@ -4,7 +4,8 @@
  * libheliograph does. Every byte of a frame follows from (seed, stream, variant, lsn), so that a checker
  * knows it.
  */
-#include "tests/sim/sim.h"
+#include "dataplane/stream/seal.h"
+#include "tests/sim/gray.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -139,7 +140,7 @@ static bool flow_open(struct sim_node *node, struct sim_worker *worker, struct s
 {
     struct hg_streams *streams = worker->worker->streams;
     const struct hg_stream_state *s = hg_streams_at(streams, slot);
-    if (!s->configured || flow->fork_due)
+    if (!s->configured || flow->fork_due || hg_group_is_sealed(hg_streams_group(streams, s->group)))
         return false;
     if (flow->plan->physical) {
         int rc = hg_streams_adopt(streams, slot, SYSTEM_IDENTIFIER + flow->index, 1, LSN_UNIT_BYTES);
@@ -180,6 +181,10 @@ static bool flow_append(struct sim_node *node, struct sim_worker *worker, struct
         }
         if (reason == HG_APPEND_GRANT && world->plan->nodes[node->index].grant_ms != 0) {
             world->sometimes[SIM_appends_without_grant]++;
+            return any;
+        }
+        if (reason == HG_APPEND_SEALED) {
+            flow->is_open = false;
             return any;
         }
         if (reason != HG_APPEND_OK)
@@ -267,6 +272,10 @@ static bool log_read(struct sim_node *node, struct sim_worker *worker)
                 if (hg_sim_worker_of(node, &world->flows[j]) == worker)
                     world->flows[j].places[node->index].read_next = 0;
             continue;
+        }
+        if (rc < 0 && hg_sim_is_damaged(node)) { /* its reader is told so, and stays there */
+            world->sometimes[SIM_damage_met_by_a_reader]++;
+            return any;
         }
         if (rc < 0)
             hg_sim_violation(world, "read", "write %llu of node %c can't be read: %d",

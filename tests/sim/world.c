@@ -3,8 +3,10 @@
  * Virtual time: a heap of events, the safety phase with everything on, then the liveness phase.
  */
 #include "tests/sim/bottleneck.h"
+#include "tests/sim/cluster.h"
 #include "tests/sim/liar.h"
 #include "tests/sim/members.h"
+#include "tests/sim/scenario.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
@@ -117,6 +119,8 @@ struct sim_world *hg_sim_world_make(const struct sim_plan *plan, bool trace)
     world->hash = plan->seed;
     world->nodes = aligned_alloc(HG_CACHE_LINE_BYTES,
                                  hg_align_up(SIM_NODES_MAX * sizeof(world->nodes[0]), HG_CACHE_LINE_BYTES));
+    if (hg_sim_scenario_has(plan->scenario, SIM_SCENARIO_CLUSTER))
+        world->cluster = hg_sim_cluster_make();
     world->frame_memory = malloc(2u << 20);
     world->open_memory = malloc(2u << 20);
     hg_assert(world->nodes && world->frame_memory && world->open_memory);
@@ -159,6 +163,7 @@ void hg_sim_world_free(struct sim_world *world)
     for (uint32_t i = 0; i < world->packets_count; i++)
         free(world->packets_all[i]);
     free(world->nodes);
+    hg_sim_cluster_free(world->cluster);
     free(world->heap);
     hg_sim_keys_free(world);
     free(world->frame_memory);
@@ -186,6 +191,8 @@ static void world_heal(struct sim_world *world)
     }
     for (uint32_t i = 0; i < world->plan->flow_count; i++)
         hg_sim_produce(world, &world->flows[i]);
+    if (world->cluster != NULL)
+        hg_sim_cluster_heal(world);
 }
 
 static void event_handle(struct sim_world *world, const struct sim_event *event)
@@ -214,6 +221,9 @@ static void event_handle(struct sim_world *world, const struct sim_event *event)
         break;
     case SIM_EVENT_LIE:
         hg_sim_lie(node);
+        break;
+    case SIM_EVENT_AGENT:
+        hg_sim_agent_step(world, event->a, event->b);
         break;
     case SIM_EVENT_MEMBERS:
         hg_sim_members_poll(node);
