@@ -118,7 +118,7 @@ bool hg_worker_group_turn(struct hg_worker *worker)
         sealed(worker);
         return true;
     }
-    if (hg_streams_group(worker->streams, group)->epoch_begun != epoch)
+    if (hg_streams_group(worker->streams, group)->epoch_released != epoch)
         open_begin(worker);
     else if (hg_streams_group_opened(worker->streams, group, epoch))
         opened(worker);
@@ -129,7 +129,7 @@ static uint32_t state_of(const struct hg_group *group)
 {
     if (group->epoch_wanted != group->epoch_promised)
         return HG_STATUS_GROUP_SEALING;
-    if (group->epoch_begun != group->epoch_open)
+    if (group->epoch_begun != group->epoch_started || group->epoch_released != group->epoch_open)
         return HG_STATUS_GROUP_OPENING;
     return hg_group_is_sealed(group) ? HG_STATUS_GROUP_SEALED : HG_STATUS_GROUP_OPEN;
 }

@@ -23,13 +23,17 @@ const char *hg_group_reason_text(enum hg_group_reason reason)
 
 void hg_group_init(struct hg_group *group)
 {
-    *group = (struct hg_group){.epoch_begun = HG_EPOCH_FIRST, .epoch_open = HG_EPOCH_FIRST};
+    *group = (struct hg_group){.epoch_begun = HG_EPOCH_FIRST,
+                               .epoch_started = HG_EPOCH_FIRST,
+                               .epoch_released = HG_EPOCH_FIRST,
+                               .epoch_open = HG_EPOCH_FIRST};
 }
 
-void hg_group_recovered(struct hg_group *group, uint64_t promised, uint64_t begun)
+void hg_group_recovered(struct hg_group *group, uint64_t promised, uint64_t begun, uint64_t released)
 {
     hg_group_init(group);
-    group->epoch_begun = group->epoch_open = hg_max_u64(begun, HG_EPOCH_FIRST);
+    group->epoch_begun = group->epoch_started = hg_max_u64(begun, HG_EPOCH_FIRST);
+    group->epoch_released = group->epoch_open = hg_max_u64(released, HG_EPOCH_FIRST);
     /* What began here was promised before: the promise of an older superblock is not believed. */
     group->epoch_promised = begun != 0 ? hg_max_u64(promised, begun) : promised;
     group->epoch_wanted = group->epoch_promised;
@@ -106,9 +110,23 @@ void hg_group_begin(struct hg_group *group, uint64_t epoch, uint64_t write)
     group->begun_write = write;
 }
 
+enum hg_group_reason hg_group_release(const struct hg_group *group, uint64_t epoch)
+{
+    if (epoch < hg_group_fence(group))
+        return HG_GROUP_open_epoch;
+    return epoch == group->epoch_begun ? HG_GROUP_OK : HG_GROUP_release_unbegun;
+}
+
+void hg_group_released(struct hg_group *group, uint64_t write)
+{
+    group->epoch_released = group->epoch_begun;
+    group->begun_write = write;
+}
+
 void hg_group_begin_durable(struct hg_group *group)
 {
-    group->epoch_open = group->epoch_begun;
+    group->epoch_started = group->epoch_begun;
+    group->epoch_open = group->epoch_released;
 }
 
 enum hg_group_reason hg_group_read(const struct hg_group *group, uint64_t epoch)

@@ -32,6 +32,7 @@
     X(open_foreign, "openings of a group that another node writes: open it there")                           \
     X(follow_mixed,                                                                                          \
       "openings by a writer of a newer epoch in a group with streams of several regions: give each another") \
+    X(release_unbegun, "releases of an epoch that did not begin here")                                       \
     X(read_unfenced, "recovery reads under an epoch that is not the one promised here")                      \
     X(truncate_epoch, "truncations under an epoch that is not the one promised here")                        \
     X(truncate_history, "cuts of copies that have no such point in common with their writer")                \
@@ -49,20 +50,22 @@ enum hg_group_reason {
 const char *hg_group_reason_name(enum hg_group_reason reason);
 const char *hg_group_reason_text(enum hg_group_reason reason);
 
-/* epoch_open <= epoch_begun <= epoch_promised <= epoch_wanted, but for a group that was never sealed: it has
- * promised 0 and is open under HG_EPOCH_FIRST. */
+/* epoch_open <= epoch_released <= epoch_begun <= epoch_promised <= epoch_wanted, but for a group that was
+ * never sealed: it has promised 0 and is open under HG_EPOCH_FIRST. */
 struct hg_group {
     uint64_t epoch_wanted;   /* promised from now on; on its way to the device */
     uint64_t epoch_promised; /* on the device; only this may be answered */
     uint64_t epoch_begun;    /* its beginning is in the log */
-    uint64_t epoch_open;     /* and on the device: producers may write under it */
+    uint64_t epoch_started;  /* and on the device */
+    uint64_t epoch_released; /* so is that producers may write under it: in the log */
+    uint64_t epoch_open;     /* and on the device: they may */
     uint64_t sealed_write;   /* newest write that had something of the group when it was sealed */
-    uint64_t begun_write;    /* the one with the beginning of epoch_begun */
+    uint64_t begun_write;    /* the one with the beginning of epoch_begun, or with its release */
 };
 
 void hg_group_init(struct hg_group *group);
-/* As read back from the device: `promised` of the superblock, `begun` of the log's records (0 = none). */
-void hg_group_recovered(struct hg_group *group, uint64_t promised, uint64_t begun);
+/* As read back from the device: `promised` of the superblock, the others of the log's records (0 = none). */
+void hg_group_recovered(struct hg_group *group, uint64_t promised, uint64_t begun, uint64_t released);
 
 /* The oldest epoch that may still write here. */
 static inline uint64_t hg_group_fence(const struct hg_group *group)
@@ -94,6 +97,10 @@ bool hg_group_may_answer(const struct hg_group *group, uint64_t epoch);
 /* Whether `epoch` may begin here; `epoch_newest` as above. Fine also when it began here already. */
 enum hg_group_reason hg_group_open(const struct hg_group *group, uint64_t epoch, uint64_t epoch_newest);
 void hg_group_begin(struct hg_group *group, uint64_t epoch, uint64_t write);
+/* Whether producers may be let in under `epoch`, which began here. Fine also when they were already. */
+enum hg_group_reason hg_group_release(const struct hg_group *group, uint64_t epoch);
+void hg_group_released(struct hg_group *group, uint64_t write);
+/* begun_write is on the device. */
 void hg_group_begin_durable(struct hg_group *group);
 /* Whether a read that decides about a tail may be answered. It carries its epoch, and only where that is
  * promised: else the old writer could still commit behind what was read. */

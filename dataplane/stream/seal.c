@@ -139,25 +139,32 @@ static void epoch_set(struct hg_stream_state *s, uint64_t epoch)
     memset(s->lsn_counted, 0, sizeof(s->lsn_counted));
 }
 
-enum hg_group_reason hg_streams_group_open(struct hg_streams *streams, uint32_t number, uint64_t epoch)
+/* The newest write of the group's own record; 0 = the log takes none now. */
+static uint64_t group_record(struct hg_streams *streams, uint32_t number, uint64_t epoch, bool released)
 {
     struct hg_local_record record;
+    memset(&record, 0, sizeof(record));
+    record.type = HG_LOCAL_GROUP;
+    record.group = number;
+    record.epoch = epoch;
+    record.epoch_known = !released;
+    return hg_log_append_records(streams->log, &record, 1);
+}
+
+enum hg_group_reason hg_streams_group_begin(struct hg_streams *streams, uint32_t number, uint64_t epoch)
+{
     if (number >= HG_GROUPS_MAX)
         return hg_streams_group_counted(streams, HG_GROUP_open_epoch);
     struct hg_group *group = &streams->groups[number];
     for (uint32_t slot = 0; slot < streams->count; slot++)
-        if (member(streams, slot, number) != NULL && !streams->table[slot].origin_local)
+        if (member(streams, slot, number) != NULL && streams->table[slot].region != streams->config.region)
             return hg_streams_group_counted(streams, HG_GROUP_open_foreign);
     enum hg_group_reason reason = hg_group_open(group, epoch, epoch_written(streams, number));
     if (reason != HG_GROUP_OK || group->epoch_begun == epoch)
         return hg_streams_group_counted(streams, reason);
     if (!starts_record(streams, number, epoch))
         return HG_GROUP_WOULD_BLOCK;
-    memset(&record, 0, sizeof(record));
-    record.type = HG_LOCAL_GROUP;
-    record.group = number;
-    record.epoch = epoch;
-    uint64_t write = hg_log_append_records(streams->log, &record, 1);
+    uint64_t write = group_record(streams, number, epoch, false);
     if (write == 0)
         return HG_GROUP_WOULD_BLOCK;
     hg_group_begin(group, epoch, write);
@@ -166,6 +173,37 @@ enum hg_group_reason hg_streams_group_open(struct hg_streams *streams, uint32_t 
             epoch_set(&streams->table[slot], epoch);
     streams->groups_pending |= UINT64_C(1) << number;
     return HG_GROUP_OK;
+}
+
+bool hg_streams_group_begun(const struct hg_streams *streams, uint32_t group, uint64_t epoch)
+{
+    hg_assert(group < HG_GROUPS_MAX);
+    return streams->groups[group].epoch_started == epoch;
+}
+
+enum hg_group_reason hg_streams_group_release(struct hg_streams *streams, uint32_t number, uint64_t epoch)
+{
+    if (number >= HG_GROUPS_MAX)
+        return hg_streams_group_counted(streams, HG_GROUP_open_epoch);
+    struct hg_group *group = &streams->groups[number];
+    enum hg_group_reason reason = hg_group_release(group, epoch);
+    if (reason != HG_GROUP_OK || group->epoch_released == epoch)
+        return hg_streams_group_counted(streams, reason);
+    uint64_t write = group_record(streams, number, epoch, true);
+    if (write == 0)
+        return HG_GROUP_WOULD_BLOCK;
+    hg_group_released(group, write);
+    streams->groups_pending |= UINT64_C(1) << number;
+    return HG_GROUP_OK;
+}
+
+enum hg_group_reason hg_streams_group_open(struct hg_streams *streams, uint32_t number, uint64_t epoch)
+{
+    for (uint32_t slot = 0; slot < streams->count; slot++)
+        if (member(streams, slot, number) != NULL && !streams->table[slot].origin_local)
+            return hg_streams_group_counted(streams, HG_GROUP_open_foreign);
+    enum hg_group_reason reason = hg_streams_group_begin(streams, number, epoch);
+    return reason == HG_GROUP_OK ? hg_streams_group_release(streams, number, epoch) : reason;
 }
 
 bool hg_streams_group_opened(const struct hg_streams *streams, uint32_t group, uint64_t epoch)
@@ -181,6 +219,15 @@ void hg_streams_record_of_group(const struct hg_streams *streams, uint32_t group
     record->type = HG_LOCAL_GROUP;
     record->group = group;
     record->epoch = streams->groups[group].epoch_begun;
+    record->epoch_known = streams->groups[group].epoch_released != streams->groups[group].epoch_begun;
+}
+
+void hg_streams_recovered_group(struct hg_streams *streams, const struct hg_local_record *record)
+{
+    struct hg_group *group = &streams->groups[record->group];
+    group->epoch_begun = hg_max_u64(group->epoch_begun, record->epoch);
+    if (record->epoch_known == 0)
+        group->epoch_released = hg_max_u64(group->epoch_released, record->epoch);
 }
 
 void hg_streams_groups_commit(struct hg_streams *streams)
@@ -192,17 +239,19 @@ void hg_streams_groups_commit(struct hg_streams *streams)
         uint64_t promised = hg_log_epoch_promised(streams->log, number);
         if (promised > group->epoch_promised)
             hg_group_promise_durable(group, promised);
-        if (group->epoch_begun != group->epoch_open &&
-            group->begun_write <= hg_log_durable_sequence(streams->log)) {
+        bool is_whole =
+            group->epoch_started == group->epoch_begun && group->epoch_open == group->epoch_released;
+        if (!is_whole && group->begun_write <= hg_log_durable_sequence(streams->log)) {
             hg_group_begin_durable(group);
             group_moved(streams, number);
             for (uint32_t slot = 0; slot < streams->count; slot++) /* whoever began it has chosen the tail */
                 if (member(streams, slot, number) != NULL) {
                     streams->table[slot].tail_unknown = false;
-                    streams->table[slot].epoch_recorded = group->epoch_open;
+                    streams->table[slot].epoch_recorded = group->epoch_started;
                 }
         }
-        if (group->epoch_promised == group->epoch_wanted && group->epoch_open == group->epoch_begun)
+        if (group->epoch_promised == group->epoch_wanted && group->epoch_started == group->epoch_begun &&
+            group->epoch_open == group->epoch_released)
             streams->groups_pending &= ~(UINT64_C(1) << number);
     }
 }
@@ -210,9 +259,9 @@ void hg_streams_groups_commit(struct hg_streams *streams)
 void hg_streams_recovered_groups(struct hg_streams *streams)
 {
     for (uint32_t number = 0; number < HG_GROUPS_MAX; number++) {
-        uint64_t begun = streams->groups[number].epoch_begun;
-        hg_group_recovered(&streams->groups[number], hg_log_epoch_promised(streams->log, number),
-                           begun > HG_EPOCH_FIRST ? begun : 0);
+        struct hg_group *group = &streams->groups[number];
+        uint64_t begun = group->epoch_begun > HG_EPOCH_FIRST ? group->epoch_begun : 0;
+        hg_group_recovered(group, hg_log_epoch_promised(streams->log, number), begun, group->epoch_released);
     }
     for (uint32_t slot = 0; slot < streams->count; slot++) {
         struct hg_stream_state *s = &streams->table[slot];

@@ -17,10 +17,18 @@ enum hg_group_reason hg_streams_group_seal(struct hg_streams *streams, uint32_t 
  * epoch. */
 bool hg_streams_group_sealed(const struct hg_streams *streams, uint32_t group, uint64_t epoch);
 
-/* Begins the epoch, which must be promised: each stream's start is recorded, then the group's. WOULD_BLOCK:
- * the log takes no records now; what it took stands, so try again. Refusals are counted. */
+/* Begins the epoch, which must be promised: each stream's start is recorded where it ends, then the group's.
+ * Producers wait. WOULD_BLOCK: the log takes no records now; what it took stands, so try again. Refusals are
+ * counted. */
+enum hg_group_reason hg_streams_group_begin(struct hg_streams *streams, uint32_t group, uint64_t epoch);
+/* True once the records are on the device: peers may be opened under it. */
+bool hg_streams_group_begun(const struct hg_streams *streams, uint32_t group, uint64_t epoch);
+/* Lets producers in under the epoch that began here; also after a restart they come in only where that was
+ * recorded. Results as above. */
+enum hg_group_reason hg_streams_group_release(struct hg_streams *streams, uint32_t group, uint64_t epoch);
+/* Both. */
 enum hg_group_reason hg_streams_group_open(struct hg_streams *streams, uint32_t group, uint64_t epoch);
-/* True once the records are on the device; producers may write. */
+/* True once that is on the device; producers may write. */
 bool hg_streams_group_opened(const struct hg_streams *streams, uint32_t group, uint64_t epoch);
 
 /* Counts a refusal that somebody else decided. */

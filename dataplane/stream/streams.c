@@ -374,8 +374,7 @@ static void streams_recovered_record(void *ctx, const struct hg_local_record *re
         break;
     case HG_LOCAL_GROUP:
         if (record->group < HG_GROUPS_MAX)
-            streams->groups[record->group].epoch_begun =
-                hg_max_u64(streams->groups[record->group].epoch_begun, record->epoch);
+            hg_streams_recovered_group(streams, record);
         else
             streams->recovery_broken = true;
         break;

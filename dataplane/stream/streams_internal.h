@@ -96,6 +96,7 @@ void hg_streams_adopts_advance(struct hg_streams *streams);
 enum hg_group_reason hg_streams_group_counted(struct hg_streams *streams, enum hg_group_reason reason);
 /* The newest epoch that anything of the group is of; *mixed: its streams are of several regions. */
 uint64_t hg_streams_group_newest(const struct hg_streams *streams, uint32_t group, bool *mixed);
+void hg_streams_recovered_group(struct hg_streams *streams, const struct hg_local_record *record);
 /* Promises and beginnings that the device has now. */
 void hg_streams_groups_commit(struct hg_streams *streams);
 /* Once the log is read back. */

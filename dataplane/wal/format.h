@@ -256,11 +256,11 @@ struct hg_local_record { /* one fixed size for all types, so that the table is a
     uint8_t chain[16];          /* stream: of its last batch */
     char name[HG_NAME_BYTES];   /* of the stream or the consumer */
     uint32_t
-        lsn_unit_bytes; /* stream: segment size in bytes of a physical stream (wal_segment_size), else 0 */
-    uint32_t move;      /* stream: how often it moved between logs */
-    uint64_t lsn_begin; /* stream: first LSN it ever had */
-    uint64_t epoch_lsn; /* stream: where `epoch` began, if epoch_known */
-    uint8_t epoch_known;
+        lsn_unit_bytes;  /* stream: segment size in bytes of a physical stream (wal_segment_size), else 0 */
+    uint32_t move;       /* stream: how often it moved between logs */
+    uint64_t lsn_begin;  /* stream: first LSN it ever had */
+    uint64_t epoch_lsn;  /* stream: where `epoch` began, if epoch_known */
+    uint8_t epoch_known; /* group: 1 = `epoch` began, and producers are not let in yet */
     uint8_t
         tail_unknown; /* stream: 1 = more than its end may have been acknowledged, in a write that was torn */
     uint8_t reserved2[6];

@@ -183,7 +183,7 @@ static void copy_crash(struct world *world, struct copy *copy)
         copy->is_unknown = true;
         copy->committed = copy->committed_disk = (uint32_t)hg_min_u64(copy->committed, copy->log.count);
     }
-    hg_group_recovered(&copy->group, copy->group.epoch_promised, 0);
+    hg_group_recovered(&copy->group, copy->group.epoch_promised, 0, 0);
 }
 
 /* No entry becomes unreadable everywhere: that is beyond what copies can repair. */

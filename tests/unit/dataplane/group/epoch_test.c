@@ -39,6 +39,7 @@ static struct hg_group begun(uint64_t epoch)
 static struct hg_group opened(uint64_t epoch)
 {
     struct hg_group group = begun(epoch);
+    hg_group_released(&group, 10);
     hg_group_begin_durable(&group);
     return group;
 }
@@ -129,17 +130,39 @@ static void test_limits(void)
 static void test_recovered(void)
 {
     struct hg_group group;
-    hg_group_recovered(&group, 0, 0);
+    hg_group_recovered(&group, 0, 0, 0);
     CU_ASSERT_FALSE(hg_group_is_sealed(&group));
-    hg_group_recovered(&group, 4, 0);
+    hg_group_recovered(&group, 4, 0, 0);
     CU_ASSERT_TRUE(hg_group_is_sealed(&group));
-    hg_group_recovered(&group, 4, 4);
+    hg_group_recovered(&group, 4, 4, 4);
     CU_ASSERT_FALSE(hg_group_is_sealed(&group));
-    hg_group_recovered(&group, 6, 4);
+    hg_group_recovered(&group, 6, 4, 4);
     CU_ASSERT_TRUE(hg_group_is_sealed(&group));
-    hg_group_recovered(&group, 3, 4); /* an older superblock: what began was promised */
+    hg_group_recovered(&group, 3, 4, 4); /* an older superblock: what began was promised */
     CU_ASSERT_EQUAL(group.epoch_promised, 4);
     CU_ASSERT_FALSE(hg_group_is_sealed(&group));
+    hg_group_recovered(&group, 4, 4, 1); /* it began, and producers were not let in */
+    CU_ASSERT_TRUE(hg_group_is_sealed(&group));
+    CU_ASSERT_EQUAL(hg_group_release(&group, 4), HG_GROUP_OK);
+}
+
+static void test_release(void)
+{
+    struct hg_group group = sealed(5);
+    CU_ASSERT_EQUAL(hg_group_release(&group, 5), HG_GROUP_release_unbegun);
+    CU_ASSERT_EQUAL(hg_group_release(&group, 4), HG_GROUP_open_epoch);
+    group = begun(5);
+    hg_group_begin_durable(&group);
+    CU_ASSERT_EQUAL(group.epoch_started, 5);
+    CU_ASSERT_TRUE(hg_group_is_sealed(&group));
+    CU_ASSERT_EQUAL(hg_group_release(&group, 5), HG_GROUP_OK);
+    hg_group_released(&group, 11);
+    CU_ASSERT_TRUE(hg_group_is_sealed(&group));
+    hg_group_begin_durable(&group);
+    CU_ASSERT_FALSE(hg_group_is_sealed(&group));
+    CU_ASSERT_EQUAL(hg_group_release(&group, 5), HG_GROUP_OK); /* again */
+    hg_group_promise(&group, 6);
+    CU_ASSERT_EQUAL(hg_group_release(&group, 5), HG_GROUP_open_epoch);
 }
 
 static void step(struct hg_group *group, struct hg_random *random)
@@ -157,12 +180,15 @@ static void step(struct hg_group *group, struct hg_random *random)
     case 2:
         if (hg_group_open(group, epoch, group->epoch_begun) == HG_GROUP_OK && epoch != group->epoch_begun)
             hg_group_begin(group, epoch, 1);
+        else if (hg_group_release(group, epoch) == HG_GROUP_OK)
+            hg_group_released(group, 1);
         break;
     case 3:
         hg_group_begin_durable(group);
         break;
     default: /* a crash: what is not on the device is gone */
-        hg_group_recovered(group, group->epoch_promised, group->epoch_open > 1 ? group->epoch_open : 0);
+        hg_group_recovered(group, group->epoch_promised, group->epoch_started > 1 ? group->epoch_started : 0,
+                           group->epoch_open);
     }
 }
 
@@ -211,8 +237,9 @@ int main(void)
     CU_add_test(suite, "every question in every state", test_table);
     CU_add_test(suite, "limits", test_limits);
     CU_add_test(suite, "recovered", test_recovered);
+    CU_add_test(suite, "release", test_release);
     CU_add_test(suite, "promises are monotone", test_monotone);
     CU_add_test(suite, "history", test_history);
     CU_basic_run_tests();
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 5;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 6;
 }
