@@ -1,0 +1,526 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "controlplane/failover.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+const char *hg_failover_step_name(enum hg_failover_step step)
+{
+    static const char *const names[] = {"idle",  "read", "take",    "seal", "fill", "begin",
+                                        "adopt", "open", "release", "done", "lost"};
+    static_assert(HG_COUNT(names) == HG_FAILOVER_STEP_COUNT, "every step has a name");
+    return step < HG_FAILOVER_STEP_COUNT ? names[step] : "unknown";
+}
+
+const char *hg_failover_step_text(enum hg_failover_step step)
+{
+    static const char *const texts[] = {
+#define HG_X(name, text) text,
+        HG_FAILOVER_STEPS(HG_X)
+#undef HG_X
+    };
+    return step < HG_FAILOVER_STEP_COUNT ? texts[step] : "unknown";
+}
+
+static int32_t member_of(const struct hg_failover_config *config, uint64_t node)
+{
+    for (uint32_t i = 0; i < config->member_count; i++)
+        if (config->members[i] == node)
+            return (int32_t)i;
+    return -1;
+}
+
+static uint32_t own(const struct hg_failover *failover)
+{
+    return (uint32_t)member_of(&failover->config, failover->config.node);
+}
+
+const char *hg_failover_config_check(const struct hg_failover_config *config)
+{
+    if (config->n < 1 || config->n > HG_TAIL_COPIES_MAX || config->w < 1 || config->w > config->n)
+        return "the quorum is out of limits: see 'quorum set'";
+    if (config->member_count > config->n)
+        return "there are more members than the quorum has: see 'quorum set'";
+    if (config->member_count < config->n - config->w + 1)
+        return "too few members are known here to seal the group: name the nodes of the region as peers";
+    for (uint32_t i = 0; i < config->member_count; i++)
+        if (config->members[i] == 0 || member_of(config, config->members[i]) != (int32_t)i)
+            return "a member is named twice, or has no node";
+    return member_of(config, config->node) < 0 ? "this node is not a member of the quorum" : NULL;
+}
+
+static void step_set(struct hg_failover *failover, enum hg_failover_step step, uint64_t now_ns)
+{
+    if (failover->step == step)
+        return;
+    failover->step = step;
+    failover->step_ns = now_ns;
+    failover->due_ns = now_ns;
+    failover->say_step = true;
+    failover->reason[0] = '\0';
+}
+
+void hg_failover_start(struct hg_failover *failover, const struct hg_failover_config *config, uint64_t now_ns)
+{
+    hg_assert(hg_failover_config_check(config) == NULL);
+    memset(failover, 0, sizeof(*failover));
+    failover->config = *config;
+    step_set(failover, HG_FAILOVER_READ, now_ns);
+}
+
+bool hg_failover_is_under_way(const struct hg_failover *failover)
+{
+    return failover->step > HG_FAILOVER_IDLE && failover->step < HG_FAILOVER_DONE;
+}
+
+static bool asks_copies(const struct hg_failover *failover)
+{
+    return failover->step >= HG_FAILOVER_SEAL && failover->step <= HG_FAILOVER_ADOPT;
+}
+
+/* ---- the metastore ---- */
+
+static void epoch_set(struct hg_failover *failover, uint64_t epoch)
+{
+    if (failover->epoch == epoch)
+        return;
+    failover->epoch = epoch;
+    memset(failover->members, 0, sizeof(failover->members));
+    memset(failover->streams, 0, sizeof(failover->streams));
+    failover->stream_count = 0;
+    failover->is_full = false;
+    failover->blocked[0] = '\0';
+}
+
+static uint64_t epoch_next(const struct hg_failover *failover)
+{
+    uint64_t newest = hg_max_u64(hg_max_u64(failover->record.epoch, failover->epoch), failover->epoch_over);
+    return hg_max_u64(newest, HG_FAILOVER_EPOCH_FIRST) + 1;
+}
+
+void hg_failover_record(struct hg_failover *failover, int rc, const struct hg_metastore_record *found,
+                        uint64_t now_ns)
+{
+    bool taking = failover->step == HG_FAILOVER_TAKE;
+    bool is_other = found->node != failover->config.node && found->state != HG_METASTORE_NONE;
+    if (failover->step != HG_FAILOVER_READ && !taking && failover->step != HG_FAILOVER_OPEN)
+        return;
+    if (rc != 0 && rc != -ESTALE) { /* a write may have happened */
+        step_set(failover, HG_FAILOVER_READ, now_ns);
+        failover->due_ns = now_ns + HG_FAILOVER_ASK_NS;
+        snprintf(failover->reason, sizeof(failover->reason), "the metastore does not answer");
+        return;
+    }
+    bool deposed = is_other && found->epoch > failover->record.epoch; /* while we were taking ours */
+    failover->record = *found;
+    failover->reason[0] = '\0';
+#ifdef HG_SEEDED_BUG_LOST_SWAP_GOES_ON
+    if (rc == -ESTALE && taking) {
+        epoch_set(failover, epoch_next(failover) - 1);
+        step_set(failover, HG_FAILOVER_SEAL, now_ns);
+        return;
+    }
+#endif
+    if ((taking && deposed) || (is_other && failover->epoch != 0 && found->epoch >= failover->epoch)) {
+        step_set(failover, HG_FAILOVER_LOST, now_ns);
+    } else if (!is_other && found->state == HG_METASTORE_OPEN && found->epoch > failover->epoch_over) {
+        epoch_set(failover, found->epoch);
+        step_set(failover, HG_FAILOVER_RELEASE, now_ns);
+    } else if (!is_other && found->state == HG_METASTORE_SEALING && found->epoch > failover->epoch_over) {
+        epoch_set(failover, found->epoch);
+        step_set(failover, HG_FAILOVER_SEAL, now_ns);
+    } else {
+        step_set(failover, HG_FAILOVER_TAKE, now_ns);
+    }
+}
+
+static void swap_wanted(const struct hg_failover *failover, struct hg_failover_action *action)
+{
+    bool opens = failover->step == HG_FAILOVER_OPEN;
+    action->what = HG_FAILOVER_DO_SWAP;
+    action->epoch = opens ? failover->epoch : epoch_next(failover);
+    action->revision = failover->record.revision;
+    action->wanted.epoch = action->epoch;
+    action->wanted.node = failover->config.node;
+    action->wanted.state = opens ? HG_METASTORE_OPEN : HG_METASTORE_SEALING;
+}
+
+/* ---- what copies say ---- */
+
+static uint64_t epoch_last(const struct hg_tail_answer *tail)
+{
+    return tail->epoch_count == 0 ? 0 : tail->epochs[tail->epoch_count - 1].epoch;
+}
+
+static struct hg_failover_stream *stream_of(struct hg_failover *failover,
+                                            const struct hg_failover_answer *answer)
+{
+    for (uint32_t i = 0; i < failover->stream_count; i++)
+        if (failover->streams[i].stream == answer->stream)
+            return &failover->streams[i];
+    if (failover->stream_count == HG_FAILOVER_STREAMS_MAX) {
+        failover->is_full = true;
+        return NULL;
+    }
+    struct hg_failover_stream *stream = &failover->streams[failover->stream_count++];
+    stream->stream = answer->stream;
+    snprintf(stream->name, sizeof(stream->name), "%.*s", HG_CONTROL_NAME_BYTES - 1, answer->name);
+    stream->source = -1;
+    return stream;
+}
+
+/* What was said of a log that is another one now counts no more. */
+static void copies_forget(struct hg_failover *failover, uint32_t m, uint32_t log)
+{
+    for (uint32_t i = 0; i < failover->stream_count; i++)
+        if (failover->streams[i].copies[m].log == log)
+            failover->streams[i].copies[m].has = false;
+}
+
+void hg_failover_answer(struct hg_failover *failover, const struct hg_failover_answer *answer,
+                        uint64_t now_ns)
+{
+    int32_t m = member_of(&failover->config, answer->node);
+    if (m < 0 || !asks_copies(failover) || answer->epoch != failover->epoch || answer->logs == 0 ||
+        answer->logs > HG_CONTROL_LOGS_MAX || answer->log >= answer->logs ||
+        answer->tail.epoch_count > HG_EPOCH_STARTS_MAX || answer->tail.corrupt_count > HG_TAIL_CORRUPT_MAX)
+        return;
+    struct hg_failover_member *member = &failover->members[m];
+    if (member->logs != answer->logs) {
+        for (uint32_t log = 0; log < HG_CONTROL_LOGS_MAX; log++)
+            copies_forget(failover, (uint32_t)m, log);
+        memset(member->log, 0, sizeof(member->log));
+        member->logs = answer->logs;
+    }
+    if (memcmp(member->log[answer->log].uuid, answer->log_uuid, sizeof(answer->log_uuid)) != 0)
+        copies_forget(failover, (uint32_t)m, answer->log);
+    member->log[answer->log].known = true;
+    member->log[answer->log].streams = answer->streams;
+    memcpy(member->log[answer->log].uuid, answer->log_uuid, sizeof(answer->log_uuid));
+    member->heard_ns = now_ns;
+    struct hg_failover_stream *stream = answer->stream == 0 ? NULL : stream_of(failover, answer);
+    if (stream == NULL)
+        return;
+    struct hg_failover_copy *copy = &stream->copies[m];
+    copy->has = true;
+    copy->log = answer->log;
+    copy->heard_ns = now_ns;
+    copy->tail = answer->tail;
+    copy->tail.copy = (uint64_t)m + 1;
+    copy->tail.is_member = true;
+}
+
+void hg_failover_refused(struct hg_failover *failover, uint64_t node, uint64_t epoch, uint64_t epoch_promised,
+                         uint64_t now_ns)
+{
+    bool is_own = node == failover->config.node;
+    bool waits = asks_copies(failover) || failover->step == HG_FAILOVER_RELEASE;
+    if (member_of(&failover->config, node) < 0 || !waits || epoch != failover->epoch ||
+        (!is_own && epoch_promised <= epoch))
+        return;
+    failover->epoch_over = hg_max_u64(failover->epoch_over, hg_max_u64(epoch, epoch_promised));
+    step_set(failover, HG_FAILOVER_READ, now_ns);
+    failover->due_ns = now_ns + HG_FAILOVER_ASK_NS;
+    snprintf(failover->reason, sizeof(failover->reason), "node %llu refuses epoch %llu: it promised %llu",
+             (unsigned long long)node, (unsigned long long)epoch, (unsigned long long)epoch_promised);
+}
+
+void hg_failover_released(struct hg_failover *failover, uint64_t epoch, uint64_t now_ns)
+{
+    if (failover->step == HG_FAILOVER_RELEASE && epoch == failover->epoch)
+        step_set(failover, HG_FAILOVER_DONE, now_ns);
+}
+
+/* ---- deciding ---- */
+
+/* Whether each stream that this member has of the group has been told. */
+static bool is_whole(const struct hg_failover *failover, uint32_t m)
+{
+    const struct hg_failover_member *member = &failover->members[m];
+    uint32_t told[HG_CONTROL_LOGS_MAX] = {0};
+    for (uint32_t i = 0; i < failover->stream_count; i++)
+        if (failover->streams[i].copies[m].has)
+            told[failover->streams[i].copies[m].log]++;
+    for (uint32_t log = 0; log < member->logs; log++)
+        if (!member->log[log].known || told[log] != member->log[log].streams)
+            return false;
+    return member->logs != 0;
+}
+
+static bool is_fresh(const struct hg_failover_copy *copy, uint64_t now_ns)
+{
+    return copy->has && now_ns - copy->heard_ns < HG_FAILOVER_HUNG_NS;
+}
+
+static bool same_tail(const struct hg_tail_answer *a, const struct hg_tail_answer *b)
+{
+    return a->lsn_end == b->lsn_end && memcmp(a->chain, b->chain, sizeof(a->chain)) == 0;
+}
+
+static bool is_at_tail(const struct hg_failover *failover, const struct hg_failover_stream *stream)
+{
+    return same_tail(&stream->copies[own(failover)].tail, &stream->copies[stream->winner].tail);
+}
+
+/* Who can send what the winner has: it, or another copy with the same end. One that reads all of it, if there
+ * is one. */
+static int32_t source_of(const struct hg_failover *failover, const struct hg_failover_stream *stream,
+                         uint64_t now_ns)
+{
+    int32_t found = -1;
+    for (uint32_t m = 0; m < failover->config.member_count; m++) {
+        const struct hg_failover_copy *copy = &stream->copies[m];
+        if (m == own(failover) || !is_fresh(copy, now_ns) ||
+            !same_tail(&copy->tail, &stream->copies[stream->winner].tail))
+            continue;
+        if (copy->tail.corrupt_count == 0)
+            return (int32_t)m;
+        found = (int32_t)m;
+    }
+    return found;
+}
+
+static void choose_of(const struct hg_failover *failover, struct hg_failover_stream *stream, bool only_fresh,
+                      uint64_t now_ns)
+{
+    struct hg_tail_answer answers[HG_TAIL_COPIES_MAX] = {0};
+    uint32_t from[HG_TAIL_COPIES_MAX], count = 0;
+    for (uint32_t m = 0; m < failover->config.member_count; m++) {
+        const struct hg_failover_copy *copy = &stream->copies[m];
+        if (!copy->has || (only_fresh && m != own(failover) && !is_fresh(copy, now_ns)))
+            continue;
+        from[count] = m;
+        answers[count++] = copy->tail;
+    }
+    stream->verdict = hg_tail_choose(failover->config.n, failover->config.w, answers, count, &stream->tail);
+    stream->winner = count == 0 ? own(failover) : from[stream->tail.winner];
+    stream->source = source_of(failover, stream, now_ns);
+}
+
+/* A copy that has the tail and answers no more is left out where the others suffice without it, as if it had
+ * never answered. */
+static void choose(const struct hg_failover *failover, struct hg_failover_stream *stream, uint64_t now_ns)
+{
+    choose_of(failover, stream, false, now_ns);
+    if (stream->verdict != HG_TAIL_CHOSEN || is_at_tail(failover, stream) || stream->source >= 0)
+        return;
+    struct hg_failover_stream other = *stream;
+    choose_of(failover, &other, true, now_ns);
+    if (other.verdict == HG_TAIL_CHOSEN)
+        *stream = other;
+}
+
+static void waits(struct hg_failover *failover, const struct hg_failover_stream *stream, const char *why)
+{
+    snprintf(failover->reason, sizeof(failover->reason), "stream %.*s: %s", HG_CONTROL_NAME_BYTES,
+             stream->name, why);
+}
+
+/* Whether enough have answered, about streams that this node has. */
+static bool is_heard(struct hg_failover *failover)
+{
+    uint32_t whole = 0, seals = failover->config.n - failover->config.w + 1;
+    for (uint32_t m = 0; m < failover->config.member_count; m++)
+        whole += is_whole(failover, m);
+    if (!is_whole(failover, own(failover)) || whole < seals) {
+        snprintf(failover->reason, sizeof(failover->reason),
+                 "%u of %u copies answered, this node's among them: %s; start more of them", whole, seals,
+                 is_whole(failover, own(failover)) ? "yes" : "no");
+        return false;
+    }
+    if (failover->is_full || failover->stream_count == 0) {
+        snprintf(failover->reason, sizeof(failover->reason), "the group has %s",
+                 failover->is_full ? "more streams than can be failed over at once" : "no streams");
+        return false;
+    }
+    for (uint32_t i = 0; i < failover->stream_count; i++)
+        if (!failover->streams[i].copies[own(failover)].has) {
+            waits(failover, &failover->streams[i],
+                  "is not configured on this node: add it to its command file");
+            return false;
+        }
+    return true;
+}
+
+static bool is_begun(const struct hg_failover *failover)
+{
+    if (!is_whole(failover, own(failover)) || failover->stream_count == 0)
+        return false;
+    for (uint32_t i = 0; i < failover->stream_count; i++) {
+        const struct hg_failover_copy *copy = &failover->streams[i].copies[own(failover)];
+        if (!copy->has || epoch_last(&copy->tail) != failover->epoch)
+            return false;
+    }
+    return true;
+}
+
+/* Where the epoch began in this node's copy is the tail; w copies must stand there under it. */
+static void adopt(struct hg_failover *failover, uint64_t now_ns)
+{
+    step_set(failover, HG_FAILOVER_ADOPT, now_ns);
+    failover->reason[0] = '\0';
+#ifndef HG_SEEDED_BUG_OPEN_WITHOUT_COPIES
+    for (uint32_t i = 0; i < failover->stream_count; i++) {
+        const struct hg_failover_stream *stream = &failover->streams[i];
+        const struct hg_tail_answer *mine = &stream->copies[own(failover)].tail;
+        uint64_t start = mine->epochs[mine->epoch_count - 1].lsn;
+        uint32_t there = 0;
+        if (start == 0) /* nobody ever had anything of it */
+            continue;
+        for (uint32_t m = 0; m < failover->config.member_count; m++)
+            there += stream->copies[m].has && epoch_last(&stream->copies[m].tail) == failover->epoch &&
+                     stream->copies[m].tail.lsn_end >= start;
+        if (there >= failover->config.w)
+            continue;
+        waits(failover, stream, "too few members stand at the tail under the new epoch: start more of them");
+        return;
+    }
+#endif
+    step_set(failover, HG_FAILOVER_OPEN, now_ns);
+}
+
+/* Every stream has a tail. False: one has none, or its copy here is not the one to go on with. */
+static bool is_chosen(struct hg_failover *failover, uint64_t now_ns)
+{
+    const struct hg_failover_stream *open = NULL;
+    for (uint32_t i = 0; i < failover->stream_count; i++) {
+        struct hg_failover_stream *stream = &failover->streams[i];
+        choose(failover, stream, now_ns);
+        if (stream->verdict != HG_TAIL_CHOSEN)
+            open = stream;
+        /* This node wrote under the epoch and lost its log: the epoch is spent. */
+        if (stream->tail.epoch == failover->epoch &&
+            epoch_last(&stream->copies[own(failover)].tail) != failover->epoch) {
+            failover->epoch_over = failover->epoch;
+            step_set(failover, HG_FAILOVER_READ, now_ns);
+            return false;
+        }
+    }
+    if (open != NULL) {
+        step_set(failover, HG_FAILOVER_SEAL, now_ns);
+        waits(failover, open, hg_tail_verdict_text(open->verdict));
+    }
+    return open == NULL;
+}
+
+static void decide(struct hg_failover *failover, uint64_t now_ns)
+{
+    const struct hg_failover_stream *behind = NULL;
+    if (!asks_copies(failover))
+        return;
+    if (is_begun(failover)) {
+        adopt(failover, now_ns);
+        return;
+    }
+    failover->reason[0] = '\0';
+    if (!is_heard(failover) || !is_chosen(failover, now_ns)) {
+        if (asks_copies(failover) && failover->step != HG_FAILOVER_SEAL) {
+            char reason[HG_FAILOVER_TEXT_BYTES];
+            memcpy(reason, failover->reason, sizeof(reason));
+            step_set(failover, HG_FAILOVER_SEAL, now_ns);
+            memcpy(failover->reason, reason, sizeof(reason));
+        }
+        return;
+    }
+    for (uint32_t i = 0; i < failover->stream_count; i++)
+        if (!is_at_tail(failover, &failover->streams[i]) ||
+            failover->streams[i].copies[own(failover)].tail.corrupt_count != 0)
+            behind = &failover->streams[i];
+#ifdef HG_SEEDED_BUG_BEGIN_BEFORE_FILL
+    behind = NULL;
+#endif
+    step_set(failover, behind == NULL ? HG_FAILOVER_BEGIN : HG_FAILOVER_FILL, now_ns);
+    if (behind != NULL && is_at_tail(failover, behind))
+        waits(failover, behind,
+              "this node's copy has what can't be read: repair it, or let another node write");
+    else if (behind != NULL && behind->source < 0)
+        waits(failover, behind, "the copies that have its tail answer no more: start one of them");
+}
+
+/* ---- doing ---- */
+
+static bool say(struct hg_failover *failover, uint64_t now_ns, struct hg_failover_action *action)
+{
+    const struct hg_failover_config *config = &failover->config;
+    if (failover->say_step) {
+        failover->say_step = false;
+        action->what = HG_FAILOVER_DO_SAY;
+        action->name = failover->step == HG_FAILOVER_DONE   ? "group_failed_over"
+                       : failover->step == HG_FAILOVER_LOST ? "group_failover_lost"
+                                                            : "group_failover";
+        action->severity = failover->step == HG_FAILOVER_LOST ? HG_SEVERITY_WARNING : HG_SEVERITY_INFO;
+        snprintf(action->text, sizeof(action->text), "group %u, epoch %llu: %s", config->key.group,
+                 (unsigned long long)failover->epoch, hg_failover_step_text(failover->step));
+        return true;
+    }
+    if (!asks_copies(failover) || failover->reason[0] == '\0' ||
+        now_ns - failover->step_ns < HG_FAILOVER_BLOCKED_NS ||
+        strcmp(failover->blocked, failover->reason) == 0)
+        return false;
+    memcpy(failover->blocked, failover->reason, sizeof(failover->blocked));
+    action->what = HG_FAILOVER_DO_SAY;
+    action->name = "recovery_blocked";
+    action->severity = HG_SEVERITY_ERROR;
+    snprintf(action->text, sizeof(action->text), "group %u stays sealed: %.150s", config->key.group,
+             failover->reason);
+    return true;
+}
+
+static bool copies_ask(struct hg_failover *failover, uint64_t now_ns, struct hg_failover_action *action)
+{
+    for (uint32_t m = 0; m < failover->config.member_count; m++) {
+        if (now_ns < failover->members[m].ask_ns)
+            continue;
+        failover->members[m].ask_ns = now_ns + HG_FAILOVER_ASK_NS;
+        action->what = HG_FAILOVER_DO_ASK;
+        action->node = failover->config.members[m];
+        return true;
+    }
+    return false;
+}
+
+static bool fill_ask(struct hg_failover *failover, uint64_t now_ns, struct hg_failover_action *action)
+{
+    for (uint32_t i = 0; i < failover->stream_count && failover->step == HG_FAILOVER_FILL; i++) {
+        struct hg_failover_stream *stream = &failover->streams[i];
+        if (is_at_tail(failover, stream) || stream->source < 0 || now_ns < stream->fill_ns)
+            continue;
+        stream->fill_ns = now_ns + HG_FAILOVER_FILL_NS;
+        action->what = HG_FAILOVER_DO_FILL;
+        action->node = failover->config.members[stream->source];
+        action->stream = stream->stream;
+        return true;
+    }
+    return false;
+}
+
+bool hg_failover_next(struct hg_failover *failover, uint64_t now_ns, struct hg_failover_action *action)
+{
+    memset(action, 0, sizeof(*action));
+    decide(failover, now_ns);
+    action->epoch = failover->epoch;
+    if (say(failover, now_ns, action))
+        return true;
+    if (asks_copies(failover) && (copies_ask(failover, now_ns, action) || fill_ask(failover, now_ns, action)))
+        return true;
+    if (now_ns < failover->due_ns)
+        return false;
+    failover->due_ns = now_ns + HG_FAILOVER_ASK_NS;
+    switch (failover->step) {
+    case HG_FAILOVER_READ:
+        action->what = HG_FAILOVER_DO_READ;
+        return true;
+    case HG_FAILOVER_TAKE:
+    case HG_FAILOVER_OPEN:
+        swap_wanted(failover, action);
+        return true;
+    case HG_FAILOVER_BEGIN:
+        action->what = HG_FAILOVER_DO_BEGIN;
+        return true;
+    case HG_FAILOVER_RELEASE:
+        action->what = HG_FAILOVER_DO_RELEASE;
+        return true;
+    default:
+        return false;
+    }
+}
