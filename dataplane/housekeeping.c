@@ -236,6 +236,9 @@ static void letters_of(struct hg_housekeeping *hk, uint32_t worker)
         case HG_LETTER_GROUP_DONE:
             hg_housekeeping_group_letter(hk, &letter);
             break;
+        case HG_LETTER_GROUP_TAIL:
+            hg_housekeeping_group_tail(hk, &letter);
+            break;
         case HG_LETTER_PLACES_DONE:
             hg_housekeeping_places_done(hk, &letter);
             break;

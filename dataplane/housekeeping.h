@@ -87,6 +87,7 @@ struct hg_housekeeping {
     bool move_spreads;   /* the workers are getting the configuration with the new place */
     uint64_t events_unsent;
     uint64_t events_suppressed;
+    uint64_t tails_unsent; /* answers of copies that the ring had no room for */
     struct {
         const char *name; /* NULL = free */
         struct hg_event_limit limit;
@@ -171,6 +172,8 @@ void hg_housekeeping_move_spread(struct hg_housekeeping *hk); /* every worker ha
 void hg_housekeeping_group_begin(struct hg_housekeeping *hk, const struct hg_control_message *message);
 void hg_housekeeping_group_letter(struct hg_housekeeping *hk, const struct hg_letter *letter);
 void hg_housekeeping_group_published(struct hg_housekeeping *hk);
+/* A copy's answer, for the control plane. */
+void hg_housekeeping_group_tail(struct hg_housekeeping *hk, const struct hg_letter *letter);
 
 /* housekeeping_grant.c: write grants, from the control plane's page to every worker */
 void hg_housekeeping_grants_tick(struct hg_housekeeping *hk);

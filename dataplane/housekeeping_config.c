@@ -451,6 +451,10 @@ static void command_begin(struct hg_housekeeping *hk, const struct hg_control_re
         return;
     case HG_COMMAND_GROUP_SEAL:
     case HG_COMMAND_GROUP_OPEN:
+    case HG_COMMAND_GROUP_BEGIN:
+    case HG_COMMAND_GROUP_RELEASE:
+    case HG_COMMAND_GROUP_ASK:
+    case HG_COMMAND_GROUP_FILL:
         hg_housekeeping_group_begin(hk, &received->message);
         return;
     case HG_COMMAND_STREAM_MOVE:

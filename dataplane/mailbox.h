@@ -31,7 +31,8 @@ enum hg_letter_type {
     HG_LETTER_CONSUMER_REMOVED, /* code */
     HG_LETTER_STREAM_LEFT,      /* code, text: dataplane/move.h has these two and the four below */
     HG_LETTER_STREAM_ENTERED,   /* code */
-    HG_LETTER_GROUP_DONE,       /* code, text: of a GROUP_SEAL or GROUP_OPEN */
+    HG_LETTER_GROUP_DONE,       /* code, text: of a GROUP_SEAL, _OPEN, _BEGIN or _RELEASE */
+    HG_LETTER_GROUP_TAIL,       /* body.tail: what a copy answered */
     HG_LETTER_STATUS_DONE,      /* the page is filled */
     HG_LETTER_PLACES_DONE,      /* the log is read back, and this is what it holds */
     /* housekeeping -> worker */
@@ -52,9 +53,13 @@ enum hg_letter_type {
     HG_LETTER_STREAM_END,
     HG_LETTER_GROUP_SEAL, /* `number`: the group; `number2`: the epoch */
     HG_LETTER_GROUP_OPEN,
-    HG_LETTER_GRANT,  /* `number`: the group; `number2`: the epoch; body.deadline_ns of CLOCK_BOOTTIME */
-    HG_LETTER_PLACES, /* `pointer`: struct hg_places to fill, lent until PLACES_DONE */
-    HG_LETTER_STATUS, /* `pointer`: struct hg_control_status to fill, lent until STATUS_DONE */
+    HG_LETTER_GROUP_BEGIN,
+    HG_LETTER_GROUP_RELEASE,
+    HG_LETTER_GROUP_ASK,  /* likewise; body.target.node, 0 = this one. Not answered: GROUP_TAIL comes of it */
+    HG_LETTER_GROUP_FILL, /* likewise; body.target.stream */
+    HG_LETTER_GRANT,      /* `number`: the group; `number2`: the epoch; body.deadline_ns of CLOCK_BOOTTIME */
+    HG_LETTER_PLACES,     /* `pointer`: struct hg_places to fill, lent until PLACES_DONE */
+    HG_LETTER_STATUS,     /* `pointer`: struct hg_control_status to fill, lent until STATUS_DONE */
 };
 
 struct hg_letter {
@@ -79,6 +84,8 @@ struct hg_letter {
         uint64_t deadline_ns;
         char name[HG_NAME_BYTES];
         char text[HG_CONTROL_TEXT_BYTES];
+        struct hg_control_target target;
+        struct hg_control_tail tail;
     } body;
 };
 

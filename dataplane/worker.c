@@ -312,6 +312,7 @@ static bool worker_run(struct hg_worker *worker, uint64_t *deadline_ns)
     did |= hg_worker_stream_leaving(worker);
     hg_peers_committed_moved(worker->peers);
     did |= hg_worker_group_turn(worker);
+    did |= hg_worker_group_tails(worker);
     did |= hg_clients_deliver(worker->clients);
     hg_clients_publish(worker->clients);
     did |= hg_link_transmit(&worker->link, worker->now_ns) > 0;

@@ -98,6 +98,7 @@ struct hg_worker {
         uint32_t type; /* enum hg_letter_type; 0 = none */
         uint32_t group;
         uint64_t epoch;
+        bool is_again;        /* that epoch had begun before it came */
         uint64_t deadline_ns; /* until when a log that takes no records is waited for */
     } order;
     uint64_t tick_ns;

@@ -10,7 +10,9 @@
 #include <errno.h>
 #include <stdio.h>
 
-#define ORDER_NS_MAX (3 * HG_NS_PER_S) /* less than the control plane waits for an answer */
+#define ORDER_NS_MAX    (3 * HG_NS_PER_S) /* less than the control plane waits for an answer */
+#define TAILS_TURN      64u               /* to housekeeping, which has other letters too */
+#define TAILS_ROOM_KEPT (HG_MAILBOX_LETTERS / 2)
 
 static void answer(struct hg_worker *worker, int32_t code, const char *text)
 {
@@ -54,20 +56,42 @@ static void sealed(struct hg_worker *worker)
     answer(worker, 0, "");
 }
 
-static void opened(struct hg_worker *worker)
+/* It is on the device: peers get the streams as opened anew under it. */
+static void begun(struct hg_worker *worker)
 {
     for (uint32_t slot = 0; slot < hg_streams_count(worker->streams); slot++)
-        if (is_member(worker, slot))
+        if (is_member(worker, slot)) {
+            hg_peers_stream_begun(worker->peers, slot);
             hg_peers_stream_epoch(worker->peers, slot);
+        }
+}
+
+static void opened(struct hg_worker *worker)
+{
+    if (worker->order.type == HG_LETTER_GROUP_OPEN)
+        begun(worker);
     event_say(worker, HG_EVENT_group_open);
     answer(worker, 0, "");
+}
+
+static enum hg_group_reason open_step(struct hg_worker *worker)
+{
+    uint32_t group = worker->order.group;
+    uint64_t epoch = worker->order.epoch;
+    switch (worker->order.type) {
+    case HG_LETTER_GROUP_BEGIN:
+        return hg_streams_group_begin(worker->streams, group, epoch);
+    case HG_LETTER_GROUP_RELEASE:
+        return hg_streams_group_release(worker->streams, group, epoch);
+    default:
+        return hg_streams_group_open(worker->streams, group, epoch);
+    }
 }
 
 /* Again each turn while the log takes no records. */
 static void open_begin(struct hg_worker *worker)
 {
-    enum hg_group_reason reason =
-        hg_streams_group_open(worker->streams, worker->order.group, worker->order.epoch);
+    enum hg_group_reason reason = open_step(worker);
     if (reason == HG_GROUP_WOULD_BLOCK && worker->now_ns >= worker->order.deadline_ns)
         answer(worker, -EAGAIN, "the log takes no records now: see helioctl show log, and try again");
     else if (reason != HG_GROUP_OK && reason != HG_GROUP_WOULD_BLOCK)
@@ -82,13 +106,16 @@ static void seal_begin(struct hg_worker *worker)
         refused(worker, reason);
 }
 
-void hg_worker_group_order(struct hg_worker *worker, const struct hg_letter *letter)
+static void group_order(struct hg_worker *worker, const struct hg_letter *letter)
 {
     hg_assert(worker->order.type == 0); /* housekeeping waits for an answer */
     worker->order.type = letter->type;
     worker->order.group = (uint32_t)letter->number;
     worker->order.epoch = letter->number2;
     worker->order.deadline_ns = worker->now_ns + ORDER_NS_MAX;
+    worker->order.is_again =
+        worker->order.group < HG_GROUPS_MAX &&
+        hg_streams_group_begun(worker->streams, worker->order.group, worker->order.epoch);
     if (letter->type == HG_LETTER_GROUP_SEAL)
         seal_begin(worker);
     else
@@ -105,6 +132,33 @@ static void deposed_tell(struct hg_worker *worker)
     }
 }
 
+static void group_ask(struct hg_worker *worker, const struct hg_letter *letter)
+{
+    const struct hg_control_target *target = &letter->body.target;
+    if (letter->type == HG_LETTER_GROUP_ASK) /* one that is no peer answers nothing: its asker sees that */
+        (void)hg_peers_group_ask(worker->peers, target->node, (uint32_t)letter->number, letter->number2);
+    else
+        (void)hg_peers_fill_ask(worker->peers, target->node, target->stream, letter->number2);
+}
+
+void hg_worker_group_letter(struct hg_worker *worker, const struct hg_letter *letter)
+{
+    switch (letter->type) {
+    case HG_LETTER_GROUP_ASK:
+    case HG_LETTER_GROUP_FILL:
+        group_ask(worker, letter);
+        break;
+    case HG_LETTER_GROUP_SEAL:
+    case HG_LETTER_GROUP_OPEN:
+    case HG_LETTER_GROUP_BEGIN:
+    case HG_LETTER_GROUP_RELEASE:
+        group_order(worker, letter);
+        break;
+    default:
+        hg_assert(!"a letter of an unknown type");
+    }
+}
+
 bool hg_worker_group_turn(struct hg_worker *worker)
 {
     deposed_tell(worker);
@@ -118,11 +172,39 @@ bool hg_worker_group_turn(struct hg_worker *worker)
         sealed(worker);
         return true;
     }
-    if (hg_streams_group(worker->streams, group)->epoch_released != epoch)
+    const struct hg_group *state = hg_streams_group(worker->streams, group);
+    if (worker->order.type == HG_LETTER_GROUP_BEGIN) {
+        if (state->epoch_begun != epoch) {
+            open_begin(worker);
+        } else if (hg_streams_group_begun(worker->streams, group, epoch)) {
+            if (!worker->order.is_again) {
+                begun(worker);
+                event_say(worker, HG_EVENT_group_begun);
+            }
+            answer(worker, 0, "");
+        }
+    } else if (state->epoch_released != epoch) {
         open_begin(worker);
-    else if (hg_streams_group_opened(worker->streams, group, epoch))
+    } else if (hg_streams_group_opened(worker->streams, group, epoch)) {
         opened(worker);
+    }
     return worker->order.type == 0;
+}
+
+bool hg_worker_group_tails(struct hg_worker *worker)
+{
+    struct hg_letter letter;
+    uint32_t count = 0;
+    hg_peers_groups_turn(worker->peers);
+    while (count < TAILS_TURN && hg_mailbox_count(worker->config.outbox) < TAILS_ROOM_KEPT) {
+        memset(&letter, 0, sizeof(letter));
+        letter.type = HG_LETTER_GROUP_TAIL;
+        if (!hg_peers_group_answer(worker->peers, &letter.body.tail))
+            break;
+        hg_assert(hg_mailbox_put(worker->config.outbox, &letter)); /* there is room, and we alone put any */
+        count++;
+    }
+    return count > 0;
 }
 
 static uint32_t state_of(const struct hg_group *group)

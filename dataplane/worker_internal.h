@@ -22,10 +22,13 @@ void hg_worker_stream_end(struct hg_worker *worker, const struct hg_letter *lett
  */
 bool hg_worker_stream_leaving(struct hg_worker *worker);
 
-/* worker_group.c: letters to seal or open a group, and, each turn, whether one can be answered. Returns true
- * when it was. */
-void hg_worker_group_order(struct hg_worker *worker, const struct hg_letter *letter);
+/* worker_group.c: letters about a group. Orders are answered when the device has what they say; what is asked
+ * for a fail-over is not. */
+void hg_worker_group_letter(struct hg_worker *worker, const struct hg_letter *letter);
+/* Each turn: whether an order can be answered. Returns true when it was. */
 bool hg_worker_group_turn(struct hg_worker *worker);
+/* Each turn: answers who asked, and passes on what was answered. Returns true when there was any. */
+bool hg_worker_group_tails(struct hg_worker *worker);
 /* The groups of its log, on the status page. */
 void hg_worker_group_status(struct hg_worker *worker, struct hg_control_status *status);
 

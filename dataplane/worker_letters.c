@@ -364,16 +364,12 @@ static void letter_owner(struct hg_worker *worker, const struct hg_letter *lette
     case HG_LETTER_STREAM_END:
         hg_worker_stream_end(worker, letter);
         break;
-    case HG_LETTER_GROUP_SEAL:
-    case HG_LETTER_GROUP_OPEN:
-        hg_worker_group_order(worker, letter);
-        break;
     case HG_LETTER_GRANT:
         (void)hg_streams_grant(worker->streams, (uint32_t)letter->number, letter->number2,
                                letter->body.deadline_ns);
         break;
     default:
-        hg_assert(!"a letter of an unknown type");
+        hg_worker_group_letter(worker, letter);
     }
 }
 

@@ -243,6 +243,7 @@ static void status_stream(struct hg_worker *worker, uint32_t slot, struct hg_con
     out->lsn_durable = s->lsn_durable;
     out->lsn_committed = s->lsn_committed;
     out->group = s->group;
+    out->writes = s->origin_local;
     out->tail_unknown = s->tail_unknown;
     memcpy(out->chain, s->chain_durable, sizeof(out->chain));
     out->epoch_count = s->history.count;

@@ -27,6 +27,7 @@
     X(seal_open, "seals under the epoch that is open: it takes a higher one")                                \
     X(seal_limit, "seals under an epoch out of limits, or of a group that can't be")                         \
     X(seal_mixed, "seals of a group with streams of several regions: give each region's another group")      \
+    X(seal_stranger, "seals and fills asked for by a node that is not of the region's quorum")               \
     X(open_epoch, "openings of an epoch that is over, or that somebody wrote under")                         \
     X(open_unpromised, "openings of an epoch that is not promised here: seal first")                         \
     X(open_foreign, "openings of a group that another node writes: open it there")                           \

@@ -180,8 +180,16 @@ static bool attach_check(struct hg_clients *clients, const struct hg_client_atta
     struct hg_streams *streams = clients->config.streams;
     const struct hg_stream_state *s = hg_streams_at(streams, stream);
     if ((attach->flags & HG_CLIENT_ATTACH_APPEND) && !s->origin_local) {
-        refuse(answer, HG_E_NOT_LEADER, "stream %s originates in region %u, this is region %u: append there",
-               attach->name, s->region, clients->config.region);
+        if (s->region == clients->config.region)
+            refuse(
+                answer, HG_E_NOT_LEADER,
+                "stream %s is written at another node of this region (node %llu, 0 = not known yet): append "
+                "there, see helioctl show groups",
+                attach->name, (unsigned long long)s->origin_node);
+        else
+            refuse(answer, HG_E_NOT_LEADER,
+                   "stream %s originates in region %u, this is region %u: append there", attach->name,
+                   s->region, clients->config.region);
         return false;
     }
     if ((attach->flags & HG_CLIENT_ATTACH_APPEND) && is_deposed(clients, s)) {
@@ -484,9 +492,9 @@ static uint32_t writable_why(const struct hg_clients *clients, const struct hg_c
 {
     if (!slot->append)
         return HG_CLIENT_WHY_NOT_PRODUCER;
-    if (!s->origin_local)
+    if (!s->origin_local && !s->writer_configured.is_local)
         return HG_CLIENT_WHY_NOT_ORIGIN;
-    if (is_deposed(clients, s))
+    if (!s->origin_local || is_deposed(clients, s))
         return HG_CLIENT_WHY_DEPOSED;
     if (!hg_streams_may_append(clients->config.streams, s))
         return HG_CLIENT_WHY_NO_GRANT;

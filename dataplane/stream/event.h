@@ -62,6 +62,8 @@
       "the write grant of group $s, epoch $a, is over: appends are refused and nothing more is "             \
       "acknowledged until there is one again; does the control plane run, and reach its metastore?")         \
     X(grant_back, INFO, "group $s, epoch $a, has its write grant again: its producers may write")            \
+    X(group_begun, INFO,                                                                                     \
+      "group $s began epoch $a here: members are brought to where it began; producers wait")                 \
     X(group_open, INFO, "group $s is open under epoch $a: its producers may write")                          \
     X(stream_moved, INFO, "stream $s moved to the log of worker $a: its clients attach again there")         \
     X(stream_refused_config, ERROR, "stream $s contradicts what the log has of it; id $a stays as it was")   \

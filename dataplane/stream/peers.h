@@ -126,6 +126,13 @@ struct hg_peer_alias {
     struct hg_peer_join join;
 };
 
+/* Groups that a peer wants to be sealed and to hear of: a bit each. */
+struct hg_peer_asked {
+    uint64_t groups;
+    uint64_t epoch[HG_GROUPS_MAX];
+    uint16_t slot_next[HG_GROUPS_MAX]; /* of the next answer */
+};
+
 struct hg_peer;
 
 struct hg_peer_session {
@@ -172,6 +179,8 @@ struct hg_peer {
     uint64_t lanes_wanted;               /* by streams of ours; bit = worker there */
     uint8_t *stream_worker;              /* by stream slot: who owns it there, as far as we were told */
     struct hg_handshake_keys *lane_keys; /* newest keys of lanes not in use, by worker there */
+    uint64_t
+        fill_epoch[HG_WIRE_ALIASES_MAX]; /* by stream slot: under it the node wants what we have; 0 = not */
 
     /* Of every lane. */
     uint64_t data_bytes_seen; /* sent, when it was last looked at */
@@ -212,6 +221,7 @@ struct hg_peer {
     /* OPENs that the log had no room to record, or whose stream is on its way to the device. */
     struct hg_wire_stream_open waiting[HG_PEER_OPENS_WAITING];
     uint32_t waiting_count;
+    struct hg_peer_asked asked;
 };
 
 /* The lanes of one worker by peer: how many send data now, and what they are to the others
@@ -311,6 +321,20 @@ void hg_peers_stream_epoch(struct hg_peers *peers, uint32_t slot);
 /* The group's members are of a newer generation: what peers send of it is opened anew, for they are to know
  * what this copy is to it now; what they refused of ours is offered again. */
 void hg_peers_members_new(struct hg_peers *peers, uint32_t group);
+/* The stream's group began an epoch here: nobody else's is taken any more. */
+void hg_peers_stream_begun(struct hg_peers *peers, uint32_t slot);
+
+/* ---- a fail-over (controlplane/failover.h orders it) ---- */
+/* Asks a node, 0 is this one, to promise the epoch in its logs and to say what they have of the group. 0;
+ * -EINVAL; -ENOENT: no such peer. What is lost on the way is asked again by who wants to know. */
+int hg_peers_group_ask(struct hg_peers *peers, uint64_t node, uint32_t group, uint64_t epoch);
+/* What was answered, each once; its node is 0 where that is this one. False: nothing more. */
+bool hg_peers_group_answer(struct hg_peers *peers, struct hg_control_tail *answer);
+/* Asks a node to send this one what it has of a stream, under an epoch that both have promised. 0; -ENOENT.
+ */
+int hg_peers_fill_ask(struct hg_peers *peers, uint64_t node, uint64_t stream, uint64_t epoch);
+/* Each turn: answers what the device has by now. */
+void hg_peers_groups_turn(struct hg_peers *peers);
 /* Timers: opens streams, pings, notices silence. Every 10 ms or so. */
 void hg_peers_tick(struct hg_peers *peers, uint64_t now_ns);
 

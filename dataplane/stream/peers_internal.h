@@ -6,6 +6,15 @@
 #define HG_STREAM_PEERS_INTERNAL_H
 
 #include "dataplane/stream/peers.h"
+#include "dataplane/stream/writer.h"
+
+/* Whom this node asked to send it a stream, and under which epoch. */
+struct hg_peers_fill {
+    uint64_t node, epoch;
+};
+
+#define HG_PEERS_ANSWERS_MAX                                                                                 \
+    512u /* about streams of groups, that the control plane has not yet; then it asks again */
 
 struct hg_peers {
     struct hg_peers_config config;
@@ -16,6 +25,11 @@ struct hg_peers {
     void *trial;                          /* memory of an SA that first packets are tried under */
     struct hg_peer_session *session_last; /* that a packet was for: more of it follow */
     uint64_t opens_refused[HG_PEERS_OPENS_REFUSED];
+    bool asked_due;                                  /* somebody waits for an answer about a group */
+    struct hg_peer_asked asked;                      /* by this node's control plane */
+    struct hg_peers_fill fills[HG_WIRE_ALIASES_MAX]; /* by stream slot */
+    struct hg_control_tail answers[HG_PEERS_ANSWERS_MAX];
+    uint64_t answer_head, answer_tail; /* put, taken */
     struct hg_peer table[HG_PEERS_MAX];
 };
 
@@ -77,5 +91,17 @@ void hg_peers_report_durable(struct hg_peer *peer);
 /* Asks the peer to open its streams of the group anew. */
 void hg_peers_members_ask(struct hg_peer *peer, uint32_t group);
 void hg_peers_retry(struct hg_peer *peer); /* of a peer with a session */
+
+/* Groups (peers_group.c). */
+void hg_peers_seal_received(struct hg_peer_session *session, const struct hg_wire_group_seal *seal);
+void hg_peers_tail_received(struct hg_peer_session *session, const struct hg_wire_group_tail *frame);
+void hg_peers_fill_received(struct hg_peer_session *session, const struct hg_wire_stream_fill *fill);
+/* Whether the node may open the stream here as its temporary sender: it was asked to, and the epoch has begun
+ * nowhere here. */
+bool hg_peers_is_fill(const struct hg_peers *peers, uint32_t slot, uint64_t node, uint64_t epoch);
+/* Whether this node is asked to send the peer what it has of the stream: under head->fill_epoch[slot]. */
+bool hg_peers_fills(const struct hg_peer *peer, uint32_t slot);
+/* The epoch under which the peer gets the stream: that one, or its writer's. */
+uint64_t hg_peers_epoch_sent(const struct hg_peer *peer, uint32_t slot);
 
 #endif

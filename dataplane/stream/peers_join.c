@@ -160,11 +160,11 @@ static bool cut_send(struct hg_peer *peer, uint32_t slot)
     frame.control.bytes = sizeof(frame);
     frame.control.alias = slot;
     frame.control.opening = ps->opening;
-    frame.epoch = s->epoch;
+    frame.epoch = hg_peers_epoch_sent(peer, slot);
     frame.lsn = ps->cut.lsn;
     frame.epoch_common = ps->cut.epoch;
-    frame.lsn_epoch =
-        hg_history_last(&history).epoch == s->epoch ? hg_history_last(&history).lsn : HG_WIRE_EPOCH_NOT_BEGUN;
+    frame.lsn_epoch = hg_history_last(&history).epoch == frame.epoch ? hg_history_last(&history).lsn
+                                                                     : HG_WIRE_EPOCH_NOT_BEGUN;
     (void)hg_lane_control_send(peer->sessions[peer->current].lane, &frame.control);
     return true;
 }
@@ -194,7 +194,7 @@ void hg_peers_history_received(struct hg_peer_session *session, const struct hg_
     if (slot >= hg_streams_count(peer->peers->config.streams) ||
         peer->streams[slot].state != HG_PEER_STREAM_OPENING ||
         peer->streams[slot].opening != frame->control.opening || frame->epoch_count > HG_EPOCH_STARTS_MAX ||
-        frame->epoch != hg_streams_at(peer->peers->config.streams, slot)->epoch) {
+        frame->epoch != hg_peers_epoch_sent(peer, slot)) {
         hg_lane_control_refused(session->lane);
         return;
     }

@@ -14,8 +14,9 @@
 static bool stream_wanted(const struct hg_peer *peer, uint32_t slot)
 {
     const struct hg_stream_state *s = hg_streams_at(peer->peers->config.streams, slot);
-    return s->configured && s->origin_local && (s->peers_mask & (UINT64_C(1) << peer->index)) != 0 &&
-           s->lsn_durable != 0 && peer->head->stream_worker[slot] == peer->worker_remote;
+    bool is_writer = s->origin_local && (s->peers_mask & (UINT64_C(1) << peer->index)) != 0;
+    return s->configured && (is_writer || hg_peers_fills(peer, slot)) && s->lsn_durable != 0 &&
+           peer->head->stream_worker[slot] == peer->worker_remote;
 }
 
 static void stream_open_send(struct hg_peer *peer, uint32_t slot)
@@ -30,7 +31,7 @@ static void stream_open_send(struct hg_peer *peer, uint32_t slot)
     open.stream = s->stream;
     open.incarnation = s->incarnation;
     open.group = s->group;
-    open.epoch = peer->streams[slot].epoch = s->epoch;
+    open.epoch = peer->streams[slot].epoch = hg_peers_epoch_sent(peer, slot);
     open.lsn_begin = s->lsn_begin;
     open.lsn_durable = s->lsn_durable;
     open.system_identifier = s->system_identifier;
@@ -147,6 +148,8 @@ void hg_peers_stream_epoch(struct hg_peers *peers, uint32_t slot)
     for (struct hg_peer *peer = hg_peers_next(peers, NULL); peer != NULL; peer = hg_peers_next(peers, peer))
         if (peer->current >= 0 && peer->streams[slot].state == HG_PEER_STREAM_REFUSED)
             peer->streams[slot].retry_ns = 0;
+        else if (peer->current >= 0 && peer->streams[slot].state == HG_PEER_STREAM_DIVERGED)
+            peer->streams[slot].state = HG_PEER_STREAM_CLOSED; /* it can be cut under another epoch */
     hg_peers_stream_gone(peers, slot);
 }
 

@@ -66,8 +66,10 @@ static uint16_t open_check(struct hg_peer *peer, const struct hg_wire_stream_ope
         return HG_WIRE_REFUSED_UNKNOWN;
     const struct hg_stream_state *s = hg_streams_at(peer->peers->config.streams, (uint32_t)slot);
     /* Only its origin sends a stream: the keys of any other region or node are no leave to write into it. */
-    if (!s->configured || s->origin_local || s->kind != open->kind || s->region != open->region ||
-        s->region != peer->head->region || (s->origin_node != 0 && s->origin_node != peer->head->node))
+    if (!s->configured || s->kind != open->kind || s->region != open->region ||
+        s->region != peer->head->region ||
+        (!hg_peers_is_fill(peer->peers, (uint32_t)slot, peer->head->node, open->epoch) &&
+         !hg_streams_writer_may(s, peer->head->node, open->epoch)))
         return HG_WIRE_REFUSED_UNKNOWN;
     const struct hg_group *group = hg_streams_group(peer->peers->config.streams, s->group);
     if (hg_group_replicate(group, open->epoch, s->epoch, s->epoch) != HG_GROUP_OK)
@@ -148,6 +150,18 @@ void hg_peers_join_end(struct hg_peer_session *session, uint32_t alias)
     hg_peers_answer_send(session, alias, opened ? HG_WIRE_OK : HG_WIRE_REFUSED_LIMIT, opened ? s : NULL);
 }
 
+/* Promises the sender's epoch. Unless it only fills this copy, it is the writer from now on. */
+static enum hg_group_reason writer_follow(struct hg_peer *peer, const struct hg_wire_stream_open *open,
+                                          uint32_t slot)
+{
+    struct hg_streams *streams = peer->peers->config.streams;
+    enum hg_group_reason reason =
+        hg_streams_follow(streams, hg_streams_at(streams, slot)->group, open->epoch);
+    if (reason == HG_GROUP_OK && !hg_peers_is_fill(peer->peers, slot, peer->head->node, open->epoch))
+        hg_streams_writer_set(streams, slot, peer->head->node, open->epoch);
+    return reason;
+}
+
 /* Returns false when it must be tried again: the log has no room to record whose stream this is, or batches
  * of it from before are not durable yet. */
 static bool open_handle(struct hg_peer_session *session, const struct hg_wire_stream_open *open)
@@ -178,8 +192,7 @@ static bool open_handle(struct hg_peer_session *session, const struct hg_wire_st
                                  is_generation_due(streams, hg_streams_at(streams, (uint32_t)slot)->group)))
         return false;
     if (status == HG_WIRE_OK) {
-        enum hg_group_reason reason =
-            hg_streams_follow(streams, hg_streams_at(streams, (uint32_t)slot)->group, open->epoch);
+        enum hg_group_reason reason = writer_follow(peer, open, (uint32_t)slot);
         if (reason == HG_GROUP_WOULD_BLOCK)
             return false;
         if (reason != HG_GROUP_OK)
@@ -260,15 +273,27 @@ void hg_peers_members_ask(struct hg_peer *peer, uint32_t group)
     }
 }
 
-void hg_peers_stream_leave(struct hg_peers *peers, uint32_t slot)
+/* No more of the stream is taken from anybody. */
+static void stream_refuse(struct hg_peers *peers, uint32_t slot, enum hg_wire_status reason)
 {
     for (struct hg_peer *peer = hg_peers_next(peers, NULL); peer != NULL; peer = hg_peers_next(peers, peer))
         for (uint32_t alias = 0; peer->current >= 0 && alias < peer->alias_end; alias++) {
             if (peer->aliases[alias].slot != (int32_t)slot)
                 continue;
             alias_close(&peer->sessions[peer->current], alias);
-            refuse_send(&peer->sessions[peer->current], alias, HG_WIRE_MOVED);
+            refuse_send(&peer->sessions[peer->current], alias, reason);
         }
+}
+
+void hg_peers_stream_leave(struct hg_peers *peers, uint32_t slot)
+{
+    stream_refuse(peers, slot, HG_WIRE_MOVED);
+}
+
+void hg_peers_stream_begun(struct hg_peers *peers, uint32_t slot)
+{
+    peers->fills[slot] = (struct hg_peers_fill){0};
+    stream_refuse(peers, slot, HG_WIRE_REFUSED_EPOCH);
 }
 
 int hg_peers_batch_received(void *ctx, uint32_t alias, const uint8_t *batch, uint32_t bytes)
@@ -417,6 +442,9 @@ void hg_peers_control_received(void *ctx, const struct hg_wire_control *frame)
         struct hg_wire_stream_committed committed;
         struct hg_wire_stream_history history;
         struct hg_wire_stream_cut cut;
+        struct hg_wire_group_seal seal;
+        struct hg_wire_group_tail tail;
+        struct hg_wire_stream_fill fill;
     } copy;
     if (frame->bytes != hg_wire_control_bytes(frame->type))
         return; /* the lane counts frames of an unknown type or size */
@@ -445,6 +473,15 @@ void hg_peers_control_received(void *ctx, const struct hg_wire_control *frame)
         break;
     case HG_WIRE_STREAM_CUT:
         hg_peers_cut_received(session, &copy.cut);
+        break;
+    case HG_WIRE_GROUP_SEAL:
+        hg_peers_seal_received(session, &copy.seal);
+        break;
+    case HG_WIRE_GROUP_TAIL:
+        hg_peers_tail_received(session, &copy.tail);
+        break;
+    case HG_WIRE_STREAM_FILL:
+        hg_peers_fill_received(session, &copy.fill);
         break;
     default:
         hg_peers_refuse_received(session, &copy.close);

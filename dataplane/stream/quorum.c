@@ -103,6 +103,13 @@ void hg_streams_quorum_set(struct hg_streams *streams, uint64_t members, uint32_
         hg_streams_committed_move(streams, &streams->table[slot]);
 }
 
+bool hg_streams_peer_counts(const struct hg_streams *streams, uint32_t group, uint32_t peer)
+{
+    const struct hg_streams_voters *voters = &streams->voters[group];
+    uint64_t peers = voters->members.generation != 0 ? voters->counted : streams->quorum_members;
+    return (peers >> peer & 1) != 0;
+}
+
 bool hg_streams_members_set(struct hg_streams *streams, uint32_t group,
                             const struct hg_streams_voters *wanted, bool *is_new)
 {

@@ -34,6 +34,8 @@ const struct hg_members *hg_streams_members(const struct hg_streams *streams, ui
 bool hg_streams_members_synced(const struct hg_streams *streams, uint32_t group);
 /* The peer's copies have all that is committed of these streams. */
 bool hg_streams_members_caught_up(const struct hg_streams *streams, uint32_t group, uint32_t peer);
+/* The peer's copy counts: by the group's members, or by the command file where it has none of its own. */
+bool hg_streams_peer_counts(const struct hg_streams *streams, uint32_t group, uint32_t peer);
 /* This node's copy counts. */
 bool hg_streams_is_voter(const struct hg_streams *streams, uint32_t group);
 

@@ -169,8 +169,10 @@ enum hg_group_reason hg_streams_group_begin(struct hg_streams *streams, uint32_t
         return HG_GROUP_WOULD_BLOCK;
     hg_group_begin(group, epoch, write);
     for (uint32_t slot = 0; slot < streams->count; slot++)
-        if (member(streams, slot, number) != NULL)
+        if (member(streams, slot, number) != NULL) {
             epoch_set(&streams->table[slot], epoch);
+            hg_streams_writer_look(streams, &streams->table[slot]);
+        }
     streams->groups_pending |= UINT64_C(1) << number;
     return HG_GROUP_OK;
 }
@@ -265,7 +267,7 @@ void hg_streams_recovered_groups(struct hg_streams *streams)
     }
     for (uint32_t slot = 0; slot < streams->count; slot++) {
         struct hg_stream_state *s = &streams->table[slot];
-        if (s->kind != 0 && s->origin_local)
+        if (s->kind != 0 && s->origin_local) /* until the configuration says more */
             s->epoch = hg_max_u64(s->epoch, hg_streams_group_of(streams, s)->epoch_begun);
     }
 }

@@ -165,11 +165,11 @@ int hg_streams_configure(struct hg_streams *streams, const struct hg_config_stre
     s->epoch = hg_max_u64(s->epoch, config->epoch);
     s->codec = (uint8_t)config->compression;
     s->peers_mask = config->peers_mask;
-    s->origin_local = s->region == streams->config.region && config->node == 0;
-    s->origin_node = config->node;
+    s->writer_configured.epoch = config->epoch;
+    s->writer_configured.node = config->node;
+    s->writer_configured.is_local = s->region == streams->config.region && config->node == 0;
+    hg_streams_writer_look(streams, s);
     s->origin_known = true;
-    if (s->origin_local)
-        s->epoch = hg_max_u64(s->epoch, hg_streams_group_of(streams, s)->epoch_begun);
     s->configured = true;
     if (s->incarnation == 0 && s->kind != HG_STREAM_POSTGRES_PHYSICAL)
         s->incarnation = 1;

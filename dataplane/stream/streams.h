@@ -102,7 +102,14 @@ struct hg_stream_state {
     uint64_t system_identifier;
     uint32_t lsn_unit_bytes;
     uint64_t peers_mask;  /* who gets it, when we are the origin */
-    uint64_t origin_node; /* the only one that may send it; 0 = any of its region */
+    uint64_t origin_node; /* another one that writes it; 0 = any of its region */
+    struct {
+        uint64_t epoch; /* up to it, and of the first one, the command file says who writes */
+        uint64_t node;
+        bool is_local;
+    } writer_configured;
+    uint64_t writer_epoch; /* newest under which another node opened it here, in the life of this process */
+    uint64_t writer_node;  /* that one */
 
     /* lsn_begin <= lsn_durable <= lsn_sealed <= lsn_taken; lsn_committed <= lsn_durable */
     uint64_t lsn_begin;          /* first it ever had; 0 = empty */

@@ -9,6 +9,7 @@
 #include "dataplane/stream/grants.h"
 #include "dataplane/stream/quorum.h"
 #include "dataplane/stream/streams.h"
+#include "dataplane/stream/writer.h"
 #include "drivers/clock/clock.h"
 
 #define HG_STREAMS_RAW_BYTES ((uint32_t)((HG_FRAME_BYTES_MAX + 4095) & ~4095ull))

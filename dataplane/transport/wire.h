@@ -81,9 +81,12 @@ enum hg_wire_type {
     HG_WIRE_STREAM_COMMITTED = 22,
     HG_WIRE_STREAM_HISTORY = 23,
     HG_WIRE_STREAM_CUT = 24,
+    HG_WIRE_GROUP_SEAL = 25,
+    HG_WIRE_GROUP_TAIL = 26,
+    HG_WIRE_STREAM_FILL = 27,
     HG_WIRE_CONTROL_LAST = 31,
     HG_WIRE_PARITY = 32,
-    /* 33.. reserved: SEAL, GRANT, VOTE, 2PC, key exchange */
+    /* 33.. reserved: GRANT, VOTE, 2PC, key exchange */
 };
 
 /* Followed by `bytes` bytes of the batch (alias, LSN of its first entry) from an offset on. Ack-eliciting.
@@ -310,6 +313,51 @@ struct hg_wire_stream_close {
 };
 static_assert(sizeof(struct hg_wire_stream_close) == 16, "stream close");
 
+/* Asks another member of the region's quorum to promise the epoch in this worker's log, and what that has of
+ * the group then. The alias is the group. Asked again until every stream was answered. */
+struct hg_wire_group_seal {
+    struct hg_wire_control control;
+    uint64_t epoch;
+    uint32_t group;
+    uint32_t reserved;
+};
+static_assert(sizeof(struct hg_wire_group_seal) == 24, "group seal");
+
+/* The answer, when the promise is on the device: one a stream of the group. The alias is the stream's number
+ * there, HG_WIRE_ALIASES_MAX + group where there is none, or where it refuses. The frame itself proves the
+ * promise: nothing of an older epoch follows what it says. */
+struct hg_wire_group_tail {
+    struct hg_wire_control control;
+    uint64_t epoch;          /* of the SEAL */
+    uint64_t epoch_promised; /* newer than that: it refuses, and says nothing else */
+    uint64_t stream;         /* 0 = none of the group is in this log */
+    uint64_t lsn_end;        /* durable, exclusive; 0 = nothing */
+    uint8_t chain[16];       /* of the batch that ends there */
+    uint8_t log_uuid[16];    /* which copy this is, over restarts */
+    uint32_t group;
+    uint16_t streams; /* of the group in this log: as many answers are all of it */
+    uint8_t log;      /* this worker ... */
+    uint8_t logs;     /* ... of so many */
+    uint8_t unknown;  /* writes behind the end may have been lost */
+    uint8_t epoch_count;
+    uint8_t corrupt; /* 1: what is between corrupt_first and corrupt_end can't all be read */
+    uint8_t reserved[5];
+    uint64_t corrupt_first, corrupt_end;
+    struct {
+        uint64_t epoch, lsn;
+    } epochs[HG_WIRE_EPOCH_STARTS_MAX]; /* oldest first; zero beyond epoch_count */
+};
+static_assert(sizeof(struct hg_wire_group_tail) == 232, "group tail");
+
+/* Asks a member that promised the epoch to send this stream as if it were its writer, under that epoch and
+ * without beginning it. The alias is only to keep frames about several streams apart. */
+struct hg_wire_stream_fill {
+    struct hg_wire_control control;
+    uint64_t stream;
+    uint64_t epoch;
+};
+static_assert(sizeof(struct hg_wire_stream_fill) == 24, "stream fill");
+
 /* The size of a control frame of this type; 0 = no such type. */
 static inline uint16_t hg_wire_control_bytes(uint8_t type)
 {
@@ -331,6 +379,12 @@ static inline uint16_t hg_wire_control_bytes(uint8_t type)
     case HG_WIRE_STREAM_CLOSE:
     case HG_WIRE_STREAM_REFUSE:
         return sizeof(struct hg_wire_stream_close);
+    case HG_WIRE_GROUP_SEAL:
+        return sizeof(struct hg_wire_group_seal);
+    case HG_WIRE_GROUP_TAIL:
+        return sizeof(struct hg_wire_group_tail);
+    case HG_WIRE_STREAM_FILL:
+        return sizeof(struct hg_wire_stream_fill);
     default:
         return 0;
     }

@@ -201,6 +201,7 @@ static uint64_t abi_hash(void)
         sizeof(struct cell),
         sizeof(struct page),
         sizeof(struct hg_control_message),
+        sizeof(struct hg_control_tail),
         sizeof(struct hg_control_config),
         sizeof(struct hg_config_node),
         sizeof(struct hg_config_port),
@@ -352,6 +353,13 @@ static bool ends(const char *text, size_t bytes)
     return memchr(text, '\0', bytes) != NULL;
 }
 
+/* Its texts end within their arrays. */
+static bool texts_end(const struct hg_control_message *message)
+{
+    return message->type == HG_CONTROL_TAIL ||
+           (ends(message->name, sizeof(message->name)) && ends(message->text, sizeof(message->text)));
+}
+
 static uint32_t cell_crc32c(const struct cell *cell)
 {
     struct cell copy = *cell;
@@ -367,7 +375,7 @@ int hg_control_ring_send(struct hg_control_ring *ring, uint64_t request,
     struct cell cell = {0}, *shared = cell_of(ring, ring->side, position);
     uint64_t head;
 
-    hg_assert(ends(message->name, sizeof(message->name)) && ends(message->text, sizeof(message->text)));
+    hg_assert(texts_end(message));
     if (header_check(ring) < 0)
         return -EBADMSG;
     head = load(&line_of(ring, other(ring->side))->receive_position);
@@ -399,6 +407,7 @@ static bool type_expected(enum hg_control_side receiver, uint32_t type)
         return receiver == HG_SIDE_DATAPLANE;
     case HG_CONTROL_RESULT:
     case HG_CONTROL_EVENT:
+    case HG_CONTROL_TAIL:
         return receiver == HG_SIDE_CONTROL;
     default:
         return false;
@@ -417,8 +426,7 @@ static int cell_validate(struct hg_control_ring *ring, const struct cell *cell, 
         return poison(ring, HG_CONTROL_RING_poison_generation);
     if (!type_expected(ring->side, cell->message.type))
         return poison(ring, HG_CONTROL_RING_poison_type);
-    if (!ends(cell->message.name, sizeof(cell->message.name)) ||
-        !ends(cell->message.text, sizeof(cell->message.text)))
+    if (!texts_end(&cell->message))
         return poison(ring, HG_CONTROL_RING_poison_text);
     return cell->generation == generation || cell->message.type == HG_CONTROL_EVENT;
 }

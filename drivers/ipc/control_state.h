@@ -230,7 +230,8 @@ struct hg_status_stream {
     uint64_t lsn_oldest, lsn_end, lsn_durable, lsn_committed;
     uint64_t frames, batches, raw_bytes, stored_bytes; /* since the process began: in or appended */
     uint32_t peer_count, clients;
-    uint32_t worker, reserved; /* that owns it */
+    uint32_t worker; /* that owns it */
+    uint32_t writes; /* 1: this node writes it, or would if its group were open */
     struct hg_status_stream_peer peers[HG_STATUS_STREAM_PEERS_MAX];
     /* What a SEAL answers of it: where it ends on the device, who wrote that, and what else may have been. */
     uint32_t group;
@@ -372,6 +373,8 @@ enum hg_control_type {
     HG_CONTROL_EVENT = 4,   /* -> control plane: something happened */
     HG_CONTROL_COMMAND = 5, /* -> dataplane: an action that is not state: remove a consumer, move a stream,
                                seal or open a group, stop */
+    HG_CONTROL_TAIL = 6,    /* -> control plane: what a copy answered about one stream of a group, asked for
+                               by HG_COMMAND_GROUP_ASK; said once, and asked for again when it was lost */
 };
 
 enum hg_control_command {
@@ -382,22 +385,61 @@ enum hg_control_command {
        it. */
     HG_COMMAND_GROUP_SEAL = 4,
     HG_COMMAND_GROUP_OPEN = 5,
+    /* The same of a fail-over (controlplane/failover.h); `target`. ASK and FILL are answered when they are on
+       their way: what comes of ASK is HG_CONTROL_TAIL. */
+    HG_COMMAND_GROUP_ASK = 6,  /* at target.node: seal, and say what its copy has */
+    HG_COMMAND_GROUP_FILL = 7, /* target.node sends target.stream here */
+    HG_COMMAND_GROUP_BEGIN = 8,
+    HG_COMMAND_GROUP_RELEASE = 9,
 };
 
 enum hg_control_severity { HG_SEVERITY_INFO, HG_SEVERITY_WARNING, HG_SEVERITY_ERROR, HG_SEVERITY_CRITICAL };
+
+struct hg_control_target {
+    uint64_t node;
+    uint64_t stream;
+};
+
+/* One copy's answer about one stream of a group. */
+struct hg_control_tail {
+    uint64_t node;
+    uint64_t epoch;          /* that it was asked under */
+    uint64_t epoch_promised; /* of the group there; a newer one: it refuses, and the rest is nothing */
+    uint64_t stream;         /* 0 = that log has none of the group */
+    uint64_t lsn_end;        /* durable, exclusive; 0 = it is empty */
+    uint8_t chain[16];       /* of the batch that ends there */
+    uint8_t log_uuid[16];
+    uint16_t group;
+    uint16_t streams; /* of the group in that log */
+    uint8_t log, logs;
+    uint8_t unknown;     /* writes behind the end may have been lost */
+    uint8_t epoch_count; /* <= HG_EPOCH_STARTS_MAX */
+    uint8_t corrupt;     /* 1: what is between the next two can't all be read */
+    uint8_t reserved[7];
+    uint64_t corrupt_first, corrupt_end;
+    struct hg_epoch_start epochs[HG_EPOCH_STARTS_MAX];
+};
 
 /* Payload of a cell (the ring adds sequence, generation, request id and CRC). */
 struct hg_control_message {
     uint32_t type;    /* enum hg_control_type */
     uint32_t command; /* enum hg_control_command, or the event's severity */
     union {
-        uint64_t generation; /* APPLY/RESULT: of the config page */
-        uint64_t epoch;      /* COMMAND: of a group */
+        struct {
+            union {
+                uint64_t generation; /* APPLY/RESULT: of the config page */
+                uint64_t epoch;      /* COMMAND: of a group */
+            };
+            int32_t code;                     /* RESULT: 0 or -errno */
+            uint32_t number;                  /* COMMAND: its argument */
+            char name[HG_CONTROL_NAME_BYTES]; /* what it is about; event: its stable name, "peer_up" */
+            union {
+                char text[HG_CONTROL_TEXT_BYTES]; /* what happened and what to do */
+                struct hg_control_target target;  /* COMMAND of a fail-over; zero behind it */
+            };
+        };
+        struct hg_control_tail tail; /* TAIL */
     };
-    int32_t code;                     /* RESULT: 0 or -errno */
-    uint32_t number;                  /* COMMAND: its argument */
-    char name[HG_CONTROL_NAME_BYTES]; /* what it is about; event: its stable name, "peer_up" */
-    char text[HG_CONTROL_TEXT_BYTES]; /* what happened and what to do */
 };
 static_assert(sizeof(struct hg_control_message) == 248, "a cell of the control ring holds it");
 

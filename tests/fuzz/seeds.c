@@ -118,10 +118,13 @@ static struct frames data_of(uint32_t alias, uint64_t lsn, uint32_t offset)
 
 static struct frames control_of(uint8_t type, uint32_t alias)
 {
-    struct hg_wire_stream_open frame = {
-        .control = {.type = type, .bytes = hg_wire_control_bytes(type), .alias = alias}, .stream = 1};
+    union {
+        struct hg_wire_stream_open open;
+        uint8_t bytes[HG_WIRE_CONTROL_BYTES_MAX];
+    } frame = {.open = {.control = {.type = type, .bytes = hg_wire_control_bytes(type), .alias = alias},
+                        .stream = 1}};
     struct frames frames = {.count = 0};
-    frame_put(&frames, &frame, frame.control.bytes);
+    frame_put(&frames, &frame, frame.open.control.bytes);
     return frames;
 }
 

@@ -22,7 +22,7 @@ local types = { [0] = "PADDING", [1] = "PING", [2] = "DATA", [3] = "ACK", [4] = 
     [32] = "PARITY", [16] = "STREAM_OPEN", [17] = "STREAM_ANSWER",
     [18] = "STREAM_DURABLE", [19] = "STREAM_CLOSE", [20] = "STREAM_REFUSE", [21] = "STREAM_NEEDED",
     [22] = "STREAM_COMMITTED", [23] = "STREAM_HISTORY",
-    [24] = "STREAM_CUT" }
+    [24] = "STREAM_CUT", [25] = "GROUP_SEAL", [26] = "GROUP_TAIL", [27] = "STREAM_FILL" }
 local statuses = { [0] = "OK", [1] = "REFUSED_UNKNOWN", [2] = "REFUSED_SYSTEM", [3] = "REFUSED_EPOCH",
     [4] = "REFUSED_INCARNATION", [5] = "REFUSED_LIMIT", [6] = "REFUSED_BATCH", [7] = "CLOSED_WITHDRAWN",
     [8] = "CLOSED_DIVERGED", [9] = "CLOSED_GAP", [10] = "ELSEWHERE", [11] = "MOVED",
@@ -97,6 +97,15 @@ local bodies = {
         { "epoch_6", 8 }, { "lsn_6", 8 }, { "epoch_7", 8 }, { "lsn_7", 8 } }),
     [24] = layout(transport_fields, "heliograph.stream_cut", {
         { "epoch", 8 }, { "lsn", 8 }, { "chain", 16, "bytes" }, { "epoch_common", 8 }, { "lsn_epoch", 8 } }),
+    [25] = layout(transport_fields, "heliograph.group_seal", { { "epoch", 8 }, { "group", 4 }, { "reserved", 4 } }),
+    [26] = layout(transport_fields, "heliograph.group_tail", {
+        { "epoch", 8 }, { "epoch_promised", 8 }, { "stream", 8 }, { "lsn_end", 8 }, { "chain", 16, "bytes" },
+        { "log_uuid", 16, "bytes" }, { "group", 4 }, { "streams", 2 }, { "log", 1 }, { "logs", 1 }, { "unknown", 1 },
+        { "epoch_count", 1 }, { "corrupt", 1 }, { "reserved", 5, "bytes" }, { "corrupt_first", 8 }, { "corrupt_end", 8 },
+        { "epoch_0", 8 }, { "lsn_0", 8 }, { "epoch_1", 8 }, { "lsn_1", 8 }, { "epoch_2", 8 }, { "lsn_2", 8 },
+        { "epoch_3", 8 }, { "lsn_3", 8 }, { "epoch_4", 8 }, { "lsn_4", 8 }, { "epoch_5", 8 }, { "lsn_5", 8 },
+        { "epoch_6", 8 }, { "lsn_6", 8 }, { "epoch_7", 8 }, { "lsn_7", 8 } }),
+    [27] = layout(transport_fields, "heliograph.stream_fill", { { "stream", 8 }, { "epoch", 8 } }),
 }
 local data_data = ProtoField.bytes("heliograph.data.data", "data")
 local padding = ProtoField.bytes("heliograph.padding", "padding")
