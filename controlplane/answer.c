@@ -115,7 +115,7 @@ static json_t *view_json(struct hg_server *server, const char *view)
     if (strcmp(view, "lanes") == 0)
         return hg_report_lanes(status);
     if (strcmp(view, "groups") == 0)
-        return hg_report_groups(status, -1);
+        return hg_answer_groups(server, -1);
     if (strcmp(view, "tails") == 0)
         return hg_report_tails(status, -1);
     if (strcmp(view, "placement") == 0)
@@ -498,6 +498,8 @@ json_t *hg_answer(struct hg_server *server, struct hg_api_connection *connection
     case HG_CMD_GROUP_MEMBERS_LEARNER:
     case HG_CMD_GROUP_MEMBERS_CANCEL:
         return hg_answer_group_members(server, command);
+    case HG_CMD_GROUP_FAIL_OVER:
+        return hg_answer_group_fail_over(server, command);
     case HG_CMD_STOP:
         return stop(server, connection, command);
     default:

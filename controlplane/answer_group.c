@@ -3,7 +3,11 @@
  * Sealing and opening a group: first the metastore, where of several one wins, then the logs, whose promise
  * is what holds. Each step may be taken again.
  */
+#include "controlplane/json_text.h"
+#include "controlplane/report.h"
 #include "controlplane/server.h"
+
+#include <errno.h>
 
 /* What this node's logs have of a group. */
 struct members {
@@ -128,4 +132,104 @@ json_t *hg_answer_group_open(struct hg_server *server, struct hg_api_connection 
         return hg_answer_error(HG_API_REFUSED, "%s", text);
     snprintf(text, sizeof(text), "group %u open under epoch %llu", group, (unsigned long long)epoch);
     return order(server, connection, HG_COMMAND_GROUP_OPEN, group, epoch, text);
+}
+
+json_t *hg_answer_groups(struct hg_server *server, int32_t group)
+{
+    json_t *array = hg_report_groups(&server->status, group), *row;
+    size_t i;
+
+    json_array_foreach(array, i, row)
+    {
+        uint32_t number = (uint32_t)json_integer_value(json_object_get(row, "group"));
+        const struct hg_failover *failover = hg_failover_run_of(server, number);
+
+        json_object_set_new(
+            row, "step",
+            json_string(hg_failover_step_name(failover == NULL ? HG_FAILOVER_IDLE : failover->step)));
+        json_object_set_new(row, "reason", hg_json_text(failover == NULL ? "" : failover->reason));
+    }
+    return array;
+}
+
+/* Who writes the group now, as the metastore has it. */
+static void writer_text(const struct hg_metastore_record *record, char *text, size_t bytes)
+{
+    static const char *const states[] = {"never sealed", "being sealed", "open"};
+
+    if (record->state == HG_METASTORE_NONE)
+        snprintf(text, bytes, "it was never sealed: the node of its stream lines writes it");
+    else
+        snprintf(text, bytes, "it is %s under epoch %llu by node %llu",
+                 record->state < HG_COUNT(states) ? states[record->state] : "unknown",
+                 (unsigned long long)record->epoch, (unsigned long long)record->node);
+}
+
+static json_t *fail_over_what_if(struct hg_server *server, const struct members *members,
+                                 const struct hg_metastore_key *key)
+{
+    const struct hg_control_config *wanted = &server->config->wanted;
+    const struct hg_control_status *status = &server->status;
+    char text[HG_METASTORE_TEXT_BYTES], writer[160];
+    struct hg_metastore_record record;
+    uint32_t n = wanted->quorum_n != 0 ? wanted->quorum_n : 1,
+             w = wanted->quorum_w != 0 ? wanted->quorum_w : 1;
+    uint32_t up = 1;
+
+    if (server->metastore->read(server->metastore, key, &record) != 0)
+        return hg_answer_error(HG_API_REFUSED, "%s", server->metastore->problem);
+    for (uint32_t i = 0; i < wanted->peer_count; i++)
+        for (uint32_t k = 0; k < status->peer_count && wanted->peers[i].region == key->region; k++)
+            up += strcmp(status->peers[k].name, wanted->peers[i].name) == 0 &&
+                  status->peers[k].state == HG_PEER_UP;
+    writer_text(&record, writer, sizeof(writer));
+    snprintf(
+        text, sizeof(text),
+        "would make node %llu the writer of group %u (%u streams) under epoch %llu or higher; now %s. Of %u "
+        "members %u are up from here; %u must answer and %u take part%s",
+        (unsigned long long)wanted->node.node, key->group, members->streams,
+        (unsigned long long)hg_max_u64(hg_max_u64(record.epoch, members->epoch_promised), 1) + 1, writer, n,
+        up, n - w + 1, w, up >= n - w + 1 && up >= w ? "" : ": start more of them first");
+    return hg_answer_done(text);
+}
+
+json_t *hg_answer_group_fail_over(struct hg_server *server, const struct hg_command *command)
+{
+    uint32_t group = (uint32_t)hg_command_value(command, "GROUP")->number;
+    struct members members = members_of(server, group);
+    json_t *refusal = members_check(&members, group);
+    char text[HG_METASTORE_TEXT_BYTES];
+
+    if (refusal != NULL)
+        return refusal;
+    struct hg_metastore_key key = key_of(server, &members, group);
+
+    if (key.region != server->config->wanted.node.region)
+        return hg_answer_error(HG_API_REFUSED,
+                               "group %u is written in region %u: order it at a node of that region", group,
+                               key.region);
+    if (!hg_failover_run_check(server, group, text, sizeof(text)))
+        return hg_answer_error(HG_API_REFUSED, "group %u can't be failed over to this node: %s", group, text);
+    if (hg_command_value(command, "dry-run") != NULL)
+        return fail_over_what_if(server, &members, &key);
+    if (!hg_link_usable(server))
+        return hg_answer_error(
+            HG_API_NO_DATAPLANE,
+            "the dataplane of this node does not answer: start it, its log is the one to write");
+    switch (hg_failover_run_start(server, group, uv_hrtime())) {
+    case 0:
+        snprintf(text, sizeof(text),
+                 "group %u is being failed over to this node: helioctl show groups says how far it is",
+                 group);
+        return hg_answer_done(text);
+    case -EALREADY:
+        snprintf(text, sizeof(text), "group %u is being failed over to this node already: %s%s%s", group,
+                 hg_failover_step_text(hg_failover_run_of(server, group)->step),
+                 hg_failover_run_of(server, group)->reason[0] != '\0' ? ": " : "",
+                 hg_failover_run_of(server, group)->reason);
+        return hg_answer_done(text);
+    default:
+        return hg_answer_error(HG_API_REFUSED, "%u groups are being failed over: try again when one is done",
+                               HG_FAILOVERS_MAX);
+    }
 }

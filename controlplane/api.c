@@ -200,7 +200,7 @@ void hg_api_result(struct hg_server *server, int32_t code, const char *text)
     json_t *data = json_pack("{s:o}", "message", hg_json_text(change->what));
     if (change->group >= 0) { /* the dataplane answers after the page that shows it */
         hg_link_status_read(server);
-        json_object_set_new(data, "groups", hg_report_groups(&server->status, change->group));
+        json_object_set_new(data, "groups", hg_answer_groups(server, change->group));
         json_object_set_new(data, "tails", hg_report_tails(&server->status, change->group));
     }
     change_end(server, json_pack("{s:i, s:o}", "code", HG_API_OK, "data", data));

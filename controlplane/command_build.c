@@ -551,11 +551,6 @@ static void build_replicate(struct hg_command_file *file, const struct hg_comman
             file, place_of(file, name),
             "stream %s originates in region %u, this node is in region %u; its origin replicates it",
             name->text, stream->region, config->node.region);
-    else if (file->node_line != 0 && !hg_config_stream_is_ours(config, stream))
-        hg_command_file_error(
-            file, place_of(file, name),
-            "stream %s originates at node %llu, this is node %llu; its origin replicates it", name->text,
-            (unsigned long long)stream->node, (unsigned long long)config->node.node);
     for (uint32_t i = 1; i < command->value_count; i++) {
         const struct hg_value *value = &command->values[i];
         int peer = hg_config_peer_find(config, value->text);
@@ -759,6 +754,7 @@ void hg_command_build(struct hg_command_file *file, const struct hg_command *com
     case HG_CMD_GROUP_MEMBERS_REPLACE:
     case HG_CMD_GROUP_MEMBERS_LEARNER:
     case HG_CMD_GROUP_MEMBERS_CANCEL:
+    case HG_CMD_GROUP_FAIL_OVER:
     case HG_CMD_STOP:
         hg_assert(false); /* not of a file's context */
     }

@@ -80,11 +80,8 @@ static bool asks_copies(const struct hg_failover *failover)
 
 /* ---- the metastore ---- */
 
-static void epoch_set(struct hg_failover *failover, uint64_t epoch)
+static void copies_clear(struct hg_failover *failover)
 {
-    if (failover->epoch == epoch)
-        return;
-    failover->epoch = epoch;
     memset(failover->members, 0, sizeof(failover->members));
     memset(failover->streams, 0, sizeof(failover->streams));
     failover->stream_count = 0;
@@ -92,10 +89,47 @@ static void epoch_set(struct hg_failover *failover, uint64_t epoch)
     failover->blocked[0] = '\0';
 }
 
+static void epoch_set(struct hg_failover *failover, uint64_t epoch)
+{
+    if (failover->epoch == epoch)
+        return;
+    failover->epoch = epoch;
+    copies_clear(failover);
+}
+
 static uint64_t epoch_next(const struct hg_failover *failover)
 {
     uint64_t newest = hg_max_u64(hg_max_u64(failover->record.epoch, failover->epoch), failover->epoch_over);
     return hg_max_u64(newest, HG_FAILOVER_EPOCH_FIRST) + 1;
+}
+
+/* Who counts, where the record says it and not the command file. False: that can't be driven now. */
+static bool members_take(struct hg_failover *failover, const struct hg_members *members)
+{
+    struct hg_failover_config config = failover->config;
+    if (members->generation == 0)
+        return true;
+    if (members->phase == HG_MEMBERS_JOINT) {
+        snprintf(failover->reason, sizeof(failover->reason),
+                 "the members of the group are being changed, generation %llu: see 'group members %u show'",
+                 (unsigned long long)members->generation, config.key.group);
+        return false;
+    }
+    config.n = config.member_count = members->set.count;
+    config.w = members->set.w;
+    memset(config.members, 0, sizeof(config.members));
+    for (uint32_t i = 0; i < members->set.count; i++)
+        config.members[i] = members->set.nodes[i];
+    const char *why = hg_failover_config_check(&config);
+    if (why != NULL) {
+        snprintf(failover->reason, sizeof(failover->reason), "%s: see 'group members %u show'", why,
+                 config.key.group);
+        return false;
+    }
+    if (memcmp(&config, &failover->config, sizeof(config)) != 0)
+        copies_clear(failover);
+    failover->config = config;
+    return true;
 }
 
 void hg_failover_record(struct hg_failover *failover, int rc, const struct hg_metastore_record *found,
@@ -109,6 +143,14 @@ void hg_failover_record(struct hg_failover *failover, int rc, const struct hg_me
         step_set(failover, HG_FAILOVER_READ, now_ns);
         failover->due_ns = now_ns + HG_FAILOVER_ASK_NS;
         snprintf(failover->reason, sizeof(failover->reason), "the metastore does not answer");
+        return;
+    }
+    if (!members_take(failover, &found->members)) {
+        char reason[HG_FAILOVER_TEXT_BYTES];
+        memcpy(reason, failover->reason, sizeof(reason));
+        step_set(failover, HG_FAILOVER_READ, now_ns);
+        memcpy(failover->reason, reason, sizeof(reason));
+        failover->due_ns = now_ns + HG_FAILOVER_FILL_NS;
         return;
     }
     bool deposed = is_other && found->epoch > failover->record.epoch; /* while we were taking ours */
@@ -140,6 +182,7 @@ static void swap_wanted(const struct hg_failover *failover, struct hg_failover_a
     action->what = HG_FAILOVER_DO_SWAP;
     action->epoch = opens ? failover->epoch : epoch_next(failover);
     action->revision = failover->record.revision;
+    action->wanted = failover->record; /* what else it says stays */
     action->wanted.epoch = action->epoch;
     action->wanted.node = failover->config.node;
     action->wanted.state = opens ? HG_METASTORE_OPEN : HG_METASTORE_SEALING;

@@ -50,7 +50,7 @@ const char *hg_failover_step_text(enum hg_failover_step step);
 struct hg_failover_config {
     struct hg_metastore_key key;
     uint64_t node; /* this one */
-    uint32_t n, w; /* the quorum: n members, of which w acknowledge */
+    uint32_t n, w; /* the quorum: n members, of which w acknowledge; the record's members go before it */
     uint32_t member_count;
     uint64_t members[HG_TAIL_COPIES_MAX]; /* their nodes, this one included; at most n */
 };

@@ -230,6 +230,13 @@ static const struct hg_grammar_command commands[] = {
      {WORD("group"), WORD("members"), VALUE("GROUP", GROUP), WORD("cancel")},
      {FLAG("dry-run")},
      "gives up a change whose new member has not caught up: it stays a learner"},
+    {HG_CMD_GROUP_FAIL_OVER,
+     HG_CONTEXT_LIVE,
+     {WORD("group"), WORD("fail-over"), VALUE("GROUP", GROUP)},
+     {FLAG("dry-run")},
+     "makes this node the writer of the group: seals it at the members of the quorum, takes what they have, "
+     "and "
+     "opens it under a new epoch; `show groups` says how far it is"},
     {HG_CMD_STOP,
      HG_CONTEXT_LIVE,
      {WORD("stop"), WORD("dataplane")},

@@ -127,15 +127,22 @@ uint64_t hg_link_command(struct hg_server *server, enum hg_control_command comma
     return post(server, &message);
 }
 
-uint64_t hg_link_group(struct hg_server *server, enum hg_control_command command, uint32_t group,
-                       uint64_t epoch)
+uint64_t hg_link_target(struct hg_server *server, enum hg_control_command command, uint32_t group,
+                        uint64_t epoch, const struct hg_control_target *target)
 {
     struct hg_control_message message = {.type = HG_CONTROL_COMMAND, .command = command, .number = group};
 
     if (server->link.state != HG_LINK_UP)
         return 0;
     message.epoch = epoch;
+    message.target = *target;
     return post(server, &message);
+}
+
+uint64_t hg_link_group(struct hg_server *server, enum hg_control_command command, uint32_t group,
+                       uint64_t epoch)
+{
+    return hg_link_target(server, command, group, epoch, &(struct hg_control_target){0});
 }
 
 /* ---- hearing ---- */
@@ -179,6 +186,7 @@ static void result(struct hg_server *server, const struct hg_control_received *r
         apply_result(server, message->code, message->text);
     if (server->change.request != 0 && received->request == server->change.request)
         hg_api_result(server, message->code, message->text);
+    hg_failover_run_result(server, received->request, message->code, uv_hrtime());
 }
 
 static void hear(struct hg_server *server, const struct hg_control_received *received)
@@ -198,6 +206,9 @@ static void hear(struct hg_server *server, const struct hg_control_received *rec
         link->event_request_last = received->request;
         hg_event_add(&server->events, hg_realtime_ns(), received->message.command, received->message.name,
                      received->message.text);
+        break;
+    case HG_CONTROL_TAIL:
+        hg_failover_run_tail(server, &received->message.tail, uv_hrtime());
         break;
     default: /* HELLO says nothing that the socket did not */
         break;

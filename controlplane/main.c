@@ -140,6 +140,7 @@ static void on_tick(uv_timer_t *timer)
 
     hg_link_tick(server, now_ns);
     hg_grants_tick(server);
+    hg_failover_run_tick(server, now_ns);
     hg_api_tick(server, now_ns);
     hg_members_tick(server, now_ns);
 }
@@ -192,6 +193,7 @@ static int serve(struct hg_server *server)
                   server->file->path, server->file->command_count, server->config->wanted.node.name);
     uv_run(&server->loop, UV_RUN_DEFAULT);
     uv_loop_close(&server->loop);
+    hg_failover_run_close(server);
     server->metastore->close(server->metastore);
     return 0;
 }

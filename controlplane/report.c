@@ -333,12 +333,10 @@ static json_t *stream_report(const struct hg_control_config *config, const struc
                              const struct hg_status_stream *stream)
 {
     json_t *object = json_object(), *peers = json_array();
-    int wanted = hg_config_stream_find(config, stream->name);
 
     text_set(object, "name", stream->name);
     text_set(object, "state", "open");
-    if (wanted >= 0 && hg_config_stream_is_ours(config, &config->streams[wanted]) &&
-        hg_config_members(config, stream->group).set.count > 1)
+    if (stream->writes != 0 && hg_config_members(config, stream->group).set.count > 1)
         quorum_set(object, config, status, stream);
     number_set(object, "id", stream->stream);
     number_set(object, "worker", stream->worker);

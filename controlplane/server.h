@@ -8,6 +8,7 @@
 
 #include "controlplane/command_file.h"
 #include "controlplane/events.h"
+#include "controlplane/failover.h"
 #include "controlplane/grant.h"
 #include "controlplane/metastore.h"
 #include "drivers/ipc/control_socket.h"
@@ -87,6 +88,15 @@ struct hg_grants_kept { /* write grants of the groups that this node writes */
     char problem[HG_METASTORE_TEXT_BYTES]; /* said already; empty = none */
 };
 
+#define HG_FAILOVERS_MAX         8u   /* groups that this node takes over at a time */
+#define HG_FAILOVER_ACTIONS_TICK 512u /* of each in a turn of the loop */
+struct hg_failover_run {
+    struct hg_failover core;
+    uint64_t request; /* to begin or to release, that the dataplane has not answered; 0 = none */
+    bool releases;
+    char problem[HG_METASTORE_TEXT_BYTES]; /* of the metastore, said already */
+};
+
 struct hg_server {
     uv_loop_t loop;
     char run[HG_CONTROL_PATH_BYTES];
@@ -102,7 +112,8 @@ struct hg_server {
     uint64_t status_generation; /* 0 = never seen one */
     struct hg_change change;
     struct hg_metastore *metastore;
-    uint64_t members_ns; /* when members of groups are looked at again */
+    uint64_t members_ns;                                 /* when members of groups are looked at again */
+    struct hg_failover_run *failovers[HG_FAILOVERS_MAX]; /* NULL = none was ever there */
     struct hg_grants_kept grants;
     struct hg_api_connection connections[HG_API_CONNECTIONS_MAX];
     uv_pipe_t api;
@@ -133,6 +144,22 @@ uint64_t hg_link_group(struct hg_server *server, enum hg_control_command command
 /* ---- granting.c: write grants, each tick ---- */
 void hg_grants_tick(struct hg_server *server);
 
+/* The same with whom and what it is about. */
+uint64_t hg_link_target(struct hg_server *server, enum hg_control_command command, uint32_t group,
+                        uint64_t epoch, const struct hg_control_target *target);
+
+/* ---- failover_run.c: groups that this node takes over ---- */
+/* False: this node can't take the group over, and text says why and what to do. */
+bool hg_failover_run_check(const struct hg_server *server, uint32_t group, char *text, size_t text_bytes);
+/* 0; -EALREADY: it is under way; -EBUSY: too many are. */
+int hg_failover_run_start(struct hg_server *server, uint32_t group, uint64_t now_ns);
+/* The group's newest one, or NULL. */
+const struct hg_failover *hg_failover_run_of(const struct hg_server *server, uint32_t group);
+void hg_failover_run_tick(struct hg_server *server, uint64_t now_ns);
+void hg_failover_run_result(struct hg_server *server, uint64_t request, int32_t code, uint64_t now_ns);
+void hg_failover_run_tail(struct hg_server *server, const struct hg_control_tail *tail, uint64_t now_ns);
+void hg_failover_run_close(struct hg_server *server);
+
 /* ---- api.c: helioctl ---- */
 /* Listens. 0 or a libuv error. */
 int hg_api_open(struct hg_server *server);
@@ -158,6 +185,9 @@ json_t *hg_answer_group_seal(struct hg_server *server, struct hg_api_connection 
                              const struct hg_command *command);
 json_t *hg_answer_group_open(struct hg_server *server, struct hg_api_connection *connection,
                              const struct hg_command *command);
+/* Groups as the dataplane shows them, and how far their fail-overs are; group < 0: all. */
+json_t *hg_answer_groups(struct hg_server *server, int32_t group);
+json_t *hg_answer_group_fail_over(struct hg_server *server, const struct hg_command *command);
 json_t *hg_answer_error(enum hg_api_code code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* ---- answer_members.c: who keeps the copies of a group ---- */

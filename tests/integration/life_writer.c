@@ -3,7 +3,10 @@
  * Appends entries of life_entry.h to a stream until it gets SIGTERM, and holds the dataplane to what it
  * acknowledged: once a position was durable, it is durable in every later life. For integration tests.
  *
- *     life_writer RUN_DIR STREAM
+ *     life_writer RUN_DIR STREAM [durable|committed [LIFE]]
+ *
+ * What it waits for and calls acknowledged is durable at its node unless `committed`. LIFE is the number of
+ * its first life.
  *
  *     life K from N      attached; the entries from N on are of life K
  *     acknowledged N     all below N is durable; said every 5 ms at most
@@ -26,6 +29,7 @@
 struct writer {
     struct hg_client *client;
     struct hg_stream *stream;
+    enum hg_where where;
     uint64_t life;
     uint64_t lsn; /* of the next entry */
     uint64_t acknowledged;
@@ -41,9 +45,15 @@ static void on_signal(int number)
     stopping = 1;
 }
 
+static uint64_t position(const struct writer *writer)
+{
+    return writer->where == HG_WHERE_COMMITTED ? hg_stream_committed_end(writer->stream)
+                                               : hg_stream_durable_end(writer->stream);
+}
+
 static void acknowledged_note(struct writer *writer, bool always)
 {
-    uint64_t durable = hg_stream_durable_end(writer->stream), now_ns = life_now_ns();
+    uint64_t durable = position(writer), now_ns = life_now_ns();
     bool moved = durable > writer->acknowledged;
     writer->acknowledged = hg_max_u64(writer->acknowledged, durable);
     if (always || (moved && now_ns - writer->printed_ns >= LIFE_PRINT_NS)) {
@@ -89,7 +99,7 @@ static int burst(struct writer *writer)
     acknowledged_note(writer, false);
     if (writer->lsn <= WINDOW_ENTRIES)
         return 0;
-    return hg_stream_wait(writer->stream, HG_WHERE_DURABLE, 0, writer->lsn - WINDOW_ENTRIES,
+    return hg_stream_wait(writer->stream, writer->where, 0, writer->lsn - WINDOW_ENTRIES,
                           life_now_ns() + WAIT_NS);
 }
 
@@ -98,10 +108,10 @@ static int run(struct writer *writer)
     if (life_begin(writer) != 0)
         return 1;
     for (;;) {
-        int rc = !stopping ? burst(writer)
-                           : hg_stream_wait(writer->stream, HG_WHERE_DURABLE, 0, writer->lsn,
-                                            life_now_ns() + WAIT_NS);
-        if (rc == 0 && stopping && hg_stream_durable_end(writer->stream) >= writer->lsn)
+        int rc = !stopping
+                     ? burst(writer)
+                     : hg_stream_wait(writer->stream, writer->where, 0, writer->lsn, life_now_ns() + WAIT_NS);
+        if (rc == 0 && stopping && position(writer) >= writer->lsn)
             break;
         if (rc == 0)
             continue;
@@ -123,13 +133,17 @@ static int run(struct writer *writer)
 
 int main(int argc, char **argv)
 {
-    struct writer writer = {0};
+    struct writer writer = {.where = HG_WHERE_DURABLE};
     struct hg_stream_options options = {.append = true, .append_ring_bytes = 4u << 20};
     struct sigaction action = {.sa_handler = on_signal};
-    if (argc != 3) {
-        fprintf(stderr, "usage: %s RUN_DIR STREAM\n", argv[0]);
+    if (argc < 3 || argc > 5) {
+        fprintf(stderr, "usage: %s RUN_DIR STREAM [durable|committed [LIFE]]\n", argv[0]);
         return 2;
     }
+    if (argc > 3 && strcmp(argv[3], "committed") == 0)
+        writer.where = HG_WHERE_COMMITTED;
+    if (argc > 4)
+        writer.life = strtoull(argv[4], NULL, 10) - 1;
     setvbuf(stdout, NULL, _IOLBF, 0);
     sigaction(SIGTERM, &action, NULL);
     hg_random_init(&writer.random, life_now_ns());

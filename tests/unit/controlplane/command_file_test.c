@@ -262,9 +262,6 @@ static const struct {
      "stream q originates in region 1, and no node 9 of it is here"},
     {NODE PORT PEER LOG "stream add q id 1 kind key-value region 1 node 2\n", 5, 48,
      "stream q originates in region 1, and no node 2 of it is here"},
-    {NODE PORT PEER LOG QUORUM_PEERS
-     "stream add q id 1 kind key-value region 1 node 4\nstream replicate q b\n",
-     8, 18, "stream q originates at node 4, this is node 1; its origin replicates it"},
     {ALL "show peers\n", 6, 1, "expected one of node"},
     {NODE "log add 0 path \"/x\n", 2, 16, "expected a closing \""},
     {NODE "log add 0 path \"/x\"y\n", 2, 20, "expected a blank after the closing \""},

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The shell of the fail-overs of this node: asks what controlplane/failover.h wants asked, by the control
+ * ring and of the metastore, and tells it what is answered. An order lives as long as this process; given
+ * again, it goes on where the metastore and the logs say that it was.
+ */
+#include "controlplane/server.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static void config_of(const struct hg_server *server, uint32_t group, struct hg_failover_config *config)
+{
+    const struct hg_control_config *wanted = &server->config->wanted;
+
+    memset(config, 0, sizeof(*config));
+    config->key = (struct hg_metastore_key){
+        .cluster = wanted->node.cluster, .region = wanted->node.region, .group = group};
+    config->node = wanted->node.node;
+    config->n = wanted->quorum_n != 0 ? wanted->quorum_n : 1;
+    config->w = wanted->quorum_w != 0 ? wanted->quorum_w : 1;
+    config->members[config->member_count++] = config->node;
+    for (uint32_t i = 0; i < wanted->peer_count && config->member_count < HG_TAIL_COPIES_MAX; i++)
+        if (wanted->peers[i].region == wanted->node.region && wanted->peers[i].learner == 0)
+            config->members[config->member_count++] = wanted->peers[i].node;
+}
+
+const struct hg_failover *hg_failover_run_of(const struct hg_server *server, uint32_t group)
+{
+    for (uint32_t i = 0; i < HG_FAILOVERS_MAX; i++)
+        if (server->failovers[i] != NULL && server->failovers[i]->core.config.key.group == group)
+            return &server->failovers[i]->core;
+    return NULL;
+}
+
+/* Where one of this group was, else one that is over, else a new place. */
+static struct hg_failover_run *place_of(struct hg_server *server, uint32_t group)
+{
+    int32_t found = -1;
+
+    for (uint32_t i = 0; i < HG_FAILOVERS_MAX; i++) {
+        const struct hg_failover_run *run = server->failovers[i];
+
+        if (run != NULL && run->core.config.key.group == group)
+            return server->failovers[i];
+        if (run == NULL || !hg_failover_is_under_way(&run->core))
+            found = (int32_t)i;
+    }
+    if (found < 0)
+        return NULL;
+    if (server->failovers[found] == NULL)
+        server->failovers[found] = calloc(1, sizeof(struct hg_failover_run));
+    return server->failovers[found];
+}
+
+bool hg_failover_run_check(const struct hg_server *server, uint32_t group, char *text, size_t text_bytes)
+{
+    const struct hg_control_config *wanted = &server->config->wanted;
+    struct hg_failover_config config;
+
+    config_of(server, group, &config);
+    const char *why = hg_failover_config_check(&config);
+
+    if (why != NULL) {
+        snprintf(text, text_bytes, "%s", why);
+        return false;
+    }
+    for (uint32_t i = 0; i < wanted->stream_count; i++) {
+        const struct hg_config_stream *stream = &wanted->streams[i];
+
+        for (uint32_t k = 0; stream->group == group && k < wanted->peer_count; k++) {
+            if (wanted->peers[k].region != wanted->node.region || (stream->peers_mask >> k & 1) != 0)
+                continue;
+            snprintf(
+                text, text_bytes,
+                "its stream %s would not go to %s, which is of the quorum: put `stream replicate %s %s ...` "
+                "into this node's command file and start its control plane again",
+                stream->name, wanted->peers[k].name, stream->name, wanted->peers[k].name);
+            return false;
+        }
+    }
+    return true;
+}
+
+int hg_failover_run_start(struct hg_server *server, uint32_t group, uint64_t now_ns)
+{
+    struct hg_failover_run *run = place_of(server, group);
+    struct hg_failover_config config;
+
+    if (run == NULL)
+        return -EBUSY;
+    if (hg_failover_is_under_way(&run->core))
+        return -EALREADY;
+    config_of(server, group, &config);
+    run->request = 0;
+    hg_failover_start(&run->core, &config, now_ns);
+    return 0;
+}
+
+static void store_do(struct hg_server *server, struct hg_failover_run *run,
+                     const struct hg_failover_action *action, uint64_t now_ns)
+{
+    const struct hg_metastore_key *key = &run->core.config.key;
+    struct hg_metastore_record found = {0};
+    int rc;
+
+    if (action->what == HG_FAILOVER_DO_READ)
+        rc = server->metastore->read(server->metastore, key, &found);
+    else
+        rc = server->metastore->swap(server->metastore, key, action->revision, &action->wanted, &found);
+    if (rc != 0 && rc != -ESTALE && strcmp(run->problem, server->metastore->problem) != 0) {
+        snprintf(run->problem, sizeof(run->problem), "%s", server->metastore->problem);
+        hg_event_addf(&server->events, HG_SEVERITY_ERROR, "metastore", "%.180s", run->problem);
+    }
+    hg_failover_record(&run->core, rc, &found, now_ns);
+}
+
+/* Whether all logs of this node count by the members that the record names. */
+static bool members_known(struct hg_server *server, const struct hg_failover_run *run)
+{
+    hg_link_status_read(server);
+    for (uint32_t i = 0; i < server->status.group_count; i++) {
+        const struct hg_status_group *row = &server->status.groups[i];
+
+        if (row->group == run->core.config.key.group && row->streams != 0 &&
+            row->members_generation < run->core.record.members.generation)
+            return false;
+    }
+    return true;
+}
+
+static void act(struct hg_server *server, struct hg_failover_run *run,
+                const struct hg_failover_action *action, uint64_t now_ns)
+{
+    uint32_t group = run->core.config.key.group;
+    struct hg_control_target target = {.node = action->node, .stream = action->stream};
+
+    switch (action->what) {
+    case HG_FAILOVER_DO_READ:
+    case HG_FAILOVER_DO_SWAP:
+        store_do(server, run, action, now_ns);
+        break;
+    case HG_FAILOVER_DO_ASK:
+        (void)hg_link_target(server, HG_COMMAND_GROUP_ASK, group, action->epoch, &target);
+        break;
+    case HG_FAILOVER_DO_FILL:
+        (void)hg_link_target(server, HG_COMMAND_GROUP_FILL, group, action->epoch, &target);
+        break;
+    case HG_FAILOVER_DO_BEGIN:
+    case HG_FAILOVER_DO_RELEASE:
+        /* Until the dataplane answered the last one, or was told who counts: later. */
+        if (run->request != 0 || !members_known(server, run))
+            break;
+        run->releases = action->what == HG_FAILOVER_DO_RELEASE;
+        run->request = hg_link_group(
+            server, run->releases ? HG_COMMAND_GROUP_RELEASE : HG_COMMAND_GROUP_BEGIN, group, action->epoch);
+        break;
+    case HG_FAILOVER_DO_SAY:
+        hg_event_add(&server->events, hg_realtime_ns(), action->severity, action->name, action->text);
+        break;
+    }
+}
+
+void hg_failover_run_tick(struct hg_server *server, uint64_t now_ns)
+{
+    struct hg_failover_action action;
+
+    for (uint32_t i = 0; i < HG_FAILOVERS_MAX; i++) {
+        struct hg_failover_run *run = server->failovers[i];
+
+        if (run == NULL || (!hg_failover_is_under_way(&run->core) && !run->core.say_step))
+            continue;
+        if (!hg_link_usable(server))
+            run->request = 0; /* whoever was asked is gone */
+        for (uint32_t count = 0;
+             count < HG_FAILOVER_ACTIONS_TICK && hg_failover_next(&run->core, now_ns, &action); count++)
+            act(server, run, &action, now_ns);
+    }
+}
+
+void hg_failover_run_result(struct hg_server *server, uint64_t request, int32_t code, uint64_t now_ns)
+{
+    for (uint32_t i = 0; i < HG_FAILOVERS_MAX; i++) {
+        struct hg_failover_run *run = server->failovers[i];
+
+        if (run == NULL || run->request == 0 || run->request != request)
+            continue;
+        run->request = 0;
+        if (code == 0 && run->releases)
+            hg_failover_released(&run->core, run->core.epoch, now_ns);
+        else if (code == -EPERM)
+            hg_failover_refused(&run->core, run->core.config.node, run->core.epoch, 0, now_ns);
+    }
+}
+
+static void name_of(const struct hg_server *server, uint64_t stream, char name[HG_CONTROL_NAME_BYTES])
+{
+    const struct hg_control_config *wanted = &server->config->wanted;
+
+    snprintf(name, HG_CONTROL_NAME_BYTES, "%llu", (unsigned long long)stream);
+    for (uint32_t i = 0; i < wanted->stream_count; i++)
+        if (wanted->streams[i].stream == stream)
+            memcpy(name, wanted->streams[i].name, HG_CONTROL_NAME_BYTES);
+}
+
+void hg_failover_run_tail(struct hg_server *server, const struct hg_control_tail *tail, uint64_t now_ns)
+{
+    struct hg_failover_answer answer;
+
+    memset(&answer, 0, sizeof(answer));
+    answer.node = tail->node;
+    answer.epoch = tail->epoch;
+    answer.log = tail->log;
+    answer.logs = tail->logs;
+    answer.streams = tail->streams;
+    answer.stream = tail->stream;
+    memcpy(answer.log_uuid, tail->log_uuid, sizeof(answer.log_uuid));
+    answer.tail.is_unknown = tail->unknown != 0;
+    answer.tail.lsn_end = tail->lsn_end;
+    memcpy(answer.tail.chain, tail->chain, sizeof(answer.tail.chain));
+    answer.tail.epoch_count = tail->epoch_count;
+    memcpy(answer.tail.epochs, tail->epochs, sizeof(answer.tail.epochs));
+    answer.tail.corrupt_count = tail->corrupt != 0;
+    answer.tail.corrupt[0].lsn_first = tail->corrupt_first;
+    answer.tail.corrupt[0].lsn_end = tail->corrupt_end;
+    name_of(server, tail->stream, answer.name);
+    for (uint32_t i = 0; i < HG_FAILOVERS_MAX; i++) {
+        struct hg_failover_run *run = server->failovers[i];
+
+        if (run == NULL || run->core.config.key.group != tail->group)
+            continue;
+        if (tail->epoch_promised > tail->epoch)
+            hg_failover_refused(&run->core, tail->node, tail->epoch, tail->epoch_promised, now_ns);
+        else
+            hg_failover_answer(&run->core, &answer, now_ns);
+    }
+}
+
+void hg_failover_run_close(struct hg_server *server)
+{
+    for (uint32_t i = 0; i < HG_FAILOVERS_MAX; i++) {
+        free(server->failovers[i]);
+        server->failovers[i] = NULL;
+    }
+}
