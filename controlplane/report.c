@@ -425,6 +425,7 @@ static json_t *log_report(const struct hg_status_log *log)
     number_set(object, "scrub_pass_age_ns", log->scrub_pass_age_ns);
     number_set(object, "scrub_corrupt", log->scrub_corrupt);
     number_set(object, "scrub_corrupt_sequence", log->scrub_corrupt_sequence);
+    number_set(object, "repairs", log->repairs);
     number_set(object, "losses", log->losses);
     number_set(object, "lost_writes", log->lost_writes);
     number_set(object, "flush_ns_last", log->flush_ns_last);

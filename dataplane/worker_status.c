@@ -302,6 +302,7 @@ static void status_log(struct hg_worker *worker, struct hg_control_status *statu
     out->scrub_corrupt = stats.scrub_corrupt;
     out->scrub_corrupt_sequence = stats.scrub_corrupt_sequence;
     out->scrub_percent = stats.scrub_percent;
+    out->repairs = stats.repairs;
     out->losses = stats.losses;
     out->lost_writes = stats.lost_writes;
     out->flush_ns_last = stats.flush_ns_last;

@@ -151,7 +151,9 @@ enum hg_stream_kind {
 #define HG_LOG_HOLES_MAX 15u
 
 enum hg_log_hole_kind {
-    HG_LOG_HOLE_LOST = 1, /* an operator accepted it: helio-log accept-loss */
+    HG_LOG_HOLE_LOST = 1,    /* an operator accepted it: helio-log accept-loss */
+    HG_LOG_HOLE_MOVED = 2,   /* repaired: write copy_sequence has all that was in it */
+    HG_LOG_HOLE_BATCHES = 3, /* repaired, but for local records: nobody else has those */
 };
 
 struct hg_log_hole {
@@ -162,7 +164,9 @@ struct hg_log_hole {
     uint32_t offset;
     uint32_t next_offset;
     uint32_t kind; /* enum hg_log_hole_kind */
-    uint8_t reserved[20];
+    uint32_t copy_offset;
+    uint64_t copy_sequence; /* of a repair: the write that has the copy, and where that is; else 0 */
+    uint64_t copy_segment;
 };
 static_assert(sizeof(struct hg_log_hole) == 64, "hole");
 
@@ -171,7 +175,8 @@ struct hg_log_hole_table {
     uint32_t reserved;
     uint64_t losses;      /* that were ever accepted, also those that the table has no room for any more */
     uint64_t lost_writes; /* in them */
-    uint8_t reserved2[40];
+    uint64_t repairs;     /* likewise, that were ever made */
+    uint8_t reserved2[32];
     struct hg_log_hole holes[HG_LOG_HOLES_MAX];
 };
 static_assert(sizeof(struct hg_log_hole_table) == 1024, "table of holes");
@@ -208,11 +213,16 @@ static_assert(offsetof(struct hg_log_superblock, durable_sequence) == 616, "supe
 static_assert(offsetof(struct hg_log_superblock, tail_torn_sequence) == 624, "superblock");
 static_assert(offsetof(struct hg_log_superblock, holes) == 1024, "superblock");
 
+enum hg_log_write_flags {
+    HG_LOG_WRITE_MOVED =
+        1, /* it has what was in write moved_sequence; counts only where the table of holes says so */
+};
+
 /* First block of every log write, copied to ring block (sequence mod 256) one commit later. */
 struct hg_log_write_header {
     uint32_t magic;
     uint16_t version;
-    uint16_t flags; /* 0 */
+    uint16_t flags; /* enum hg_log_write_flags */
     uint8_t log_uuid[16];
     uint32_t restarts; /* of the log when it was written */
     uint32_t batch_count;
@@ -224,7 +234,8 @@ struct hg_log_write_header {
     uint32_t previous_crc32c;  /* crc32c of the header of write sequence-1; 0 for the first */
     uint32_t block_count;      /* payload blocks */
     uint64_t hlc_ceiling;
-    uint8_t reserved[4096 - 80 - 4 * HG_LOG_WRITE_BLOCKS_MAX - 4];
+    uint64_t moved_sequence; /* with HG_LOG_WRITE_MOVED, else 0 */
+    uint8_t reserved[4096 - 88 - 4 * HG_LOG_WRITE_BLOCKS_MAX - 4];
     uint32_t
         block_crc32c[HG_LOG_WRITE_BLOCKS_MAX]; /* seeded with (log uuid, sequence), zero beyond block_count */
     uint32_t crc32c;                           /* of the 4092 bytes before it */

@@ -289,6 +289,7 @@ void hg_log_stats_get(const struct hg_log *log, struct hg_log_stats *stats)
     stats->scrub_corrupt = log->scrub.corrupt;
     stats->scrub_corrupt_sequence = log->scrub.corrupt_sequence;
     stats->scrub_percent = log->state == HG_LOG_READY ? hg_log_scrub_percent(log) : 0;
+    stats->repairs = log->superblock.holes.repairs;
     stats->losses = log->superblock.holes.losses;
     stats->lost_writes = log->superblock.holes.lost_writes;
     stats->segment_count = log->geometry.segment_count;

@@ -87,6 +87,7 @@ struct hg_log_stats {
     uint64_t scrub_corrupt_sequence; /* the newest of them */
     uint32_t scrub_percent;          /* of the pass under way */
     uint64_t losses;                 /* that operators ever accepted, of this log */
+    uint64_t repairs;                /* of its writes, that were ever made */
     uint64_t lost_writes;            /* in them */
     uint64_t flush_ns_last;
     uint64_t flush_ns_max;
@@ -208,7 +209,8 @@ bool hg_log_is_scarce(const struct hg_log *log);
  * busy: ask again after a turn; -ERANGE = not durable yet; -ENOENT = below the tail (a gap: say so, never
  * skip); -EBADMSG = corrupt on disk, read HG_LOG_READ_TRIES times (counted; the log stays up). A write that
  * is lost, which an operator accepted, has no bytes: 1, and 0 of them; the streams that had some in it begin
- * anew behind it. */
+ * anew behind it. One that was repaired has the bytes of its copy, and the write
+ * that holds the copy has none itself. */
 int hg_log_at(struct hg_log *log, uint64_t sequence, const uint8_t **payload, uint32_t *payload_bytes);
 /* Starts reads of up to `count` writes from `sequence` on, those that are not in memory, as slots allow. */
 void hg_log_prefetch(struct hg_log *log, uint64_t sequence, uint32_t count);

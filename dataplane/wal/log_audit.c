@@ -119,7 +119,8 @@ static void write_take(struct hg_log_audit *audit, const struct hg_log_write_hea
     }
     if (ops->write != NULL)
         ops->write(audit->config->ctx, header);
-    hg_log_audit_batches(audit, header, payload);
+    if ((header->flags & HG_LOG_WRITE_MOVED) == 0) /* else they count where they were */
+        hg_log_audit_batches(audit, header, payload);
     if (ops->write_end != NULL)
         ops->write_end(audit->config->ctx, header);
     audit->result->writes++;
@@ -345,8 +346,25 @@ static bool end_take(struct hg_log_audit *audit, enum hg_log_end end)
 
 /* ---- the walk ---- */
 
-/* The expected write is lost, and that was accepted. False: the walk is over. */
-static bool loss_take(struct hg_log_audit *audit, const struct hg_log_hole *hole)
+/* The copy of what was in a hole, checked as recovery does. False: it is not right. */
+static bool copy_take_of(struct hg_log_audit *audit, const struct hg_log_hole *hole)
+{
+    uint64_t room =
+        hg_min_u64(audit->walk.write_bytes_max, audit->geometry.segment_bytes - hole->copy_offset);
+    int error;
+    const uint8_t *at = hg_log_audit_at(audit, hole->copy_segment, hole->copy_offset, (uint32_t)room, &error);
+    const struct hg_log_write_header *header = (const struct hg_log_write_header *)at;
+    if (at == NULL || !hg_log_hole_copy_is_right(hole, header, audit->geometry.log_uuid, (uint32_t)room))
+        return false;
+    memcpy(audit->extent, header, sizeof(*audit->extent));
+    audit->extent->sequence = hole->sequence_first; /* for what is said of its batches */
+    hg_log_audit_batches(audit, audit->extent, at + HG_LOG_BLOCK_BYTES);
+    audit->result->writes++;
+    return true;
+}
+
+/* The expected write is in a hole: lost, and that was accepted, or repaired. False: the walk is over. */
+static bool hole_take(struct hg_log_audit *audit, const struct hg_log_hole *hole)
 {
     struct hg_log_walk *walk = &audit->walk;
     struct hg_log_finding finding = hg_log_audit_finding_here(audit, HG_LOG_FINDING_LOSS);
@@ -365,7 +383,16 @@ static bool loss_take(struct hg_log_audit *audit, const struct hg_log_hole *hole
     finding.next_offset = hole->next_offset;
     finding.bytes = (hole->next_segment - hole->segment) * audit->geometry.segment_bytes + hole->next_offset -
                     hole->offset;
-    audit->lost_sequence = hole->sequence_last;
+    if (!hg_log_hole_is_repaired(hole)) {
+        audit->lost_sequence = hole->sequence_last;
+    } else if (copy_take_of(audit, hole)) {
+        finding.kind =
+            hole->kind == HG_LOG_HOLE_MOVED ? HG_LOG_FINDING_REPAIRED : HG_LOG_FINDING_REPAIRED_BATCHES;
+    } else {
+        finding.kind = HG_LOG_FINDING_CORRUPT;
+        audit->damaged_sequence = hole->sequence_last;
+        hg_log_audit_refuse(audit, HG_LOG_OUTCOME_CORRUPT);
+    }
     audit->result->durable = hg_max_u64(audit->result->durable, hole->sequence_last);
     hg_log_audit_report(audit, &finding);
     hg_log_walk_pass(walk, hole);
@@ -389,7 +416,7 @@ static bool step(struct hg_log_audit *audit)
     }
     const struct hg_log_hole *hole = hg_log_hole_of(&audit->result->superblock.holes, walk->sequence);
     if (hole != NULL)
-        return loss_take(audit, hole);
+        return hole_take(audit, hole);
     if (!is_full) {
         int error;
         at = write_at(audit, &error);
@@ -437,6 +464,7 @@ static void walk_run(struct hg_log_audit *audit)
     result->sequence_next = audit->walk.sequence;
     result->segment_next = audit->walk.segment;
     result->offset_next = audit->walk.offset;
+    result->previous_crc32c = audit->walk.previous_crc32c;
     uint64_t end = hg_min_u64(audit->walk.sequence, audit->durable_begin + 1);
     uint64_t first =
         hg_max_u64(result->sequence_first, end > HG_LOG_RING_BLOCKS ? end - HG_LOG_RING_BLOCKS : 0);

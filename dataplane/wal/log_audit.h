@@ -22,6 +22,8 @@ enum hg_log_severity {
 /* name, severity, text */
 #define HG_LOG_FINDINGS(X)                                                                                   \
     X(LOSS, NONE, "is lost; an operator accepted that (helio-log accept-loss)")                              \
+    X(REPAIRED, NONE, "was repaired, and lies elsewhere in this log now")                                    \
+    X(REPAIRED_BATCHES, NONE, "was repaired but for local records, and lies elsewhere in this log now")      \
     X(BEGINS_ANEW, NONE, "is the next with its stream, which begins anew here, behind an accepted loss")     \
     X(SUPERBLOCK_COPY, WORN, "superblock copy is not valid")                                                 \
     X(RING_BLOCK, WORN, "header ring block is neither empty nor a header of this log")                       \
@@ -102,9 +104,10 @@ struct hg_log_audit_result {
     uint64_t sequence_next;  /* of the write that would come next */
     uint64_t segment_next;
     uint32_t offset_next;
-    uint64_t durable; /* newest write known to have been durable */
-    uint64_t writes;  /* that are whole */
-    uint64_t batches; /* in them, local ones too */
+    uint32_t previous_crc32c; /* that write sequence_next is to name */
+    uint64_t durable;         /* newest write known to have been durable */
+    uint64_t writes;          /* that are whole */
+    uint64_t batches;         /* in them, local ones too */
     uint64_t payload_bytes;
     uint64_t discarded_writes; /* valid headers behind the end: never acknowledged */
     uint32_t ring_missing; /* copies of the newest 256 writes that the ring has not got: a start adds them */
@@ -138,7 +141,10 @@ struct hg_log_audit_config {
     const struct hg_log_audit_ops *ops;
     void *ctx;
     uint64_t size_bytes; /* of the file or device */
-    bool has_frames;     /* decompress every batch and check its frames too */
+    /* Instead of ops->read with ctx, where the two are not the same thing's. NULL = not. */
+    int (*read)(void *ctx, void *data, uint32_t bytes, uint64_t offset);
+    void *read_ctx;
+    bool has_frames; /* decompress every batch and check its frames too */
 };
 
 /* Takes some 12 MiB while it runs. */

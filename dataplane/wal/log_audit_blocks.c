@@ -10,7 +10,9 @@
 static int block_read(struct hg_log_audit *audit, void *data, uint32_t bytes, uint64_t offset)
 {
     audit->result->read_bytes += bytes;
-    return audit->config->ops->read(audit->config->ctx, data, bytes, offset);
+    const struct hg_log_audit_config *config = audit->config;
+    return config->read != NULL ? config->read(config->read_ctx, data, bytes, offset)
+                                : config->ops->read(config->ctx, data, bytes, offset);
 }
 
 void hg_log_audit_pause(struct hg_log_audit *audit)

@@ -96,7 +96,11 @@ void hg_log_write_header_seal(struct hg_log_write_header *header, const uint8_t 
 
 bool hg_log_write_header_is_valid(const struct hg_log_write_header *header, const uint8_t log_uuid[16])
 {
-    if (header->magic != HG_LOG_WRITE_MAGIC || header->version != HG_LOG_VERSION || header->flags != 0)
+    if (header->magic != HG_LOG_WRITE_MAGIC || header->version != HG_LOG_VERSION ||
+        (header->flags & ~HG_LOG_WRITE_MOVED) != 0)
+        return false;
+    if ((header->flags & HG_LOG_WRITE_MOVED) != 0 &&
+        (header->moved_sequence == 0 || header->moved_sequence >= header->sequence))
         return false;
     if (memcmp(header->log_uuid, log_uuid, sizeof(header->log_uuid)) != 0)
         return false;

@@ -18,12 +18,24 @@ static bool hole_has_room(const struct hg_log_hole *hole, uint64_t segment_bytes
     return hole->sequence_last - hole->sequence_first < bytes / (2 * HG_LOG_BLOCK_BYTES);
 }
 
+/* A copy lies behind what it is of, and is in use as long as that. */
+static bool hole_copy_is_valid(const struct hg_log_hole *hole, uint64_t segment_bytes)
+{
+    if (!hg_log_hole_is_repaired(hole))
+        return hole->copy_sequence == 0 && hole->copy_segment == 0 && hole->copy_offset == 0;
+    return hole->copy_sequence > hole->sequence_last && hole->copy_segment - hole->segment <= 1u << 24 &&
+           hole->copy_offset % HG_LOG_BLOCK_BYTES == 0 && hole->copy_offset < segment_bytes &&
+           !is_before(hole->copy_segment, hole->copy_offset, hole->next_segment, hole->next_offset);
+}
+
 static bool hole_is_valid(const struct hg_log_hole *hole, uint64_t segment_bytes)
 {
-    return hole->kind == HG_LOG_HOLE_LOST && hole->sequence_first > 0 &&
-           hole->sequence_last >= hole->sequence_first && hole->sequence_last <= UINT64_MAX / 4 &&
-           hole->offset % HG_LOG_BLOCK_BYTES == 0 && hole->next_offset % HG_LOG_BLOCK_BYTES == 0 &&
-           hole->offset < segment_bytes && hole->next_offset < segment_bytes &&
+    bool has_copy = hole->kind == HG_LOG_HOLE_MOVED || hole->kind == HG_LOG_HOLE_BATCHES;
+    return (hole->kind == HG_LOG_HOLE_LOST || has_copy) && hole_copy_is_valid(hole, segment_bytes) &&
+           hole->sequence_first > 0 && hole->sequence_last >= hole->sequence_first &&
+           hole->sequence_last <= UINT64_MAX / 4 && hole->offset % HG_LOG_BLOCK_BYTES == 0 &&
+           hole->next_offset % HG_LOG_BLOCK_BYTES == 0 && hole->offset < segment_bytes &&
+           hole->next_offset < segment_bytes &&
            is_before(hole->segment, hole->offset, hole->next_segment, hole->next_offset) &&
            hole_has_room(hole, segment_bytes);
 }
@@ -68,6 +80,10 @@ int hg_log_hole_add(struct hg_log_superblock *superblock, const struct hg_log_ho
     memmove(&table->holes[at + 1], &table->holes[at], (table->count - at) * sizeof(*hole));
     table->holes[at] = *hole;
     table->count++;
+    if (hg_log_hole_is_repaired(hole)) {
+        table->repairs++;
+        return 0;
+    }
     table->losses++;
     table->lost_writes += hole->sequence_last - hole->sequence_first + 1;
     return 0;
@@ -77,6 +93,11 @@ bool hg_log_hole_has_start(const struct hg_log_hole_table *table, uint64_t segme
 {
     for (uint32_t i = 0; i < table->count; i++) {
         const struct hg_log_hole *hole = &table->holes[i];
+        bool begins = segment == hole->segment && hole->offset == 0;
+        if (begins && hole->kind == HG_LOG_HOLE_MOVED)
+            continue;
+        if (hg_log_hole_is_repaired(hole) && segment == hole->copy_segment && hole->copy_offset == 0)
+            return true;
         if (!is_before(segment, 0, hole->segment, hole->offset) &&
             is_before(segment, 0, hole->next_segment, hole->next_offset))
             return true;
@@ -87,4 +108,14 @@ bool hg_log_hole_has_start(const struct hg_log_hole_table *table, uint64_t segme
 uint64_t hg_log_hole_segment_last(const struct hg_log_hole *hole)
 {
     return hole->next_offset > 0 ? hole->next_segment : hole->next_segment - 1;
+}
+
+bool hg_log_hole_copy_is_right(const struct hg_log_hole *hole, const struct hg_log_write_header *header,
+                               const uint8_t log_uuid[16], uint32_t room)
+{
+    return hg_log_write_header_is_valid(header, log_uuid) && (header->flags & HG_LOG_WRITE_MOVED) != 0 &&
+           header->moved_sequence == hole->sequence_first && header->sequence == hole->copy_sequence &&
+           header->segment == hole->copy_segment && header->segment_offset == hole->copy_offset &&
+           hg_log_write_bytes(header->payload_bytes) <= room &&
+           hg_log_write_payload_is_valid(header, (const uint8_t *)header + HG_LOG_BLOCK_BYTES);
 }

@@ -16,8 +16,18 @@ const struct hg_log_hole *hg_log_hole_of(const struct hg_log_hole_table *table, 
  * goes. 0; -EEXIST: it is there already; -EINVAL: it meets another; -ENOSPC: all that are there still count.
  */
 int hg_log_hole_add(struct hg_log_superblock *superblock, const struct hg_log_hole *hole);
-/* The start of this segment, where its table of streams is, lies in a hole: the log can't begin with it. */
+/* It was repaired: the writes in it are to be had, as its first one, from its copy. */
+static inline bool hg_log_hole_is_repaired(const struct hg_log_hole *hole)
+{
+    return hole->kind != HG_LOG_HOLE_LOST;
+}
+/* The table of streams that this segment should begin with lies in a hole and nowhere else, or there is none:
+ * the log can't begin with it. */
 bool hg_log_hole_has_start(const struct hg_log_hole_table *table, uint64_t segment);
+/* `header`: what lies at the copy's place, with its payload behind it, `room` bytes in all: it is that copy,
+ * whole. */
+bool hg_log_hole_copy_is_right(const struct hg_log_hole *hole, const struct hg_log_write_header *header,
+                               const uint8_t log_uuid[16], uint32_t room);
 /* The newest segment that has a write before `hole` ends. */
 uint64_t hg_log_hole_segment_last(const struct hg_log_hole *hole);
 

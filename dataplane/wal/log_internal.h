@@ -185,6 +185,14 @@ void hg_log_place_set(struct hg_log *log, uint64_t sequence, uint64_t segment, u
                       uint32_t bytes);
 void hg_log_place_get(const struct hg_log *log, uint64_t sequence, uint64_t *segment, uint32_t *offset,
                       uint32_t *bytes);
+/* Nothing is to be had from there: the write is lost, or has the copy of another one. */
+static inline bool hg_log_place_is_empty(const struct hg_log *log, uint64_t sequence)
+{
+    uint64_t segment;
+    uint32_t offset, payload_bytes;
+    hg_log_place_get(log, sequence, &segment, &offset, &payload_bytes);
+    return payload_bytes == 0;
+}
 static inline uint64_t hg_log_tag(enum hg_log_tag kind, uint64_t id)
 {
     return (uint64_t)kind << HG_LOG_TAG_SHIFT | id;

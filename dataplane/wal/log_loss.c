@@ -40,9 +40,15 @@ static bool has_hole(const struct hg_log_superblock *copies, const struct hg_log
     return true;
 }
 
+/* Of a superblock. */
+struct change {
+    const struct hg_log_hole *hole; /* NULL = none */
+    uint64_t tail_torn_sequence;    /* 0 = none */
+};
+
 /* The next superblock. What an unfinished update has got is not believed, but not used a second time, and its
  * promises stand, as in recovery. 0 or what hg_log_hole_add says. */
-static int next_make(const struct hg_log_superblock *copies, int chosen, const struct hg_log_hole *hole,
+static int next_make(const struct hg_log_superblock *copies, int chosen, const struct change *change,
                      struct hg_log_superblock *next)
 {
     *next = copies[chosen];
@@ -61,17 +67,21 @@ static int next_make(const struct hg_log_superblock *copies, int chosen, const s
         }
     }
     next->generation++;
-    next->durable_sequence = hg_max_u64(next->durable_sequence, hole->sequence_last);
-    int rc = hg_log_hole_add(next, hole);
+    next->tail_torn_sequence = hg_max_u64(next->tail_torn_sequence, change->tail_torn_sequence);
+    if (change->hole == NULL)
+        return 0;
+    next->durable_sequence = hg_max_u64(next->durable_sequence,
+                                        hg_max_u64(change->hole->sequence_last, change->hole->copy_sequence));
+    int rc = hg_log_hole_add(next, change->hole);
     return rc == -EEXIST ? 0 : rc;
 }
 
 static int pair_update(const struct hg_log_loss_ops *ops, void *ctx, struct hg_log_superblock *copies,
-                       const struct hg_log_hole *hole)
+                       const struct change *change)
 {
     struct hg_log_superblock next;
     int chosen = hg_log_superblock_choose(copies);
-    int rc = chosen < 0 ? -EINVAL : next_make(copies, chosen, hole, &next);
+    int rc = chosen < 0 ? -EINVAL : next_make(copies, chosen, change, &next);
     if (rc != 0)
         return rc;
     uint16_t first = chosen < 2 ? 2 : 0;
@@ -83,21 +93,33 @@ static int pair_update(const struct hg_log_loss_ops *ops, void *ctx, struct hg_l
     return rc != 0 ? rc : ops->flush(ctx);
 }
 
-int hg_log_loss_accept(const struct hg_log_loss_ops *ops, void *ctx, const struct hg_log_hole *hole)
+static int change_write(const struct hg_log_loss_ops *ops, void *ctx, const struct change *change)
 {
     uint32_t bytes = HG_LOG_SUPERBLOCK_COPIES * HG_LOG_BLOCK_BYTES;
     struct hg_log_superblock *copies = aligned_alloc(HG_LOG_BLOCK_BYTES, bytes);
     if (copies == NULL)
         return -ENOMEM;
     int rc = ops->read(ctx, copies, bytes, 0);
-    if (rc == 0 && has_hole(copies, hole)) {
+    if (rc == 0 && change->hole != NULL && has_hole(copies, change->hole)) {
         rc = 1;
     } else {
         if (rc == 0)
-            rc = pair_update(ops, ctx, copies, hole);
+            rc = pair_update(ops, ctx, copies, change);
         if (rc == 0) /* then the other pair: the rot of one copy must not bring back what was before */
-            rc = pair_update(ops, ctx, copies, hole);
+            rc = pair_update(ops, ctx, copies, change);
     }
     free(copies);
     return rc;
+}
+
+int hg_log_loss_accept(const struct hg_log_loss_ops *ops, void *ctx, const struct hg_log_hole *hole)
+{
+    struct change change = {.hole = hole};
+    return change_write(ops, ctx, &change);
+}
+
+int hg_log_torn_keep(const struct hg_log_loss_ops *ops, void *ctx, uint64_t sequence)
+{
+    struct change change = {.tail_torn_sequence = sequence};
+    return change_write(ops, ctx, &change);
 }

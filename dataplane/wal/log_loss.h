@@ -23,5 +23,8 @@ const char *hg_log_loss_of(const struct hg_log_finding *finding, struct hg_log_h
  * already; -EINVAL = it meets another hole, or no two copies agree; -ENOSPC = the table is full of losses
  * that lie in the log still; or the error of an operation, after which it may be called again. */
 int hg_log_loss_accept(const struct hg_log_loss_ops *ops, void *ctx, const struct hg_log_hole *hole);
+/* Keeps the place where the log's end was torn, before something is written there: as recovery does.
+ * Likewise. */
+int hg_log_torn_keep(const struct hg_log_loss_ops *ops, void *ctx, uint64_t sequence);
 
 #endif

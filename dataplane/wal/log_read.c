@@ -76,9 +76,13 @@ bool hg_log_read_advance(struct hg_log *log)
 bool hg_log_read_is_right(const struct hg_log *log, uint64_t sequence, const uint8_t *at)
 {
     const struct hg_log_write_header *header = (const struct hg_log_write_header *)at;
+    const struct hg_log_hole *hole = hg_log_hole_of(&log->superblock.holes, sequence);
     uint64_t segment;
     uint32_t offset, payload_bytes;
     hg_log_place_get(log, sequence, &segment, &offset, &payload_bytes);
+    if (hole != NULL)
+        return hg_log_hole_copy_is_right(hole, header, log->geometry.log_uuid,
+                                         hg_log_write_bytes(payload_bytes));
     return hg_log_write_header_is_valid(header, log->geometry.log_uuid) && header->sequence == sequence &&
            header->segment == segment && header->segment_offset == offset &&
            header->payload_bytes == payload_bytes &&
@@ -122,13 +126,13 @@ int hg_log_at(struct hg_log *log, uint64_t sequence, const uint8_t **payload, ui
         return -ENOENT;
     if (sequence > log->durable_sequence)
         return -ERANGE;
-    if (hg_log_hole_of(&log->superblock.holes, sequence) != NULL) {
+    if (sequence >= log->cache_first)
+        return cached_at(log, sequence, payload, payload_bytes);
+    if (hg_log_place_is_empty(log, sequence)) {
         *payload = log->arena;
         *payload_bytes = 0;
         return 1;
     }
-    if (sequence >= log->cache_first)
-        return cached_at(log, sequence, payload, payload_bytes);
     struct hg_log_slot *slot = slot_find(log, sequence);
     if (slot == NULL) {
         slot = slot_choose(log, sequence, sequence + 1);
@@ -156,7 +160,7 @@ void hg_log_prefetch(struct hg_log *log, uint64_t sequence, uint32_t count)
     uint64_t first = hg_max_u64(sequence, log->tail_sequence);
     uint64_t end = hg_min_u64(sequence + count, hg_min_u64(log->cache_first, log->durable_sequence + 1));
     for (uint64_t at = first; at < end; at++) {
-        if (slot_find(log, at) != NULL || hg_log_hole_of(&log->superblock.holes, at) != NULL)
+        if (slot_find(log, at) != NULL || hg_log_place_is_empty(log, at))
             continue;
         struct hg_log_slot *slot = slot_choose(log, first, end);
         if (slot == NULL)

@@ -330,7 +330,7 @@ static bool records_report(struct hg_log *log, const struct hg_batch_header *hea
 
 /* The batches of a write whose blocks are right: what does not parse was written by a newer or a broken
  * build. */
-static bool batches_report(struct hg_log *log, const struct hg_log_write_header *header,
+static bool batches_report(struct hg_log *log, const struct hg_log_write_header *header, uint64_t sequence,
                            const uint8_t *payload)
 {
     uint32_t count = 0;
@@ -341,7 +341,7 @@ static bool batches_report(struct hg_log *log, const struct hg_log_write_header 
         if (is_fine && (batch->flags & HG_BATCH_LOCAL) != 0)
             is_fine = records_report(log, batch);
         else if (is_fine && log->ops.recovered_batch != NULL)
-            log->ops.recovered_batch(log->ctx, header->sequence, batch);
+            log->ops.recovered_batch(log->ctx, sequence, batch);
         if (!is_fine) {
             log->is_corrupt = true;
             hg_log_fail(log,
@@ -392,13 +392,15 @@ static void torn_tell(struct hg_log *log)
 static bool write_take(struct hg_log *log, const struct hg_log_write_header *header, const uint8_t *payload)
 {
     struct hg_log_recovery *r = log->recovery;
+    /* A copy of an older write is told in that one's place. */
+    bool is_moved = (header->flags & HG_LOG_WRITE_MOVED) != 0;
     torn_tell(log);
-    if (!batches_report(log, header, payload))
+    if (!is_moved && !batches_report(log, header, r->sequence, payload))
         return false;
-    hg_log_place_set(log, r->sequence, r->segment, r->offset, header->payload_bytes);
+    hg_log_place_set(log, r->sequence, r->segment, r->offset, is_moved ? 0 : header->payload_bytes);
     if (r->offset == 0) {
         log->segment_first[r->segment % log->geometry.segment_count] = r->sequence;
-        r->hole_is_open = false;
+        r->hole_is_open = r->hole_is_open && is_moved;
     }
     r->head_segment = r->segment;
     r->has_previous = true;
@@ -473,6 +475,34 @@ static bool write_decide(struct hg_log *log, const uint8_t *at)
     return false;
 }
 
+enum copy_state { COPY_READING, COPY_BAD, COPY_TAKEN };
+
+/* The write that has what was in the hole, in memory: nothing of it is believed before all of it was checked.
+ */
+static enum copy_state copy_take(struct hg_log *log, const struct hg_log_hole *hole)
+{
+    struct hg_log_recovery *r = log->recovery;
+    const struct hg_log_write_header *header = (const struct hg_log_write_header *)r->window;
+    uint64_t at = hg_log_file_offset(log, hole->copy_segment, hole->copy_offset);
+    uint64_t room = hg_min_u64(log->write_bytes_max, log->geometry.segment_bytes - hole->copy_offset);
+    if (r->window_bytes == 0 || r->window_offset != at) {
+        window_start(log, hole->copy_segment, hole->copy_offset);
+        r->window_bytes = room;
+        return COPY_READING;
+    }
+    r->window_bytes = 0; /* whatever comes next lies elsewhere */
+    if (!hg_log_hole_copy_is_right(hole, header, log->geometry.log_uuid, (uint32_t)room)) {
+        r->verdict = HG_LOG_VERDICT_CORRUPT;
+        corrupt_report(log);
+        return COPY_BAD;
+    }
+    if (!batches_report(log, header, hole->sequence_first, r->window + HG_LOG_BLOCK_BYTES))
+        return COPY_BAD;
+    hg_log_place_set(log, hole->sequence_first, hole->copy_segment, hole->copy_offset, header->payload_bytes);
+    log->stats.recovered_writes++;
+    return COPY_TAKEN;
+}
+
 /* The expected write is in a hole of the superblock's table: on behind it. */
 static bool hole_pass(struct hg_log *log, const struct hg_log_hole *hole)
 {
@@ -486,13 +516,19 @@ static bool hole_pass(struct hg_log *log, const struct hg_log_hole *hole)
         superblock_refuse(log);
         return false;
     }
+    torn_tell(log);
     for (uint64_t sequence = hole->sequence_first; sequence <= hole->sequence_last; sequence++)
         hg_log_place_set(log, sequence, hole->segment, hole->offset, 0);
+    if (hg_log_hole_is_repaired(hole)) {
+        enum copy_state copy = copy_take(log, hole);
+        if (copy != COPY_TAKEN)
+            return copy == COPY_READING;
+    }
     for (uint64_t segment = r->offset == 0 ? r->segment : r->segment + 1; segment <= segment_last; segment++)
         log->segment_first[segment % log->geometry.segment_count] = hole->sequence_last + 1;
     if (r->offset == 0)
         log->segment_first[r->segment % log->geometry.segment_count] = r->sequence;
-    if (log->ops.recovered_hole != NULL)
+    if (!hg_log_hole_is_repaired(hole) && log->ops.recovered_hole != NULL)
         log->ops.recovered_hole(log->ctx, hole->sequence_first, hole->sequence_last);
     struct hg_log_walk walk = walk_of(log);
     hg_log_walk_pass(&walk, hole);
@@ -502,7 +538,7 @@ static bool hole_pass(struct hg_log *log, const struct hg_log_hole *hole)
     r->segment = walk.segment;
     r->offset = walk.offset;
     r->durable = hg_max_u64(r->durable, hole->sequence_last);
-    r->hole_is_open = true;
+    r->hole_is_open = r->hole_is_open || hole->kind != HG_LOG_HOLE_MOVED;
     return true;
 }
 
@@ -580,6 +616,10 @@ static bool restore_step(struct hg_log *log)
         return true;
     }
     hg_log_place_get(log, r->restore_sequence, &segment, &offset, &payload_bytes);
+    if (payload_bytes == 0) { /* of no use without the table of holes, and with it older than this */
+        r->restore_sequence++;
+        return true;
+    }
     uint32_t bytes = hg_log_write_bytes(payload_bytes);
     uint64_t at = hg_log_file_offset(log, segment, offset);
     if (!r->restore_is_read) {

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dataplane/wal/log_scrub.h"
-#include "dataplane/wal/log_hole.h"
 #include "dataplane/wal/log_internal.h"
 
 #include <stdlib.h>
@@ -66,8 +65,8 @@ static void chunk_choose(struct hg_log *log, uint64_t end, uint64_t *file_offset
     for (scrub->end = scrub->first + 1; scrub->end < end; scrub->end++) {
         hg_log_place_get(log, scrub->end, &segment_next, &offset_next, &payload_bytes);
         uint32_t bytes = hg_log_write_bytes(payload_bytes);
-        if (segment_next != segment || offset_next != offset + scrub->bytes || scrub->bytes + bytes > most ||
-            hg_log_hole_of(&log->superblock.holes, scrub->end) != NULL)
+        if (payload_bytes == 0 || segment_next != segment || offset_next != offset + scrub->bytes ||
+            scrub->bytes + bytes > most)
             return;
         scrub->bytes += bytes;
     }
@@ -101,11 +100,9 @@ bool hg_log_scrub_advance(struct hg_log *log)
         scrub->has_previous = false;
         scrub->failures = 0;
     }
-    const struct hg_log_hole *hole = hg_log_hole_of(&log->superblock.holes, scrub->sequence);
-    while (scrub->sequence < end && hole != NULL) {
-        scrub->sequence = hole->sequence_last + 1;
+    while (scrub->sequence < end && hg_log_place_is_empty(log, scrub->sequence)) {
+        scrub->sequence++;
         scrub->has_previous = false;
-        hole = hg_log_hole_of(&log->superblock.holes, scrub->sequence);
     }
     if (scrub->sequence < end)
         return read_start(log, end);
@@ -140,9 +137,10 @@ static bool write_check(struct hg_log *log, const uint8_t *at)
     struct hg_log_scrub *scrub = &log->scrub;
     const struct hg_log_write_header *header = (const struct hg_log_write_header *)at;
     if (!hg_log_read_is_right(log, scrub->sequence, at) ||
-        (scrub->has_previous && header->previous_crc32c != scrub->previous_crc32c))
+        (scrub->has_previous && (header->flags & HG_LOG_WRITE_MOVED) == 0 &&
+         header->previous_crc32c != scrub->previous_crc32c))
         return false;
-    scrub->has_previous = true;
+    scrub->has_previous = (header->flags & HG_LOG_WRITE_MOVED) == 0;
     scrub->previous_crc32c = header->crc32c;
     scrub->failures = 0;
     return true;

@@ -38,6 +38,9 @@ uint64_t hg_log_segment_last(const struct hg_log *log, uint64_t sequence)
     if (sequence > log->closed_sequence)
         return log->next_sequence - 1;
     hg_log_place_get(log, sequence, &segment, &offset, &payload_bytes);
+    const struct hg_log_hole *hole = hg_log_hole_of(&log->superblock.holes, sequence);
+    if (hole != NULL) /* its copy may lie elsewhere */
+        segment = hole->segment;
     if (segment == log->head_segment)
         return log->next_sequence - 1;
     return log->segment_first[(segment + 1) % log->geometry.segment_count] - 1;

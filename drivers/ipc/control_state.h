@@ -291,6 +291,7 @@ struct hg_status_log {
     uint32_t pressure;   /* enum hg_log_pressure */
     char path[HG_CONTROL_PATH_BYTES];
     char message[HG_CONTROL_TEXT_BYTES];
+    uint64_t repairs;             /* of its writes, likewise */
     uint64_t losses, lost_writes; /* that operators accepted in the life of this log; the writes in them */
     uint64_t scrub_bytes_per_s, scrub_bytes, scrub_passes; /* 0 = off; read by it; completed */
     uint64_t scrub_pass_age_ns;                            /* since the last one was; 0 = none was */

@@ -119,7 +119,7 @@ class Test:
     def strange_logs(self):
         folder = self.scratch.directory("strange-logs")
         path = os.path.join(folder, "log-0")
-        must(2, ["create, dump, verify, stat or accept-loss.* Not sideways"], "helio-log", "sideways")
+        must(2, ["create, dump, verify, stat, repair or accept-loss.* Not sideways"], "helio-log", "sideways")
         must(2, ["wants the path of the log"], "helio-log", "create", "--size", "64m")
         must(2, ["wants --size"], "helio-log", "create", path)
         must(2, ["wants a number from 1 on, got '64m'"], "helio-log", "create", path, "--size", "64m", "--cluster",
@@ -482,12 +482,29 @@ class Test:
                                        "durable and is corrupt", 1)
         if digest(pair.a.log) != before:
             raise Failed("a tampered log was changed")
+        self.repaired(pair, sequence, offset)
+        sequence, _, offset = self.middle_write(pair.a.log)
+        flip(pair.a.log, offset)
         self.loss_accepted(pair.a.log, sequence, offset)
         pair.a.start()
         pair.a.controlplane.wait_line("stream .* lost .* with a write whose loss was accepted", 30)
         flow.load_start()
         flow.wal_grows(2 << 20)
         flow.finish()
+
+    @staticmethod
+    def repaired(pair, sequence, offset):
+        """From the other region's log, which is in use there: a new place, and nothing of it in the old one."""
+        repair = ["helio-log", "repair", pair.a.log, "--from", pair.b.log]
+        before = digest(pair.a.log)
+        must(1, ["nothing was changed: entries .* of stream 1 are in none of the logs given"], *repair[:4], pair.a.log)
+        must(0, [f"write {sequence} can be repaired: .*from the other logs; every byte is as it was"], *repair,
+             "--dry-run")
+        if digest(pair.a.log) != before:
+            raise Failed("a log was changed by what was refused or only asked for")
+        must(0, [f"write {sequence} is repaired: .*every byte is as it was"], *repair)
+        must(0, [f"repaired: write {sequence}, ", "fine; a start opens it"], "helio-log", "verify", pair.a.log)
+        must(0, [f"repair 0: writes {sequence} to {sequence} are in write "], "helio-log", "dump", pair.a.log)
 
     @staticmethod
     def loss_accepted(path, sequence, offset):
@@ -517,7 +534,9 @@ class Test:
         writes = re.findall(r"^write (\d+) segment (\d+) offset (\d+) restarts \d+ payload (\d+)", text, re.M)
         if len(writes) < 10:
             raise Failed(f"the log has but {len(writes)} writes")
-        sequence, segment, offset, payload = (int(word) for word in writes[len(writes) // 2])
+        lost = re.findall(r"^repair \d+: writes (\d+) to", text, re.M)
+        sequence, segment, offset, payload = (
+            int(word) for word in writes[len(writes) // (3 if lost else 2)])
         begin = SEGMENTS_OFFSET + segment * segment_bytes + offset
         return sequence, begin, begin + BLOCK_BYTES + payload // 2
 

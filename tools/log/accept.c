@@ -9,10 +9,7 @@
 #include "tools/log/image.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 struct accept {
     struct image image; /* first: image_read and the others get this */
@@ -61,44 +58,6 @@ static void finding_take(void *ctx, const struct hg_log_finding *finding)
     }
 }
 
-static int device_write(void *ctx, const void *data, uint32_t bytes, uint64_t offset)
-{
-    const struct image *image = ctx;
-    for (uint32_t done = 0; done < bytes;) {
-        ssize_t count = pwrite(image->fd, (const uint8_t *)data + done, bytes - done, (off_t)(offset + done));
-        if (count < 0 && errno == EINTR)
-            continue;
-        if (count <= 0)
-            return count < 0 ? -errno : -EIO;
-        done += (uint32_t)count;
-    }
-    return 0;
-}
-
-static int device_flush(void *ctx)
-{
-    const struct image *image = ctx;
-    return fsync(image->fd) == 0 ? 0 : -errno;
-}
-
-/* For writing, and nobody else has it. */
-static bool log_lock(struct image *image)
-{
-    int fd = open(image->path, O_RDWR | O_DIRECT | O_CLOEXEC);
-    if (fd < 0 && errno == EINVAL)
-        fd = open(image->path, O_RDWR | O_CLOEXEC);
-    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) {
-        close(image->fd);
-        image->fd = fd;
-        return true;
-    }
-    fprintf(stderr, "helio-log: cannot %s %s: %s\n", fd < 0 ? "write to" : "lock", image->path,
-            fd >= 0 && errno == EWOULDBLOCK ? "a dataplane has it open; stop that first" : strerror(errno));
-    if (fd >= 0)
-        close(fd);
-    return false;
-}
-
 static void audit_run(struct accept *accept, struct hg_log_audit_result *result)
 {
     static const struct hg_log_audit_ops ops = {
@@ -130,7 +89,7 @@ static const char *refusal(struct accept *accept, const struct hg_log_audit_resu
 static int accept_write(struct accept *accept, const struct hg_log_hole *hole)
 {
     static const struct hg_log_loss_ops ops = {
-        .read = image_read, .write = device_write, .flush = device_flush};
+        .read = image_read, .write = image_write, .flush = image_flush};
     int rc = hg_log_loss_accept(&ops, accept, hole);
     if (rc >= 0)
         return LOG_EXIT_FINE;
@@ -193,7 +152,7 @@ int accept_run(const struct accept_options *options)
     struct accept accept = {.options = options};
     if (!image_open(&accept.image, options->path))
         return LOG_EXIT_UNREADABLE;
-    int rc = log_lock(&accept.image) ? accept_locked(&accept) : LOG_EXIT_UNREADABLE;
+    int rc = image_lock(&accept.image) ? accept_locked(&accept) : LOG_EXIT_UNREADABLE;
     image_close(&accept.image);
     return rc;
 }

@@ -9,7 +9,7 @@
 
 enum log_exit {
     LOG_EXIT_FINE = 0,
-    LOG_EXIT_DAMAGED = 1, /* create, accept-loss: refused */
+    LOG_EXIT_DAMAGED = 1, /* create, accept-loss, repair: refused */
     LOG_EXIT_USAGE = 2,
     LOG_EXIT_UNREADABLE = 3,
     LOG_EXIT_WORN = 4, /* verify: only what the next start mends by itself */
@@ -35,7 +35,17 @@ struct accept_options {
     bool is_dry_run;
 };
 
+struct repair_options {
+    const char *path;
+    const char *from[8];
+    uint32_t from_count;
+    uint64_t sequence; /* 0 = all that are damaged */
+    bool is_json;
+    bool is_dry_run;
+};
+
 /* Only while nobody has the log open. */
+int repair_run(const struct repair_options *options);
 int accept_run(const struct accept_options *options);
 
 /* These only read, and take no lock: a running dataplane may have the log open. */

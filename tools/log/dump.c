@@ -3,6 +3,7 @@
  * helio-log dump: a log as it lies on disk, write by write. Goes on behind what is damaged and says so where
  * it is.
  */
+#include "dataplane/wal/log_hole.h"
 #include "tools/log/commands.h"
 #include "tools/log/image.h"
 
@@ -31,6 +32,13 @@ static void holes_show(const struct dump *dump, const struct hg_log_hole_table *
 {
     for (uint32_t i = 0; i < holes->count; i++) {
         const struct hg_log_hole *hole = &holes->holes[i];
+        if (hg_log_hole_is_repaired(hole)) {
+            printf(dump->is_json ? "{\"repair\": %u, \"write\": %llu, \"write_last\": %llu, \"copy\": %llu}\n"
+                                 : "repair %u: writes %llu to %llu are in write %llu\n",
+                   i, (unsigned long long)hole->sequence_first, (unsigned long long)hole->sequence_last,
+                   (unsigned long long)hole->copy_sequence);
+            continue;
+        }
         printf(dump->is_json
                    ? "{\"loss\": %u, \"write\": %llu, \"write_last\": %llu, \"segment\": %llu, "
                      "\"segment_offset\": %u, \"next_segment\": %llu, \"next_offset\": %u}\n"

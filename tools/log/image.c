@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -59,6 +60,43 @@ int image_read(void *ctx, void *data, uint32_t bytes, uint64_t offset)
         done += (uint32_t)count;
     }
     return 0;
+}
+
+int image_write(void *ctx, const void *data, uint32_t bytes, uint64_t offset)
+{
+    const struct image *image = ctx;
+    for (uint32_t done = 0; done < bytes;) {
+        ssize_t count = pwrite(image->fd, (const uint8_t *)data + done, bytes - done, (off_t)(offset + done));
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count <= 0)
+            return count < 0 ? -errno : -EIO;
+        done += (uint32_t)count;
+    }
+    return 0;
+}
+
+int image_flush(void *ctx)
+{
+    const struct image *image = ctx;
+    return fsync(image->fd) == 0 ? 0 : -errno;
+}
+
+bool image_lock(struct image *image)
+{
+    int fd = open(image->path, O_RDWR | O_DIRECT | O_CLOEXEC);
+    if (fd < 0 && errno == EINVAL)
+        fd = open(image->path, O_RDWR | O_CLOEXEC);
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) {
+        close(image->fd);
+        image->fd = fd;
+        return true;
+    }
+    fprintf(stderr, "helio-log: cannot %s %s: %s\n", fd < 0 ? "write to" : "lock", image->path,
+            fd >= 0 && errno == EWOULDBLOCK ? "a dataplane has it open; stop that first" : strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return false;
 }
 
 void image_pause(void *ctx)
@@ -165,6 +203,8 @@ int exit_of(const struct hg_log_audit_result *result)
 static const char *finding_severity_text(const struct hg_log_finding *finding)
 {
     enum hg_log_severity severity = hg_log_finding_severity(finding->kind);
+    if (finding->kind == HG_LOG_FINDING_REPAIRED || finding->kind == HG_LOG_FINDING_REPAIRED_BATCHES)
+        return "repaired";
     return severity == HG_LOG_SEVERITY_NONE ? "accepted" : severity_text(severity);
 }
 

@@ -20,6 +20,12 @@ struct image {
 bool image_open(struct image *image, const char *path);
 void image_close(struct image *image);
 
+/* Opens it anew for writing, where nobody else has it open. False after saying why. */
+bool image_lock(struct image *image);
+/* For struct hg_log_loss_ops, after image_lock; ctx as below. */
+int image_write(void *ctx, const void *data, uint32_t bytes, uint64_t offset);
+int image_flush(void *ctx);
+
 /* For struct hg_log_audit_ops; ctx must begin with a struct image. */
 int image_read(void *ctx, void *data, uint32_t bytes, uint64_t offset);
 void image_pause(void *ctx);

@@ -16,6 +16,7 @@ static void usage(FILE *to)
         "       helio-log dump PATH [--json]\n"
         "       helio-log verify PATH [--json]\n"
         "       helio-log stat PATH [--json]\n"
+        "       helio-log repair PATH --from LOG [--from LOG ...] [--sequence N] [--dry-run] [--json]\n"
         "       helio-log accept-loss PATH --sequence N|--lsn STREAM:LSN [--dry-run] [--json]\n"
         "\n"
         "create  allocates the file, writes it full of zeros and puts an empty log on it; never overwrites\n"
@@ -25,6 +26,9 @@ static void usage(FILE *to)
         "        would make of it\n"
         "stat    per stream: LSNs, batches, bytes, times; segments in use and free\n"
         "\n"
+        "repair  fetches what is lost in a corrupt durable write from the logs of other nodes (copies will "
+        "do),\n"
+        "        proves it and writes it to a new place in the log; changes nothing where it cannot\n"
         "accept-loss  makes a log with a corrupt durable write open without it; the last resort, when no "
         "other\n"
         "        node has what is lost. It is written down for ever. Refused where nothing is corrupt\n"
@@ -36,12 +40,14 @@ static void usage(FILE *to)
         "  --size BYTES           of the file: 64m, 4g, 2t (k m g t = powers of 1024)\n"
         "  --cluster N            as in the command file's `node set`; 1 unless told\n"
         "  --segment-bytes BYTES  chosen from the size unless told\n"
-        "  --sequence N           accept-loss: the write, as verify names it\n"
+        "  --from LOG             repair: a log of another node; it is only read\n"
+        "  --sequence N           accept-loss, repair: the write, as verify names it\n"
         "  --lsn STREAM:LSN       accept-loss: the write that an entry of a stream was in\n"
         "  --dry-run              says what would be made or accepted, and changes nothing\n"
         "  --json                 one object; dump: one object a line\n"
         "\n"
-        "Exit: 0 done and fine; 1 refused (create, accept-loss), or something that was durable is damaged; 2 "
+        "Exit: 0 done and fine; 1 refused (create, accept-loss, repair), or something that was durable is "
+        "damaged; 2 "
         "usage;\n"
         "3 not readable: no such file, or an error of the device; 4 verify: nothing is lost, but the next "
         "start\n"
@@ -161,6 +167,37 @@ static bool accept_parse(int argc, char **argv, struct accept_options *options)
 }
 
 /* False after saying what is wrong. */
+static bool repair_parse(int argc, char **argv, struct repair_options *options)
+{
+    for (int i = 0; i < argc; i++) {
+        const char *next = i + 1 < argc ? argv[i + 1] : NULL;
+        if (strcmp(argv[i], "--sequence") == 0) {
+            if (!number_take("--sequence", next, false, &options->sequence))
+                return false;
+            i++;
+        } else if (strcmp(argv[i], "--from") == 0 && next != NULL &&
+                   options->from_count < HG_COUNT(options->from)) {
+            options->from[options->from_count++] = next;
+            i++;
+        } else if (strcmp(argv[i], "--json") == 0) {
+            options->is_json = true;
+        } else if (strcmp(argv[i], "--dry-run") == 0) {
+            options->is_dry_run = true;
+        } else if (argv[i][0] == '-' || options->path != NULL) {
+            fprintf(stderr, "helio-log: repair doesn't know what '%s' is for\n", argv[i]);
+            return false;
+        } else {
+            options->path = argv[i];
+        }
+    }
+    if (options->path != NULL && options->from_count > 0)
+        return true;
+    fprintf(stderr, "helio-log: repair wants %s\n",
+            options->path == NULL ? "the path of the log" : "--from LOG: a log of another node, or a copy");
+    return false;
+}
+
+/* False after saying what is wrong. */
 static bool read_parse(int argc, char **argv, const char **path, bool *is_json)
 {
     *path = NULL;
@@ -204,17 +241,21 @@ int main(int argc, char **argv)
     }
     struct create_options options = {.cluster = 1};
     struct accept_options accept = {0};
+    struct repair_options repair = {0};
     if (argc >= 2 && reader_find(argv[1]) != NULL) {
         if (read_parse(argc, argv, &path, &is_json))
             return reader_find(argv[1])(path, is_json);
     } else if (argc >= 2 && strcmp(argv[1], "create") == 0) {
         if (create_parse(argc - 2, argv + 2, &options))
             return create_run(&options);
+    } else if (argc >= 2 && strcmp(argv[1], "repair") == 0) {
+        if (repair_parse(argc - 2, argv + 2, &repair))
+            return repair_run(&repair);
     } else if (argc >= 2 && strcmp(argv[1], "accept-loss") == 0) {
         if (accept_parse(argc - 2, argv + 2, &accept))
             return accept_run(&accept);
     } else {
-        fprintf(stderr, "helio-log: which command, create, dump, verify, stat or accept-loss?%s%s\n",
+        fprintf(stderr, "helio-log: which command, create, dump, verify, stat, repair or accept-loss?%s%s\n",
                 argc >= 2 ? " Not " : "", argc >= 2 ? argv[1] : "");
     }
     fprintf(stderr, "helio-log: helio-log --help says more\n");

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A durable write is corrupt here and whole elsewhere: it is fetched, proved, written to a new place and read
+ * from there, over crashes and until its segment is used again. What is not proved is never written, what
+ * nobody has is named, and nothing is ever changed in place.
+ */
+#include "dataplane/wal/log_hole.h"
+#include "dataplane/wal/log_repair.h"
+#include "log_harness.h"
+
+static struct harness h;
+static uint8_t *other; /* another node's log */
+static uint64_t sectors_left = UINT64_MAX;
+static uint32_t repaired_count;
+
+static int device_read(void *ctx, void *data, uint32_t bytes, uint64_t offset)
+{
+    (void)ctx;
+    memcpy(data, hg_disk_sim_bytes(h.disk) + offset, bytes);
+    return 0;
+}
+
+static int device_write(void *ctx, const void *data, uint32_t bytes, uint64_t offset)
+{
+    (void)ctx;
+    for (uint32_t done = 0; done < bytes; done += HG_DISK_SIM_SECTOR_BYTES) {
+        if (sectors_left == 0)
+            return -EIO;
+        sectors_left--;
+        memcpy(hg_disk_sim_bytes(h.disk) + offset + done, (const uint8_t *)data + done,
+               HG_DISK_SIM_SECTOR_BYTES);
+    }
+    return 0;
+}
+
+static int device_flush(void *ctx)
+{
+    (void)ctx;
+    hg_disk_sim_settle(h.disk);
+    return 0;
+}
+
+static int other_read(void *ctx, void *data, uint32_t bytes, uint64_t offset)
+{
+    (void)ctx;
+    memcpy(data, other + offset, bytes);
+    return 0;
+}
+
+static const struct hg_log_loss_ops device_ops = {
+    .read = device_read, .write = device_write, .flush = device_flush};
+
+static void finding_take(void *ctx, const struct hg_log_finding *finding)
+{
+    (void)ctx;
+    repaired_count +=
+        finding->kind == HG_LOG_FINDING_REPAIRED || finding->kind == HG_LOG_FINDING_REPAIRED_BATCHES;
+}
+
+static struct hg_log_audit_result audit(void)
+{
+    static const struct hg_log_audit_ops ops = {.read = device_read, .finding = finding_take};
+    struct hg_log_audit_config config = {.ops = &ops, .size_bytes = h.disk->size_bytes, .has_frames = true};
+    struct hg_log_audit_result result;
+    repaired_count = 0;
+    hg_log_audit(&config, &result);
+    return result;
+}
+
+/* Writes with several batches each, all in the ring, closed; another node has the same. */
+static void prepare(uint64_t seed, uint32_t writes)
+{
+    harness_create(&h, seed, 24);
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+    for (uint32_t i = 0; i < writes; i++) {
+        for (uint32_t batch = 0; batch < 3; batch++)
+            CU_ASSERT_FATAL(harness_append(&h, 4, 1200) != 0);
+        harness_settle(&h);
+    }
+    harness_crash(&h, true);
+    other = malloc(h.disk->size_bytes);
+    memcpy(other, hg_disk_sim_bytes(h.disk), h.disk->size_bytes);
+}
+
+static void finish(void)
+{
+    harness_destroy(&h);
+    free(other);
+}
+
+static uint64_t offset_of(uint64_t sequence)
+{
+    uint64_t segment = 0;
+    uint32_t offset = 0;
+    for (;;) {
+        uint64_t at = HG_LOG_SEGMENTS_OFFSET + segment * SEGMENT_BYTES + offset;
+        const struct hg_log_write_header *header = (const struct hg_log_write_header *)(other + at);
+        CU_ASSERT_FATAL(hg_log_write_header_is_valid(header, h.geometry.log_uuid));
+        if (header->sequence == sequence)
+            return at;
+        hg_log_place_next(SEGMENT_BYTES, hg_log_write_bytes_max(PAYLOAD_BYTES_MAX),
+                          hg_log_write_bytes(header->payload_bytes), &segment, &offset);
+    }
+}
+
+static uint32_t bytes_of(uint64_t sequence)
+{
+    return hg_log_write_bytes(
+        ((const struct hg_log_write_header *)(other + offset_of(sequence)))->payload_bytes);
+}
+
+static void flip(uint64_t offset)
+{
+    hg_disk_sim_bytes(h.disk)[offset] ^= 1;
+    hg_disk_sim_settle(h.disk);
+}
+
+/* The write is gone: the device never did it, and the ring has long forgotten it. */
+static void wipe(uint64_t sequence)
+{
+    memset(hg_disk_sim_bytes(h.disk) + offset_of(sequence), 0, bytes_of(sequence));
+    harness_ring_erase(&h, sequence);
+    hg_disk_sim_settle(h.disk);
+}
+
+/* 0 when it was repaired; what is against it else, which changes nothing. */
+static const char *repair(uint64_t sequence, bool has_other, struct hg_log_repair_facts *facts)
+{
+    const char *why;
+    uint32_t before = hg_crc32c(0, hg_disk_sim_bytes(h.disk), h.disk->size_bytes);
+    struct hg_log_repair *repair = hg_log_repair_begin(&device_ops, NULL, h.disk->size_bytes, sequence, &why);
+    if (repair == NULL)
+        return why;
+    if (has_other)
+        hg_log_repair_take(repair, other_read, NULL, h.disk->size_bytes);
+    why = hg_log_repair_problem(repair, facts);
+    CU_ASSERT_EQUAL(before, hg_crc32c(0, hg_disk_sim_bytes(h.disk), h.disk->size_bytes));
+    if (why != NULL)
+        why = "missing";
+    else if (hg_log_repair_write(repair) != 0)
+        why = "device";
+    hg_log_repair_free(repair);
+    return why;
+}
+
+/* Everything that was ever appended is there, with the same bytes and in the order of each stream. */
+static void all_is_there(bool in_order)
+{
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+    if (in_order) {
+        CU_ASSERT_FALSE(h.recovered_wrong);
+        CU_ASSERT_EQUAL(h.recovered, h.count);
+        harness_check_reads(&h);
+    }
+    uint64_t lsn[STREAMS] = {1, 1, 1};
+    for (uint64_t sequence = 1; sequence <= hg_log_durable_sequence(h.log); sequence++) {
+        const uint8_t *payload;
+        uint32_t bytes;
+        int result;
+        while ((result = hg_log_at(h.log, sequence, &payload, &bytes)) == 0)
+            CU_ASSERT_TRUE_FATAL(harness_turn(&h));
+        CU_ASSERT_EQUAL_FATAL(result, 1);
+        for (uint32_t offset = 0; offset < bytes;) {
+            const struct hg_batch_header *header = (const struct hg_batch_header *)(payload + offset);
+            CU_ASSERT_EQUAL_FATAL(hg_batch_verify(header, bytes - offset), HG_BATCH_REASON_OK);
+            if ((header->flags & HG_BATCH_LOCAL) == 0) {
+                CU_ASSERT_EQUAL(header->lsn_first, lsn[header->stream - 1]);
+                lsn[header->stream - 1] = header->lsn_end;
+            }
+            offset += hg_batch_bytes(header);
+        }
+    }
+    for (uint32_t i = 0; i < STREAMS; i++)
+        CU_ASSERT_EQUAL(lsn[i], h.lsn[i]);
+}
+
+static void still_there(bool in_order)
+{
+    for (int start = 0; start < 2; start++) {
+        all_is_there(in_order);
+        CU_ASSERT_FATAL(harness_append(&h, 4, 1500) != 0);
+        harness_settle(&h);
+        harness_crash(&h, true);
+    }
+    struct hg_log_audit_result result = audit();
+    CU_ASSERT_EQUAL(result.outcome, HG_LOG_OUTCOME_OPENS);
+    CU_ASSERT_EQUAL(result.findings[HG_LOG_SEVERITY_DAMAGED], 0);
+    CU_ASSERT(repaired_count > 0);
+}
+
+/* Each block of a write in turn, of the table at the start and of one in the middle. */
+static void test_blocks(void)
+{
+    static const uint64_t sequences[] = {1, 6};
+    struct hg_log_repair_facts facts;
+    for (size_t i = 0; i < HG_COUNT(sequences); i++) {
+        prepare(1 + i, 12);
+        uint32_t blocks = bytes_of(sequences[i]) / HG_LOG_BLOCK_BYTES;
+        finish();
+        for (uint32_t block = 1; block < blocks; block++) {
+            prepare(1 + i, 12);
+            uint64_t at = offset_of(sequences[i]) + (uint64_t)block * HG_LOG_BLOCK_BYTES;
+            flip(at + 1000);
+            CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_FAILED);
+            harness_crash(&h, false);
+            const char *why = repair(0, true, &facts);
+            if (sequences[i] == 1 && why != NULL) { /* the table itself: nobody else has it */
+                finish();
+                continue;
+            }
+            CU_ASSERT_PTR_NULL_FATAL(why);
+            CU_ASSERT_EQUAL(facts.damage.sequence, sequences[i]);
+            CU_ASSERT(facts.batches_taken > 0 || block == blocks - 1); /* there it may be padding only */
+            CU_ASSERT_EQUAL(hg_disk_sim_bytes(h.disk)[at + 1000], other[at + 1000] ^ 1); /* not in place */
+            still_there(facts.is_proved);
+            finish();
+        }
+    }
+}
+
+/* A write that is not there at all: its batches by the chains of their streams. */
+static void test_lost(void)
+{
+    struct hg_log_repair_facts facts;
+    for (uint64_t seed = 10; seed < 16; seed++) {
+        prepare(seed, 30);
+        wipe(8);
+        CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_FAILED);
+        harness_crash(&h, false);
+        CU_ASSERT_PTR_NOT_NULL(repair(0, false, &facts));
+        CU_ASSERT_PTR_NULL_FATAL(repair(8, true, &facts));
+        CU_ASSERT_EQUAL(facts.batches_taken, 3);
+        CU_ASSERT_FALSE(facts.is_proved);
+        still_there(false);
+        finish();
+    }
+}
+
+/* Nobody has it, or what they have is not it. */
+static void test_not_there(void)
+{
+    struct hg_log_repair_facts facts;
+    prepare(20, 12);
+    flip(offset_of(5) + HG_LOG_BLOCK_BYTES + 900);
+    CU_ASSERT_STRING_EQUAL(repair(0, false, &facts), "missing");
+    other[offset_of(5) + HG_LOG_BLOCK_BYTES + 900] ^= 1; /* rotten there too */
+    CU_ASSERT_STRING_EQUAL(repair(0, true, &facts), "missing");
+    CU_ASSERT_PTR_NOT_NULL(repair(6, true, &facts)); /* that one is whole */
+    CU_ASSERT_EQUAL(harness_recover(&h), HG_LOG_FAILED);
+    finish();
+}
+
+/* The lights go out after any number of sectors; then it is done again. */
+static void test_crash(void)
+{
+    struct hg_log_repair_facts facts;
+    uint32_t refused = 0, opened = 0;
+    bool is_over = false;
+    for (uint64_t cut = 0; !is_over; cut++) {
+        prepare(30, 9);
+        flip(offset_of(5) + HG_LOG_BLOCK_BYTES + 900);
+        sectors_left = cut;
+        is_over = repair(0, true, &facts) == NULL;
+        sectors_left = UINT64_MAX;
+        hg_disk_sim_settle(h.disk);
+        struct hg_log_audit_result result = audit();
+        refused += result.outcome == HG_LOG_OUTCOME_CORRUPT;
+        opened += result.outcome == HG_LOG_OUTCOME_OPENS;
+        CU_ASSERT_EQUAL(refused + opened, cut + 1);
+        if (result.outcome == HG_LOG_OUTCOME_CORRUPT)
+            CU_ASSERT_PTR_NULL_FATAL(repair(0, true, &facts));
+        all_is_there(true);
+        harness_crash(&h, false);
+        finish();
+    }
+    CU_ASSERT(refused > 8 && opened > 8);
+}
+
+/* The copy rots too: refused by name, nothing of it is served; and repaired again it can't be, for the table
+ * says that it was. */
+static void test_copy_rots(void)
+{
+    struct hg_log_repair_facts facts;
+    prepare(40, 9);
+    flip(offset_of(5) + HG_LOG_BLOCK_BYTES + 900);
+    CU_ASSERT_PTR_NULL_FATAL(repair(0, true, &facts));
+    all_is_there(true);
+    harness_crash(&h, true);
+    struct hg_log_superblock *superblocks = (struct hg_log_superblock *)hg_disk_sim_bytes(h.disk);
+    const struct hg_log_hole *hole =
+        hg_log_hole_of(&superblocks[hg_log_superblock_choose(superblocks)].holes, 5);
+    flip(HG_LOG_SEGMENTS_OFFSET + hole->copy_segment * SEGMENT_BYTES + hole->copy_offset +
+         HG_LOG_BLOCK_BYTES + 50);
+    CU_ASSERT_EQUAL(harness_recover(&h), HG_LOG_FAILED);
+    CU_ASSERT_TRUE(hg_log_is_corrupt(h.log));
+    CU_ASSERT_PTR_NOT_NULL(strstr(hg_log_message(h.log), "sequence 5 "));
+    CU_ASSERT_EQUAL(audit().outcome, HG_LOG_OUTCOME_CORRUPT);
+    finish();
+}
+
+/* Round and round: the segments of the write and of its copy are used again. */
+static void test_recycled(void)
+{
+    struct hg_log_repair_facts facts;
+    prepare(50, 40);
+    flip(offset_of(20) + HG_LOG_BLOCK_BYTES + 900);
+    CU_ASSERT_PTR_NULL_FATAL(repair(0, true, &facts));
+    for (int life = 0; life < 6; life++) {
+        CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+        CU_ASSERT_FALSE_FATAL(h.recovered_wrong);
+        for (uint32_t i = 0; i < 90; i++) {
+            harness_release(&h, hg_log_durable_sequence(h.log));
+            (void)harness_append(&h, 8, 1500);
+            harness_settle(&h);
+        }
+        harness_check_reads(&h);
+        harness_crash(&h, true);
+    }
+    CU_ASSERT(hg_log_superblock_choose((struct hg_log_superblock *)hg_disk_sim_bytes(h.disk)) >= 0);
+    finish();
+}
+
+int main(void)
+{
+    CU_initialize_registry();
+    CU_pSuite suite = CU_add_suite("log_repair", NULL, NULL);
+    CU_add_test(suite, "every block", test_blocks);
+    CU_add_test(suite, "a lost write", test_lost);
+    CU_add_test(suite, "nobody has it", test_not_there);
+    CU_add_test(suite, "crash at every step", test_crash);
+    CU_add_test(suite, "the copy rots", test_copy_rots);
+    CU_add_test(suite, "used again", test_recycled);
+    CU_basic_set_mode(CU_BRM_VERBOSE);
+    CU_basic_run_tests();
+    unsigned int failures = CU_get_number_of_failures();
+    CU_cleanup_registry();
+    return failures != 0;
+}
