@@ -240,7 +240,8 @@ def parsed(inner):
     def put(prefix, names, layout, at):
         for name, value in zip(names, struct.unpack_from(layout, inner, at)):
             text = value.rstrip(b"\0").decode() if name == "name" else shown(value)
-            out[f"{prefix}.{name}"].append("0x%02x" % value if name == "flags" else text)
+            is_hex = name == "flags" and not prefix.endswith("stream_answer")
+            out[f"{prefix}.{name}"].append("0x%02x" % value if is_hex else text)
         return at + struct.calcsize(layout)
 
     at = put("heliograph", *HEADER, 0)
