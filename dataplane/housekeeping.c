@@ -239,6 +239,9 @@ static void letters_of(struct hg_housekeeping *hk, uint32_t worker)
         case HG_LETTER_GROUP_TAIL:
             hg_housekeeping_group_tail(hk, &letter);
             break;
+        case HG_LETTER_ORPHAN:
+            hg_housekeeping_orphan_letter(hk, worker, &letter);
+            break;
         case HG_LETTER_PLACES_DONE:
             hg_housekeeping_places_done(hk, &letter);
             break;
@@ -400,6 +403,7 @@ void *hg_housekeeping_run(void *arg)
         hg_housekeeping_grants_tick(hk);
         hg_housekeeping_control(hk);
         hg_housekeeping_move_tick(hk);
+        hg_housekeeping_orphan_tick(hk);
         uint64_t deadline_ns = hg_exchange_tick(&hk->exchange, hk->now_ns);
         hg_housekeeping_connections_tick(hk);
         hg_housekeeping_keys_tick(hk);

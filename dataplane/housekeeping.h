@@ -125,6 +125,11 @@ struct hg_housekeeping {
     uint32_t status_worker; /* who has it, or is to have it */
     uint64_t status_ns;
 
+    struct { /* answers that found a worker's box full */
+        bool used;
+        int32_t code;
+    } orphans[HG_NODE_WORKERS_MAX];
+
     uint64_t accept_again_ns; /* the listener is not watched until then */
     uint64_t accept_failed_count;
     struct hg_connection connections[HG_HOUSEKEEPING_CONNECTIONS_MAX];
@@ -177,6 +182,11 @@ void hg_housekeeping_group_tail(struct hg_housekeeping *hk, const struct hg_lett
 
 /* housekeeping_grant.c: write grants, from the control plane's page to every worker */
 void hg_housekeeping_grants_tick(struct hg_housekeeping *hk);
+
+/* housekeeping_orphan.c: what is cut off copies of streams goes into files */
+void hg_housekeeping_orphan_letter(struct hg_housekeeping *hk, uint32_t worker,
+                                   const struct hg_letter *letter);
+void hg_housekeeping_orphan_tick(struct hg_housekeeping *hk);
 
 /* housekeeping_clients.c */
 void hg_housekeeping_accept(struct hg_housekeeping *hk);

@@ -33,6 +33,7 @@ enum hg_letter_type {
     HG_LETTER_STREAM_ENTERED,   /* code */
     HG_LETTER_GROUP_DONE,       /* code, text: of a GROUP_SEAL, _OPEN, _BEGIN or _RELEASE */
     HG_LETTER_GROUP_TAIL,       /* body.tail: what a copy answered */
+    HG_LETTER_ORPHAN,           /* `pointer`: struct hg_orphan_piece, lent until ORPHAN_DONE: write it */
     HG_LETTER_STATUS_DONE,      /* the page is filled */
     HG_LETTER_PLACES_DONE,      /* the log is read back, and this is what it holds */
     /* housekeeping -> worker */
@@ -58,8 +59,9 @@ enum hg_letter_type {
     HG_LETTER_GROUP_ASK,  /* likewise; body.target.node, 0 = this one. Not answered: GROUP_TAIL comes of it */
     HG_LETTER_GROUP_FILL, /* likewise; body.target.stream */
     HG_LETTER_GRANT,      /* `number`: the group; `number2`: the epoch; body.deadline_ns of CLOCK_BOOTTIME */
-    HG_LETTER_PLACES,     /* `pointer`: struct hg_places to fill, lent until PLACES_DONE */
-    HG_LETTER_STATUS,     /* `pointer`: struct hg_control_status to fill, lent until STATUS_DONE */
+    HG_LETTER_ORPHAN_DONE, /* code: 0, or -errno, and then nothing of that file counts */
+    HG_LETTER_PLACES,      /* `pointer`: struct hg_places to fill, lent until PLACES_DONE */
+    HG_LETTER_STATUS,      /* `pointer`: struct hg_control_status to fill, lent until STATUS_DONE */
 };
 
 struct hg_letter {

@@ -2,6 +2,7 @@
  *
  * A worker's part in sealing and opening a group: one order at a time, answered when the device has it.
  */
+#include "dataplane/stream/cut.h"
 #include "dataplane/stream/follow.h"
 #include "dataplane/stream/grants.h"
 #include "dataplane/stream/quorum.h"
@@ -159,9 +160,25 @@ void hg_worker_group_letter(struct hg_worker *worker, const struct hg_letter *le
     }
 }
 
+/* A full outbox: in one of the next turns. */
+static void orphan_lend(struct hg_worker *worker)
+{
+    struct hg_letter letter;
+    if (hg_mailbox_count(worker->config.outbox) >= HG_MAILBOX_LETTERS / 2)
+        return;
+    const struct hg_orphan_piece *piece = hg_streams_orphan_due(worker->streams);
+    if (piece == NULL)
+        return;
+    memset(&letter, 0, sizeof(letter));
+    letter.type = HG_LETTER_ORPHAN;
+    letter.pointer = (void *)(uintptr_t)piece;
+    hg_assert(hg_mailbox_put(worker->config.outbox, &letter));
+}
+
 bool hg_worker_group_turn(struct hg_worker *worker)
 {
     deposed_tell(worker);
+    orphan_lend(worker);
     uint32_t group = worker->order.group;
     uint64_t epoch = worker->order.epoch;
     if (worker->order.type == 0 || worker->unsent_used)

@@ -2,6 +2,7 @@
  *
  * What housekeeping asks of a worker: configuration, ports, keys, clients.
  */
+#include "dataplane/stream/cut.h"
 #include "dataplane/stream/grants.h"
 #include "dataplane/stream/quorum.h"
 #include "dataplane/worker_internal.h"
@@ -364,6 +365,9 @@ static void letter_owner(struct hg_worker *worker, const struct hg_letter *lette
     case HG_LETTER_STREAM_END:
         hg_worker_stream_end(worker, letter);
         break;
+    case HG_LETTER_ORPHAN_DONE:
+        hg_streams_orphan_written(worker->streams, letter->code, worker->now_ns);
+        break;
     case HG_LETTER_GRANT:
         (void)hg_streams_grant(worker->streams, (uint32_t)letter->number, letter->number2,
                                letter->body.deadline_ns);
@@ -371,6 +375,13 @@ static void letter_owner(struct hg_worker *worker, const struct hg_letter *lette
     default:
         hg_worker_group_letter(worker, letter);
     }
+}
+
+static void letter_port(struct hg_worker *worker, const struct hg_letter *letter)
+{
+    worker->link.port = letter->pointer;
+    worker->link.network = letter->body.network;
+    worker->link.neighbours_up = false;
 }
 
 static void letter_handle(struct hg_worker *worker, struct hg_letter *letter)
@@ -381,9 +392,7 @@ static void letter_handle(struct hg_worker *worker, struct hg_letter *letter)
         letter_config(worker, letter);
         break;
     case HG_LETTER_PORT:
-        worker->link.port = letter->pointer;
-        worker->link.network = letter->body.network;
-        worker->link.neighbours_up = false;
+        letter_port(worker, letter);
         break;
     case HG_LETTER_HANDSHAKE_OUT:
         if (letter->peer < hg_peers_count(worker->peers))

@@ -37,6 +37,7 @@
     X(read_unfenced, "recovery reads under an epoch that is not the one promised here")                      \
     X(truncate_epoch, "truncations under an epoch that is not the one promised here")                        \
     X(truncate_history, "cuts of copies that have no such point in common with their writer")                \
+    X(truncate_many, "cuts of copies whose log still holds what too many older ones cut off: later")         \
     X(truncate_floor, "truncations below what is committed: a proof of a bug elsewhere")                     \
     X(config_generation, "members of a group of an older generation than the one kept here")                 \
     X(config_members, "members of a group that can't be, or differ from those of the same generation")       \

@@ -4,6 +4,7 @@
  * slow reader holds up nobody.
  */
 #include "dataplane/stream/clients_internal.h"
+#include "dataplane/stream/cut.h"
 #include "drivers/client/heliograph.h"
 
 #include <errno.h>
@@ -30,7 +31,9 @@ static bool deliver_wanted(struct hg_clients *clients, struct hg_clients_slot *s
                            const struct hg_batch_header *header)
 {
     const struct hg_stream_state *s = hg_streams_at(clients->config.streams, slot->stream);
-    if ((header->flags & HG_BATCH_LOCAL) || header->stream != s->stream || header->lsn_end <= slot->lsn_next)
+    if ((header->flags & HG_BATCH_LOCAL) || header->stream != s->stream ||
+        header->lsn_end <= slot->lsn_next ||
+        hg_stream_batch_is_cut(s, slot->cursor.sequence, header->lsn_first))
         return false;
     bool hole = slot->started ? header->lsn_first != slot->lsn_next
                               : slot->lsn_next != 0 && header->lsn_first > slot->lsn_next;

@@ -92,6 +92,12 @@
       "stream $s is at timeline $a, offered $b: a timeline switch keeps what is here")                       \
     X(stream_closed, WARNING,                                                                                \
       "the origin of stream $s sends no more of it here, reason $a (7 withdrawn, 8 diverged, 9 gap)")        \
+    X(stream_cut, WARNING,                                                                                   \
+      "stream $s is cut at $A, where the writer of a newer epoch has other bytes than this copy; what was "  \
+      "behind it, up to $B, was never committed and is in an orphan file: see helioctl orphan list")         \
+    X(orphan_failed, ERROR,                                                                                  \
+      "stream $s must be cut at $B, and its orphan file can't be written, error $a: nothing is cut and "     \
+      "nothing taken of it until that is possible; it is tried again")                                       \
     X(stream_not_cut, CRITICAL,                                                                              \
       "stream $s ends at $A, and its writer's history has only what is below $B of that: it can't be cut "   \
       "there, so it takes nothing; compare the copies before anything else")                                 \

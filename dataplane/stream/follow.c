@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dataplane/stream/follow.h"
+#include "dataplane/stream/cut.h"
 #include "dataplane/stream/streams_internal.h"
 
 #include <errno.h>
@@ -69,7 +70,8 @@ int hg_streams_chain_at(struct hg_streams *streams, uint32_t slot, uint64_t lsn,
         int rc = hg_cursor_peek(cursor, streams->log, &header);
         if (rc <= 0)
             return rc;
-        if ((header->flags & HG_BATCH_LOCAL) == 0 && header->stream == s->stream) {
+        if ((header->flags & HG_BATCH_LOCAL) == 0 && header->stream == s->stream &&
+            !hg_stream_batch_is_cut(s, cursor->sequence, header->lsn_first)) {
             if (header->lsn_first == lsn) {
                 memcpy(chain, header->chain_previous, sizeof(header->chain_previous));
                 return 1;
@@ -84,7 +86,7 @@ int hg_streams_chain_at(struct hg_streams *streams, uint32_t slot, uint64_t lsn,
 
 /* ---- the beginning ---- */
 
-static void adopt_end(struct hg_streams *streams, struct hg_stream_state *s)
+void hg_streams_adopt_cancel(struct hg_streams *streams, struct hg_stream_state *s)
 {
     streams->adopts_due -= s->adopt_due;
     s->adopt_due = false;
@@ -123,7 +125,7 @@ static void adopt_advance(struct hg_streams *streams, struct hg_stream_state *s)
     s->epoch_recorded = hg_max_u64(s->epoch_recorded, s->adopt_epoch);
     s->tail_unknown = false; /* all that its writer had when the epoch began is here */
     hg_streams_moved(streams, s);
-    adopt_end(streams, s);
+    hg_streams_adopt_cancel(streams, s);
 }
 
 void hg_streams_adopts_advance(struct hg_streams *streams)
@@ -141,7 +143,7 @@ void hg_streams_adopt_epoch(struct hg_streams *streams, uint32_t slot, uint64_t 
     if (hg_history_last(&history).epoch >= epoch || (s->adopt_epoch == epoch && s->adopt_lsn == lsn))
         return;
     hg_assert(lsn >= s->lsn_sealed);
-    adopt_end(streams, s);
+    hg_streams_adopt_cancel(streams, s);
     s->adopt_epoch = epoch;
     s->adopt_lsn = lsn;
     hg_streams_adopt_look(streams, s);

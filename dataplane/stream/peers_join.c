@@ -4,6 +4,7 @@
  * dataplane/stream/follow.h has the order and the reasons. Both sides: the copy (join_), which tells its
  * history and waits for the common point, and the writer (cut_), which finds it and its chain in its own log.
  */
+#include "dataplane/stream/cut.h"
 #include "dataplane/stream/follow.h"
 #include "dataplane/stream/peers_internal.h"
 #include "drivers/ipc/epoch_fork.h"
@@ -73,14 +74,22 @@ static void join_refuse(struct hg_peer_session *session, uint32_t alias, uint16_
 }
 
 /* The histories part where this copy can't be cut. */
-static void join_refuse_history(struct hg_peer_session *session, uint32_t alias, enum hg_group_reason reason)
+static void join_refuse_history(struct hg_peer_session *session, uint32_t alias)
 {
     const struct hg_peers_config *config = &session->peer->peers->config;
     const struct hg_peer_join *join = &session->peer->aliases[alias].join;
     const struct hg_stream_state *s = hg_streams_at(config->streams, join->slot);
-    hg_streams_group_refused(config->streams, reason);
     hg_event_put(config->events, HG_EVENT_stream_not_cut, s->name, s->lsn_durable, join->lsn);
     join_refuse(session, alias, HG_WIRE_REFUSED_HISTORY);
+}
+
+static enum hg_group_reason join_cut(struct hg_peer_session *session, uint32_t alias)
+{
+    const struct hg_peers *peers = session->peer->peers;
+    const struct hg_peer_join *join = &session->peer->aliases[alias].join;
+    struct hg_cut_point point = {.epoch = join->epoch, .lsn = join->lsn, .epoch_common = join->epoch_common};
+    memcpy(point.chain, join->chain, sizeof(point.chain));
+    return hg_streams_cut(peers->config.streams, join->slot, &point, peers->now_ns);
 }
 
 /* Everything that is left to do, as far as it can be done now. */
@@ -96,10 +105,15 @@ static void join_advance(struct hg_peer_session *session, uint32_t alias)
         join_refuse(session, alias, HG_WIRE_REFUSED_EPOCH);
         return;
     }
-    if (join->lsn != s->lsn_durable || memcmp(join->chain, s->chain_durable, sizeof(join->chain)) != 0) {
-        join_refuse_history(session, alias, HG_GROUP_truncate_history);
-        return;
+    reason = join_cut(session, alias);
+    if (reason == HG_GROUP_OK && memcmp(join->chain, s->chain_durable, sizeof(join->chain)) != 0) {
+        reason = HG_GROUP_truncate_history;
+        hg_streams_group_refused(streams, reason);
     }
+    if (reason != HG_GROUP_OK && reason != HG_GROUP_WOULD_BLOCK)
+        join_refuse_history(session, alias);
+    if (reason != HG_GROUP_OK || hg_streams_is_cutting(streams, join->slot))
+        return;
     if (join->lsn_epoch != HG_WIRE_EPOCH_NOT_BEGUN)
         hg_streams_adopt_epoch(streams, join->slot, join->epoch, join->lsn_epoch);
     if (!hg_streams_is_adopting(s))

@@ -3,6 +3,7 @@
  * Streams that originate here, as a peer gets them: opening, walking the log for it, and proving at the first
  * batch that what it has is what we have.
  */
+#include "dataplane/stream/cut.h"
 #include "dataplane/stream/grants.h"
 #include "dataplane/stream/peers_internal.h"
 #include "dataplane/stream/quorum.h"
@@ -465,7 +466,9 @@ static bool batch_may_leave(const struct hg_peer *peer, uint32_t slot, const str
 static bool batch_given(struct hg_peer *peer, const struct hg_cursor *at,
                         const struct hg_batch_header *header, bool held, int32_t slot)
 {
-    if (slot < 0 || peer->streams[slot].held != (held ? HG_PEER_STREAM_RETURNS : HG_PEER_STREAM_NOT_HELD))
+    if (slot < 0 ||
+        hg_streams_batch_is_cut(peer->peers->config.streams, (uint32_t)slot, at->sequence, header) ||
+        peer->streams[slot].held != (held ? HG_PEER_STREAM_RETURNS : HG_PEER_STREAM_NOT_HELD))
         return false;
     if (batch_may_leave(peer, (uint32_t)slot, header))
         return stream_take(peer, (uint32_t)slot, header);

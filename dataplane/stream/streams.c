@@ -68,6 +68,7 @@ struct hg_streams *hg_streams_init(const struct hg_streams_config *config)
     streams->changed = calloc(config->streams_max, sizeof(streams->changed[0]));
     streams->commits = malloc(HG_STREAMS_COMMITS_MAX * sizeof(streams->commits[0]));
     streams->raw_memory = malloc((size_t)HG_STREAMS_OPEN_BATCHES_MAX * HG_STREAMS_RAW_BYTES);
+    streams->cutting = hg_stream_cutting_make();
     streams->lz4_state = malloc((size_t)LZ4_sizeofState());
     hg_assert(streams->hash && streams->table && streams->commits && streams->raw_memory &&
               streams->lz4_state);
@@ -87,6 +88,7 @@ void hg_streams_free(struct hg_streams *streams)
     free(streams->commits);
     free(streams->raw_memory);
     free(streams->lz4_state);
+    hg_stream_cutting_free(streams->cutting);
     free(streams);
 }
 
@@ -251,6 +253,9 @@ void hg_streams_record_of_stream(const struct hg_stream_state *s, struct hg_loca
         record->epoch_known = 1;
     }
     record->tail_unknown = s->tail_unknown;
+    uint64_t floor = hg_streams_floor(s);
+    if (floor != 0 && floor <= s->lsn_sealed && s->lsn_sealed - floor < UINT32_MAX)
+        record->floor_behind = (uint32_t)(s->lsn_sealed - floor) + 1;
     if (s->adopt_write != 0) { /* that record stands before this one */
         record->epoch = s->adopt_epoch;
         record->epoch_lsn = s->adopt_lsn;
@@ -334,6 +339,8 @@ void hg_streams_recovered_stream(struct hg_streams *streams, const struct hg_loc
     s->group = record->group;
     s->epoch = hg_max_u64(s->epoch, record->epoch);
     s->tail_unknown = record->tail_unknown != 0;
+    if (record->floor_behind != 0 && record->floor_behind - 1 <= record->lsn)
+        s->lsn_floor = hg_max_u64(s->lsn_floor, record->lsn - (record->floor_behind - 1));
     if (record->epoch_known != 0)
         s->epoch_recorded = hg_max_u64(s->epoch_recorded, record->epoch);
     if (record->epoch_known != 0)
@@ -358,6 +365,14 @@ static void recovered_end(struct hg_streams *streams, const struct hg_local_reco
         streams->recovery_broken = true;
 }
 
+static void recovered_cut(struct hg_streams *streams, const struct hg_local_record *record)
+{
+    int32_t slot = hg_streams_find(streams, record->stream);
+    if (slot < 0 ||
+        !hg_streams_cut_apply(streams, &streams->table[slot], record->lsn, record->chain, record->epoch))
+        streams->recovery_broken = true;
+}
+
 static void streams_recovered_record(void *ctx, const struct hg_local_record *record)
 {
     struct hg_streams *streams = ctx;
@@ -371,6 +386,9 @@ static void streams_recovered_record(void *ctx, const struct hg_local_record *re
         break;
     case HG_LOCAL_STREAM_ENDED:
         recovered_end(streams, record);
+        break;
+    case HG_LOCAL_STREAM_CUT:
+        recovered_cut(streams, record);
         break;
     case HG_LOCAL_GROUP:
         if (record->group < HG_GROUPS_MAX)
@@ -430,6 +448,16 @@ static void streams_recovered_hole(void *ctx, uint64_t sequence_first, uint64_t 
     streams->holes++;
 }
 
+/* What they cut off is gone from the log. */
+static void cuts_trim(struct hg_stream_state *s, uint64_t sequence)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < s->cut_count; i++)
+        if (s->cuts[i].sequence > sequence)
+            s->cuts[kept++] = s->cuts[i];
+    s->cut_count = kept;
+}
+
 static void streams_trimmed(void *ctx, uint64_t sequence)
 {
     struct hg_streams *streams = ctx;
@@ -439,6 +467,7 @@ static void streams_trimmed(void *ctx, uint64_t sequence)
             hg_index_trim(&s->index, sequence);
         else if (s->index.count > 0)
             hg_index_init(&s->index); /* nothing of it is left */
+        cuts_trim(s, sequence);
         hg_streams_moved(streams, s); /* the oldest that can be read */
     }
 }

@@ -17,6 +17,7 @@
 #include "dataplane/wal/index.h"
 #include "drivers/ipc/control_state.h"
 
+#define HG_STREAM_CUTS_MAX          4 /* whose dead batches are still in the log */
 #define HG_STREAMS_PEERS_MAX        HG_CONTROL_PEERS_MAX
 #define HG_STREAMS_OPEN_BATCHES_MAX 32 /* raw buffers; a further stream's first frame seals the oldest */
 #define HG_STREAMS_COMMITS_MAX      (1u << 16)
@@ -93,7 +94,14 @@ struct hg_stream_state {
     uint64_t adopt_lsn;   /* where it began: recorded when all below is here (dataplane/stream/follow.h) */
     bool adopt_due;       /* it is */
     uint64_t adopt_write; /* that has the record; 0 = the log has not taken it yet */
-    bool tail_unknown;    /* at recovery more may have been lost (hg_log_tail_is_torn); an epoch ends it */
+    uint64_t lsn_floor;   /* committed, as an earlier life of this copy knew */
+    uint64_t cut_write;   /* that has the record of its last cut in this life (dataplane/stream/cut.h) */
+    uint32_t cut_count;
+    struct {
+        uint64_t sequence; /* batches in writes before this one ... */
+        uint64_t lsn;      /* ... from here on are cut off */
+    } cuts[HG_STREAM_CUTS_MAX];
+    bool tail_unknown; /* at recovery more may have been lost (hg_log_tail_is_torn); an epoch ends it */
     /* Recovery: [lost_first, lost_end) was in a write that is lost, which an operator accepted; the stream
      * begins anew at lost_end. Zeros: nothing of it was. */
     uint64_t lost_first;

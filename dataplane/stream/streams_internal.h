@@ -57,6 +57,9 @@ struct hg_streams {
 
     struct hg_streams_voters voters[HG_GROUPS_MAX];
     struct hg_group groups[HG_GROUPS_MAX];
+    struct hg_stream_cutting *cutting;
+    uint64_t cuts_count;
+    uint64_t orphans_failed; /* files that could not be written */
     uint64_t groups_deposed; /* bit = its producers are to be told */
     uint32_t adopts_due;     /* streams that have all below their adopt_lsn */
     uint64_t groups_pending; /* bit = a promise or a beginning is on its way to the device */
@@ -93,6 +96,15 @@ void hg_streams_promise(struct hg_streams *streams, uint32_t group, uint64_t epo
 void hg_streams_adopt_look(struct hg_streams *streams, struct hg_stream_state *s);
 /* Records the epochs of streams that reached where these began, and notices what the device has of it. */
 void hg_streams_adopts_advance(struct hg_streams *streams);
+/* An epoch that waits to be adopted is forgotten. */
+void hg_streams_adopt_cancel(struct hg_streams *streams, struct hg_stream_state *s);
+struct hg_stream_cutting *hg_stream_cutting_make(void);
+void hg_stream_cutting_free(struct hg_stream_cutting *cutting);
+/* Nothing below it is ever cut. */
+uint64_t hg_streams_floor(const struct hg_stream_state *s);
+/* The stream ends at lsn, as a record of the log says. False: it can't be. */
+bool hg_streams_cut_apply(struct hg_streams *streams, struct hg_stream_state *s, uint64_t lsn,
+                          const uint8_t chain[16], uint64_t epoch_common);
 /* Counts a refusal. */
 enum hg_group_reason hg_streams_group_counted(struct hg_streams *streams, enum hg_group_reason reason);
 /* The newest epoch that anything of the group is of; *mixed: its streams are of several regions. */

@@ -252,6 +252,9 @@ enum hg_local_record_type {
     HG_LOCAL_CONSUMER_REMOVED = 3,
     HG_LOCAL_STREAM_ENDED = 4, /* another log of the node has it: what came before counts no more */
     HG_LOCAL_GROUP = 5,        /* `epoch` of `group` began here: its streams' records stand before it */
+    HG_LOCAL_STREAM_CUT =
+        6, /* the stream ends at `lsn` now; its batches from there on, before this, are dead.
+              `chain` is of the one that ends there, `epoch` the newest that is left */
 };
 
 struct hg_local_record { /* one fixed size for all types, so that the table is an array */
@@ -274,8 +277,10 @@ struct hg_local_record { /* one fixed size for all types, so that the table is a
     uint8_t epoch_known; /* group: 1 = `epoch` began, and producers are not let in yet */
     uint8_t
         tail_unknown; /* stream: 1 = more than its end may have been acknowledged, in a write that was torn */
-    uint8_t reserved2[6];
+    uint8_t reserved2[2];
+    uint32_t floor_behind; /* stream: 1 + `lsn` less what is known to be committed; 0 = not known */
 };
+static_assert(offsetof(struct hg_local_record, floor_behind) == 124, "local record");
 static_assert(sizeof(struct hg_local_record) == 128, "local record");
 static_assert((HG_STREAMS_MAX + HG_LOG_CONSUMERS_MAX + HG_GROUPS_MAX) * sizeof(struct hg_local_record) +
                       sizeof(struct hg_batch_header) <=

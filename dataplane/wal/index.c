@@ -71,3 +71,9 @@ uint64_t hg_index_lsn_after(const struct hg_index *index, uint64_t sequence)
     }
     return low == index->count ? 0 : index->entries[low].lsn_first;
 }
+
+void hg_index_cut(struct hg_index *index, uint64_t lsn)
+{
+    while (index->count > 0 && index->entries[index->count - 1].lsn_first >= lsn)
+        index->count--;
+}

@@ -35,4 +35,7 @@ uint64_t hg_index_find(const struct hg_index *index, uint64_t lsn);
 /* The smallest LSN for which hg_index_find gives a write after `sequence`. 0 = there is none. */
 uint64_t hg_index_lsn_after(const struct hg_index *index, uint64_t sequence);
 
+/* Forgets batches from `lsn` on: what comes next begins there. */
+void hg_index_cut(struct hg_index *index, uint64_t lsn);
+
 #endif

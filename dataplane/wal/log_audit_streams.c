@@ -64,22 +64,42 @@ static bool stream_follows(struct hg_log_audit *audit, const struct hg_log_write
     return false;
 }
 
+/* The stream goes back to where it was cut; what was behind that is another copy's no more. */
+static void cut_take(struct hg_log_audit *audit, const struct hg_log_write_header *header,
+                     uint32_t payload_offset, struct hg_log_audit_stream *state,
+                     const struct hg_local_record *record)
+{
+    struct hg_log_finding finding = {
+        .stream = state->stream, .lsn_first = state->lsn, .lsn_end = record->lsn};
+    if (state->lsn != 0 && record->lsn > state->lsn)
+        batch_report(audit, HG_LOG_FINDING_TABLE, header, payload_offset, &finding);
+    state->lsn = record->lsn;
+    memcpy(state->chain, record->chain, sizeof(state->chain));
+    state->sequence = header->sequence;
+}
+
 static void record_take(struct hg_log_audit *audit, const struct hg_log_write_header *header,
                         uint32_t payload_offset, const struct hg_local_record *record)
 {
     struct hg_log_finding finding = {.stream = record->stream};
-    if (record->type < HG_LOCAL_STREAM || record->type > HG_LOCAL_GROUP ||
+    if (record->type < HG_LOCAL_STREAM || record->type > HG_LOCAL_STREAM_CUT ||
         memchr(record->name, 0, sizeof(record->name)) == NULL) {
         batch_report(audit, HG_LOG_FINDING_RECORD, header, payload_offset, &finding);
         return;
     }
     if (audit->config->ops->record != NULL)
         audit->config->ops->record(audit->config->ctx, record);
-    if ((record->type != HG_LOCAL_STREAM && record->type != HG_LOCAL_STREAM_ENDED) || record->stream == 0)
+    if ((record->type != HG_LOCAL_STREAM && record->type != HG_LOCAL_STREAM_ENDED &&
+         record->type != HG_LOCAL_STREAM_CUT) ||
+        record->stream == 0)
         return;
     struct hg_log_audit_stream *state = stream_find(audit, record->stream);
     if (state == NULL) {
         batch_report(audit, HG_LOG_FINDING_STREAMS, header, payload_offset, &finding);
+        return;
+    }
+    if (record->type == HG_LOCAL_STREAM_CUT) {
+        cut_take(audit, header, payload_offset, state, record);
         return;
     }
     bool has_ended = record->type == HG_LOCAL_STREAM_ENDED;

@@ -319,7 +319,7 @@ static bool records_report(struct hg_log *log, const struct hg_batch_header *hea
     for (uint32_t i = 0; i < header->frame_count; i++, at += sizeof(struct hg_local_record)) {
         struct hg_local_record record;
         memcpy(&record, at, sizeof(record));
-        if (record.type < HG_LOCAL_STREAM || record.type > HG_LOCAL_GROUP ||
+        if (record.type < HG_LOCAL_STREAM || record.type > HG_LOCAL_STREAM_CUT ||
             memchr(record.name, 0, sizeof(record.name)) == NULL)
             return false;
         if (log->ops.recovered_record != NULL)

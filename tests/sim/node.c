@@ -230,6 +230,7 @@ void hg_sim_node_free(struct sim_node *node)
         free(worker->arena);
     }
     hg_sim_grant_free(node);
+    hg_sim_orphans_free(node);
     free(node->workers);
     free(node->handover);
     free(node->resolved);
@@ -487,6 +488,9 @@ static bool letters_take(struct sim_node *node, struct sim_worker *worker)
             break;
         case HG_LETTER_GROUP_DONE:
             hg_sim_agent_answer(node, &letter);
+            break;
+        case HG_LETTER_ORPHAN:
+            hg_sim_orphan_letter(node, worker, &letter);
             break;
         case HG_LETTER_PLACES_DONE:
             places_done(node, letter.pointer);

@@ -511,6 +511,16 @@ struct sim_worker {
     bool was_running;
 };
 
+/* What was cut off a copy of a stream (dataplane/stream/cut.h). */
+struct sim_orphan {
+    struct sim_orphan *next;
+    char name[128];
+    uint8_t *data; /* of the file, once it has its name; NULL = it has not */
+    uint64_t bytes;
+    uint8_t *part; /* being written */
+    uint64_t part_bytes;
+};
+
 struct sim_node {
     struct sim_world *world;
     uint32_t index;
@@ -551,6 +561,7 @@ struct sim_node {
     jmp_buf death;
     uint64_t spins;
     struct sim_grant grant;
+    struct sim_orphan *orphans; /* outlive the process */
 };
 
 struct sim_event {
@@ -677,6 +688,10 @@ void hg_sim_held_free(struct sim_world *world);
 void hg_sim_fault_strike(struct sim_world *world, const struct sim_fault *fault);
 /* The worker of the node that owns the flow's stream; NULL while nobody is configured to. */
 struct sim_worker *hg_sim_worker_of(struct sim_node *node, const struct sim_flow *flow);
+
+/* ---- orphan.c ---- */
+void hg_sim_orphan_letter(struct sim_node *node, struct sim_worker *worker, const struct hg_letter *letter);
+void hg_sim_orphans_free(struct sim_node *node);
 
 /* ---- move.c ---- */
 void hg_sim_move_strike(struct sim_node *node, const struct sim_fault *fault);

@@ -134,6 +134,25 @@ static void batch_show(void *ctx, const struct hg_log_write_header *header,
     printf(" (%s)\n", hg_batch_reason_text(reason));
 }
 
+/* Of local records, those that change what batches before them mean. */
+static void record_show(void *ctx, const struct hg_local_record *record)
+{
+    struct dump *dump = ctx;
+    if (record->type != HG_LOCAL_STREAM_CUT)
+        return;
+    if (dump->is_json)
+        printf("%s{\"cut_stream\": %llu, \"lsn\": %llu, \"epoch\": %llu, \"chain\": \"",
+               dump->has_batches ? ", " : "", (unsigned long long)record->stream,
+               (unsigned long long)record->lsn, (unsigned long long)record->epoch);
+    else
+        printf("  stream %llu is cut: it ends at lsn %llu of epoch %llu, chain ",
+               (unsigned long long)record->stream, (unsigned long long)record->lsn,
+               (unsigned long long)record->epoch);
+    hex_print(record->chain, sizeof(record->chain));
+    printf(dump->is_json ? "\"}" : "\n");
+    dump->has_batches = true;
+}
+
 static void write_end_show(void *ctx, const struct hg_log_write_header *header)
 {
     const struct dump *dump = ctx;
@@ -159,6 +178,7 @@ int dump_run(const char *path, bool is_json)
                                                 .ring = ring_show,
                                                 .write = write_show,
                                                 .batch = batch_show,
+                                                .record = record_show,
                                                 .write_end = write_end_show};
     struct dump dump = {.is_json = is_json};
     struct hg_log_audit_result result;

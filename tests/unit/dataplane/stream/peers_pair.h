@@ -22,7 +22,8 @@ struct site {
     bool cut; /* what it sends is lost */
 };
 
-extern struct site *const a, *const b; /* of region 1 and region 2 */
+extern struct site *const a, *const b; /* of region 1 and region 2, nodes 1 and 2 */
+extern bool one_region;                /* both are of region 1; set before they are made */
 extern uint32_t key_generation;        /* of the newest keys */
 extern uint32_t lane_generation;       /* of those with which the lanes began */
 

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dataplane/orphan_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define PART_BYTES (HG_ORPHAN_NAME_BYTES + sizeof(HG_ORPHAN_PART))
+
+static int error_of(int error)
+{
+    return error == ELOOP || error == ENOTDIR ? -EXDEV : -error;
+}
+
+static int sync_fd(int fd)
+{
+    return fsync(fd) == 0 ? 0 : -errno;
+}
+
+/* The directory, made when it is missing; then its own name is flushed, too. */
+static int directory_open(const char *run_dir)
+{
+    int run = open(run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (run < 0)
+        return -errno;
+    int rc = mkdirat(run, HG_ORPHAN_DIRECTORY, 0700) == 0 ? sync_fd(run) : errno == EEXIST ? 0 : -errno;
+    int fd = rc == 0 ? openat(run, HG_ORPHAN_DIRECTORY, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+    if (rc == 0 && fd < 0)
+        rc = error_of(errno);
+    close(run);
+    return rc == 0 ? fd : rc;
+}
+
+static int write_all(int fd, const void *data, uint64_t bytes, uint64_t offset)
+{
+    const uint8_t *at = data;
+    while (bytes > 0) {
+        ssize_t n = pwrite(fd, at, bytes, (off_t)offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? -errno : -EIO;
+        at += n;
+        offset += (uint64_t)n;
+        bytes -= (uint64_t)n;
+    }
+    return 0;
+}
+
+static int piece_write(int directory, const char *part, const struct hg_orphan_piece *piece)
+{
+    int flags = O_WRONLY | O_NOFOLLOW | O_CLOEXEC | (piece->is_first ? O_CREAT | O_TRUNC : 0);
+    int fd = openat(directory, part, flags, 0600);
+    if (fd < 0)
+        return error_of(errno);
+    int rc = write_all(fd, piece->data, piece->bytes, piece->offset);
+    if (rc == 0 && piece->is_last)
+        rc = write_all(fd, &piece->header, sizeof(piece->header), 0);
+    if (rc == 0 && piece->is_last)
+        rc = sync_fd(fd);
+    if (close(fd) != 0 && rc == 0)
+        rc = -errno;
+    return rc;
+}
+
+int hg_orphan_file_write(const char *run_dir, const struct hg_orphan_piece *piece)
+{
+    char part[PART_BYTES];
+    if (!hg_orphan_name_is_valid(piece->name))
+        return -EINVAL;
+    int directory = directory_open(run_dir);
+    if (directory < 0)
+        return directory;
+    snprintf(part, sizeof(part), "%s" HG_ORPHAN_PART, piece->name);
+    int rc = piece_write(directory, part, piece);
+    if (rc == 0 && piece->is_last && renameat(directory, part, directory, piece->name) != 0)
+        rc = -errno;
+    if (rc == 0 && piece->is_last)
+        rc = sync_fd(directory);
+    close(directory);
+    return rc;
+}
