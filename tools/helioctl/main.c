@@ -3,6 +3,7 @@
  * helioctl: one command to the control plane, its answer as a table or as JSON.
  */
 #include "controlplane/grammar.h"
+#include "tools/helioctl/orphan.h"
 #include "tools/helioctl/table.h"
 
 #include <errno.h>
@@ -37,6 +38,8 @@ static void usage(FILE *out)
     hg_grammar_print(out, HG_CONTEXT_LIVE);
     fprintf(
         out,
+        "orphan list|show|export|resubmit|discard ...   what was cut off streams: 'helioctl orphan' says "
+        "more\n"
         "\n"
         "Exit codes: 0 done, 1 refused, 2 usage, 3 no control plane, 4 no dataplane (what is shown is old).\n"
         "\n"
@@ -227,6 +230,8 @@ int main(int argc, char **argv)
     json_t *answer;
     int fd, code;
 
+    if (orphan_is_meant(argc, argv))
+        return orphan_run(argc, argv);
     if (options_parse(argc, argv, &options) < 0 || line_check(&options) < 0)
         return EXIT_USAGE;
     fd = control_connect(&options);

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The entries of an orphan, appended as new ones: each exactly once, whatever dies in the middle. Before the
+ * first is appended a note beside the orphan says to which stream and from which position on. An entry that
+ * had no client of its own gets the orphan as its client and its old position as the sequence; so whoever
+ * goes on reads the stream from the note's position and knows what is there already.
+ */
+#include "drivers/client/heliograph.h"
+#include "tools/helioctl/orphan.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define WAIT_SECONDS 20u
+#define WINDOW       256u /* entries appended between two waits */
+
+struct resubmit {
+    struct orphan_file *file;
+    struct orphan_answer *answer;
+    const char *name; /* of the stream */
+    struct hg_client *client;
+    struct hg_stream *stream;
+    uint64_t client_id;
+    uint64_t lsn_from;
+    uint64_t found; /* entries that were there already */
+    uint64_t appended;
+    uint8_t *raw;
+    /* Where we are in the file. */
+    struct hg_orphan_walk walk;
+    uint64_t offset;
+    const uint8_t *frames;
+    uint32_t frames_bytes, frames_offset;
+    uint64_t hlc_base;
+};
+
+static uint64_t in_seconds(uint64_t seconds)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return ((uint64_t)now.tv_sec + seconds) * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* Says who an entry of this orphan is from: of 2^64, and never 0. */
+static uint64_t client_of(const struct hg_orphan_header *header)
+{
+    uint64_t id;
+    memcpy(&id, header->chain, sizeof(id));
+    return id | 1;
+}
+
+static void walk_begin(struct resubmit *r)
+{
+    hg_orphan_walk_init(&r->walk, &r->file->header);
+    r->offset = sizeof(r->file->header);
+    r->frames = NULL;
+    r->frames_bytes = r->frames_offset = 0;
+    r->file->reason = HG_ORPHAN_OK;
+}
+
+/* The next entry of the file, as it is to be appended. 1, 0 at the end, -1: the file is damaged. */
+static int entry_next(struct resubmit *r, struct hg_entry *entry)
+{
+    struct hg_frame frame;
+    for (;;) {
+        if (r->frames_offset == r->frames_bytes) {
+            const struct hg_batch_header *batch = orphan_batch_next(r->file, &r->walk, &r->offset);
+            if (batch == NULL)
+                return r->file->reason == HG_ORPHAN_OK ? 0 : -1;
+            r->frames_offset = 0;
+            r->hlc_base = batch->hlc_base;
+            if (hg_batch_open(batch, r->raw, (uint32_t)HG_FRAME_BYTES_MAX, &r->frames, &r->frames_bytes) !=
+                HG_BATCH_REASON_OK)
+                return -1;
+            continue;
+        }
+        if (hg_frame_next(r->frames, r->frames_bytes, r->hlc_base, &r->frames_offset, &frame) != 1)
+            return -1;
+        if (frame.op <= HG_OP_OPAQUE) /* the others are the dataplanes' own */
+            break;
+    }
+    bool own = frame.client_id != 0;
+    *entry = (struct hg_entry){.span = 1,
+                               .op = frame.op,
+                               .continues = (frame.flags & HG_FRAME_CONTINUES) != 0,
+                               .key_bytes = frame.key_bytes,
+                               .data_bytes = frame.data_bytes,
+                               .table_id = frame.table_id,
+                               .transaction_id = frame.transaction_id,
+                               .client_id = own ? frame.client_id : r->client_id,
+                               .client_sequence = own ? frame.client_sequence : frame.lsn,
+                               .key = frame.key,
+                               .data = frame.data};
+    return 1;
+}
+
+static int damaged(struct resubmit *r)
+{
+    return orphan_refuse(r->answer, "%s: %s", r->file->name,
+                         r->file->reason != HG_ORPHAN_OK ? hg_orphan_reason_text(r->file->reason)
+                                                         : "an entry in it can't be read");
+}
+
+static int client_refuse(struct resubmit *r, const char *what, int rc)
+{
+    return orphan_refuse(r->answer, "stream %s: %s: %s: %s", r->name, what, hg_error_name(rc),
+                         hg_client_error(r->client));
+}
+
+/* Counts the entries in `file`; ORPHAN_EXIT_DONE when all of them can be appended. */
+static int entries_count(struct resubmit *r, uint64_t *count)
+{
+    struct hg_entry entry;
+    int rc;
+    *count = 0;
+    walk_begin(r);
+    while ((rc = entry_next(r, &entry)) == 1)
+        ++*count;
+    return rc == 0 ? ORPHAN_EXIT_DONE : damaged(r);
+}
+
+/* ---- the note ---- */
+
+static int note_write(struct resubmit *r, bool done)
+{
+    json_t *note = json_pack("{s:s, s:I, s:I, s:I, s:b}", "stream", r->name, "lsn_from",
+                             (json_int_t)r->lsn_from, "client", (json_int_t)r->client_id, "entries",
+                             (json_int_t)(r->found + r->appended), "done", (int)done);
+    int rc = orphan_note_write(r->file, ORPHAN_RESUBMIT_SUFFIX, note);
+    json_decref(note);
+    return rc == 0
+               ? ORPHAN_EXIT_DONE
+               : orphan_refuse(r->answer, "%s%s: %s", r->file->name, ORPHAN_RESUBMIT_SUFFIX, strerror(-rc));
+}
+
+/* Whether it was begun before: then it goes on there, and nowhere else. */
+static int note_look(struct resubmit *r, bool *begun)
+{
+    json_t *note = orphan_note_read(r->file, ORPHAN_RESUBMIT_SUFFIX);
+    const char *stream = json_string_value(json_object_get(note, "stream"));
+    int code = ORPHAN_EXIT_DONE;
+    *begun = note != NULL;
+    r->lsn_from = (uint64_t)json_integer_value(json_object_get(note, "lsn_from"));
+    if (note != NULL && json_is_true(json_object_get(note, "done")))
+        code = orphan_refuse(r->answer,
+                             "%s was resubmitted to stream %s already: each entry is to be there once",
+                             r->file->name, stream != NULL ? stream : "?");
+    else if (note != NULL && (stream == NULL || strcmp(stream, r->name) != 0))
+        code = orphan_refuse(r->answer, "%s is partly resubmitted to stream %s: go on there", r->file->name,
+                             stream != NULL ? stream : "?");
+    json_decref(note);
+    return code;
+}
+
+/* ---- the stream ---- */
+
+static int attach(struct resubmit *r, bool append, bool subscribe)
+{
+    struct hg_stream_options options = {.append = append, .subscribe = subscribe, .lsn_from = r->lsn_from};
+    int rc = hg_stream_attach(r->client, r->name, &options, &r->stream, in_seconds(WAIT_SECONDS));
+    return rc == 0 ? ORPHAN_EXIT_DONE : client_refuse(r, "can't be attached", rc);
+}
+
+static bool is_same(const struct hg_entry *a, const struct hg_entry *b)
+{
+    return a->client_id == b->client_id && a->client_sequence == b->client_sequence;
+}
+
+/* Reads what an earlier try appended: entries come in their order, others may stand between. Leaves the walk
+ * of the file behind the last that is there. */
+static int found_skip(struct resubmit *r)
+{
+    struct hg_entry wanted, entry;
+    uint64_t end = hg_stream_committed_end(r->stream), at = r->lsn_from;
+    int rc = entry_next(r, &wanted);
+    while (rc == 1 && at < end) {
+        int got = hg_stream_read(r->stream, &entry, in_seconds(WAIT_SECONDS));
+        if (got < 0)
+            return client_refuse(r, "can't be read for what is there already", got);
+        at = entry.lsn + entry.span;
+        if (!is_same(&entry, &wanted))
+            continue;
+        r->found++;
+        rc = entry_next(r, &wanted);
+    }
+    if (rc < 0)
+        return damaged(r);
+    walk_begin(r); /* again, behind what was found */
+    for (uint64_t i = 0; i < r->found; i++)
+        (void)entry_next(r, &wanted);
+    return ORPHAN_EXIT_DONE;
+}
+
+static int append_rest(struct resubmit *r)
+{
+    struct hg_entry entry;
+    int rc;
+    while ((rc = entry_next(r, &entry)) == 1) {
+        int taken = hg_stream_append(r->stream, &entry, 1, in_seconds(WAIT_SECONDS));
+        if (taken != 1)
+            return client_refuse(r, "appending stopped: say it again to go on", taken);
+        if (++r->appended % WINDOW != 0)
+            continue;
+        taken = hg_stream_wait(r->stream, HG_WHERE_COMMITTED, 0, hg_stream_append_end(r->stream),
+                               in_seconds(WAIT_SECONDS));
+        if (taken != 0)
+            return client_refuse(r, "what was appended is not committed yet: say it again to go on", taken);
+    }
+    if (rc < 0)
+        return damaged(r);
+    rc = hg_stream_wait(r->stream, HG_WHERE_COMMITTED, 0, hg_stream_append_end(r->stream),
+                        in_seconds(WAIT_SECONDS));
+    return rc == 0 ? ORPHAN_EXIT_DONE
+                   : client_refuse(r, "what was appended is not committed yet: say it again to go on", rc);
+}
+
+static int resubmit_stream(struct resubmit *r, bool begun)
+{
+    int code = ORPHAN_EXIT_DONE;
+    walk_begin(r);
+    if (begun) {
+        code = attach(r, false, true);
+        if (code == ORPHAN_EXIT_DONE) {
+            code = found_skip(r);
+            hg_stream_detach(r->stream);
+        }
+    }
+    if (code == ORPHAN_EXIT_DONE)
+        code = attach(r, true, false);
+    if (code != ORPHAN_EXIT_DONE)
+        return code;
+    if (!begun) {
+        r->lsn_from = hg_stream_append_end(r->stream);
+        code = note_write(r, false);
+    }
+    if (code == ORPHAN_EXIT_DONE)
+        code = append_rest(r);
+    if (code == ORPHAN_EXIT_DONE)
+        code = note_write(r, true);
+    hg_stream_detach(r->stream);
+    return code;
+}
+
+int orphan_resubmit(struct orphan_file *file, const char *stream, struct orphan_answer *answer)
+{
+    struct resubmit r = {.file = file, .answer = answer, .name = stream != NULL ? stream : file->header.name};
+    uint64_t entries;
+    bool begun;
+    if (file->reason != HG_ORPHAN_OK)
+        return damaged(&r);
+    if (file->header.kind != HG_STREAM_KEY_VALUE)
+        return orphan_refuse(answer, "%s has PostgreSQL's WAL, which has one place only: export it instead",
+                             file->name);
+    r.client_id = client_of(&file->header);
+    r.raw = malloc(HG_FRAME_BYTES_MAX);
+    hg_assert(r.raw != NULL);
+    int code = entries_count(&r, &entries);
+    if (code == ORPHAN_EXIT_DONE)
+        code = note_look(&r, &begun);
+    if (code == ORPHAN_EXIT_DONE && !answer->dry_run) {
+        r.client = hg_client_open(file->run, "helioctl-orphan");
+        hg_assert(r.client != NULL);
+        code = resubmit_stream(&r, begun);
+        hg_client_close(r.client);
+    }
+    if (code == ORPHAN_EXIT_DONE)
+        json_object_set_new(answer->data, "message",
+                            json_sprintf("%llu entries of %s %s stream %s, %llu of them were there already",
+                                         (unsigned long long)entries, file->name,
+                                         answer->dry_run ? "go to" : "are in", r.name,
+                                         (unsigned long long)r.found));
+    free(r.raw);
+    return code;
+}
