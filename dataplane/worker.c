@@ -205,11 +205,13 @@ static void worker_log_state(struct hg_worker *worker)
     }
 }
 
-/* Peers send in bulk: a single batch from them waits for nothing. */
+/* Peers send in bulk: a single batch from them waits for nothing, and none where producers of our region may
+ * wait for its flush here. */
 static bool peers_hurry(const struct hg_worker *worker)
 {
     return hg_log_open_bytes(worker->log) >= HG_WORKER_GATHER_TAKEN &&
-           hg_streams_sealed_counts(worker->streams)[HG_SEALED_OK] != worker->closed_sealed_count;
+           hg_streams_sealed_counts(worker->streams)[HG_SEALED_OK] != worker->closed_sealed_count &&
+           !hg_streams_has_quorum(worker->streams);
 }
 
 /* Producers that have more than a turn takes, and peers that send at a high rate, would get a write and a

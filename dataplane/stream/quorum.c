@@ -110,6 +110,14 @@ bool hg_streams_peer_counts(const struct hg_streams *streams, uint32_t group, ui
     return (peers >> peer & 1) != 0;
 }
 
+bool hg_streams_has_quorum(const struct hg_streams *streams)
+{
+    bool found = streams->quorum_w > 1;
+    for (uint32_t group = 0; group < HG_GROUPS_MAX && !found; group++)
+        found = streams->voters[group].members.generation != 0;
+    return found;
+}
+
 bool hg_streams_members_set(struct hg_streams *streams, uint32_t group,
                             const struct hg_streams_voters *wanted, bool *is_new)
 {

@@ -451,6 +451,14 @@ static void test_gather_taken(void)
     turns(30);
     CU_ASSERT_EQUAL(hg_log_open_bytes(worker->log), 0);
     CU_ASSERT_EQUAL(hg_streams_at(worker->streams, 0)->lsn_durable, lsn);
+    /* In a region with a quorum a producer may wait for it. */
+    hg_streams_quorum_set(worker->streams, 1, 2);
+    before = writes_count();
+    for (int i = 0; i < 40; i++) {
+        take_batch(lsn++, large);
+        turns(1);
+    }
+    CU_ASSERT(writes_count() - before > 14);
     teardown();
 }
 
