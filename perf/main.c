@@ -21,6 +21,7 @@ static const char usage[] =
     "  wan        goodput over long, lossy lines: ours, and the kernel's TCP over the same one; needs root\n"
     "  log        appending to a log beside fio, and what a flush carries\n"
     "  feed       appends to a stream of a running dataplane, as a producer does\n"
+    "  commits    of such a stream: how many a second, and how long each takes\n"
     "\n"
     "  --data pgbench|half|random|all   the frames (default all; pgbench is made once by perf/wal)\n"
     "  --wal FILE       another WAL for pgbench\n"
@@ -38,8 +39,10 @@ static const char usage[] =
     "  --fairness       wan: two flows of ours and one of TCP CUBIC on one line instead\n"
     "  --latency        wan: of durable remote commits at light load, without and with FEC, instead\n"
     "  --verbose        wan: what each sender counted\n"
-    "  --run DIR        feed: the dataplane's directory\n"
-    "  --stream NAME    feed: the stream\n"
+    "  --run DIR        feed, commits: the dataplane's directory\n"
+    "  --stream NAME    feed, commits: the stream\n"
+    "  --entry BYTES    commits: of each entry, random (default 128)\n"
+    "  --waiters N      commits: entries that wait for their commit at any time (default 16)\n"
     "  --bytes GB       feed: how much (default 10)\n"
     "  --json           one JSON object\n"
     "\n"
@@ -152,6 +155,17 @@ static bool flag_take(int c, struct hg_perf_options *options)
     }
 }
 
+static bool commits_option_take(int c, struct hg_perf_options *options)
+{
+    double value;
+    if (c != 'e' && c != 'n')
+        return flag_take(c, options);
+    if (!number(optarg, 1, 1 << 20, &value))
+        return false;
+    *(c == 'e' ? &options->entry_bytes : &options->waiters) = (uint32_t)value;
+    return true;
+}
+
 static bool option_take(int c, struct hg_perf_options *options)
 {
     double value;
@@ -208,9 +222,18 @@ static bool option_take(int c, struct hg_perf_options *options)
         options->line_bits = (uint64_t)(value * 1e6);
         return true;
     default:
-        return flag_take(c, options);
+        return commits_option_take(c, options);
     }
 }
+
+static const struct {
+    const char *name;
+    int (*run)(const struct hg_perf_options *options, struct hg_perf_report *report);
+} benches[] = {
+    {"stages", hg_perf_stages},     {"lanes", hg_perf_lanes},     {"pipeline", hg_perf_pipeline},
+    {"emulator", hg_perf_emulator}, {"wan", hg_perf_wan},         {"log", hg_perf_log},
+    {"feed", hg_perf_feed},         {"commits", hg_perf_commits},
+};
 
 int main(int argc, char **argv)
 {
@@ -225,6 +248,7 @@ int main(int argc, char **argv)
         {"line", required_argument, NULL, 'L'},     {"series", required_argument, NULL, 'M'},
         {"fairness", no_argument, NULL, 'F'},       {"latency", no_argument, NULL, 'T'},
         {"verbose", no_argument, NULL, 'v'},        {"json", no_argument, NULL, 'j'},
+        {"entry", required_argument, NULL, 'e'},    {"waiters", required_argument, NULL, 'n'},
         {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0}};
     static struct hg_perf_report report;
     struct hg_perf_options options = {.data = "all",
@@ -250,26 +274,14 @@ int main(int argc, char **argv)
         return 2;
     }
     report.bench = argv[optind];
-    int rc;
-    if (strcmp(report.bench, "stages") == 0) {
-        rc = hg_perf_stages(&options, &report);
-    } else if (strcmp(report.bench, "lanes") == 0) {
-        rc = hg_perf_lanes(&options, &report);
-    } else if (strcmp(report.bench, "pipeline") == 0) {
-        rc = hg_perf_pipeline(&options, &report);
-    } else if (strcmp(report.bench, "emulator") == 0) {
-        rc = hg_perf_emulator(&options, &report);
-    } else if (strcmp(report.bench, "wan") == 0) {
-        rc = hg_perf_wan(&options, &report);
-    } else if (strcmp(report.bench, "log") == 0) {
-        rc = hg_perf_log(&options, &report);
-    } else if (strcmp(report.bench, "feed") == 0) {
-        rc = hg_perf_feed(&options, &report);
-    } else {
+    size_t at = 0;
+    while (at < HG_COUNT(benches) && strcmp(report.bench, benches[at].name) != 0)
+        at++;
+    if (at == HG_COUNT(benches)) {
         fprintf(stderr, "helio-perf: no benchmark is called '%s'\n%s", report.bench, usage);
         return 2;
     }
-    if (rc != 0)
+    if (benches[at].run(&options, &report) != 0)
         return 1;
     hg_perf_report_print(&report, options.json);
     return 0;

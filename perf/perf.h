@@ -33,6 +33,9 @@ struct hg_perf_options {
     const char *run;
     const char *stream;
     uint64_t feed_bytes;
+    /* commits */
+    uint32_t entry_bytes; /* 0 = the default */
+    uint32_t waiters;     /* the same */
 };
 
 /* Each adds to the report; 0, or -errno after a sentence on standard error. */
@@ -43,6 +46,7 @@ int hg_perf_emulator(const struct hg_perf_options *options, struct hg_perf_repor
 int hg_perf_wan(const struct hg_perf_options *options, struct hg_perf_report *report);
 int hg_perf_log(const struct hg_perf_options *options, struct hg_perf_report *report);
 int hg_perf_feed(const struct hg_perf_options *options, struct hg_perf_report *report);
+int hg_perf_commits(const struct hg_perf_options *options, struct hg_perf_report *report);
 
 /* Calls f for each data set that options name. */
 int hg_perf_each_data(const struct hg_perf_options *options, uint64_t bytes_max,

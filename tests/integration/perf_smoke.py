@@ -51,6 +51,31 @@ def log(program):
                   f'no flush carries more than wait for it: {metrics}')
 
 
+def quorum():
+    """One node and a region of three: commits in both, no more a flush than wait, and a picture of it."""
+    perf = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'perf')
+    done = subprocess.run([os.path.join(perf, 'quorum'), '--quick', '--log-size', '128m', '--json'],
+                          stdout=subprocess.PIPE, text=True, timeout=LIMIT_S)
+    check(done.returncode == 0, f'perf/quorum ends with {done.returncode}')
+    metrics = json.loads(done.stdout)['metrics']
+    for size, waiters in ((128, 1), (128, 64), (65536, 16)):
+        cell = f'bytes={size}/waiters={waiters}'
+        for system in ('single', 'quorum'):
+            times = [metrics[f'commit_us/{name}/system={system}/{cell}'] for name in ('p50', 'p99')]
+            check(0 < times[0] <= times[1], f'a commit takes time: {times}')
+            check(metrics[f'commits_per_s/system={system}/{cell}'] > 0, f'something is committed: {metrics}')
+            check(0 < metrics[f'commits_per_flush/system={system}/{cell}'] <= waiters * 2, f'a flush: {metrics}')
+        check(metrics[f'quorum_share/{cell}'] > 0, f'the two are compared: {metrics}')
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, 'quorum.json')
+        with open(path, 'w', encoding='utf-8') as file:
+            file.write(done.stdout)
+        subprocess.run([os.path.join(perf, 'plots'), '--directory', directory, path], check=True,
+                       stdout=subprocess.DEVNULL)
+        circles = ET.parse(os.path.join(directory, 'quorum.svg')).findall('{http://www.w3.org/2000/svg}circle')
+        check(len(circles) == 12, f'a point for each cell, system and row: {len(circles)}')
+
+
 def wan(program):
     metrics = run(program, 'wan', '--line', '40', '--cells', '1:20:random', '--senders', 'hg-bbr,tcp-cubic',
                   '--seconds', '1', *LOG)
@@ -112,6 +137,7 @@ def main():
     pipeline(program)
     lanes(program)
     log(program)
+    quorum()
     wan(program)
     fairness(program)
     latency(program)
