@@ -123,6 +123,36 @@ static void test_ack_needs_flush(void)
     harness_destroy(&h);
 }
 
+/* One write, durable, and no time without one. */
+static void commit_next(void)
+{
+    uint64_t sequence = harness_append(&h, 1, 10);
+    hg_log_close_write(h.log);
+    while (hg_log_durable_sequence(h.log) < sequence)
+        CU_ASSERT_TRUE_FATAL(harness_turn(&h));
+}
+
+/* Copies of headers wait for others while writes go on, and for a millisecond when none does. */
+static void test_ring_gathers(void)
+{
+    harness_create(&h, 3, 8);
+    const struct hg_log_write_header *ring =
+        (const struct hg_log_write_header *)(hg_disk_sim_bytes(h.disk) + HG_LOG_RING_OFFSET);
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+    harness_settle(&h);
+    for (int i = 0; i < 15; i++)
+        commit_next();
+    CU_ASSERT_EQUAL(ring[1].sequence, 0);
+    for (int i = 0; i < 10; i++)
+        commit_next();
+    CU_ASSERT_EQUAL(ring[1].sequence, 1);
+    CU_ASSERT_EQUAL(ring[15].sequence, 15);
+    CU_ASSERT_EQUAL(ring[25].sequence, 0);
+    harness_settle(&h);
+    CU_ASSERT_EQUAL(ring[25].sequence, 25);
+    harness_destroy(&h);
+}
+
 static void test_reuse(void)
 {
     harness_create(&h, 4, 6);
@@ -329,6 +359,7 @@ int main(void)
     CU_add_test(suite, "append and read", test_append_and_read);
     CU_add_test(suite, "group commit", test_group_commit);
     CU_add_test(suite, "an acknowledgement needs a flush", test_ack_needs_flush);
+    CU_add_test(suite, "headers gather on their way into the ring", test_ring_gathers);
     CU_add_test(suite, "reuse", test_reuse);
     CU_add_test(suite, "pressure: segments", test_pressure_segments);
     CU_add_test(suite, "pressure: arena", test_pressure_arena);
