@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "controlplane/failover.h"
+#include "controlplane/grant.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -89,11 +90,12 @@ static void copies_clear(struct hg_failover *failover)
     failover->blocked[0] = '\0';
 }
 
-static void epoch_set(struct hg_failover *failover, uint64_t epoch)
+static void epoch_set(struct hg_failover *failover, uint64_t epoch, uint64_t now_ns)
 {
     if (failover->epoch == epoch)
         return;
     failover->epoch = epoch;
+    failover->sealed_ns = now_ns;
     copies_clear(failover);
 }
 
@@ -155,10 +157,12 @@ void hg_failover_record(struct hg_failover *failover, int rc, const struct hg_me
     }
     bool deposed = is_other && found->epoch > failover->record.epoch; /* while we were taking ours */
     failover->record = *found;
+    if (found->state == HG_METASTORE_OPEN)
+        failover->writer_before = found->node;
     failover->reason[0] = '\0';
 #ifdef HG_SEEDED_BUG_LOST_SWAP_GOES_ON
     if (rc == -ESTALE && taking) {
-        epoch_set(failover, epoch_next(failover) - 1);
+        epoch_set(failover, epoch_next(failover) - 1, now_ns);
         step_set(failover, HG_FAILOVER_SEAL, now_ns);
         return;
     }
@@ -166,10 +170,10 @@ void hg_failover_record(struct hg_failover *failover, int rc, const struct hg_me
     if ((taking && deposed) || (is_other && failover->epoch != 0 && found->epoch >= failover->epoch)) {
         step_set(failover, HG_FAILOVER_LOST, now_ns);
     } else if (!is_other && found->state == HG_METASTORE_OPEN && found->epoch > failover->epoch_over) {
-        epoch_set(failover, found->epoch);
+        epoch_set(failover, found->epoch, now_ns);
         step_set(failover, HG_FAILOVER_RELEASE, now_ns);
     } else if (!is_other && found->state == HG_METASTORE_SEALING && found->epoch > failover->epoch_over) {
-        epoch_set(failover, found->epoch);
+        epoch_set(failover, found->epoch, now_ns);
         step_set(failover, HG_FAILOVER_SEAL, now_ns);
     } else {
         step_set(failover, HG_FAILOVER_TAKE, now_ns);
@@ -397,6 +401,16 @@ static bool is_begun(const struct hg_failover *failover)
     return true;
 }
 
+/* Whoever wrote before may still believe in its write grant, and tell producers what its own disk has. Not
+ * once it has promised the new epoch. */
+static bool grant_runs(const struct hg_failover *failover, uint64_t now_ns)
+{
+    int32_t m = member_of(&failover->config, failover->writer_before);
+    if (failover->record.grant_ms == 0 || (m >= 0 && is_whole(failover, (uint32_t)m)))
+        return false;
+    return now_ns - failover->sealed_ns < hg_grant_wait_ns(failover->record.grant_ms);
+}
+
 /* Where the epoch began in this node's copy is the tail; w copies must stand there under it. */
 static void adopt(struct hg_failover *failover, uint64_t now_ns)
 {
@@ -419,7 +433,12 @@ static void adopt(struct hg_failover *failover, uint64_t now_ns)
         return;
     }
 #endif
-    step_set(failover, HG_FAILOVER_OPEN, now_ns);
+    if (grant_runs(failover, now_ns))
+        snprintf(failover->reason, sizeof(failover->reason),
+                 "the write grant of the writer before may run for %llu s since the seal",
+                 (unsigned long long)(hg_grant_wait_ns(failover->record.grant_ms) / HG_NS_PER_S + 1));
+    else
+        step_set(failover, HG_FAILOVER_OPEN, now_ns);
 }
 
 /* Every stream has a tail. False: one has none, or its copy here is not the one to go on with. */

@@ -127,7 +127,9 @@ struct hg_failover {
     uint64_t epoch;      /* ours; 0 before it is taken */
     uint64_t epoch_over; /* up to this one none can be ours */
     struct hg_metastore_record record;
-    uint64_t due_ns; /* the metastore or this node's log is asked again */
+    uint64_t writer_before; /* node that wrote until now, as the record said; 0 = not known */
+    uint64_t sealed_ns;     /* when this driver saw that the record is sealed under its epoch */
+    uint64_t due_ns;        /* the metastore or this node's log is asked again */
     uint64_t step_ns;
     char reason[HG_FAILOVER_TEXT_BYTES]; /* what it waits for; empty = nothing in particular */
     bool say_step;

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The driver of a fail-over by hand: whom it waits for and whom not, what it says when it can't go on,
+ * members that the record names, and write grants. The model (failover_model_test.c) has the rest.
+ */
+#include "controlplane/failover.h"
+#include "controlplane/grant.h"
+
+#include <CUnit/Basic.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#define OWN   2u
+#define OTHER 3u
+#define OLD   1u /* writer */
+
+static struct hg_failover *driver;
+static struct hg_metastore_record record;
+static uint64_t now_ns;
+static uint32_t asked[8], begins, releases, fills, opens, fill_from;
+static char blocked[HG_FAILOVER_TEXT_BYTES];
+
+static void begin(void)
+{
+    const struct hg_failover_config config = {.key = {.cluster = 7, .region = 1, .group = 3},
+                                              .node = OWN,
+                                              .n = 3,
+                                              .w = 2,
+                                              .member_count = 3,
+                                              .members = {OLD, OWN, OTHER}};
+    now_ns = 1000 * HG_NS_PER_S;
+    memset(&record, 0, sizeof(record));
+    record = (struct hg_metastore_record){
+        .revision = 1, .epoch = 4, .node = OLD, .state = HG_METASTORE_OPEN, .members = record.members};
+    memset(asked, 0, sizeof(asked));
+    begins = releases = fills = opens = fill_from = 0;
+    blocked[0] = '\0';
+    free(driver);
+    driver = calloc(1, sizeof(*driver));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(driver);
+    hg_failover_start(driver, &config, now_ns);
+}
+
+static void swap(const struct hg_failover_action *action)
+{
+    int rc = action->revision == record.revision ? 0 : -ESTALE;
+    if (rc == 0) {
+        uint64_t revision = record.revision + 1;
+        record = action->wanted;
+        record.revision = revision;
+        opens += record.state == HG_METASTORE_OPEN;
+    }
+    hg_failover_record(driver, rc, &record, now_ns);
+}
+
+static void act(void)
+{
+    struct hg_failover_action action;
+    for (uint32_t i = 0; i < 64 && hg_failover_next(driver, now_ns, &action); i++)
+        switch (action.what) {
+        case HG_FAILOVER_DO_READ:
+            hg_failover_record(driver, 0, &record, now_ns);
+            break;
+        case HG_FAILOVER_DO_SWAP:
+            swap(&action);
+            break;
+        case HG_FAILOVER_DO_ASK:
+            asked[action.node]++;
+            break;
+        case HG_FAILOVER_DO_FILL:
+            fills++;
+            fill_from = (uint32_t)action.node;
+            break;
+        case HG_FAILOVER_DO_BEGIN:
+            begins++;
+            break;
+        case HG_FAILOVER_DO_RELEASE:
+            releases++;
+            break;
+        default:
+            if (strcmp(action.name, "recovery_blocked") == 0)
+                memcpy(blocked, action.text, sizeof(blocked));
+        }
+}
+
+static void pass(uint64_t ns)
+{
+    for (uint64_t end_ns = now_ns + ns; now_ns < end_ns; now_ns += 100 * HG_NS_PER_MS)
+        act();
+}
+
+/* That copy has entries up to `end`; its chain is its content. Its newest epoch began at `start`. */
+static void answer(uint64_t node, uint64_t epoch_last, uint64_t start, uint64_t end)
+{
+    struct hg_failover_answer said = {
+        .node = node, .epoch = driver->epoch, .logs = 1, .streams = 1, .stream = 11, .name = "orders"};
+    said.log_uuid[0] = (uint8_t)node;
+    said.tail.lsn_end = end;
+    said.tail.chain[0] = (uint8_t)end;
+    said.tail.epochs[said.tail.epoch_count++] = (struct hg_epoch_start){.epoch = 1, .lsn = 1};
+    if (epoch_last > 1)
+        said.tail.epochs[said.tail.epoch_count++] =
+            (struct hg_epoch_start){.epoch = epoch_last, .lsn = start};
+    hg_failover_answer(driver, &said, now_ns);
+}
+
+static void test_whole_way(void)
+{
+    begin();
+    act();
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_SEAL);
+    CU_ASSERT_EQUAL(record.epoch, 5);
+    CU_ASSERT_EQUAL(record.state, HG_METASTORE_SEALING);
+    CU_ASSERT_EQUAL(asked[OLD] + asked[OWN] + asked[OTHER], 3);
+    pass(HG_NS_PER_S);
+    CU_ASSERT(asked[OLD] > 2 && asked[OTHER] > 2); /* again and again */
+    answer(OWN, 1, 1, 50);
+    act();
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_SEAL); /* one of two */
+    answer(OTHER, 1, 1, 60);
+    act();
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_FILL); /* the old writer hangs: nobody waits for it */
+    CU_ASSERT_EQUAL(fill_from, OTHER);
+    CU_ASSERT_EQUAL(begins, 0);
+    answer(OWN, 1, 1, 60);
+    act();
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_BEGIN);
+    CU_ASSERT_EQUAL(begins, 1);
+    answer(OWN, 5, 60, 60);
+    act();
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_ADOPT);
+    answer(OTHER, 5, 60, 60);
+    act();
+    CU_ASSERT_EQUAL(opens, 1);
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_RELEASE);
+    CU_ASSERT_EQUAL(releases, 1);
+    hg_failover_released(driver, 4, now_ns); /* of another epoch */
+    CU_ASSERT_TRUE(hg_failover_is_under_way(driver));
+    hg_failover_released(driver, 5, now_ns);
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_DONE);
+}
+
+static void test_blocked_by_name(void)
+{
+    begin();
+    act();
+    answer(OWN, 1, 1, 50);
+    pass(3 * HG_NS_PER_S);
+    CU_ASSERT_PTR_NOT_NULL(strstr(blocked, "group 3 stays sealed: 1 of 2 copies answered"));
+    struct hg_failover_answer torn = {
+        .node = OTHER, .epoch = 5, .logs = 1, .streams = 1, .stream = 11, .name = "orders"};
+    torn.tail.is_unknown = true;
+    hg_failover_answer(driver, &torn, now_ns);
+    pass(3 * HG_NS_PER_S);
+    CU_ASSERT_PTR_NOT_NULL(strstr(blocked, "stream orders: too few copies can say"));
+    answer(OLD, 1, 1, 50); /* the third one answers: it goes on by itself */
+    act();
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_BEGIN);
+}
+
+/* The copy that has the tail dies before it sent it: the others decide, if they can without it. */
+static void test_source_dies(void)
+{
+    begin();
+    act();
+    answer(OWN, 1, 1, 50);
+    answer(OTHER, 1, 1, 60);
+    act();
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_FILL);
+    now_ns += HG_FAILOVER_HUNG_NS;
+    answer(OWN, 1, 1, 50);
+    pass(3 * HG_NS_PER_S);
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_FILL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(blocked, "the copies that have its tail answer no more"));
+    answer(OLD, 1, 1, 50); /* with this one two of three know that they had nothing more */
+    answer(OWN, 1, 1, 50);
+    act();
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_BEGIN);
+}
+
+static void test_log_made_anew(void)
+{
+    begin();
+    act();
+    answer(OWN, 1, 1, 50);
+    answer(OTHER, 1, 1, 60);
+    struct hg_failover_answer blank = {.node = OTHER, .epoch = 5, .logs = 1, .log_uuid = {9}};
+    hg_failover_answer(driver, &blank, now_ns); /* another copy: what the former said counts no more */
+    act();
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_SEAL);
+}
+
+static void test_refused_and_lost(void)
+{
+    begin();
+    act();
+    hg_failover_refused(driver, OTHER, 5, 9, now_ns); /* sealed by hand, and not in the metastore */
+    pass(HG_NS_PER_S);
+    CU_ASSERT_EQUAL(record.epoch, 10);
+    CU_ASSERT_EQUAL(driver->epoch, 10);
+    hg_failover_refused(driver, 77, 10, 99, now_ns); /* nobody */
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_SEAL);
+    record.epoch = 11;
+    record.node = OTHER;
+    record.revision++;
+    hg_failover_refused(driver, OTHER, 10, 11, now_ns);
+    pass(HG_NS_PER_S);
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_LOST);
+    CU_ASSERT_FALSE(hg_failover_is_under_way(driver));
+}
+
+static void test_members_of_the_record(void)
+{
+    begin();
+    record.members = (struct hg_members){.generation = 3, .set = {.count = 3, .w = 2, .nodes = {OWN, 5, 6}}};
+    act();
+    CU_ASSERT_EQUAL(driver->config.members[1], 5);
+    CU_ASSERT_EQUAL(asked[5] + asked[6], 2);
+    CU_ASSERT_EQUAL(asked[OLD], 0);
+    CU_ASSERT_EQUAL(record.members.generation, 3); /* its own write kept them */
+    answer(OWN, 1, 1, 50);
+    answer(OTHER, 1, 1, 50); /* no member */
+    act();
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_SEAL);
+    answer(6, 1, 1, 50);
+    act();
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_BEGIN);
+    begin();
+    record.members = (struct hg_members){.generation = 4, .phase = HG_MEMBERS_JOINT};
+    pass(3 * HG_NS_PER_S);
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_READ);
+    CU_ASSERT_PTR_NOT_NULL(strstr(driver->reason, "are being changed"));
+    CU_ASSERT_EQUAL(record.epoch, 4);
+}
+
+/* A writer that did not answer may believe in its grant for a while; one that promised may not. */
+static void test_write_grant(void)
+{
+    for (uint32_t heard = 0; heard < 2; heard++) {
+        begin();
+        record.grant_ms = 2000;
+        act();
+        uint64_t sealed_ns = now_ns;
+        CU_ASSERT_EQUAL(record.grant_ms, 2000);
+        answer(OWN, 5, 50, 50);
+        answer(OTHER, 5, 50, 50);
+        if (heard)
+            answer(OLD, 1, 1, 50);
+        act();
+        CU_ASSERT_EQUAL(opens, heard);
+        pass(HG_NS_PER_S);
+        CU_ASSERT_EQUAL(opens, heard);
+        CU_ASSERT(heard || strstr(driver->reason, "write grant") != NULL);
+        pass(sealed_ns + hg_grant_wait_ns(2000) - now_ns + HG_NS_PER_S);
+        CU_ASSERT_EQUAL(opens, 1);
+    }
+}
+
+int main(void)
+{
+    CU_initialize_registry();
+    CU_pSuite suite = CU_add_suite("failover", NULL, NULL);
+    CU_add_test(suite, "the whole way", test_whole_way);
+    CU_add_test(suite, "blocked by name", test_blocked_by_name);
+    CU_add_test(suite, "the copy with the tail dies", test_source_dies);
+    CU_add_test(suite, "a log that was made anew", test_log_made_anew);
+    CU_add_test(suite, "refused, and lost", test_refused_and_lost);
+    CU_add_test(suite, "members of the record", test_members_of_the_record);
+    CU_add_test(suite, "the former writer's grant", test_write_grant);
+    CU_basic_run_tests();
+    free(driver);
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 7;
+}
