@@ -154,6 +154,48 @@ static enum hg_append_reason stamp(struct hg_streams *streams, struct hg_frame *
     return HG_APPEND_OK;
 }
 
+/* A retry has its answer whatever position its producer thinks of. */
+static enum hg_append_reason session_check(const struct hg_streams *streams, const struct hg_stream_state *s,
+                                           struct hg_frame *frame)
+{
+    if (frame->client_id == 0)
+        return HG_APPEND_OK;
+    switch (hg_sessions_ask(streams->sessions, s->stream, frame->client_id, frame->client_sequence,
+                            frame->again, s->sessions_evicted, &frame->lsn)) {
+    case HG_SESSION_NEW:
+        return HG_APPEND_OK;
+    case HG_SESSION_DUPLICATE:
+        return HG_APPEND_DUPLICATE;
+    case HG_SESSION_OLD:
+        return HG_APPEND_SESSION_OLD;
+    default:
+        return HG_APPEND_SESSION_EVICTED;
+    }
+}
+
+void hg_streams_sessions_lost(struct hg_streams *streams, uint64_t stream)
+{
+    int32_t slot = stream == 0 ? -1 : hg_streams_find(streams, stream);
+    if (slot >= 0)
+        streams->table[slot].sessions_evicted = true;
+}
+
+void hg_streams_sessions_derive(struct hg_streams *streams, const struct hg_batch_header *batch)
+{
+    const uint8_t *frames;
+    uint32_t frames_bytes, offset = 0;
+    struct hg_frame frame;
+    if ((batch->flags & HG_BATCH_CLIENTS) == 0 ||
+        hg_batch_open(batch, streams->open_memory, HG_STREAMS_RAW_BYTES, &frames, &frames_bytes) !=
+            HG_BATCH_REASON_OK)
+        return;
+    while (hg_frame_next(frames, frames_bytes, batch->hlc_base, &offset, &frame) == 1)
+        if (frame.client_id != 0)
+            hg_streams_sessions_lost(streams,
+                                     hg_sessions_add(streams->sessions, batch->stream, frame.client_id,
+                                                     frame.client_sequence, frame.lsn, frame.span));
+}
+
 static enum hg_append_reason append_check(const struct hg_streams *streams, struct hg_stream_state *s,
                                           struct hg_frame *frame)
 {
@@ -167,6 +209,9 @@ static enum hg_append_reason append_check(const struct hg_streams *streams, stru
         return HG_APPEND_GRANT;
     if (s->moving)
         return HG_APPEND_WOULD_BLOCK;
+    enum hg_append_reason reason = session_check(streams, s, frame);
+    if (reason != HG_APPEND_OK)
+        return reason;
     if (frame->lsn == 0 && counts)
         frame->lsn = next;
     if (frame->lsn == 0 || frame->span == 0 || (counts && frame->span != 1) ||
@@ -221,6 +266,9 @@ static enum hg_append_reason append_frame(struct hg_streams *streams, uint32_t s
         return reason != HG_APPEND_OK ? reason : HG_APPEND_LIMITS;
     }
     s->lsn_taken = frame->lsn + frame->span;
+    if (frame->client_id != 0)
+        hg_streams_sessions_lost(streams, hg_sessions_add(streams->sessions, s->stream, frame->client_id,
+                                                          frame->client_sequence, frame->lsn, frame->span));
     hg_streams_moved(streams, s);
     /* Full when another one like this would not fit: LZ4 is a tenth faster and packs better up to 64 KiB. */
     if (s->builder.raw_bytes + frame_bytes(frame) > HG_BATCH_RAW_BYTES_AIM ||
@@ -333,6 +381,7 @@ static enum hg_sealed_reason append_sealed(struct hg_streams *streams, uint32_t 
     memcpy(out, batch, bytes);
     uint64_t sequence = hg_log_commit(streams->log, bytes);
     stream_appended(streams, slot, header, sequence, now_ns);
+    hg_streams_sessions_derive(streams, out);
     s->epoch = header->epoch;
     s->lsn_taken = s->lsn_sealed;
     hg_streams_adopt_look(streams, s);

@@ -364,6 +364,9 @@ static int32_t append_code(enum hg_append_reason reason)
         [HG_APPEND_LIMITS] = HG_E_INVALID,
         [HG_APPEND_STAMP] = HG_E_INVALID,
         [HG_APPEND_GRANT] = HG_E_READ_ONLY,
+        [HG_APPEND_DUPLICATE] = HG_E_DUPLICATE,
+        [HG_APPEND_SESSION_OLD] = HG_E_SESSION_OLD,
+        [HG_APPEND_SESSION_EVICTED] = HG_E_SESSION_EVICTED,
     };
     return codes[reason];
 }
@@ -404,6 +407,7 @@ static bool take_record(struct hg_clients *clients, struct hg_clients_entry *cli
     frame.hlc = record->hlc;
     frame.client_id = record->client_id;
     frame.client_sequence = record->client_sequence;
+    frame.again = (record->flags & HG_APPEND_AGAIN) != 0;
     frame.key = key;
     frame.data = data;
     enum hg_append_reason reason = hg_streams_append(clients->config.streams, slot->stream, &frame, now_ns);
@@ -411,7 +415,8 @@ static bool take_record(struct hg_clients *clients, struct hg_clients_entry *cli
         return false;
     if (reason != HG_APPEND_OK) {
         slot->refused = true;
-        slot_error(slot, HG_DELIVER_APPEND_REFUSED, append_code(reason), record->lsn);
+        slot_error(slot, HG_DELIVER_APPEND_REFUSED, append_code(reason),
+                   reason == HG_APPEND_DUPLICATE ? frame.lsn : record->lsn);
         if (reason == HG_APPEND_STAMP)
             hg_event_put(clients->config.events, HG_EVENT_client_stamp, client->name, 0, 0);
     }

@@ -50,6 +50,8 @@ void hg_streams_move_out(const struct hg_streams *streams, uint32_t slot, struct
     hg_assert(slot < streams->count && s->moving);
     memset(transfer, 0, sizeof(*transfer));
     hg_streams_record_of_stream(s, &transfer->records[transfer->record_count]);
+    transfer->records[transfer->record_count].sessions_evicted =
+        1; /* clients are not moved: they are forgotten */
     transfer->records[transfer->record_count++].move = s->move + 1;
     for (uint32_t i = 0; i < HG_LOG_CONSUMERS_MAX; i++)
         if (streams->consumers[i].used && streams->consumers[i].slot == slot)

@@ -69,6 +69,10 @@ struct hg_streams *hg_streams_init(const struct hg_streams_config *config)
     streams->commits = malloc(HG_STREAMS_COMMITS_MAX * sizeof(streams->commits[0]));
     streams->raw_memory = malloc((size_t)HG_STREAMS_OPEN_BATCHES_MAX * HG_STREAMS_RAW_BYTES);
     streams->cutting = hg_stream_cutting_make();
+    streams->sessions = malloc(sizeof(*streams->sessions));
+    streams->open_memory = malloc(HG_STREAMS_RAW_BYTES);
+    hg_assert(streams->sessions && streams->open_memory);
+    hg_sessions_init(streams->sessions);
     streams->lz4_state = malloc((size_t)LZ4_sizeofState());
     hg_assert(streams->hash && streams->table && streams->commits && streams->raw_memory &&
               streams->lz4_state);
@@ -87,6 +91,8 @@ void hg_streams_free(struct hg_streams *streams)
     free(streams->changed);
     free(streams->commits);
     free(streams->raw_memory);
+    free(streams->open_memory);
+    free(streams->sessions);
     free(streams->lz4_state);
     hg_stream_cutting_free(streams->cutting);
     free(streams);
@@ -269,6 +275,20 @@ void hg_streams_record_of_stream(const struct hg_stream_state *s, struct hg_loca
     record->lsn_unit_bytes = s->lsn_unit_bytes;
     record->lsn_begin = s->lsn_begin;
     record->move = s->move;
+    record->sessions_evicted = s->sessions_evicted;
+}
+
+static void session_forgot(void *ctx, uint64_t stream)
+{
+    hg_streams_sessions_lost(ctx, stream);
+}
+
+/* What is in an open batch stands behind the table, if it ever comes. */
+static uint64_t session_end(void *ctx, uint64_t stream)
+{
+    struct hg_streams *streams = ctx;
+    int32_t slot = hg_streams_find(streams, stream);
+    return slot < 0 ? 0 : streams->table[slot].lsn_sealed;
 }
 
 static uint32_t streams_checkpoint(void *ctx, struct hg_local_record *records, uint32_t max)
@@ -294,6 +314,14 @@ static uint32_t streams_checkpoint(void *ctx, struct hg_local_record *records, u
         hg_assert(count < max);
         hg_streams_record_of_group(streams, group, &records[count++]);
     }
+    const struct hg_sessions_owner owner = {session_end, session_forgot, streams};
+    uint32_t sessions_first = count;
+    count += hg_sessions_save(streams->sessions, (struct hg_local_session *)(void *)&records[count],
+                              max - count, &owner);
+    for (uint32_t i = 0; i < sessions_first; i++) /* who found no room was forgotten only now */
+        if (records[i].type == HG_LOCAL_STREAM)
+            records[i].sessions_evicted =
+                streams->table[hg_streams_find(streams, records[i].stream)].sessions_evicted;
     return count;
 }
 
@@ -350,6 +378,7 @@ void hg_streams_recovered_stream(struct hg_streams *streams, const struct hg_loc
     s->system_identifier = record->system_identifier;
     s->lsn_unit_bytes = record->lsn_unit_bytes;
     s->lsn_begin = record->lsn_begin;
+    s->sessions_evicted |= record->sessions_evicted != 0;
     s->lsn_sealed = record->lsn;
     memcpy(s->chain_sealed, record->chain, sizeof(s->chain_sealed));
     name_copy(s->name, record->name);
@@ -373,6 +402,17 @@ static void recovered_cut(struct hg_streams *streams, const struct hg_local_reco
         streams->recovery_broken = true;
 }
 
+static void recovered_session(struct hg_streams *streams, const struct hg_local_record *record)
+{
+    struct hg_local_session session;
+    uint64_t lost;
+    memcpy(&session, record, sizeof(session));
+    if (!hg_sessions_load(streams->sessions, &session, &lost))
+        streams->recovery_broken = true;
+    else
+        hg_streams_sessions_lost(streams, lost);
+}
+
 static void streams_recovered_record(void *ctx, const struct hg_local_record *record)
 {
     struct hg_streams *streams = ctx;
@@ -389,6 +429,9 @@ static void streams_recovered_record(void *ctx, const struct hg_local_record *re
         break;
     case HG_LOCAL_STREAM_CUT:
         recovered_cut(streams, record);
+        break;
+    case HG_LOCAL_SESSION:
+        recovered_session(streams, record);
         break;
     case HG_LOCAL_GROUP:
         if (record->group < HG_GROUPS_MAX)
@@ -431,6 +474,9 @@ static void streams_recovered_batch(void *ctx, uint64_t sequence, const struct h
     memcpy(s->chain_sealed, header->chain, sizeof(s->chain_sealed));
     hg_index_add(&s->index, header->lsn_first, sequence);
     s->sequence_last = sequence;
+#ifndef HG_SEEDED_BUG_DEDUPE_FORGETS_AT_RECOVERY
+    hg_streams_sessions_derive(streams, header);
+#endif
 }
 
 static void streams_recovered_torn(void *ctx)

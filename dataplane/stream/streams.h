@@ -40,7 +40,10 @@
     X(SEALED, "appends to a group whose epoch is sealed")                                                    \
     X(LIMITS, "appends with a size or span out of limits")                                                   \
     X(STAMP, "appends whose time stamp is too far ahead")                                                    \
-    X(GRANT, "appends without a write grant")
+    X(GRANT, "appends without a write grant")                                                                \
+    X(DUPLICATE, "retries of entries that are there: their LSN is the answer")                               \
+    X(SESSION_OLD, "entries older than what is known of their client")                                       \
+    X(SESSION_EVICTED, "retries of clients that were forgotten")
 enum hg_append_reason {
 #define HG_X(name, text) HG_APPEND_##name,
     HG_APPEND_REASONS(HG_X)
@@ -101,7 +104,8 @@ struct hg_stream_state {
         uint64_t sequence; /* batches in writes before this one ... */
         uint64_t lsn;      /* ... from here on are cut off */
     } cuts[HG_STREAM_CUTS_MAX];
-    bool tail_unknown; /* at recovery more may have been lost (hg_log_tail_is_torn); an epoch ends it */
+    bool sessions_evicted; /* clients of it were forgotten (sessions.h) */
+    bool tail_unknown;     /* at recovery more may have been lost (hg_log_tail_is_torn); an epoch ends it */
     /* Recovery: [lost_first, lost_end) was in a write that is lost, which an operator accepted; the stream
      * begins anew at lost_end. Zeros: nothing of it was. */
     uint64_t lost_first;
@@ -210,8 +214,9 @@ int hg_streams_adopt(struct hg_streams *streams, uint32_t slot, uint64_t system_
                      uint32_t incarnation, uint32_t lsn_unit_bytes);
 
 /* ---- appending ---- */
-/* Adds a frame to the stream's open batch. lsn 0 = the next, for streams that count. `frame->hlc` is the
- * highest stamp the writer has seen (0 = none). */
+/* Adds a frame to the stream's open batch. lsn 0 = the next, for streams that count. DUPLICATE: frame->lsn is
+ * where it is already, durable or on its way there. `frame->hlc` is the highest stamp the writer has seen (0
+ * = none). */
 enum hg_append_reason hg_streams_append(struct hg_streams *streams, uint32_t slot, struct hg_frame *frame,
                                         uint64_t now_ns);
 /* Seals open batches: all of them, or only those that are full or old. Returns how many; stops when the log

@@ -8,6 +8,7 @@
 #include "dataplane/stream/follow.h"
 #include "dataplane/stream/grants.h"
 #include "dataplane/stream/quorum.h"
+#include "dataplane/stream/sessions.h"
 #include "dataplane/stream/streams.h"
 #include "dataplane/stream/writer.h"
 #include "drivers/clock/clock.h"
@@ -50,6 +51,8 @@ struct hg_streams {
     uint64_t commits_head;
     uint64_t commits_tail;
 
+    struct hg_sessions *sessions;
+    uint8_t *open_memory; /* of a batch that is looked into */
     uint8_t *raw_memory;
     int32_t raw_owner[HG_STREAMS_OPEN_BATCHES_MAX]; /* stream slot, -1 = free */
     uint32_t open_count;
@@ -84,6 +87,10 @@ static inline void hg_streams_moved(struct hg_streams *streams, struct hg_stream
     streams->changed[streams->changed_count++] = (uint32_t)(s - streams->table);
 }
 
+/* What a batch of another node, or of the log, says of clients. */
+void hg_streams_sessions_derive(struct hg_streams *streams, const struct hg_batch_header *batch);
+/* The stream has forgotten a client; 0 = none has. */
+void hg_streams_sessions_lost(struct hg_streams *streams, uint64_t stream);
 /* Something that counts for what is committed moved. */
 void hg_streams_committed_move(struct hg_streams *streams, struct hg_stream_state *s);
 int32_t hg_streams_slot_make(struct hg_streams *streams, uint64_t stream);

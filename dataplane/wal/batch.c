@@ -128,6 +128,7 @@ uint32_t hg_batch_seal(struct hg_batch_builder *builder, const struct hg_batch_o
     header.raw_bytes = builder->raw_bytes;
     header.vector_bytes = vector_bytes;
     header.hlc_base = builder->hlc_base;
+    header.flags |= builder->has_clients ? HG_BATCH_CLIENTS : 0;
     uint32_t bytes = batch_finish(&header, out);
     hg_assert(bytes <= out_bytes);
     hg_batch_builder_init(builder, builder->raw, builder->raw_bytes_max);
@@ -196,8 +197,8 @@ static bool version_is_known(const struct hg_batch_header *header)
 {
     static const uint8_t zero[32];
     return header->version == HG_BATCH_VERSION && header->codec <= HG_CODEC_LZ4 &&
-           (header->flags & ~HG_BATCH_LOCAL) == 0 && header->key_id == 0 &&
-           memcmp(header->tag, zero, sizeof(header->tag)) == 0 &&
+           (header->flags == 0 || header->flags == HG_BATCH_LOCAL || header->flags == HG_BATCH_CLIENTS) &&
+           header->key_id == 0 && memcmp(header->tag, zero, sizeof(header->tag)) == 0 &&
            memcmp(header->reserved, zero, sizeof(header->reserved)) == 0;
 }
 

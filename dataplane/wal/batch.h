@@ -25,6 +25,7 @@ struct hg_frame {
     uint64_t hlc; /* filled by decode; taken at add */
     uint64_t client_id;
     uint64_t client_sequence;
+    bool again; /* its producer may have sent it before; not on disk */
     const void *key;
     const void *data;
 };
@@ -38,6 +39,7 @@ struct hg_batch_builder {
     uint64_t lsn_first;
     uint64_t lsn_end;
     uint64_t hlc_base;
+    bool has_clients;
 };
 
 /* What a batch's header says besides its frames. */

@@ -36,6 +36,8 @@
  * proves that n was durable, if it was. */
 #define HG_LOG_WRITES_UNFLUSHED_MAX 16u
 #define HG_LOG_CONSUMERS_MAX        32u
+#define HG_SESSIONS_MAX             256u /* clients of a log whose retries are known */
+#define HG_SESSION_RUNS_MAX         7u   /* of entries of one of them, each without a gap */
 #define HG_STREAMS_MAX              16000u
 #define HG_GROUPS_MAX               64u
 #define HG_REGIONS_MAX              32u
@@ -92,6 +94,7 @@ enum hg_codec { HG_CODEC_NONE = 0, HG_CODEC_LZ4 = 1 };
 enum hg_batch_flags {
     HG_BATCH_LOCAL = 1,     /* a node-local record (stream 0): never sent, never delivered */
     HG_BATCH_ENCRYPTED = 2, /* reserved for encryption at rest */
+    HG_BATCH_CLIENTS = 4,   /* a frame of it says whose it is: who keeps sessions looks inside */
 };
 
 /* 192 bytes. After it: vector delta (vector_bytes), payload (stored_bytes), zero padding to 16. */
@@ -253,8 +256,9 @@ enum hg_local_record_type {
     HG_LOCAL_STREAM_ENDED = 4, /* another log of the node has it: what came before counts no more */
     HG_LOCAL_GROUP = 5,        /* `epoch` of `group` began here: its streams' records stand before it */
     HG_LOCAL_STREAM_CUT =
-        6, /* the stream ends at `lsn` now; its batches from there on, before this, are dead.
-              `chain` is of the one that ends there, `epoch` the newest that is left */
+        6,                /* the stream ends at `lsn` now; its batches from there on, before this, are dead.
+                             `chain` is of the one that ends there, `epoch` the newest that is left */
+    HG_LOCAL_SESSION = 9, /* a struct hg_local_session: of the table at a segment's start */
 };
 
 struct hg_local_record { /* one fixed size for all types, so that the table is an array */
@@ -277,12 +281,32 @@ struct hg_local_record { /* one fixed size for all types, so that the table is a
     uint8_t epoch_known; /* group: 1 = `epoch` began, and producers are not let in yet */
     uint8_t
         tail_unknown; /* stream: 1 = more than its end may have been acknowledged, in a write that was torn */
-    uint8_t reserved2[2];
+    uint8_t sessions_evicted; /* stream: 1 = it has forgotten clients (dataplane/stream/sessions.h) */
+    uint8_t reserved2[1];
     uint32_t floor_behind; /* stream: 1 + `lsn` less what is known to be committed; 0 = not known */
 };
 static_assert(offsetof(struct hg_local_record, floor_behind) == 124, "local record");
 static_assert(sizeof(struct hg_local_record) == 128, "local record");
-static_assert((HG_STREAMS_MAX + HG_LOG_CONSUMERS_MAX + HG_GROUPS_MAX) * sizeof(struct hg_local_record) +
+/* In the place of a record: which entries of a client a stream has (dataplane/stream/sessions.h). A run ends
+ * so far before the newest entry, and the newest run is first. */
+struct hg_local_session {
+    uint32_t type; /* HG_LOCAL_SESSION */
+    uint32_t run_count;
+    uint64_t stream;
+    uint64_t client;
+    uint64_t sequence_last;
+    uint64_t lsn_last;
+    struct {
+        uint32_t sequence_back;
+        uint32_t lsn_back;
+        uint32_t count;
+    } runs[HG_SESSION_RUNS_MAX];
+    uint8_t reserved[4];
+};
+static_assert(sizeof(struct hg_local_session) == sizeof(struct hg_local_record), "in the place of a record");
+
+static_assert((HG_STREAMS_MAX + HG_LOG_CONSUMERS_MAX + HG_GROUPS_MAX + HG_SESSIONS_MAX) *
+                          sizeof(struct hg_local_record) +
                       sizeof(struct hg_batch_header) <=
                   HG_LOG_WRITE_PAYLOAD_BYTES_MAX,
               "the table at a segment's start fits one write");

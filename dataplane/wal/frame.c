@@ -86,6 +86,7 @@ int hg_batch_builder_add(struct hg_batch_builder *builder, const struct hg_frame
     builder->raw_bytes += bytes_padded;
     builder->frame_count++;
     builder->lsn_end = frame->lsn + frame->span;
+    builder->has_clients |= frame->client_id != 0;
     return 0;
 }
 

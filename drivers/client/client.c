@@ -20,9 +20,10 @@ static_assert(HG_CLIENT_OP_MAX == HG_OP_INCARNATION, "clients may open an incarn
 
 const char *hg_error_name(int code)
 {
-    static const char *const names[] = {"ok",          "closed",    "not_ready", "not_leader", "timeout",
-                                        "would_block", "read_only", "gap",       "overlap",    "invalid",
-                                        "unknown",     "system",    "corrupt",   "protocol"};
+    static const char *const names[] = {
+        "ok",        "closed",   "not_ready", "not_leader",  "timeout",        "would_block",
+        "read_only", "gap",      "overlap",   "invalid",     "unknown",        "system",
+        "corrupt",   "protocol", "duplicate", "session_old", "session_evicted"};
     return code <= 0 && (size_t)-code < HG_COUNT(names) ? names[-code] : "unknown_code";
 }
 

@@ -36,6 +36,12 @@ enum hg_error {
     HG_E_SYSTEM = -11,   /* another PostgreSQL cluster than this stream belongs to */
     HG_E_CORRUPT = -12,  /* bytes that fail their checks; never delivered */
     HG_E_PROTOCOL = -13, /* the other side does not speak this version */
+    /* Of entries with a client_id. The stream attaches again in the next call that may wait. */
+    HG_E_DUPLICATE = -14, /* it is in the stream already; hg_stream_append_once says where */
+    HG_E_SESSION_OLD =
+        -15, /* below what is known of the client: it was appended or left out, nobody knows where */
+    HG_E_SESSION_EVICTED = -16, /* a retry of a client that was forgotten: it may be in the stream; read it,
+                                   or go on under another client_id */
 };
 const char *hg_error_name(int code); /* "gap" */
 
@@ -109,9 +115,12 @@ struct hg_entry {
     uint32_t data_bytes; /* <= 1 MiB */
     uint32_t table_id;
     uint64_t transaction_id;
-    uint64_t hlc;       /* highest stamp seen; read: its stamp */
-    uint64_t client_id; /* with client_sequence: exactly-once retries; 0 = none */
+    uint64_t hlc; /* highest stamp seen; read: its stamp */
+    /* Exactly-once retries: who appends, and its number for the entry; the numbers of new entries rise. 0 =
+     * none. */
+    uint64_t client_id;
     uint64_t client_sequence;
+    bool again; /* it may have been appended before, by us or an earlier process, here or at another node */
     const void *key;
     const void *data; /* read: valid until the next hg_stream_read or hg_stream_detach */
 };
@@ -121,6 +130,14 @@ struct hg_entry {
  * none was. Taken is not durable: wait, or watch hg_stream_durable_end(). */
 int hg_stream_append(struct hg_stream *stream, const struct hg_entry *entries, uint32_t count,
                      uint64_t deadline_ns);
+
+/* Appends an entry of a client (client_id, client_sequence) unless the stream has it, also where an earlier
+ * process, or this one before the dataplane died or another node took over, sent it and never heard. Returns
+ * 0 with *lsn = where it is, or HG_E_SESSION_OLD, HG_E_SESSION_EVICTED or any other code. It is safe from
+ * *lsn + span being durable on, as any entry; a retry of one that is not durable yet has the same answer.
+ * What was appended with hg_stream_append and not taken yet is taken first. */
+int hg_stream_append_once(struct hg_stream *stream, const struct hg_entry *entry, uint64_t *lsn,
+                          uint64_t deadline_ns);
 
 /* Exclusive end of what append has taken: what to wait for. 0 = a physical stream that is still empty. After
  * an error of append (or HG_E_CLOSED) it says where the next entry must begin only once the stream is

@@ -262,7 +262,8 @@ static int entry_check(struct hg_stream *stream, const struct hg_entry *entry,
                            (unsigned long long)stream->lsn_append, (unsigned long long)lsn);
     *record = (struct hg_append_record){
         .op = entry->op,
-        .flags = entry->continues ? HG_APPEND_CONTINUES : 0,
+        .flags = (uint8_t)((entry->continues ? HG_APPEND_CONTINUES : 0) |
+                           (entry->again && entry->client_id != 0 ? HG_APPEND_AGAIN : 0)),
         .slot = (uint8_t)stream->facts.slot,
         .lsn = lsn,
         .span = entry->span,
@@ -369,4 +370,23 @@ int hg_stream_acknowledge(struct hg_stream *stream, uint64_t lsn)
         client_link_flush(stream->link);
     }
     return 0; /* not attached: said again after attaching */
+}
+
+int hg_stream_append_once(struct hg_stream *stream, const struct hg_entry *entry, uint64_t *lsn,
+                          uint64_t deadline_ns)
+{
+    struct hg_entry once = *entry;
+    once.again = true;
+    if (entry->client_id == 0)
+        return client_fail(stream->client, HG_E_INVALID,
+                           "stream %s: an entry without client_id can't be told from others", stream->name);
+    int rc = hg_stream_append(stream, &once, 1, deadline_ns);
+    if (rc == 1) {
+        *lsn = stream->lsn_append - once.span;
+        rc = hg_stream_wait(stream, HG_WHERE_CONSUMED, 0, stream->lsn_append, deadline_ns);
+    }
+    if (rc != HG_E_DUPLICATE)
+        return rc;
+    *lsn = stream->append_error_lsn;
+    return 0;
 }

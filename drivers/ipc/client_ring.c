@@ -167,7 +167,7 @@ static int append_tail_take(struct hg_client_ring *ring)
 /* Of a private copy: what makes it an entry. */
 static enum hg_client_fault append_record_check(const struct hg_append_record *record)
 {
-    if (record->type != HG_APPEND_ENTRY || (record->flags & ~HG_APPEND_CONTINUES) != 0)
+    if (record->type != HG_APPEND_ENTRY || (record->flags & ~(HG_APPEND_CONTINUES | HG_APPEND_AGAIN)) != 0)
         return HG_CLIENT_FAULT_RECORD_TYPE;
     if (record->slot >= HG_CLIENT_SLOTS)
         return HG_CLIENT_FAULT_RECORD_SLOT;

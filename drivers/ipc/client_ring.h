@@ -54,7 +54,10 @@
 
 /* ---- what lies in the append ring ---- */
 enum hg_append_type { HG_APPEND_ENTRY = 1, HG_APPEND_PAD = 2 };
-enum hg_append_flags { HG_APPEND_CONTINUES = 1 };
+enum hg_append_flags {
+    HG_APPEND_CONTINUES = 1,
+    HG_APPEND_AGAIN = 2, /* of a client_id: it may have been appended before */
+};
 
 /* Followed by key and data without a gap, then padding to 8. */
 struct hg_append_record {

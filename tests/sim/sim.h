@@ -149,7 +149,8 @@
     X(reads_wrong)                                                                                           \
     X(recoveries_misread)                                                                                    \
     X(damage_refused)                                                                                        \
-    X(damage_met_by_a_reader)
+    X(damage_met_by_a_reader)                                                                                \
+    X(retries_told)
 enum sim_sometimes {
 #define HG_X(name) SIM_##name,
     SIM_SOMETIMES(HG_X)

@@ -136,6 +136,36 @@ void hg_sim_produce(struct sim_world *world, struct sim_flow *flow)
         hg_sim_node_step(&world->nodes[flow->plan->origin]);
 }
 
+#define RETRIES_LOOKED 32u
+
+/* What a producer does that doesn't know what became of its last entry: it sends it again, and is told where
+ * it is. The frames of a stream have one client, whose numbers are the LSNs. */
+static void flow_retry(struct sim_node *node, struct sim_worker *worker, struct sim_flow *flow, uint32_t slot)
+{
+    struct sim_world *world = node->world;
+    const struct hg_stream_state *s = hg_streams_at(worker->worker->streams, slot);
+    struct hg_frame frame;
+    uint64_t lsn = flow->lsn_next - 1, left = RETRIES_LOOKED;
+    for (; !flow->plan->physical && lsn >= flow->plan->lsn_start && left > 0; lsn--, left--) {
+        uint32_t variant = flow->fork_lsn != 0 && lsn >= flow->fork_lsn ? flow->variant : 0;
+        hg_sim_frame(world, flow, variant, lsn, &frame, world->frame_memory);
+        if (frame.client_id == 0)
+            continue;
+        frame.lsn = 0;
+        frame.again = true;
+        enum hg_append_reason reason =
+            hg_streams_append(worker->worker->streams, slot, &frame, worker->worker->now_ns);
+        bool is_told = reason == HG_APPEND_DUPLICATE && frame.lsn == lsn;
+        bool is_forgotten = reason == HG_APPEND_SESSION_EVICTED && s->sessions_evicted;
+        world->sometimes[SIM_retries_told] += is_told;
+        if (!is_told && !is_forgotten && reason != HG_APPEND_WOULD_BLOCK && reason != HG_APPEND_GRANT)
+            hg_sim_violation(world, "retry",
+                             "stream s%u: a retry of %llu is answered with reason %u, LSN %llu", flow->index,
+                             (unsigned long long)lsn, reason, (unsigned long long)frame.lsn);
+        return;
+    }
+}
+
 /* What attaching does: agree on whose stream it is, learn where to go on. */
 static bool flow_open(struct sim_node *node, struct sim_worker *worker, struct sim_flow *flow, uint32_t slot)
 {
@@ -155,6 +185,7 @@ static bool flow_open(struct sim_node *node, struct sim_worker *worker, struct s
     flow->lsn_next = s->lsn_durable != 0 ? s->lsn_durable : flow->plan->lsn_start;
     hg_sim_trace(node->world, "producer of s%u resumes at %llu", flow->index,
                  (unsigned long long)flow->lsn_next);
+    flow_retry(node, worker, flow, slot);
     return true;
 }
 

@@ -561,6 +561,48 @@ static void test_grant_ends_in_a_turn(void)
     teardown();
 }
 
+/* A retry is refused by name, with the LSN of the first try; so is one that nothing is known of. */
+static void test_duplicate(void)
+{
+    uint64_t lsn = 0;
+    int32_t code = 0;
+    setup();
+    uint32_t slot = configure("kv", 1, 1);
+    struct hg_client_answer producer = produce(0, "kv");
+    struct hg_append_record record = {.op = HG_OP_INSERT,
+                                      .slot = (uint8_t)producer.slot,
+                                      .lsn = 1,
+                                      .span = 1,
+                                      .client_id = 7,
+                                      .client_sequence = 3};
+    record.attachment = producer.attachment;
+    CU_ASSERT_EQUAL(hg_client_view_append(&table[0].view, &record, NULL, NULL), 0);
+    hg_client_view_append_publish(&table[0].view);
+    turns(10);
+    CU_ASSERT_EQUAL(hg_client_view_durable(&table[0].view, producer.slot), 2);
+    record.lsn = 2;
+    record.flags = HG_APPEND_AGAIN;
+    CU_ASSERT_EQUAL(hg_client_view_append(&table[0].view, &record, NULL, NULL), 0);
+    hg_client_view_append_publish(&table[0].view);
+    turns(5);
+    CU_ASSERT_EQUAL(delivered(0, &lsn, &code), HG_DELIVER_APPEND_REFUSED);
+    CU_ASSERT_EQUAL(code, HG_E_DUPLICATE);
+    CU_ASSERT_EQUAL(lsn, 1);
+    CU_ASSERT_EQUAL(append_refused(HG_APPEND_DUPLICATE), 1);
+    hg_clients_detach(clients, table[0].index, producer.slot, producer.attachment);
+    hg_streams_at(node.streams, slot)->sessions_evicted = true;
+    producer = produce(0, "kv");
+    record.attachment = producer.attachment;
+    record.slot = (uint8_t)producer.slot;
+    record.client_id = 8;
+    CU_ASSERT_EQUAL(hg_client_view_append(&table[0].view, &record, NULL, NULL), 0);
+    hg_client_view_append_publish(&table[0].view);
+    turns(5);
+    CU_ASSERT_EQUAL(delivered(0, &lsn, &code), HG_DELIVER_APPEND_REFUSED);
+    CU_ASSERT_EQUAL(code, HG_E_SESSION_EVICTED);
+    teardown();
+}
+
 /* Forgets the beginning of a stream. */
 static void forget_beginning(uint32_t slot)
 {
@@ -779,6 +821,7 @@ int main(void)
     CU_add_test(suite, "appends are refused by name", test_append_refusals);
     CU_add_test(suite, "deposed", test_deposed);
     CU_add_test(suite, "write grant", test_grant);
+    CU_add_test(suite, "duplicate", test_duplicate);
     CU_add_test(suite, "a write grant ends in a turn", test_grant_ends_in_a_turn);
     CU_add_test(suite, "a gap when attaching", test_gap);
     CU_add_test(suite, "a gap under a reader", test_gap_under_a_reader);

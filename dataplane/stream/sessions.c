@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dataplane/stream/sessions.h"
+
+void hg_sessions_init(struct hg_sessions *sessions)
+{
+    memset(sessions, 0, sizeof(*sessions));
+}
+
+static struct hg_session *find(struct hg_sessions *sessions, uint64_t stream, uint64_t client)
+{
+    struct hg_session *hint = &sessions->table[sessions->hint];
+    if (stream != 0 && hint->stream == stream && hint->client == client)
+        return hint;
+    for (uint32_t i = 0; i < HG_SESSIONS_MAX; i++) {
+        struct hg_session *session = &sessions->table[i];
+        if (session->stream != stream || session->client != client || stream == 0)
+            continue;
+        sessions->hint = i;
+        return session;
+    }
+    return NULL;
+}
+
+static uint64_t run_last(const struct hg_session_run *run)
+{
+    return run->sequence + run->count - 1;
+}
+
+enum hg_session_verdict hg_sessions_ask(struct hg_sessions *sessions, uint64_t stream, uint64_t client,
+                                        uint64_t sequence, bool again, bool forgets, uint64_t *lsn)
+{
+    const struct hg_session *session = find(sessions, stream, client);
+    if (session == NULL)
+        return again && forgets ? HG_SESSION_EVICTED : HG_SESSION_NEW;
+    if (sequence > run_last(&session->runs[session->run_count - 1]))
+        return HG_SESSION_NEW;
+    for (uint32_t i = session->run_count; i-- > 0;) {
+        const struct hg_session_run *run = &session->runs[i];
+        if (sequence < run->sequence || sequence > run_last(run))
+            continue;
+        *lsn = run->lsn + (sequence - run->sequence);
+        return HG_SESSION_DUPLICATE;
+    }
+    return HG_SESSION_OLD;
+}
+
+/* A free place, else that of the client which was longest still. */
+static struct hg_session *place_make(struct hg_sessions *sessions, uint64_t *lost)
+{
+    struct hg_session *oldest = &sessions->table[0];
+    for (uint32_t i = 0; i < HG_SESSIONS_MAX; i++) {
+        struct hg_session *session = &sessions->table[i];
+        if (session->stream == 0)
+            return session;
+        if (session->used < oldest->used)
+            oldest = session;
+    }
+    *lost = oldest->stream;
+    return oldest;
+}
+
+uint64_t hg_sessions_add(struct hg_sessions *sessions, uint64_t stream, uint64_t client, uint64_t sequence,
+                         uint64_t lsn, uint32_t span)
+{
+    struct hg_session *session = find(sessions, stream, client);
+    uint64_t lost = 0;
+    hg_assert(stream != 0 && client != 0);
+    if (session == NULL) {
+        session = place_make(sessions, &lost);
+        *session = (struct hg_session){.stream = stream, .client = client};
+    }
+    struct hg_session_run *last = &session->runs[session->run_count - (session->run_count > 0)];
+    if (session->run_count > 0 && sequence <= run_last(last))
+        return lost;
+    session->used = ++sessions->used_last;
+    if (session->run_count > 0 && span == 1 && sequence == run_last(last) + 1 &&
+        lsn == last->lsn + last->count && last->count < UINT32_MAX) {
+        last->count++;
+        return lost;
+    }
+    if (session->run_count == HG_SESSION_RUNS_MAX)
+        memmove(&session->runs[0], &session->runs[1], --session->run_count * sizeof(session->runs[0]));
+    session->runs[session->run_count++] = (struct hg_session_run){sequence, lsn, 1};
+    return lost;
+}
+
+void hg_sessions_cut(struct hg_sessions *sessions, uint64_t stream, uint64_t lsn)
+{
+    for (uint32_t i = 0; i < HG_SESSIONS_MAX && stream != 0; i++) {
+        struct hg_session *session = &sessions->table[i];
+        if (session->stream != stream)
+            continue;
+        while (session->run_count > 0 && session->runs[session->run_count - 1].lsn >= lsn)
+            session->run_count--;
+        if (session->run_count == 0) {
+            session->stream = 0;
+            continue;
+        }
+        struct hg_session_run *last = &session->runs[session->run_count - 1];
+        last->count = (uint32_t)hg_min_u64(last->count, lsn - last->lsn);
+    }
+}
+
+bool hg_sessions_leave(struct hg_sessions *sessions, uint64_t stream)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < HG_SESSIONS_MAX && stream != 0; i++) {
+        any |= sessions->table[i].stream == stream;
+        if (sessions->table[i].stream == stream)
+            sessions->table[i].stream = 0;
+    }
+    return any;
+}
+
+/* ---- on disk ---- */
+
+/* What lies below `end`. False: nothing does. */
+static bool record_make(const struct hg_session *session, uint64_t end, struct hg_local_session *record)
+{
+    memset(record, 0, sizeof(*record));
+    for (uint32_t i = session->run_count; i-- > 0;) { /* the newest first */
+        struct hg_session_run run = session->runs[i];
+        if (run.lsn >= end)
+            continue;
+        run.count = (uint32_t)hg_min_u64(run.count, end - run.lsn);
+        if (record->run_count == 0) {
+            record->type = HG_LOCAL_SESSION;
+            record->stream = session->stream;
+            record->client = session->client;
+            record->sequence_last = run_last(&run);
+            record->lsn_last = run.lsn + run.count - 1;
+        }
+        uint64_t sequence_back = record->sequence_last - run_last(&run);
+        uint64_t lsn_back = record->lsn_last - (run.lsn + run.count - 1);
+        if (sequence_back > UINT32_MAX || lsn_back > UINT32_MAX)
+            break;
+        record->runs[record->run_count].sequence_back = (uint32_t)sequence_back;
+        record->runs[record->run_count].lsn_back = (uint32_t)lsn_back;
+        record->runs[record->run_count++].count = run.count;
+    }
+    return record->run_count > 0;
+}
+
+static struct hg_session *oldest_after(struct hg_sessions *sessions, uint64_t used)
+{
+    struct hg_session *oldest = NULL;
+    for (uint32_t i = 0; i < HG_SESSIONS_MAX; i++) {
+        struct hg_session *session = &sessions->table[i];
+        if (session->stream != 0 && session->used > used && (oldest == NULL || session->used < oldest->used))
+            oldest = session;
+    }
+    return oldest;
+}
+
+uint32_t hg_sessions_save(struct hg_sessions *sessions, struct hg_local_session *records, uint32_t max,
+                          const struct hg_sessions_owner *owner)
+{
+    uint32_t left = 0, count = 0;
+    struct hg_session *session;
+    for (uint32_t i = 0; i < HG_SESSIONS_MAX; i++)
+        left += sessions->table[i].stream != 0;
+    for (uint64_t used = 0; (session = oldest_after(sessions, used)) != NULL; left--) {
+        used = session->used;
+        if (left <= max) {
+            count += record_make(session, owner->end(owner->ctx, session->stream), &records[count]);
+            continue;
+        }
+        owner->forgot(owner->ctx, session->stream);
+        session->stream = 0;
+    }
+    return count;
+}
+
+bool hg_sessions_load(struct hg_sessions *sessions, const struct hg_local_session *record, uint64_t *lost)
+{
+    struct hg_session made = {.stream = record->stream, .client = record->client};
+    *lost = 0;
+    if (record->stream == 0 || record->client == 0 || record->run_count == 0 ||
+        record->run_count > HG_SESSION_RUNS_MAX || record->runs[0].sequence_back != 0)
+        return false;
+    for (uint32_t i = record->run_count; i-- > 0;) {
+        uint64_t count = record->runs[i].count;
+        uint64_t sequence = record->sequence_last - record->runs[i].sequence_back + 1;
+        uint64_t lsn = record->lsn_last - record->runs[i].lsn_back + 1;
+        if (record->runs[i].sequence_back > record->sequence_last ||
+            record->runs[i].lsn_back > record->lsn_last || count == 0 || sequence < count || lsn < count ||
+            (made.run_count > 0 && sequence - count <= run_last(&made.runs[made.run_count - 1])))
+            return false;
+        made.runs[made.run_count++] = (struct hg_session_run){sequence - count, lsn - count, (uint32_t)count};
+    }
+    struct hg_session *session = find(sessions, record->stream, record->client);
+    session = session != NULL ? session : place_make(sessions, lost);
+    *session = made;
+    session->used = ++sessions->used_last;
+    return true;
+}
