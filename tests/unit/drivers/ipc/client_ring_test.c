@@ -391,7 +391,7 @@ static void test_hostile_append_record(void)
     HOSTILE(type, 0, RECORD_TYPE);
     HOSTILE(type, 3, RECORD_TYPE);
     HOSTILE(type, HG_APPEND_PAD, RECORD_BYTES); /* a pad that doesn't reach the end */
-    HOSTILE(flags, 2, RECORD_TYPE);
+    HOSTILE(flags, 4, RECORD_TYPE);
     HOSTILE(slot, 16, RECORD_SLOT);
     HOSTILE(slot, 255, RECORD_SLOT);
     HOSTILE(key_bytes, 4097, RECORD_SIZES);
