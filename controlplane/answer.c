@@ -95,9 +95,10 @@ static json_t *config_json(const struct hg_server *server)
 static const struct {
     const char *name;
     bool live; /* of the dataplane: only as fresh as its page */
-} views[] = {{"node", false},   {"ports", true},     {"peers", true}, {"streams", true},   {"lag", true},
-             {"lanes", true},   {"groups", true},    {"tails", true}, {"placement", true}, {"log", true},
-             {"clients", true}, {"consumers", true}, {"drops", true}, {"events", false},   {"config", false}};
+} views[] = {{"node", false},     {"ports", true}, {"peers", true},     {"streams", true},
+             {"lag", true},       {"lanes", true}, {"groups", true},    {"tails", true},
+             {"placement", true}, {"log", true},   {"retention", true}, {"clients", true},
+             {"consumers", true}, {"drops", true}, {"events", false},   {"config", false}};
 
 static json_t *view_json(struct hg_server *server, const char *view)
 {
@@ -124,6 +125,8 @@ static json_t *view_json(struct hg_server *server, const char *view)
         return hg_report_lag(status);
     if (strcmp(view, "log") == 0)
         return hg_report_log(status);
+    if (strcmp(view, "retention") == 0)
+        return hg_report_retention(status);
     if (strcmp(view, "clients") == 0)
         return hg_report_clients(status);
     if (strcmp(view, "consumers") == 0)
@@ -195,8 +198,8 @@ static unsigned long long or_standard(uint64_t number, uint64_t standard)
 
 /* "800000000 bit/s, fixed"; 0 bit/s: "no limit, bbr"; then, if told to, parity and after how much keys are
  * renewed */
-static void peer_rate_text(const struct hg_config_peer *peer, bool fec, bool ecn, bool rekey, char *text,
-                           size_t bytes)
+static void peer_rate_text(const struct hg_config_peer *peer, bool fec, bool ecn, bool rekey,
+                           bool drop_behind, char *text, size_t bytes)
 {
     if (peer->rate_bytes_per_s == 0)
         snprintf(text, bytes, "no limit, %s", hg_config_congestion_text(peer->congestion));
@@ -215,6 +218,10 @@ static void peer_rate_text(const struct hg_config_peer *peer, bool fec, bool ecn
                  or_standard(peer->rekey_packets, HG_CONTROL_REKEY_PACKETS_MAX),
                  or_standard(peer->rekey_bytes, HG_CONTROL_REKEY_BYTES_MAX),
                  or_standard(peer->rekey_seconds, HG_CONTROL_REKEY_SECONDS_MAX));
+    put = strlen(text);
+    if (drop_behind)
+        snprintf(text + put, bytes - put, ", drop-behind %llu bytes, %llu s",
+                 (unsigned long long)peer->drop_behind_bytes, (unsigned long long)peer->drop_behind_seconds);
 }
 
 static json_t *set_peer(struct hg_server *server, struct hg_api_connection *connection,
@@ -222,7 +229,7 @@ static json_t *set_peer(struct hg_server *server, struct hg_api_connection *conn
 {
     const struct hg_value *name = hg_command_value(command, "NAME");
     int index = hg_config_peer_find(&server->config->wanted, name->text);
-    char what[HG_GRAMMAR_ERROR_BYTES], error[HG_GRAMMAR_ERROR_BYTES], before[144], after[144];
+    char what[HG_GRAMMAR_ERROR_BYTES], error[HG_GRAMMAR_ERROR_BYTES], before[208], after[208];
     struct hg_config_peer peer;
     json_t *refusal;
 
@@ -233,10 +240,12 @@ static json_t *set_peer(struct hg_server *server, struct hg_api_connection *conn
                  hg_command_value(command, "rekey-bytes") != NULL ||
                  hg_command_value(command, "rekey-seconds") != NULL;
     bool fec = hg_command_value(command, "fec") != NULL, ecn = hg_command_value(command, "ecn") != NULL;
-    peer_rate_text(&peer, fec, ecn, rekey, before, sizeof(before));
+    bool drop_behind = hg_command_value(command, "drop-behind-bytes") != NULL ||
+                       hg_command_value(command, "drop-behind-seconds") != NULL;
+    peer_rate_text(&peer, fec, ecn, rekey, drop_behind, before, sizeof(before));
     if (!hg_command_peer_change(&peer, command, error, sizeof(error)))
         return hg_answer_error(HG_API_USAGE, "%s", error);
-    peer_rate_text(&peer, fec, ecn, rekey, after, sizeof(after));
+    peer_rate_text(&peer, fec, ecn, rekey, drop_behind, after, sizeof(after));
     snprintf(what, sizeof(what), "rate of peer %.31s: %s -> %s", name->text, before, after);
     if (hg_command_value(command, "dry-run") != NULL) {
         char text[HG_GRAMMAR_ERROR_BYTES + 32];
@@ -481,6 +490,10 @@ json_t *hg_answer(struct hg_server *server, struct hg_api_connection *connection
         return quorum_set(server, connection, command);
     case HG_CMD_SET_PEER:
         return set_peer(server, connection, command);
+    case HG_CMD_SET_LOG:
+    case HG_CMD_SET_STREAM:
+    case HG_CMD_SET_CONSUMER:
+        return hg_answer_limit(server, connection, command);
     case HG_CMD_PEER_REMOVE:
         return peer_remove(server, connection, command);
     case HG_CMD_CONSUMER_REMOVE:

@@ -439,6 +439,7 @@ static void build_peer(struct hg_command_file *file, const struct hg_command *co
     const struct hg_value *refused = rekey_change(&peer, command);
     if (refused != NULL)
         hg_command_file_error(file, place_of(file, refused), HG_COMMAND_REKEY_RANGE, refused->text);
+    (void)hg_command_limit_change(command, "drop-behind", &peer.drop_behind_bytes, &peer.drop_behind_seconds);
     file->key_places[config->peer_count] = place_of(file, need(command, "key"));
     config->peers[config->peer_count++] = peer;
 }
@@ -471,6 +472,7 @@ static void build_log(struct hg_command_file *file, const struct hg_command *com
         hg_command_file_error(file, place_of(file, scrub), "scrub is 0 to %u MB/s, got \"%s\"",
                               HG_CONFIG_SCRUB_MBYTES_MAX, scrub->text);
     copy_text(log.path, sizeof(log.path), path);
+    (void)hg_command_limit_change(command, "retain", &log.retain_bytes, &log.retain_seconds);
     file->log_places[config->log_count] = place_of(file, path);
     config->logs[config->log_count++] = log;
 }
@@ -530,6 +532,7 @@ static void build_stream(struct hg_command_file *file, const struct hg_command *
     /* choices are "lz4|off" */
     stream.compression = compression == NULL || compression->number == 0 ? HG_CONFIG_COMPRESSION_LZ4
                                                                          : HG_CONFIG_COMPRESSION_OFF;
+    (void)hg_command_limit_change(command, "retain", &stream.retain_bytes, &stream.retain_seconds);
     config->streams[config->stream_count++] = stream;
 }
 
@@ -586,6 +589,8 @@ static void build_consumer(struct hg_command_file *file, const struct hg_command
                 config->stream_count);
     copy_text(consumer.name, sizeof(consumer.name), name);
     copy_text(consumer.stream, sizeof(consumer.stream), stream);
+    (void)hg_command_limit_change(command, "drop-behind", &consumer.drop_behind_bytes,
+                                  &consumer.drop_behind_seconds);
     config->consumers[config->consumer_count++] = consumer;
 }
 
@@ -636,6 +641,22 @@ static void build_set_peer(struct hg_command_file *file, const struct hg_command
     }
 }
 
+static void build_set_limit(struct hg_command_file *file, const struct hg_command *command)
+{
+    const struct hg_value *dry_run = hg_command_value(command, "dry-run");
+    struct hg_command_limit limit;
+    char error[HG_GRAMMAR_ERROR_BYTES];
+
+    if (dry_run != NULL)
+        hg_command_file_error(file, place_of(file, dry_run),
+                              "dry-run is for helioctl, not for a file (see --check)");
+    if (!hg_command_limit_find(&file->config.wanted, command, &limit, error, sizeof(error)))
+        hg_command_file_error(file, place_of(file, &command->values[0]), "%s", error);
+    else if (!hg_command_limit_change(command, limit.keyword, limit.bytes, limit.seconds))
+        hg_command_file_error(file, place_of(file, &command->values[0]), "expected %s-bytes or %s-seconds",
+                              limit.keyword, limit.keyword);
+}
+
 bool hg_command_peer_change(struct hg_config_peer *peer, const struct hg_command *command, char *error,
                             size_t error_bytes)
 {
@@ -647,8 +668,11 @@ bool hg_command_peer_change(struct hg_config_peer *peer, const struct hg_command
     bool rekey = hg_command_value(command, "rekey-packets") != NULL ||
                  hg_command_value(command, "rekey-bytes") != NULL ||
                  hg_command_value(command, "rekey-seconds") != NULL;
-    if (rate == NULL && congestion == NULL && fec == NULL && ecn == NULL && !rekey) {
-        snprintf(error, error_bytes, "expected rate, congestion, fec, ecn or rekey-... after \"%s\"",
+    bool limit = hg_command_value(command, "drop-behind-bytes") != NULL ||
+                 hg_command_value(command, "drop-behind-seconds") != NULL;
+    if (rate == NULL && congestion == NULL && fec == NULL && ecn == NULL && !rekey && !limit) {
+        snprintf(error, error_bytes,
+                 "expected rate, congestion, fec, ecn, rekey-... or drop-behind-... after \"%s\"",
                  name->text);
         return false;
     }
@@ -657,6 +681,8 @@ bool hg_command_peer_change(struct hg_config_peer *peer, const struct hg_command
         snprintf(error, error_bytes, HG_COMMAND_REKEY_RANGE, refused->text);
         return false;
     }
+    (void)hg_command_limit_change(command, "drop-behind", &peer->drop_behind_bytes,
+                                  &peer->drop_behind_seconds);
     if (fec != NULL)
         peer->fec = fec_of(fec);
     if (ecn != NULL)
@@ -689,6 +715,14 @@ const char *hg_config_ecn_text(uint32_t ecn)
     static const char *const names[] = {"off", "on"};
 
     return ecn < HG_COUNT(names) ? names[ecn] : "unknown";
+}
+
+static void build_set(struct hg_command_file *file, const struct hg_command *command)
+{
+    if (command->grammar->id == HG_CMD_SET_PEER)
+        build_set_peer(file, command);
+    else
+        build_set_limit(file, command);
 }
 
 void hg_command_build(struct hg_command_file *file, const struct hg_command *command)
@@ -740,7 +774,10 @@ void hg_command_build(struct hg_command_file *file, const struct hg_command *com
         build_grant(file, command);
         break;
     case HG_CMD_SET_PEER:
-        build_set_peer(file, command);
+    case HG_CMD_SET_LOG:
+    case HG_CMD_SET_STREAM:
+    case HG_CMD_SET_CONSUMER:
+        build_set(file, command);
         break;
     case HG_CMD_SHOW:
     case HG_CMD_PEER_REMOVE:

@@ -90,6 +90,20 @@ bool hg_command_peer_change(struct hg_config_peer *peer, const struct hg_command
                             size_t error_bytes);
 #define HG_COMMAND_REKEY_RANGE                                                                               \
     "keys are renewed after 256 to 134217728 packets, 256k to 128g bytes, 1 to 3600 seconds, got \"%s\""
+/* What a command says of limits: `keyword`-bytes and `keyword`-seconds ("retain", "drop-behind"). What it
+ * does not say stays as it is. False: it says neither. */
+bool hg_command_limit_change(const struct hg_command *command, const char *keyword, uint64_t *bytes,
+                             uint64_t *seconds);
+/* Prints them as a line needs them, with a blank before each; nothing for zeros. */
+void hg_command_limit_print(FILE *out, const char *keyword, uint64_t bytes, uint64_t seconds);
+/* `set log`, `set stream`, `set consumer` on a configuration: the limits that the command is about. False,
+ * with a sentence in `error`, when there is no such log, stream or consumer. */
+struct hg_command_limit {
+    const char *keyword;
+    uint64_t *bytes, *seconds;
+};
+bool hg_command_limit_find(struct hg_control_config *config, const struct hg_command *command,
+                           struct hg_command_limit *limit, char *error, size_t error_bytes);
 /* Whether n and w fit the nodes of our region that are configured, and its streams go to all of them. False:
  * `error` says what does not. */
 bool hg_command_quorum_check(const struct hg_control_config *config, uint64_t n, uint64_t w, char *error,

@@ -84,6 +84,7 @@ static void peer_print(FILE *out, const struct hg_config_peer *peer)
         number_print(out, "rekey-bytes", peer->rekey_bytes, 1024);
     if (peer->rekey_seconds != 0)
         fprintf(out, " rekey-seconds %llu", (unsigned long long)peer->rekey_seconds);
+    hg_command_limit_print(out, "drop-behind", peer->drop_behind_bytes, peer->drop_behind_seconds);
     fprintf(out, "\n");
 }
 
@@ -97,6 +98,7 @@ static void stream_print(FILE *out, const struct hg_control_config *config,
         fprintf(out, " node %llu", (unsigned long long)stream->node);
     if (stream->place != 0)
         fprintf(out, " worker %u", stream->place - 1);
+    hg_command_limit_print(out, "retain", stream->retain_bytes, stream->retain_seconds);
     fprintf(out, "\n");
     if (stream->peers_mask == 0)
         return;
@@ -131,12 +133,19 @@ void hg_command_config_print(const struct hg_command_config *config, FILE *out)
                     wanted->logs[i].scrub_mbytes_per_s == HG_CONFIG_SCRUB_OFF
                         ? 0
                         : wanted->logs[i].scrub_mbytes_per_s);
+        hg_command_limit_print(out, "retain", wanted->logs[i].retain_bytes, wanted->logs[i].retain_seconds);
         fprintf(out, "\n");
     }
     for (uint32_t i = 0; i < wanted->stream_count; i++)
         stream_print(out, wanted, &wanted->streams[i]);
-    for (uint32_t i = 0; i < wanted->consumer_count; i++)
-        fprintf(out, "consumer add %s stream %s\n", wanted->consumers[i].name, wanted->consumers[i].stream);
+    for (uint32_t i = 0; i < wanted->consumer_count; i++) {
+        const struct hg_config_consumer *consumer = &wanted->consumers[i];
+
+        fprintf(out, "consumer add %s stream %s", consumer->name, consumer->stream);
+        hg_command_limit_print(out, "drop-behind", consumer->drop_behind_bytes,
+                               consumer->drop_behind_seconds);
+        fprintf(out, "\n");
+    }
     if (config->metastore_path[0] != '\0') {
         fprintf(out, "metastore");
         word_print(out, "file", config->metastore_path);

@@ -56,6 +56,9 @@
 #define REKEY                                                                                                \
     MAY("rekey-packets", "N", NUMBER), MAY("rekey-bytes", "SIZE", SIZE), MAY("rekey-seconds", "N", NUMBER)
 
+#define RETAIN      MAY("retain-bytes", "SIZE", LIMIT), MAY("retain-seconds", "N", NUMBER)
+#define DROP_BEHIND MAY("drop-behind-bytes", "SIZE", LIMIT), MAY("drop-behind-seconds", "N", NUMBER)
+
 static const struct hg_grammar_command commands[] = {
     {HG_CMD_NODE_SET,
      HG_CONTEXT_FILE,
@@ -107,28 +110,30 @@ static const struct hg_grammar_command commands[] = {
      {NEED("node", "N", ID), NEED("region", "N", REGION), NEED("address", "ADDRESS", ADDRESS),
       MAY("mac", "MAC", MAC), NEED("port", "PORT", NAME), NEED("key", "FILE", PATH),
       MAY("rate", "RATE", RATE), MAY_ONE_OF("congestion", CONGESTION), MAY_ONE_OF("fec", FEC),
-      MAY_ONE_OF("ecn", ECN), MAY("credit", "SIZE", SIZE), REKEY, FLAG("learner")},
+      MAY_ONE_OF("ecn", ECN), MAY("credit", "SIZE", SIZE), REKEY, DROP_BEHIND, FLAG("learner")},
      "another node, reached through PORT; FILE (mode 0600) holds the shared key; with RATE in bit/s it is "
      "sent to at that rate (`fixed`), without one at what the path carries (`bbr`); for bbr and cubic RATE "
      "is "
      "the most; `fec`: parity against losses, `auto` where it saves time; `ecn`: packets are marked so that "
      "full queues mark them instead "
      "of dropping them; SIZE it may have under way to us; "
-     "`rekey-...`: after how much its keys are renewed; `learner`: a node of our region that is no member "
-     "of its quorum until `group members` makes it one"},
+     "`rekey-...`: after how much its keys are renewed; `drop-behind-...`: it holds no more of our logs than "
+     "that; `learner`: a node of our region that is no member of its quorum until `group members` makes it "
+     "one"},
     {HG_CMD_LOG_ADD,
      HG_CONTEXT_FILE,
      {WORD("log"), WORD("add"), VALUE("ID", NUMBER)},
-     {NEED("path", "FILE", PATH), MAY("memory", "SIZE", SIZE), MAY("scrub", "N", NUMBER)},
+     {NEED("path", "FILE", PATH), MAY("memory", "SIZE", SIZE), MAY("scrub", "N", NUMBER), RETAIN},
      "a log of this node and the memory for writes under way; `scrub`: how many MB/s of what is in it are "
      "read "
-     "to see whether they are whole, 0 for none"},
+     "to see whether they are whole, 0 for none; `retain-...`: what it keeps at least for readers that may "
+     "come, as far as there is room"},
     {HG_CMD_STREAM_ADD,
      HG_CONTEXT_FILE,
      {WORD("stream"), WORD("add"), VALUE("NAME", NAME)},
      {NEED("id", "N", ID), NEED_ONE_OF("kind", "key-value|postgres-logical|postgres-physical"),
       NEED("region", "N", REGION), MAY("node", "N", ID), MAY("group", "N", GROUP),
-      MAY_ONE_OF("compression", "lz4|off"), MAY("worker", "N", NUMBER)},
+      MAY_ONE_OF("compression", "lz4|off"), MAY("worker", "N", NUMBER), RETAIN},
      "a stream, with the number it has everywhere, the region it originates in, and the node of that region "
      "where the region has a quorum; a new one goes into log N, or where a hash of its number says"},
     {HG_CMD_STREAM_REPLICATE,
@@ -139,8 +144,10 @@ static const struct hg_grammar_command commands[] = {
     {HG_CMD_CONSUMER_ADD,
      HG_CONTEXT_FILE,
      {WORD("consumer"), WORD("add"), VALUE("NAME", NAME)},
-     {NEED("stream", "STREAM", NAME)},
-     "a registered consumer: the log keeps what it has not yet passed"},
+     {NEED("stream", "STREAM", NAME), DROP_BEHIND},
+     "a registered consumer: the log keeps what it has not yet passed; with `drop-behind-...` no more than "
+     "that "
+     "of it"},
     {HG_CMD_METASTORE_FILE,
      HG_CONTEXT_FILE,
      {WORD("metastore"), WORD("file"), VALUE("PATH", PATH)},
@@ -159,13 +166,28 @@ static const struct hg_grammar_command commands[] = {
      HG_CONTEXT_FILE | HG_CONTEXT_LIVE,
      {WORD("set"), WORD("peer"), VALUE("NAME", NAME)},
      {MAY("rate", "RATE", RATE), MAY_ONE_OF("congestion", CONGESTION), MAY_ONE_OF("fec", FEC),
-      MAY_ONE_OF("ecn", ECN), REKEY, FLAG("dry-run")},
+      MAY_ONE_OF("ecn", ECN), REKEY, DROP_BEHIND, FLAG("dry-run")},
      "the rate towards a peer, how it is found, how much parity it is sent, whether its packets are "
-     "ECN-capable, after how much its keys are renewed; at once"},
+     "ECN-capable, after how much its keys are renewed, how much of our logs it may hold; at once"},
+    {HG_CMD_SET_LOG,
+     HG_CONTEXT_FILE | HG_CONTEXT_LIVE,
+     {WORD("set"), WORD("log"), VALUE("ID", NUMBER)},
+     {RETAIN, FLAG("dry-run")},
+     "what a log keeps at least when nobody needs it, as far as there is room; 0 ends it"},
+    {HG_CMD_SET_STREAM,
+     HG_CONTEXT_FILE | HG_CONTEXT_LIVE,
+     {WORD("set"), WORD("stream"), VALUE("NAME", NAME)},
+     {RETAIN, FLAG("dry-run")},
+     "what the log keeps at least of a stream when nobody needs it, as far as there is room; 0 ends it"},
+    {HG_CMD_SET_CONSUMER,
+     HG_CONTEXT_FILE | HG_CONTEXT_LIVE,
+     {WORD("set"), WORD("consumer"), VALUE("NAME", NAME)},
+     {DROP_BEHIND, FLAG("dry-run")},
+     "how much of the log a consumer of the command file may hold; 0 = all of it"},
     {HG_CMD_SHOW,
      HG_CONTEXT_LIVE,
-     {WORD("show"), ONE_OF("WHAT", "node|ports|peers|lanes|streams|groups|tails|placement|lag|log|clients|"
-                                   "consumers|drops|events|config|all")},
+     {WORD("show"), ONE_OF("WHAT", "node|ports|peers|lanes|streams|groups|tails|placement|lag|log|retention|"
+                                   "clients|consumers|drops|events|config|all")},
      {{0}},
      "what is"},
     {HG_CMD_PEER_REMOVE,

@@ -36,6 +36,7 @@ enum hg_value_kind {
     HG_VALUE_VLAN,      /* 1 to 4094 */
     HG_VALUE_RATE,      /* bit/s, k m g are powers of 1000 */
     HG_VALUE_SIZE,      /* bytes, k m g are powers of 1024 */
+    HG_VALUE_LIMIT,     /* a size, or 0 */
     HG_VALUE_INTERFACE, /* of the kernel: 1..15 bytes */
     HG_VALUE_PCI,       /* 0000:03:00.0 */
     HG_VALUE_CHOICE,    /* one of the argument's choices */
@@ -57,6 +58,9 @@ enum hg_command_id {
     HG_CMD_STREAM_REPLICATE,
     HG_CMD_CONSUMER_ADD,
     HG_CMD_SET_PEER,
+    HG_CMD_SET_LOG,
+    HG_CMD_SET_STREAM,
+    HG_CMD_SET_CONSUMER,
     HG_CMD_SHOW,
     HG_CMD_PEER_REMOVE,
     HG_CMD_CONSUMER_REMOVE,
@@ -91,7 +95,7 @@ struct hg_grammar_command {
     enum hg_command_id id;
     unsigned contexts; /* enum hg_command_context, or-ed */
     struct hg_grammar_argument path[6];
-    struct hg_grammar_argument arguments[15];
+    struct hg_grammar_argument arguments[18];
     const char *help;
 };
 

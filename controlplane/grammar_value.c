@@ -168,6 +168,8 @@ bool hg_grammar_value_parse(const struct hg_grammar_argument *argument, const ch
                value->number <= HG_RATE_BITS_PER_S_MAX && value->number % 8 == 0;
     case HG_VALUE_SIZE:
         return unit_parse(text, 1024, &value->number) && value->number > 0;
+    case HG_VALUE_LIMIT:
+        return unit_parse(text, 1024, &value->number);
     case HG_VALUE_INTERFACE:
         return name_valid(text, 16);
     case HG_VALUE_PCI:
@@ -197,6 +199,7 @@ const char *hg_grammar_kind_text(enum hg_value_kind kind)
         [HG_VALUE_VLAN] = "the number of a VLAN (1 to 4094)",
         [HG_VALUE_RATE] = "a rate in bit/s (64k to 1t; 400m is 400 million bits per second)",
         [HG_VALUE_SIZE] = "a size in bytes (32m is 32 times 1024 times 1024)",
+        [HG_VALUE_LIMIT] = "a size in bytes (32m is 32 times 1024 times 1024), or 0 for none",
         [HG_VALUE_INTERFACE] = "the name of an interface (1 to 15 letters, digits, '_', '-' or '.')",
         [HG_VALUE_PCI] = "a PCI address (0000:03:00.0)",
         [HG_VALUE_CHOICE] = "a word",

@@ -433,6 +433,16 @@ static json_t *log_report(const struct hg_status_log *log)
     number_set(object, "durable_ns_p99", log->durable_ns_p99);
     number_set(object, "restarts", log->restarts);
     bool_set(object, "buffers_registered", log->registered != 0);
+    number_set(object, "capacity_bytes", log->capacity_bytes);
+    number_set(object, "held_bytes", log->held_bytes);
+    number_set(object, "held_percent",
+               log->capacity_bytes == 0 ? 0 : log->held_bytes / ((log->capacity_bytes + 99) / 100));
+    number_set(object, "alarm_percent", log->alarm_percent);
+    number_set(object, "fill_bytes_per_s", log->fill_bytes_per_s);
+    if (log->full_ns != UINT64_MAX)
+        number_set(object, "full_ns", log->full_ns);
+    text_set(object, "held_by", log->holder_count == 0 ? "" : log->holders[0].name);
+    bool_set(object, "refuses_peers", log->refuses_peers != 0);
     text_set(object, "message", log->message);
     return object;
 }

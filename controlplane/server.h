@@ -180,6 +180,9 @@ json_t *hg_answer_not_now(const struct hg_server *server);
 /* The change is asked for with this request, 0 where that failed; its answer is the dataplane's. */
 json_t *hg_answer_change(struct hg_server *server, struct hg_api_connection *connection, uint64_t request,
                          bool is_config, const char *what);
+/* answer_retain.c */
+json_t *hg_answer_limit(struct hg_server *server, struct hg_api_connection *connection,
+                        const struct hg_command *command);
 /* answer_group.c */
 json_t *hg_answer_group_seal(struct hg_server *server, struct hg_api_connection *connection,
                              const struct hg_command *command);

@@ -147,6 +147,7 @@ struct hg_worker *hg_worker_init(const struct hg_worker_config *config)
         .region = config->region,
         .streams_max = config->streams_max,
         .batch_raw_bytes_max = config->batch_raw_bytes_max,
+        .worker = config->worker,
         .clock = config->clock,
         .events = &worker->events,
     };

@@ -184,6 +184,11 @@ static int peers_apply(struct hg_worker *worker, const struct hg_control_config 
     for (uint32_t i = 0; i < config->peer_count; i++) {
         const struct hg_config_peer *peer = &config->peers[i];
         int rc = hg_peers_configure(worker->peers, peer, mtu_of(config, peer), worker->now_ns);
+        struct hg_retention_limit limit = {.bytes = peer->drop_behind_bytes,
+                                           .ns = peer->drop_behind_seconds * HG_NS_PER_S};
+        int32_t index = hg_peers_find(worker->peers, peer->node);
+        if (index >= 0)
+            hg_streams_peer_limit(worker->streams, (uint32_t)index, peer->name, &limit);
         if (rc >= 0)
             continue;
         result = rc;
@@ -241,17 +246,26 @@ static int config_apply(struct hg_worker *worker, const struct hg_control_config
     hg_streams_grants_require(worker->streams, config->grant_ms != 0);
     rc = streams_apply(worker, config, text, text_bytes);
     result = rc != 0 ? rc : result;
+    if (worker->config.worker < config->log_count) {
+        const struct hg_config_log *log = &config->logs[worker->config.worker];
+        struct hg_retention_limit keep = {.bytes = log->retain_bytes,
+                                          .ns = log->retain_seconds * HG_NS_PER_S};
+        hg_streams_log_keep(worker->streams, &keep);
+    }
     for (uint32_t i = 0; i < config->consumer_count; i++) {
         const struct hg_config_consumer *consumer = &config->consumers[i];
         if (consumer_is_elsewhere(worker, config, consumer))
             continue;
         int32_t slot = hg_streams_find_name(worker->streams, consumer->stream);
+        struct hg_retention_limit limit = {.bytes = consumer->drop_behind_bytes,
+                                           .ns = consumer->drop_behind_seconds * HG_NS_PER_S};
         if (slot < 0 || hg_streams_consumer_add(worker->streams, consumer->name, (uint32_t)slot) < 0) {
             result = -EINVAL;
             snprintf(text, text_bytes,
                      "consumer %s: stream %s is unknown, or the name is taken, or the log is full",
                      consumer->name, consumer->stream);
         }
+        hg_streams_consumer_limit(worker->streams, consumer->name, &limit);
     }
     return result;
 }

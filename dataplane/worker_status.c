@@ -96,6 +96,7 @@ static void status_drops(struct hg_worker *worker, struct hg_control_status *sta
     for (uint32_t i = 1; i < HG_CLIENT_FAULT_COUNT; i++)
         status_drop(status, "clients", hg_client_fault_name(i), hg_clients_fault_counts(worker->clients)[i]);
     status_drop(status, "clients", "entries_after_refusal", hg_clients_dropped_count(worker->clients));
+    status_drop(status, "retention", "holders_let_go", hg_streams_retention(worker->streams)->let_go_count);
     status_drop(status, "worker", "events_lost", worker->events_dropped);
     status_drop(status, "worker", "events_suppressed", worker->events_suppressed);
 }
@@ -272,6 +273,48 @@ static void status_stream(struct hg_worker *worker, uint32_t slot, struct hg_con
     }
 }
 
+static void status_holder(struct hg_worker *worker, const struct hg_holder *holder,
+                          struct hg_status_holder *out)
+{
+    const struct hg_retention *retention = hg_streams_retention(worker->streams);
+    const struct hg_retention_limit *limit = NULL;
+    const char *name = "";
+    out->kind = holder->kind;
+    out->let_go = holder->let_go;
+    out->bytes = holder->bytes;
+    out->age_ns = holder->age_ns;
+    memcpy(out->stream, hg_streams_at(worker->streams, holder->slot)->name, sizeof(out->stream));
+    if (holder->kind == HG_HOLDER_PEER) {
+        limit = &retention->peers[holder->index].limit;
+        name = retention->peers[holder->index].name;
+    } else if (holder->kind == HG_HOLDER_CONSUMER) {
+        const struct hg_consumer_state *consumer = hg_streams_consumer_at(worker->streams, holder->index);
+        limit = consumer == NULL ? NULL : &consumer->limit;
+        name = consumer == NULL ? "" : consumer->name;
+    }
+    snprintf(out->name, sizeof(out->name), "%.31s", name);
+    out->limit_bytes = limit == NULL ? 0 : limit->bytes;
+    out->limit_ns = limit == NULL ? 0 : limit->ns;
+}
+
+static void status_retention(struct hg_worker *worker, struct hg_status_log *out)
+{
+    const struct hg_retention *retention = hg_streams_retention(worker->streams);
+    static_assert(HG_STATUS_HOLDERS_MAX == HG_RETENTION_HOLDERS_MAX, "all are shown");
+    out->capacity_bytes = retention->capacity_bytes;
+    out->held_bytes = retention->held_bytes;
+    out->fill_bytes_per_s = hg_budget_bytes_per_s(&retention->budget);
+    out->full_ns = retention->full_ns;
+    out->alarm_percent = retention->level;
+    out->refuses_peers = retention->refused_told;
+    out->alarms = retention->alarm_count;
+    out->let_go = retention->let_go_count;
+    out->refused = retention->refused_seen;
+    out->holder_count = retention->holder_count;
+    for (uint32_t i = 0; i < retention->holder_count; i++)
+        status_holder(worker, &retention->holders[i], &out->holders[i]);
+}
+
 static void status_log(struct hg_worker *worker, struct hg_control_status *status)
 {
     struct hg_log_stats stats;
@@ -312,6 +355,7 @@ static void status_log(struct hg_worker *worker, struct hg_control_status *statu
     out->recovery_percent = hg_log_recovery_percent(worker->log);
     out->pressure = worker->pressure_told ? HG_LOG_PRESSURE_SEGMENTS : HG_LOG_PRESSURE_NONE;
     snprintf(out->message, sizeof(out->message), "%s", hg_log_message(worker->log));
+    status_retention(worker, out);
 }
 
 /* A client has a memory at each worker that owns one of its streams: one row all the same. */

@@ -33,7 +33,7 @@ static void stream_appended(struct hg_streams *streams, uint32_t slot, const str
         s->lsn_begin = header->lsn_first;
     s->lsn_sealed = header->lsn_end;
     memcpy(s->chain_sealed, header->chain, sizeof(s->chain_sealed));
-    hg_index_add(&s->index, header->lsn_first, sequence);
+    hg_index_add(&s->index, header->lsn_first, sequence, hg_batch_bytes(header));
     s->sequence_last = sequence;
     hg_marks_add(&s->marks, header->lsn_end, now_ns);
     commit_push(streams, slot, sequence, header->lsn_end, header->chain);
@@ -376,8 +376,10 @@ static enum hg_sealed_reason append_sealed(struct hg_streams *streams, uint32_t 
         return HG_SEALED_WOULD_BLOCK;
     void *out = header->lsn_first < s->lsn_needed ? hg_log_reserve_taken(streams->log, bytes, &pressure)
                                                   : hg_log_reserve(streams->log, bytes, &pressure);
-    if (out == NULL)
+    if (out == NULL) {
+        streams->sealed_full_count += pressure == HG_LOG_PRESSURE_SEGMENTS;
         return HG_SEALED_WOULD_BLOCK;
+    }
     memcpy(out, batch, bytes);
     uint64_t sequence = hg_log_commit(streams->log, bytes);
     stream_appended(streams, slot, header, sequence, now_ns);

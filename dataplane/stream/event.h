@@ -16,6 +16,19 @@
     X(log_pressure, WARNING,                                                                                 \
       "log $s pushes producers back: $a segments free; a peer or a consumer holds the rest")                 \
     X(log_pressure_over, INFO, "log $s takes appends again: $a segments free")                               \
+    X(log_held, WARNING,                                                                                     \
+      "$s holds $a % of what producers may fill; at the present rate they are pushed back within $b s (0: "  \
+      "it "                                                                                                  \
+      "does not grow): see 'show retention'")                                                                \
+    X(log_held_over, INFO, "no alarm for the log any more ($s holds most): $a % of it are held")             \
+    X(log_refuses_peers, WARNING,                                                                            \
+      "$s holds the log, $a segments are free: batches of peers are refused, and stay at their origins "     \
+      "until it moves: see 'show retention'")                                                                \
+    X(log_takes_peers, INFO, "batches of peers find room again ($s holds most of the log)")                  \
+    X(holder_let_go, ERROR,                                                                                  \
+      "$s is $a MB behind, more than its drop-behind allows: the log may forget what it lacks beyond that; " \
+      "if it comes too late, its streams have a gap by name")                                                \
+    X(holder_back, INFO, "$s is within its drop-behind again, $a MB behind: the log keeps what it lacks")    \
     X(peer_up, INFO, "peer $s is up under key generation $a")                                                \
     X(peer_down, WARNING, "peer $s has been silent for $a ms; its WAL is kept here until it returns")        \
     X(path_narrow, WARNING,                                                                                  \

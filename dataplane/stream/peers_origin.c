@@ -183,6 +183,22 @@ void hg_peers_cut_impossible(struct hg_peer *peer, uint32_t slot, uint64_t lsn, 
         stream_diverged(peer, slot, lsn);
 }
 
+/* Trimmed under us: the cursor goes on at the tail, and each stream that lacks what was below says so by
+ * name, also one of which no batch follows. */
+static void cursor_trimmed(struct hg_peer *peer, struct hg_cursor *cursor)
+{
+    const struct hg_streams *streams = peer->peers->config.streams;
+    uint32_t count = hg_streams_count(streams);
+    for (uint32_t slot = 0; slot < count && slot < peer->peers->config.streams_max; slot++) {
+        const struct hg_peer_stream *ps = &peer->streams[slot];
+        uint64_t lsn_oldest = hg_streams_lsn_oldest(streams, slot);
+        if (ps->state == HG_PEER_STREAM_STREAMING && ps->lsn_next < lsn_oldest)
+            stream_gap(peer, slot, ps->lsn_next, lsn_oldest);
+    }
+    cursor->sequence = hg_log_tail_sequence(peer->peers->config.log);
+    cursor->offset = 0;
+}
+
 static void cursor_rewind(struct hg_peer *peer, uint64_t sequence)
 {
     sequence = hg_max_u64(sequence, 1);
@@ -487,10 +503,7 @@ static bool cursor_next(struct hg_peer_session *session, bool held, uint32_t *bu
         const struct hg_batch_header *header;
         int rc = hg_cursor_peek(cursor, log, &header);
         if (rc == -ENOENT) {
-            /* Trimmed under us: go on at the tail, where each stream that misses something says so by name.
-             */
-            cursor->sequence = hg_log_tail_sequence(log);
-            cursor->offset = 0;
+            cursor_trimmed(peer, cursor);
             continue;
         }
         if (rc == -EBADMSG) {

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Who still needs what: positions at peers, registered consumers, and what the log may therefore forget.
+ * Who still needs what, what is kept though nobody does, and what the log may therefore forget.
  */
 #include "dataplane/stream/streams_internal.h"
 
-#include <errno.h>
 #include <stdio.h>
 
 void hg_streams_peer_durable(struct hg_streams *streams, uint32_t slot, uint32_t peer, uint64_t lsn)
@@ -38,194 +37,309 @@ uint64_t hg_streams_peer_needs(const struct hg_streams *streams, uint32_t slot, 
     return hg_max_u64(hg_streams_sequence_of(streams, slot, s->lsn_peer[peer]), s->sequence_peer[peer]);
 }
 
-void hg_streams_record_of_consumer(const struct hg_streams *streams, const struct hg_consumer_state *consumer,
-                                   struct hg_local_record *record)
-{
-    memset(record, 0, sizeof(*record));
-    record->type = HG_LOCAL_CONSUMER;
-    record->stream = streams->table[consumer->slot].stream;
-    record->lsn = consumer->lsn;
-    memcpy(record->name, consumer->name, sizeof(record->name));
-}
-
-int32_t hg_streams_consumer_find(const struct hg_streams *streams, const char *name)
-{
-    for (int32_t i = 0; i < (int32_t)HG_LOG_CONSUMERS_MAX; i++)
-        if (streams->consumers[i].used && strncmp(streams->consumers[i].name, name, HG_NAME_BYTES) == 0)
-            return i;
-    return -1;
-}
-
-static int32_t consumer_make(struct hg_streams *streams, const char *name, uint32_t slot)
-{
-    for (int32_t i = 0; i < (int32_t)HG_LOG_CONSUMERS_MAX; i++) {
-        struct hg_consumer_state *consumer = &streams->consumers[i];
-        if (consumer->used)
-            continue;
-        memset(consumer, 0, sizeof(*consumer));
-        snprintf(consumer->name, sizeof(consumer->name), "%.*s", HG_NAME_BYTES - 1, name);
-        consumer->slot = slot;
-        consumer->used = true;
-        return i;
-    }
-    return -1;
-}
-
-void hg_streams_recovered_consumer(struct hg_streams *streams, const struct hg_local_record *record)
-{
-    char name[HG_NAME_BYTES];
-    snprintf(name, sizeof(name), "%.*s", HG_NAME_BYTES - 1, record->name);
-    int32_t found = hg_streams_consumer_find(streams, name);
-    if (record->type == HG_LOCAL_CONSUMER_REMOVED) {
-        if (found >= 0)
-            streams->consumers[found].used = false;
-        return;
-    }
-    int32_t slot = hg_streams_slot_make(streams, record->stream);
-    if (found < 0 && slot >= 0)
-        found = consumer_make(streams, name, (uint32_t)slot);
-    if (found < 0 || slot < 0) {
-        streams->recovery_broken = true;
-        return;
-    }
-    streams->consumers[found].lsn = record->lsn;
-}
-
-/* Positions are saved now and then, and the log lets go by those that weren't yet: what is left of a stream
- * begins where every consumer of it had been at least. One left behind would hold the log for what is gone.
- */
-void hg_streams_recovered_consumers(struct hg_streams *streams)
-{
-    for (uint32_t i = 0; i < HG_LOG_CONSUMERS_MAX; i++) {
-        struct hg_consumer_state *consumer = &streams->consumers[i];
-        uint64_t lsn_oldest = consumer->used ? hg_streams_lsn_oldest(streams, consumer->slot) : 0;
-        if (consumer->lsn >= lsn_oldest)
-            continue;
-        const struct hg_stream_state *s = &streams->table[consumer->slot];
-        if (consumer->lsn < s->lost_end) { /* over what is lost nobody is moved silently */
-            hg_event_put(streams->config.events, HG_EVENT_consumer_lost, consumer->name, consumer->lsn,
-                         s->lost_end);
-            continue;
-        }
-        consumer->lsn = lsn_oldest;
-        consumer->dirty = true;
-    }
-}
-
-int32_t hg_streams_consumer_add(struct hg_streams *streams, const char *name, uint32_t slot)
-{
-    struct hg_local_record record;
-    int32_t found = hg_streams_consumer_find(streams, name);
-    if (found >= 0)
-        return streams->consumers[found].slot == slot ? found : -1;
-    found = consumer_make(streams, name, slot);
-    if (found < 0)
-        return -1;
-    hg_streams_record_of_consumer(streams, &streams->consumers[found], &record);
-    streams->consumers[found].sequence = hg_log_append_records(streams->log, &record, 1);
-    if (streams->consumers[found].sequence == 0) {
-        streams->consumers[found].used = false;
-        return -1;
-    }
-    hg_event_put(streams->config.events, HG_EVENT_consumer_new, name, streams->consumers[found].lsn, 0);
-    return found;
-}
-
-struct hg_consumer_state *hg_streams_consumer_at(struct hg_streams *streams, uint32_t consumer)
-{
-    hg_assert(consumer < HG_LOG_CONSUMERS_MAX);
-    return streams->consumers[consumer].used ? &streams->consumers[consumer] : NULL;
-}
-
-void hg_streams_consumer_advance(struct hg_streams *streams, uint32_t consumer, uint64_t lsn)
-{
-    struct hg_consumer_state *c = hg_streams_consumer_at(streams, consumer);
-    if (c == NULL || lsn <= c->lsn || lsn > streams->table[c->slot].lsn_durable)
-        return;
-    c->lsn = lsn;
-    c->dirty = true;
-}
-
-int hg_streams_consumer_remove(struct hg_streams *streams, const char *name, uint64_t *sequence)
-{
-    struct hg_local_record record;
-    *sequence = 0;
-    int32_t found = hg_streams_consumer_find(streams, name);
-    if (found < 0)
-        return -ENOENT;
-    struct hg_consumer_state *consumer = &streams->consumers[found];
-    if (consumer->attached_count > 0)
-        return -EBUSY;
-    hg_streams_record_of_consumer(streams, consumer, &record);
-    record.type = HG_LOCAL_CONSUMER_REMOVED;
-    *sequence = hg_log_append_records(streams->log, &record, 1);
-    if (*sequence == 0)
-        return -EAGAIN;
-    consumer->used = false;
-    hg_event_put(streams->config.events, HG_EVENT_consumer_removed, name, 0, 0);
-    return 0;
-}
-
-static void consumers_save(struct hg_streams *streams, uint64_t now_ns)
-{
-    struct hg_local_record records[HG_LOG_CONSUMERS_MAX];
-    uint32_t which[HG_LOG_CONSUMERS_MAX];
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < HG_LOG_CONSUMERS_MAX; i++) {
-        const struct hg_consumer_state *c = &streams->consumers[i];
-        if (!c->used || !c->dirty || now_ns - c->saved_ns < HG_STREAMS_CONSUMER_SAVE_NS)
-            continue;
-        hg_streams_record_of_consumer(streams, c, &records[count]);
-        which[count++] = i;
-    }
-    if (count == 0 || hg_log_append_records(streams->log, records, count) == 0)
-        return;
-    for (uint32_t i = 0; i < count; i++) {
-        streams->consumers[which[i]].dirty = false;
-        streams->consumers[which[i]].saved_ns = now_ns;
-    }
-}
-
 /* Oldest write that a peer still needs of this stream. */
-static uint64_t stream_needed(const struct hg_streams *streams, uint32_t slot)
+static uint64_t stream_needed_by(const struct hg_streams *streams, uint32_t slot, uint32_t peer)
 {
     const struct hg_stream_state *s = &streams->table[slot];
-    uint64_t needed = UINT64_MAX;
-    if (s->lsn_begin == 0)
-        return needed;
-    if (!s->configured && !streams->configuration_whole) /* nobody has said yet who wants it */
-        return hg_log_tail_sequence(streams->log);
-    if (!s->configured || !s->origin_local)
-        return needed;
-    for (uint32_t peer = 0; peer < HG_STREAMS_PEERS_MAX; peer++)
-        if (s->peers_mask & (UINT64_C(1) << peer))
-            needed = hg_min_u64(needed, hg_streams_peer_needs(streams, slot, peer));
-    return needed;
+    bool wanted = s->configured && s->origin_local && (s->peers_mask & (UINT64_C(1) << peer)) != 0;
+    return wanted ? hg_streams_peer_needs(streams, slot, peer) : UINT64_MAX;
 }
 
 static void stream_marks_trim(struct hg_stream_state *s)
 {
     uint64_t lsn = s->lsn_durable;
-    for (uint32_t peer = 0; peer < HG_STREAMS_PEERS_MAX; peer++)
-        if (s->origin_local && (s->peers_mask & (UINT64_C(1) << peer)))
-            lsn = hg_min_u64(lsn, s->lsn_peer[peer]);
+    for (uint64_t peers = s->origin_local ? s->peers_mask : 0; peers != 0; peers &= peers - 1)
+        lsn = hg_min_u64(lsn, s->lsn_peer[__builtin_ctzll(peers)]);
     hg_marks_trim(&s->marks, lsn);
+}
+
+/* ---- limits ---- */
+
+/* The oldest write within `limit`, 0 = all are. Rounded towards holding more: to a segment, to what is known
+ * of when writes were made. */
+static uint64_t limit_sequence(const struct hg_streams *streams, const struct hg_retention_limit *limit,
+                               uint64_t now_ns)
+{
+    uint64_t by_bytes = limit->bytes != 0 ? hg_log_sequence_behind(streams->log, limit->bytes) : 0;
+    uint64_t by_time = limit->ns != 0 && now_ns > limit->ns
+                           ? hg_index_find(&streams->retention.times, now_ns - limit->ns)
+                           : 0;
+    return hg_max_u64(by_bytes, by_time);
+}
+
+/* The oldest write that is to stay by `keep`, UINT64_MAX = none need. */
+static uint64_t keep_sequence(const struct hg_streams *streams, const struct hg_retention_limit *keep,
+                              uint64_t by_bytes, uint64_t now_ns)
+{
+    uint64_t sequence = keep->bytes != 0 ? by_bytes : UINT64_MAX;
+    if (keep->ns != 0) /* what was there when the process began counts as new */
+        sequence = hg_min_u64(
+            sequence, now_ns > keep->ns ? hg_index_find(&streams->retention.times, now_ns - keep->ns) : 0);
+    return sequence;
+}
+
+static uint64_t stream_kept(const struct hg_streams *streams, const struct hg_stream_state *s,
+                            uint64_t now_ns)
+{
+    if (s->index.count == 0 || (s->keep.bytes == 0 && s->keep.ns == 0))
+        return UINT64_MAX;
+    uint64_t sequence = keep_sequence(streams, &s->keep, hg_index_behind(&s->index, s->keep.bytes), now_ns);
+    return s->sequence_last < sequence ? UINT64_MAX : hg_max_u64(sequence, s->index.entries[0].sequence);
+}
+
+void hg_streams_log_keep(struct hg_streams *streams, const struct hg_retention_limit *keep)
+{
+    streams->retention.keep = *keep;
+}
+
+void hg_streams_peer_limit(struct hg_streams *streams, uint32_t peer, const char *name,
+                           const struct hg_retention_limit *limit)
+{
+    hg_assert(peer < HG_STREAMS_PEERS_MAX);
+    struct hg_retention_peer *p = &streams->retention.peers[peer];
+    p->limit = *limit;
+    snprintf(p->name, sizeof(p->name), "%.*s", HG_NAME_BYTES - 1, name);
+}
+
+/* ---- holders ---- */
+
+/* Keeps those that hold most, in order. */
+static void holder_add(struct hg_streams *streams, const struct hg_holder *holder)
+{
+    struct hg_retention *r = &streams->retention;
+    uint32_t at = r->holder_count;
+    while (at > 0 && r->holders[at - 1].sequence > holder->sequence)
+        at--;
+    if (at == HG_RETENTION_HOLDERS_MAX)
+        return;
+    uint32_t last = (uint32_t)hg_min_u64(r->holder_count, HG_RETENTION_HOLDERS_MAX - 1);
+    memmove(&r->holders[at + 1], &r->holders[at], (last - at) * sizeof(r->holders[0]));
+    r->holders[at] = *holder;
+    r->holder_count = last + 1;
+}
+
+/* How long the write has been there at least. */
+static uint64_t age_of(const struct hg_streams *streams, uint64_t sequence, uint64_t now_ns)
+{
+    uint64_t after_ns = hg_index_lsn_after(&streams->retention.times, sequence);
+    return after_ns == 0 ? 0 : now_ns - after_ns;
+}
+
+static void let_go_tell(struct hg_streams *streams, enum hg_holder_kind kind, const char *name,
+                        uint64_t bytes, bool let_go)
+{
+    char subject[HG_EVENT_SUBJECT_BYTES];
+    snprintf(subject, sizeof(subject), "log %u: %s %.31s", streams->config.worker, hg_holder_text(kind),
+             name);
+    streams->retention.let_go_count += let_go;
+    hg_event_put(streams->config.events, let_go ? HG_EVENT_holder_let_go : HG_EVENT_holder_back, subject,
+                 bytes >> 20, 0);
+}
+
+/* What the log must keep for the peer. */
+static uint64_t peer_hold(struct hg_streams *streams, uint32_t peer, uint64_t now_ns)
+{
+    struct hg_retention_peer *p = &streams->retention.peers[peer];
+    struct hg_holder holder = {.kind = HG_HOLDER_PEER, .index = peer, .sequence = UINT64_MAX};
+    for (uint32_t slot = 0; slot < streams->count; slot++) {
+        uint64_t needed = stream_needed_by(streams, slot, peer);
+        if (needed >= holder.sequence)
+            continue;
+        holder.sequence = needed;
+        holder.slot = slot;
+    }
+    uint64_t limit = limit_sequence(streams, &p->limit, now_ns);
+    holder.let_go = holder.sequence < limit;
+    holder.bytes = hg_log_bytes_from(streams->log, holder.sequence);
+    holder.age_ns = age_of(streams, holder.sequence, now_ns);
+    if (holder.let_go != p->let_go)
+        let_go_tell(streams, HG_HOLDER_PEER, p->name, holder.bytes, holder.let_go);
+    p->let_go = holder.let_go;
+    if (holder.bytes > 0)
+        holder_add(streams, &holder);
+    return hg_max_u64(holder.sequence, limit);
+}
+
+/* The log may go on without the consumer when it has on its device that it did: else the next process would
+ * take what is missing for what the consumer had passed. */
+static bool consumer_let_go(struct hg_streams *streams, struct hg_consumer_state *c, bool let_go,
+                            uint64_t bytes)
+{
+    struct hg_local_record record;
+    if (let_go == c->let_go)
+        return c->let_go && c->let_go_sequence <= hg_log_durable_sequence(streams->log);
+    c->let_go = let_go;
+    hg_streams_record_of_consumer(streams, c, &record);
+    uint64_t sequence = hg_log_append_records(streams->log, &record, 1);
+    if (sequence == 0) {
+        c->let_go = !let_go;
+        return false;
+    }
+    c->let_go_sequence = sequence;
+    let_go_tell(streams, HG_HOLDER_CONSUMER, c->name, bytes, let_go);
+    return false;
+}
+
+static uint64_t consumer_hold(struct hg_streams *streams, uint32_t index, uint64_t now_ns)
+{
+    struct hg_consumer_state *c = &streams->consumers[index];
+    uint64_t needed = hg_streams_sequence_of(streams, c->slot, c->lsn);
+    uint64_t limit = limit_sequence(streams, &c->limit, now_ns);
+    bool gone = c->lsn < hg_streams_lsn_oldest(streams, c->slot);
+    struct hg_holder holder = {.kind = HG_HOLDER_CONSUMER,
+                               .index = index,
+                               .slot = c->slot,
+                               .sequence = needed,
+                               .bytes = hg_log_bytes_from(streams->log, needed),
+                               .age_ns = age_of(streams, needed, now_ns)};
+    /* Until it was configured again nobody knows its limit. */
+    bool let_go = needed < limit || (c->let_go && (gone || !streams->configuration_whole));
+    holder.let_go = consumer_let_go(streams, c, let_go, holder.bytes);
+    if (holder.bytes > 0)
+        holder_add(streams, &holder);
+    if (!holder.let_go)
+        return needed;
+    return gone ? UINT64_MAX : hg_max_u64(needed, limit);
+}
+
+/* Streams that nobody has said anything of yet. */
+static uint64_t unconfigured_hold(struct hg_streams *streams, uint64_t now_ns)
+{
+    for (uint32_t slot = 0; slot < streams->count && !streams->configuration_whole; slot++) {
+        const struct hg_stream_state *s = &streams->table[slot];
+        if (s->configured || s->lsn_begin == 0)
+            continue;
+        uint64_t tail = hg_log_tail_sequence(streams->log);
+        struct hg_holder holder = {.kind = HG_HOLDER_UNCONFIGURED,
+                                   .slot = slot,
+                                   .sequence = tail,
+                                   .bytes = hg_log_bytes_from(streams->log, tail),
+                                   .age_ns = age_of(streams, tail, now_ns)};
+        if (holder.bytes > 0)
+            holder_add(streams, &holder);
+        return tail;
+    }
+    return UINT64_MAX;
+}
+
+static const char *holder_name(const struct hg_streams *streams, const struct hg_holder *holder)
+{
+    switch (holder->kind) {
+    case HG_HOLDER_PEER:
+        return streams->retention.peers[holder->index].name;
+    case HG_HOLDER_CONSUMER:
+        return streams->consumers[holder->index].name;
+    default:
+        return streams->table[holder->slot].name;
+    }
+}
+
+void hg_streams_holder_text(const struct hg_streams *streams, const struct hg_holder *holder, char *text,
+                            size_t text_bytes)
+{
+    snprintf(text, text_bytes, "%s %.31s", hg_holder_text(holder->kind), holder_name(streams, holder));
+}
+
+/* ---- the budget ---- */
+
+/* Who holds it really: who was let go of does not. */
+static const struct hg_holder *holder_first(const struct hg_streams *streams)
+{
+    const struct hg_retention *r = &streams->retention;
+    for (uint32_t i = 0; i < r->holder_count; i++)
+        if (!r->holders[i].let_go)
+            return &r->holders[i];
+    return NULL;
+}
+
+static void holder_event(struct hg_streams *streams, enum hg_event_type type, uint64_t a, uint64_t b)
+{
+    char subject[HG_EVENT_SUBJECT_BYTES], who[HG_EVENT_SUBJECT_BYTES] = "nobody";
+    const struct hg_holder *holder = holder_first(streams);
+    if (holder != NULL)
+        hg_streams_holder_text(streams, holder, who, sizeof(who));
+    snprintf(subject, sizeof(subject), "log %u: %.38s", streams->config.worker, who);
+    hg_event_put(streams->config.events, type, subject, a, b);
+}
+
+static void budget_watch(struct hg_streams *streams, uint64_t needed, uint64_t now_ns)
+{
+    struct hg_retention *r = &streams->retention;
+    struct hg_log_stats stats;
+    hg_log_stats_get(streams->log, &stats);
+    r->capacity_bytes = (uint64_t)(stats.segment_count - stats.segments_kept) * stats.segment_bytes;
+    r->held_bytes = hg_min_u64(hg_log_bytes_from(streams->log, needed), r->capacity_bytes);
+    hg_budget_sample(&r->budget, now_ns, hg_log_appended_bytes(streams->log));
+    r->full_ns = hg_budget_full_ns(&r->budget, r->held_bytes, r->capacity_bytes);
+    uint32_t level = hg_budget_level(r->level, r->held_bytes, r->capacity_bytes);
+    uint32_t before = r->level;
+    r->level = level;
+    if (level > before)
+        r->alarm_count++;
+    if (level > before)
+        holder_event(streams, HG_EVENT_log_held, level,
+                     r->full_ns == HG_TIME_NEVER ? 0 : r->full_ns / HG_NS_PER_S + 1);
+    else if (level == 0 && before != 0)
+        holder_event(streams, HG_EVENT_log_held_over, r->held_bytes * 100 / r->capacity_bytes, 0);
+}
+
+/* Peers' batches find no room, and not for a moment only. */
+static void refusal_watch(struct hg_streams *streams, uint64_t now_ns)
+{
+    struct hg_retention *r = &streams->retention;
+    struct hg_log_stats stats;
+    uint64_t refused = streams->sealed_full_count;
+    bool quiet = refused == r->refused_seen;
+    r->refused_seen = refused;
+    if (!quiet)
+        r->refused_ns = now_ns;
+    if (quiet && now_ns - r->refused_ns < HG_RETENTION_REFUSED_NS)
+        return; /* they come again when their origin sends them again */
+    if (quiet)
+        r->refused_since_ns = 0;
+    else if (r->refused_since_ns == 0)
+        r->refused_since_ns = now_ns;
+    bool tell = r->refused_since_ns != 0 && now_ns - r->refused_since_ns >= HG_RETENTION_REFUSED_NS;
+    if (tell == r->refused_told)
+        return;
+    r->refused_told = tell;
+    hg_log_stats_get(streams->log, &stats);
+    holder_event(streams, tell ? HG_EVENT_log_refuses_peers : HG_EVENT_log_takes_peers, stats.segments_free,
+                 refused);
+}
+
+const struct hg_retention *hg_streams_retention(const struct hg_streams *streams)
+{
+    return &streams->retention;
 }
 
 void hg_streams_retain(struct hg_streams *streams, uint64_t now_ns)
 {
+    struct hg_retention *r = &streams->retention;
     hg_streams_end_save(streams);
-    consumers_save(streams, now_ns);
+    hg_streams_consumers_save(streams, now_ns);
     hg_streams_quorum_watch(streams, now_ns);
-    uint64_t needed = hg_log_durable_sequence(streams->log) + 1;
+    hg_index_trim(&r->times, hg_log_tail_sequence(streams->log));
+    hg_index_add(&r->times, now_ns, hg_log_append_sequence(streams->log), 0);
+    r->holder_count = 0;
+    uint64_t needed = hg_log_durable_sequence(streams->log) + 1, kept = UINT64_MAX, peers = 0;
     for (uint32_t slot = 0; slot < streams->count; slot++) {
-        needed = hg_min_u64(needed, stream_needed(streams, slot));
-        stream_marks_trim(&streams->table[slot]);
+        struct hg_stream_state *s = &streams->table[slot];
+        if (s->configured && s->origin_local && s->lsn_begin != 0)
+            peers |= s->peers_mask;
+        kept = hg_min_u64(kept, stream_kept(streams, s, now_ns));
+        stream_marks_trim(s);
     }
-    for (uint32_t i = 0; i < HG_LOG_CONSUMERS_MAX; i++) {
-        const struct hg_consumer_state *c = &streams->consumers[i];
-        if (c->used)
-            needed = hg_min_u64(needed, hg_streams_sequence_of(streams, c->slot, c->lsn));
-    }
+    needed = hg_min_u64(needed, unconfigured_hold(streams, now_ns));
+    for (; peers != 0; peers &= peers - 1)
+        needed = hg_min_u64(needed, peer_hold(streams, (uint32_t)__builtin_ctzll(peers), now_ns));
+    for (uint32_t i = 0; i < HG_LOG_CONSUMERS_MAX; i++)
+        if (streams->consumers[i].used)
+            needed = hg_min_u64(needed, consumer_hold(streams, i, now_ns));
+    kept = hg_min_u64(
+        kept, keep_sequence(streams, &r->keep, hg_log_sequence_behind(streams->log, r->keep.bytes), now_ns));
+    hg_log_keep(streams->log, kept);
     hg_log_release(streams->log, needed);
+    budget_watch(streams, needed, now_ns);
+    refusal_watch(streams, now_ns);
 }

@@ -59,6 +59,7 @@ struct hg_streams *hg_streams_init(const struct hg_streams_config *config)
     hg_assert(streams != NULL);
     streams->config = *config;
     streams->quorum_w = 1;
+    hg_index_init(&streams->retention.times);
     uint32_t hash_count = 4;
     while (hash_count < 2 * config->streams_max)
         hash_count *= 2;
@@ -173,6 +174,8 @@ int hg_streams_configure(struct hg_streams *streams, const struct hg_config_stre
     s->epoch = hg_max_u64(s->epoch, config->epoch);
     s->codec = (uint8_t)config->compression;
     s->peers_mask = config->peers_mask;
+    s->keep.bytes = config->retain_bytes;
+    s->keep.ns = config->retain_seconds * HG_NS_PER_S;
     s->writer_configured.epoch = config->epoch;
     s->writer_configured.node = config->node;
     s->writer_configured.is_local = s->region == streams->config.region && config->node == 0;
@@ -422,6 +425,7 @@ static void streams_recovered_record(void *ctx, const struct hg_local_record *re
         break;
     case HG_LOCAL_CONSUMER:
     case HG_LOCAL_CONSUMER_REMOVED:
+    case HG_LOCAL_CONSUMER_LET_GO:
         hg_streams_recovered_consumer(streams, record);
         break;
     case HG_LOCAL_STREAM_ENDED:
@@ -472,7 +476,7 @@ static void streams_recovered_batch(void *ctx, uint64_t sequence, const struct h
         s->lsn_begin = header->lsn_first;
     s->lsn_sealed = header->lsn_end;
     memcpy(s->chain_sealed, header->chain, sizeof(s->chain_sealed));
-    hg_index_add(&s->index, header->lsn_first, sequence);
+    hg_index_add(&s->index, header->lsn_first, sequence, hg_batch_bytes(header));
     s->sequence_last = sequence;
 #ifndef HG_SEEDED_BUG_DEDUPE_FORGETS_AT_RECOVERY
     hg_streams_sessions_derive(streams, header);

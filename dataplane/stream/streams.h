@@ -13,12 +13,14 @@
 #include "dataplane/stream/cursor.h"
 #include "dataplane/stream/event.h"
 #include "dataplane/stream/marks.h"
+#include "dataplane/stream/retention.h"
 #include "dataplane/wal/hlc.h"
 #include "dataplane/wal/index.h"
 #include "drivers/ipc/control_state.h"
 
-#define HG_STREAM_CUTS_MAX          4 /* whose dead batches are still in the log */
-#define HG_STREAMS_PEERS_MAX        HG_CONTROL_PEERS_MAX
+#define HG_STREAM_CUTS_MAX   4 /* whose dead batches are still in the log */
+#define HG_STREAMS_PEERS_MAX HG_CONTROL_PEERS_MAX
+static_assert(HG_STREAMS_PEERS_MAX <= HG_RETENTION_PEERS_MAX, "each peer may have a limit");
 #define HG_STREAMS_OPEN_BATCHES_MAX 32 /* raw buffers; a further stream's first frame seals the oldest */
 #define HG_STREAMS_COMMITS_MAX      (1u << 16)
 #define HG_STREAMS_DRIFT_NS         (250 * HG_NS_PER_MS) /* a stamp further ahead is refused */
@@ -149,6 +151,7 @@ struct hg_stream_state {
     struct hg_index index;
     uint64_t sequence_last; /* write of its newest batch; 0 = none since the log's tail */
     struct hg_marks marks;
+    struct hg_retention_limit keep; /* of it, for readers that may come */
 
     uint64_t frames_count;
     uint64_t batches_count;
@@ -165,6 +168,9 @@ struct hg_consumer_state {
     uint64_t sequence;       /* the write that has its registration; 0 = one of before this process */
     uint64_t lsn;
     uint64_t saved_ns;
+    struct hg_retention_limit limit; /* it holds no more of the log */
+    bool let_go;                     /* it was behind that; the log has it on record */
+    uint64_t let_go_sequence;        /* the write that has it; 0 = one of before this process */
 };
 
 struct hg_streams_config {
@@ -174,6 +180,7 @@ struct hg_streams_config {
     /* Frames of a batch at most; 0 = the format's limits. A log with smaller writes than the format's needs
      * it: a frame that is larger is refused. */
     uint32_t batch_raw_bytes_max;
+    uint32_t worker; /* which names the log in events */
     struct hg_clock *clock;
     struct hg_event_sink *events;
 };
@@ -281,8 +288,24 @@ void hg_streams_consumer_advance(struct hg_streams *streams, uint32_t consumer, 
 /* 0; -ENOENT; -EBUSY while attached; -EAGAIN. *sequence = the write that has it: removed when that is
  * durable. */
 int hg_streams_consumer_remove(struct hg_streams *streams, const char *name, uint64_t *sequence);
-/* Saves moved consumer positions and tells the log what nobody needs. Call every 100 ms or so, and under
- * pressure. */
+/* The most that a peer or a consumer may hold of the log; zeros = all of it. Who needs more is let go of, by
+ * name: what it lacks beyond that goes when its place is needed, and if it comes back later than that, it is
+ * told of the gap. A consumer that is let go of is on record in the log before anything goes. `name`: of the
+ * peer, for events. */
+void hg_streams_peer_limit(struct hg_streams *streams, uint32_t peer, const char *name,
+                           const struct hg_retention_limit *limit);
+void hg_streams_consumer_limit(struct hg_streams *streams, const char *name,
+                               const struct hg_retention_limit *limit);
+/* What the log keeps at least when nobody needs it, while there is room. hg_streams_configure has the same
+ * for each stream. */
+void hg_streams_log_keep(struct hg_streams *streams, const struct hg_retention_limit *keep);
+/* As of the last hg_streams_retain. */
+const struct hg_retention *hg_streams_retention(const struct hg_streams *streams);
+/* "peer b" */
+void hg_streams_holder_text(const struct hg_streams *streams, const struct hg_holder *holder, char *text,
+                            size_t text_bytes);
+/* Saves moved consumer positions, finds out who holds the log, and tells it what nobody needs. Call every 100
+ * ms or so, and under pressure. */
 void hg_streams_retain(struct hg_streams *streams, uint64_t now_ns);
 
 /* Where in the log to start for a reader that has everything below lsn (0 = from the beginning). */

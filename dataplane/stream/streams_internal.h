@@ -76,6 +76,8 @@ struct hg_streams {
     struct hg_consumer_state consumers[HG_LOG_CONSUMERS_MAX];
     uint64_t append_counts[HG_APPEND_REASON_COUNT];
     uint64_t sealed_counts[HG_SEALED_REASON_COUNT];
+    uint64_t sealed_full_count; /* of HG_SEALED_WOULD_BLOCK: for the log was full */
+    struct hg_retention retention;
 };
 
 /* A position of the stream moved, or who may see it. */
@@ -136,6 +138,7 @@ void hg_streams_record_of_end(uint64_t stream, struct hg_local_record *record);
 void hg_streams_ended(struct hg_streams *streams, uint32_t slot);
 void hg_streams_end_save(struct hg_streams *streams);
 void hg_streams_recovered_consumer(struct hg_streams *streams, const struct hg_local_record *record);
+void hg_streams_consumers_save(struct hg_streams *streams, uint64_t now_ns);
 /* Once the log is read back and the streams' positions are known. */
 void hg_streams_recovered_consumers(struct hg_streams *streams);
 

@@ -259,7 +259,13 @@ enum hg_local_record_type {
         6,                /* the stream ends at `lsn` now; its batches from there on, before this, are dead.
                              `chain` is of the one that ends there, `epoch` the newest that is left */
     HG_LOCAL_SESSION = 9, /* a struct hg_local_session: of the table at a segment's start */
+    HG_LOCAL_CONSUMER_LET_GO =
+        11, /* a consumer and its position, which the log has not waited for since (drop-behind) */
 };
+static inline bool hg_local_record_is_known(uint32_t type)
+{
+    return (type >= HG_LOCAL_STREAM && type <= HG_LOCAL_STREAM_CUT) || type == HG_LOCAL_CONSUMER_LET_GO;
+}
 
 struct hg_local_record { /* one fixed size for all types, so that the table is an array */
     uint32_t type;       /* enum hg_local_record_type */

@@ -16,8 +16,10 @@ static void index_thin(struct hg_index *index)
     index->stride *= 2;
 }
 
-void hg_index_add(struct hg_index *index, uint64_t lsn_first, uint64_t sequence)
+void hg_index_add(struct hg_index *index, uint64_t lsn_first, uint64_t sequence, uint64_t bytes)
 {
+    uint64_t bytes_before = index->bytes;
+    index->bytes += bytes;
     if (index->count > 0) {
         const struct hg_index_entry *last = &index->entries[index->count - 1];
         hg_assert(lsn_first >= last->lsn_first && sequence >= last->sequence);
@@ -28,6 +30,7 @@ void hg_index_add(struct hg_index *index, uint64_t lsn_first, uint64_t sequence)
     }
     index->entries[index->count].lsn_first = lsn_first;
     index->entries[index->count].sequence = sequence;
+    index->entries[index->count].bytes_before = bytes_before;
     index->count++;
 }
 
@@ -75,5 +78,13 @@ uint64_t hg_index_lsn_after(const struct hg_index *index, uint64_t sequence)
 void hg_index_cut(struct hg_index *index, uint64_t lsn)
 {
     while (index->count > 0 && index->entries[index->count - 1].lsn_first >= lsn)
-        index->count--;
+        index->bytes = index->entries[--index->count].bytes_before;
+}
+
+uint64_t hg_index_behind(const struct hg_index *index, uint64_t bytes)
+{
+    for (uint32_t i = index->count; i > 0; i--)
+        if (index->bytes - index->entries[i - 1].bytes_before >= bytes)
+            return index->entries[i - 1].sequence;
+    return 0;
 }

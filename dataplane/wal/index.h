@@ -14,6 +14,7 @@
 struct hg_index_entry {
     uint64_t lsn_first;
     uint64_t sequence;
+    uint64_t bytes_before; /* of all that was added, what came before this */
 };
 
 /* When full, every second entry goes and the stride doubles: memory is bounded, precision falls gently. */
@@ -21,11 +22,12 @@ struct hg_index {
     struct hg_index_entry entries[HG_INDEX_ENTRIES_MAX];
     uint32_t count;
     uint64_t stride; /* writes between entries */
+    uint64_t bytes;  /* of all that was added */
 };
 
 void hg_index_init(struct hg_index *index);
-/* Batches must come in LSN order. */
-void hg_index_add(struct hg_index *index, uint64_t lsn_first, uint64_t sequence);
+/* Batches must come in LSN order. `bytes`: of this one. */
+void hg_index_add(struct hg_index *index, uint64_t lsn_first, uint64_t sequence, uint64_t bytes);
 /* Forgets writes below `sequence`, but keeps the newest entry at or below it, raised to `sequence`, so that a
  * look-up still starts at the tail. */
 void hg_index_trim(struct hg_index *index, uint64_t sequence);
@@ -34,6 +36,8 @@ void hg_index_trim(struct hg_index *index, uint64_t sequence);
 uint64_t hg_index_find(const struct hg_index *index, uint64_t lsn);
 /* The smallest LSN for which hg_index_find gives a write after `sequence`. 0 = there is none. */
 uint64_t hg_index_lsn_after(const struct hg_index *index, uint64_t sequence);
+/* The newest known write from which on there are `bytes` or more of what was added. 0 = there are less. */
+uint64_t hg_index_behind(const struct hg_index *index, uint64_t bytes);
 
 /* Forgets batches from `lsn` on: what comes next begins there. */
 void hg_index_cut(struct hg_index *index, uint64_t lsn);

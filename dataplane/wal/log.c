@@ -75,6 +75,7 @@ struct hg_log *hg_log_open(const struct hg_log_config *config)
     log->superblock_buffers = (struct hg_log_superblock *)log->arena;
     log->mirror = (struct hg_log_write_header *)(log->arena + HG_LOG_SUPERBLOCK_COPIES * HG_LOG_BLOCK_BYTES);
     log->pin_first = UINT64_MAX;
+    log->keep_sequence = UINT64_MAX;
     /* A write takes two blocks at least, a segment four: these bounds hold whatever the superblock says. */
     uint64_t places = power_of_two_at_least(log->disk->size_bytes / (2 * HG_LOG_BLOCK_BYTES) + 1);
     uint64_t entries = power_of_two_at_least(log->arena_bytes / (2 * HG_LOG_BLOCK_BYTES) + 1);

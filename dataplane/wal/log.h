@@ -196,6 +196,16 @@ uint64_t hg_log_tail_sequence(const struct hg_log *log);
 /* Nobody needs writes below `sequence` any more (what is not durable yet is never released: UINT64_MAX means
  * all that is durable now). Their segments are reused lazily, when less than a quarter is free. */
 void hg_log_release(struct hg_log *log, uint64_t sequence);
+/* Of what is released, writes from `sequence` on stay for readers that may come, as long as that pushes
+ * nobody back: they go when no more than one segment is left to producers. UINT64_MAX = none, as at the
+ * start. */
+void hg_log_keep(struct hg_log *log, uint64_t sequence);
+/* Bytes of segments that writes were laid into since the log was made; it only rises. */
+uint64_t hg_log_appended_bytes(const struct hg_log *log);
+/* Of these, those from write `sequence` on, as far as the log still has them. */
+uint64_t hg_log_bytes_from(const struct hg_log *log, uint64_t sequence);
+/* The first write of a segment from which on the log has `bytes` or more; the tail where it has less. */
+uint64_t hg_log_sequence_behind(const struct hg_log *log, uint64_t bytes);
 /* The newest write of the segment that write `sequence` is in (of the tail's, if it is older): what has to be
  * released before that segment can be reused. */
 uint64_t hg_log_segment_last(const struct hg_log *log, uint64_t sequence);

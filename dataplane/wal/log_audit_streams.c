@@ -84,8 +84,7 @@ static void record_take(struct hg_log_audit *audit, const struct hg_log_write_he
     struct hg_log_finding finding = {.stream = record->stream};
     if (record->type == HG_LOCAL_SESSION) /* another layout, and it says nothing of where streams stand */
         return;
-    if (record->type < HG_LOCAL_STREAM || record->type > HG_LOCAL_STREAM_CUT ||
-        memchr(record->name, 0, sizeof(record->name)) == NULL) {
+    if (!hg_local_record_is_known(record->type) || memchr(record->name, 0, sizeof(record->name)) == NULL) {
         batch_report(audit, HG_LOG_FINDING_RECORD, header, payload_offset, &finding);
         return;
     }

@@ -166,6 +166,7 @@ struct hg_log {
     uint64_t tail_segment;
     uint64_t tail_sequence;
     uint64_t release_sequence;
+    uint64_t keep_sequence; /* released writes from here on stay while there is room */
 
     struct hg_log_slot slots[HG_LOG_READ_SLOTS_MAX];
     uint32_t slot_count;

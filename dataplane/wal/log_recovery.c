@@ -320,8 +320,7 @@ static bool records_report(struct hg_log *log, const struct hg_batch_header *hea
         struct hg_local_record record;
         memcpy(&record, at, sizeof(record));
         if (record.type != HG_LOCAL_SESSION && /* it has no name; the streams look at it */
-            (record.type < HG_LOCAL_STREAM || record.type > HG_LOCAL_STREAM_CUT ||
-             memchr(record.name, 0, sizeof(record.name)) == NULL))
+            (!hg_local_record_is_known(record.type) || memchr(record.name, 0, sizeof(record.name)) == NULL))
             return false;
         if (log->ops.recovered_record != NULL)
             log->ops.recovered_record(log->ctx, &record);

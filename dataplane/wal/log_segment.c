@@ -30,6 +30,35 @@ void hg_log_release(struct hg_log *log, uint64_t sequence)
     log->release_sequence = hg_max_u64(log->release_sequence, sequence);
 }
 
+void hg_log_keep(struct hg_log *log, uint64_t sequence)
+{
+    log->keep_sequence = sequence;
+}
+
+uint64_t hg_log_appended_bytes(const struct hg_log *log)
+{
+    return log->next_segment * log->geometry.segment_bytes + log->next_offset;
+}
+
+uint64_t hg_log_bytes_from(const struct hg_log *log, uint64_t sequence)
+{
+    uint64_t segment;
+    uint32_t offset, payload_bytes;
+    sequence = hg_max_u64(sequence, log->tail_sequence);
+    if (sequence > log->closed_sequence)
+        return 0;
+    hg_log_place_get(log, sequence, &segment, &offset, &payload_bytes);
+    return hg_log_appended_bytes(log) - (segment * log->geometry.segment_bytes + offset);
+}
+
+uint64_t hg_log_sequence_behind(const struct hg_log *log, uint64_t bytes)
+{
+    uint64_t whole = bytes / log->geometry.segment_bytes + (bytes % log->geometry.segment_bytes != 0);
+    if (whole >= log->head_segment - log->tail_segment)
+        return log->tail_sequence;
+    return log->segment_first[(log->head_segment - whole) % log->geometry.segment_count];
+}
+
 uint64_t hg_log_segment_last(const struct hg_log *log, uint64_t sequence)
 {
     uint64_t segment;
@@ -165,13 +194,17 @@ static uint32_t free_wanted(const struct hg_log *log)
 }
 
 /* The furthest segment, up to `most`, that may become the tail: everything before it is released, and its own
- * first write, with the checkpoint that replaces what is lost, is durable. */
+ * first write, with the checkpoint that replaces what is lost, is durable. What is only kept goes when the
+ * next segments are those that producers may not use. */
 static uint64_t tail_possible(const struct hg_log *log, uint64_t most)
 {
     uint64_t segment = log->tail_segment, possible = segment;
-    while (segment < log->head_segment && possible < most) {
+    uint32_t free_count = hg_log_segments_free(log),
+             scarce = hg_log_segments_kept(log, HG_LOG_USER_PRODUCER) + 1;
+    for (; segment < log->head_segment && possible < most; free_count++) {
         uint64_t first = log->segment_first[(segment + 1) % log->geometry.segment_count];
-        if (first > log->release_sequence || first > log->flushed_sequence)
+        if (first > log->release_sequence || first > log->flushed_sequence ||
+            (first > log->keep_sequence && free_count > scarce))
             break;
         segment++;
         if (!hg_log_hole_has_start(&log->superblock.holes, segment))

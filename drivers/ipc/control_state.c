@@ -105,8 +105,16 @@ static const char *status_items(const struct hg_control_status *status)
             return "peers";
     }
     for (uint32_t i = 0; i < status->log_count; i++) {
-        if (!ENDED(status->logs[i].path) || !ENDED(status->logs[i].message))
+        const struct hg_status_log *log = &status->logs[i];
+
+        if (!ENDED(log->path) || !ENDED(log->message))
             return "logs";
+        if (!WITHIN(log, holder_count, holders))
+            return "logs.holder_count";
+        for (uint32_t k = 0; k < log->holder_count; k++) {
+            if (!ENDED(log->holders[k].name) || !ENDED(log->holders[k].stream))
+                return "logs.holders";
+        }
     }
     for (uint32_t i = 0; i < status->client_count; i++) {
         if (!ENDED(status->clients[i].name))

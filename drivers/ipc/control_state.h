@@ -75,6 +75,9 @@ struct hg_config_peer {
     uint64_t rekey_seconds;
     uint32_t learner; /* 1: a node of our region that is no member until a group's members name it */
     uint32_t reserved;
+    /* It holds no more of a log than that; 0 = all of it. */
+    uint64_t drop_behind_bytes;
+    uint64_t drop_behind_seconds;
 };
 
 #define HG_CONFIG_SCRUB_OFF        UINT32_MAX
@@ -85,6 +88,9 @@ struct hg_config_log {
     uint32_t scrub_mbytes_per_s; /* 0 = default, HG_CONFIG_SCRUB_OFF */
     char path[HG_CONTROL_PATH_BYTES];
     uint64_t arena_bytes; /* 0 = default */
+    /* Kept at least when nobody needs it, while there is room; 0 = what happens to be there. */
+    uint64_t retain_bytes;
+    uint64_t retain_seconds;
 };
 
 /* The log's numbers (enum hg_stream_kind, enum hg_codec) as the control plane knows them, which never
@@ -116,11 +122,13 @@ struct hg_config_stream {
     uint16_t kind;   /* enum hg_stream_kind */
     uint16_t region; /* of origin */
     uint32_t group;
-    uint64_t node;        /* of that region, where it originates; 0 = whichever node of it has it */
-    uint64_t epoch;       /* 1 until there is a metastore */
-    uint64_t peers_mask;  /* bit i = config peer i gets it (when we are the origin) */
-    uint32_t compression; /* enum hg_codec */
-    uint32_t place;       /* the worker that owns it, + 1; 0 = where its batches are, else by hash */
+    uint64_t node;         /* of that region, where it originates; 0 = whichever node of it has it */
+    uint64_t epoch;        /* 1 until there is a metastore */
+    uint64_t peers_mask;   /* bit i = config peer i gets it (when we are the origin) */
+    uint32_t compression;  /* enum hg_codec */
+    uint32_t place;        /* the worker that owns it, + 1; 0 = where its batches are, else by hash */
+    uint64_t retain_bytes; /* as a log's, of its own batches */
+    uint64_t retain_seconds;
 };
 
 /* Who keeps the copies of a group that originates in this region, as the metastore has it. */
@@ -133,6 +141,8 @@ struct hg_config_group {
 struct hg_config_consumer { /* registered: holds segments back until it has passed them */
     char name[HG_CONTROL_NAME_BYTES];
     char stream[HG_CONTROL_NAME_BYTES];
+    uint64_t drop_behind_bytes; /* as a peer's */
+    uint64_t drop_behind_seconds;
 };
 
 struct hg_control_config {
@@ -278,6 +288,23 @@ struct hg_status_group {
     uint64_t grant_left_ns; /* of the write grant, when the page was made */
 };
 
+enum hg_status_holder_kind {
+    HG_STATUS_HOLDER_PEER = 1,
+    HG_STATUS_HOLDER_CONSUMER = 2,
+    HG_STATUS_HOLDER_UNCONFIGURED = 3,
+};
+
+#define HG_STATUS_HOLDERS_MAX 8
+struct hg_status_holder { /* who needs what is in a log */
+    uint32_t kind;        /* enum hg_status_holder_kind */
+    uint32_t let_go;      /* 1: behind its drop-behind: what it lacks beyond that may be forgotten */
+    char name[HG_CONTROL_NAME_BYTES];   /* of the peer or the consumer */
+    char stream[HG_CONTROL_NAME_BYTES]; /* that it lacks the oldest of */
+    uint64_t bytes;                     /* of the log, from the oldest that it needs on */
+    uint64_t age_ns;                    /* of that, at least */
+    uint64_t limit_bytes, limit_ns;     /* its drop-behind; 0 = none */
+};
+
 struct hg_status_log {
     uint32_t id, state; /* enum hg_log_state */
     uint32_t segments_free, segment_count;
@@ -297,6 +324,14 @@ struct hg_status_log {
     uint64_t scrub_pass_age_ns;                            /* since the last one was; 0 = none was */
     uint64_t scrub_corrupt, scrub_corrupt_sequence;        /* writes it found; the newest of them */
     uint32_t scrub_percent, reserved;                      /* of the pass under way */
+    uint64_t capacity_bytes, held_bytes; /* that producers may fill; of these, what somebody needs */
+    uint64_t fill_bytes_per_s;           /* of late */
+    uint64_t full_ns;                 /* until producers are pushed back, at that rate; UINT64_MAX = never */
+    uint32_t alarm_percent;           /* 0, 50, 75, 90 */
+    uint32_t refuses_peers;           /* 1: their batches find no room */
+    uint64_t alarms, let_go, refused; /* alarms raised; holders let go of; batches of peers refused */
+    uint32_t holder_count, reserved4;
+    struct hg_status_holder holders[HG_STATUS_HOLDERS_MAX]; /* who holds most first */
 };
 
 struct hg_status_worker {

@@ -382,7 +382,7 @@ static void test_without_dataplane(void)
     EXPECT("set peer b rate 400m", 4, "nothing was changed");
     EXPECT("--dry-run set peer b congestion bbr", 0, "800000000 bit/s, fixed -> 800000000 bit/s, bbr");
     EXPECT("set peer b congestion reno", 2, "reno");
-    EXPECT("set peer b", 2, "expected rate, congestion, fec, ecn or rekey-...");
+    EXPECT("set peer b", 2, "expected rate, congestion, fec, ecn, rekey-... or drop-behind-...");
     EXPECT("--dry-run set peer b fec 2", 0,
            "800000000 bit/s, fixed, fec auto -> 800000000 bit/s, fixed, fec 2");
     EXPECT("--dry-run set peer b ecn off", 0,

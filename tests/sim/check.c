@@ -387,6 +387,10 @@ void hg_sim_check_event(struct sim_node *node, const struct hg_event *event)
     case HG_EVENT_consumer_new:
     case HG_EVENT_log_pressure:
     case HG_EVENT_log_pressure_over:
+    case HG_EVENT_log_held:
+    case HG_EVENT_log_held_over:
+    case HG_EVENT_log_refuses_peers:
+    case HG_EVENT_log_takes_peers:
         return;
     case HG_EVENT_peer_down:
         world->sometimes[SIM_peer_downs]++;

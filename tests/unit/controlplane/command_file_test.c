@@ -228,13 +228,22 @@ static const struct {
     {ALL "set peer b rate\n", 6, 16, "expected a rate in bit/s"},
     {ALL "set peer c rate 1g\n", 6, 10, "expected one of b, got \"c\""},
     {ALL "set peer b mtu 1500\n", 6, 12,
-     "expected one of rate, congestion, fec, ecn, rekey-packets, rekey-bytes, rekey-seconds, dry-run, got "
+     "expected one of rate, congestion, fec, ecn, rekey-packets, rekey-bytes, rekey-seconds, "
+     "drop-behind-bytes, drop-behind-seconds, dry-run, got "
      "\"mtu\""},
     {ALL "set peer b congestion reno\n", 6, 23, "expected one of fixed, cubic, bbr"},
     {ALL "set peer b fec 9\n", 6, 16, "expected one of off, 1, 2, 3, 4, 5, 6, 7, 8, auto"},
     {ALL "set peer b fec 0\n", 6, 16, "expected one of off, 1, 2"},
     {ALL "set peer b ecn maybe\n", 6, 16, "expected one of off, on"},
-    {ALL "set peer b\n", 6, 10, "expected rate, congestion, fec, ecn or rekey-..."},
+    {ALL "set peer b\n", 6, 10, "expected rate, congestion, fec, ecn, rekey-... or drop-behind-..."},
+    {ALL "set log 1 retain-bytes 1g\n", 6, 9, "the command file has no log \"1\""},
+    {ALL "set stream x retain-bytes 1g\n", 6, 12, "the command file has no stream \"x\""},
+    {ALL "set consumer x drop-behind-bytes 1g\n", 6, 14, "the command file has no consumer \"x\""},
+    {ALL "set stream s\n", 6, 12, "expected retain-bytes or retain-seconds"},
+    {ALL "set stream s retain-bytes 1g dry-run\n", 6, 30, "dry-run is for helioctl"},
+    {ALL "set stream s drop-behind-bytes 1g\n", 6, 14, "expected one of retain-bytes, retain-seconds"},
+    {ALL "set stream s retain-bytes 1x\n", 6, 27,
+     "expected a size in bytes (32m is 32 times 1024 times 1024), or 0"},
     {ALL "set peer b rekey-packets 255\n", 6, 10, "keys are renewed after 256 to 134217728 packets"},
     {ALL "set peer b rekey-packets 134217729\n", 6, 10, "keys are renewed after"},
     {ALL "set peer b rekey-bytes 100k\n", 6, 10, "keys are renewed after"},
@@ -243,7 +252,7 @@ static const struct {
     {NODE PORT "peer add b node 2 region 2 address 10.0.0.2 mac 02:00:00:00:00:0b port w key /k "
                "rekey-bytes 129g\n",
      3, 93, "keys are renewed after"},
-    {ALL "set log 1\n", 6, 5, "expected peer, got \"log\""},
+    {ALL "set node 1\n", 6, 5, "expected one of peer, log, stream, consumer, got \"node\""},
     {ALL "set peer b rate 1g dry-run\n", 6, 20, "dry-run is for helioctl"},
     {ALL QUORUM_PEERS "quorum set n 3 w 2\n", 8, 14,
      "stream s: which node of region 1 does it originate at?"},
@@ -463,6 +472,44 @@ static void test_congestion(void)
     }
 }
 
+static bool print_again(void)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *out = open_memstream(&text, &bytes);
+
+    hg_command_config_print(&file->config, out);
+    fclose(out);
+    bool right = hg_command_file_parse(again, "f", text, bytes);
+    free(text);
+    return right;
+}
+
+static void test_retention(void)
+{
+    CU_ASSERT_FATAL(parse(NODE PORT
+                          "peer add b node 2 region 2 address 10.0.0.2 port w key /k drop-behind-bytes 3g\n"
+                          "log add 0 path /log retain-seconds 3600\n"
+                          "stream add s id 1 kind key-value region 1 retain-bytes 5m retain-seconds 7\n"
+                          "consumer add c stream s drop-behind-seconds 60\n"
+                          "set log 0 retain-bytes 7g\nset stream s retain-seconds 0\n"
+                          "set consumer c drop-behind-bytes 1g drop-behind-seconds 0\n"
+                          "set peer b drop-behind-seconds 86400\n"));
+    CU_ASSERT_FATAL(print_again());
+    for (int i = 0; i < 2; i++) {
+        const struct hg_control_config *c = &(i == 0 ? file : again)->config.wanted;
+
+        CU_ASSERT_EQUAL(c->peers[0].drop_behind_bytes, UINT64_C(3) << 30);
+        CU_ASSERT_EQUAL(c->peers[0].drop_behind_seconds, 86400);
+        CU_ASSERT_EQUAL(c->logs[0].retain_bytes, UINT64_C(7) << 30);
+        CU_ASSERT_EQUAL(c->logs[0].retain_seconds, 3600);
+        CU_ASSERT_EQUAL(c->streams[0].retain_bytes, 5u << 20);
+        CU_ASSERT_EQUAL(c->streams[0].retain_seconds, 0);
+        CU_ASSERT_EQUAL(c->consumers[0].drop_behind_bytes, 1u << 30);
+        CU_ASSERT_EQUAL(c->consumers[0].drop_behind_seconds, 0);
+    }
+}
+
 static void test_rekey(void)
 {
     const struct hg_config_peer *peer = &file->config.wanted.peers[0];
@@ -562,6 +609,7 @@ int main(void)
                            {"ecn", test_ecn},
                            {"quorum", test_quorum},
                            {"rekey", test_rekey},
+                           {"retention", test_retention},
                            {"changes", test_changes},
                            {"number format", test_number_format},
                            CU_TEST_INFO_NULL};

@@ -16,8 +16,10 @@
 
 #define NODE_PAYLOAD_BYTES_MAX (1u << 20)
 #define NODE_SEGMENT_BYTES     (4u << 20)
-#define NODE_SEGMENTS          6u
-#define NODE_STREAMS_MAX       16u
+#ifndef NODE_SEGMENTS
+#define NODE_SEGMENTS 6u
+#endif
+#define NODE_STREAMS_MAX 16u
 
 struct stream_node {
     struct hg_clock clock; /* first: the clock's functions find the node by it */

@@ -19,7 +19,7 @@ static void test_find(void)
 {
     hg_index_init(&index_);
     for (uint64_t n = 1; n <= 100000; n++)
-        hg_index_add(&index_, 10 * n, n);
+        hg_index_add(&index_, 10 * n, n, 1);
     CU_ASSERT(index_.count <= HG_INDEX_ENTRIES_MAX);
     for (uint64_t lsn = 10; lsn < 1000010; lsn += 7) {
         uint64_t wanted = lsn / 10, found = hg_index_find(&index_, lsn);
@@ -42,7 +42,7 @@ static void test_trim(void)
 {
     hg_index_init(&index_);
     for (uint64_t n = 1; n <= 20; n++)
-        hg_index_add(&index_, 10 * n, 3 * n);
+        hg_index_add(&index_, 10 * n, 3 * n, 1);
     hg_index_trim(&index_, 31); /* between the entries 30 and 33 */
     CU_ASSERT_EQUAL(index_.entries[0].sequence, 31);
     CU_ASSERT_EQUAL(hg_index_find(&index_, 100), 31);
@@ -55,16 +55,16 @@ static void test_trim(void)
     CU_ASSERT_EQUAL(hg_index_find(&index_, 9999), 1000);
     hg_index_trim(&index_, 5); /* going back changes nothing */
     CU_ASSERT_EQUAL(index_.entries[0].sequence, 1000);
-    hg_index_add(&index_, 999999, 1001);
+    hg_index_add(&index_, 999999, 1001, 1);
     CU_ASSERT_EQUAL(hg_index_find(&index_, 999999), 1001);
 }
 
 static void test_same_write(void)
 {
     hg_index_init(&index_);
-    hg_index_add(&index_, 10, 1);
-    hg_index_add(&index_, 20, 1);
-    hg_index_add(&index_, 30, 1);
+    hg_index_add(&index_, 10, 1, 1);
+    hg_index_add(&index_, 20, 1, 1);
+    hg_index_add(&index_, 30, 1, 1);
     CU_ASSERT_EQUAL(index_.count, 1);
     CU_ASSERT_EQUAL(hg_index_find(&index_, 35), 1);
 }
@@ -74,13 +74,28 @@ static void test_stride_recovers(void)
     hg_index_init(&index_);
     uint64_t n = 1;
     for (; n <= 100000; n++)
-        hg_index_add(&index_, n, n);
+        hg_index_add(&index_, n, n, 1);
     uint64_t stride = index_.stride;
     for (; n <= 200000; n++) {
-        hg_index_add(&index_, n, n);
+        hg_index_add(&index_, n, n, 1);
         hg_index_trim(&index_, n - 10);
     }
     CU_ASSERT(stride > 1000 && index_.stride < 32);
+}
+
+/* Where the last so many bytes begin, never less than asked for, also when entries were thinned out. */
+static void test_behind(void)
+{
+    hg_index_init(&index_);
+    CU_ASSERT_EQUAL(hg_index_behind(&index_, 1), 0);
+    for (uint64_t n = 1; n <= 1000; n++)
+        hg_index_add(&index_, n, n, 100);
+    CU_ASSERT_EQUAL(hg_index_behind(&index_, 1000 * 100 + 1), 0);
+    CU_ASSERT_EQUAL(hg_index_behind(&index_, 1000 * 100), 1);
+    for (uint64_t bytes = 1; bytes <= 1000 * 100; bytes += 77) {
+        uint64_t sequence = hg_index_behind(&index_, bytes);
+        CU_ASSERT_FATAL((1001 - sequence) * 100 >= bytes && (1001 - sequence) * 100 < bytes + 100 * 70);
+    }
 }
 
 int main(void)
@@ -92,6 +107,7 @@ int main(void)
     CU_add_test(suite, "trim", test_trim);
     CU_add_test(suite, "several batches in a write", test_same_write);
     CU_add_test(suite, "stride recovers", test_stride_recovers);
+    CU_add_test(suite, "so many bytes from the end", test_behind);
     CU_basic_run_tests();
     unsigned failures = CU_get_number_of_failures();
     CU_cleanup_registry();

@@ -186,6 +186,52 @@ static void test_reuse(void)
     harness_destroy(&h);
 }
 
+/* Appends until something must be released that is not; returns the bytes that are left in the log. */
+static uint64_t keep_run(uint64_t keep)
+{
+    harness_create(&h, 14, 64);
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+    hg_log_keep(h.log, keep);
+    for (int i = 0; i < 3000; i++) {
+        CU_ASSERT_FATAL(harness_append(&h, 4, 3000) != 0); /* it pushes nobody back */
+        harness_settle(&h);
+        harness_release(&h, hg_log_durable_sequence(h.log));
+        harness_settle(&h);
+    }
+    CU_ASSERT(hg_log_tail_sequence(h.log) > 1);
+    uint64_t left = hg_log_bytes_from(h.log, hg_log_tail_sequence(h.log));
+    harness_destroy(&h);
+    return left;
+}
+
+/* What is kept goes last: not at a quarter free but when producers would be pushed back. */
+static void test_keep(void)
+{
+    uint64_t usual = keep_run(UINT64_MAX), kept = keep_run(0);
+    CU_ASSERT(usual <= 48u * SEGMENT_BYTES);
+    CU_ASSERT(kept > 51u * SEGMENT_BYTES && kept <= 53u * SEGMENT_BYTES); /* 64 - 10 - 1 */
+}
+
+/* Where the log was so many bytes ago. */
+static void test_sequence_behind(void)
+{
+    harness_create(&h, 15, 16);
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+    for (int i = 0; i < 60; i++) {
+        CU_ASSERT_FATAL(harness_append(&h, 4, 3000) != 0);
+        harness_settle(&h);
+    }
+    CU_ASSERT(hg_log_appended_bytes(h.log) > 4 * SEGMENT_BYTES);
+    for (uint64_t bytes = 0; bytes < 4 * SEGMENT_BYTES; bytes += 4096) {
+        uint64_t sequence = hg_log_sequence_behind(h.log, bytes);
+        CU_ASSERT_FATAL(hg_log_bytes_from(h.log, sequence) >= bytes);
+        CU_ASSERT_FATAL(hg_log_bytes_from(h.log, sequence) < bytes + 2 * SEGMENT_BYTES);
+    }
+    CU_ASSERT_EQUAL(hg_log_sequence_behind(h.log, UINT64_MAX), 1);
+    CU_ASSERT_EQUAL(hg_log_bytes_from(h.log, hg_log_next_sequence(h.log)), 0);
+    harness_destroy(&h);
+}
+
 static void test_pressure_segments(void)
 {
     enum hg_log_pressure pressure = HG_LOG_PRESSURE_NONE;
@@ -361,6 +407,8 @@ int main(void)
     CU_add_test(suite, "an acknowledgement needs a flush", test_ack_needs_flush);
     CU_add_test(suite, "headers gather on their way into the ring", test_ring_gathers);
     CU_add_test(suite, "reuse", test_reuse);
+    CU_add_test(suite, "kept while there is room", test_keep);
+    CU_add_test(suite, "so many bytes ago", test_sequence_behind);
     CU_add_test(suite, "pressure: segments", test_pressure_segments);
     CU_add_test(suite, "pressure: arena", test_pressure_arena);
     CU_add_test(suite, "checkpoint", test_checkpoint);
