@@ -415,6 +415,7 @@ static json_t *log_report(const struct hg_status_log *log)
     number_set(object, "written_bytes", log->written_bytes);
     number_set(object, "reads", log->reads);
     number_set(object, "read_bytes", log->read_bytes);
+    number_set(object, "walked_bytes", log->walked_bytes);
     number_set(object, "writes_again", log->writes_again);
     number_set(object, "reads_again", log->reads_again);
     number_set(object, "corrupt_writes", log->corrupt_writes);

@@ -335,6 +335,7 @@ static void status_log(struct hg_worker *worker, struct hg_control_status *statu
     out->written_bytes = stats.written_bytes;
     out->reads = stats.reads;
     out->read_bytes = stats.read_bytes;
+    out->walked_bytes = stats.walked_bytes;
     out->writes_again = stats.writes_again;
     out->reads_again = stats.reads_again;
     out->corrupt_writes = stats.corrupt_writes;

@@ -20,6 +20,7 @@ static const char usage[] =
     "  emulator   what helio-wan carries over memif, on one core\n"
     "  wan        goodput over long, lossy lines: ours, and the kernel's TCP over the same one; needs root\n"
     "  log        appending to a log beside fio, and what a flush carries\n"
+    "  reading    recovery of a log with many streams, and readers that are behind\n"
     "  feed       appends to a stream of a running dataplane, as a producer does\n"
     "  commits    of such a stream: how many a second, and how long each takes\n"
     "\n"
@@ -232,7 +233,7 @@ static const struct {
 } benches[] = {
     {"stages", hg_perf_stages},     {"lanes", hg_perf_lanes},     {"pipeline", hg_perf_pipeline},
     {"emulator", hg_perf_emulator}, {"wan", hg_perf_wan},         {"log", hg_perf_log},
-    {"feed", hg_perf_feed},         {"commits", hg_perf_commits},
+    {"feed", hg_perf_feed},         {"commits", hg_perf_commits}, {"reading", hg_perf_reading},
 };
 
 int main(int argc, char **argv)

@@ -45,6 +45,7 @@ int hg_perf_pipeline(const struct hg_perf_options *options, struct hg_perf_repor
 int hg_perf_emulator(const struct hg_perf_options *options, struct hg_perf_report *report);
 int hg_perf_wan(const struct hg_perf_options *options, struct hg_perf_report *report);
 int hg_perf_log(const struct hg_perf_options *options, struct hg_perf_report *report);
+int hg_perf_reading(const struct hg_perf_options *options, struct hg_perf_report *report);
 int hg_perf_feed(const struct hg_perf_options *options, struct hg_perf_report *report);
 int hg_perf_commits(const struct hg_perf_options *options, struct hg_perf_report *report);
 

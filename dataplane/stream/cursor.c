@@ -13,14 +13,14 @@ int hg_cursor_peek(struct hg_cursor *cursor, struct hg_log *log, const struct hg
         if (rc == -ERANGE)
             return 0;
         if (rc == 0)
-            hg_log_prefetch(log, cursor->sequence, HG_CURSOR_PREFETCH_WRITES);
+            hg_log_prefetch(log, cursor->sequence, &cursor->walker);
         if (rc <= 0)
             return rc;
         hg_assert(cursor->offset <= payload_bytes);
         if (cursor->offset == payload_bytes) {
+            hg_log_walked(log, cursor->sequence, &cursor->walker);
             cursor->sequence++;
             cursor->offset = 0;
-            hg_log_prefetch(log, cursor->sequence, HG_CURSOR_PREFETCH_WRITES);
             continue;
         }
         /* The block CRCs vouch for the bytes; the header's own check catches a write that was built wrong. */

@@ -8,11 +8,10 @@
 
 #include "dataplane/wal/log.h"
 
-#define HG_CURSOR_PREFETCH_WRITES 8
-
 struct hg_cursor {
     uint64_t sequence; /* write being walked; 0 = nowhere */
     uint32_t offset;   /* of the next batch in its payload */
+    uint32_t walker;   /* the log's: what is read for it is shared with others near it */
 };
 
 /* The batch at the cursor, without moving it. Returns 1 with *header valid until the next hg_log_turn; 0 =

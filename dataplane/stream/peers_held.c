@@ -29,7 +29,7 @@ void hg_peers_hold(struct hg_peer *peer, uint32_t slot, const struct hg_cursor *
     struct hg_peer_stream *ps = &peer->streams[slot];
     hg_peers_hold_end(peer, slot);
     ps->held = HG_PEER_STREAM_HELD;
-    ps->held_at = *at;
+    ps->held_at = (struct hg_cursor){.sequence = at->sequence, .offset = at->offset};
     ps->held_lsn_end = header->lsn_end;
     peer->held_count++;
 }

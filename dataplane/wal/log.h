@@ -74,6 +74,7 @@ struct hg_log_stats {
     uint64_t written_bytes; /* headers, padding and ring copies included */
     uint64_t reads;
     uint64_t read_bytes;
+    uint64_t walked_bytes; /* that walkers had from them: more than read_bytes where several share reads */
     uint64_t recovered_writes;
     uint64_t discarded_writes; /* torn tail */
     uint64_t writes_again;     /* that the device cut short, of any kind */
@@ -222,8 +223,14 @@ bool hg_log_is_scarce(const struct hg_log *log);
  * anew behind it. One that was repaired has the bytes of its copy, and the write
  * that holds the copy has none itself. */
 int hg_log_at(struct hg_log *log, uint64_t sequence, const uint8_t **payload, uint32_t *payload_bytes);
-/* Starts reads of up to `count` writes from `sequence` on, those that are not in memory, as slots allow. */
-void hg_log_prefetch(struct hg_log *log, uint64_t sequence, uint32_t count);
+/* Somebody who walks the log stands at `sequence`: starts reads from there on, as slots allow. Writes that
+ * lie one behind the other are one read. `*walker` is 0 at first and then the log's: by it those who walk
+ * near one another share what was read, and one that reads ahead takes no slot that another comes to sooner.
+ */
+void hg_log_prefetch(struct hg_log *log, uint64_t sequence, uint32_t *walker);
+/* It is done with write `sequence` and goes on to the next: counts what came from the disk, and reads ahead.
+ */
+void hg_log_walked(struct hg_log *log, uint64_t sequence, uint32_t *walker);
 
 void hg_log_stats_get(const struct hg_log *log, struct hg_log_stats *stats);
 

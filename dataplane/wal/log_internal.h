@@ -64,13 +64,28 @@ enum hg_log_slot_state {
 };
 
 struct hg_log_slot {
-    uint64_t sequence;
-    uint64_t used; /* for the choice of the least recently used */
+    uint64_t sequence; /* writes from it up to sequence_end, as they lie in a segment */
+    uint64_t sequence_end;
+    uint64_t file_offset; /* of what was read */
+    uint64_t used;        /* for the choice of the least recently used */
     uint8_t *buffer;
     uint32_t bytes;
     enum hg_log_slot_state state;
     uint32_t failures; /* of reads of this write in a row */
     bool is_pinned;    /* handed out in this turn */
+    bool was_given;    /* ever, since it was read */
+    uint64_t read_ns;
+};
+
+/* Who walks the log, as far as its disk is concerned: a hint, by which slots are chosen. */
+#define HG_LOG_WALKERS_MAX    64u
+#define HG_LOG_WALKER_IDLE_NS HG_NS_PER_S         /* who stands for so long is not waited for */
+#define HG_LOG_SLOT_FRESH_NS  (10 * HG_NS_PER_MS) /* what was read stays so long for who asked for it */
+#define HG_LOG_PREFETCH_SLOTS 4u                  /* of a walker, with the one that it is in */
+struct hg_log_walker {
+    uint32_t id; /* 0 = nobody */
+    uint64_t sequence;
+    uint64_t seen_ns;
 };
 
 struct hg_log_recovery;
@@ -171,6 +186,8 @@ struct hg_log {
     struct hg_log_slot slots[HG_LOG_READ_SLOTS_MAX];
     uint32_t slot_count;
     uint64_t slot_clock;
+    struct hg_log_walker walkers[HG_LOG_WALKERS_MAX];
+    uint32_t walker_ids;
 
     struct hg_log_scrub scrub;
     struct hg_log_recovery *recovery;

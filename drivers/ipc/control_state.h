@@ -332,6 +332,7 @@ struct hg_status_log {
     uint64_t alarms, let_go, refused; /* alarms raised; holders let go of; batches of peers refused */
     uint32_t holder_count, reserved4;
     struct hg_status_holder holders[HG_STATUS_HOLDERS_MAX]; /* who holds most first */
+    uint64_t walked_bytes; /* that readers behind had of read_bytes: more where they share reads */
 };
 
 struct hg_status_worker {

@@ -63,14 +63,14 @@ static void overlay(struct hg_disk *disk, const uint8_t **data, size_t *size)
 static void use(struct hg_log *log, struct hg_disk *disk)
 {
     const uint8_t *payload;
-    uint32_t bytes;
+    uint32_t bytes, walker = 0;
     struct hg_local_record record = {.type = HG_LOCAL_CONSUMER, .name = "fuzz"};
     (void)hg_log_append_records(log, &record, 1);
     hg_log_close_write(log);
     for (int i = 0; i < 8; i++) {
         turn(log, disk);
         (void)hg_log_at(log, hg_log_tail_sequence(log), &payload, &bytes);
-        hg_log_prefetch(log, hg_log_tail_sequence(log), 4);
+        hg_log_prefetch(log, hg_log_tail_sequence(log), &walker);
     }
     hg_log_release(log, UINT64_MAX);
     for (int i = 0; i < 8; i++)

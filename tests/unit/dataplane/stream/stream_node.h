@@ -14,12 +14,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#ifndef NODE_PAYLOAD_BYTES_MAX
 #define NODE_PAYLOAD_BYTES_MAX (1u << 20)
-#define NODE_SEGMENT_BYTES     (4u << 20)
+#endif
+#ifndef NODE_SEGMENT_BYTES
+#define NODE_SEGMENT_BYTES (4u << 20)
+#endif
 #ifndef NODE_SEGMENTS
 #define NODE_SEGMENTS 6u
 #endif
+#ifndef NODE_STREAMS_MAX
 #define NODE_STREAMS_MAX 16u
+#endif
 
 struct stream_node {
     struct hg_clock clock; /* first: the clock's functions find the node by it */

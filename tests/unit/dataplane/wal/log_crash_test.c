@@ -46,8 +46,9 @@ static void work(uint32_t steps)
                 h.now_ns += 1000;
             break;
         }
+        static uint32_t walker;
         if (reads && i % 64 == 0)
-            hg_log_prefetch(h.log, hg_log_tail_sequence(h.log), 2);
+            hg_log_prefetch(h.log, hg_log_tail_sequence(h.log), &walker);
     }
 }
 

@@ -274,12 +274,13 @@ static __attribute__((unused)) void harness_check_recovered(struct harness *h)
 static __attribute__((unused)) void harness_check_reads(struct harness *h)
 {
     size_t next = h->first;
+    uint32_t walker = 0;
     for (uint64_t sequence = hg_log_tail_sequence(h->log); sequence <= hg_log_durable_sequence(h->log);
          sequence++) {
         const uint8_t *payload;
         uint32_t bytes;
         int result;
-        hg_log_prefetch(h->log, sequence, 4);
+        hg_log_prefetch(h->log, sequence, &walker);
         while ((result = hg_log_at(h->log, sequence, &payload, &bytes)) == 0)
             CU_ASSERT_TRUE_FATAL(harness_turn(h));
         CU_ASSERT_EQUAL_FATAL(result, 1);

@@ -48,7 +48,9 @@ static void test_append_and_read(void)
     harness_check_reads(&h);
     struct hg_log_stats stats;
     hg_log_stats_get(h.log, &stats);
-    CU_ASSERT_EQUAL(stats.reads, 21);
+    CU_ASSERT(stats.reads < 21); /* several that lie one behind the other are one read */
+    CU_ASSERT(stats.read_bytes > 0 &&
+              stats.read_bytes <= hg_log_bytes_from(h.log, 1)); /* each is read once */
     CU_ASSERT_EQUAL(stats.recovered_writes, 21);
     harness_destroy(&h);
 }
