@@ -779,20 +779,7 @@ void hg_command_build(struct hg_command_file *file, const struct hg_command *com
     case HG_CMD_SET_CONSUMER:
         build_set(file, command);
         break;
-    case HG_CMD_SHOW:
-    case HG_CMD_PEER_REMOVE:
-    case HG_CMD_CONSUMER_REMOVE:
-    case HG_CMD_STREAM_MOVE:
-    case HG_CMD_GROUP_SEAL:
-    case HG_CMD_GROUP_OPEN:
-    case HG_CMD_GROUP_MEMBERS_SHOW:
-    case HG_CMD_GROUP_MEMBERS_ADD:
-    case HG_CMD_GROUP_MEMBERS_REMOVE:
-    case HG_CMD_GROUP_MEMBERS_REPLACE:
-    case HG_CMD_GROUP_MEMBERS_LEARNER:
-    case HG_CMD_GROUP_MEMBERS_CANCEL:
-    case HG_CMD_GROUP_FAIL_OVER:
-    case HG_CMD_STOP:
+    default:
         hg_assert(false); /* not of a file's context */
     }
 }
