@@ -36,6 +36,20 @@ static uint32_t own(const struct hg_failover *failover)
     return (uint32_t)member_of(&failover->config, failover->config.node);
 }
 
+struct quorum {
+    uint32_t voters; /* bits of the configuration's members */
+    uint32_t n, w;
+};
+
+/* Those that have to agree to everything; returns how many. */
+static uint32_t quorums_of(const struct hg_failover_config *config, struct quorum quorums[2])
+{
+    bool is_joint = config->former_n != 0;
+    quorums[0] = (struct quorum){is_joint ? config->voters : UINT32_MAX, config->n, config->w};
+    quorums[1] = (struct quorum){config->former, config->former_n, config->former_w};
+    return is_joint ? 2 : 1;
+}
+
 const char *hg_failover_config_check(const struct hg_failover_config *config)
 {
     if (config->n < 1 || config->n > HG_TAIL_COPIES_MAX || config->w < 1 || config->w > config->n)
@@ -105,28 +119,45 @@ static uint64_t epoch_next(const struct hg_failover *failover)
     return hg_max_u64(newest, HG_FAILOVER_EPOCH_FIRST) + 1;
 }
 
+static_assert(HG_MEMBERS_MAX + 1 <= HG_TAIL_COPIES_MAX, "two sets that differ in one node have room");
+
+static uint32_t voters_add(struct hg_failover_config *config, const struct hg_members_set *set)
+{
+    uint32_t voters = 0;
+    for (uint32_t i = 0; i < set->count; i++) {
+        int32_t m = member_of(config, set->nodes[i]);
+        if (m < 0) {
+            hg_assert(config->member_count < HG_TAIL_COPIES_MAX);
+            m = (int32_t)config->member_count;
+            config->members[config->member_count++] = set->nodes[i];
+        }
+        voters |= 1u << m;
+    }
+    return voters;
+}
+
 /* Who counts, where the record says it and not the command file. False: that can't be driven now. */
 static bool members_take(struct hg_failover *failover, const struct hg_members *members)
 {
     struct hg_failover_config config = failover->config;
     if (members->generation == 0)
         return true;
-    if (members->phase == HG_MEMBERS_JOINT) {
-        snprintf(failover->reason, sizeof(failover->reason),
-                 "the members of the group are being changed, generation %llu: see 'group members %u show'",
-                 (unsigned long long)members->generation, config.key.group);
-        return false;
-    }
-    config.n = config.member_count = members->set.count;
+    config.n = members->set.count;
     config.w = members->set.w;
+    config.member_count = 0;
+    config.former = config.former_n = config.former_w = 0;
     memset(config.members, 0, sizeof(config.members));
-    for (uint32_t i = 0; i < members->set.count; i++)
-        config.members[i] = members->set.nodes[i];
+    config.voters = voters_add(&config, &members->set);
     const char *why = hg_failover_config_check(&config);
     if (why != NULL) {
         snprintf(failover->reason, sizeof(failover->reason), "%s: see 'group members %u show'", why,
                  config.key.group);
         return false;
+    }
+    if (members->phase == HG_MEMBERS_JOINT) {
+        config.former = voters_add(&config, &members->other);
+        config.former_n = members->other.count;
+        config.former_w = members->other.w;
     }
     if (memcmp(&config, &failover->config, sizeof(config)) != 0)
         copies_clear(failover);
@@ -327,6 +358,32 @@ static int32_t source_of(const struct hg_failover *failover, const struct hg_fai
     return found;
 }
 
+/* The tail is the latest of all that answered, whichever quorum they are of: what was acknowledged is on one
+ * of them. Whether enough of them answered, and know that they had nothing behind it, is asked of each
+ * quorum. */
+static enum hg_tail_verdict verdict_of(const struct hg_failover_config *config,
+                                       const struct hg_tail_answer *answers, const uint32_t *from,
+                                       uint32_t count, struct hg_tail *tail)
+{
+    struct quorum quorums[2];
+    uint32_t quorum_count = quorums_of(config, quorums);
+    enum hg_tail_verdict verdict =
+        hg_tail_choose(config->member_count, config->member_count, answers, count, tail);
+    for (uint32_t q = 0; q < quorum_count; q++) {
+        uint32_t said = 0, nacks = 0, seals = quorums[q].n - quorums[q].w + 1;
+        for (uint32_t i = 0; i < count; i++) {
+            uint32_t counts = quorums[q].voters >> from[i] & 1;
+            said += counts;
+            nacks += counts && !answers[i].is_unknown;
+        }
+        if (said < seals)
+            return HG_TAIL_FEW;
+        if (nacks < seals && verdict != HG_TAIL_DIVERGED)
+            verdict = HG_TAIL_UNKNOWN;
+    }
+    return verdict;
+}
+
 static void choose_of(const struct hg_failover *failover, struct hg_failover_stream *stream, bool only_fresh,
                       uint64_t now_ns)
 {
@@ -339,7 +396,7 @@ static void choose_of(const struct hg_failover *failover, struct hg_failover_str
         from[count] = m;
         answers[count++] = copy->tail;
     }
-    stream->verdict = hg_tail_choose(failover->config.n, failover->config.w, answers, count, &stream->tail);
+    stream->verdict = verdict_of(&failover->config, answers, from, count, &stream->tail);
     stream->winner = count == 0 ? own(failover) : from[stream->tail.winner];
     stream->source = source_of(failover, stream, now_ns);
 }
@@ -363,18 +420,31 @@ static void waits(struct hg_failover *failover, const struct hg_failover_stream 
              stream->name, why);
 }
 
+/* Whether enough of each quorum have answered, this node among them. */
+static bool is_sealed(struct hg_failover *failover)
+{
+    struct quorum quorums[2];
+    uint32_t quorum_count = quorums_of(&failover->config, quorums);
+    bool is_own = is_whole(failover, own(failover));
+    for (uint32_t q = 0; q < quorum_count; q++) {
+        uint32_t whole = 0, seals = quorums[q].n - quorums[q].w + 1;
+        for (uint32_t m = 0; m < failover->config.member_count; m++)
+            whole += (quorums[q].voters >> m & 1) != 0 && is_whole(failover, m);
+        if (is_own && whole >= seals)
+            continue;
+        snprintf(failover->reason, sizeof(failover->reason),
+                 "%u of %u copies%s answered, this node's among them: %s; start more of them", whole, seals,
+                 q == 1 ? " of the former members" : "", is_own ? "yes" : "no");
+        return false;
+    }
+    return true;
+}
+
 /* Whether enough have answered, about streams that this node has. */
 static bool is_heard(struct hg_failover *failover)
 {
-    uint32_t whole = 0, seals = failover->config.n - failover->config.w + 1;
-    for (uint32_t m = 0; m < failover->config.member_count; m++)
-        whole += is_whole(failover, m);
-    if (!is_whole(failover, own(failover)) || whole < seals) {
-        snprintf(failover->reason, sizeof(failover->reason),
-                 "%u of %u copies answered, this node's among them: %s; start more of them", whole, seals,
-                 is_whole(failover, own(failover)) ? "yes" : "no");
+    if (!is_sealed(failover))
         return false;
-    }
     if (failover->is_full || failover->stream_count == 0) {
         snprintf(failover->reason, sizeof(failover->reason), "the group has %s",
                  failover->is_full ? "more streams than can be failed over at once" : "no streams");
@@ -411,6 +481,17 @@ static bool grant_runs(const struct hg_failover *failover, uint64_t now_ns)
     return now_ns - failover->sealed_ns < hg_grant_wait_ns(failover->record.grant_ms);
 }
 
+/* Whether these members, by bits, are w of each quorum. */
+static bool are_enough(const struct hg_failover_config *config, uint32_t members)
+{
+    struct quorum quorums[2];
+    uint32_t quorum_count = quorums_of(config, quorums);
+    for (uint32_t q = 0; q < quorum_count; q++)
+        if ((uint32_t)__builtin_popcount(members & quorums[q].voters) < quorums[q].w)
+            return false;
+    return true;
+}
+
 /* Where the epoch began in this node's copy is the tail; w copies must stand there under it. */
 static void adopt(struct hg_failover *failover, uint64_t now_ns)
 {
@@ -425,9 +506,11 @@ static void adopt(struct hg_failover *failover, uint64_t now_ns)
         if (start == 0) /* nobody ever had anything of it */
             continue;
         for (uint32_t m = 0; m < failover->config.member_count; m++)
-            there += stream->copies[m].has && epoch_last(&stream->copies[m].tail) == failover->epoch &&
-                     stream->copies[m].tail.lsn_end >= start;
-        if (there >= failover->config.w)
+            there |=
+                (uint32_t)(stream->copies[m].has && epoch_last(&stream->copies[m].tail) == failover->epoch &&
+                           stream->copies[m].tail.lsn_end >= start)
+                << m;
+        if (are_enough(&failover->config, there))
             continue;
         waits(failover, stream, "too few members stand at the tail under the new epoch: start more of them");
         return;

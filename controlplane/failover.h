@@ -53,6 +53,10 @@ struct hg_failover_config {
     uint32_t n, w; /* the quorum: n members, of which w acknowledge; the record's members go before it */
     uint32_t member_count;
     uint64_t members[HG_TAIL_COPIES_MAX]; /* their nodes, this one included; at most n */
+    /* While the record's members change: two quorums, and nothing is decided but by both. `n` and `w` are of
+     * the one that is to be, of which this node is. Both name `members` by bits; `former_n` is 0 else. */
+    uint32_t voters, former;
+    uint32_t former_n, former_w;
 };
 
 /* What one copy answers about one stream, under the epoch that it was asked under and has promised. */

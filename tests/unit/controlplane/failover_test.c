@@ -226,11 +226,66 @@ static void test_members_of_the_record(void)
     act();
     CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_BEGIN);
     begin();
-    record.members = (struct hg_members){.generation = 4, .phase = HG_MEMBERS_JOINT};
+    record.members = (struct hg_members){.generation = 3, .set = {.count = 2, .w = 2, .nodes = {OTHER, 5}}};
     pass(3 * HG_NS_PER_S);
     CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_READ);
-    CU_ASSERT_PTR_NOT_NULL(strstr(driver->reason, "are being changed"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(driver->reason, "this node is not a member"));
     CU_ASSERT_EQUAL(record.epoch, 4);
+}
+
+/* The writer dies while it is replaced by node 5: both sets have to agree to everything. */
+static void test_members_joint(void)
+{
+    begin();
+    record.members = (struct hg_members){.generation = 4,
+                                         .phase = HG_MEMBERS_JOINT,
+                                         .set = {.count = 3, .w = 2, .nodes = {5, OWN, OTHER}},
+                                         .other = {.count = 3, .w = 2, .nodes = {OLD, OWN, OTHER}}};
+    act();
+    CU_ASSERT_EQUAL(asked[5] + asked[OLD] + asked[OWN] + asked[OTHER], 4);
+    answer(OWN, 1, 1, 50);
+    answer(5, 1, 1, 40);
+    pass(3 * HG_NS_PER_S);
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_SEAL); /* two of the set that is to be, one of the former */
+    CU_ASSERT_PTR_NOT_NULL(strstr(blocked, "1 of 2 copies of the former members"));
+    answer(OLD, 1, 1, 60); /* of the former set alone, and its tail is the latest */
+    act();
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_FILL);
+    CU_ASSERT_EQUAL(fill_from, OLD);
+    answer(OWN, 1, 1, 60);
+    act();
+    CU_ASSERT_EQUAL(begins, 1);
+    answer(OWN, 5, 60, 60);
+    answer(5, 5, 60, 60);
+    pass(HG_NS_PER_S);
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_ADOPT);
+    answer(OTHER, 5, 60, 60); /* of both */
+    act();
+    CU_ASSERT_EQUAL(opens, 1);
+    CU_ASSERT_EQUAL(record.members.phase, HG_MEMBERS_JOINT); /* whoever writes now goes on with the change */
+}
+
+/* A torn end in one set is no proof, however many of the other know that they had nothing. */
+static void test_members_joint_unknown(void)
+{
+    begin();
+    record.members = (struct hg_members){.generation = 4,
+                                         .phase = HG_MEMBERS_JOINT,
+                                         .set = {.count = 3, .w = 2, .nodes = {5, OWN, OTHER}},
+                                         .other = {.count = 3, .w = 2, .nodes = {OLD, OWN, OTHER}}};
+    act();
+    answer(OWN, 1, 1, 50);
+    answer(5, 1, 1, 50);
+    struct hg_failover_answer torn = {
+        .node = OLD, .epoch = 5, .logs = 1, .streams = 1, .stream = 11, .name = "orders"};
+    torn.tail.is_unknown = true;
+    hg_failover_answer(driver, &torn, now_ns);
+    act();
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_SEAL);
+    CU_ASSERT_EQUAL(driver->streams[0].verdict, HG_TAIL_UNKNOWN);
+    answer(OTHER, 1, 1, 50);
+    act();
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_BEGIN);
 }
 
 /* A writer that did not answer may believe in its grant for a while; one that promised may not. */
@@ -266,8 +321,10 @@ int main(void)
     CU_add_test(suite, "a log that was made anew", test_log_made_anew);
     CU_add_test(suite, "refused, and lost", test_refused_and_lost);
     CU_add_test(suite, "members of the record", test_members_of_the_record);
+    CU_add_test(suite, "members that are being changed", test_members_joint);
+    CU_add_test(suite, "a torn end of one set", test_members_joint_unknown);
     CU_add_test(suite, "the former writer's grant", test_write_grant);
     CU_basic_run_tests();
     free(driver);
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 7;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 9;
 }
