@@ -189,7 +189,7 @@ bool hg_log_commit_advance(struct hg_log *log)
 {
     mirror_advance(log);
     bool did = writes_submit(log);
-    if (did && log->mirror_next - log->ring_next >= HG_LOG_RING_GATHER)
+    if (did)
         (void)ring_submit(log);
     if (is_idle(log) && ring_is_waiting(log) && log->now_ns - log->durable_ns >= HG_LOG_RING_IDLE_NS)
         did |= ring_submit(log);

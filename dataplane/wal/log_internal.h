@@ -16,7 +16,6 @@
 #define HG_LOG_ENTRIES_MIN     4u /* writes of the largest size that the arena holds at least */
 #define HG_LOG_FIXED_BLOCKS    (HG_LOG_SUPERBLOCK_COPIES + HG_LOG_RING_BLOCKS)
 #define HG_LOG_RING_IDLE_NS    HG_NS_PER_MS
-#define HG_LOG_RING_GATHER     16u /* headers that go into the ring with one write of their own */
 #define HG_LOG_LATENCY_LOOK_NS (100 * HG_NS_PER_MS)
 #define HG_LOG_GATHER_FLUSH                                                                                  \
     8u /* small writes that one flush gathers before they gather in memory instead                           \

@@ -134,24 +134,20 @@ static void commit_next(void)
         CU_ASSERT_TRUE_FATAL(harness_turn(&h));
 }
 
-/* Copies of headers wait for others while writes go on, and for a millisecond when none does. */
-static void test_ring_gathers(void)
+/* While writes go on the ring is never far behind: it is what tells of a device that loses data writes. */
+static void test_ring_follows(void)
 {
     harness_create(&h, 3, 8);
     const struct hg_log_write_header *ring =
         (const struct hg_log_write_header *)(hg_disk_sim_bytes(h.disk) + HG_LOG_RING_OFFSET);
     CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
     harness_settle(&h);
-    for (int i = 0; i < 15; i++)
+    for (uint32_t i = 1; i <= 20; i++) {
         commit_next();
-    CU_ASSERT_EQUAL(ring[1].sequence, 0);
-    for (int i = 0; i < 10; i++)
-        commit_next();
-    CU_ASSERT_EQUAL(ring[1].sequence, 1);
-    CU_ASSERT_EQUAL(ring[15].sequence, 15);
-    CU_ASSERT_EQUAL(ring[25].sequence, 0);
+        CU_ASSERT(i <= 2 || ring[i - 2].sequence == i - 2);
+    }
     harness_settle(&h);
-    CU_ASSERT_EQUAL(ring[25].sequence, 25);
+    CU_ASSERT_EQUAL(ring[20].sequence, 20);
     harness_destroy(&h);
 }
 
@@ -407,7 +403,7 @@ int main(void)
     CU_add_test(suite, "append and read", test_append_and_read);
     CU_add_test(suite, "group commit", test_group_commit);
     CU_add_test(suite, "an acknowledgement needs a flush", test_ack_needs_flush);
-    CU_add_test(suite, "headers gather on their way into the ring", test_ring_gathers);
+    CU_add_test(suite, "headers follow into the ring while writes go on", test_ring_follows);
     CU_add_test(suite, "reuse", test_reuse);
     CU_add_test(suite, "kept while there is room", test_keep);
     CU_add_test(suite, "so many bytes ago", test_sequence_behind);
