@@ -232,7 +232,7 @@ bool hg_streams_cut_apply(struct hg_streams *streams, struct hg_stream_state *s,
         s->lsn_peer[peer] = hg_min_u64(s->lsn_peer[peer], lsn);
         s->lsn_counted[peer] = hg_min_u64(s->lsn_counted[peer], lsn);
     }
-    hg_sessions_cut(streams->sessions, s->stream, lsn);
+    s->sessions_evicted |= hg_sessions_cut(streams->sessions, s->stream, lsn);
     hg_index_cut(&s->index, lsn);
     hg_marks_init(&s->marks);
     for (uint32_t i = 0; i < HG_LOG_CONSUMERS_MAX; i++) {

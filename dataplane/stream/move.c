@@ -121,6 +121,7 @@ void hg_streams_ended(struct hg_streams *streams, uint32_t slot)
     for (uint32_t i = 0; i < HG_LOG_CONSUMERS_MAX; i++)
         if (streams->consumers[i].used && streams->consumers[i].slot == slot)
             streams->consumers[i].used = false;
+    (void)hg_sessions_leave(streams->sessions, stream); /* it may come back, with more than these know */
     memset(s, 0, sizeof(*s));
     s->stream = stream;
     s->ended = true;

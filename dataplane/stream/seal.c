@@ -33,7 +33,7 @@ static void open_batch_drop(struct hg_streams *streams, struct hg_stream_state *
     streams->open_count--;
     s->raw_slot = -1;
     s->lsn_taken = s->lsn_sealed;
-    hg_sessions_cut(streams->sessions, s->stream, s->lsn_sealed);
+    s->sessions_evicted |= hg_sessions_cut(streams->sessions, s->stream, s->lsn_sealed);
 }
 
 uint64_t hg_streams_group_newest(const struct hg_streams *streams, uint32_t group, bool *mixed)

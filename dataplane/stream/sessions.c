@@ -78,14 +78,16 @@ uint64_t hg_sessions_add(struct hg_sessions *sessions, uint64_t stream, uint64_t
         last->count++;
         return lost;
     }
+    session->is_short |= session->run_count == HG_SESSION_RUNS_MAX;
     if (session->run_count == HG_SESSION_RUNS_MAX)
         memmove(&session->runs[0], &session->runs[1], --session->run_count * sizeof(session->runs[0]));
     session->runs[session->run_count++] = (struct hg_session_run){sequence, lsn, 1};
     return lost;
 }
 
-void hg_sessions_cut(struct hg_sessions *sessions, uint64_t stream, uint64_t lsn)
+bool hg_sessions_cut(struct hg_sessions *sessions, uint64_t stream, uint64_t lsn)
 {
+    bool forgot = false;
     for (uint32_t i = 0; i < HG_SESSIONS_MAX && stream != 0; i++) {
         struct hg_session *session = &sessions->table[i];
         if (session->stream != stream)
@@ -93,12 +95,14 @@ void hg_sessions_cut(struct hg_sessions *sessions, uint64_t stream, uint64_t lsn
         while (session->run_count > 0 && session->runs[session->run_count - 1].lsn >= lsn)
             session->run_count--;
         if (session->run_count == 0) {
+            forgot |= session->is_short;
             session->stream = 0;
             continue;
         }
         struct hg_session_run *last = &session->runs[session->run_count - 1];
         last->count = (uint32_t)hg_min_u64(last->count, lsn - last->lsn);
     }
+    return forgot;
 }
 
 bool hg_sessions_leave(struct hg_sessions *sessions, uint64_t stream)
@@ -162,7 +166,10 @@ uint32_t hg_sessions_save(struct hg_sessions *sessions, struct hg_local_session 
     for (uint64_t used = 0; (session = oldest_after(sessions, used)) != NULL; left--) {
         used = session->used;
         if (left <= max) {
-            count += record_make(session, owner->end(owner->ctx, session->stream), &records[count]);
+            if (record_make(session, owner->end(owner->ctx, session->stream), &records[count]))
+                count++;
+            else if (session->is_short)
+                owner->forgot(owner->ctx, session->stream);
             continue;
         }
         owner->forgot(owner->ctx, session->stream);

@@ -32,6 +32,7 @@ struct hg_session {
     uint64_t client;
     uint64_t used; /* larger: later */
     uint32_t run_count;
+    bool is_short;                                   /* runs were pushed out of it */
     struct hg_session_run runs[HG_SESSION_RUNS_MAX]; /* rising; the last is the newest */
 };
 
@@ -49,15 +50,18 @@ enum hg_session_verdict hg_sessions_ask(struct hg_sessions *sessions, uint64_t s
  * stream that lost a client for it, 0 = none. */
 uint64_t hg_sessions_add(struct hg_sessions *sessions, uint64_t stream, uint64_t client, uint64_t sequence,
                          uint64_t lsn, uint32_t span);
-/* What begins at or above `lsn` is not in the stream any more. */
-void hg_sessions_cut(struct hg_sessions *sessions, uint64_t stream, uint64_t lsn);
+/* What begins at or above `lsn` is not in the stream any more. True: nothing is left of a client whose older
+ * entries had been pushed out, so the stream has forgotten it. */
+bool hg_sessions_cut(struct hg_sessions *sessions, uint64_t stream, uint64_t lsn);
 /* The stream is another log's. True when it had any. */
 bool hg_sessions_leave(struct hg_sessions *sessions, uint64_t stream);
 
 /* What the saving of a table asks and tells. */
 struct hg_sessions_owner {
     uint64_t (*end)(void *ctx, uint64_t stream); /* of what the log has of it: nothing behind that is saved */
-    void (*forgot)(void *ctx, uint64_t stream);  /* a client of it found no room */
+    /* A client of it found no room, or nothing is left of it below the end: entries behind that pushed the
+     * others out. */
+    void (*forgot)(void *ctx, uint64_t stream);
     void *ctx;
 };
 

@@ -72,11 +72,11 @@ static void test_cut(void)
     for (uint64_t i = 1; i <= 10; i++)
         (void)hg_sessions_add(&sessions, 5, 7, i, i < 6 ? i : 10 + i, 1);
     (void)hg_sessions_add(&sessions, 5, 8, 1, 30, 1);
-    hg_sessions_cut(&sessions, 5, 18);
+    CU_ASSERT_FALSE(hg_sessions_cut(&sessions, 5, 18));
     CU_ASSERT_EQUAL(ask(7, 7, true, false), HG_SESSION_DUPLICATE);
     CU_ASSERT_EQUAL(ask(7, 8, true, false), HG_SESSION_NEW); /* it can be appended again, and only then */
     CU_ASSERT_EQUAL(ask(8, 1, true, false), HG_SESSION_NEW);
-    hg_sessions_cut(&sessions, 5, 6);
+    CU_ASSERT_FALSE(hg_sessions_cut(&sessions, 5, 6));
     CU_ASSERT_EQUAL(ask(7, 5, true, false), HG_SESSION_DUPLICATE);
     CU_ASSERT_EQUAL(ask(7, 6, true, false), HG_SESSION_NEW);
 }
@@ -118,6 +118,27 @@ static void test_open_batch(void)
     CU_ASSERT_EQUAL(ask(7, 4, true, false), HG_SESSION_DUPLICATE);
     CU_ASSERT_EQUAL(lsn, 24);
     CU_ASSERT_EQUAL(ask(7, 5, true, false), HG_SESSION_NEW);
+}
+
+/* What an open batch has pushes out what the log has. When it is lost, the client is not taken for a new one.
+ */
+static void test_pushed_out(void)
+{
+    struct hg_local_session record;
+    hg_sessions_init(&sessions);
+    for (uint64_t i = 1; i <= HG_SESSION_RUNS_MAX; i++)
+        (void)hg_sessions_add(&sessions, 5, 7, 2 * i, 20 + 2 * i, 1);
+    end_at = 22;
+    forgotten = 0;
+    CU_ASSERT_EQUAL(hg_sessions_save(&sessions, &record, 1, &owner), 0);
+    CU_ASSERT_EQUAL(forgotten, 0); /* the log never had anything of it */
+    (void)hg_sessions_add(&sessions, 5, 7, 100, 120, 1);
+    end_at = 24; /* it has the first, which was pushed out */
+    CU_ASSERT_EQUAL(hg_sessions_save(&sessions, &record, 1, &owner), 0);
+    CU_ASSERT_EQUAL(forgotten, 1);
+    CU_ASSERT_TRUE(hg_sessions_cut(&sessions, 5, 24));
+    CU_ASSERT_EQUAL(ask(7, 2, true, true), HG_SESSION_EVICTED);
+    end_at = UINT64_MAX;
 }
 
 static void test_hostile_record(void)
@@ -198,8 +219,9 @@ int main(void)
     CU_add_test(suite, "evicted", test_evicted);
     CU_add_test(suite, "cut", test_cut);
     CU_add_test(suite, "open batch", test_open_batch);
+    CU_add_test(suite, "pushed out by an open batch", test_pushed_out);
     CU_add_test(suite, "records that nobody saved", test_hostile_record);
     CU_add_test(suite, "model", test_model);
     CU_basic_run_tests();
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 7;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 8;
 }
