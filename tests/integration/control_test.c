@@ -391,10 +391,10 @@ static void test_without_dataplane(void)
     EXPECT("--dry-run set peer b rate 400m", 0,
            "would set rate of peer b: 800000000 bit/s, fixed -> 400000000 bit/s, fixed");
     EXPECT("show everything", 2, "expected one of node, ports");
-    EXPECT(
-        "set peer b speed 1", 2,
-        "expected one of rate, congestion, fec, ecn, rekey-packets, rekey-bytes, rekey-seconds, dry-run, got "
-        "\"speed\"");
+    EXPECT("set peer b speed 1", 2,
+           "expected one of rate, congestion, fec, ecn, rekey-packets, rekey-bytes, rekey-seconds, "
+           "drop-behind-bytes, drop-behind-seconds, dry-run, got "
+           "\"speed\"");
     CHECK(log_count("waiting for the dataplane") == 1);
 }
 
