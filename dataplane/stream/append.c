@@ -339,7 +339,13 @@ static enum hg_sealed_reason sealed_check(const struct hg_streams *streams, cons
     enum hg_sealed_reason reason = sealed_whose(streams, s, header);
     if (reason != HG_SEALED_OK)
         return reason;
-    switch (hg_group_replicate(hg_streams_group_of(streams, s), epoch_writer, s->epoch, header->epoch)) {
+    /* Who writes is held against the newest epoch known here, what it sends against what that follows: newer
+     * ones that nothing of is left were cut. */
+    const struct hg_group *group = hg_streams_group_of(streams, s);
+    enum hg_group_reason epochs = hg_group_replicate(group, epoch_writer, s->epoch, epoch_writer);
+    if (epochs == HG_GROUP_OK)
+        epochs = hg_group_replicate(group, epoch_writer, hg_history_last(&s->history).epoch, header->epoch);
+    switch (epochs) {
     case HG_GROUP_OK:
         break;
     case HG_GROUP_batch_epoch:
