@@ -214,9 +214,10 @@ static bool cut_has_place(const struct hg_stream_state *s, uint64_t lsn)
 bool hg_streams_cut_apply(struct hg_streams *streams, struct hg_stream_state *s, uint64_t lsn,
                           const uint8_t chain[16], uint64_t epoch_common)
 {
-    if (lsn > s->lsn_sealed || !cut_has_place(s, lsn))
+    bool has_batches = lsn < s->lsn_sealed; /* else only epochs that nothing was written under */
+    if (lsn > s->lsn_sealed || (has_batches && !cut_has_place(s, lsn)))
         return false;
-    if (s->sequence_last != 0)
+    if (has_batches && s->sequence_last != 0)
         cut_remember(s, s->sequence_last + 1, lsn);
     s->lsn_taken = s->lsn_sealed = s->lsn_durable = lsn;
     memcpy(s->chain_sealed, chain, sizeof(s->chain_sealed));
@@ -245,19 +246,18 @@ bool hg_streams_cut_apply(struct hg_streams *streams, struct hg_stream_state *s,
     return true;
 }
 
-static bool cut_record(struct hg_streams *streams)
+/* False: the log takes none now. */
+static bool cut_record(struct hg_streams *streams, struct hg_stream_state *s,
+                       const struct hg_cut_point *point)
 {
-    const struct hg_stream_cutting *cutting = streams->cutting;
-    struct hg_stream_state *s = hg_streams_at(streams, cutting->slot);
-    uint64_t lsn_end = s->lsn_sealed;
     struct hg_local_record record;
     memset(&record, 0, sizeof(record));
     record.type = HG_LOCAL_STREAM_CUT;
     record.stream = s->stream;
     record.group = s->group;
-    record.epoch = cutting->point.epoch_common;
-    record.lsn = cutting->point.lsn;
-    memcpy(record.chain, cutting->point.chain, sizeof(record.chain));
+    record.epoch = point->epoch_common;
+    record.lsn = point->lsn;
+    memcpy(record.chain, point->chain, sizeof(record.chain));
     memcpy(record.name, s->name, sizeof(record.name));
     uint64_t sequence = hg_log_append_records(streams->log, &record, 1);
     if (sequence == 0)
@@ -266,10 +266,38 @@ static bool cut_record(struct hg_streams *streams)
     bool done = hg_streams_cut_apply(streams, s, record.lsn, record.chain, record.epoch);
     hg_assert(done && s->lsn_committed <= s->lsn_durable);
     s->cut_write = sequence;
-    streams->cuts_count++;
     hg_streams_moved(streams, s);
-    hg_event_put(streams->config.events, HG_EVENT_stream_cut, s->name, record.lsn, lsn_end);
     return true;
+}
+
+static bool batches_cut(struct hg_streams *streams)
+{
+    const struct hg_stream_cutting *cutting = streams->cutting;
+    struct hg_stream_state *s = hg_streams_at(streams, cutting->slot);
+    uint64_t lsn_end = s->lsn_sealed;
+    if (!cut_record(streams, s, &cutting->point))
+        return false;
+    streams->cuts_count++;
+    hg_event_put(streams->config.events, HG_EVENT_stream_cut, s->name, cutting->point.lsn, lsn_end);
+    return true;
+}
+
+/* The copy ends at the point, but an epoch that its writer lacks began there: batches that the writer has of
+ * older ones would not follow it. */
+static enum hg_group_reason epochs_cut(struct hg_streams *streams, struct hg_stream_state *s,
+                                       const struct hg_cut_point *point)
+{
+    uint64_t epoch_last = hg_history_last(&s->history).epoch;
+    /* point->epoch itself: it is adopted. */
+    if (epoch_last <= point->epoch_common || epoch_last >= point->epoch)
+        return HG_GROUP_OK;
+    enum hg_group_reason reason =
+        hg_group_truncate(hg_streams_group_of(streams, s), point->epoch, point->lsn, hg_streams_floor(s));
+    if (reason == HG_GROUP_OK && memcmp(point->chain, s->chain_sealed, sizeof(point->chain)) != 0)
+        reason = HG_GROUP_truncate_history;
+    if (reason != HG_GROUP_OK)
+        return hg_streams_group_counted(streams, reason);
+    return cut_record(streams, s, point) ? HG_GROUP_OK : HG_GROUP_WOULD_BLOCK;
 }
 
 bool hg_streams_is_cutting(const struct hg_streams *streams, uint32_t slot)
@@ -325,10 +353,10 @@ enum hg_group_reason hg_streams_cut(struct hg_streams *streams, uint32_t slot,
                                     const struct hg_cut_point *point, uint64_t now_ns)
 {
     struct hg_stream_cutting *cutting = streams->cutting;
-    const struct hg_stream_state *s = hg_streams_at(streams, slot);
+    struct hg_stream_state *s = hg_streams_at(streams, slot);
     hg_assert(s->lsn_durable == s->lsn_sealed);
     if (s->lsn_sealed == point->lsn)
-        return HG_GROUP_OK;
+        return epochs_cut(streams, s, point);
     enum hg_group_reason reason = cut_check(streams, s, point);
     if (reason != HG_GROUP_OK)
         return reason;
@@ -341,7 +369,7 @@ enum hg_group_reason hg_streams_cut(struct hg_streams *streams, uint32_t slot,
     }
     if (rc < 0)
         cut_fail(streams, rc, now_ns);
-    if (cutting->state != CUT_WRITTEN || !cut_record(streams))
+    if (cutting->state != CUT_WRITTEN || !batches_cut(streams))
         return HG_GROUP_WOULD_BLOCK;
     cutting->state = CUT_NONE;
     return HG_GROUP_OK;

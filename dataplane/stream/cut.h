@@ -13,6 +13,9 @@
  * is told of it go back at once; nothing else is done with the stream until the record is on the device
  *      (hg_streams_is_cutting).
  *
+ * A copy that ends at the point, but where an epoch began that its writer lacks, has only that taken back, by
+ * the same record: there is nothing to keep, so no file and no event.
+ *
  * The batches stay in the log until their segments are reused. Whoever walks a log skips those for which
  * hg_streams_batch_is_cut: they are not sent, served, counted or read any more.
  *
@@ -46,7 +49,7 @@ struct hg_orphan_piece {
 /* Where a copy is to be cut, as the writer says. */
 struct hg_cut_point {
     uint64_t epoch; /* of the writer */
-    uint64_t lsn;   /* below the copy's end; 0 = all of it goes */
+    uint64_t lsn;   /* at most the copy's end; 0 = all of it goes */
     uint64_t epoch_common;
     uint8_t chain[16]; /* of the batch that ends at lsn */
 };

@@ -74,6 +74,15 @@ static void batches_random(struct site *site, uint32_t count, uint32_t bytes)
     append(site, 0, count, bytes);
 }
 
+static void epoch_begins(struct site *site, uint64_t epoch)
+{
+    CU_ASSERT_EQUAL(hg_streams_group_seal(site->node.streams, 0, epoch), HG_GROUP_OK);
+    stream_node_settle(&site->node);
+    CU_ASSERT_EQUAL(hg_streams_group_open(site->node.streams, 0, epoch), HG_GROUP_OK);
+    stream_node_settle(&site->node);
+    CU_ASSERT_TRUE_FATAL(hg_streams_group_opened(site->node.streams, 0, epoch));
+}
+
 /* b wrote COMMON - 1 entries that both have and more that it alone has; a takes over with epoch 5 at COMMON.
  */
 static void fail_over(void)
@@ -95,11 +104,7 @@ static void fail_over(void)
     old_tail_keep();
     origin_is(a, true);
     hg_streams_quorum_set(a->node.streams, 1, 2);
-    CU_ASSERT_EQUAL(hg_streams_group_seal(a->node.streams, 0, EPOCH), HG_GROUP_OK);
-    stream_node_settle(&a->node);
-    CU_ASSERT_EQUAL(hg_streams_group_open(a->node.streams, 0, EPOCH), HG_GROUP_OK);
-    stream_node_settle(&a->node);
-    CU_ASSERT_TRUE_FATAL(hg_streams_group_opened(a->node.streams, 0, EPOCH));
+    epoch_begins(a, EPOCH);
     append(a, 0, 3, 200);
     stream_node_settle(&a->node);
     origin_is(b, false);
@@ -335,6 +340,58 @@ static void test_power_cut_at_every_step(void)
     CU_ASSERT(before > 0 && pieces > 0 && cut + joined > 0 && joined > 0);
 }
 
+/* a wrote COMMON - 1 entries that both have and 3 that it alone has. At COMMON b began an epoch and wrote
+ * nothing under it; a takes over again with epoch 5. */
+static void fail_over_of_nothing(void)
+{
+    one_region = true;
+    sites_make();
+    keys();
+    origin_is(a, true);
+    origin_is(b, false);
+    batches_random(a, COMMON - 1, 100);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL_FATAL(stream(b, 0)->lsn_durable, COMMON);
+    a->cut = b->cut = true;
+    batches_random(a, 3, 100);
+    stream_node_settle(&a->node);
+    origin_is(b, true);
+    epoch_begins(b, EPOCH - 2);
+    origin_is(b, false);
+    CU_ASSERT_EQUAL(hg_history_last(&stream(b, 0)->history).lsn, COMMON);
+    epoch_begins(a, EPOCH);
+    a->node.now_ns = b->node.now_ns = hg_max_u64(a->node.now_ns, b->node.now_ns);
+    a->cut = b->cut = false;
+    hg_peers_stream_epoch(a->peers, 0);
+}
+
+/* Nothing is above the common point, but an epoch that the writer lacks began there: unless it goes, older
+ * batches of the writer do not follow. Power goes after each step. */
+static void test_empty_epoch(void)
+{
+    uint32_t before = 0, taken_back = 0, joined = 0;
+    for (uint32_t steps = 0; steps < 240; steps += 8) {
+        fail_over_of_nothing();
+        turns(steps);
+        b_power_cut();
+        uint64_t epoch = hg_history_last(&stream(b, 0)->history).epoch;
+        before += epoch == EPOCH - 2;
+        taken_back += epoch == 1;
+        joined += epoch == EPOCH;
+        turns(800);
+        CU_ASSERT_EQUAL(sending(a, 0)->state, HG_PEER_STREAM_STREAMING);
+        CU_ASSERT_EQUAL(memcmp(&stream(b, 0)->history, &stream(a, 0)->history, sizeof(struct hg_history)), 0);
+        CU_ASSERT_EQUAL(stream(a, 0)->lsn_committed, COMMON + 3);
+        CU_ASSERT_EQUAL(b->node.events[HG_EVENT_stream_refused_batch], 0);
+        CU_ASSERT_EQUAL(b->node.events[HG_EVENT_stream_cut], 0);
+        CU_ASSERT_EQUAL(directory.count, 0); /* nothing to keep */
+        reads_as_the_writer();
+        audits_clean();
+        over();
+    }
+    CU_ASSERT(before > 0 && taken_back > 0 && joined > 0);
+}
+
 int main(void)
 {
     old_bytes = malloc(8u << 20);
@@ -346,7 +403,8 @@ int main(void)
     CU_add_test(suite, "the floor is kept", test_floor_is_kept);
     CU_add_test(suite, "refusals", test_refusals);
     CU_add_test(suite, "a power cut at every step", test_power_cut_at_every_step);
+    CU_add_test(suite, "an epoch that nothing was written under", test_empty_epoch);
     CU_basic_run_tests();
     free(old_bytes);
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 6;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 7;
 }
