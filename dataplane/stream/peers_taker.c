@@ -352,7 +352,9 @@ void hg_peers_report_durable(struct hg_peer *peer)
         if (pa->slot < 0)
             continue;
         const struct hg_stream_state *s = hg_streams_at(streams, (uint32_t)pa->slot);
-        if (s->lsn_durable <= pa->lsn_reported || hg_streams_is_adopting(s))
+        /* A writer whose epoch is over would count what another one wrote here as its own. */
+        bool is_over = pa->epoch < hg_group_fence(hg_streams_group(streams, s->group));
+        if (is_over || s->lsn_durable <= pa->lsn_reported || hg_streams_is_adopting(s))
             continue;
         struct hg_wire_stream_durable durable;
         memset(&durable, 0, sizeof(durable));

@@ -162,6 +162,72 @@ static void test_mixed_group(void)
     sites_free();
 }
 
+static struct stream_node third;
+
+/* What `from` has of the stream from `lsn` on, as a writer under `epoch` sends it. */
+static void batches_copy(struct stream_node *from, struct stream_node *to, uint64_t lsn, uint64_t epoch)
+{
+    struct hg_cursor cursor = {.sequence = 1};
+    const struct hg_batch_header *header;
+    for (int waits = 0; waits < 200;) {
+        if (hg_cursor_peek(&cursor, from->log, &header) != 1) {
+            waits++;
+            stream_node_turn(from);
+            continue;
+        }
+        if ((header->flags & HG_BATCH_LOCAL) == 0 && header->lsn_first >= lsn)
+            CU_ASSERT_EQUAL(hg_streams_append_sealed(to->streams, 0, epoch, (const uint8_t *)header,
+                                                     hg_batch_bytes(header), to->now_ns),
+                            HG_SEALED_OK);
+        hg_cursor_advance(&cursor, header);
+    }
+    stream_node_settle(to);
+}
+
+/* A third node has what both have, is made the writer, and writes 2 more, which b takes. */
+static void third_takes_over(void)
+{
+    stream_node_make(&third, 1);
+    (void)stream_node_configure(&third, "one", 11, KV, 1, 0);
+    batches_copy(&b->node, &third, 0, HG_EPOCH_FIRST);
+    CU_ASSERT_EQUAL(hg_streams_group_seal(third.streams, 0, EPOCH), HG_GROUP_OK);
+    stream_node_settle(&third);
+    CU_ASSERT_EQUAL(hg_streams_group_open(third.streams, 0, EPOCH), HG_GROUP_OK);
+    stream_node_settle(&third);
+    for (int i = 0; i < 2; i++)
+        CU_ASSERT_EQUAL(stream_node_append(&third, 0, 100), HG_APPEND_OK);
+    stream_node_settle(&third);
+    for (int i = 0; i < 100 && hg_streams_follow(b->node.streams, 0, EPOCH) != HG_GROUP_OK; i++)
+        stream_node_turn(&b->node);
+    batches_copy(&third, &b->node, 4, EPOCH);
+    stream_node_free(&third);
+}
+
+/* A writer that has not heard, and whose batches are lost on the way: what another one wrote at the copy is
+ * no word about them. */
+static void test_former_writer_is_told_nothing(void)
+{
+    uint32_t slot = sites_joined();
+    append(a, slot, 3, 100);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL_FATAL(stream(a, slot)->lsn_counted[0], 4);
+    a->cut = b->cut = true;
+    append(a, slot, 5, 100);
+    run(20 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(sending(a, slot)->lsn_next, 9);
+    third_takes_over();
+    CU_ASSERT_EQUAL(stream(b, slot)->lsn_durable, 6);
+    a->node.now_ns = b->node.now_ns = hg_max_u64(a->node.now_ns, b->node.now_ns);
+    b->cut = false;
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(stream(a, slot)->lsn_counted[0], 4);
+    a->cut = false;
+    run(500 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(stream(a, slot)->lsn_counted[0], 4);
+    CU_ASSERT_EQUAL(sending(a, slot)->state, HG_PEER_STREAM_REFUSED);
+    sites_free();
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -170,6 +236,7 @@ int main(void)
     CU_add_test(suite, "a copy that lags fills up before it adopts", test_fills_before_it_adopts);
     CU_add_test(suite, "a power cut at every step", test_power_cut_at_every_step);
     CU_add_test(suite, "a group with streams of several regions", test_mixed_group);
+    CU_add_test(suite, "a former writer is told nothing", test_former_writer_is_told_nothing);
     CU_basic_run_tests();
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 4;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 5;
 }
