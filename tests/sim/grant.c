@@ -35,10 +35,13 @@ static uint64_t until_heal(const struct sim_world *world, uint64_t ns)
     return hg_min_u64(ns, world->plan->safety_ns - world->now_ns);
 }
 
+static void told_check_all(struct sim_node *node);
+
 uint64_t hg_sim_boottime_read(struct sim_node *node)
 {
     struct sim_grant *grant = &node->grant;
     if (grant->freeze_reads > 0 && --grant->freeze_reads == 0 && !node->world->healed) {
+        told_check_all(node); /* what was told in this turn was told before it stood still */
         grant->frozen_ns += until_heal(node->world, grant->freeze_ns);
         node->world->sometimes[SIM_frozen_in_a_turn]++;
     }
@@ -244,6 +247,17 @@ static void told_check(struct sim_node *node, struct sim_flow *flow, uint64_t ti
     told->committed_here = s->lsn_committed;
 }
 
+static void told_check_all(struct sim_node *node)
+{
+    const struct sim_world *world = node->world;
+    for (uint32_t i = 0; node->grant.client_open && i < world->plan->flow_count; i++) {
+        struct sim_flow *flow = &node->world->flows[i];
+        if (flow->plan->origin == node->index && hg_sim_worker_of(node, flow) != NULL &&
+            node->grant.told[i].attached)
+            told_check(node, flow, world->now_ns + node->grant.frozen_ns);
+    }
+}
+
 void hg_sim_grant_turn(struct sim_node *node)
 {
     struct sim_world *world = node->world;
@@ -257,13 +271,11 @@ void hg_sim_grant_turn(struct sim_node *node)
         client_open(node);
     for (uint32_t i = 0; i < world->plan->flow_count; i++) {
         struct sim_flow *flow = &world->flows[i];
-        if (flow->plan->origin != node->index || hg_sim_worker_of(node, flow) == NULL)
-            continue;
-        if (!node->grant.told[i].attached)
+        if (flow->plan->origin == node->index && hg_sim_worker_of(node, flow) != NULL &&
+            !node->grant.told[i].attached)
             flow_attach(node, flow);
-        if (node->grant.told[i].attached)
-            told_check(node, flow, world->now_ns + node->grant.frozen_ns);
     }
+    told_check_all(node);
 }
 
 void hg_sim_grant_free(struct sim_node *node)
