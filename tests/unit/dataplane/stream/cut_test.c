@@ -32,15 +32,7 @@ static void turns(uint32_t count)
 
 static void origin_is(struct site *site, bool here)
 {
-    struct hg_config_stream config = {.name = "one",
-                                      .stream = 11,
-                                      .kind = KV,
-                                      .region = 1,
-                                      .epoch = 1,
-                                      .peers_mask = here,
-                                      .node = here        ? 0
-                                              : site == a ? 2
-                                                          : 1};
+    struct hg_config_stream config = config_of_one(site, here);
     CU_ASSERT_EQUAL(hg_streams_configure(site->node.streams, &config), 0);
     hg_streams_quorum_set(site->node.streams, 1, 2);
 }

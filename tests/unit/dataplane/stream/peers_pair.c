@@ -195,3 +195,16 @@ uint32_t sites_joined(void)
     CU_ASSERT_EQUAL(configure(b, "one", 11, KV, 1), slot);
     return slot;
 }
+
+struct hg_config_stream config_of_one(const struct site *site, bool here)
+{
+    return (struct hg_config_stream){.name = "one",
+                                     .stream = 11,
+                                     .kind = KV,
+                                     .region = 1,
+                                     .epoch = 1,
+                                     .peers_mask = here,
+                                     .node = here        ? 0
+                                             : site == a ? 2
+                                                         : 1};
+}

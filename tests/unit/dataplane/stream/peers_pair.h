@@ -55,5 +55,7 @@ void run(uint64_t ns);
 void idle(uint64_t ns);
 void append(struct site *site, uint32_t slot, uint32_t count, uint32_t bytes);
 uint32_t configure(struct site *site, const char *name, uint64_t id, uint16_t kind, uint16_t origin);
+/* How a site of region 1 is told of the stream "one": it writes it, or the other one does. */
+struct hg_config_stream config_of_one(const struct site *site, bool here);
 
 #endif

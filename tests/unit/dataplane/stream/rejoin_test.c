@@ -53,15 +53,7 @@ static struct site *other(const struct site *site)
 
 static void configure_as(struct site *site, bool here)
 {
-    struct hg_config_stream config = {.name = "one",
-                                      .stream = 11,
-                                      .kind = KV,
-                                      .region = 1,
-                                      .epoch = 1,
-                                      .peers_mask = here,
-                                      .node = here        ? 0
-                                              : site == a ? 2
-                                                          : 1};
+    struct hg_config_stream config = config_of_one(site, here);
     hg_streams_quorum_set(site->node.streams, 1, 2); /* first: without it one copy would be enough */
     if (hg_streams_configure(site->node.streams, &config) != 0)
         violate("a configuration is refused");

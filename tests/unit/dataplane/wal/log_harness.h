@@ -312,6 +312,30 @@ static __attribute__((unused)) void harness_crash(struct harness *h, bool power)
     memset(h->arena, 0xdd, h->arena_bytes);
 }
 
+/* The header of a write in an image of the log's file, one that has not come round yet. */
+static __attribute__((unused)) struct hg_log_write_header *harness_write_in(const struct harness *h,
+                                                                            uint8_t *image, uint64_t sequence)
+{
+    uint64_t segment = 0;
+    uint32_t offset = 0;
+    for (;;) {
+        struct hg_log_write_header *header =
+            (struct hg_log_write_header *)(image + HG_LOG_SEGMENTS_OFFSET + segment * SEGMENT_BYTES + offset);
+        CU_ASSERT_FATAL(hg_log_write_header_is_valid(header, h->geometry.log_uuid));
+        if (header->sequence == sequence)
+            return header;
+        hg_log_place_next(SEGMENT_BYTES, hg_log_write_bytes_max(PAYLOAD_BYTES_MAX),
+                          hg_log_write_bytes(header->payload_bytes), &segment, &offset);
+    }
+}
+
+/* Where it begins in the file. */
+static __attribute__((unused)) uint64_t harness_offset_in(const struct harness *h, uint8_t *image,
+                                                          uint64_t sequence)
+{
+    return (uint64_t)((uint8_t *)harness_write_in(h, image, sequence) - image);
+}
+
 /* The header ring's copy of a write is gone. */
 static __attribute__((unused)) void harness_ring_erase(struct harness *h, uint64_t sequence)
 {

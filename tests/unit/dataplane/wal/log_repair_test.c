@@ -90,23 +90,12 @@ static void finish(void)
 
 static uint64_t offset_of(uint64_t sequence)
 {
-    uint64_t segment = 0;
-    uint32_t offset = 0;
-    for (;;) {
-        uint64_t at = HG_LOG_SEGMENTS_OFFSET + segment * SEGMENT_BYTES + offset;
-        const struct hg_log_write_header *header = (const struct hg_log_write_header *)(other + at);
-        CU_ASSERT_FATAL(hg_log_write_header_is_valid(header, h.geometry.log_uuid));
-        if (header->sequence == sequence)
-            return at;
-        hg_log_place_next(SEGMENT_BYTES, hg_log_write_bytes_max(PAYLOAD_BYTES_MAX),
-                          hg_log_write_bytes(header->payload_bytes), &segment, &offset);
-    }
+    return harness_offset_in(&h, other, sequence);
 }
 
 static uint32_t bytes_of(uint64_t sequence)
 {
-    return hg_log_write_bytes(
-        ((const struct hg_log_write_header *)(other + offset_of(sequence)))->payload_bytes);
+    return hg_log_write_bytes(harness_write_in(&h, other, sequence)->payload_bytes);
 }
 
 static void flip(uint64_t offset)

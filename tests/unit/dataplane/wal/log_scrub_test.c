@@ -57,18 +57,7 @@ static void run_ns(uint64_t ns)
 
 static uint64_t offset_of(uint64_t sequence)
 {
-    uint64_t segment = 0;
-    uint32_t offset = 0;
-    for (;;) {
-        uint64_t at = HG_LOG_SEGMENTS_OFFSET + segment * SEGMENT_BYTES + offset;
-        const struct hg_log_write_header *header =
-            (const struct hg_log_write_header *)(hg_disk_sim_bytes(h.disk) + at);
-        CU_ASSERT_FATAL(hg_log_write_header_is_valid(header, h.geometry.log_uuid));
-        if (header->sequence == sequence)
-            return at;
-        hg_log_place_next(SEGMENT_BYTES, hg_log_write_bytes_max(PAYLOAD_BYTES_MAX),
-                          hg_log_write_bytes(header->payload_bytes), &segment, &offset);
-    }
+    return harness_offset_in(&h, hg_disk_sim_bytes(h.disk), sequence);
 }
 
 /* Every block of a write in turn; the log stays up, and the rest is still read. */
