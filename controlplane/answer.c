@@ -224,6 +224,16 @@ static void peer_rate_text(const struct hg_config_peer *peer, bool fec, bool ecn
                  (unsigned long long)peer->drop_behind_bytes, (unsigned long long)peer->drop_behind_seconds);
 }
 
+json_t *hg_answer_not_set(const struct hg_server *server, const struct hg_command *command, const char *what)
+{
+    char text[HG_GRAMMAR_ERROR_BYTES + 32];
+
+    if (hg_command_value(command, "dry-run") == NULL)
+        return hg_answer_not_now(server);
+    snprintf(text, sizeof(text), "would set %s", what);
+    return hg_answer_done(text);
+}
+
 static json_t *set_peer(struct hg_server *server, struct hg_api_connection *connection,
                         const struct hg_command *command)
 {
@@ -247,13 +257,7 @@ static json_t *set_peer(struct hg_server *server, struct hg_api_connection *conn
         return hg_answer_error(HG_API_USAGE, "%s", error);
     peer_rate_text(&peer, fec, ecn, rekey, drop_behind, after, sizeof(after));
     snprintf(what, sizeof(what), "rate of peer %.31s: %s -> %s", name->text, before, after);
-    if (hg_command_value(command, "dry-run") != NULL) {
-        char text[HG_GRAMMAR_ERROR_BYTES + 32];
-
-        snprintf(text, sizeof(text), "would set %s", what);
-        return hg_answer_done(text);
-    }
-    refusal = hg_answer_not_now(server);
+    refusal = hg_answer_not_set(server, command, what);
     if (refusal != NULL)
         return refusal;
     server->change.before = *server->config;

@@ -31,13 +31,7 @@ json_t *hg_answer_limit(struct hg_server *server, struct hg_api_connection *conn
     limit_text(bytes, seconds, after, sizeof(after));
     snprintf(what, sizeof(what), "%s of %s %.31s: %s -> %s", limit.keyword, command->grammar->path[1].word,
              command->values[0].text, before, after);
-    if (hg_command_value(command, "dry-run") != NULL) {
-        char text[HG_GRAMMAR_ERROR_BYTES + 16];
-
-        snprintf(text, sizeof(text), "would set %s", what);
-        return hg_answer_done(text);
-    }
-    refusal = hg_answer_not_now(server);
+    refusal = hg_answer_not_set(server, command, what);
     if (refusal != NULL)
         return refusal;
     server->change.before = *server->config;

@@ -177,6 +177,8 @@ json_t *hg_answer(struct hg_server *server, struct hg_api_connection *connection
 json_t *hg_answer_done(const char *text);
 /* NULL, or why no change can be made at the moment. */
 json_t *hg_answer_not_now(const struct hg_server *server);
+/* Why `what` is not set: because only that was asked (dry-run), or as above; NULL = it can be. */
+json_t *hg_answer_not_set(const struct hg_server *server, const struct hg_command *command, const char *what);
 /* The change is asked for with this request, 0 where that failed; its answer is the dataplane's. */
 json_t *hg_answer_change(struct hg_server *server, struct hg_api_connection *connection, uint64_t request,
                          bool is_config, const char *what);

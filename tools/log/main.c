@@ -83,6 +83,23 @@ static bool number_take(const char *option, const char *text, bool is_size, uint
     return false;
 }
 
+/* What every command takes: --json, --dry-run, one path. False after saying that it is none of these. */
+static bool word_take(const char *command, const char *word, const char **path, bool *is_json,
+                      bool *is_dry_run)
+{
+    if (strcmp(word, "--json") == 0) {
+        *is_json = true;
+    } else if (strcmp(word, "--dry-run") == 0) {
+        *is_dry_run = true;
+    } else if (word[0] == '-' || *path != NULL) {
+        fprintf(stderr, "helio-log: %s doesn't know what '%s' is for\n", command, word);
+        return false;
+    } else {
+        *path = word;
+    }
+    return true;
+}
+
 /* False after saying what is wrong. */
 static bool create_parse(int argc, char **argv, struct create_options *options)
 {
@@ -101,15 +118,8 @@ static bool create_parse(int argc, char **argv, struct create_options *options)
             return false;
         if (is_pair) {
             i++;
-        } else if (strcmp(argv[i], "--json") == 0) {
-            options->is_json = true;
-        } else if (strcmp(argv[i], "--dry-run") == 0) {
-            options->is_dry_run = true;
-        } else if (argv[i][0] == '-' || options->path != NULL) {
-            fprintf(stderr, "helio-log: create doesn't know what '%s' is for\n", argv[i]);
+        } else if (!word_take("create", argv[i], &options->path, &options->is_json, &options->is_dry_run)) {
             return false;
-        } else {
-            options->path = argv[i];
         }
     }
     if (options->path != NULL && options->path[0] != 0 && options->size_bytes != 0)
@@ -148,15 +158,9 @@ static bool accept_parse(int argc, char **argv, struct accept_options *options)
             if (!lsn_take(next, options))
                 return false;
             i++;
-        } else if (strcmp(argv[i], "--json") == 0) {
-            options->is_json = true;
-        } else if (strcmp(argv[i], "--dry-run") == 0) {
-            options->is_dry_run = true;
-        } else if (argv[i][0] == '-' || options->path != NULL) {
-            fprintf(stderr, "helio-log: accept-loss doesn't know what '%s' is for\n", argv[i]);
+        } else if (!word_take("accept-loss", argv[i], &options->path, &options->is_json,
+                              &options->is_dry_run)) {
             return false;
-        } else {
-            options->path = argv[i];
         }
     }
     if (options->path != NULL && (options->sequence != 0) != (options->stream != 0))
@@ -179,15 +183,8 @@ static bool repair_parse(int argc, char **argv, struct repair_options *options)
                    options->from_count < HG_COUNT(options->from)) {
             options->from[options->from_count++] = next;
             i++;
-        } else if (strcmp(argv[i], "--json") == 0) {
-            options->is_json = true;
-        } else if (strcmp(argv[i], "--dry-run") == 0) {
-            options->is_dry_run = true;
-        } else if (argv[i][0] == '-' || options->path != NULL) {
-            fprintf(stderr, "helio-log: repair doesn't know what '%s' is for\n", argv[i]);
+        } else if (!word_take("repair", argv[i], &options->path, &options->is_json, &options->is_dry_run)) {
             return false;
-        } else {
-            options->path = argv[i];
         }
     }
     if (options->path != NULL && options->from_count > 0)
