@@ -141,6 +141,10 @@ void hg_streams_consumers_save(struct hg_streams *streams, uint64_t now_ns)
     struct hg_local_record records[HG_LOG_CONSUMERS_MAX];
     uint32_t which[HG_LOG_CONSUMERS_MAX];
     uint32_t count = 0;
+    /* What a full log has left is for what frees a peer's log (architecture.md, Two full logs). A small write
+     * of our own each second took it away; the table at the next segment's start has the positions anyway. */
+    if (hg_log_is_scarce(streams->log))
+        return;
     for (uint32_t i = 0; i < HG_LOG_CONSUMERS_MAX; i++) {
         const struct hg_consumer_state *c = &streams->consumers[i];
         if (!c->used || !c->dirty || now_ns - c->saved_ns < HG_STREAMS_CONSUMER_SAVE_NS)

@@ -473,22 +473,29 @@ static uint32_t sealed_make(uint8_t *batch, uint32_t batch_bytes, uint64_t lsn, 
     return hg_batch_seal(&builder, &origin, NULL, 0, batch, batch_bytes, lz4);
 }
 
-/* What a full log keeps is for what its origin's log waits for, and for nothing else. */
-static void test_sealed_into_a_full_log(void)
+/* Half a megabyte each, of which nothing compresses. */
+static void append_noise(uint32_t slot, int times)
 {
-    static uint8_t batch[4096] __attribute__((aligned(16))), data[500000];
-    node_make();
-    configure("taken", 9, HG_STREAM_POSTGRES_PHYSICAL, 2, 0);
-    configure("own", 10, HG_STREAM_KEY_VALUE, 1, 1);
+    static uint8_t data[500000];
     for (uint32_t i = 0; i < sizeof(data); i++)
         data[i] = (uint8_t)(i * 2654435761u >> 24);
-    for (int i = 0; i < 200; i++) { /* held for a peer that takes nothing */
+    for (int i = 0; i < times; i++) {
         struct hg_frame frame = {.span = 1, .op = HG_OP_INSERT, .data_bytes = sizeof(data), .data = data};
-        (void)hg_streams_append(node.streams, 1, &frame, node.now_ns);
+        (void)hg_streams_append(node.streams, slot, &frame, node.now_ns);
         hg_streams_seal(node.streams, true, node.now_ns);
         settle();
         hg_streams_retain(node.streams, node.now_ns);
     }
+}
+
+/* What a full log keeps is for what its origin's log waits for, and for nothing else. */
+static void test_sealed_into_a_full_log(void)
+{
+    static uint8_t batch[4096] __attribute__((aligned(16)));
+    node_make();
+    configure("taken", 9, HG_STREAM_POSTGRES_PHYSICAL, 2, 0);
+    configure("own", 10, HG_STREAM_KEY_VALUE, 1, 1);
+    append_noise(1, 200); /* held for a peer that takes nothing */
     CU_ASSERT(hg_log_is_scarce(node.log));
     uint32_t bytes = sealed_make(batch, sizeof(batch), 1000, 50);
     CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, 1, batch, bytes, 0), HG_SEALED_WOULD_BLOCK);
@@ -496,6 +503,23 @@ static void test_sealed_into_a_full_log(void)
     CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, 1, batch, bytes, 0), HG_SEALED_WOULD_BLOCK);
     hg_streams_at(node.streams, 0)->lsn_needed = 1001;
     CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, 1, batch, bytes, 0), HG_SEALED_OK);
+    node_free();
+}
+
+/* Nor for positions of consumers, which are only put down now and then. */
+static void test_consumer_of_a_full_log(void)
+{
+    node_make();
+    configure("own", 10, HG_STREAM_KEY_VALUE, 1, 1);
+    uint32_t out = (uint32_t)hg_streams_consumer_add(node.streams, "out", 0);
+    for (int full = 0; full < 2; full++) {
+        append_noise(0, full ? 200 : 1);
+        CU_ASSERT_EQUAL(hg_log_is_scarce(node.log), full == 1);
+        node.now_ns += 2 * HG_STREAMS_CONSUMER_SAVE_NS;
+        hg_streams_consumer_advance(node.streams, out, hg_streams_at(node.streams, 0)->lsn_durable);
+        hg_streams_retain(node.streams, node.now_ns);
+        CU_ASSERT_EQUAL(hg_streams_consumer_at(node.streams, out)->dirty, full == 1);
+    }
     node_free();
 }
 
@@ -641,6 +665,7 @@ int main(void)
     CU_add_test(suite, "sealed batches are taken or refused by name", test_sealed);
     CU_add_test(suite, "a sealed batch at position 0", test_sealed_at_zero);
     CU_add_test(suite, "a sealed batch into a full log", test_sealed_into_a_full_log);
+    CU_add_test(suite, "a consumer of a full log", test_consumer_of_a_full_log);
     CU_add_test(suite, "a reader at the end", test_sequence_at_the_end);
     CU_add_test(suite, "the oldest position of an idle stream", test_oldest_of_an_idle_stream);
     CU_add_test(suite, "a sealed batch larger than a write of this log", test_sealed_too_large);
