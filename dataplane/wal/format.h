@@ -31,7 +31,9 @@
 #define HG_LOG_RING_BLOCKS             256u
 #define HG_LOG_SUPERBLOCK_COPIES       4u
 #define HG_LOG_SEGMENTS_MIN            6u
-#define HG_LOG_SEGMENTS_FREE_MIN       2u /* left to local records */
+#define HG_LOG_SEGMENTS_MAX            (1u << 24)
+#define HG_LOG_GROWTHS_MAX             30u /* times that a log can be made longer */
+#define HG_LOG_SEGMENTS_FREE_MIN       2u  /* left to local records */
 /* Writes that may be on their way unflushed. Recovery relies on it: a header at most this many writes after n
  * proves that n was durable, if it was. */
 #define HG_LOG_WRITES_UNFLUSHED_MAX 16u
@@ -148,6 +150,8 @@ enum hg_stream_kind {
 #define HG_LOG_SUPERBLOCK_MAGIC 0x53474c48u /* "HLGS" */
 #define HG_LOG_WRITE_MAGIC      0x57474c48u /* "HLGW" */
 #define HG_LOG_VERSION          1u
+#define HG_LOG_VERSION_GROWN                                                                                 \
+    2u /* of the superblock of a log that grew: older builds do not know its places */
 
 /* Writes that are not taken from where they should lie: recovery and readers go by this, and pass on to where
  * the write after them begins. */
@@ -184,6 +188,21 @@ struct hg_log_hole_table {
 };
 static_assert(sizeof(struct hg_log_hole_table) == 1024, "table of holes");
 
+/* The ring of segments got longer: `segments` new ones, which lie behind all that were there before, came
+ * into it at position `at`, behind the segment that was the newest then. */
+struct hg_log_growth_step {
+    uint32_t at;       /* 1 .. segments before */
+    uint32_t segments; /* >= 1 */
+};
+
+struct hg_log_growth_table {
+    uint32_t count; /* of steps, in their order; 0 = never grown */
+    uint32_t reserved;
+    uint64_t shift; /* position in the ring = (absolute number + shift) mod segment_count */
+    struct hg_log_growth_step steps[HG_LOG_GROWTHS_MAX];
+};
+static_assert(sizeof(struct hg_log_growth_table) == 256, "table of growth");
+
 struct hg_log_superblock {
     uint32_t magic;
     uint16_t version;
@@ -197,7 +216,7 @@ struct hg_log_superblock {
     uint32_t write_payload_bytes_max; /* <= HG_LOG_WRITE_PAYLOAD_BYTES_MAX; smaller in simulation */
     uint32_t log_id;
     uint32_t restarts;      /* raised at every recovery: the incarnation of the log */
-    uint64_t tail_segment;  /* absolute number of the oldest segment in use; place = number mod count */
+    uint64_t tail_segment;  /* absolute number of the oldest segment in use; log_growth.h has its place */
     uint64_t tail_sequence; /* sequence of its first write */
     uint64_t hlc_ceiling;   /* no stamp was ever given above it */
     uint64_t epoch_promised[HG_GROUPS_MAX]; /* of each group: nothing older is taken; 0 = none yet */
@@ -206,11 +225,13 @@ struct hg_log_superblock {
     uint8_t reserved[1024 - 120 - 8 * HG_GROUPS_MAX];
     struct hg_log_hole_table holes;             /* zeros: none */
     uint32_t members_generation[HG_GROUPS_MAX]; /* of each group: lower ones are refused; 0 = none yet */
-    uint8_t reserved2[4096 - 2048 - 4 * HG_GROUPS_MAX - 4];
+    struct hg_log_growth_table growth;          /* zeros: never grown */
+    uint8_t reserved2[4096 - 2048 - 4 * HG_GROUPS_MAX - 256 - 4];
     uint32_t crc32c; /* of the 4092 bytes before it */
 };
 static_assert(sizeof(struct hg_log_superblock) == HG_DISK_BLOCK_BYTES, "superblock");
 static_assert(offsetof(struct hg_log_superblock, members_generation) == 2048, "superblock");
+static_assert(offsetof(struct hg_log_superblock, growth) == 2304, "superblock");
 static_assert(offsetof(struct hg_log_superblock, epoch_promised) == 104, "superblock");
 static_assert(offsetof(struct hg_log_superblock, durable_sequence) == 616, "superblock");
 static_assert(offsetof(struct hg_log_superblock, tail_torn_sequence) == 624, "superblock");

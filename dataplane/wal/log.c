@@ -31,14 +31,6 @@ void hg_log_fail(struct hg_log *log, const char *format, ...)
     log->state = HG_LOG_FAILED;
 }
 
-static uint64_t power_of_two_at_least(uint64_t value)
-{
-    uint64_t power = 1;
-    while (power < value)
-        power *= 2;
-    return power;
-}
-
 bool hg_log_layout(struct hg_log *log)
 {
     uint64_t write_bytes = hg_log_write_bytes_max(log->geometry.write_payload_bytes_max);
@@ -76,10 +68,9 @@ struct hg_log *hg_log_open(const struct hg_log_config *config)
     log->mirror = (struct hg_log_write_header *)(log->arena + HG_LOG_SUPERBLOCK_COPIES * HG_LOG_BLOCK_BYTES);
     log->pin_first = UINT64_MAX;
     log->keep_sequence = UINT64_MAX;
-    /* A write takes two blocks at least, a segment four: these bounds hold whatever the superblock says. */
-    uint64_t places = power_of_two_at_least(log->disk->size_bytes / (2 * HG_LOG_BLOCK_BYTES) + 1);
-    uint64_t entries = power_of_two_at_least(log->arena_bytes / (2 * HG_LOG_BLOCK_BYTES) + 1);
-    log->segment_first_count = log->disk->size_bytes / (4 * HG_LOG_BLOCK_BYTES) + 1;
+    uint64_t places = hg_log_places_count(log->disk->size_bytes);
+    uint64_t entries = hg_log_places_count(log->arena_bytes);
+    log->segment_first_count = hg_log_segment_first_count(log->disk->size_bytes);
     log->places_mask = places - 1;
     log->entries_mask = entries - 1;
     log->places = calloc(places, sizeof(log->places[0]));
@@ -102,8 +93,7 @@ void hg_log_close(struct hg_log *log)
 
 uint64_t hg_log_file_offset(const struct hg_log *log, uint64_t segment, uint32_t offset)
 {
-    return HG_LOG_SEGMENTS_OFFSET + segment % log->geometry.segment_count * log->geometry.segment_bytes +
-           offset;
+    return hg_log_segment_place(&log->geometry, segment) + offset;
 }
 
 void hg_log_place_set(struct hg_log *log, uint64_t sequence, uint64_t segment, uint32_t offset,
@@ -113,6 +103,8 @@ void hg_log_place_set(struct hg_log *log, uint64_t sequence, uint64_t segment, u
         segment * (log->geometry.segment_bytes / HG_LOG_BLOCK_BYTES) + offset / HG_LOG_BLOCK_BYTES;
     hg_assert(block >> (64 - PLACE_SHIFT) == 0 && bytes / HG_BATCH_ALIGN_BYTES < 1u << PLACE_SHIFT);
     log->places[sequence & log->places_mask] = block << PLACE_SHIFT | bytes / HG_BATCH_ALIGN_BYTES;
+    if (log->growth != NULL)
+        hg_log_growth_place_set(log->growth, sequence, log->places[sequence & log->places_mask]);
 }
 
 void hg_log_place_get(const struct hg_log *log, uint64_t sequence, uint64_t *segment, uint32_t *offset,
@@ -185,6 +177,7 @@ bool hg_log_turn(struct hg_log *log, uint64_t now_ns, uint64_t *deadline_ns)
     if (log->state == HG_LOG_READY) {
         did |= hg_log_commit_advance(log);
         did |= hg_log_segment_advance(log);
+        did |= hg_log_growth_advance(log);
         did |= hg_log_read_advance(log);
         did |= hg_log_scrub_advance(log);
         /* Now, while nothing is pinned, so that readers of the oldest writes cannot keep new ones out. */

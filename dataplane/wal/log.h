@@ -64,6 +64,7 @@ struct hg_log_geometry {
     uint64_t segment_bytes; /* multiple of 4096, >= 2 x (write_payload_bytes_max + 4096) */
     uint32_t segment_count; /* >= HG_LOG_SEGMENTS_MIN */
     uint32_t write_payload_bytes_max;
+    struct hg_log_growth_table growth; /* zeros: it never grew */
 };
 
 struct hg_log_stats {
@@ -213,6 +214,25 @@ uint64_t hg_log_segment_last(const struct hg_log *log, uint64_t sequence);
 /* True when producers are pushed back, or are with the next segment: what they may not use is all that is
  * left. */
 bool hg_log_is_scarce(const struct hg_log *log);
+
+/* ---- growing ---- */
+/* The ring of segments gets longer while the log is in use. Whoever wants that first makes the file longer,
+ * with zeros that are synced (hg_disk_file_extend); from there on it takes some turns, in which nothing is
+ * held up but, for two updates of the superblock, the opening of a new segment. A crash leaves a log of the
+ * old size in a longer file, or one of the new size. */
+struct hg_log_growth; /* memory for the longer log */
+/* NULL, or why it cannot become a file of `bytes`: a sentence that says what to do, in `why`. *segment_count
+ * is what it would have then. */
+const char *hg_log_grow_problem(const struct hg_log_geometry *geometry, uint64_t bytes,
+                                uint32_t *segment_count, char *why, size_t why_bytes);
+/* Allocates; any thread. NULL: no memory. */
+struct hg_log_growth *hg_log_growth_create(const struct hg_log_geometry *geometry, uint32_t segment_count);
+/* Any thread, once the log does not grow any more, or is closed. */
+void hg_log_growth_free(struct hg_log_growth *growth);
+/* READY, and not growing already. `growth` is lent until hg_log_is_growing says no (or the log failed). */
+void hg_log_grow(struct hg_log *log, struct hg_log_growth *growth);
+bool hg_log_is_growing(const struct hg_log *log);
+void hg_log_geometry_get(const struct hg_log *log, struct hg_log_geometry *geometry);
 
 /* ---- reading ---- */
 /* The verified payload of durable write `sequence`: from memory while it is there, else from a read slot.

@@ -67,6 +67,7 @@ static bool write_open(struct hg_log *log, enum hg_log_pressure *pressure)
 {
     uint64_t arena_offset;
     if (log->closed_sequence - log->flushed_sequence >= HG_LOG_WRITES_UNFLUSHED_MAX ||
+        (log->next_segment > log->head_segment && hg_log_growth_is_settling(log)) ||
         !hg_log_arena_make_room(log, &arena_offset)) {
         *pressure = HG_LOG_PRESSURE_ARENA;
         return false;

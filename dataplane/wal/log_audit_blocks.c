@@ -126,6 +126,7 @@ bool hg_log_audit_tail_moved(struct hg_log_audit *audit)
         return false;
     const struct hg_log_superblock *superblock = &audit->superblocks[chosen];
     audit->result->recycled_writes += superblock->tail_sequence - audit->walk.sequence;
+    hg_log_geometry_of(superblock, &audit->geometry); /* it may have grown meanwhile */
     audit->tail_segment = superblock->tail_segment;
     audit->walk.sequence = superblock->tail_sequence;
     audit->walk.segment = superblock->tail_segment;
@@ -221,8 +222,7 @@ uint64_t hg_log_audit_ring_newest(struct hg_log_audit *audit)
 
 uint64_t hg_log_audit_file_offset(const struct hg_log_audit *audit, uint64_t segment, uint32_t offset)
 {
-    return HG_LOG_SEGMENTS_OFFSET + segment % audit->geometry.segment_count * audit->geometry.segment_bytes +
-           offset;
+    return hg_log_segment_place(&audit->geometry, segment) + offset;
 }
 
 void hg_log_audit_window_drop(struct hg_log_audit *audit)

@@ -7,6 +7,7 @@
 #define HG_WAL_LOG_AUDIT_INTERNAL_H
 
 #include "dataplane/wal/log_audit.h"
+#include "dataplane/wal/log_growth.h"
 #include "dataplane/wal/log_recovery.h"
 
 #define HG_LOG_AUDIT_TRIES                                                                                   \

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dataplane/wal/log_block.h"
+#include "dataplane/wal/log_growth.h"
 
 uint32_t hg_log_write_bytes(uint32_t payload_bytes)
 {
@@ -21,9 +22,9 @@ const char *hg_log_geometry_problem(const struct hg_log_geometry *geometry)
         geometry->segment_bytes < 2ull * hg_log_write_bytes_max(payload_bytes))
         return "a segment must be a multiple of 4096 bytes, hold two of the largest writes and be at most 2 "
                "GiB";
-    if (geometry->segment_count < HG_LOG_SEGMENTS_MIN || geometry->segment_count > (1u << 24))
+    if (geometry->segment_count < HG_LOG_SEGMENTS_MIN || geometry->segment_count > HG_LOG_SEGMENTS_MAX)
         return "a log must have at least 6 segments";
-    return NULL;
+    return hg_log_growth_problem(&geometry->growth, geometry->segment_count);
 }
 
 void hg_log_geometry_of(const struct hg_log_superblock *superblock, struct hg_log_geometry *geometry)
@@ -36,12 +37,18 @@ void hg_log_geometry_of(const struct hg_log_superblock *superblock, struct hg_lo
     geometry->segment_bytes = superblock->segment_bytes;
     geometry->segment_count = superblock->segment_count;
     geometry->write_payload_bytes_max = superblock->write_payload_bytes_max;
+    geometry->growth = superblock->growth;
+}
+
+static uint16_t superblock_version(const struct hg_log_superblock *superblock)
+{
+    return superblock->growth.count == 0 ? HG_LOG_VERSION : HG_LOG_VERSION_GROWN;
 }
 
 void hg_log_superblock_seal(struct hg_log_superblock *superblock, uint16_t copy)
 {
     superblock->magic = HG_LOG_SUPERBLOCK_MAGIC;
-    superblock->version = HG_LOG_VERSION;
+    superblock->version = superblock_version(superblock);
     superblock->copy = copy;
     superblock->crc32c = hg_crc32c(0, superblock, offsetof(struct hg_log_superblock, crc32c));
 }
@@ -49,8 +56,9 @@ void hg_log_superblock_seal(struct hg_log_superblock *superblock, uint16_t copy)
 bool hg_log_superblock_is_valid(const struct hg_log_superblock *superblock, uint16_t copy)
 {
     struct hg_log_geometry geometry;
-    if (superblock->magic != HG_LOG_SUPERBLOCK_MAGIC || superblock->version != HG_LOG_VERSION ||
-        superblock->copy != copy || superblock->generation == 0 || superblock->tail_sequence == 0)
+    if (superblock->magic != HG_LOG_SUPERBLOCK_MAGIC ||
+        superblock->version != superblock_version(superblock) || superblock->copy != copy ||
+        superblock->generation == 0 || superblock->tail_sequence == 0)
         return false;
     if (superblock->crc32c != hg_crc32c(0, superblock, offsetof(struct hg_log_superblock, crc32c)))
         return false;

@@ -9,6 +9,7 @@
 
 #include "dataplane/wal/latency.h"
 #include "dataplane/wal/log_block.h"
+#include "dataplane/wal/log_growth.h"
 #include "dataplane/wal/log_scrub.h"
 
 #define HG_LOG_READ_SLOTS_MIN  8u
@@ -188,6 +189,7 @@ struct hg_log {
     struct hg_log_walker walkers[HG_LOG_WALKERS_MAX];
     uint32_t walker_ids;
 
+    struct hg_log_growth *growth; /* NULL: it does not grow now */
     struct hg_log_scrub scrub;
     struct hg_log_recovery *recovery;
     struct hg_log_stats stats;
@@ -247,6 +249,13 @@ bool hg_log_superblock_submit(struct hg_log *log);
 void hg_log_superblock_completed(struct hg_log *log, uint64_t copy, int32_t result);
 /* The flush after it is done: the tail it names is in force. */
 void hg_log_superblock_flushed(struct hg_log *log);
+
+/* log_growth.c */
+bool hg_log_growth_advance(struct hg_log *log);
+/* From its first superblock until both pairs have it, the place of the next segment is not settled. */
+bool hg_log_growth_is_settling(const struct hg_log *log);
+void hg_log_growth_superblock_flushed(struct hg_log *log);
+void hg_log_growth_place_set(struct hg_log_growth *growth, uint64_t sequence, uint64_t place);
 
 /* log_read.c */
 bool hg_log_read_advance(struct hg_log *log);

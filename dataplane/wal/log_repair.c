@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dataplane/wal/log_repair.h"
+#include "dataplane/wal/log_growth.h"
 #include "dataplane/wal/log_hole.h"
 
 #include <errno.h>
@@ -506,9 +507,7 @@ int hg_log_repair_write(struct hg_log_repair *repair)
     header->previous_crc32c = repair->result.previous_crc32c;
     header->hlc_ceiling = hg_max_u64(superblock->hlc_ceiling, repair->hlc_ceiling);
     hg_log_write_header_seal(header, repair->write + HG_LOG_BLOCK_BYTES);
-    uint64_t place = HG_LOG_SEGMENTS_OFFSET +
-                     header->segment % repair->geometry.segment_count * repair->geometry.segment_bytes +
-                     header->segment_offset;
+    uint64_t place = hg_log_segment_place(&repair->geometry, header->segment) + header->segment_offset;
     int rc = place_prepare(repair, place);
     if (rc == 0)
         rc = repair->ops->write(repair->ctx, repair->write, bytes, place);

@@ -37,7 +37,7 @@ struct hg_disk {
     uint32_t (*poll)(struct hg_disk *disk, struct hg_disk_completion *completions, uint32_t completions_max);
     /* Releases everything. In-flight buffers must have completed. */
     void (*close)(struct hg_disk *disk);
-    uint64_t size_bytes;
+    uint64_t size_bytes; /* raised by its owner once the file is longer */
     uint32_t depth;
 };
 
@@ -62,6 +62,15 @@ void hg_disk_uring_cpus_set(struct hg_disk *disk, const cpu_set_t *cpus);
  * be NULL) is called with the bytes done. Blocks: for tools and housekeeping, never a worker. */
 int hg_disk_file_create(const char *path, uint64_t bytes, void (*progress)(void *arg, uint64_t bytes_done),
                         void *arg, char *error, size_t error_bytes);
+/* Makes the log's file `path` one of `bytes`: what is behind the first `used_bytes` is allocated, written
+ * with zeros and synced, while others may write what is before. `bytes` may be what the file has already: a
+ * device, or an earlier attempt that did not end. On an error the file has its former size. Blocks, likewise.
+ */
+int hg_disk_file_extend(const char *path, uint64_t used_bytes, uint64_t bytes,
+                        void (*progress)(void *arg, uint64_t bytes_done), void *arg, char *error,
+                        size_t error_bytes);
+/* What can be said against that without trying: 0, or -errno and a sentence. */
+int hg_disk_file_extend_check(const char *path, uint64_t bytes, char *error, size_t error_bytes);
 /* What can be said against creating it without trying: 0, or -errno and a sentence. */
 int hg_disk_file_check(const char *path, uint64_t bytes, char *error, size_t error_bytes);
 

@@ -389,6 +389,28 @@ struct hg_disk *hg_disk_sim_create(const struct hg_disk_sim_config *config)
     return &sim->disk;
 }
 
+static void *longer(void *old, uint64_t bytes_old, uint64_t bytes)
+{
+    uint8_t *image = realloc(old, bytes);
+    hg_assert(image != NULL);
+    memset(image + bytes_old, 0, bytes - bytes_old);
+    return image;
+}
+
+void hg_disk_sim_extend(struct hg_disk *disk, uint64_t size_bytes)
+{
+    struct disk_sim *sim = sim_of(disk);
+    uint64_t before = disk->size_bytes;
+    hg_assert(size_bytes >= before && size_bytes % HG_DISK_BLOCK_BYTES == 0 && sim->operation_count == 0);
+    sim->view = longer(sim->view, before, size_bytes);
+    sim->media = longer(sim->media, before, size_bytes);
+    sim->view_touched = longer(sim->view_touched, touched_bytes(before), touched_bytes(size_bytes));
+    sim->media_touched = longer(sim->media_touched, touched_bytes(before), touched_bytes(size_bytes));
+    disk->size_bytes = sim->config.size_bytes = size_bytes;
+    if (sim->is_whole)
+        touch_both(sim, 0, size_bytes);
+}
+
 void hg_disk_sim_time_set(struct hg_disk *disk, uint64_t now_ns)
 {
     struct disk_sim *sim = sim_of(disk);

@@ -39,6 +39,9 @@ struct hg_disk_sim_stats {
 /* A zeroed disk, or NULL when there is no memory. Close it with disk->close(disk). */
 struct hg_disk *hg_disk_sim_create(const struct hg_disk_sim_config *config);
 
+/* The file got longer: zeros, durable. Only an idle disk. */
+void hg_disk_sim_extend(struct hg_disk *disk, uint64_t size_bytes);
+
 /* Virtual time; must not go back. */
 void hg_disk_sim_time_set(struct hg_disk *disk, uint64_t now_ns);
 /* When the next operation completes; HG_TIME_NEVER when none is in flight. */
