@@ -9,7 +9,7 @@
 
 enum log_exit {
     LOG_EXIT_FINE = 0,
-    LOG_EXIT_DAMAGED = 1, /* create, accept-loss, repair: refused */
+    LOG_EXIT_DAMAGED = 1, /* create, grow, accept-loss, repair: refused */
     LOG_EXIT_USAGE = 2,
     LOG_EXIT_UNREADABLE = 3,
     LOG_EXIT_WORN = 4, /* verify: only what the next start mends by itself */
@@ -25,6 +25,16 @@ struct create_options {
 };
 
 int create_run(const struct create_options *options);
+
+struct grow_options {
+    const char *path;
+    uint64_t size_bytes;
+    bool is_json;
+    bool is_dry_run;
+};
+
+/* Only while nobody has the log open. */
+int grow_run(const struct grow_options *options);
 
 struct accept_options {
     const char *path;

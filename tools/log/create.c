@@ -3,6 +3,7 @@
 #include "drivers/clock/clock.h"
 #include "tools/log/commands.h"
 #include "tools/log/image.h"
+#include "tools/log/progress.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -11,30 +12,7 @@
 
 #define SEGMENT_BYTES_WANTED (64u << 20)
 #define SEGMENTS_WANTED      16u
-#define PROGRESS_AFTER_NS    (2 * HG_NS_PER_S)
 #define DEPTH                8u
-
-struct progress {
-    uint64_t bytes;
-    uint64_t begin_ns;
-    uint64_t shown_ns;
-};
-
-static void progress_show(void *arg, uint64_t bytes_done)
-{
-    struct progress *progress = arg;
-    struct hg_clock *clock = hg_clock_tsc();
-    uint64_t now_ns = clock->now_ns(clock);
-    if (now_ns - progress->begin_ns < PROGRESS_AFTER_NS ||
-        (now_ns - progress->shown_ns < HG_NS_PER_S / 2 && bytes_done < progress->bytes))
-        return;
-    progress->shown_ns = now_ns;
-    uint64_t bytes_per_s =
-        (uint64_t)((unsigned __int128)bytes_done * HG_NS_PER_S / (now_ns - progress->begin_ns));
-    fprintf(stderr, "\rwriting zeros: %llu of %llu MiB, %llu MiB/s%s", (unsigned long long)(bytes_done >> 20),
-            (unsigned long long)(progress->bytes >> 20), (unsigned long long)(bytes_per_s >> 20),
-            bytes_done == progress->bytes ? "\n" : " ");
-}
 
 static void uuid_fill(uint8_t uuid[16])
 {
@@ -115,7 +93,6 @@ static void created_show(const struct create_options *options, const struct hg_l
 
 int create_run(const struct create_options *options)
 {
-    struct hg_clock *clock = hg_clock_tsc();
     struct hg_log_geometry geometry;
     char error[512];
 
@@ -131,7 +108,8 @@ int create_run(const struct create_options *options)
         created_show(options, &geometry);
         return 0;
     }
-    struct progress progress = {.bytes = hg_log_file_bytes(&geometry), .begin_ns = clock->now_ns(clock)};
+    struct progress progress;
+    progress_begin(&progress, hg_log_file_bytes(&geometry));
     int result =
         hg_disk_file_create(options->path, progress.bytes, progress_show, &progress, error, sizeof(error));
     if (result != 0) {

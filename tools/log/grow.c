@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * helio-log grow: makes a log that nobody has open longer. The log is read back as a start does it, so one that would
- * not start does not grow.
+ * helio-log grow: makes a log that nobody has open longer. The log is read back as a start does it, so one
+ * that would not start does not grow.
  */
 #include "dataplane/wal/log_block.h"
 #include "drivers/clock/clock.h"
@@ -12,8 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define DEPTH      32u
-#define WHY_BYTES  512u
+#define DEPTH     32u
+#define WHY_BYTES 512u
 
 struct grow {
     const struct grow_options *options;
@@ -45,21 +45,23 @@ static void grown_show(const struct grow *grow)
 {
     const struct grow_options *options = grow->options;
     if (!options->is_json) {
-        printf("%s %s: from %u to %u segments of %llu KiB, %llu MiB\n", options->is_dry_run ? "would grow" : "grew",
-               options->path, grow->geometry.segment_count, grow->segment_count,
-               (unsigned long long)(grow->geometry.segment_bytes >> 10), (unsigned long long)(grow->bytes >> 20));
+        printf("%s %s: from %u to %u segments of %llu KiB, %llu MiB\n",
+               options->is_dry_run ? "would grow" : "grew", options->path, grow->geometry.segment_count,
+               grow->segment_count, (unsigned long long)(grow->geometry.segment_bytes >> 10),
+               (unsigned long long)(grow->bytes >> 20));
         return;
     }
     printf("{\"path\": ");
     json_string_print(options->path);
-    printf(", \"grown\": %s, \"segment_count_before\": %u, \"segment_count\": %u, \"segment_bytes\": %llu, \"bytes\": "
+    printf(", \"grown\": %s, \"segment_count_before\": %u, \"segment_count\": %u, \"segment_bytes\": %llu, "
+           "\"bytes\": "
            "%llu}\n",
            options->is_dry_run ? "false" : "true", grow->geometry.segment_count, grow->segment_count,
            (unsigned long long)grow->geometry.segment_bytes, (unsigned long long)grow->bytes);
 }
 
 /* Only reads; the log may be open elsewhere. */
-static int dry_run(struct grow *grow)
+static int check(struct grow *grow)
 {
     struct image image;
     uint32_t bytes = HG_LOG_SUPERBLOCK_COPIES * HG_LOG_BLOCK_BYTES;
@@ -74,10 +76,7 @@ static int dry_run(struct grow *grow)
     free(copies);
     image_close(&image);
     snprintf(grow->why, sizeof(grow->why), "no two copies of its superblock agree: see helio-log verify");
-    if (chosen < 0 || !is_possible(grow))
-        return refuse(grow);
-    grown_show(grow);
-    return LOG_EXIT_FINE;
+    return chosen < 0 || !is_possible(grow) ? refuse(grow) : LOG_EXIT_FINE;
 }
 
 static void turn(struct hg_log *log)
@@ -98,8 +97,8 @@ static int grow_open(struct grow *grow, struct hg_log *log)
     uint64_t used_bytes = hg_log_file_bytes(&grow->geometry);
     progress_begin(&progress, grow->bytes - used_bytes);
     snprintf(grow->why, sizeof(grow->why), "there is no memory for it");
-    if (growth == NULL || hg_disk_file_extend(grow->options->path, used_bytes, grow->bytes, progress_show, &progress,
-                                              grow->why, sizeof(grow->why)) != 0) {
+    if (growth == NULL || hg_disk_file_extend(grow->options->path, used_bytes, grow->bytes, progress_show,
+                                              &progress, grow->why, sizeof(grow->why)) != 0) {
         hg_log_growth_free(growth);
         return refuse(grow);
     }
@@ -134,17 +133,24 @@ static int grow_log(struct grow *grow, struct hg_disk *disk, void *arena, uint64
 int grow_run(const struct grow_options *options)
 {
     struct grow grow = {.options = options};
-    uint64_t arena_bytes = hg_align_up(hg_log_arena_bytes_min(HG_LOG_WRITE_PAYLOAD_BYTES_MAX), HG_LOG_BLOCK_BYTES);
-    if (options->is_dry_run)
-        return dry_run(&grow);
-    struct hg_disk *disk = hg_disk_uring_open(options->path, NULL, 0, DEPTH, NULL, grow.why, sizeof(grow.why));
+    uint64_t arena_bytes =
+        hg_align_up(hg_log_arena_bytes_min(HG_LOG_WRITE_PAYLOAD_BYTES_MAX), HG_LOG_BLOCK_BYTES);
+    int rc = check(&grow);
+    if (rc != LOG_EXIT_FINE)
+        return rc;
+    if (options->is_dry_run) {
+        grown_show(&grow);
+        return LOG_EXIT_FINE;
+    }
+    struct hg_disk *disk =
+        hg_disk_uring_open(options->path, NULL, 0, DEPTH, NULL, grow.why, sizeof(grow.why));
     if (disk == NULL) {
         fprintf(stderr, "helio-log: %s; a log in use grows with helioctl log grow\n", grow.why);
         return LOG_EXIT_UNREADABLE;
     }
     void *arena = aligned_alloc(HG_LOG_BLOCK_BYTES, arena_bytes);
     hg_assert(arena != NULL);
-    int rc = grow_log(&grow, disk, arena, arena_bytes);
+    rc = grow_log(&grow, disk, arena, arena_bytes);
     disk->close(disk);
     free(arena);
     return rc;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * helio-log: creates a log file, shows what is in one, says whether it is whole, and accepts a loss.
+ * helio-log: creates a log file, makes it longer, shows what is in one, says whether it is whole, and accepts
+ * a loss.
  */
 #include "tools/log/commands.h"
 
@@ -13,6 +14,7 @@ static void usage(FILE *to)
     fputs(
         "usage: helio-log create PATH --size BYTES [--cluster N] [--segment-bytes BYTES] [--dry-run] "
         "[--json]\n"
+        "       helio-log grow PATH SIZE [--dry-run] [--json]\n"
         "       helio-log dump PATH [--json]\n"
         "       helio-log verify PATH [--json]\n"
         "       helio-log stat PATH [--json]\n"
@@ -20,6 +22,10 @@ static void usage(FILE *to)
         "       helio-log accept-loss PATH --sequence N|--lsn STREAM:LSN [--dry-run] [--json]\n"
         "\n"
         "create  allocates the file, writes it full of zeros and puts an empty log on it; never overwrites\n"
+        "grow    makes a log longer that nobody has open (one in use: helioctl log grow); a log that would "
+        "not "
+        "start\n"
+        "        is left as it is, and so is one for which there is no space\n"
         "dump    shows superblocks, header ring and every write with its batches\n"
         "verify  checks every block, batch and stream, names each damage by its place, and says what a "
         "start\n"
@@ -46,7 +52,8 @@ static void usage(FILE *to)
         "  --dry-run              says what would be made or accepted, and changes nothing\n"
         "  --json                 one object; dump: one object a line\n"
         "\n"
-        "Exit: 0 done and fine; 1 refused (create, accept-loss, repair), or something that was durable is "
+        "Exit: 0 done and fine; 1 refused (create, grow, accept-loss, repair), or something that was durable "
+        "is "
         "damaged; 2 "
         "usage;\n"
         "3 not readable: no such file, or an error of the device; 4 verify: nothing is lost, but the next "
@@ -126,6 +133,29 @@ static bool create_parse(int argc, char **argv, struct create_options *options)
         return true;
     fprintf(stderr, "helio-log: create wants %s\n",
             options->size_bytes == 0 ? "--size BYTES" : "the path of the log");
+    return false;
+}
+
+/* False after saying what is wrong. */
+static bool grow_parse(int argc, char **argv, struct grow_options *options)
+{
+    for (int i = 0; i < argc; i++) {
+        if (strcmp(argv[i], "--json") == 0) {
+            options->is_json = true;
+        } else if (strcmp(argv[i], "--dry-run") == 0) {
+            options->is_dry_run = true;
+        } else if (argv[i][0] == '-' || options->size_bytes != 0) {
+            fprintf(stderr, "helio-log: grow doesn't know what '%s' is for\n", argv[i]);
+            return false;
+        } else if (options->path == NULL) {
+            options->path = argv[i];
+        } else if (!number_take("grow", argv[i], true, &options->size_bytes)) {
+            return false;
+        }
+    }
+    if (options->size_bytes != 0)
+        return true;
+    fprintf(stderr, "helio-log: grow wants the path of a log and the size that it is to have, such as 8g\n");
     return false;
 }
 
@@ -237,6 +267,7 @@ int main(int argc, char **argv)
         }
     }
     struct create_options options = {.cluster = 1};
+    struct grow_options grow = {0};
     struct accept_options accept = {0};
     struct repair_options repair = {0};
     if (argc >= 2 && reader_find(argv[1]) != NULL) {
@@ -245,6 +276,9 @@ int main(int argc, char **argv)
     } else if (argc >= 2 && strcmp(argv[1], "create") == 0) {
         if (create_parse(argc - 2, argv + 2, &options))
             return create_run(&options);
+    } else if (argc >= 2 && strcmp(argv[1], "grow") == 0) {
+        if (grow_parse(argc - 2, argv + 2, &grow))
+            return grow_run(&grow);
     } else if (argc >= 2 && strcmp(argv[1], "repair") == 0) {
         if (repair_parse(argc - 2, argv + 2, &repair))
             return repair_run(&repair);
@@ -252,7 +286,8 @@ int main(int argc, char **argv)
         if (accept_parse(argc - 2, argv + 2, &accept))
             return accept_run(&accept);
     } else {
-        fprintf(stderr, "helio-log: which command, create, dump, verify, stat, repair or accept-loss?%s%s\n",
+        fprintf(stderr,
+                "helio-log: which command, create, grow, dump, verify, stat, repair or accept-loss?%s%s\n",
                 argc >= 2 ? " Not " : "", argc >= 2 ? argv[1] : "");
     }
     fprintf(stderr, "helio-log: helio-log --help says more\n");
