@@ -184,6 +184,7 @@ json_t *hg_answer_change(struct hg_server *server, struct hg_api_connection *con
     }
     change->request = request;
     change->is_config = is_config;
+    change->is_asked_only = false;
     change->group = -1;
     change->deadline_ns = uv_hrtime() + HG_API_RESULT_NS;
     change->connection = connection;
@@ -458,6 +459,30 @@ static json_t *stream_move(struct hg_server *server, struct hg_api_connection *c
                             text);
 }
 
+/* The dataplane knows the log: what it answers is what is said, also to --dry-run. */
+static json_t *log_grow(struct hg_server *server, struct hg_api_connection *connection,
+                        const struct hg_command *command)
+{
+    uint64_t id = hg_command_value(command, "ID")->number, bytes = hg_command_value(command, "SIZE")->number;
+    bool is_dry_run = hg_command_value(command, "dry-run") != NULL;
+    json_t *refusal;
+
+    hg_link_status_read(server);
+    if (id >= server->status.log_count)
+        return hg_answer_error(HG_API_REFUSED, "there is no log %llu; see 'show log'",
+                               (unsigned long long)id);
+    refusal = hg_answer_not_now(server);
+    if (refusal != NULL)
+        return refusal;
+    json_t *answer =
+        hg_answer_change(server, connection,
+                         hg_link_group(server, is_dry_run ? HG_COMMAND_LOG_GROW_CHECK : HG_COMMAND_LOG_GROW,
+                                       (uint32_t)id, bytes),
+                         false, "");
+    server->change.is_asked_only = answer == NULL && is_dry_run;
+    return answer;
+}
+
 static json_t *stop(struct hg_server *server, struct hg_api_connection *connection,
                     const struct hg_command *command)
 {
@@ -504,6 +529,8 @@ json_t *hg_answer(struct hg_server *server, struct hg_api_connection *connection
         return consumer_remove(server, connection, command);
     case HG_CMD_STREAM_MOVE:
         return stream_move(server, connection, command);
+    case HG_CMD_LOG_GROW:
+        return log_grow(server, connection, command);
     case HG_CMD_GROUP_SEAL:
         return hg_answer_group_seal(server, connection, command);
     case HG_CMD_GROUP_OPEN:

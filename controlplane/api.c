@@ -196,8 +196,10 @@ void hg_api_result(struct hg_server *server, int32_t code, const char *text)
     /* Removed by the dataplane: no longer wanted, or the next APPLY would bring it back. */
     if (!change->is_config && sscanf(change->what, "consumer %31s of stream %31s removed", name, stream) == 2)
         hg_command_config_consumer_remove(server->config, name, stream);
-    hg_event_addf(&server->events, HG_SEVERITY_INFO, "change", "%.150s", change->what);
-    json_t *data = json_pack("{s:o}", "message", hg_json_text(change->what));
+    const char *what = change->what[0] != '\0' ? change->what : text;
+    if (!change->is_asked_only)
+        hg_event_addf(&server->events, HG_SEVERITY_INFO, "change", "%.150s", what);
+    json_t *data = json_pack("{s:o}", "message", hg_json_text(what));
     if (change->group >= 0) { /* the dataplane answers after the page that shows it */
         hg_link_status_read(server);
         json_object_set_new(data, "groups", hg_answer_groups(server, change->group));

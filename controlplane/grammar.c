@@ -208,6 +208,13 @@ static const struct hg_grammar_command commands[] = {
      "moves a stream to another worker and its log: appends wait until peers and consumers have all of it, 3 "
      "s "
      "at most; else it stays"},
+    {HG_CMD_LOG_GROW,
+     HG_CONTEXT_LIVE,
+     {WORD("log"), WORD("grow"), VALUE("ID", NUMBER), VALUE("SIZE", SIZE)},
+     {FLAG("dry-run")},
+     "makes the file of a log SIZE long while it is in use: zeros are written first, then it has more "
+     "segments; 'show "
+     "log' says how far it is"},
     {HG_CMD_GROUP_SEAL,
      HG_CONTEXT_LIVE,
      {WORD("group"), WORD("seal"), VALUE("GROUP", GROUP)},

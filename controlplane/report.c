@@ -422,6 +422,7 @@ static json_t *log_report(const struct hg_status_log *log)
     number_set(object, "scrub_bytes_per_s", log->scrub_bytes_per_s);
     number_set(object, "scrub_bytes", log->scrub_bytes);
     number_set(object, "scrub_percent", log->scrub_percent);
+    number_set(object, "grow_percent", log->grow_percent);
     number_set(object, "scrub_passes", log->scrub_passes);
     number_set(object, "scrub_pass_age_ns", log->scrub_pass_age_ns);
     number_set(object, "scrub_corrupt", log->scrub_corrupt);

@@ -72,10 +72,11 @@ struct hg_api_connection {
 struct hg_change {    /* one at a time: what the dataplane has been asked for and who waits for the answer */
     uint64_t request; /* 0 = none */
     bool is_config;
-    int32_t group; /* that is sealed or opened; -1 = none: its tails are part of the answer */
+    bool is_asked_only; /* nothing changes: no event */
+    int32_t group;      /* that is sealed or opened; -1 = none: its tails are part of the answer */
     uint64_t deadline_ns;
     struct hg_api_connection *connection; /* NULL: it left */
-    char what[HG_GRAMMAR_ERROR_BYTES];
+    char what[HG_GRAMMAR_ERROR_BYTES];    /* "": what the dataplane answers */
     struct hg_command_config before;
 };
 

@@ -152,8 +152,9 @@ static void status_publish(struct hg_housekeeping *hk)
         struct hg_status_log *log = &status->logs[i];
         log->id = hk->logs[i].id;
         memcpy(log->path, hk->logs[i].path, sizeof(log->path));
-        log->size_bytes = hk->node->workers[i].log_size_bytes; /* written before the worker ran */
+        log->size_bytes = hk->node->workers[i].log_size_bytes; /* written before the worker ran, then ours */
         log->registered = hk->node->workers[i].log_registered;
+        log->grow_percent = hg_housekeeping_grow_percent(hk, i);
     }
     status->lcore_count = hk->node->lcore_count;
     for (uint32_t i = 0; i < status->worker_count; i++) {
@@ -244,6 +245,10 @@ static void letters_of(struct hg_housekeeping *hk, uint32_t worker)
             break;
         case HG_LETTER_PLACES_DONE:
             hg_housekeeping_places_done(hk, &letter);
+            break;
+        case HG_LETTER_LOG_GEOMETRY_DONE:
+        case HG_LETTER_LOG_GROWN:
+            hg_housekeeping_grow_letter(hk, worker, &letter);
             break;
         case HG_LETTER_STATUS_DONE:
             hk->status_worker++;
@@ -404,6 +409,7 @@ void *hg_housekeeping_run(void *arg)
         hg_housekeeping_control(hk);
         hg_housekeeping_move_tick(hk);
         hg_housekeeping_orphan_tick(hk);
+        hg_housekeeping_grow_tick(hk);
         uint64_t deadline_ns = hg_exchange_tick(&hk->exchange, hk->now_ns);
         hg_housekeeping_connections_tick(hk);
         hg_housekeeping_keys_tick(hk);

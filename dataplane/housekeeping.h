@@ -116,6 +116,8 @@ struct hg_housekeeping {
     uint64_t keys_ns; /* when they were last looked at */
     char peer_problems[HG_CONTROL_PEERS_MAX][HG_CONTROL_TEXT_BYTES];
 
+    struct hg_log_growing *growing; /* a log that gets longer; NULL = none */
+
     struct hg_control_grants grants; /* as the workers have them */
     uint64_t grants_generation;      /* of the page that they are from */
 
@@ -179,6 +181,14 @@ void hg_housekeeping_group_letter(struct hg_housekeeping *hk, const struct hg_le
 void hg_housekeeping_group_published(struct hg_housekeeping *hk);
 /* A copy's answer, for the control plane. */
 void hg_housekeeping_group_tail(struct hg_housekeeping *hk, const struct hg_letter *letter);
+
+/* housekeeping_grow.c: one log at a time gets longer, by a thread of its own that writes the zeros; the
+ * command is answered when that begins */
+void hg_housekeeping_grow_begin(struct hg_housekeeping *hk, const struct hg_control_message *message);
+void hg_housekeeping_grow_letter(struct hg_housekeeping *hk, uint32_t worker, const struct hg_letter *letter);
+void hg_housekeeping_grow_tick(struct hg_housekeeping *hk);
+/* Of this log, 1 to 100; 0 = none is under way. */
+uint32_t hg_housekeeping_grow_percent(const struct hg_housekeeping *hk, uint32_t worker);
 
 /* housekeeping_grant.c: write grants, from the control plane's page to every worker */
 void hg_housekeeping_grants_tick(struct hg_housekeeping *hk);

@@ -457,6 +457,10 @@ static void command_begin(struct hg_housekeeping *hk, const struct hg_control_re
     case HG_COMMAND_GROUP_FILL:
         hg_housekeeping_group_begin(hk, &received->message);
         return;
+    case HG_COMMAND_LOG_GROW:
+    case HG_COMMAND_LOG_GROW_CHECK:
+        hg_housekeeping_grow_begin(hk, &received->message);
+        return;
     case HG_COMMAND_STREAM_MOVE:
         rc = hg_housekeeping_move_begin(hk, &received->message, text);
         if (rc != 0)

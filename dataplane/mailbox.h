@@ -36,6 +36,8 @@ enum hg_letter_type {
     HG_LETTER_ORPHAN,           /* `pointer`: struct hg_orphan_piece, lent until ORPHAN_DONE: write it */
     HG_LETTER_STATUS_DONE,      /* the page is filled */
     HG_LETTER_PLACES_DONE,      /* the log is read back, and this is what it holds */
+    HG_LETTER_LOG_GEOMETRY_DONE,
+    HG_LETTER_LOG_GROWN, /* the log has its new size; `pointer` is housekeeping's again */
     /* housekeeping -> worker */
     HG_LETTER_CONFIG,        /* `pointer`: struct hg_control_config, lent until CONFIG_DONE */
     HG_LETTER_PORT,          /* `pointer`: struct hg_port, ready to be polled; body.network */
@@ -59,9 +61,12 @@ enum hg_letter_type {
     HG_LETTER_GROUP_ASK,  /* likewise; body.target.node, 0 = this one. Not answered: GROUP_TAIL comes of it */
     HG_LETTER_GROUP_FILL, /* likewise; body.target.stream */
     HG_LETTER_GRANT,      /* `number`: the group; `number2`: the epoch; body.deadline_ns of CLOCK_BOOTTIME */
-    HG_LETTER_ORPHAN_DONE, /* code: 0, or -errno, and then nothing of that file counts */
-    HG_LETTER_PLACES,      /* `pointer`: struct hg_places to fill, lent until PLACES_DONE */
-    HG_LETTER_STATUS,      /* `pointer`: struct hg_control_status to fill, lent until STATUS_DONE */
+    HG_LETTER_ORPHAN_DONE,  /* code: 0, or -errno, and then nothing of that file counts */
+    HG_LETTER_PLACES,       /* `pointer`: struct hg_places to fill, lent until PLACES_DONE */
+    HG_LETTER_LOG_GEOMETRY, /* `pointer`: struct hg_log_geometry to fill, lent until LOG_GEOMETRY_DONE */
+    HG_LETTER_LOG_GROW, /* `pointer`: struct hg_log_growth, lent until LOG_GROWN; the file is longer already
+                         */
+    HG_LETTER_STATUS,   /* `pointer`: struct hg_control_status to fill, lent until STATUS_DONE */
 };
 
 struct hg_letter {

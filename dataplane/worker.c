@@ -244,6 +244,7 @@ static bool worker_seal(struct hg_worker *worker)
 static bool worker_log(struct hg_worker *worker, uint64_t *deadline_ns)
 {
     bool did = hg_log_turn(worker->log, worker->now_ns, deadline_ns);
+    did |= hg_worker_growth_turn(worker);
     if (hg_streams_commit(worker->streams, worker->now_ns) || did) {
         hg_peers_log_moved(worker->peers, worker->now_ns);
         did = true;

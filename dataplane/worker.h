@@ -63,6 +63,7 @@ struct hg_worker {
     struct hg_event event_held[HG_EVENT_COUNT]; /* the newest one of its kind that was suppressed */
     char log_name[12];                          /* its number, for events */
     struct hg_log *log;
+    struct hg_log_growth *growth; /* housekeeping's, lent while the log gets longer */
     struct hg_streams *streams;
     struct hg_peers *peers;
     struct hg_clients *clients;

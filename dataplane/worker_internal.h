@@ -13,6 +13,9 @@ bool hg_worker_letters(struct hg_worker *worker);
 void hg_worker_answer(struct hg_worker *worker, const struct hg_letter *letter);
 void hg_worker_answer_later(struct hg_worker *worker, const struct hg_letter *letter, uint64_t sequence);
 
+/* Each turn: gives housekeeping its memory back once the log has its new size. Returns true when it did. */
+bool hg_worker_growth_turn(struct hg_worker *worker);
+
 /* worker_move.c: letters about a stream that moves. */
 void hg_worker_stream_leave(struct hg_worker *worker, const struct hg_letter *letter);
 void hg_worker_stream_enter(struct hg_worker *worker, const struct hg_letter *letter);

@@ -363,6 +363,34 @@ static void letter_status(struct hg_worker *worker, const struct hg_letter *lett
     hg_worker_answer(worker, &answer);
 }
 
+static void letter_log_geometry(struct hg_worker *worker, const struct hg_letter *letter)
+{
+    struct hg_letter answer = *letter;
+    hg_log_geometry_get(worker->log, letter->pointer);
+    answer.type = HG_LETTER_LOG_GEOMETRY_DONE;
+    hg_worker_answer(worker, &answer);
+}
+
+/* One at a time: housekeeping sees to that. */
+static void letter_log_grow(struct hg_worker *worker, const struct hg_letter *letter)
+{
+    worker->growth = letter->pointer;
+    hg_log_grow(worker->log, worker->growth);
+}
+
+bool hg_worker_growth_turn(struct hg_worker *worker)
+{
+    struct hg_letter answer;
+    if (worker->growth == NULL || hg_log_is_growing(worker->log))
+        return false;
+    memset(&answer, 0, sizeof(answer));
+    answer.type = HG_LETTER_LOG_GROWN;
+    answer.pointer = worker->growth;
+    worker->growth = NULL;
+    hg_worker_answer(worker, &answer);
+    return true;
+}
+
 /* About who owns a stream, and who writes a group. */
 static void letter_owner(struct hg_worker *worker, const struct hg_letter *letter)
 {
@@ -443,6 +471,12 @@ static void letter_handle(struct hg_worker *worker, struct hg_letter *letter)
         break;
     case HG_LETTER_CONSUMER_REMOVE:
         letter_consumer_remove(worker, letter);
+        break;
+    case HG_LETTER_LOG_GEOMETRY:
+        letter_log_geometry(worker, letter);
+        break;
+    case HG_LETTER_LOG_GROW:
+        letter_log_grow(worker, letter);
         break;
     default:
         letter_owner(worker, letter);

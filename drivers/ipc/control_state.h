@@ -323,7 +323,8 @@ struct hg_status_log {
     uint64_t scrub_bytes_per_s, scrub_bytes, scrub_passes; /* 0 = off; read by it; completed */
     uint64_t scrub_pass_age_ns;                            /* since the last one was; 0 = none was */
     uint64_t scrub_corrupt, scrub_corrupt_sequence;        /* writes it found; the newest of them */
-    uint32_t scrub_percent, reserved;                      /* of the pass under way */
+    uint32_t scrub_percent;                                /* of the pass under way */
+    uint32_t grow_percent;               /* of making it longer, 1 to 100; 0 = it is not being made longer */
     uint64_t capacity_bytes, held_bytes; /* that producers may fill; of these, what somebody needs */
     uint64_t fill_bytes_per_s;           /* of late */
     uint64_t full_ns;                 /* until producers are pushed back, at that rate; UINT64_MAX = never */
@@ -409,7 +410,7 @@ enum hg_control_type {
     HG_CONTROL_RESULT = 3,  /* -> control plane: of an APPLY or COMMAND: code and sentence */
     HG_CONTROL_EVENT = 4,   /* -> control plane: something happened */
     HG_CONTROL_COMMAND = 5, /* -> dataplane: an action that is not state: remove a consumer, move a stream,
-                               seal or open a group, stop */
+                               make a log longer, seal or open a group, stop */
     HG_CONTROL_TAIL = 6,    /* -> control plane: what a copy answered about one stream of a group, asked for
                                by HG_COMMAND_GROUP_ASK; said once, and asked for again when it was lost */
 };
@@ -428,6 +429,11 @@ enum hg_control_command {
     HG_COMMAND_GROUP_FILL = 7, /* target.node sends target.stream here */
     HG_COMMAND_GROUP_BEGIN = 8,
     HG_COMMAND_GROUP_RELEASE = 9,
+    /* `number`: the log; `epoch`: bytes that its file is to have. LOG_GROW is answered when it has begun,
+       which is told in hg_status_log.grow_percent and ends with an event; CHECK says what it would do, or why
+       not. */
+    HG_COMMAND_LOG_GROW = 10,
+    HG_COMMAND_LOG_GROW_CHECK = 11,
 };
 
 enum hg_control_severity { HG_SEVERITY_INFO, HG_SEVERITY_WARNING, HG_SEVERITY_ERROR, HG_SEVERITY_CRITICAL };

@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """A log that is far too small for a long cut: it fills, the primary is pushed back through helio-postgres and not
-dropped, the dataplane's memory stays flat, and after the cut everything arrives."""
+dropped, the dataplane's memory stays flat; it gets longer while it is full, and the primary goes on; after the cut
+everything arrives."""
+import json
+import pathlib
 import re
+import subprocess
 
 from cluster import Failed, Scratch, wait_until
 from flow import STREAM, Flow, say
-from regions import Pair
+from regions import Pair, program
 
 RSS_GROWTH_BYTES_MAX = 16 << 20
 
@@ -68,6 +72,52 @@ class Test:
         if self.flow.durable() < durable:
             raise Failed("a full log lost something when it was killed")
 
+    def log(self):
+        return (self.pair.a.show() or {"log": [{}]})["log"][0]
+
+    def ask_to_grow(self, size, *words):
+        answer = self.pair.a.ctl("log", "grow", "0", size, *words)
+        if answer["code"] != 0:
+            raise Failed(f"log grow 0 {size}: {answer}")
+
+    def grow(self, size, segments):
+        seen = len(self.pair.a.controlplane.lines)
+        self.ask_to_grow(size)
+        self.pair.a.controlplane.wait_line("log_grown ", 60, seen)
+        wait_until(lambda: self.log().get("segment_count") == segments, 5, f"show log says {segments} segments")
+
+    def grow_while_full(self):
+        """The log gets longer and the primary goes on, though the peer is still away; a dataplane that dies on the way
+        leaves a log of the old size, in a longer file, which grows again."""
+        before = self.log()
+        small = before["segment_count"]
+        self.ask_to_grow("96m", "--dry-run")
+        if self.log()["segment_count"] != small or self.log()["size_bytes"] != before["size_bytes"]:
+            raise Failed("a dry run changed the log")
+        more = ((96 << 20) - before["size_bytes"]) // before["segment_bytes"]
+        self.grow("96m", small + more)
+        self.flow.durable_moves(30)
+        self.ask_to_grow("2g")
+        wait_until(lambda: 0 < self.log().get("grow_percent", 0) < 100, 20, "zeros are written")
+        self.pair.a.kill_dataplane()
+        if (pathlib.Path(self.pair.a.log).stat().st_size >> 20) <= 128:
+            raise Failed("it was killed before it began, or after it gave up")
+        self.pair.a.start_dataplane()
+        self.pair.a.wait_ready(30)
+        wait_until(lambda: (self.pair.a.stream(STREAM) or {}).get("clients"), 30, "helio-postgres is back")
+        if self.log()["segment_count"] != small + more:
+            raise Failed(f"half grown, it has {self.log()['segment_count']} segments")
+        used = before["size_bytes"] - small * before["segment_bytes"]
+        self.grow("128m", ((128 << 20) - used) // before["segment_bytes"])
+        self.flow.durable_moves(30)
+        say(f"from {small} to {self.log()['segment_count']} segments while it was full, killed on the way")
+
+    def log_is_whole(self):
+        done = subprocess.run([program("helio-log"), "verify", self.pair.a.log, "--json"], capture_output=True,
+                              text=True, timeout=60)
+        if done.returncode != 0 or json.loads(done.stdout)["findings"]:
+            raise Failed(f"helio-log verify of the longer log: {done.stdout} {done.stderr}")
+
     def run(self):
         self.pair.start()
         self.flow.begin()
@@ -75,6 +125,7 @@ class Test:
         rss = self.fill()
         self.hold(rss)
         self.kill_while_full()
+        self.grow_while_full()
         self.flow.load_stop()
         self.pair.wan.restore()
         self.pair.a.wait_up("b", 30)
@@ -83,6 +134,7 @@ class Test:
         self.pair.a.controlplane.wait_line("log_pressure_over", 20)
         self.flow.finish(segments_min=20)
         self.flow.primary_stops()
+        self.log_is_whole()
         say(f"after the cut: {len(self.flow.segments())} segments, nothing lost")
 
 

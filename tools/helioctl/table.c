@@ -163,6 +163,7 @@ static const struct view views[] = {
       {"PATH", "path", TEXT},
       {"SIZE", "size_bytes", BYTES},
       {"FREE-SEGS", "segments_free", NUMBER},
+      {"GROWING%", "grow_percent", NUMBER},
       {"SCRUBBED%", "scrub_percent", NUMBER},
       {"PASSES", "scrub_passes", NUMBER},
       {"ROTTEN", "scrub_corrupt", NUMBER},
