@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The log on a real file through io_uring: full speed for a moment, around its ring several times, then
- * recovered.
+ * The log on a real file through io_uring: full speed for a moment, around its ring several times, getting
+ * longer meanwhile, then recovered.
  */
 #include "dataplane/wal/log.h"
 #include "drivers/clock/clock.h"
@@ -9,6 +9,8 @@
 #include <CUnit/Basic.h>
 #include <lz4.h>
 #include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -78,6 +80,59 @@ static void check_recovered(uint64_t lsn_end)
     hg_log_close(log);
 }
 
+/* ---- the log gets longer meanwhile ---- */
+
+#define MORE 8u
+
+static struct {
+    pthread_t thread;
+    struct hg_log_geometry before, after;
+    struct hg_log_growth *growth;
+    bool is_begun, is_given;
+    _Atomic bool is_over;
+} longer;
+
+static void *extend_run(void *arg)
+{
+    char why[256];
+    (void)arg;
+    int result = hg_disk_file_extend(path, hg_log_file_bytes(&longer.before),
+                                     hg_log_file_bytes(&longer.after), NULL, NULL, why, sizeof(why));
+    hg_assert(result == 0);
+    longer.is_over = true;
+    return NULL;
+}
+
+/* Once the log was gone round a quarter, a thread makes the file longer while appends go on; then the log. */
+static void longer_turn(struct hg_log *log, uint64_t appended_bytes)
+{
+    if (!longer.is_begun && appended_bytes > SEGMENT_BYTES * SEGMENTS / 4) {
+        longer.is_begun = true;
+        hg_log_geometry_get(log, &longer.before);
+        longer.after = longer.before;
+        longer.after.segment_count += MORE;
+        longer.growth = hg_log_growth_create(&longer.before, longer.after.segment_count);
+        CU_ASSERT_EQUAL_FATAL(pthread_create(&longer.thread, NULL, extend_run, NULL), 0);
+    }
+    if (longer.is_over && !longer.is_given) {
+        longer.is_given = true;
+        hg_log_grow(log, longer.growth);
+    }
+}
+
+static void longer_check(struct hg_log *log, struct hg_disk *disk)
+{
+    struct hg_log_stats stats;
+    while (!longer.is_given)
+        longer_turn(log, UINT64_MAX);
+    while (hg_log_is_growing(log))
+        turn(log, disk);
+    pthread_join(longer.thread, NULL);
+    hg_log_growth_free(longer.growth);
+    hg_log_stats_get(log, &stats);
+    CU_ASSERT_EQUAL(stats.segment_count, SEGMENTS + MORE);
+}
+
 static void test_full_speed(void)
 {
     struct hg_log_geometry geometry = {.cluster = 3,
@@ -116,6 +171,7 @@ static void test_full_speed(void)
         }
         if (hg_log_wants_close(log))
             hg_log_close_write(log);
+        longer_turn(log, appended_bytes);
         hg_log_release(log, hg_log_durable_sequence(log));
         if (out == NULL || lsn % 4 == 0)
             turn(log, disk);
@@ -125,6 +181,7 @@ static void test_full_speed(void)
     while (hg_log_durable_sequence(log) + 1 < hg_log_next_sequence(log))
         turn(log, disk);
     uint64_t took_ns = clock->now_ns(clock) - begin_ns;
+    longer_check(log, disk);
     struct hg_log_stats stats;
     hg_log_stats_get(log, &stats);
     printf("%llu MiB/s, %llu writes, %llu flushes, %llu us a flush at most ",

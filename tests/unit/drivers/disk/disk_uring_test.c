@@ -3,9 +3,12 @@
 
 #include <CUnit/Basic.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -39,6 +42,55 @@ static void test_create(void)
     CU_ASSERT_EQUAL(hg_disk_file_create("huge", UINT64_C(1) << 60, NULL, NULL, error, sizeof(error)),
                     -ENOSPC);
     CU_ASSERT_PTR_NOT_NULL(strstr(error, "MiB"));
+}
+
+static uint64_t size_of_file(void)
+{
+    struct stat status;
+    CU_ASSERT_EQUAL_FATAL(stat(path, &status), 0);
+    return (uint64_t)status.st_size;
+}
+
+static void test_extend(void)
+{
+    struct rlimit limit, before;
+    uint8_t *block = aligned_alloc(BLOCK, BLOCK);
+    const uint64_t longer = FILE_BYTES + (1u << 20);
+    /* There is no space, or the file must not be so large: it is as it was. */
+    CU_ASSERT_EQUAL(
+        hg_disk_file_extend(path, FILE_BYTES, UINT64_C(1) << 60, NULL, NULL, error, sizeof(error)), -ENOSPC);
+    CU_ASSERT_PTR_NOT_NULL(strstr(error, "MiB"));
+    CU_ASSERT_EQUAL(hg_disk_file_extend_check(path, UINT64_C(1) << 60, error, sizeof(error)), -ENOSPC);
+    CU_ASSERT_EQUAL(hg_disk_file_extend("missing", BLOCK, 2 * BLOCK, NULL, NULL, error, sizeof(error)),
+                    -ENOENT);
+    CU_ASSERT_EQUAL_FATAL(getrlimit(RLIMIT_FSIZE, &before), 0);
+    limit = before;
+    limit.rlim_cur = FILE_BYTES + BLOCK;
+    signal(SIGXFSZ, SIG_IGN);
+    CU_ASSERT_EQUAL_FATAL(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    CU_ASSERT_EQUAL(hg_disk_file_extend(path, FILE_BYTES, longer, NULL, NULL, error, sizeof(error)), -EFBIG);
+    CU_ASSERT_EQUAL_FATAL(setrlimit(RLIMIT_FSIZE, &before), 0);
+    CU_ASSERT_PTR_NOT_NULL(strstr(error, "it is as it was"));
+    CU_ASSERT_EQUAL(size_of_file(), FILE_BYTES);
+    CU_ASSERT_EQUAL(hg_disk_file_extend_check(path, longer, error, sizeof(error)), 0);
+    CU_ASSERT_EQUAL(size_of_file(), FILE_BYTES);
+    /* Longer, from behind what is used: what an earlier attempt left there is zeros again, the rest stays. */
+    int fd = open(path, O_RDWR | O_DIRECT);
+    memset(block, 7, BLOCK);
+    progress_last = 0;
+    CU_ASSERT_EQUAL(pwrite(fd, block, BLOCK, 0), BLOCK);
+    CU_ASSERT_EQUAL(pwrite(fd, block, BLOCK, FILE_BYTES - BLOCK), BLOCK);
+    CU_ASSERT_EQUAL(
+        hg_disk_file_extend(path, FILE_BYTES - BLOCK, longer, progress, error, error, sizeof(error)), 0);
+    CU_ASSERT_EQUAL(progress_last, longer - (FILE_BYTES - BLOCK));
+    CU_ASSERT_EQUAL(size_of_file(), longer);
+    CU_ASSERT_EQUAL(pread(fd, block, BLOCK, 0), BLOCK);
+    CU_ASSERT_EQUAL(block[0], 7);
+    CU_ASSERT_EQUAL(pread(fd, block, BLOCK, FILE_BYTES - BLOCK), BLOCK);
+    CU_ASSERT_EQUAL(block[0], 0);
+    CU_ASSERT_EQUAL(ftruncate(fd, FILE_BYTES), 0);
+    close(fd);
+    free(block);
 }
 
 static void test_open_errors(void)
@@ -137,6 +189,7 @@ int main(void)
     CU_initialize_registry();
     CU_pSuite suite = CU_add_suite("disk_uring", NULL, NULL);
     CU_add_test(suite, "create", test_create);
+    CU_add_test(suite, "extend", test_extend);
     CU_add_test(suite, "open errors", test_open_errors);
     CU_add_test(suite, "sleeper", test_sleeper);
     CU_add_test(suite, "round trip", test_round_trip);
