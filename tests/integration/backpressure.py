@@ -80,6 +80,17 @@ class Test:
         if answer["code"] != 0:
             raise Failed(f"log grow 0 {size}: {answer}")
 
+    def refuse_to_grow(self, why, *words):
+        before = pathlib.Path(self.pair.a.log).stat().st_size, self.log().get("segment_count")
+        answer = self.pair.a.ctl("log", "grow", *words)
+        if answer["code"] == 0 or not re.search(why, answer.get("error") or answer.get("text") or ""):
+            raise Failed(f"log grow {words} should be refused with '{why}': {answer}")
+        if "dry-run" not in words and before[1] != self.log().get("segment_count"):
+            raise Failed(f"log grow {words} was refused and changed the log")
+
+    def helio_log(self, *words):
+        return subprocess.run([program("helio-log"), *words], capture_output=True, text=True, timeout=60)
+
     def grow(self, size, segments):
         seen = len(self.pair.a.controlplane.lines)
         self.ask_to_grow(size)
@@ -94,11 +105,19 @@ class Test:
         self.ask_to_grow("96m", "--dry-run")
         if self.log()["segment_count"] != small or self.log()["size_bytes"] != before["size_bytes"]:
             raise Failed("a dry run changed the log")
+        self.refuse_to_grow("there is no log 5", "5", "96m")
+        self.refuse_to_grow("nothing was changed", "0", "64m")
+        self.refuse_to_grow("nothing was changed", "0", "63m", "dry-run")
+        self.refuse_to_grow("MiB free, the log needs", "0", "9000g")
+        done = self.helio_log("grow", self.pair.a.log, "96m")
+        if done.returncode == 0 or "helioctl log grow" not in done.stderr:
+            raise Failed(f"helio-log grows a log that is in use: {done}")
         more = ((96 << 20) - before["size_bytes"]) // before["segment_bytes"]
         self.grow("96m", small + more)
         self.flow.durable_moves(30)
         self.ask_to_grow("2g")
         wait_until(lambda: 0 < self.log().get("grow_percent", 0) < 100, 20, "zeros are written")
+        self.refuse_to_grow("one at a time", "0", "128m")
         self.pair.a.kill_dataplane()
         if (pathlib.Path(self.pair.a.log).stat().st_size >> 20) <= 128:
             raise Failed("it was killed before it began, or after it gave up")
@@ -112,9 +131,24 @@ class Test:
         self.flow.durable_moves(30)
         say(f"from {small} to {self.log()['segment_count']} segments while it was full, killed on the way")
 
+    def grow_offline(self):
+        """What helio-log says before is what it does, and the dataplane starts with it."""
+        segments = self.log()["segment_count"]
+        self.pair.a.kill_dataplane()
+        said = [self.helio_log("grow", self.pair.a.log, "160m", "--json", *words)
+                for words in (["--dry-run"], [])]
+        if any(done.returncode != 0 for done in said):
+            raise Failed(f"helio-log grow: {said}")
+        would, did = (json.loads(done.stdout) for done in said)
+        if would.pop("grown") or not did.pop("grown") or would != did or did["segment_count_before"] != segments:
+            raise Failed(f"helio-log grow: {said}")
+        self.pair.a.start_dataplane()
+        self.pair.a.wait_ready(30)
+        if self.log()["segment_count"] != did["segment_count"] or did["segment_count"] <= segments:
+            raise Failed(f"helio-log grew it to {did}, show log says {self.log()}")
+
     def log_is_whole(self):
-        done = subprocess.run([program("helio-log"), "verify", self.pair.a.log, "--json"], capture_output=True,
-                              text=True, timeout=60)
+        done = self.helio_log("verify", self.pair.a.log, "--json")
         if done.returncode != 0 or json.loads(done.stdout)["findings"]:
             raise Failed(f"helio-log verify of the longer log: {done.stdout} {done.stderr}")
 
@@ -134,6 +168,7 @@ class Test:
         self.pair.a.controlplane.wait_line("log_pressure_over", 20)
         self.flow.finish(segments_min=20)
         self.flow.primary_stops()
+        self.grow_offline()
         self.log_is_whole()
         say(f"after the cut: {len(self.flow.segments())} segments, nothing lost")
 

@@ -119,7 +119,7 @@ class Test:
     def strange_logs(self):
         folder = self.scratch.directory("strange-logs")
         path = os.path.join(folder, "log-0")
-        must(2, ["create, dump, verify, stat, repair or accept-loss.* Not sideways"], "helio-log", "sideways")
+        must(2, ["create, grow, dump, verify, stat, repair or accept-loss.* Not sideways"], "helio-log", "sideways")
         must(2, ["wants the path of the log"], "helio-log", "create", "--size", "64m")
         must(2, ["wants --size"], "helio-log", "create", path)
         must(2, ["wants a number from 1 on, got '64m'"], "helio-log", "create", path, "--size", "64m", "--cluster",
