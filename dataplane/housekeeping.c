@@ -317,10 +317,10 @@ static void wait_for_news(struct hg_housekeeping *hk, uint64_t deadline_ns)
     fds[n++] = (struct pollfd){.fd = hk->node->housekeeping_eventfd, .events = POLLIN};
     fds[n++] = (struct pollfd){.fd = hg_control_ring_doorbell_fd(&hk->ring), .events = POLLIN};
     for (uint32_t i = 0; i < HG_HOUSEKEEPING_CONNECTIONS_MAX; i++)
-        if (hk->connections[i].socket >= 0 && !hk->connections[i].closing &&
-            !hg_housekeeping_connection_waits(hk, i)) {
+        if (hk->connections[i].socket >= 0 && !hk->connections[i].closing) {
+            bool waits = hg_housekeeping_connection_waits(hk, i); /* then only its end is news */
             who[n] = i;
-            fds[n++] = (struct pollfd){.fd = hk->connections[i].socket, .events = POLLIN};
+            fds[n++] = (struct pollfd){.fd = hk->connections[i].socket, .events = waits ? 0 : POLLIN};
         }
     uint64_t wait_ns = deadline_ns > hk->now_ns ? deadline_ns - hk->now_ns : 0;
     wait_ns = hg_min_u64(wait_ns, HG_HOUSEKEEPING_SLEEP_NS_MAX);

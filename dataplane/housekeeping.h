@@ -206,7 +206,8 @@ void hg_housekeeping_connection(struct hg_housekeeping *hk, uint32_t i); /* it i
 void hg_housekeeping_connections_tick(struct hg_housekeeping *hk);
 void hg_housekeeping_client_letter(struct hg_housekeeping *hk, uint32_t worker,
                                    const struct hg_letter *letter);
-/* True when nothing can be asked of it now: its stream's worker isn't known before the logs are read back. */
+/* True when nothing can be asked of it now: its stream's worker isn't known before the logs are read back.
+ * That it hung up is still to be told. */
 bool hg_housekeeping_connection_waits(const struct hg_housekeeping *hk, uint32_t i);
 
 #endif

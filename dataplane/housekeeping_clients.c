@@ -6,6 +6,7 @@
 #include "drivers/client/heliograph.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -99,6 +100,7 @@ void hg_housekeeping_accept(struct hg_housekeeping *hk)
         }
         hk->connections[i].socket = socket;
         hk->connections[i].since_ns = hk->now_ns;
+        hg_housekeeping_connection(hk, i); /* whoever hung up while it waited holds no place */
     }
 }
 
@@ -216,6 +218,12 @@ static uint32_t worker_of_stream(const struct hg_housekeeping *hk, const char *n
     return held >= 0 ? (uint32_t)held : 0;
 }
 
+static bool is_hung_up(int socket)
+{
+    struct pollfd descriptor = {.fd = socket};
+    return poll(&descriptor, 1, 0) > 0;
+}
+
 bool hg_housekeeping_connection_waits(const struct hg_housekeeping *hk, uint32_t i)
 {
     return hk->connections[i].known && !hk->placed;
@@ -257,7 +265,9 @@ void hg_housekeeping_connection(struct hg_housekeeping *hk, uint32_t i)
         connection_control(hk, connection);
         return;
     }
-    while (!hg_housekeeping_connection_waits(hk, i)) {
+    if (hg_housekeeping_connection_waits(hk, i) && is_hung_up(connection->socket))
+        connection_close(hk, i);
+    while (connection->socket >= 0 && !hg_housekeeping_connection_waits(hk, i)) {
         int rc = hg_client_message_receive(connection->socket, &message, descriptors);
         if (rc == -EAGAIN)
             return;

@@ -261,15 +261,30 @@ static void test_two_workers(void)
     teardown();
 }
 
+#define DIRECTORY "/tmp/hg-accept-XXXXXX"
+
+static void listen_in(char *directory, char path[64])
+{
+    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(directory));
+    snprintf(path, 64, "%s/s", directory);
+    CU_ASSERT_EQUAL_FATAL(hg_client_listener_open(&node.listener, path, 0600), 0);
+}
+
+static void listen_end(const char *directory, char path[64])
+{
+    hg_client_listener_close(&node.listener);
+    strncat(path, ".lock", 64 - strlen(path) - 1);
+    (void)unlink(path);
+    CU_ASSERT_EQUAL(rmdir(directory), 0);
+}
+
 /* No descriptor left: whoever connects waits, the listener isn't watched for a while, and is again. */
 static void test_no_descriptors(void)
 {
-    char directory[] = "/tmp/hg-accept-XXXXXX", path[64];
+    char directory[] = DIRECTORY, path[64];
     struct rlimit all, few;
     setup();
-    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(directory));
-    snprintf(path, sizeof(path), "%s/s", directory);
-    CU_ASSERT_EQUAL_FATAL(hg_client_listener_open(&node.listener, path, 0600), 0);
+    listen_in(directory, path);
     hk->now_ns = HG_NS_PER_S;
     int waiting = hg_client_socket_connect(path);
     CU_ASSERT_FATAL(waiting >= 0);
@@ -296,10 +311,64 @@ static void test_no_descriptors(void)
     CU_ASSERT_EQUAL(hg_housekeeping_accept_socket(hk), node.listener.socket);
     close(hk->connections[1].socket);
     close(waiting);
-    hg_client_listener_close(&node.listener);
-    strncat(path, ".lock", sizeof(path) - strlen(path) - 1);
-    (void)unlink(path);
-    CU_ASSERT_EQUAL(rmdir(directory), 0);
+    listen_end(directory, path);
+    teardown();
+}
+
+static int connect_and_greet(const char *path)
+{
+    union hg_client_message message;
+    int descriptor = hg_client_socket_connect(path);
+    CU_ASSERT_FATAL(descriptor >= 0);
+    hg_client_message_init(&message, HG_CLIENT_HELLO);
+    message.hello.abi = HG_CLIENT_ABI;
+    message.hello.name[0] = 'c';
+    CU_ASSERT_EQUAL(hg_client_message_send(descriptor, &message, NULL, 0), 0);
+    return descriptor;
+}
+
+/* Places are for the living: who hung up before he was taken in, or while the logs are read back, has none.
+ */
+static void test_gone_before(void)
+{
+    char directory[] = DIRECTORY, path[64];
+    int waiting[HG_HOUSEKEEPING_CONNECTIONS_MAX - 1];
+    setup();
+    listen_in(directory, path);
+    hk->placed = false;
+    said_count = 0;
+    for (uint32_t i = 0; i < HG_HOUSEKEEPING_CONNECTIONS_MAX; i++)
+        close(connect_and_greet(path));
+    int last = connect_and_greet(path);
+    hg_housekeeping_accept(hk);
+    CU_ASSERT_EQUAL(said_count, 0);
+    CU_ASSERT_TRUE(hk->connections[1].socket >= 0 && hk->connections[1].known);
+    for (uint32_t i = 2; i < HG_HOUSEKEEPING_CONNECTIONS_MAX; i++)
+        CU_ASSERT_EQUAL(hk->connections[i].socket, -1);
+    for (uint32_t i = 2; i < HG_HOUSEKEEPING_CONNECTIONS_MAX; i++)
+        waiting[i - 2] = connect_and_greet(path);
+    hg_housekeeping_accept(hk);
+    close(waiting[5]);
+    for (uint32_t i = 1; i < HG_HOUSEKEEPING_CONNECTIONS_MAX; i++)
+        hg_housekeeping_connection(hk, i);
+    CU_ASSERT_EQUAL(hk->connections[7].socket, -1);
+    waiting[5] = connect_and_greet(path);
+    hg_housekeeping_accept(hk);
+    CU_ASSERT_TRUE(hk->connections[7].socket >= 0 && hk->connections[7].known);
+    CU_ASSERT_EQUAL(said_count, 0);
+    int too_many = connect_and_greet(path); /* all are alive */
+    hg_housekeeping_accept(hk);
+    CU_ASSERT_EQUAL(said_count, 1);
+    CU_ASSERT_STRING_EQUAL(said, "client_refused");
+    close(too_many);
+    close(last);
+    for (uint32_t i = 2; i < HG_HOUSEKEEPING_CONNECTIONS_MAX; i++)
+        close(waiting[i - 2]);
+    for (uint32_t i = 1; i < HG_HOUSEKEEPING_CONNECTIONS_MAX; i++) {
+        hg_housekeeping_connection(hk, i);
+        CU_ASSERT_EQUAL(hk->connections[i].socket, -1);
+    }
+    listen_end(directory, path);
     teardown();
 }
 
@@ -314,6 +383,7 @@ int main(void)
     CU_add_test(suite, "out of order", test_out_of_order);
     CU_add_test(suite, "two workers", test_two_workers);
     CU_add_test(suite, "no descriptors", test_no_descriptors);
+    CU_add_test(suite, "gone before", test_gone_before);
     CU_basic_run_tests();
     return CU_get_number_of_failures() != 0;
 }
