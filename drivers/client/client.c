@@ -48,7 +48,7 @@ struct hg_client *hg_client_open(const char *run_dir, const char *name)
     struct hg_client *client = calloc(1, sizeof(*client));
     if (client == NULL)
         return NULL;
-    client->socket = -1;
+    client->socket = client->greeted = -1;
     client->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (client->epoll < 0) {
         free(client);
@@ -76,6 +76,8 @@ void hg_client_close(struct hg_client *client)
     while (client->streams != NULL)
         hg_stream_detach(client->streams);
     client_lost(client, HG_E_CLOSED);
+    if (client->greeted >= 0)
+        close(client->greeted);
     close(client->epoll);
     free(client);
 }

@@ -163,15 +163,20 @@ void client_check(struct hg_client *client, bool often)
     }
 }
 
-/* HELLO and WELCOME on a fresh socket. */
-static int greet(struct hg_client *client, uint64_t deadline_ns)
+static int hello_send(struct hg_client *client, int descriptor)
 {
     union hg_client_message message;
     hg_client_message_init(&message, HG_CLIENT_HELLO);
     message.hello.abi = HG_CLIENT_ABI;
     memcpy(message.hello.name, client->name, sizeof(message.hello.name));
-    if (hg_client_message_send(client->socket, &message, NULL, 0) != 0)
+    if (hg_client_message_send(descriptor, &message, NULL, 0) != 0)
         return client_fail(client, HG_E_CLOSED, "the dataplane at %s closed the connection", client->path);
+    return 0;
+}
+
+static int welcome_take(struct hg_client *client, uint64_t deadline_ns)
+{
+    union hg_client_message message;
     for (;;) {
         int descriptors[HG_CLIENT_DESCRIPTORS];
         int rc = hg_client_message_receive(client->socket, &message, descriptors);
@@ -200,22 +205,32 @@ static int greet(struct hg_client *client, uint64_t deadline_ns)
     return 0;
 }
 
+/* A dataplane that starts takes nobody for a while. Whoever has little patience goes on waiting on the
+ * socket it has: one for each call would fill the places of all. */
 static int connect_once(struct hg_client *client, uint64_t deadline_ns)
 {
-    int descriptor = hg_client_socket_connect(client->path);
-    if (descriptor < 0)
-        return client_fail(client, HG_E_CLOSED,
-                           "no dataplane at %s (%s): start helio-dataplane with this run directory",
-                           client->path, strerror(-descriptor));
+    int descriptor = client->greeted, rc = 0;
+    client->greeted = -1;
+    if (descriptor < 0) {
+        descriptor = hg_client_socket_connect(client->path);
+        if (descriptor < 0)
+            return client_fail(client, HG_E_CLOSED,
+                               "no dataplane at %s (%s): start helio-dataplane with this run directory",
+                               client->path, strerror(-descriptor));
+        rc = hello_send(client, descriptor);
+    }
     client->socket = descriptor;
-    int rc = greet(client, deadline_ns);
+    rc = rc != 0 ? rc : welcome_take(client, deadline_ns);
     struct epoll_event event = {.events = EPOLLIN};
     if (rc == 0 && epoll_ctl(client->epoll, EPOLL_CTL_ADD, descriptor, &event) != 0)
         rc = client_fail(client, HG_E_CLOSED, "can't poll the socket %s: %s", client->path, strerror(errno));
-    if (rc != 0) {
+    if (rc == 0)
+        return 0;
+    client->socket = -1;
+    if (rc == HG_E_TIMEOUT)
+        client->greeted = descriptor;
+    else
         close(descriptor);
-        client->socket = -1;
-    }
     return rc;
 }
 

@@ -71,6 +71,7 @@ struct hg_client {
     char name[HG_CLIENT_NAME_BYTES];
     int problem; /* HG_E_INVALID when the name or path can't be used; 0 = fine */
     int socket;  /* -1 = not connected */
+    int greeted; /* said HELLO, whose answer no caller has waited long enough for; -1 = none */
     int epoll;
     uint64_t boot;
     uint64_t request; /* of the last ATTACH */

@@ -247,6 +247,31 @@ static void test_absent_unknown_not_ready(void)
     CU_ASSERT_EQUAL(strcmp(hg_error_name(5), "unknown_code"), 0);
 }
 
+/* A dataplane that starts takes nobody yet: calls of little patience wait one after the other, at one place.
+ */
+static void test_patience(void)
+{
+    struct hg_client_listener listener;
+    char path[128];
+    setup();
+    fake_kill(fake);
+    snprintf(path, sizeof(path), "%s/%s", fake->run_dir, HG_CLIENT_SOCKET_NAME);
+    CU_ASSERT_EQUAL_FATAL(hg_client_listener_open(&listener, path, 0600), 0);
+    for (uint32_t i = 0; i < 10; i++)
+        CU_ASSERT_EQUAL(hg_client_wake(client, client_now_ns() + HG_NS_PER_MS), HG_E_TIMEOUT);
+    int first = hg_client_listener_accept(&listener);
+    CU_ASSERT_FATAL(first >= 0);
+    CU_ASSERT_EQUAL(hg_client_listener_accept(&listener), -EAGAIN);
+    close(first); /* that one died before it answered */
+    hg_client_listener_close(&listener);
+    fake_start(fake);
+    CU_ASSERT_EQUAL(hg_client_wake(client, soon()), 0);
+    struct hg_stream *producer = attach("orders", true, true);
+    append_range(producer, 1, 10);
+    read_range(producer, 1, 10);
+    teardown();
+}
+
 static void test_gap(void)
 {
     setup();
@@ -712,6 +737,7 @@ int main(void)
     CU_add_test(suite, "many in one call", test_many_in_one_call);
     CU_add_test(suite, "full ring", test_full_ring);
     CU_add_test(suite, "absent, unknown, not ready", test_absent_unknown_not_ready);
+    CU_add_test(suite, "little patience", test_patience);
     CU_add_test(suite, "gap", test_gap);
     CU_add_test(suite, "an unread stream blocks nobody", test_unread_stream_blocks_nobody);
     CU_add_test(suite, "killed and restarted", test_killed_and_restarted);
