@@ -22,9 +22,10 @@ from regions import Region, Wan, write
 
 STREAMS = {"from-a": ("a", 11), "from-b": ("b", 12)}
 PROGRAMS = ("dataplane", "controlplane")
-ACKNOWLEDGED_SECONDS_MAX = 15
-ARRIVED_SECONDS_MAX = 20
-MARK_SECONDS_MAX = 1.0
+# Generous: a machine with other work gives these processes a tenth of a core at times. What it took is said at the end.
+GOES_ON_SECONDS_MAX = 90
+MARK_SECONDS = {"dataplane": 1.0, "controlplane": 0.3}  # one that a program does not come to, it is not waited for
+MARK_ENTRIES = 30000  # nor when so many were acknowledged
 AUDIT_CYCLES = 10
 AUDITS_MAX = 5
 DISK_LIES = "write:50+:lost,ring:1+:lost,superblock:1+:lost"
@@ -108,12 +109,12 @@ class Test:
                     del waiting[name]
                     kind = name[0].split()[0]
                     self.longest[kind] = max(self.longest[kind], elapsed) if what != "begin" else 0
-                elif elapsed > (ACKNOWLEDGED_SECONDS_MAX if name[0] == "acknowledged" else ARRIVED_SECONDS_MAX):
+                elif elapsed > GOES_ON_SECONDS_MAX:
                     raise Failed(f"{what}: {elapsed:.1f} s later nothing more of {name[1]} is {name[0]}: it stands at "
                                  f"{follower.position()}, {goal} was wanted")
             return not waiting
 
-        wait_until(look, ARRIVED_SECONDS_MAX + 5, f"{what}: streams go on")
+        wait_until(look, GOES_ON_SECONDS_MAX + 5, f"{what}: streams go on")
 
     def audit(self):
         """All that a log keeps, read anew. A log as small as these forgets, under load, what a slow reader without a
@@ -122,7 +123,7 @@ class Test:
         node = self.nodes[self.random.choice("ab")]
         for _ in range(AUDITS_MAX):
             process = one.audit(node, one.readers[node.name].position())
-            if process.wait(30) == 0:
+            if process.wait(GOES_ON_SECONDS_MAX) == 0:
                 return
             gap = process.find(r"^read of (\d+): gap: ")
             oldest = (node.stream(one.stream) or {}).get("lsn_oldest", 0)
@@ -153,7 +154,7 @@ class Test:
         """So many entries more of either stream, nothing at all sometimes."""
         writer = self.random.choice(self.lives).writer
         goal = writer.position() + int(self.random.choice((0, 1, 10)) * self.random.random() * 300)
-        wait_until(lambda: writer.position() >= goal, ACKNOWLEDGED_SECONDS_MAX, "entries come in")
+        wait_until(lambda: writer.position() >= goal, GOES_ON_SECONDS_MAX, "entries come in")
 
     def dies_at_mark(self, node, which):
         """Started, it dies by itself at a marked call; by hand when it does not come to it."""
@@ -162,8 +163,14 @@ class Test:
         number = int(marks[mark][1] ** self.random.random())
         node.start_marked(which, mark, number, self.random.choice(("before", "after")))
         process = getattr(node, which)
-        deadline = time.monotonic() + MARK_SECONDS_MAX
-        wait_until(lambda: not process.alive() or time.monotonic() > deadline, MARK_SECONDS_MAX + 5, "the mark")
+        deadline = time.monotonic() + MARK_SECONDS[which]
+        goals = [(one.writer, one.writer.position() + MARK_ENTRIES) for one in self.lives if one.origin is node]
+
+        def look():
+            return not process.alive() or time.monotonic() > deadline or \
+                which == "dataplane" and any(writer.position() > goal for writer, goal in goals)
+
+        wait_until(look, GOES_ON_SECONDS_MAX, "the mark")
         name = f"{which} at {mark}"
         if process.alive():
             process.kill9()
@@ -192,7 +199,7 @@ class Test:
         self.goes_on(killed, what)
         for node, which in victims:
             if which == "controlplane":
-                node.wait_ready(10)
+                node.wait_ready(GOES_ON_SECONDS_MAX)
         self.nothing_else_ended()
 
     # ---- the whole ----------------------------------------------------------------------------------------------
@@ -200,13 +207,13 @@ class Test:
     def finish(self):
         """Everything arrives, with the same lives everywhere."""
         for one in self.lives:
-            one.stop(30)
+            one.stop(GOES_ON_SECONDS_MAX)
         for one in self.lives:
-            entries, lives = one.finish(30)
+            entries, lives = one.finish(GOES_ON_SECONDS_MAX)
             say(f"{one.stream}: {entries} entries of {lives} lives, the same in both regions")
         for node in self.nodes.values():
             for which in PROGRAMS:
-                if getattr(node, which).terminate() != 0:
+                if getattr(node, which).terminate(GOES_ON_SECONDS_MAX) != 0:
                     raise Failed(f"{which} of {node.name}: an orderly end is exit code 0")
 
     def run(self):
@@ -235,10 +242,10 @@ class Test:
             one.start_program("controlplane")
         node.start_program("dataplane", {"LD_PRELOAD": self.arguments.uring_shim, "HELIO_URING": DISK_LIES})
         writer = Process(self.scratch, "writer", [self.arguments.life_writer, node.run, "from-a"])
-        node.dataplane.wait_line("uring_shim: write 90: lost", 20)
+        node.dataplane.wait_line("uring_shim: write 90: lost", GOES_ON_SECONDS_MAX)
         node.kill_dataplane()
         node.start_program("dataplane")
-        writer.expect(1, 20)
+        writer.expect(1, GOES_ON_SECONDS_MAX)
         lost = writer.find("^LOST: .*")
         if lost is None:
             raise Failed("writes that were not done were not missed: " + " | ".join(writer.lines[-3:]))

@@ -19,7 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define WAIT_NS             (60 * HG_NS_PER_S)
+#define WAIT_NS             (120 * HG_NS_PER_S)
 #define READ_NS             (100 * HG_NS_PER_MS)
 #define ACKNOWLEDGE_ENTRIES 64u
 

@@ -13,7 +13,7 @@
  *     closed at N        the dataplane is gone, N was acknowledged
  *     end N              all that was appended is durable; exit 0
  *
- * Exit 1: what was acknowledged is gone, or a call failed or took longer than a minute.
+ * Exit 1: what was acknowledged is gone, or a call failed or took longer than two minutes.
  */
 #include "drivers/client/heliograph.h"
 #include "tests/integration/life_entry.h"
@@ -22,7 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define WAIT_NS        (60 * HG_NS_PER_S)
+#define WAIT_NS        (120 * HG_NS_PER_S)
 #define WINDOW_ENTRIES 256u /* appended and not yet durable */
 #define BURST_ENTRIES  32u
 

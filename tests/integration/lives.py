@@ -42,6 +42,7 @@ class Lives:
         self.scratch = scratch
         self.reader_program = programs[1]
         self.stream = stream
+        self.origin = origin
         self.nodes = nodes
         self.writer = Follower(Process(scratch, f"writer-{stream}", [programs[0], origin.run, stream]), "acknowledged")
         self.readers = {node.name: Follower(Process(scratch, f"reader-{stream}-{node.name}", [
@@ -66,7 +67,7 @@ class Lives:
             wait_until(lambda: reader.position() >= end, seconds, f"all of {self.stream} is read in {node.name}")
             if reader.lives() != lives:
                 raise Failed(f"{self.stream} was written in the lives {lives}, {node.name} has {reader.lives()}")
-            self.audit(node, end).expect(0, 60)
+            self.audit(node, end).expect(0, max(60, seconds))
             if reader.process.terminate() != 0:
                 reader.fail()
         return end - 1, len(lives)
