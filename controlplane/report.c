@@ -428,6 +428,10 @@ static json_t *log_report(const struct hg_status_log *log)
     number_set(object, "scrub_corrupt", log->scrub_corrupt);
     number_set(object, "scrub_corrupt_sequence", log->scrub_corrupt_sequence);
     number_set(object, "repairs", log->repairs);
+    number_set(object, "corrupt_left", log->corrupt_left);
+    number_set(object, "repair_sequence", log->repair_sequence);
+    number_set(object, "repair_failed", log->repair_failed);
+    text_set(object, "repair_failed_why", log->repair_failed_why);
     number_set(object, "losses", log->losses);
     number_set(object, "lost_writes", log->lost_writes);
     number_set(object, "flush_ns_last", log->flush_ns_last);

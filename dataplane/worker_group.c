@@ -259,10 +259,8 @@ void hg_worker_group_status(struct hg_worker *worker, struct hg_control_status *
 {
     uint32_t streams[HG_GROUPS_MAX] = {0};
     uint64_t regions[HG_GROUPS_MAX] = {0};
-    struct hg_log_stats stats;
     if (worker->state != HG_WORKER_RUNNING)
         return; /* what it promised is not read back yet */
-    hg_log_stats_get(worker->log, &stats);
     for (uint32_t slot = 0; slot < hg_streams_count(worker->streams); slot++) {
         const struct hg_stream_state *s = hg_streams_at(worker->streams, slot);
         if (s->kind == 0 || s->ended)
@@ -287,7 +285,7 @@ void hg_worker_group_status(struct hg_worker *worker, struct hg_control_status *
         out->regions = regions[number];
         out->epoch_open = group->epoch_open;
         out->epoch_promised = group->epoch_promised;
-        out->corrupt_writes = stats.corrupt_writes;
+        out->corrupt_writes = hg_log_heal_left(worker->log);
         members_status(worker, number, out);
         grant_status(worker, number, regions[number], out);
         memcpy(out->log_uuid, hg_log_uuid(worker->log), sizeof(out->log_uuid));

@@ -95,6 +95,11 @@ static void status_drops(struct hg_worker *worker, struct hg_control_status *sta
         status_drop(status, "streams", open_names[i], hg_peers_opens_refused(worker->peers)[i]);
     for (uint32_t i = 1; i < HG_CLIENT_FAULT_COUNT; i++)
         status_drop(status, "clients", hg_client_fault_name(i), hg_clients_fault_counts(worker->clients)[i]);
+    for (uint32_t i = HG_LOG_HEAL_local_records; i < HG_LOG_HEAL_COUNT; i++)
+        status_drop(status, "repair", hg_log_heal_name(i), hg_log_heal_of(worker->log)->counts[i]);
+    for (uint32_t i = HG_PEERS_HEAL_timeout; i < HG_PEERS_HEAL_COUNT; i++)
+        if (i != HG_PEERS_HEAL_given)
+            status_drop(status, "repair", hg_peers_heal_name(i), hg_peers_heal_of(worker->peers)->counts[i]);
     status_drop(status, "clients", "entries_after_refusal", hg_clients_dropped_count(worker->clients));
     status_drop(status, "retention", "holders_let_go", hg_streams_retention(worker->streams)->let_go_count);
     status_drop(status, "worker", "events_lost", worker->events_dropped);
@@ -315,6 +320,20 @@ static void status_retention(struct hg_worker *worker, struct hg_status_log *out
         status_holder(worker, &retention->holders[i], &out->holders[i]);
 }
 
+static void status_repair(const struct hg_worker *worker, struct hg_status_log *out)
+{
+    const struct hg_log_heal *heal = hg_log_heal_of(worker->log);
+    out->corrupt_left = hg_log_heal_left(worker->log);
+    out->repair_sequence = heal->state == HG_LOG_HEAL_IDLE ? 0 : heal->sequence;
+    for (uint32_t i = 0; i < heal->count; i++) {
+        if (heal->writes[i].tries == 0 || heal->writes[i].sequence < out->repair_failed)
+            continue;
+        out->repair_failed = heal->writes[i].sequence;
+        snprintf(out->repair_failed_why, sizeof(out->repair_failed_why), "%s",
+                 hg_log_heal_name(heal->writes[i].reason));
+    }
+}
+
 static void status_log(struct hg_worker *worker, struct hg_control_status *status)
 {
     struct hg_log_stats stats;
@@ -347,6 +366,7 @@ static void status_log(struct hg_worker *worker, struct hg_control_status *statu
     out->scrub_corrupt_sequence = stats.scrub_corrupt_sequence;
     out->scrub_percent = stats.scrub_percent;
     out->repairs = stats.repairs;
+    status_repair(worker, out);
     out->losses = stats.losses;
     out->lost_writes = stats.lost_writes;
     out->flush_ns_last = stats.flush_ns_last;

@@ -123,6 +123,12 @@
     X(scrub_corrupt, CRITICAL,                                                                               \
       "log $s: write $a of a sealed segment is not as it was written; scrub found it before a reader did: "  \
       "see helio-log verify")                                                                                \
+    X(repaired, WARNING,                                                                                     \
+      "the log of worker $s: write $a is as it was written again, in a new place, with what peers and the "  \
+      "header had of it; $b are left: look at the device")                                                   \
+    X(not_repaired, CRITICAL,                                                                                \
+      "the log of worker $s: write $a is corrupt and could not be repaired, 'show log' says why (reason "    \
+      "$b); it is tried again, and until then not served")                                                   \
     X(client_poisoned, ERROR, "client $s broke the rules of its ring and is disconnected")                   \
     X(client_stamp, WARNING, "client $s sent a time stamp too far ahead: the append is refused")
 

@@ -588,6 +588,8 @@ static void session_promote(struct hg_peer_session *session, uint64_t now_ns)
     peer->sequence_needed = 0;
     peer->offer_due = false;
     peer->cuts_due = false;
+    peer->repair_due = false;
+    peer->repair_cursor.sequence = 0;
     peer->cut_cursor = (struct hg_cursor){0};
     peer->pinged_ns = now_ns;
     if (peer->state != HG_PEER_UP)
@@ -736,4 +738,5 @@ void hg_peers_tick(struct hg_peers *peers, uint64_t now_ns)
         if (peer->current >= 0)
             peer_tick_session(peer, now_ns);
     }
+    hg_peers_heal_turn(peers);
 }

@@ -26,6 +26,7 @@
 #include "dataplane/stream/streams.h"
 #include "dataplane/transport/cc_share.h"
 #include "dataplane/transport/lane.h"
+#include "dataplane/wal/log_heal.h"
 
 #include <stdatomic.h>
 
@@ -222,6 +223,46 @@ struct hg_peer {
     struct hg_wire_stream_open waiting[HG_PEER_OPENS_WAITING];
     uint32_t waiting_count;
     struct hg_peer_asked asked;
+    /* What it lacks in its log, and where we look for that. */
+    struct hg_wire_log_repair_ask repair;
+    struct hg_cursor repair_cursor; /* sequence 0 = nowhere */
+    uint32_t repair_slot;           /* of its stream, here */
+    bool repair_due;
+};
+
+/* Repairs of this log with what peers have, and what peers are given for theirs; each is counted. */
+#define HG_PEERS_HEAL_WAIT_NS HG_NS_PER_S /* for a window of a batch, then it is asked for again */
+#define HG_PEERS_HEAL_TRIES   4u          /* then another peer is asked */
+#define HG_PEERS_HEAL_REASONS(X)                                                                             \
+    X(asked, "windows of batches that a peer was asked for")                                                 \
+    X(taken, "batches that came, and are what was lost")                                                     \
+    X(timeout, "no answer, or not all of it")                                                                \
+    X(not_there, "the peer does not have the batch")                                                         \
+    X(corrupt_there, "the peer can't read it either")                                                        \
+    X(not_verified, "what the peer sent is not that batch")                                                  \
+    X(stray, "bytes that nobody asked for, or no longer")                                                    \
+    X(given, "windows of batches that a peer was given")                                                     \
+    X(refused, "a peer was told that the batch is not here, or not whole")                                   \
+    X(stranger, "a peer asked that does not get the stream")                                                 \
+    X(ask_limit, "an ask with sizes out of limits")
+
+enum hg_peers_heal_reason {
+#define HG_X(name, text) HG_PEERS_HEAL_##name,
+    HG_PEERS_HEAL_REASONS(HG_X)
+#undef HG_X
+        HG_PEERS_HEAL_COUNT
+};
+
+struct hg_peers_heal {
+    bool is_asking;
+    struct hg_log_heal_want want;
+    uint32_t peer;   /* that is asked */
+    uint32_t offset; /* of the window, in the batch */
+    uint64_t got;    /* chunks of it, a bit each */
+    uint32_t tries;  /* of the window */
+    uint64_t deadline_ns;
+    uint64_t told[HG_LOG_HEAL_COUNT]; /* of the log's counts: events were put */
+    uint64_t counts[HG_PEERS_HEAL_COUNT];
 };
 
 /* The lanes of one worker by peer: how many send data now, and what they are to the others
@@ -333,6 +374,9 @@ bool hg_peers_group_answer(struct hg_peers *peers, struct hg_control_tail *answe
 /* Asks a node to send this one what it has of a stream, under an epoch that both have promised. 0; -ENOENT.
  */
 int hg_peers_fill_ask(struct hg_peers *peers, uint64_t node, uint64_t stream, uint64_t epoch);
+/* What is asked for and counted of repairs of the log, and names of the counters. */
+const struct hg_peers_heal *hg_peers_heal_of(const struct hg_peers *peers);
+const char *hg_peers_heal_name(enum hg_peers_heal_reason reason);
 /* Each turn: answers what the device has by now. */
 void hg_peers_groups_turn(struct hg_peers *peers);
 /* Timers: opens streams, pings, notices silence. Every 10 ms or so. */

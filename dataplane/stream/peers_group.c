@@ -90,7 +90,6 @@ static void tail_of(struct hg_peers *peers, uint32_t slot, struct hg_wire_group_
 {
     const struct hg_stream_state *s = hg_streams_at(peers->config.streams, slot);
     struct hg_history history;
-    struct hg_log_stats stats;
     frame->control.alias = slot;
     frame->stream = s->stream;
     frame->lsn_end = s->lsn_durable;
@@ -102,9 +101,8 @@ static void tail_of(struct hg_peers *peers, uint32_t slot, struct hg_wire_group_
         frame->epochs[i].epoch = history.starts[i].epoch;
         frame->epochs[i].lsn = history.starts[i].lsn;
     }
-    hg_log_stats_get(peers->config.log, &stats);
     /* Of whose stream the write was that can't be read is not known: any may lack something. */
-    if (stats.corrupt_writes == 0 || s->lsn_durable == 0)
+    if (hg_log_heal_left(peers->config.log) == 0 || s->lsn_durable == 0)
         return;
     frame->corrupt = 1;
     frame->corrupt_first = s->lsn_begin;

@@ -30,6 +30,7 @@ struct hg_peers {
     struct hg_peers_fill fills[HG_WIRE_ALIASES_MAX]; /* by stream slot */
     struct hg_control_tail answers[HG_PEERS_ANSWERS_MAX];
     uint64_t answer_head, answer_tail; /* put, taken */
+    struct hg_peers_heal heal;
     struct hg_peer table[HG_PEERS_MAX];
 };
 
@@ -91,6 +92,13 @@ void hg_peers_report_durable(struct hg_peer *peer);
 /* Asks the peer to open its streams of the group anew. */
 void hg_peers_members_ask(struct hg_peer *peer, uint32_t group);
 void hg_peers_retry(struct hg_peer *peer); /* of a peer with a session */
+
+/* Repairs of a log (peers_heal.c). */
+void hg_peers_repair_ask_received(struct hg_peer_session *session, const struct hg_wire_log_repair_ask *ask);
+void hg_peers_repair_data_received(struct hg_peer_session *session,
+                                   const struct hg_wire_log_repair_data *data);
+/* Each tick: tells what became of repairs, asks for what is wanted, answers. */
+void hg_peers_heal_turn(struct hg_peers *peers);
 
 /* Groups (peers_group.c). */
 void hg_peers_seal_received(struct hg_peer_session *session, const struct hg_wire_group_seal *seal);

@@ -447,6 +447,8 @@ void hg_peers_control_received(void *ctx, const struct hg_wire_control *frame)
         struct hg_wire_group_seal seal;
         struct hg_wire_group_tail tail;
         struct hg_wire_stream_fill fill;
+        struct hg_wire_log_repair_ask repair_ask;
+        struct hg_wire_log_repair_data repair_data;
     } copy;
     if (frame->bytes != hg_wire_control_bytes(frame->type))
         return; /* the lane counts frames of an unknown type or size */
@@ -484,6 +486,12 @@ void hg_peers_control_received(void *ctx, const struct hg_wire_control *frame)
         break;
     case HG_WIRE_STREAM_FILL:
         hg_peers_fill_received(session, &copy.fill);
+        break;
+    case HG_WIRE_LOG_REPAIR_ASK:
+        hg_peers_repair_ask_received(session, &copy.repair_ask);
+        break;
+    case HG_WIRE_LOG_REPAIR_DATA:
+        hg_peers_repair_data_received(session, &copy.repair_data);
         break;
     default:
         hg_peers_refuse_received(session, &copy.close);

@@ -84,6 +84,8 @@ enum hg_wire_type {
     HG_WIRE_GROUP_SEAL = 25,
     HG_WIRE_GROUP_TAIL = 26,
     HG_WIRE_STREAM_FILL = 27,
+    HG_WIRE_LOG_REPAIR_ASK = 30,
+    HG_WIRE_LOG_REPAIR_DATA = 31,
     HG_WIRE_CONTROL_LAST = 31,
     HG_WIRE_PARITY = 32,
     /* 33.. reserved: GRANT, VOTE, 2PC, key exchange */
@@ -358,6 +360,44 @@ struct hg_wire_stream_fill {
 };
 static_assert(sizeof(struct hg_wire_stream_fill) == 24, "stream fill");
 
+/* A write of my log is corrupt: give me these bytes of this batch, if you have it whole. Of the stream the
+ * one that ends at lsn_end with that chain: the chain covers all else of the header, and that covers every
+ * byte. */
+#define HG_WIRE_REPAIR_BYTES  208u
+#define HG_WIRE_REPAIR_CHUNKS 64u /* of one ask at most */
+struct hg_wire_log_repair_ask {
+    struct hg_wire_control control; /* alias 0: a lane has one at a time */
+    uint64_t stream;
+    uint64_t epoch; /* 0 = not known */
+    uint64_t lsn_end;
+    uint8_t chain[16];
+    uint32_t incarnation;
+    uint32_t batch_bytes; /* of the whole batch */
+    uint32_t offset;      /* multiple of HG_WIRE_REPAIR_BYTES */
+    uint32_t bytes;
+};
+static_assert(sizeof(struct hg_wire_log_repair_ask) == 64, "log repair ask");
+
+enum hg_wire_repair_status {
+    HG_WIRE_REPAIR_OK = 0,
+    HG_WIRE_REPAIR_ABSENT = 1,  /* no such batch, or no longer */
+    HG_WIRE_REPAIR_CORRUPT = 2, /* it can't be read there either */
+};
+
+/* The answer, one a chunk; the alias is the chunk's number modulo HG_WIRE_REPAIR_CHUNKS. Lost ones are asked
+ * for again. */
+struct hg_wire_log_repair_data {
+    struct hg_wire_control control;
+    uint64_t stream;
+    uint64_t lsn_end;
+    uint8_t chain[16]; /* as asked */
+    uint32_t offset;
+    uint16_t bytes;  /* of the data; 0 unless the status is OK */
+    uint16_t status; /* enum hg_wire_repair_status */
+    uint8_t data[HG_WIRE_REPAIR_BYTES];
+};
+static_assert(sizeof(struct hg_wire_log_repair_data) == 256, "log repair data");
+
 /* The size of a control frame of this type; 0 = no such type. */
 static inline uint16_t hg_wire_control_bytes(uint8_t type)
 {
@@ -385,6 +425,10 @@ static inline uint16_t hg_wire_control_bytes(uint8_t type)
         return sizeof(struct hg_wire_group_tail);
     case HG_WIRE_STREAM_FILL:
         return sizeof(struct hg_wire_stream_fill);
+    case HG_WIRE_LOG_REPAIR_ASK:
+        return sizeof(struct hg_wire_log_repair_ask);
+    case HG_WIRE_LOG_REPAIR_DATA:
+        return sizeof(struct hg_wire_log_repair_data);
     default:
         return 0;
     }

@@ -88,6 +88,7 @@ void hg_log_close(struct hg_log *log)
     free(log->segment_first);
     free(log->recovery);
     hg_log_scrub_free(log);
+    hg_log_heal_free(log);
     free(log);
 }
 
@@ -140,6 +141,9 @@ static void completion_take(struct hg_log *log, const struct hg_disk_completion 
     case HG_LOG_TAG_SCRUB:
         hg_log_scrub_completed(log, completion->result);
         return;
+    case HG_LOG_TAG_HEAL:
+        hg_log_heal_completed(log, completion->result);
+        return;
     case HG_LOG_TAG_RECOVERY:
         hg_log_recovery_completed(log, id, completion->op, completion->result);
         return;
@@ -180,6 +184,7 @@ bool hg_log_turn(struct hg_log *log, uint64_t now_ns, uint64_t *deadline_ns)
         did |= hg_log_growth_advance(log);
         did |= hg_log_read_advance(log);
         did |= hg_log_scrub_advance(log);
+        did |= hg_log_heal_advance(log);
         /* Now, while nothing is pinned, so that readers of the oldest writes cannot keep new ones out. */
         if (log->open == NULL)
             (void)hg_log_arena_make_room(log, &arena_offset);
@@ -187,7 +192,8 @@ bool hg_log_turn(struct hg_log *log, uint64_t now_ns, uint64_t *deadline_ns)
     if (log->has_submitted)
         did |= reap(log);
     *deadline_ns = log->state == HG_LOG_READY
-                       ? hg_min_u64(hg_log_commit_deadline_ns(log), hg_log_scrub_deadline_ns(log))
+                       ? hg_min_u64(hg_min_u64(hg_log_commit_deadline_ns(log), hg_log_scrub_deadline_ns(log)),
+                                    hg_log_heal_deadline_ns(log))
                        : HG_TIME_NEVER;
     return did;
 }

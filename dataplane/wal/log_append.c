@@ -104,6 +104,8 @@ static void header_fill(struct hg_log *log, const struct hg_log_entry *entry,
     header->payload_bytes = entry->payload_bytes;
     header->previous_crc32c = log->previous_crc32c;
     header->hlc_ceiling = log->hlc_ceiling;
+    header->moved_sequence = entry->moved_sequence;
+    header->flags = entry->moved_sequence != 0 ? HG_LOG_WRITE_MOVED : 0;
 }
 
 void hg_log_close_write(struct hg_log *log)
@@ -121,7 +123,8 @@ void hg_log_close_write(struct hg_log *log)
     header_fill(log, entry, header);
     hg_log_write_header_seal(header, payload);
     log->previous_crc32c = header->crc32c;
-    hg_log_place_set(log, entry->sequence, log->next_segment, log->next_offset, entry->payload_bytes);
+    hg_log_place_set(log, entry->sequence, log->next_segment, log->next_offset,
+                     entry->moved_sequence != 0 ? 0 : entry->payload_bytes);
     hg_log_place_next(log->geometry.segment_bytes, log->write_bytes_max, bytes, &log->next_segment,
                       &log->next_offset);
     log->arena_head = entry->arena_offset + bytes;
@@ -182,6 +185,25 @@ uint64_t hg_log_commit(struct hg_log *log, uint32_t bytes)
     log->reserved_bytes = 0;
     log->stats.batches++;
     return log->open->sequence;
+}
+
+uint64_t hg_log_append_copy(struct hg_log *log, const void *payload, uint32_t bytes, uint32_t batch_count,
+                            uint64_t moved_sequence)
+{
+    enum hg_log_pressure pressure;
+    /* Twice at most: a segment's table goes before it. */
+    while (log->open == NULL || log->open->payload_bytes > 0) {
+        hg_log_close_write(log);
+        if (!segment_allows(log, HG_LOG_USER_TAKER) || !write_open(log, &pressure))
+            return 0;
+    }
+    struct hg_log_entry *entry = log->open;
+    memcpy(hg_log_entry_buffer(log, entry) + HG_LOG_BLOCK_BYTES, payload, bytes);
+    entry->payload_bytes = bytes;
+    entry->batch_count = batch_count;
+    entry->moved_sequence = moved_sequence;
+    hg_log_close_write(log);
+    return log->closed_sequence;
 }
 
 uint64_t hg_log_append_records(struct hg_log *log, const struct hg_local_record *records, uint32_t count)

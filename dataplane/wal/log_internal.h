@@ -10,6 +10,7 @@
 #include "dataplane/wal/latency.h"
 #include "dataplane/wal/log_block.h"
 #include "dataplane/wal/log_growth.h"
+#include "dataplane/wal/log_heal.h"
 #include "dataplane/wal/log_scrub.h"
 
 #define HG_LOG_READ_SLOTS_MIN  8u
@@ -33,7 +34,8 @@ enum hg_log_tag {
     HG_LOG_TAG_SUPERBLOCK,
     HG_LOG_TAG_READ,
     HG_LOG_TAG_RECOVERY,
-    HG_LOG_TAG_SCRUB
+    HG_LOG_TAG_SCRUB,
+    HG_LOG_TAG_HEAL
 };
 
 enum hg_log_entry_state {
@@ -51,6 +53,7 @@ struct hg_log_entry {
     uint32_t payload_bytes;
     uint32_t batch_count;
     uint64_t opened_ns;
+    uint64_t moved_sequence; /* it is a copy of that write; 0 = it is none */
     enum hg_log_entry_state state;
     bool is_rewritten;
 };
@@ -191,6 +194,7 @@ struct hg_log {
 
     struct hg_log_growth *growth; /* NULL: it does not grow now */
     struct hg_log_scrub scrub;
+    struct hg_log_heal heal;
     struct hg_log_recovery *recovery;
     struct hg_log_stats stats;
 };
@@ -219,6 +223,10 @@ static inline uint64_t hg_log_tag(enum hg_log_tag kind, uint64_t id)
 
 /* log_append.c */
 bool hg_log_arena_make_room(struct hg_log *log, uint64_t *arena_offset);
+/* A write of its own that has what was in write `moved_sequence`: closed, and never read as itself. Its
+ * sequence; 0 = would block. It may use what peers' batches may. */
+uint64_t hg_log_append_copy(struct hg_log *log, const void *payload, uint32_t bytes, uint32_t batch_count,
+                            uint64_t moved_sequence);
 static inline struct hg_log_entry *hg_log_entry_of(struct hg_log *log, uint64_t sequence)
 {
     return &log->entries[sequence & log->entries_mask];

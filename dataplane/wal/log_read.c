@@ -213,6 +213,7 @@ void hg_log_read_completed(struct hg_log *log, uint64_t slot_index, int32_t resu
     } else {
         slot->state = HG_LOG_SLOT_BAD;
         log->stats.corrupt_writes++;
+        hg_log_heal_note(log, slot->sequence);
     }
 }
 
@@ -221,7 +222,7 @@ static int cached_at(struct hg_log *log, uint64_t sequence, const uint8_t **payl
     const struct hg_log_entry *entry = hg_log_entry_of(log, sequence);
     hg_assert(entry->sequence == sequence && entry->state == HG_LOG_ENTRY_WRITTEN);
     *payload = hg_log_entry_buffer(log, entry) + HG_LOG_BLOCK_BYTES;
-    *payload_bytes = entry->payload_bytes;
+    *payload_bytes = entry->moved_sequence != 0 ? 0 : entry->payload_bytes;
     log->pin_first = hg_min_u64(log->pin_first, sequence);
     return 1;
 }

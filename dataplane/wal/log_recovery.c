@@ -686,6 +686,7 @@ static void become_ready(struct hg_log *log)
                  r->verdict == HG_LOG_VERDICT_END ? "then blocks of earlier writes" : "then nothing whole",
                  (unsigned long long)log->stats.discarded_writes);
     hg_log_scrub_prepare(log);
+    hg_log_heal_prepare(log);
     log->state = HG_LOG_READY;
 }
 

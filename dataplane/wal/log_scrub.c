@@ -110,7 +110,7 @@ bool hg_log_scrub_advance(struct hg_log *log)
     return false;
 }
 
-static void corrupt_note(struct hg_log *log)
+static void corrupt_note(struct hg_log *log, bool is_whole)
 {
     struct hg_log_scrub *scrub = &log->scrub;
     scrub->corrupt++;
@@ -119,16 +119,20 @@ static void corrupt_note(struct hg_log *log)
     scrub->failures = 0;
     scrub->has_previous = false;
     log->stats.corrupt_writes++;
+    if (is_whole)
+        log->heal.untracked++; /* of another history: nothing of it is missing */
+    else
+        hg_log_heal_note(log, scrub->corrupt_sequence);
 }
 
 /* It is read again by itself before it is called corrupt: a device may err once. */
-static void bad_take(struct hg_log *log)
+static void bad_take(struct hg_log *log, bool is_whole)
 {
     struct hg_log_scrub *scrub = &log->scrub;
     if (++scrub->failures < HG_LOG_READ_TRIES)
         log->stats.reads_again++;
     else
-        corrupt_note(log);
+        corrupt_note(log, is_whole);
 }
 
 /* Write `scrub->sequence`, at `at`. False: it is not as it was written. */
@@ -161,8 +165,9 @@ void hg_log_scrub_completed(struct hg_log *log, int32_t result)
         uint64_t segment;
         uint32_t offset, payload_bytes;
         hg_log_place_get(log, scrub->sequence, &segment, &offset, &payload_bytes);
-        if (result != (int32_t)scrub->bytes || !write_check(log, at)) {
-            bad_take(log);
+        bool is_read = result == (int32_t)scrub->bytes;
+        if (!is_read || !write_check(log, at)) {
+            bad_take(log, is_read && hg_log_read_is_right(log, scrub->sequence, at));
             return;
         }
         at += hg_log_write_bytes(payload_bytes);

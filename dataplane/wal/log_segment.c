@@ -179,6 +179,7 @@ void hg_log_superblock_flushed(struct hg_log *log)
     memcpy(log->epoch_promised, log->superblock.epoch_promised, sizeof(log->epoch_promised));
     memcpy(log->members_kept, log->superblock.members_generation, sizeof(log->members_kept));
     hg_log_growth_superblock_flushed(log);
+    hg_log_heal_superblock_flushed(log);
     if (log->superblock.tail_sequence == log->tail_sequence)
         return;
     log->tail_segment = log->superblock.tail_segment;

@@ -22,7 +22,7 @@
 #define HG_CONTROL_LANES_MAX     256
 #define HG_CONTROL_CLIENTS_MAX   64
 #define HG_CONTROL_CONSUMERS_MAX 32
-#define HG_CONTROL_DROPS_MAX     128
+#define HG_CONTROL_DROPS_MAX     160
 #define HG_CONTROL_GROUPS_MAX    64 /* numbers of groups: 0..63 */
 
 /* Of what dataplane/security/limits.h allows, the part that an operator may choose from. */
@@ -333,7 +333,11 @@ struct hg_status_log {
     uint64_t alarms, let_go, refused; /* alarms raised; holders let go of; batches of peers refused */
     uint32_t holder_count, reserved4;
     struct hg_status_holder holders[HG_STATUS_HOLDERS_MAX]; /* who holds most first */
-    uint64_t walked_bytes; /* that readers behind had of read_bytes: more where they share reads */
+    uint64_t walked_bytes;    /* that readers behind had of read_bytes: more where they share reads */
+    uint64_t corrupt_left;    /* writes that were found corrupt and are not repaired yet */
+    uint64_t repair_sequence; /* the one that is being repaired; 0 = none is */
+    uint64_t repair_failed;   /* the newest that could not be, and is tried again; 0 = none */
+    char repair_failed_why[HG_CONTROL_NAME_BYTES]; /* "nobody" */
 };
 
 struct hg_status_worker {

@@ -167,6 +167,7 @@ static const struct view views[] = {
       {"SCRUBBED%", "scrub_percent", NUMBER},
       {"PASSES", "scrub_passes", NUMBER},
       {"ROTTEN", "scrub_corrupt", NUMBER},
+      {"CORRUPT", "corrupt_left", NUMBER},
       {"LOSSES", "losses", NUMBER},
       {"SEGS", "segment_count", NUMBER},
       {"WRITTEN", "written_bytes", BYTES},

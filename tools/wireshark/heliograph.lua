@@ -22,7 +22,8 @@ local types = { [0] = "PADDING", [1] = "PING", [2] = "DATA", [3] = "ACK", [4] = 
     [32] = "PARITY", [16] = "STREAM_OPEN", [17] = "STREAM_ANSWER",
     [18] = "STREAM_DURABLE", [19] = "STREAM_CLOSE", [20] = "STREAM_REFUSE", [21] = "STREAM_NEEDED",
     [22] = "STREAM_COMMITTED", [23] = "STREAM_HISTORY",
-    [24] = "STREAM_CUT", [25] = "GROUP_SEAL", [26] = "GROUP_TAIL", [27] = "STREAM_FILL" }
+    [24] = "STREAM_CUT", [25] = "GROUP_SEAL", [26] = "GROUP_TAIL", [27] = "STREAM_FILL",
+    [30] = "LOG_REPAIR_ASK", [31] = "LOG_REPAIR_DATA" }
 local statuses = { [0] = "OK", [1] = "REFUSED_UNKNOWN", [2] = "REFUSED_SYSTEM", [3] = "REFUSED_EPOCH",
     [4] = "REFUSED_INCARNATION", [5] = "REFUSED_LIMIT", [6] = "REFUSED_BATCH", [7] = "CLOSED_WITHDRAWN",
     [8] = "CLOSED_DIVERGED", [9] = "CLOSED_GAP", [10] = "ELSEWHERE", [11] = "MOVED",
@@ -106,6 +107,12 @@ local bodies = {
         { "epoch_3", 8 }, { "lsn_3", 8 }, { "epoch_4", 8 }, { "lsn_4", 8 }, { "epoch_5", 8 }, { "lsn_5", 8 },
         { "epoch_6", 8 }, { "lsn_6", 8 }, { "epoch_7", 8 }, { "lsn_7", 8 } }),
     [27] = layout(transport_fields, "heliograph.stream_fill", { { "stream", 8 }, { "epoch", 8 } }),
+    [30] = layout(transport_fields, "heliograph.log_repair_ask", {
+        { "stream", 8 }, { "epoch", 8 }, { "lsn_end", 8 }, { "chain", 16, "bytes" }, { "incarnation", 4 },
+        { "batch_bytes", 4 }, { "offset", 4 }, { "bytes", 4 } }),
+    [31] = layout(transport_fields, "heliograph.log_repair_data", {
+        { "stream", 8 }, { "lsn_end", 8 }, { "chain", 16, "bytes" }, { "offset", 4 }, { "bytes", 2 }, { "status", 2 },
+        { "data", 208, "bytes" } }),
 }
 local data_data = ProtoField.bytes("heliograph.data.data", "data")
 local padding = ProtoField.bytes("heliograph.padding", "padding")

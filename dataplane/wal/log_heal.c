@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dataplane/wal/log_heal.h"
+#include "dataplane/wal/log_hole.h"
+#include "dataplane/wal/log_internal.h"
+
+#include <stdlib.h>
+
+#define ROOM_NS HG_NS_PER_MS /* where the disk's queue or the log is full */
+
+const char *hg_log_heal_text(enum hg_log_heal_reason reason)
+{
+    static const char *const texts[] = {
+#define HG_X(name, text) text,
+        HG_LOG_HEAL_REASONS(HG_X)
+#undef HG_X
+    };
+    return reason < HG_LOG_HEAL_COUNT ? texts[reason] : "unknown";
+}
+
+const char *hg_log_heal_name(enum hg_log_heal_reason reason)
+{
+    static const char *const names[] = {
+#define HG_X(name, text) #name,
+        HG_LOG_HEAL_REASONS(HG_X)
+#undef HG_X
+    };
+    return reason < HG_LOG_HEAL_COUNT ? names[reason] : "unknown";
+}
+
+void hg_log_heal_prepare(struct hg_log *log)
+{
+    log->heal.buffer = aligned_alloc(HG_LOG_BLOCK_BYTES, log->write_bytes_max);
+    hg_assert(log->heal.buffer != NULL);
+}
+
+void hg_log_heal_free(struct hg_log *log)
+{
+    free(log->heal.buffer);
+}
+
+const struct hg_log_heal *hg_log_heal_of(const struct hg_log *log)
+{
+    return &log->heal;
+}
+
+uint64_t hg_log_heal_left(const struct hg_log *log)
+{
+    return log->heal.count + log->heal.untracked;
+}
+
+void hg_log_heal_note(struct hg_log *log, uint64_t sequence)
+{
+    struct hg_log_heal *heal = &log->heal;
+    for (uint32_t i = 0; i < heal->count; i++)
+        if (heal->writes[i].sequence == sequence)
+            return;
+    if (heal->count == HG_LOG_HEAL_WRITES_MAX) {
+        heal->untracked++;
+        return;
+    }
+    heal->writes[heal->count++] = (struct hg_log_heal_write){.sequence = sequence, .due_ns = log->now_ns};
+}
+
+static void write_remove(struct hg_log_heal *heal, uint32_t index)
+{
+    heal->writes[index] = heal->writes[--heal->count];
+}
+
+static struct hg_log_heal_write *write_find(struct hg_log_heal *heal, uint64_t sequence)
+{
+    for (uint32_t i = 0; i < heal->count; i++)
+        if (heal->writes[i].sequence == sequence)
+            return &heal->writes[i];
+    return NULL;
+}
+
+/* The try under way is over. */
+static void over(struct hg_log *log, enum hg_log_heal_reason reason)
+{
+    struct hg_log_heal *heal = &log->heal;
+    struct hg_log_heal_write *write = write_find(heal, heal->sequence);
+    heal->counts[reason]++;
+    heal->state = HG_LOG_HEAL_IDLE;
+    if (write == NULL)
+        return;
+    if (reason == HG_LOG_HEAL_repaired || reason == HG_LOG_HEAL_whole) {
+        write_remove(heal, (uint32_t)(write - heal->writes));
+        return;
+    }
+    write->reason = reason;
+    write->due_ns = log->now_ns + (HG_LOG_HEAL_RETRY_NS << hg_min_u64(write->tries, HG_LOG_HEAL_DOUBLES_MAX));
+    write->tries++;
+}
+
+/* ---- what lies there ---- */
+
+static void block_read(struct hg_log *log)
+{
+    struct hg_log_heal *heal = &log->heal;
+    uint64_t segment;
+    uint32_t offset, payload_bytes;
+    hg_log_place_get(log, heal->sequence, &segment, &offset, &payload_bytes);
+    heal->is_reading =
+        log->disk->read(log->disk, hg_log_tag(HG_LOG_TAG_HEAL, 0), heal->buffer + heal->bytes_read,
+                        HG_LOG_BLOCK_BYTES, hg_log_file_offset(log, segment, offset) + heal->bytes_read);
+    log->has_submitted |= heal->is_reading;
+}
+
+void hg_log_heal_completed(struct hg_log *log, int32_t result)
+{
+    struct hg_log_heal *heal = &log->heal;
+    hg_assert(heal->is_reading);
+    heal->is_reading = false;
+    if (result != (int32_t)HG_LOG_BLOCK_BYTES)
+        memset(heal->buffer + heal->bytes_read, 0, HG_LOG_BLOCK_BYTES);
+    heal->bytes_read += HG_LOG_BLOCK_BYTES;
+}
+
+static bool header_is_of(const struct hg_log *log, const struct hg_log_write_header *header)
+{
+    const struct hg_log_heal *heal = &log->heal;
+    uint64_t segment;
+    uint32_t offset, payload_bytes;
+    hg_log_place_get(log, heal->sequence, &segment, &offset, &payload_bytes);
+    return hg_log_write_header_is_valid(header, log->geometry.log_uuid) && header->flags == 0 &&
+           header->sequence == heal->sequence && header->segment == segment &&
+           header->segment_offset == offset && header->payload_bytes == payload_bytes;
+}
+
+static bool is_local(const struct hg_batch_header *batch)
+{
+    return (batch->flags & HG_BATCH_LOCAL) != 0;
+}
+
+/* Where the next batch behind a lost header begins: `limit` = none does. */
+static uint32_t batch_behind(const uint8_t *payload, uint32_t at, uint32_t limit)
+{
+    for (at += sizeof(struct hg_batch_header); at < limit; at += HG_BATCH_ALIGN_BYTES)
+        if (hg_batch_check_header(payload + at, limit - at) == HG_BATCH_REASON_OK)
+            return at;
+    return limit;
+}
+
+/* The header of the batch is there. */
+static void want_known(struct hg_log_heal *heal, const struct hg_batch_header *batch)
+{
+    heal->want = (struct hg_log_heal_want){.sequence = heal->sequence,
+                                           .stream = batch->stream,
+                                           .epoch = batch->epoch,
+                                           .lsn_end = batch->lsn_end,
+                                           .incarnation = batch->incarnation,
+                                           .bytes = hg_batch_bytes(batch)};
+    memcpy(heal->want.chain, batch->chain, sizeof(heal->want.chain));
+}
+
+/* It is not, but the next one may be of the same stream, and then names it. If it is not, or more than one
+ * batch is lost, none of this size has that chain; and the checksums of the whole write decide. */
+static bool want_named(struct hg_log_heal *heal, const uint8_t *payload, uint32_t at)
+{
+    uint32_t behind = batch_behind(payload, at, heal->payload_bytes);
+    const struct hg_batch_header *next = (const struct hg_batch_header *)(payload + behind);
+    if (behind == heal->payload_bytes || is_local(next))
+        return false;
+    heal->want = (struct hg_log_heal_want){.sequence = heal->sequence,
+                                           .stream = next->stream,
+                                           .lsn_end = next->lsn_first,
+                                           .incarnation = next->incarnation,
+                                           .bytes = behind - at};
+    memcpy(heal->want.chain, next->chain_previous, sizeof(heal->want.chain));
+    return true;
+}
+
+/* All its batches are whole: it is what was written? */
+static void whole_judge(struct hg_log *log)
+{
+    struct hg_log_heal *heal = &log->heal;
+    const struct hg_log_write_header *header = (const struct hg_log_write_header *)heal->buffer;
+    uint8_t *payload = heal->buffer + HG_LOG_BLOCK_BYTES;
+    memset(payload + heal->payload_bytes, 0, heal->bytes - HG_LOG_BLOCK_BYTES - heal->payload_bytes);
+    if (header->batch_count != heal->batch_count || !hg_log_write_payload_is_valid(header, payload)) {
+        over(log, HG_LOG_HEAL_not_as_written);
+        return;
+    }
+    heal->state = HG_LOG_HEAL_WHOLE;
+}
+
+/* From the first batch on that was not found whole yet. */
+static void payload_judge(struct hg_log *log)
+{
+    struct hg_log_heal *heal = &log->heal;
+    const uint8_t *payload = heal->buffer + HG_LOG_BLOCK_BYTES;
+    while (heal->at < heal->payload_bytes) {
+        uint32_t room = heal->payload_bytes - heal->at;
+        const struct hg_batch_header *batch = (const struct hg_batch_header *)(payload + heal->at);
+        bool has_batch = hg_batch_check_header(batch, room) == HG_BATCH_REASON_OK;
+        if (has_batch && hg_batch_verify(batch, room) == HG_BATCH_REASON_OK) {
+            heal->at += hg_batch_bytes(batch);
+            heal->batch_count++;
+            continue;
+        }
+        if (has_batch && is_local(batch)) {
+            over(log, HG_LOG_HEAL_local_records);
+            return;
+        }
+        if (has_batch)
+            want_known(heal, batch);
+        else if (!want_named(heal, payload, heal->at)) {
+            over(log, HG_LOG_HEAL_no_identity);
+            return;
+        }
+        heal->state = HG_LOG_HEAL_WANTING;
+        return;
+    }
+    whole_judge(log);
+}
+
+/* All of it was read. */
+static void damage_judge(struct hg_log *log)
+{
+    struct hg_log_heal *heal = &log->heal;
+    struct hg_log_write_header *own = (struct hg_log_write_header *)heal->buffer;
+    const struct hg_log_write_header *copy = &log->mirror[heal->sequence % HG_LOG_RING_BLOCKS];
+    bool is_own = header_is_of(log, own);
+    if (is_own && hg_log_write_payload_is_valid(own, heal->buffer + HG_LOG_BLOCK_BYTES)) {
+        over(log, HG_LOG_HEAL_whole);
+        return;
+    }
+    /* Whole batches alone prove nothing: of a write that the device lost, they are of what lay there before.
+     */
+    if (!is_own && !header_is_of(log, copy)) {
+        over(log, HG_LOG_HEAL_no_header);
+        return;
+    }
+    if (!is_own)
+        memcpy(own, copy, sizeof(*own));
+    payload_judge(log);
+}
+
+static void begin(struct hg_log *log, uint64_t sequence)
+{
+    struct hg_log_heal *heal = &log->heal;
+    uint64_t segment;
+    uint32_t offset;
+    heal->sequence = sequence;
+    if (hg_log_hole_of(&log->superblock.holes, sequence) != NULL) {
+        over(log, HG_LOG_HEAL_copy_corrupt);
+        return;
+    }
+    hg_log_place_get(log, sequence, &segment, &offset, &heal->payload_bytes);
+    heal->bytes = hg_log_write_bytes(heal->payload_bytes);
+    heal->bytes_read = heal->at = heal->batch_count = 0;
+    heal->state = HG_LOG_HEAL_READING;
+}
+
+/* ---- what peers have ---- */
+
+bool hg_log_heal_wants(const struct hg_log *log, struct hg_log_heal_want *want)
+{
+    if (log->heal.state != HG_LOG_HEAL_WANTING)
+        return false;
+    *want = log->heal.want;
+    return true;
+}
+
+void hg_log_heal_fill(struct hg_log *log, uint32_t offset, const void *data, uint32_t bytes)
+{
+    struct hg_log_heal *heal = &log->heal;
+    hg_assert(heal->state == HG_LOG_HEAL_WANTING && offset <= heal->want.bytes &&
+              bytes <= heal->want.bytes - offset);
+    memcpy(heal->buffer + HG_LOG_BLOCK_BYTES + heal->at + offset, data, bytes);
+}
+
+bool hg_log_heal_filled(struct hg_log *log)
+{
+    struct hg_log_heal *heal = &log->heal;
+    const struct hg_log_heal_want *want = &heal->want;
+    const struct hg_batch_header *batch =
+        (const struct hg_batch_header *)(heal->buffer + HG_LOG_BLOCK_BYTES + heal->at);
+    hg_assert(heal->state == HG_LOG_HEAL_WANTING);
+    if (hg_batch_verify(batch, want->bytes) != HG_BATCH_REASON_OK || hg_batch_bytes(batch) != want->bytes ||
+        is_local(batch) || batch->cluster != log->geometry.cluster || batch->stream != want->stream ||
+        batch->lsn_end != want->lsn_end || memcmp(batch->chain, want->chain, sizeof(want->chain)) != 0)
+        return false;
+    payload_judge(log);
+    return true;
+}
+
+void hg_log_heal_give_up(struct hg_log *log)
+{
+    hg_assert(log->heal.state == HG_LOG_HEAL_WANTING);
+    over(log, HG_LOG_HEAL_nobody);
+}
+
+/* ---- the copy ---- */
+
+static bool hole_add(struct hg_log *log)
+{
+    struct hg_log_heal *heal = &log->heal;
+    uint64_t segment, copy_segment;
+    uint32_t offset, copy_offset, payload_bytes;
+    hg_log_place_get(log, heal->sequence, &segment, &offset, &payload_bytes);
+    hg_log_place_get(log, heal->copy_sequence, &copy_segment, &copy_offset, &payload_bytes);
+    struct hg_log_hole hole = {.sequence_first = heal->sequence,
+                               .sequence_last = heal->sequence,
+                               .segment = segment,
+                               .offset = offset,
+                               .next_segment = segment,
+                               .next_offset = offset,
+                               .kind = HG_LOG_HOLE_MOVED,
+                               .copy_sequence = heal->copy_sequence,
+                               .copy_segment = copy_segment,
+                               .copy_offset = copy_offset};
+    hg_log_place_next(log->geometry.segment_bytes, log->write_bytes_max, heal->bytes, &hole.next_segment,
+                      &hole.next_offset);
+    return hg_log_hole_add(&log->superblock, &hole) == 0;
+}
+
+/* The copy is durable. */
+static bool table_start(struct hg_log *log)
+{
+    if (log->superblock_is_busy)
+        return false;
+    if (!hole_add(log)) {
+        over(log, HG_LOG_HEAL_table_full);
+        return true;
+    }
+    log->heal.state = HG_LOG_HEAL_TABLE;
+    hg_log_superblock_start(log);
+    return true;
+}
+
+void hg_log_heal_superblock_flushed(struct hg_log *log)
+{
+    struct hg_log_heal *heal = &log->heal;
+    uint64_t segment;
+    uint32_t offset, none;
+    if (heal->state != HG_LOG_HEAL_TABLE)
+        return;
+    hg_log_place_get(log, heal->copy_sequence, &segment, &offset, &none);
+    hg_log_place_set(log, heal->sequence, segment, offset, heal->payload_bytes);
+    for (uint32_t i = 0; i < log->slot_count; i++)
+        if (log->slots[i].sequence == heal->sequence && log->slots[i].state == HG_LOG_SLOT_BAD)
+            log->slots[i].state = HG_LOG_SLOT_EMPTY;
+    heal->repaired_sequence = heal->sequence;
+    log->epochs_are_due = true; /* the other pair too: the rot of one copy must not bring back what was */
+    over(log, HG_LOG_HEAL_repaired);
+}
+
+static bool copy_start(struct hg_log *log)
+{
+    struct hg_log_heal *heal = &log->heal;
+    const struct hg_log_hole *first = &log->superblock.holes.holes[0];
+    if (log->superblock.holes.count == HG_LOG_HOLES_MAX &&
+        (first->sequence_last >= log->superblock.tail_sequence || first->sequence_first > heal->sequence)) {
+        over(log, HG_LOG_HEAL_table_full);
+        return true;
+    }
+    heal->copy_sequence = hg_log_append_copy(log, heal->buffer + HG_LOG_BLOCK_BYTES, heal->payload_bytes,
+                                             heal->batch_count, heal->sequence);
+    if (heal->copy_sequence == 0)
+        return false; /* the log is full, or its memory: it waits */
+    heal->state = HG_LOG_HEAL_COPIED;
+    return true;
+}
+
+static bool next_begin(struct hg_log *log)
+{
+    struct hg_log_heal *heal = &log->heal;
+    for (uint32_t i = heal->count; i-- > 0;)
+        if (heal->writes[i].sequence < log->tail_sequence)
+            write_remove(heal, i);
+    for (uint32_t i = 0; i < heal->count; i++)
+        if (heal->writes[i].due_ns <= log->now_ns) {
+            begin(log, heal->writes[i].sequence);
+            return true;
+        }
+    return false;
+}
+
+bool hg_log_heal_advance(struct hg_log *log)
+{
+    struct hg_log_heal *heal = &log->heal;
+    if (heal->state != HG_LOG_HEAL_IDLE && heal->state != HG_LOG_HEAL_TABLE && !heal->is_reading &&
+        heal->sequence < log->tail_sequence)
+        heal->state = HG_LOG_HEAL_IDLE; /* nobody needs it any more */
+    switch (heal->state) {
+    case HG_LOG_HEAL_IDLE:
+        return heal->count > 0 && next_begin(log);
+    case HG_LOG_HEAL_READING:
+        if (heal->is_reading)
+            return false;
+        if (heal->bytes_read == heal->bytes)
+            damage_judge(log);
+        else
+            block_read(log);
+        return heal->state != HG_LOG_HEAL_READING || heal->is_reading;
+    case HG_LOG_HEAL_WHOLE:
+        return copy_start(log);
+    case HG_LOG_HEAL_COPIED:
+        return heal->copy_sequence <= log->flushed_sequence && table_start(log);
+    case HG_LOG_HEAL_WANTING:
+    case HG_LOG_HEAL_TABLE:
+        return false;
+    }
+    return false;
+}
+
+uint64_t hg_log_heal_deadline_ns(const struct hg_log *log)
+{
+    const struct hg_log_heal *heal = &log->heal;
+    uint64_t deadline_ns = HG_TIME_NEVER;
+    if (heal->state == HG_LOG_HEAL_WHOLE || (heal->state == HG_LOG_HEAL_READING && !heal->is_reading))
+        return log->now_ns + ROOM_NS;
+    for (uint32_t i = 0; heal->state == HG_LOG_HEAL_IDLE && i < heal->count; i++)
+        deadline_ns = hg_min_u64(deadline_ns, hg_max_u64(heal->writes[i].due_ns, log->now_ns + 1));
+    return deadline_ns;
+}

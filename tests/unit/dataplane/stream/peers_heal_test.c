@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A write rots in the log of one of two nodes: it is asked for, comes in windows, is proved, and goes on to
+ * who waited for it; who has no right to a stream gets nothing of it.
+ */
+#include "dataplane/stream/peers_internal.h"
+#include "dataplane/wal/log_block.h"
+#include "peers_pair.h"
+
+static uint64_t counted(const struct site *site, enum hg_peers_heal_reason reason)
+{
+    return hg_peers_heal_of(site->peers)->counts[reason];
+}
+
+/* The write with the batch that ends at lsn_end, as the disk has it, and where in it the batch is. */
+static uint8_t *batch_on_disk(const struct site *site, uint64_t lsn_end, uint64_t *sequence)
+{
+    uint8_t *bytes = hg_disk_sim_bytes(site->node.disk);
+    for (uint64_t at = HG_LOG_SEGMENTS_OFFSET; at < site->node.disk->size_bytes; at += HG_LOG_BLOCK_BYTES) {
+        const struct hg_log_write_header *header = (const struct hg_log_write_header *)(bytes + at);
+        if (!hg_log_write_header_is_valid(header, hg_log_uuid(site->node.log)))
+            continue;
+        for (uint32_t offset = 0; offset < header->payload_bytes;) {
+            struct hg_batch_header *batch =
+                (struct hg_batch_header *)(bytes + at + HG_LOG_BLOCK_BYTES + offset);
+            if ((batch->flags & HG_BATCH_LOCAL) == 0 && batch->lsn_end == lsn_end && header->flags == 0) {
+                *sequence = header->sequence;
+                return (uint8_t *)batch;
+            }
+            offset += hg_batch_bytes(batch);
+        }
+    }
+    CU_FAIL_FATAL("no such batch");
+    return NULL;
+}
+
+static uint64_t rot(struct site *site, uint64_t lsn_end)
+{
+    uint64_t sequence;
+    batch_on_disk(site, lsn_end, &sequence)[300] ^= 1;
+    hg_disk_sim_settle(site->node.disk);
+    return sequence;
+}
+
+static int read_write(struct site *site, uint64_t sequence)
+{
+    const uint8_t *payload;
+    uint32_t bytes;
+    int rc;
+    while ((rc = hg_log_at(site->node.log, sequence, &payload, &bytes)) == 0)
+        run(HG_NS_PER_MS);
+    return rc;
+}
+
+/* The site's process starts again: nothing of the log is in memory. */
+static void restart(struct site *site)
+{
+    hg_peers_free(site->peers);
+    hg_disk_sim_crash(site->node.disk);
+    stream_node_close(&site->node);
+    stream_node_open(&site->node);
+    site_peers_make(site, NODE_STREAMS_MAX);
+    (void)configure(site, "one", 11, KV, 1);
+    keys();
+    run(2 * HG_NS_PER_S);
+}
+
+/* Entries [1, 7): the third one is large. */
+static uint32_t joined_with_entries(void)
+{
+    uint32_t slot = sites_joined();
+    for (uint32_t i = 0; i < 6; i++) {
+        append(a, slot, 1, i == 2 ? 90000 : 500);
+        run(20 * HG_NS_PER_MS);
+    }
+    CU_ASSERT_EQUAL_FATAL(stream(b, slot)->lsn_durable, 7);
+    return slot;
+}
+
+static void repaired_at(struct site *site, uint64_t sequence)
+{
+    CU_ASSERT_EQUAL(read_write(site, sequence), -EBADMSG);
+    for (uint32_t i = 0; i < 3000 && site->node.events[HG_EVENT_repaired] == 0; i++)
+        run(10 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL_FATAL(site->node.events[HG_EVENT_repaired], 1);
+    CU_ASSERT_EQUAL(site->node.event_last[HG_EVENT_repaired].a, sequence);
+    CU_ASSERT_EQUAL(counted(site, HG_PEERS_HEAL_taken), 1);
+    CU_ASSERT_EQUAL(hg_log_heal_left(site->node.log), 0);
+    CU_ASSERT_EQUAL(read_write(site, sequence), 1);
+}
+
+/* At who takes the stream, and at its writer: each asks the other. */
+static void test_both_ways(void)
+{
+    for (uint32_t side = 0; side < 2; side++) {
+        uint32_t slot = joined_with_entries();
+        struct site *site = side == 0 ? b : a;
+        restart(site);
+        uint64_t sequence = rot(site, 4); /* 90,000 bytes: some windows */
+        repaired_at(site, sequence);
+        CU_ASSERT(counted(site, HG_PEERS_HEAL_asked) >= 7);
+        CU_ASSERT(counted(site->other, HG_PEERS_HEAL_given) >= 7);
+        CU_ASSERT_EQUAL(stream(site, slot)->lsn_durable, 7);
+        sites_free();
+    }
+}
+
+/* Packets are lost in between: it is asked again. */
+static void test_lost_packets(void)
+{
+    (void)joined_with_entries();
+    restart(b);
+    uint64_t sequence = rot(b, 4);
+    CU_ASSERT_EQUAL(read_write(b, sequence), -EBADMSG);
+    while (counted(b, HG_PEERS_HEAL_asked) < 3)
+        run(HG_NS_PER_MS);
+    a->cut = true;
+    run(HG_PEERS_HEAL_WAIT_NS + 100 * HG_NS_PER_MS);
+    a->cut = false;
+    CU_ASSERT(counted(b, HG_PEERS_HEAL_timeout) > 0);
+    for (uint32_t i = 0; i < 3000 && b->node.events[HG_EVENT_repaired] == 0; i++)
+        run(10 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(b->node.events[HG_EVENT_repaired], 1);
+    sites_free();
+}
+
+/* A lane that stopped at the rotten write goes on behind the repair: the other side gets all. */
+static void test_lane_goes_on(void)
+{
+    uint32_t slot = joined_with_entries();
+    (void)slot;
+    uint64_t sequence;
+    restart(a);
+    sequence = rot(a, 4);
+    /* A peer that begins anew at the start needs it: b's cursor for a is rewound by hand, as for a third. */
+    struct hg_peer *peer = peer_of(a);
+    peer->cursor.sequence = sequence;
+    peer->cursor.offset = 0;
+    for (uint32_t i = 0; i < 3000 && a->node.events[HG_EVENT_repaired] == 0; i++)
+        run(10 * HG_NS_PER_MS);
+    CU_ASSERT(a->node.events[HG_EVENT_read_corrupt] > 0);
+    CU_ASSERT_EQUAL(a->node.events[HG_EVENT_repaired], 1);
+    append(a, slot, 2, 100);
+    run(200 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(stream(b, slot)->lsn_durable, 9);
+    sites_free();
+}
+
+/* The same batch rots at both: named, not repaired, not served; when one is mended by hand, it is. */
+static void test_both_rot(void)
+{
+    (void)joined_with_entries();
+    restart(b);
+    restart(a);
+    uint64_t there = rot(a, 4), sequence = rot(b, 4);
+    (void)there;
+    CU_ASSERT_EQUAL(read_write(b, sequence), -EBADMSG);
+    for (uint32_t i = 0; i < 3000 && b->node.events[HG_EVENT_not_repaired] == 0; i++)
+        run(10 * HG_NS_PER_MS);
+    CU_ASSERT(counted(b, HG_PEERS_HEAL_corrupt_there) > 0);
+    CU_ASSERT_EQUAL(b->node.event_last[HG_EVENT_not_repaired].b, HG_LOG_HEAL_nobody);
+    CU_ASSERT_EQUAL(read_write(b, sequence), -EBADMSG);
+    CU_ASSERT(hg_log_heal_left(b->node.log) == 1);
+    (void)rot(a, 4); /* the bit turned back */
+    for (uint32_t i = 0; i < 60 && b->node.events[HG_EVENT_repaired] == 0; i++)
+        idle(HG_NS_PER_S);
+    CU_ASSERT_EQUAL(b->node.events[HG_EVENT_repaired], 1);
+    CU_ASSERT_EQUAL(read_write(b, sequence), 1);
+    sites_free();
+}
+
+static struct hg_wire_log_repair_ask ask_for(uint64_t lsn_end)
+{
+    uint64_t sequence;
+    const struct hg_batch_header *batch =
+        (const struct hg_batch_header *)batch_on_disk(a, lsn_end, &sequence);
+    struct hg_wire_log_repair_ask ask = {.stream = 11,
+                                         .epoch = batch->epoch,
+                                         .lsn_end = lsn_end,
+                                         .incarnation = batch->incarnation,
+                                         .batch_bytes = hg_batch_bytes(batch),
+                                         .bytes = HG_WIRE_REPAIR_BYTES};
+    ask.control.type = HG_WIRE_LOG_REPAIR_ASK;
+    ask.control.bytes = sizeof(ask);
+    memcpy(ask.chain, batch->chain, sizeof(ask.chain));
+    return ask;
+}
+
+/* Who does not get the stream gets nothing of it; nor who does not know the chain; sizes out of limits are
+ * refused; bytes that nobody asked for are counted and change nothing. */
+static void test_hostile(void)
+{
+    uint32_t slot = joined_with_entries();
+    struct hg_peer_session *session = &peer_of(a)->sessions[peer_of(a)->current];
+    struct hg_wire_log_repair_ask good = ask_for(2), ask = good;
+    hg_peers_control_received(session, &ask.control);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(counted(a, HG_PEERS_HEAL_given), 1);
+    CU_ASSERT_EQUAL(counted(b, HG_PEERS_HEAL_stray), 1); /* it did not ask */
+    ask.chain[0] ^= 1;
+    hg_peers_control_received(session, &ask.control);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(counted(a, HG_PEERS_HEAL_given), 1);
+    CU_ASSERT_EQUAL(counted(a, HG_PEERS_HEAL_refused), 1);
+    uint64_t refused = 0;
+#define REFUSED(field, value)                                                                                \
+    do {                                                                                                     \
+        ask = good;                                                                                          \
+        ask.field = (value);                                                                                 \
+        hg_peers_control_received(session, &ask.control);                                                    \
+        CU_ASSERT_EQUAL(counted(a, HG_PEERS_HEAL_ask_limit), ++refused);                                     \
+        CU_ASSERT_FALSE(peer_of(a)->repair_due);                                                             \
+    } while (0)
+    REFUSED(lsn_end, 0);
+    REFUSED(bytes, 0);
+    REFUSED(bytes, UINT32_MAX);
+    REFUSED(bytes, HG_WIRE_REPAIR_BYTES * HG_WIRE_REPAIR_CHUNKS + 1);
+    REFUSED(offset, UINT32_MAX);
+    REFUSED(offset, 1);
+    REFUSED(offset, good.batch_bytes / HG_WIRE_REPAIR_BYTES * HG_WIRE_REPAIR_BYTES);
+    REFUSED(batch_bytes, UINT32_MAX);
+    REFUSED(batch_bytes, 0);
+    stream(a, slot)->peers_mask = 0;
+    ask = good;
+    hg_peers_control_received(session, &ask.control);
+    CU_ASSERT_EQUAL(counted(a, HG_PEERS_HEAL_stranger), 1);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(counted(a, HG_PEERS_HEAL_given), 1);
+    sites_free();
+}
+
+/* A peer that answers with other bytes: not taken, nobody else has it, and it stays as it is. */
+static void test_liar(void)
+{
+    (void)joined_with_entries();
+    restart(b);
+    uint64_t sequence = rot(b, 2);
+    a->cut = true;
+    CU_ASSERT_EQUAL(read_write(b, sequence), -EBADMSG);
+    while (counted(b, HG_PEERS_HEAL_asked) == 0)
+        run(HG_NS_PER_MS);
+    const struct hg_log_heal_want *want = &hg_peers_heal_of(b->peers)->want;
+    struct hg_wire_log_repair_data data = {.stream = want->stream, .lsn_end = want->lsn_end};
+    data.control.type = HG_WIRE_LOG_REPAIR_DATA;
+    data.control.bytes = sizeof(data);
+    memcpy(data.chain, want->chain, sizeof(data.chain));
+    struct hg_peer_session *session = &peer_of(b)->sessions[peer_of(b)->current];
+    uint32_t bytes = want->bytes;
+    for (data.offset = 0; data.offset < bytes; data.offset += HG_WIRE_REPAIR_BYTES) {
+        data.bytes = (uint16_t)hg_min_u64(bytes - data.offset, HG_WIRE_REPAIR_BYTES);
+        hg_peers_control_received(session, &data.control);
+    }
+    CU_ASSERT_EQUAL(counted(b, HG_PEERS_HEAL_not_verified), 1);
+    CU_ASSERT_EQUAL(counted(b, HG_PEERS_HEAL_taken), 0);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(b->node.events[HG_EVENT_not_repaired], 1);
+    CU_ASSERT_EQUAL(read_write(b, sequence), -EBADMSG);
+    a->cut = false;
+    for (uint32_t i = 0; i < 60 && b->node.events[HG_EVENT_repaired] == 0; i++)
+        idle(HG_NS_PER_S);
+    CU_ASSERT_EQUAL(b->node.events[HG_EVENT_repaired], 1);
+    sites_free();
+}
+
+int main(void)
+{
+    CU_initialize_registry();
+    CU_pSuite suite = CU_add_suite("peers_heal", NULL, NULL);
+    CU_add_test(suite, "both ways", test_both_ways);
+    CU_add_test(suite, "lost packets", test_lost_packets);
+    CU_add_test(suite, "a lane goes on", test_lane_goes_on);
+    CU_add_test(suite, "both rot", test_both_rot);
+    CU_add_test(suite, "hostile", test_hostile);
+    CU_add_test(suite, "a liar", test_liar);
+    CU_basic_set_mode(CU_BRM_VERBOSE);
+    CU_basic_run_tests();
+    unsigned int failures = CU_get_number_of_failures();
+    CU_cleanup_registry();
+    return failures != 0;
+}

@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A durable write rots while the log is open: what peers have is taken after it is proved, the copy goes to a
+ * new place, and readers get it, now and after each kind of crash. What is not proved is never served.
+ */
+#include "dataplane/wal/log_heal.h"
+#include "dataplane/wal/log_hole.h"
+#include "log_harness.h"
+
+#define ROTTEN 5u
+
+static struct harness h;
+
+/* Writes of three batches of one stream each, none of them in memory any more. */
+static void prepare_in(uint64_t seed, uint32_t writes, uint32_t segments)
+{
+    harness_create(&h, seed, segments);
+    h.streams_active = 1;
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+    for (uint32_t i = 0; i < writes; i++) {
+        for (uint32_t batch = 0; batch < 3; batch++)
+            CU_ASSERT_FATAL(harness_append(&h, 4, 1200) != 0);
+        harness_settle(&h);
+    }
+    harness_crash(&h, true);
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+    harness_check_recovered(&h);
+}
+
+static void prepare(uint64_t seed, uint32_t writes)
+{
+    prepare_in(seed, writes, 24);
+}
+
+static uint64_t place_of(uint64_t sequence)
+{
+    uint64_t segment = 0;
+    uint32_t offset = 0;
+    for (;;) {
+        uint64_t at = HG_LOG_SEGMENTS_OFFSET + segment * SEGMENT_BYTES + offset;
+        const struct hg_log_write_header *header =
+            (const struct hg_log_write_header *)(hg_disk_sim_bytes(h.disk) + at);
+        CU_ASSERT_FATAL(hg_log_write_header_is_valid(header, h.geometry.log_uuid));
+        if (header->sequence == sequence)
+            return at;
+        hg_log_place_next(SEGMENT_BYTES, hg_log_write_bytes_max(PAYLOAD_BYTES_MAX),
+                          hg_log_write_bytes(header->payload_bytes), &segment, &offset);
+    }
+}
+
+static uint64_t batch_place(uint64_t sequence, uint32_t index)
+{
+    uint64_t at = place_of(sequence) + HG_LOG_BLOCK_BYTES;
+    while (index-- > 0)
+        at += hg_batch_bytes((const struct hg_batch_header *)(hg_disk_sim_bytes(h.disk) + at));
+    return at;
+}
+
+static void flip(uint64_t at)
+{
+    hg_disk_sim_bytes(h.disk)[at] ^= 1;
+    hg_disk_sim_settle(h.disk);
+}
+
+static uint64_t repairs(void)
+{
+    struct hg_log_stats stats;
+    hg_log_stats_get(h.log, &stats);
+    return stats.repairs;
+}
+
+static uint64_t counted(enum hg_log_heal_reason reason)
+{
+    return hg_log_heal_of(h.log)->counts[reason];
+}
+
+/* What a reader gets: 1, or -EBADMSG. */
+static int read_write(uint64_t sequence)
+{
+    const uint8_t *payload;
+    uint32_t bytes;
+    int rc;
+    while ((rc = hg_log_at(h.log, sequence, &payload, &bytes)) == 0)
+        CU_ASSERT_TRUE_FATAL(harness_turn(&h));
+    return rc;
+}
+
+/* The batch that is wanted, from who has it. */
+static const struct model_batch *donor_find(const struct hg_log_heal_want *want)
+{
+    for (size_t i = 0; i < h.count; i++) {
+        const struct hg_batch_header *header = (const struct hg_batch_header *)h.batches[i].bytes;
+        if (header->stream == want->stream && memcmp(header->chain, want->chain, sizeof(want->chain)) == 0 &&
+            h.batches[i].bytes_count == want->bytes)
+            return &h.batches[i];
+    }
+    return NULL;
+}
+
+static void give(void)
+{
+    struct hg_log_heal_want want;
+    if (!hg_log_heal_wants(h.log, &want))
+        return;
+    const struct model_batch *batch = donor_find(&want);
+    if (batch == NULL) {
+        hg_log_heal_give_up(h.log);
+        return;
+    }
+    CU_ASSERT_EQUAL(want.lsn_end, batch->lsn_end);
+    hg_log_heal_fill(h.log, 0, batch->bytes, want.bytes / 2);
+    hg_log_heal_fill(h.log, want.bytes / 2, batch->bytes + want.bytes / 2, want.bytes - want.bytes / 2);
+    CU_ASSERT_TRUE(hg_log_heal_filled(h.log));
+}
+
+/* Until what became of it is known. */
+static void run_until_over(void)
+{
+    uint64_t before = 0, after = 0;
+    for (uint32_t i = 0; i < HG_LOG_HEAL_COUNT; i++)
+        before += hg_log_heal_of(h.log)->counts[i];
+    while (after <= before) {
+        after = 0;
+        give();
+        CU_ASSERT_TRUE_FATAL(harness_turn(&h));
+        for (uint32_t i = 0; i < HG_LOG_HEAL_COUNT; i++)
+            after += hg_log_heal_of(h.log)->counts[i];
+    }
+}
+
+static void recover_and_check(void)
+{
+    harness_crash(&h, true);
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+    harness_check_recovered(&h);
+    harness_check_reads(&h);
+}
+
+enum header_rot { HEADER_WHOLE, HEADER_IN_RING, HEADER_LOST };
+
+/* The header block as it was, in the ring alone, or nowhere; a batch's header, or its payload. */
+static void test_every_part(void)
+{
+    for (uint32_t round = 0; round < 18; round++) {
+        uint32_t batch = round % 3;
+        enum header_rot rot = (enum header_rot)(round / 3 % 3);
+        bool in_header = round >= 9;
+        prepare(round, 30);
+        flip(batch_place(ROTTEN, batch) + (in_header ? 60 : 300));
+        uint64_t place = place_of(ROTTEN);
+        if (rot == HEADER_LOST) /* in memory, as recovery read it */
+            memset(h.arena + (HG_LOG_SUPERBLOCK_COPIES + ROTTEN % HG_LOG_RING_BLOCKS) * HG_LOG_BLOCK_BYTES, 0,
+                   HG_LOG_BLOCK_BYTES);
+        if (rot != HEADER_WHOLE)
+            flip(place + 100);
+        uint32_t was = hg_crc32c(0, hg_disk_sim_bytes(h.disk) + place, 3 * HG_LOG_BLOCK_BYTES);
+        CU_ASSERT_EQUAL(read_write(ROTTEN), -EBADMSG);
+        CU_ASSERT_EQUAL(hg_log_heal_left(h.log), 1);
+        run_until_over();
+        CU_ASSERT_EQUAL(was, hg_crc32c(0, hg_disk_sim_bytes(h.disk) + place, 3 * HG_LOG_BLOCK_BYTES));
+        if (rot == HEADER_LOST || (in_header && batch == 2)) {
+            CU_ASSERT_EQUAL(counted(HG_LOG_HEAL_no_header), rot == HEADER_LOST);
+            CU_ASSERT_EQUAL(counted(HG_LOG_HEAL_no_identity), rot != HEADER_LOST);
+            CU_ASSERT_EQUAL(read_write(ROTTEN), -EBADMSG);
+            CU_ASSERT_EQUAL(hg_log_heal_left(h.log), 1);
+            CU_ASSERT_EQUAL(repairs(), 0);
+        } else {
+            CU_ASSERT_EQUAL_FATAL(counted(HG_LOG_HEAL_repaired), 1);
+            CU_ASSERT_EQUAL(read_write(ROTTEN), 1);
+            CU_ASSERT_EQUAL(hg_log_heal_left(h.log), 0);
+            CU_ASSERT_EQUAL(repairs(), 1);
+            harness_check_reads(&h);
+            for (uint32_t i = 0; i < 5; i++)
+                CU_ASSERT(harness_append(&h, 4, 1200) != 0);
+            harness_settle(&h);
+            harness_check_reads(&h);
+            recover_and_check();
+            CU_ASSERT_EQUAL(repairs(), 1);
+        }
+        harness_destroy(&h);
+    }
+}
+
+/* Its header block alone: nobody is asked. */
+static void test_header_alone(void)
+{
+    prepare(21, 30);
+    flip(place_of(ROTTEN) + 2048);
+    CU_ASSERT_EQUAL(read_write(ROTTEN), -EBADMSG);
+    struct hg_log_heal_want want;
+    while (counted(HG_LOG_HEAL_repaired) == 0) {
+        CU_ASSERT_TRUE_FATAL(harness_turn(&h));
+        CU_ASSERT_FALSE(hg_log_heal_wants(h.log, &want));
+    }
+    harness_check_reads(&h);
+    recover_and_check();
+    harness_destroy(&h);
+}
+
+/* The device lost the write, and what lay there before is as large, and whole: that is not served for it. */
+static void test_lost_write(void)
+{
+    prepare(23, 30);
+    uint8_t *bytes = hg_disk_sim_bytes(h.disk);
+    memset(h.arena + (HG_LOG_SUPERBLOCK_COPIES + ROTTEN % HG_LOG_RING_BLOCKS) * HG_LOG_BLOCK_BYTES, 0,
+           HG_LOG_BLOCK_BYTES);
+    struct hg_log_write_header *header = (struct hg_log_write_header *)(bytes + place_of(ROTTEN));
+    header->sequence -= 2;
+    header->durable_sequence = 0;
+    hg_log_write_header_seal(header, (const uint8_t *)header + HG_LOG_BLOCK_BYTES);
+    hg_disk_sim_settle(h.disk);
+    CU_ASSERT_EQUAL(read_write(ROTTEN), -EBADMSG);
+    run_until_over();
+    CU_ASSERT_EQUAL(counted(HG_LOG_HEAL_no_header), 1);
+    CU_ASSERT_EQUAL(read_write(ROTTEN), -EBADMSG);
+    CU_ASSERT_EQUAL(repairs(), 0);
+    harness_destroy(&h);
+}
+
+/* Power goes at each turn of a repair: the log is refused as before, or has it back. */
+static void test_crash(void)
+{
+    uint32_t refused = 0, back = 0;
+    for (uint32_t turns = 0; turns < 120; turns++) {
+        prepare(turns % 7, 12);
+        flip(batch_place(ROTTEN, 1) + 300);
+        CU_ASSERT_EQUAL(read_write(ROTTEN), -EBADMSG);
+        for (uint32_t i = 0; i < turns && harness_turn(&h); i++)
+            give();
+        bool was_told = counted(HG_LOG_HEAL_repaired) != 0;
+        harness_crash(&h, true);
+        if (harness_recover(&h) == HG_LOG_READY) {
+            harness_check_recovered(&h);
+            harness_check_reads(&h);
+            CU_ASSERT_EQUAL(repairs(), 1);
+            back++;
+        } else {
+            CU_ASSERT_TRUE(hg_log_is_corrupt(h.log));
+            CU_ASSERT_FALSE(was_told);
+            refused++;
+        }
+        harness_destroy(&h);
+    }
+    CU_ASSERT(refused > 5);
+    CU_ASSERT(back > 5);
+}
+
+/* Bytes that are not the batch are not taken, whatever they are; the right ones are, after them. */
+static void test_wrong_donor(void)
+{
+    prepare(31, 30);
+    flip(batch_place(ROTTEN, 1) + 300);
+    CU_ASSERT_EQUAL(read_write(ROTTEN), -EBADMSG);
+    struct hg_log_heal_want want;
+    while (!hg_log_heal_wants(h.log, &want))
+        CU_ASSERT_TRUE_FATAL(harness_turn(&h));
+    const struct model_batch *right = donor_find(&want);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(right);
+    uint8_t *bytes = malloc(want.bytes);
+    for (uint32_t at = 0; at < want.bytes; at += 7) { /* one bit of it, also in its header */
+        memcpy(bytes, right->bytes, want.bytes);
+        bytes[at] ^= 4;
+        hg_log_heal_fill(h.log, 0, bytes, want.bytes);
+        CU_ASSERT_FALSE_FATAL(hg_log_heal_filled(h.log));
+    }
+    /* A whole batch of the same stream and LSNs, of another history. */
+    memcpy(bytes, right->bytes, want.bytes);
+    struct hg_batch_header *header = (struct hg_batch_header *)(void *)bytes;
+    header->chain[3] ^= 1;
+    header->crc32c = hg_crc32c(0, header, offsetof(struct hg_batch_header, crc32c));
+    hg_log_heal_fill(h.log, 0, bytes, want.bytes);
+    CU_ASSERT_FALSE(hg_log_heal_filled(h.log));
+    for (size_t i = 0; i < h.count; i++) { /* any other of this log */
+        if (h.batches[i].bytes_count > want.bytes || &h.batches[i] == right)
+            continue;
+        hg_log_heal_fill(h.log, 0, h.batches[i].bytes, h.batches[i].bytes_count);
+        CU_ASSERT_FALSE(hg_log_heal_filled(h.log));
+    }
+    CU_ASSERT_TRUE(hg_log_heal_wants(h.log, &want));
+    CU_ASSERT_EQUAL(read_write(ROTTEN), -EBADMSG);
+    run_until_over();
+    CU_ASSERT_EQUAL(counted(HG_LOG_HEAL_repaired), 1);
+    harness_check_reads(&h);
+    free(bytes);
+    harness_destroy(&h);
+}
+
+/* Nobody has it now: it is tried again, ever more seldom, and repaired when somebody has. */
+static void test_again(void)
+{
+    prepare(41, 30);
+    flip(batch_place(ROTTEN, 0) + 300);
+    CU_ASSERT_EQUAL(read_write(ROTTEN), -EBADMSG);
+    struct hg_log_heal_want want;
+    uint64_t begin_ns = h.now_ns;
+    while (h.now_ns - begin_ns < 200 * HG_NS_PER_S) {
+        CU_ASSERT_TRUE_FATAL(harness_turn(&h));
+        if (hg_log_heal_wants(h.log, &want))
+            hg_log_heal_give_up(h.log);
+    }
+    CU_ASSERT(counted(HG_LOG_HEAL_nobody) >= 4);
+    CU_ASSERT(counted(HG_LOG_HEAL_nobody) <= 6);
+    CU_ASSERT_EQUAL(hg_log_heal_of(h.log)->writes[0].reason, HG_LOG_HEAL_nobody);
+    while (counted(HG_LOG_HEAL_repaired) == 0)
+        run_until_over();
+    harness_check_reads(&h);
+    /* Its copy rots: that is said, and neither is served. */
+    uint64_t at = place_of(hg_log_heal_of(h.log)->copy_sequence);
+    const struct hg_log_write_header *header =
+        (const struct hg_log_write_header *)(hg_disk_sim_bytes(h.disk) + at);
+    CU_ASSERT_EQUAL_FATAL(header->moved_sequence, ROTTEN);
+    for (uint32_t i = 0; i < 60; i++) { /* out of the slots */
+        CU_ASSERT_EQUAL(read_write(i % 25 + 6), 1);
+        CU_ASSERT_TRUE_FATAL(harness_turn(&h) || true);
+    }
+    flip(at + HG_LOG_BLOCK_BYTES + 300);
+    CU_ASSERT_EQUAL(read_write(ROTTEN), -EBADMSG);
+    while (counted(HG_LOG_HEAL_copy_corrupt) == 0)
+        CU_ASSERT_TRUE_FATAL(harness_turn(&h));
+    CU_ASSERT_EQUAL(read_write(ROTTEN), -EBADMSG);
+    harness_destroy(&h);
+}
+
+/* A segment's table is a batch of local records: nobody else has those. */
+static void test_local(void)
+{
+    prepare(51, 30);
+    flip(place_of(1) + HG_LOG_BLOCK_BYTES + 250);
+    CU_ASSERT_EQUAL(read_write(1), -EBADMSG);
+    run_until_over();
+    CU_ASSERT_EQUAL(counted(HG_LOG_HEAL_local_records), 1);
+    CU_ASSERT_EQUAL(repairs(), 0);
+    CU_ASSERT_EQUAL(read_write(1), -EBADMSG);
+    harness_destroy(&h);
+}
+
+/* A device that erred for a while: nothing is written. */
+static void test_whole(void)
+{
+    prepare(61, 30);
+    hg_disk_sim_fail(h.disk, HG_DISK_READ, 1, EIO);
+    flip(batch_place(ROTTEN, 0) + 300);
+    CU_ASSERT_EQUAL(read_write(ROTTEN), -EBADMSG);
+    flip(batch_place(ROTTEN, 0) + 300);
+    run_until_over();
+    CU_ASSERT_EQUAL(counted(HG_LOG_HEAL_whole), 1);
+    CU_ASSERT_EQUAL(hg_log_heal_left(h.log), 0);
+    harness_check_reads(&h);
+    harness_destroy(&h);
+}
+
+/* More than the table of holes holds: named, and the rest stays as it is. */
+static void test_table_full(void)
+{
+    prepare(71, 40);
+    for (uint64_t sequence = 3; sequence < 3 + HG_LOG_HOLES_MAX + 1; sequence++) {
+        flip(batch_place(sequence, 1) + 300);
+        CU_ASSERT_EQUAL(read_write(sequence), -EBADMSG);
+        run_until_over();
+        if (sequence < 3 + HG_LOG_HOLES_MAX)
+            CU_ASSERT_EQUAL_FATAL(counted(HG_LOG_HEAL_repaired), sequence - 2);
+    }
+    CU_ASSERT_EQUAL(counted(HG_LOG_HEAL_table_full), 1);
+    CU_ASSERT_EQUAL(read_write(3 + HG_LOG_HOLES_MAX), -EBADMSG);
+    flip(batch_place(3 + HG_LOG_HOLES_MAX, 1) + 300);
+    harness_check_reads(&h);
+    recover_and_check();
+    harness_destroy(&h);
+}
+
+/* Segments are used again: the hole, its copy and what was found corrupt go with them. */
+static void test_reuse(void)
+{
+    prepare(81, 30);
+    flip(batch_place(ROTTEN, 1) + 300);
+    flip(batch_place(ROTTEN + 1, 2) + 60); /* can't be */
+    CU_ASSERT_EQUAL(read_write(ROTTEN), -EBADMSG);
+    run_until_over();
+    CU_ASSERT_EQUAL(read_write(ROTTEN + 1), -EBADMSG);
+    run_until_over();
+    CU_ASSERT_EQUAL(hg_log_heal_left(h.log), 1);
+    for (uint32_t i = 0; i < 300; i++) {
+        harness_release(&h, hg_log_durable_sequence(h.log));
+        CU_ASSERT_FATAL(harness_append(&h, 4, 1200) != 0);
+        hg_log_close_write(h.log);
+        while (hg_log_durable_sequence(h.log) + 1 < hg_log_next_sequence(h.log))
+            CU_ASSERT_TRUE_FATAL(harness_turn(&h));
+        CU_ASSERT_EQUAL_FATAL(hg_log_state(h.log), HG_LOG_READY);
+    }
+    CU_ASSERT(hg_log_tail_sequence(h.log) > 31);
+    while (hg_log_heal_left(h.log) > 0)
+        CU_ASSERT_TRUE_FATAL(harness_turn(&h));
+    harness_check_reads(&h);
+    recover_and_check();
+    harness_destroy(&h);
+}
+
+/* The log takes nothing: the copy waits, and readers with it. */
+static void test_full_log(void)
+{
+    prepare_in(91, 12, 8);
+    while (harness_append(&h, 4, 1200) != 0)
+        harness_settle(&h);
+    struct hg_local_record record = {.type = HG_LOCAL_STREAM, .stream = 1, .name = "stream-1"};
+    record.lsn = h.lsn[0];
+    memcpy(record.chain, h.chain[0], sizeof(record.chain));
+    struct hg_log_stats stats;
+    do { /* down to what peers' batches may not use either */
+        CU_ASSERT_FATAL(hg_log_append_records(h.log, &record, 1) != 0);
+        harness_settle(&h);
+        hg_log_stats_get(h.log, &stats);
+    } while (stats.segments_free >= HG_LOG_SEGMENTS_FREE_MIN);
+    flip(batch_place(ROTTEN, 1) + 300);
+    CU_ASSERT_EQUAL(read_write(ROTTEN), -EBADMSG);
+    for (uint32_t i = 0; i < 1000; i++) {
+        CU_ASSERT_TRUE_FATAL(harness_turn(&h));
+        give();
+    }
+    CU_ASSERT_EQUAL(hg_log_heal_of(h.log)->state, HG_LOG_HEAL_WHOLE);
+    CU_ASSERT_EQUAL(hg_log_state(h.log), HG_LOG_READY);
+    harness_destroy(&h);
+}
+
+int main(void)
+{
+    CU_initialize_registry();
+    CU_pSuite suite = CU_add_suite("log_heal", NULL, NULL);
+    CU_add_test(suite, "every part", test_every_part);
+    CU_add_test(suite, "the header alone", test_header_alone);
+    CU_add_test(suite, "a lost write", test_lost_write);
+    CU_add_test(suite, "crash", test_crash);
+    CU_add_test(suite, "wrong donor", test_wrong_donor);
+    CU_add_test(suite, "again, and the copy rots", test_again);
+    CU_add_test(suite, "local records", test_local);
+    CU_add_test(suite, "whole after all", test_whole);
+    CU_add_test(suite, "table full", test_table_full);
+    CU_add_test(suite, "segments used again", test_reuse);
+    CU_add_test(suite, "full log", test_full_log);
+    CU_basic_set_mode(CU_BRM_VERBOSE);
+    CU_basic_run_tests();
+    unsigned int failures = CU_get_number_of_failures();
+    CU_cleanup_registry();
+    return failures != 0;
+}
