@@ -11,7 +11,7 @@
 #include "drivers/ipc/group_members.h"
 #include "drivers/platform/address.h"
 
-#define HG_CONTROL_ABI           7u
+#define HG_CONTROL_ABI           8u
 #define HG_CONTROL_NAME_BYTES    32
 #define HG_CONTROL_PATH_BYTES    256
 #define HG_CONTROL_TEXT_BYTES    192

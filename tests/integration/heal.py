@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Rot in the logs of two real nodes, mended from the other one while everything runs: found by scrub at the origin, by
+a reader at the copy. Nobody restarts, what can't be proved yet is not served, and afterwards every entry is there again
+at both, byte for byte, also for the programs that read the files.
+
+    heal.py LIFE_WRITER LIFE_READER"""
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+
+from cluster import Failed, Scratch, wait_until
+from flow import say
+from lives import Lives
+from regions import Region, Wan, program, write
+
+STREAM = "entries"
+BLOCK_BYTES = 4096
+SEGMENTS_OFFSET = (4 + 256) * BLOCK_BYTES  # superblocks, header ring
+
+
+def helio_log(code, *words):
+    done = subprocess.run([program("helio-log"), *words], capture_output=True, text=True, timeout=60)
+    if done.returncode != code:
+        raise Failed(f"helio-log {' '.join(words)}: {done.returncode}, not {code}: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def flip(path, offset):
+    with open(path, "r+b", buffering=0) as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ 0x10]))
+        os.fsync(file.fileno())
+
+
+class Test:
+    def __init__(self, scratch, programs):
+        self.wan = Wan(scratch, rtt_ms=4, loss_percent=0.5)
+        key = write(os.path.join(scratch.path, "link.key"), secrets.token_hex(32) + "\n", 0o600)
+
+        def commands(own, other, number):
+            return (f"port add wan0 memif socket {self.wan.socket(own)} id 0 mac 02:00:00:00:00:0{own} "
+                    f"address 10.0.0.{3 - number}/24\n"
+                    f"peer add {other} node {number} region {number} address 10.0.0.{number} "
+                    f"mac 02:00:00:00:00:0{other} port wan0 key {key} rate 200m\n"
+                    f"stream add {STREAM} id 1 kind key-value region 1\nconsumer add reads-{STREAM} stream {STREAM}\n")
+
+        self.a = Region(scratch, "a", 1, commands("a", "b", 2) + f"stream replicate {STREAM} b\n", log_size="128m")
+        self.b = Region(scratch, "b", 2, commands("b", "a", 1), log_size="128m")
+        for node, scrub in ((self.a, "200"), (self.b, "0")):
+            text = open(node.config, encoding="utf-8").read()
+            write(node.config, text.replace(f"path {node.log}", f"path {node.log} memory 24m scrub {scrub}"))
+        self.wan.start()
+        self.a.start()
+        self.b.start()
+        self.lives = Lives(scratch, programs, STREAM, self.a, [self.a, self.b])
+
+    @staticmethod
+    def log(node):
+        logs = (node.show() or {"log": []})["log"]
+        return logs[0] if logs else {}
+
+    def drops(self, node):
+        return {drop["name"]: drop["count"] for drop in (node.show() or {"drops": []})["drops"]
+                if drop["where"] == "repair"}
+
+    def more(self, entries):
+        goal = self.lives.writer.position() + entries
+        for node in (self.a, self.b):
+            wait_until(lambda node=node: self.lives.readers[node.name].position() >= goal, 60,
+                       f"{entries} entries more are read in {node.name}")
+
+    def pause(self):
+        """The writer fills a log in seconds: what rots must still be there. Everything else runs on."""
+        os.kill(self.lives.writer.process.child.pid, signal.SIGSTOP)
+
+    def go_on(self):
+        os.kill(self.lives.writer.process.child.pid, signal.SIGCONT)
+        self.more(100)
+
+    def rot(self, node):
+        """A byte in the batches of a write of a sealed segment, older than what is in memory or the header ring."""
+        text = helio_log(0, "dump", node.log)
+        segment_bytes = int(re.search(r"segments of (\d+) bytes", text).group(1))
+        writes = [[int(word) for word in found] for found in
+                  re.findall(r"^write (\d+) segment (\d+) offset (\d+) restarts \d+ payload (\d+)", text, re.M)]
+        sealed = [one for one in writes if one[1] < writes[-1][1] and one[2] > 0]
+        if not sealed:
+            raise Failed(f"no segment of {node.log} is sealed: {writes[-1]}")
+        sequence, segment, offset, payload = sealed[len(sealed) // 2]
+        flip(node.log, SEGMENTS_OFFSET + segment * segment_bytes + offset + BLOCK_BYTES + payload // 2)
+        return sequence
+
+    def mended(self, node, other, sequence):
+        """Named when it was found and when it was mended, and counted."""
+        try:
+            wait_until(lambda: self.log(node).get("repairs") == 1, 30, f"{node.name} mends write {sequence}")
+        except Failed as late:
+            raise Failed(f"{late}: {self.log(node)}, {self.drops(node)}, {self.drops(other)}") from late
+        log = self.log(node)
+        if log["corrupt_left"] != 0 or log["corrupt_writes"] == 0 or log["state"] != "ready":
+            raise Failed(f"it was corrupt and is mended: {log}")
+        node.controlplane.wait_line(f"warning repaired .*write {sequence} is as it was written again", 20)
+
+    def found_by_scrub(self):
+        self.pause()
+        sequence = self.rot(self.a)
+        self.mended(self.a, self.b, sequence)
+        self.a.controlplane.wait_line("critical scrub_corrupt ", 20)
+        self.go_on()
+        say(f"a: write {sequence} rotted; scrub found it, and b had it")
+
+    def found_by_a_reader(self):
+        self.pause()
+        sequence = self.rot(self.b)
+        end = self.lives.readers["b"].position()
+        first = self.lives.audit(self.b, end)
+        self.mended(self.b, self.a, sequence)
+        first.child.wait(60)
+        if first.child.returncode != 0 and not first.find("read of .*: corrupt: "):
+            raise Failed("the reader was told something else: " + " | ".join(first.lines[-3:]))
+        self.go_on()
+        say(f"b: write {sequence} rotted; a reader found it, and a had it")
+
+    def whole(self):
+        """No process was started anew, and every entry is there, for readers and in the files."""
+        for node in (self.a, self.b):
+            self.lives.audit(node, self.lives.readers[node.name].position()).expect(0, 60)
+        self.lives.stop(30)
+        entries, lives = self.lives.finish(60)
+        if lives != 1:
+            raise Failed(f"one life, not {lives}")
+        for node in (self.a, self.b):
+            for process in (node.controlplane, node.dataplane):
+                if process.terminate(20) != 0:
+                    raise Failed(f"{process.name} did not end with 0")
+            if "fine; a start opens it" not in helio_log(0, "verify", node.log):
+                raise Failed(f"{node.log} is not fine")
+        say(f"{entries} entries are whole at both")
+
+    def run(self):
+        wait_until(lambda: self.sealed(self.a) and self.sealed(self.b), 60, "segments are sealed in both logs")
+        self.more(100)
+        self.found_by_scrub()
+        self.found_by_a_reader()
+        self.whole()
+
+    def sealed(self, node):
+        log = self.log(node)
+        return log.get("written_bytes", 0) > 2 * log.get("segment_bytes", 1 << 40)
+
+
+if __name__ == "__main__":
+    with Scratch("helio-heal-") as scratch_directory:
+        Test(scratch_directory, [os.path.abspath(path) for path in sys.argv[1:3]]).run()
