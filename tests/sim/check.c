@@ -12,7 +12,8 @@
 #include <xxhash.h>
 
 #define VARIANT_SHIFT 56
-#define DIVERGED_NS   (20 * HG_NS_PER_S) /* a run that ends diverged is watched this long */
+#define MARK_BITS     UINT64_C(0x00ffffff00000000) /* which attachment of a producer made it */
+#define DIVERGED_NS   (20 * HG_NS_PER_S)           /* a run that ends diverged is watched this long */
 
 static int letter_of(uint32_t node)
 {
@@ -102,10 +103,12 @@ static uint32_t frames_check(struct sim_node *node, struct sim_flow *flow,
         uint32_t own = (uint32_t)(frame.transaction_id >> VARIANT_SHIFT);
         variant = i == 0 ? own : variant;
         hg_sim_frame(world, flow, own, frame.lsn, &wanted, world->frame_memory);
+        wanted.transaction_id |= frame.transaction_id & MARK_BITS;
         if (!frame_equal(&frame, &wanted) || own != variant || own > flow->variant)
             hg_sim_violation(world, "bytes",
                              "the frame of s%u at %llu on node %c is not what its producer made", flow->index,
                              (unsigned long long)frame.lsn, letter_of(node->index));
+        hg_sim_reader_frame(node, flow, &frame);
     }
     return variant;
 }
@@ -202,6 +205,7 @@ void hg_sim_check_batch(struct sim_node *node, struct sim_worker *worker,
     struct sim_chain *chain = hg_sim_check_chain(world, flow, node->index, header->lsn_end, header->chain);
     chain->variant = variant;
     chain->read_hash = read_hash;
+    hg_sim_reader_batch(node, flow, header);
     place->read_next = header->lsn_end;
     place->read_end = hg_max_u64(place->read_end, header->lsn_end);
     memcpy(place->read_chain, header->chain, sizeof(place->read_chain));
@@ -295,6 +299,7 @@ static void flow_check(struct sim_node *node, struct sim_flow *flow, const struc
         if (s->lsn_durable > flow->plan->lsn_start)
             hg_sim_check_chain(world, flow, node->index, s->lsn_durable, s->chain_durable);
         peer_view_check(node, flow, s);
+        hg_sim_client_acked(node, flow, s->lsn_committed);
         hg_sim_commits_end(world, flow, s->lsn_peer[0]);
     }
 }
@@ -544,6 +549,14 @@ static bool is_held(const struct sim_world *world)
     return world->plan->held_flow < world->plan->flow_count && !world->held_free;
 }
 
+bool hg_sim_is_required(struct sim_world *world, const struct sim_flow *flow, uint32_t node)
+{
+    if (world->plan->nodes[node].lies != 0 ||
+        (hg_sim_is_members(world) && !hg_sim_members_counts(world, node)))
+        return false;
+    return !flow->gap_told[node]; /* a disk that was lost, and its origin has forgotten what was on it */
+}
+
 static bool flow_complete(struct sim_world *world, struct sim_flow *flow, char *text, size_t text_bytes)
 {
     uint64_t end = flow->lsn_produced;
@@ -551,16 +564,12 @@ static bool flow_complete(struct sim_world *world, struct sim_flow *flow, char *
         return true;
     for (uint32_t i = 0; i < world->plan->node_count; i++) {
         struct sim_node *node = &world->nodes[i];
-        if (node->plan->lies != 0)
+        if (!hg_sim_is_required(world, flow, i))
             continue;
         const struct sim_worker *worker = hg_sim_worker_of(node, flow);
         int32_t slot = worker == NULL ? -1 : hg_streams_find(worker->worker->streams, flow->stream);
         const struct hg_stream_state *s =
             slot < 0 ? NULL : hg_streams_at(worker->worker->streams, (uint32_t)slot);
-        if (hg_sim_is_members(world) && !hg_sim_members_counts(world, i))
-            continue;
-        if (flow->gap_told[i]) /* a disk that was lost, and its origin has forgotten what was on it */
-            continue;
         /* A reader here walks the log of a node with one cursor: it waits for the stream that is held. */
         bool reads = !is_held(world) || i != world->plan->flows[world->plan->held_flow].origin;
         if (s == NULL || s->lsn_durable != end || s->lsn_committed != end ||
@@ -615,7 +624,8 @@ bool hg_sim_complete(struct sim_world *world, char *text, size_t text_bytes)
         if (!(is_held(world) && i == world->plan->held_flow) &&
             !flow_complete(world, &world->flows[i], text, text_bytes))
             return false;
-    if (!is_held(world))
+    world->whole = !is_held(world);
+    if (world->whole)
         return true;
     hg_sim_held_free(world); /* it held up no other; now it is to come as well */
     return false;

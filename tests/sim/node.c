@@ -689,6 +689,7 @@ static void disk_lost(struct sim_node *node, uint64_t restart_ns)
     world->sometimes[SIM_disks_lost]++;
     for (uint32_t i = 0; i < world->plan->flow_count; i++)
         place_void(&world->flows[i].places[node->index]);
+    hg_sim_history_void(node, false);
 }
 
 /* The history of what this node originates forks; what it had said of others' streams is void. */
@@ -706,6 +707,7 @@ static void rollback(struct sim_node *node, uint64_t restart_ns)
         hg_sim_check_recovered_void(worker);
     }
     world->sometimes[SIM_rollbacks]++;
+    hg_sim_history_void(node, true);
     for (uint32_t i = 0; i < world->plan->flow_count; i++) {
         struct sim_flow *flow = &world->flows[i];
         place_void(&flow->places[node->index]);

@@ -11,7 +11,7 @@
 
 static const enum sim_sometimes promises_always[] = {
     SIM_batches_read_back, SIM_log_reads_from_disk, SIM_batches_compressed, SIM_batches_stored_raw,
-    SIM_retransmissions,   SIM_probe_timeouts,      SIM_segments_reused};
+    SIM_retransmissions,   SIM_probe_timeouts,      SIM_segments_reused,    SIM_appends_judged};
 static const enum sim_sometimes promises_pair[] = {SIM_packets_lost_on_the_link,
                                                    SIM_spurious_retransmissions,
                                                    SIM_packets_reordered,
@@ -35,7 +35,8 @@ static const enum sim_sometimes promises_pair[] = {SIM_packets_lost_on_the_link,
                                                    SIM_disk_stalls,
                                                    SIM_clock_jumps,
                                                    SIM_pauses,
-                                                   SIM_port_refusals};
+                                                   SIM_port_refusals,
+                                                   SIM_unheard_appends_gone};
 static const enum sim_sometimes promises_loss[] = {
     SIM_packets_lost_on_the_link, SIM_spurious_retransmissions, SIM_packets_reordered,
     SIM_duplicates_dropped,       SIM_replays_dropped,          SIM_corruption_dropped,
@@ -48,11 +49,13 @@ static const enum sim_sometimes promises_crash[] = {SIM_recoveries_again,
                                                     SIM_chains_verified_at_resume,
                                                     SIM_rekeys,
                                                     SIM_pauses,
-                                                    SIM_unknown_spi};
+                                                    SIM_unknown_spi,
+                                                    SIM_unheard_appends_gone};
 static const enum sim_sometimes promises_power[] = {
     SIM_recoveries_again,          SIM_power_losses,         SIM_process_kills,
     SIM_kills_inside_a_turn,       SIM_crashes_in_recovery,  SIM_all_nodes_down_at_once,
-    SIM_chains_verified_at_resume, SIM_torn_tails_discarded, SIM_disk_stalls};
+    SIM_chains_verified_at_resume, SIM_torn_tails_discarded, SIM_disk_stalls,
+    SIM_unheard_appends_gone};
 static const enum sim_sometimes promises_idle[] = {SIM_process_kills,
                                                    SIM_power_losses,
                                                    SIM_crashes_in_recovery,
@@ -115,7 +118,7 @@ static const enum sim_sometimes promises_quorum[] = {SIM_commits_awaited,    SIM
                                                      SIM_quorums_lost,       SIM_quorums_back,
                                                      SIM_disks_lost,         SIM_disks_filled_again,
                                                      SIM_streams_held_back,  SIM_process_kills,
-                                                     SIM_power_losses};
+                                                     SIM_power_losses,       SIM_unheard_appends_there};
 
 static const enum sim_sometimes promises_members[] = {
     SIM_commits_awaited,     SIM_members_joint, SIM_members_changed, SIM_members_awaited,

@@ -14,6 +14,7 @@
 #include "dataplane/worker.h"
 #include "drivers/disk/disk_sim.h"
 #include "drivers/platform/random.h"
+#include "tests/sim/history.h"
 
 #include <setjmp.h>
 #include <stdio.h>
@@ -150,7 +151,10 @@
     X(recoveries_misread)                                                                                    \
     X(damage_refused)                                                                                        \
     X(damage_met_by_a_reader)                                                                                \
-    X(retries_told)
+    X(retries_told)                                                                                          \
+    X(appends_judged)                                                                                        \
+    X(unheard_appends_there)                                                                                 \
+    X(unheard_appends_gone)
 enum sim_sometimes {
 #define HG_X(name) SIM_##name,
     SIM_SOMETIMES(HG_X)
@@ -430,6 +434,18 @@ struct sim_commit { /* produced and not yet known to be durable elsewhere */
     uint64_t time_ns;
 };
 
+/* A producer of a stream, at one node (tests/sim/check_history.c). */
+struct sim_live {
+    uint64_t lsn;
+    uint32_t span;
+    uint32_t append; /* in the history */
+};
+struct sim_client {
+    struct sim_live *live; /* what it appended and was not told to be gone, in order */
+    uint32_t live_count, live_max;
+    uint32_t acked_count; /* of these, the first */
+};
+
 struct sim_flow {
     const struct sim_flow_plan *plan;
     uint32_t index;
@@ -453,6 +469,10 @@ struct sim_flow {
     struct hg_frame frame; /* the last that was made, for the next attempt when it was pushed back */
     uint32_t frame_variant;
     uint8_t *frame_memory;
+    uint32_t attempt; /* how often a producer attached */
+    uint32_t frame_attempt;
+    struct sim_history *history;              /* NULL = nothing is promised of it any more */
+    struct sim_client clients[SIM_NODES_MAX]; /* by the node that they are at */
 };
 
 /* The session of a lane, as it was seen last in this boot. */
@@ -603,6 +623,7 @@ struct sim_world {
     bool healed;
     bool held_free; /* the plan's held_flow is given to members now */
     bool over;      /* nothing more can be asked of it */
+    bool whole;     /* all is everywhere, and was read */
     bool trace;
     struct sim_node *nodes;
     struct sim_link links[SIM_NODES_MAX][SIM_NODES_MAX];
@@ -750,6 +771,25 @@ void hg_sim_check_committed(struct sim_node *node, struct sim_flow *flow, const 
 uint64_t hg_sim_committed(const struct sim_world *world, const struct sim_flow *flow);
 /* An event of this scenario: true when it is one that may be. */
 bool hg_sim_check_quorum_event(struct sim_node *node, const struct hg_event *event, uint32_t flow);
+/* ---- check_history.c: what producers and readers were told, and whether a log can have done that ---- */
+void hg_sim_history_begin(struct sim_flow *flow);
+void hg_sim_history_end(struct sim_flow *flow);
+/* The producer at the node is told that the stream ends there: what it appended from there on is not in it.
+ */
+void hg_sim_client_attached(struct sim_node *node, struct sim_flow *flow, uint64_t lsn_end);
+/* What the frames of this attachment are told apart by; or it into transaction_id. */
+uint64_t hg_sim_client_mark(const struct sim_flow *flow);
+void hg_sim_client_appended(struct sim_node *node, struct sim_flow *flow, const struct hg_frame *frame);
+/* The producer at the node is told that its entries below are committed. */
+void hg_sim_client_acked(struct sim_node *node, struct sim_flow *flow, uint64_t lsn_end);
+void hg_sim_reader_frame(struct sim_node *node, struct sim_flow *flow, const struct hg_frame *frame);
+/* Before the batch is noted in the node's place. */
+void hg_sim_reader_batch(struct sim_node *node, struct sim_flow *flow, const struct hg_batch_header *header);
+/* The node has another disk: what was promised of its own streams is judged as it was up to now. */
+void hg_sim_history_void(struct sim_node *node, bool is_old);
+void hg_sim_check_histories(struct sim_world *world);
+/* In the end the node must have all of the stream. */
+bool hg_sim_is_required(struct sim_world *world, const struct sim_flow *flow, uint32_t node);
 void hg_sim_check_nonce(struct sim_node *node, const uint8_t *frame, uint32_t bytes);
 void hg_sim_keys_free(struct sim_world *world);
 /* Equal position and history mean equal chain. Returns what is known there; valid until the next call. */

@@ -30,6 +30,7 @@ void hg_sim_flows_init(struct sim_world *world)
         hg_random_init(&flow->random, hg_sim_random_seed(world, 30, i));
         flow->frame_memory = malloc(FRAME_MEMORY_BYTES);
         hg_assert(flow->frame_memory != NULL);
+        hg_sim_history_begin(flow);
     }
 }
 
@@ -183,6 +184,7 @@ static bool flow_open(struct sim_node *node, struct sim_worker *worker, struct s
     }
     flow->is_open = true;
     flow->lsn_next = s->lsn_durable != 0 ? s->lsn_durable : flow->plan->lsn_start;
+    hg_sim_client_attached(node, flow, flow->lsn_next);
     hg_sim_trace(node->world, "producer of s%u resumes at %llu", flow->index,
                  (unsigned long long)flow->lsn_next);
     flow_retry(node, worker, flow, slot);
@@ -192,9 +194,13 @@ static bool flow_open(struct sim_node *node, struct sim_worker *worker, struct s
 /* What was pushed back is offered again and again: it is made once. */
 static const struct hg_frame *frame_next(const struct sim_world *world, struct sim_flow *flow)
 {
-    if (flow->frame.span == 0 || flow->frame.lsn != flow->lsn_next || flow->frame_variant != flow->variant)
+    if (flow->frame.span == 0 || flow->frame.lsn != flow->lsn_next || flow->frame_variant != flow->variant ||
+        flow->frame_attempt != flow->attempt) {
         hg_sim_frame(world, flow, flow->variant, flow->lsn_next, &flow->frame, flow->frame_memory);
+        flow->frame.transaction_id |= hg_sim_client_mark(flow);
+    }
     flow->frame_variant = flow->variant;
+    flow->frame_attempt = flow->attempt;
     return &flow->frame;
 }
 
@@ -222,6 +228,7 @@ static bool flow_append(struct sim_node *node, struct sim_worker *worker, struct
         if (reason != HG_APPEND_OK)
             hg_sim_violation(world, "append", "stream s%u at %llu: reason %u", flow->index,
                              (unsigned long long)flow->lsn_next, reason);
+        hg_sim_client_appended(node, flow, &frame);
         flow->lsn_next += frame.span;
         any = true;
     }

@@ -159,6 +159,7 @@ void hg_sim_world_free(struct sim_world *world)
     for (uint32_t i = 0; i < world->plan->flow_count; i++) {
         free(world->flows[i].chains);
         free(world->flows[i].frame_memory);
+        hg_sim_history_end(&world->flows[i]);
     }
     for (uint32_t i = 0; i < world->packets_count; i++)
         free(world->packets_all[i]);
@@ -268,6 +269,7 @@ bool hg_sim_world_run(struct sim_world *world)
     if (setjmp(world->violation) == 0) {
         world_begin(world);
         world_events(world);
+        hg_sim_check_histories(world);
         for (uint32_t i = 0; i < world->plan->node_count; i++)
             if (world->nodes[i].is_up)
                 hg_sim_harvest(&world->nodes[i]);
