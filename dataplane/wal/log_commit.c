@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What goes to the device and when it is durable: writes, one flush at a time that covers all writes reaped
- * before it, and the header ring, which gets copies of durable writes only.
+ * before it (or none, where each write is durable by itself), and the header ring, which gets copies of
+ * durable writes only.
  */
 #include "dataplane/wal/log_internal.h"
 
@@ -27,6 +28,12 @@ static int result_judge(struct hg_log *log, const char *what, uint64_t number, i
     return -1;
 }
 
+static void flush_time_note(struct hg_log *log, uint64_t took_ns)
+{
+    log->stats.flush_ns_last = took_ns;
+    log->stats.flush_ns_max = hg_max_u64(log->stats.flush_ns_max, took_ns);
+}
+
 void hg_log_write_completed(struct hg_log *log, uint64_t sequence, int32_t result)
 {
     struct hg_log_entry *entry = hg_log_entry_of(log, sequence);
@@ -44,6 +51,8 @@ void hg_log_write_completed(struct hg_log *log, uint64_t sequence, int32_t resul
         return;
     }
     entry->state = HG_LOG_ENTRY_WRITTEN;
+    if (log->disk->is_dsync)
+        flush_time_note(log, log->now_ns - entry->submitted_ns);
     log->writes_uncompleted--;
     while (log->written_sequence < log->closed_sequence &&
            hg_log_entry_of(log, log->written_sequence + 1)->state == HG_LOG_ENTRY_WRITTEN)
@@ -64,6 +73,19 @@ static void latency_note(struct hg_log *log)
     log->durable_p99_looked_ns = log->now_ns;
 }
 
+/* All writes up to flush_sequence are durable, and so is the superblock if it was written before. */
+static void durable_take(struct hg_log *log)
+{
+    if (log->flush_sequence > log->flushed_sequence) {
+        latency_note(log);
+        log->flushed_sequence = log->flush_sequence;
+        log->durable_sequence = hg_max_u64(log->durable_sequence, log->flush_sequence);
+        log->durable_ns = log->now_ns;
+    }
+    if (log->flush_has_superblock)
+        hg_log_superblock_flushed(log);
+}
+
 void hg_log_flush_completed(struct hg_log *log, int32_t result)
 {
     log->is_flushing = false;
@@ -81,16 +103,16 @@ void hg_log_flush_completed(struct hg_log *log, int32_t result)
             (unsigned long long)log->durable_sequence);
         return;
     }
-    log->stats.flush_ns_last = log->now_ns - log->flush_ns;
-    log->stats.flush_ns_max = hg_max_u64(log->stats.flush_ns_max, log->stats.flush_ns_last);
-    if (log->flush_sequence > log->flushed_sequence) {
-        latency_note(log);
-        log->flushed_sequence = log->flush_sequence;
-        log->durable_sequence = hg_max_u64(log->durable_sequence, log->flush_sequence);
-        log->durable_ns = log->now_ns;
-    }
-    if (log->flush_has_superblock)
-        hg_log_superblock_flushed(log);
+    flush_time_note(log, log->now_ns - log->flush_ns);
+    durable_take(log);
+}
+
+/* What a flush that is submitted now covers. */
+static void flush_cover(struct hg_log *log)
+{
+    log->flush_sequence = log->written_sequence;
+    log->flush_has_superblock = log->superblock_is_written;
+    log->ring_is_dirty = false;
 }
 
 bool hg_log_flush_start(struct hg_log *log)
@@ -100,9 +122,7 @@ bool hg_log_flush_start(struct hg_log *log)
         return false;
     log->is_flushing = true;
     log->has_submitted = true;
-    log->flush_sequence = log->written_sequence;
-    log->flush_has_superblock = log->superblock_is_written;
-    log->ring_is_dirty = false;
+    flush_cover(log);
     log->flush_ns = log->now_ns;
     log->stats.flushes++;
     return true;
@@ -153,6 +173,21 @@ void hg_log_ring_completed(struct hg_log *log, int32_t result)
     log->ring_is_dirty = true;
 }
 
+static bool write_submit(struct hg_log *log, const struct hg_log_entry *entry, uint32_t bytes)
+{
+    struct hg_disk *disk = log->disk;
+#ifdef HG_SEEDED_BUG_ACK_BEFORE_FLUSH
+    bool is_dsync = disk->is_dsync;
+    disk->is_dsync = false;
+#endif
+    bool is_taken = disk->write(disk, hg_log_tag(HG_LOG_TAG_WRITE, entry->sequence),
+                                hg_log_entry_buffer(log, entry), bytes, entry->file_offset);
+#ifdef HG_SEEDED_BUG_ACK_BEFORE_FLUSH
+    disk->is_dsync = is_dsync;
+#endif
+    return is_taken;
+}
+
 static bool writes_submit(struct hg_log *log)
 {
     bool did = false;
@@ -161,10 +196,10 @@ static bool writes_submit(struct hg_log *log)
         uint32_t bytes = hg_log_write_bytes(entry->payload_bytes);
         if (entry->state != HG_LOG_ENTRY_CLOSED)
             continue; /* passed again on the way back to a short one */
-        if (!log->disk->write(log->disk, hg_log_tag(HG_LOG_TAG_WRITE, entry->sequence),
-                              hg_log_entry_buffer(log, entry), bytes, entry->file_offset))
+        if (!write_submit(log, entry, bytes))
             return did;
         entry->state = HG_LOG_ENTRY_IN_FLIGHT;
+        entry->submitted_ns = log->now_ns;
         log->has_submitted = true;
         log->stats.writes++;
         log->stats.payload_bytes += entry->payload_bytes;
@@ -185,8 +220,19 @@ static bool ring_is_waiting(const struct hg_log *log)
     return log->ring_flight_end == 0 && log->ring_next < log->mirror_next;
 }
 
+/* Each write was durable when it completed: nothing is left for a flush to do. Recovery has no use of this:
+ * it flushes also what a former process wrote, whichever way that was. */
+static void written_take(struct hg_log *log)
+{
+    hg_assert(!log->is_flushing);
+    flush_cover(log);
+    durable_take(log);
+}
+
 bool hg_log_commit_advance(struct hg_log *log)
 {
+    if (log->disk->is_dsync)
+        written_take(log);
     mirror_advance(log);
     bool did = writes_submit(log);
     if (did)

@@ -54,6 +54,7 @@ struct hg_log_entry {
     uint32_t batch_count;
     uint64_t opened_ns;
     uint64_t moved_sequence; /* it is a copy of that write; 0 = it is none */
+    uint64_t submitted_ns;
     enum hg_log_entry_state state;
     bool is_rewritten;
 };

@@ -9,6 +9,8 @@
  *  - Operations complete in any order. A flush covers exactly the writes whose completions had been *reaped*
  * by poll() before the flush was submitted.
  *  - No more than `depth` operations are in flight; submit returns false (nothing happened) beyond that.
+ *  - With `is_dsync` set a write whose completion was reaped is durable by itself, as far as `result` says,
+ * and needs no flush. A flush still covers all that was written without.
  *  - An error is a negative errno in `result`; a short transfer is reported as the bytes done, never retried
  * here. Only the worker that owns the disk calls it.
  */
@@ -39,7 +41,31 @@ struct hg_disk {
     void (*close)(struct hg_disk *disk);
     uint64_t size_bytes; /* raised by its owner once the file is longer */
     uint32_t depth;
+    bool is_dsync; /* set by its owner while nothing is in flight */
 };
+
+/* How what is written becomes durable. */
+enum hg_disk_sync {
+    HG_DISK_SYNC_AUTO,  /* what hg_disk_sync_choose says */
+    HG_DISK_SYNC_GROUP, /* plain writes, and a flush that covers those which completed before it */
+    HG_DISK_SYNC_DSYNC, /* O_DSYNC: each write is durable when it completes */
+};
+/* What the kernel knows of a device's cache (/sys/dev/block/N:M/queue). */
+struct hg_disk_cache {
+    bool is_known;      /* false: no block device below, or one that does not say */
+    bool is_write_back; /* what was written may be lost until a flush */
+    bool has_fua;       /* it can make a single write durable */
+    uint32_t device_major, device_minor;
+};
+void hg_disk_cache_get(const char *path, struct hg_disk_cache *cache);
+/* GROUP or DSYNC. Without FUA the kernel would put a flush of the whole device behind every O_DSYNC write,
+ * where one flush does for many writes; with FUA, or without a volatile cache, a flush costs what nobody
+ * needs. */
+enum hg_disk_sync hg_disk_sync_choose(const struct hg_disk_cache *cache);
+/* The words "group" and "dsync"; "auto". */
+const char *hg_disk_sync_name(enum hg_disk_sync sync);
+/* That choice and its reason, for people: "group (device 8:0 has a volatile cache and no FUA)". */
+void hg_disk_cache_text(const struct hg_disk_cache *cache, char *text, size_t text_bytes);
 
 /* Opens an existing file or device with O_DIRECT. `error` gets a sentence that names the path and the remedy.
  * The file is locked: what another process has open is refused, after a second. Returns NULL on error. The
@@ -48,6 +74,9 @@ struct hg_disk {
  * they were. */
 struct hg_disk *hg_disk_uring_open(const char *path, void *arena, uint64_t arena_bytes, uint32_t depth,
                                    bool *registered, char *error, size_t error_bytes);
+
+/* Before anything is submitted. AUTO asks the device of the file at `path`, with which it was opened. */
+void hg_disk_uring_sync_set(struct hg_disk *disk, const char *path, enum hg_disk_sync sync);
 
 /* A file descriptor to poll() for POLLIN, so that an idle worker can sleep on it: it is readable once
  * something has completed since a disk->poll that found nothing. Nobody else reads it. */

@@ -34,6 +34,7 @@ struct operation {
     int error;
     bool is_short;
     bool is_lost;
+    bool is_dsync;
     bool is_wrong;   /* a read */
     uint64_t blocks; /* by which it goes astray */
     uint64_t flush;  /* number of a flush */
@@ -181,6 +182,9 @@ static bool sim_write(struct hg_disk *disk, uint64_t tag, const void *data, uint
     if (operation == NULL)
         return false;
     operation->data = data;
+    operation->is_dsync = disk->is_dsync;
+    if (disk->is_dsync)
+        operation->done_ns += latency_ns(sim, HG_DISK_FLUSH);
     operation->copy = malloc(bytes);
     hg_assert(operation->copy != NULL);
     memcpy(operation->copy, data, bytes);
@@ -249,7 +253,12 @@ static int32_t write_finish(struct disk_sim *sim, const struct operation *operat
     if (!operation->is_lost) {
         touch(sim->view, sim->view_touched, offset, operation->bytes, bytes == operation->bytes);
         memcpy(sim->view + offset, operation->copy, bytes);
-        extent_add(sim, offset, operation->bytes, true);
+        if (operation->is_dsync) {
+            touch(sim->media, sim->media_touched, offset, operation->bytes, bytes == operation->bytes);
+            memcpy(sim->media + offset, operation->copy, bytes);
+        } else {
+            extent_add(sim, offset, operation->bytes, true);
+        }
     }
     return (int32_t)bytes;
 }

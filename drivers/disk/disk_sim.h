@@ -7,7 +7,8 @@
  *
  * What a crash does: every 512-byte sector written and not covered by a flush is by itself old, new, torn (a
  * prefix new, the rest old) or zero; operations in flight either vanish or land partly; then the disk is idle
- * and can be used again. The device also checks its callers: a buffer changed between submission and
+ * and can be used again. With `is_dsync` a write takes its own time and a flush's, and no crash touches it
+ * once its completion was reaped. The device also checks its callers: a buffer changed between submission and
  * completion is an assertion.
  */
 #ifndef HG_DISK_SIM_H

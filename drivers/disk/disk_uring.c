@@ -92,6 +92,8 @@ static bool transfer_submit(struct disk_uring *uring, uint32_t op, uint64_t tag,
         io_uring_prep_rw(index >= 0 ? IORING_OP_READ_FIXED : IORING_OP_READ, sqe, 0, data, bytes, offset);
     if (index >= 0)
         sqe->buf_index = (uint16_t)index;
+    if (op == HG_DISK_WRITE && uring->disk.is_dsync)
+        sqe->rw_flags = RWF_DSYNC;
     sqe_finish(uring, sqe, op, tag);
     return true;
 }
@@ -188,6 +190,17 @@ static void uring_close(struct hg_disk *disk)
         close(uring->eventfd);
     close(uring->fd);
     free(uring);
+}
+
+void hg_disk_uring_sync_set(struct hg_disk *disk, const char *path, enum hg_disk_sync sync)
+{
+    struct hg_disk_cache cache;
+    hg_assert(uring_of(disk)->in_flight == 0);
+    if (sync == HG_DISK_SYNC_AUTO) {
+        hg_disk_cache_get(path, &cache);
+        sync = hg_disk_sync_choose(&cache);
+    }
+    disk->is_dsync = sync == HG_DISK_SYNC_DSYNC;
 }
 
 int hg_disk_uring_fd(struct hg_disk *disk)

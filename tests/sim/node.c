@@ -167,6 +167,7 @@ static struct hg_disk *log_make(struct sim_node *node, uint32_t worker)
     };
     struct hg_disk *disk = hg_disk_sim_create(&config);
     hg_assert(disk != NULL);
+    disk->is_dsync = plan->disk_dsync;
     int rc = hg_log_format(disk, &geometry);
     if (rc != 0)
         hg_sim_violation(node->world, "format", "hg_log_format of node %c gives %d", (int)('A' + node->index),
@@ -361,6 +362,7 @@ void hg_sim_node_die(struct sim_node *node, bool power, uint64_t restart_ns)
     hg_sim_trace(world, "node %c dies%s%s", (int)('A' + node->index), power ? ": power" : "",
                  is_recovering(node) ? " in recovery" : "");
     world->sometimes[power ? SIM_power_losses : SIM_process_kills]++;
+    world->sometimes[SIM_power_losses_with_dsync] += power && node->plan->disk_dsync;
     world->sometimes[SIM_crashes_in_recovery] += is_recovering(node);
     for (uint32_t i = 0; i < node->worker_count; i++) {
         struct sim_worker *worker = &node->workers[i];

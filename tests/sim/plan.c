@@ -673,6 +673,19 @@ static void plan_sizes(struct sim_plan *plan, struct hg_random *sizes, struct hg
             hg_align_up(hg_max_u64(plan->segment_bytes, SEGMENT_BYTES_RING), HG_LOG_BLOCK_BYTES);
 }
 
+/* Half of the disks make each write durable by itself, where disks are what seeds are about: not where it is
+ * time, or room in full logs. */
+static void plan_dsync(struct sim_plan *plan, struct hg_random *root)
+{
+    struct hg_random random;
+    hg_random_fork(root, 26, &random);
+    if ((hg_sim_scenario_at(plan->scenario)->classes & 1u << SIM_CLASS_POWER) == 0 ||
+        is_flagged(plan, SIM_SCENARIO_LONG_CUT) || is_flagged(plan, SIM_SCENARIO_REKEY))
+        return;
+    for (uint32_t i = 0; i < plan->node_count; i++)
+        plan->nodes[i].disk_dsync = hg_random_chance(&random, 1, 2);
+}
+
 void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
 {
     struct hg_random root, classes, sizes, nodes, links, flows, faults, congestion, workers, rekey, fec, ecn;
@@ -741,4 +754,5 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
         hg_sim_plan_bottleneck(plan, &bottleneck);
     plan_regions(plan, &quorum, &held, &cluster);
     hg_sim_grant_plan(plan, &grants);
+    plan_dsync(plan, &root);
 }

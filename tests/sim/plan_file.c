@@ -50,6 +50,7 @@ static const struct field node_fields[] = {
     FIELD(sim_node_plan, workers_after),
     FIELD(sim_node_plan, steers),
     FIELD(sim_node_plan, disk_depth),
+    FIELD(sim_node_plan, disk_dsync),
     FIELD(sim_node_plan, segment_count),
     FIELD(sim_node_plan, segment_bytes),
     FIELD(sim_node_plan, arena_bytes),

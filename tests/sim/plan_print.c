@@ -68,18 +68,18 @@ static void nodes_print(const struct sim_plan *plan, FILE *out)
         const struct sim_node_plan *n = &plan->nodes[i];
         fprintf(
             out,
-            "  node %c: %u segments of %llu bytes, arena %llu, disk depth %u write %llu-%llu read "
+            "  node %c: %u segments of %llu bytes, arena %llu, disk depth %u%s write %llu-%llu read "
             "%llu-%llu flush "
             "%llu-%llu ns, %s, parity %u, ecn %u, rate %llu B/s, credit %llu, %u packets in flight, drift %d "
             "ppm, port refuses "
             "%u ppm\n",
             (int)('A' + i), n->segment_count, (unsigned long long)n->segment_bytes,
-            (unsigned long long)n->arena_bytes, n->disk_depth, (unsigned long long)n->write_ns_min,
-            (unsigned long long)n->write_ns_max, (unsigned long long)n->read_ns_min,
-            (unsigned long long)n->read_ns_max, (unsigned long long)n->flush_ns_min,
-            (unsigned long long)n->flush_ns_max, congestion_names[n->congestion], n->fec, n->ecn,
-            (unsigned long long)n->rate_bytes_per_s, (unsigned long long)n->receive_bytes,
-            n->packets_in_flight, n->drift_ppm, n->port_refuse_ppm);
+            (unsigned long long)n->arena_bytes, n->disk_depth, n->disk_dsync ? " dsync" : "",
+            (unsigned long long)n->write_ns_min, (unsigned long long)n->write_ns_max,
+            (unsigned long long)n->read_ns_min, (unsigned long long)n->read_ns_max,
+            (unsigned long long)n->flush_ns_min, (unsigned long long)n->flush_ns_max,
+            congestion_names[n->congestion], n->fec, n->ecn, (unsigned long long)n->rate_bytes_per_s,
+            (unsigned long long)n->receive_bytes, n->packets_in_flight, n->drift_ppm, n->port_refuse_ppm);
     }
     for (uint32_t i = 0; i < plan->node_count; i++)
         for (uint32_t j = 0; j < plan->node_count; j++) {

@@ -52,10 +52,10 @@ static const enum sim_sometimes promises_crash[] = {SIM_recoveries_again,
                                                     SIM_unknown_spi,
                                                     SIM_unheard_appends_gone};
 static const enum sim_sometimes promises_power[] = {
-    SIM_recoveries_again,          SIM_power_losses,         SIM_process_kills,
-    SIM_kills_inside_a_turn,       SIM_crashes_in_recovery,  SIM_all_nodes_down_at_once,
-    SIM_chains_verified_at_resume, SIM_torn_tails_discarded, SIM_disk_stalls,
-    SIM_unheard_appends_gone};
+    SIM_recoveries_again,          SIM_power_losses,           SIM_process_kills,
+    SIM_kills_inside_a_turn,       SIM_crashes_in_recovery,    SIM_all_nodes_down_at_once,
+    SIM_chains_verified_at_resume, SIM_torn_tails_discarded,   SIM_disk_stalls,
+    SIM_unheard_appends_gone,      SIM_power_losses_with_dsync};
 static const enum sim_sometimes promises_idle[] = {SIM_process_kills,
                                                    SIM_power_losses,
                                                    SIM_crashes_in_recovery,

@@ -56,6 +56,7 @@
     X(process_kills)                                                                                         \
     X(kills_inside_a_turn)                                                                                   \
     X(power_losses)                                                                                          \
+    X(power_losses_with_dsync)                                                                               \
     X(crashes_in_recovery)                                                                                   \
     X(all_nodes_down_at_once)                                                                                \
     X(torn_tails_discarded)                                                                                  \
@@ -270,6 +271,7 @@ struct sim_node_plan {
     uint32_t workers_after; /* from a restart on; the same = never another number */
     bool steers;            /* its port puts packets into the queue of the worker they are for */
     uint32_t disk_depth;
+    bool disk_dsync; /* its writes are durable by themselves; else a flush makes them so */
     uint32_t segment_count;
     uint64_t segment_bytes;
     uint64_t arena_bytes;

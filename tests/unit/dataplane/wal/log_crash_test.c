@@ -71,6 +71,7 @@ static bool recover_or_crash(void)
 static void one_seed(uint64_t seed)
 {
     harness_create(&h, seed, HG_LOG_SEGMENTS_MIN + seed % 4);
+    h.disk->is_dsync = seed / 4 % 2 == 1;
     for (int life = 0; life < 5; life++) {
         size_t first = h.first;
         while (!recover_or_crash()) {
@@ -120,8 +121,10 @@ static void test_crashes(void)
 /* Crash after every single turn of a fixed piece of work. */
 static void test_crash_at_every_step(void)
 {
-    for (uint32_t stop = 0; stop < 250; stop++) {
+    for (uint32_t i = 0; i < 500; i++) {
+        uint32_t stop = i / 2;
         harness_create(&h, 77, HG_LOG_SEGMENTS_MIN);
+        h.disk->is_dsync = i % 2 == 1;
         CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
         for (uint32_t step = 0; step < stop; step++) {
             harness_append(&h, 3, 2000);

@@ -125,6 +125,46 @@ static void test_ack_needs_flush(void)
     harness_destroy(&h);
 }
 
+/* Where each write is durable by itself: its completion does, in whatever order writes complete; then a power
+ * cut takes nothing of it. After recovery nobody flushes. */
+static void test_ack_without_flush(void)
+{
+    uint64_t deadline_ns, first_seen = 0;
+    struct hg_log_stats stats;
+    harness_create(&h, 3, 8);
+    h.disk->is_dsync = true;
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+    hg_log_stats_get(h.log, &stats);
+    CU_ASSERT_EQUAL(stats.flushes, 2); /* what a former process wrote, and what recovery did */
+    harness_append(&h, 1, 10);
+    hg_log_close_write(h.log);
+    hg_log_turn(h.log, h.now_ns, &deadline_ns);
+    harness_append(&h, 1, 10);
+    hg_log_close_write(h.log);
+    for (uint32_t i = 0; i < 100 && hg_log_durable_sequence(h.log) < 2; i++) {
+        CU_ASSERT_TRUE_FATAL(harness_turn(&h));
+        if (first_seen == 0)
+            first_seen = hg_log_durable_sequence(h.log);
+    }
+    CU_ASSERT_EQUAL(hg_log_durable_sequence(h.log), 2);
+    CU_ASSERT(first_seen > 0);
+    harness_crash(&h, true);
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+    CU_ASSERT_EQUAL(hg_log_durable_sequence(h.log), 2);
+    for (uint32_t i = 0; i < 100; i++) {
+        harness_append(&h, 1 + i % 4, 3000);
+        hg_log_close_write(h.log);
+        harness_turn(&h);
+        harness_release(&h, hg_log_durable_sequence(h.log)); /* the superblock moves on, too */
+    }
+    harness_settle(&h);
+    hg_log_stats_get(h.log, &stats);
+    CU_ASSERT_EQUAL(stats.flushes, 2);
+    CU_ASSERT(stats.flush_ns_last > 0 && hg_log_tail_sequence(h.log) > 1);
+    harness_check_reads(&h);
+    harness_destroy(&h);
+}
+
 /* One write, durable, and no time without one. */
 static void commit_next(void)
 {
@@ -403,6 +443,7 @@ int main(void)
     CU_add_test(suite, "append and read", test_append_and_read);
     CU_add_test(suite, "group commit", test_group_commit);
     CU_add_test(suite, "an acknowledgement needs a flush", test_ack_needs_flush);
+    CU_add_test(suite, "an acknowledgement without one", test_ack_without_flush);
     CU_add_test(suite, "headers follow into the ring while writes go on", test_ring_follows);
     CU_add_test(suite, "reuse", test_reuse);
     CU_add_test(suite, "kept while there is room", test_keep);

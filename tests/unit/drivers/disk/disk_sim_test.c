@@ -100,6 +100,23 @@ static void test_flushed_survives(void)
     }
 }
 
+/* With dsync what completed is there, without any flush; what was under way is anything. */
+static void test_dsync_survives(void)
+{
+    uint32_t lost = 0;
+    for (uint64_t seed = 0; seed < 50; seed++) {
+        struct hg_disk *disk = disk_make(seed);
+        disk->is_dsync = true;
+        write_all(disk, 1, 0, 4);
+        CU_ASSERT_TRUE(disk->write(disk, 1, memory, BLOCK, 4 * BLOCK));
+        hg_disk_sim_crash(disk);
+        CU_ASSERT_TRUE(all_bytes(hg_disk_sim_bytes(disk), 1, 4 * BLOCK));
+        lost += !all_bytes(hg_disk_sim_bytes(disk) + 4 * BLOCK, 1, BLOCK);
+        disk->close(disk);
+    }
+    CU_ASSERT(lost > 10);
+}
+
 /* Unflushed sectors are old, new, torn or zero, each of them sometimes; nothing else ever. */
 static void test_unflushed_is_anything(void)
 {
@@ -257,6 +274,7 @@ int main(void)
     CU_pSuite suite = CU_add_suite("disk_sim", NULL, NULL);
     CU_add_test(suite, "basics", test_basics);
     CU_add_test(suite, "flushed survives", test_flushed_survives);
+    CU_add_test(suite, "dsync survives", test_dsync_survives);
     CU_add_test(suite, "unflushed is anything", test_unflushed_is_anything);
     CU_add_test(suite, "flush covers what was reaped", test_flush_covers_reaped_only);
     CU_add_test(suite, "in flight vanishes", test_in_flight_vanishes);

@@ -136,7 +136,7 @@ static void test_sleeper(void)
     disk->close(disk);
 }
 
-static void round_trip(void *registered_arena, uint64_t registered_bytes)
+static void round_trip(void *registered_arena, uint64_t registered_bytes, enum hg_disk_sync sync)
 {
     bool registered = false;
     struct hg_disk *disk =
@@ -144,6 +144,8 @@ static void round_trip(void *registered_arena, uint64_t registered_bytes)
     CU_ASSERT_PTR_NOT_NULL_FATAL(disk);
     CU_ASSERT(registered_arena != NULL || !registered);
     CU_ASSERT_EQUAL(disk->size_bytes, FILE_BYTES);
+    hg_disk_uring_sync_set(disk, path, sync);
+    CU_ASSERT_EQUAL(disk->is_dsync, sync == HG_DISK_SYNC_DSYNC);
     for (uint32_t i = 0; i < 8; i++) {
         memset(arena + i * BLOCK, (int)i + 1, BLOCK);
         CU_ASSERT_TRUE(disk->write(disk, 100 + i, arena + i * BLOCK, BLOCK, (uint64_t)i * 2 * BLOCK));
@@ -170,8 +172,43 @@ static void round_trip(void *registered_arena, uint64_t registered_bytes)
 
 static void test_round_trip(void)
 {
-    round_trip(NULL, 0);
-    round_trip(arena, sizeof(arena));
+    round_trip(NULL, 0, HG_DISK_SYNC_GROUP);
+    round_trip(arena, sizeof(arena), HG_DISK_SYNC_GROUP);
+    round_trip(arena, sizeof(arena), HG_DISK_SYNC_DSYNC);
+}
+
+/* A flush that carries many writes where one write can't be made durable alone; no flush where nothing needs
+ * one, and none where nobody says how the device works. */
+static void test_sync_choice(void)
+{
+    static const struct {
+        struct hg_disk_cache cache;
+        enum hg_disk_sync sync;
+        const char *why;
+    } cases[] = {
+        {{.is_known = true, .is_write_back = true}, HG_DISK_SYNC_GROUP, "no FUA"},
+        {{.is_known = true, .is_write_back = true, .has_fua = true}, HG_DISK_SYNC_DSYNC, "and FUA"},
+        {{.is_known = true}, HG_DISK_SYNC_DSYNC, "no volatile cache"},
+        {{.is_known = false}, HG_DISK_SYNC_GROUP, "no device says"},
+        {{.is_known = false, .has_fua = true}, HG_DISK_SYNC_GROUP, "no device says"},
+    };
+    struct hg_disk_cache cache;
+    for (size_t i = 0; i < HG_COUNT(cases); i++) {
+        CU_ASSERT_EQUAL(hg_disk_sync_choose(&cases[i].cache), cases[i].sync);
+        hg_disk_cache_text(&cases[i].cache, error, sizeof(error));
+        CU_ASSERT_EQUAL(strncmp(error, hg_disk_sync_name(cases[i].sync), 5), 0);
+        CU_ASSERT_PTR_NOT_NULL(strstr(error, cases[i].why));
+    }
+    hg_disk_cache_get("/proc/self/stat", &cache); /* no block device is below */
+    CU_ASSERT_FALSE(cache.is_known);
+    hg_disk_cache_get("missing", &cache);
+    CU_ASSERT_FALSE(cache.is_known);
+    struct hg_disk *disk = hg_disk_uring_open(path, NULL, 0, 8, NULL, error, sizeof(error));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(disk);
+    hg_disk_cache_get(path, &cache);
+    hg_disk_uring_sync_set(disk, path, HG_DISK_SYNC_AUTO);
+    CU_ASSERT_EQUAL(disk->is_dsync, hg_disk_sync_choose(&cache) == HG_DISK_SYNC_DSYNC);
+    disk->close(disk);
 }
 
 int main(void)
@@ -193,6 +230,7 @@ int main(void)
     CU_add_test(suite, "open errors", test_open_errors);
     CU_add_test(suite, "sleeper", test_sleeper);
     CU_add_test(suite, "round trip", test_round_trip);
+    CU_add_test(suite, "sync choice", test_sync_choice);
     CU_basic_run_tests();
     unsigned failures = CU_get_number_of_failures();
     CU_cleanup_registry();
