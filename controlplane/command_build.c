@@ -450,11 +450,13 @@ static void build_log(struct hg_command_file *file, const struct hg_command *com
     const struct hg_value *id = need(command, "ID"), *path = need(command, "path");
     const struct hg_value *memory = hg_command_value(command, "memory");
     const struct hg_value *scrub = hg_command_value(command, "scrub");
+    const struct hg_value *flush = hg_command_value(command, "flush");
     struct hg_config_log log = {.id = (uint32_t)id->number,
                                 .scrub_mbytes_per_s = scrub == NULL        ? 0
                                                       : scrub->number == 0 ? HG_CONFIG_SCRUB_OFF
                                                                            : (uint32_t)scrub->number,
-                                .arena_bytes = memory == NULL ? 0 : memory->number};
+                                .arena_bytes = memory == NULL ? 0 : memory->number,
+                                .flush = flush == NULL ? HG_CONFIG_FLUSH_AUTO : (uint32_t)flush->number};
 
     if (full(file, command, config->log_count, HG_CONTROL_LOGS_MAX, "logs"))
         return;

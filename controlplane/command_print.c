@@ -133,6 +133,8 @@ void hg_command_config_print(const struct hg_command_config *config, FILE *out)
                     wanted->logs[i].scrub_mbytes_per_s == HG_CONFIG_SCRUB_OFF
                         ? 0
                         : wanted->logs[i].scrub_mbytes_per_s);
+        if (wanted->logs[i].flush != HG_CONFIG_FLUSH_AUTO)
+            fprintf(out, " flush %s", wanted->logs[i].flush == HG_CONFIG_FLUSH_GROUP ? "group" : "dsync");
         hg_command_limit_print(out, "retain", wanted->logs[i].retain_bytes, wanted->logs[i].retain_seconds);
         fprintf(out, "\n");
     }

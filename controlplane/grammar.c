@@ -123,11 +123,12 @@ static const struct hg_grammar_command commands[] = {
     {HG_CMD_LOG_ADD,
      HG_CONTEXT_FILE,
      {WORD("log"), WORD("add"), VALUE("ID", NUMBER)},
-     {NEED("path", "FILE", PATH), MAY("memory", "SIZE", SIZE), MAY("scrub", "N", NUMBER), RETAIN},
+     {NEED("path", "FILE", PATH), MAY("memory", "SIZE", SIZE), MAY("scrub", "N", NUMBER),
+      MAY_ONE_OF("flush", "auto|group|dsync"), RETAIN},
      "a log of this node and the memory for writes under way; `scrub`: how many MB/s of what is in it are "
-     "read "
-     "to see whether they are whole, 0 for none; `retain-...`: what it keeps at least for readers that may "
-     "come, as far as there is room"},
+     "read to see whether they are whole, 0 for none; `flush`: whether a flush covers many writes (`group`), "
+     "each write is made durable by itself (`dsync`), or the device is asked; `retain-...`: what it keeps "
+     "at least for readers that may come, as far as there is room"},
     {HG_CMD_STREAM_ADD,
      HG_CONTEXT_FILE,
      {WORD("stream"), WORD("add"), VALUE("NAME", NAME)},

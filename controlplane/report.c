@@ -392,6 +392,7 @@ json_t *hg_report_lag(const struct hg_control_status *status)
 static json_t *log_report(const struct hg_status_log *log)
 {
     static const char *const states[] = {"recovering", "ready", "failed"};
+    static const char *const flush_words[] = {"unknown", "group", "dsync"};
     static const char *const pressures[] = {"none", "disk is slower than producers",
                                             "segments are held back"};
     json_t *object = json_object();
@@ -434,6 +435,7 @@ static json_t *log_report(const struct hg_status_log *log)
     text_set(object, "repair_failed_why", log->repair_failed_why);
     number_set(object, "losses", log->losses);
     number_set(object, "lost_writes", log->lost_writes);
+    word_set(object, "flush", flush_words, HG_COUNT(flush_words), log->flush);
     number_set(object, "flush_ns_last", log->flush_ns_last);
     number_set(object, "flush_ns_max", log->flush_ns_max);
     number_set(object, "durable_ns_p99", log->durable_ns_p99);

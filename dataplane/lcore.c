@@ -93,6 +93,10 @@ static bool log_open(struct lcore *lcore, uint32_t index, const struct hg_start 
         munmap(own->arena, own->arena_bytes);
         return false;
     }
+    static_assert((int)HG_CONFIG_FLUSH_GROUP == HG_DISK_SYNC_GROUP &&
+                      (int)HG_CONFIG_FLUSH_DSYNC == HG_DISK_SYNC_DSYNC,
+                  "the same numbers");
+    hg_disk_uring_sync_set(own->disk, log->path, (enum hg_disk_sync)log->flush);
     hg_disk_uring_cpus_set(own->disk, &node->housekeeping_cpus);
     uint64_t scrub_mbytes_per_s = log->scrub_mbytes_per_s == HG_CONFIG_SCRUB_OFF ? 0
                                   : log->scrub_mbytes_per_s == 0                 ? HG_CONFIG_SCRUB_MBYTES

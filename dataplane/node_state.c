@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #define NODE_STATE_MAGIC   0x4e474c48u /* "HLGN" */
-#define NODE_STATE_VERSION 3u
+#define NODE_STATE_VERSION 4u
 
 struct node_state {
     uint32_t magic;
@@ -17,7 +17,7 @@ struct node_state {
     uint32_t log_count;
     uint32_t crc32c; /* of everything before it */
 };
-static_assert(sizeof(struct node_state) == 72 + HG_CONTROL_LOGS_MAX * 288, "node state");
+static_assert(sizeof(struct node_state) == 72 + HG_CONTROL_LOGS_MAX * 296, "node state");
 
 static int write_synced(const char *path, const struct node_state *state)
 {

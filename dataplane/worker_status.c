@@ -369,6 +369,7 @@ static void status_log(struct hg_worker *worker, struct hg_control_status *statu
     status_repair(worker, out);
     out->losses = stats.losses;
     out->lost_writes = stats.lost_writes;
+    out->flush = worker->config.disk->is_dsync ? HG_CONFIG_FLUSH_DSYNC : HG_CONFIG_FLUSH_GROUP;
     out->flush_ns_last = stats.flush_ns_last;
     out->flush_ns_max = stats.flush_ns_max;
     out->durable_ns_p99 = stats.durable_ns_p99;

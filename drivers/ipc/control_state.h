@@ -80,6 +80,9 @@ struct hg_config_peer {
     uint64_t drop_behind_seconds;
 };
 
+/* How a log's writes become durable; the disk's numbers (enum hg_disk_sync). */
+enum hg_config_flush { HG_CONFIG_FLUSH_AUTO = 0, HG_CONFIG_FLUSH_GROUP = 1, HG_CONFIG_FLUSH_DSYNC = 2 };
+
 #define HG_CONFIG_SCRUB_OFF        UINT32_MAX
 #define HG_CONFIG_SCRUB_MBYTES     4u /* per second, unless told */
 #define HG_CONFIG_SCRUB_MBYTES_MAX 10000u
@@ -91,6 +94,8 @@ struct hg_config_log {
     /* Kept at least when nobody needs it, while there is room; 0 = what happens to be there. */
     uint64_t retain_bytes;
     uint64_t retain_seconds;
+    uint32_t flush; /* enum hg_config_flush */
+    uint32_t reserved;
 };
 
 /* The log's numbers (enum hg_stream_kind, enum hg_codec) as the control plane knows them, which never
@@ -331,7 +336,7 @@ struct hg_status_log {
     uint32_t alarm_percent;           /* 0, 50, 75, 90 */
     uint32_t refuses_peers;           /* 1: their batches find no room */
     uint64_t alarms, let_go, refused; /* alarms raised; holders let go of; batches of peers refused */
-    uint32_t holder_count, reserved4;
+    uint32_t holder_count, flush;     /* enum hg_config_flush: GROUP or DSYNC */
     struct hg_status_holder holders[HG_STATUS_HOLDERS_MAX]; /* who holds most first */
     uint64_t walked_bytes;    /* that readers behind had of read_bytes: more where they share reads */
     uint64_t corrupt_left;    /* writes that were found corrupt and are not repaired yet */

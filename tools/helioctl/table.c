@@ -171,6 +171,7 @@ static const struct view views[] = {
       {"LOSSES", "losses", NUMBER},
       {"SEGS", "segment_count", NUMBER},
       {"WRITTEN", "written_bytes", BYTES},
+      {"BY", "flush", TEXT},
       {"FLUSHES", "flushes", NUMBER},
       {"FLUSH", "flush_ns_last", TIME},
       {"FLUSH-MAX", "flush_ns_max", TIME},

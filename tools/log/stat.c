@@ -3,6 +3,7 @@
  * helio-log stat: what a log holds of each stream.
  */
 #include "dataplane/wal/hlc.h"
+#include "drivers/disk/disk.h"
 #include "tools/log/commands.h"
 #include "tools/log/image.h"
 
@@ -150,6 +151,20 @@ static void stream_print(const struct stream *stream, bool is_json)
     putchar('}');
 }
 
+/* What a dataplane would do whose command file leaves it to the device that the file is on. */
+static void flush_print(const struct stat_state *state)
+{
+    struct hg_disk_cache cache;
+    char text[96];
+    hg_disk_cache_get(state->image.path, &cache);
+    hg_disk_cache_text(&cache, text, sizeof(text));
+    if (state->is_json)
+        printf("\"flush_auto\": \"%s\", \"flush_auto_why\": \"%s\", ",
+               hg_disk_sync_name(hg_disk_sync_choose(&cache)), text);
+    else
+        printf("flush auto is %s\n", text);
+}
+
 static void log_print(const struct stat_state *state, const struct hg_log_audit_result *result)
 {
     const struct hg_log_superblock *s = &result->superblock;
@@ -162,8 +177,7 @@ static void log_print(const struct stat_state *state, const struct hg_log_audit_
             "%u, "
             "\"segments_used\": %llu, \"segments_free\": %llu, \"write_first\": %llu, \"write_next\": %llu, "
             "\"writes\": %llu, \"batches\": %llu, \"payload_bytes\": %llu, \"losses\": %llu, "
-            "\"lost_writes\": %llu, \"live\": %s, \"complete\": %s, "
-            "\"streams\": [",
+            "\"lost_writes\": %llu, \"live\": %s, \"complete\": %s, ",
             (unsigned long long)s->cluster, s->log_id, s->restarts, (unsigned long long)s->segment_bytes,
             s->segment_count, (unsigned long long)used, (unsigned long long)(s->segment_count - used),
             (unsigned long long)result->sequence_first, (unsigned long long)result->sequence_next,
@@ -171,6 +185,8 @@ static void log_print(const struct stat_state *state, const struct hg_log_audit_
             (unsigned long long)result->payload_bytes, (unsigned long long)s->holes.losses,
             (unsigned long long)s->holes.lost_writes, result->end == HG_LOG_END_LIVE ? "true" : "false",
             exit_of(result) == LOG_EXIT_DAMAGED || exit_of(result) == LOG_EXIT_UNREADABLE ? "false" : "true");
+        flush_print(state);
+        printf("\"streams\": [");
         return;
     }
     printf("%s: cluster %llu log %u restarts %u; %llu of %u segments of %llu bytes in use, %llu free\n",
@@ -181,6 +197,7 @@ static void log_print(const struct stat_state *state, const struct hg_log_audit_
            (unsigned long long)result->sequence_first, (unsigned long long)(result->sequence_next - 1),
            (unsigned long long)result->batches, (unsigned long long)result->payload_bytes,
            result->end == HG_LOG_END_LIVE ? "; it is being written: as of when reading began" : "");
+    flush_print(state);
     if (s->holes.losses > 0)
         printf("accepted losses in the life of this log: %llu, of %llu writes\n",
                (unsigned long long)s->holes.losses, (unsigned long long)s->holes.lost_writes);

@@ -53,7 +53,7 @@ static void test_values(void)
                     "port add j af_packet eth2 mtu 9000\n"
                     "peer add b rate 800m credit 32m key \"/with blank#\" port w mac 02:00:00:00:00:0b "
                     "address 10.0.0.2 region 2 node 2 # any order\r\n" PEER_C
-                    "log add 3 path /log memory 256m scrub 12\n"
+                    "log add 3 path /log memory 256m scrub 12 flush dsync\n"
                     "stream add s id 5 kind postgres-physical region 1 group 2 compression off\n"
                     "stream replicate s b c\nconsumer add arch stream s\nset peer c rate 400m\n"));
     hg_command_file_errors_print(file, stdout);
@@ -83,6 +83,7 @@ static void test_values(void)
     CU_ASSERT_STRING_EQUAL(c->peers[0].psk_path, "/with blank#");
     CU_ASSERT_EQUAL(c->peers[1].rate_bytes_per_s, 50000000);
     CU_ASSERT(c->logs[0].id == 3 && c->logs[0].arena_bytes == 256 << 20);
+    CU_ASSERT(c->logs[0].scrub_mbytes_per_s == 12 && c->logs[0].flush == HG_CONFIG_FLUSH_DSYNC);
     CU_ASSERT(c->streams[0].stream == 5 && c->streams[0].group == 2 && c->streams[0].epoch == 1);
     CU_ASSERT(c->streams[0].peers_mask == 3 && c->streams[0].compression == HG_CONFIG_COMPRESSION_OFF);
     CU_ASSERT_EQUAL(c->streams[0].kind, HG_CONFIG_STREAM_POSTGRES_PHYSICAL);
@@ -189,6 +190,7 @@ static const struct {
     {NODE LOG "log add 0 path /m\n", 3, 9, "log 0 is added already"},
     {NODE LOG "log add 1 path /log\n", 3, 16, "/log is log 0's already"},
     {NODE "log add 1 path /log memory 1m\n", 2, 28, "a log's memory is 8m or more"},
+    {NODE "log add 0 path /log flush often\n", 2, 27, "expected one of auto, group, dsync, got \"often\""},
     {NODE "log add 0 path /log scrub 10001\n", 2, 27, "scrub is 0 to 10000 MB/s, got \"10001\""},
     {NODE "log add 0 path /l0\n"
           "log add 1 path /l1\n"
