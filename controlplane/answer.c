@@ -531,6 +531,8 @@ json_t *hg_answer(struct hg_server *server, struct hg_api_connection *connection
         return stream_move(server, connection, command);
     case HG_CMD_LOG_GROW:
         return log_grow(server, connection, command);
+    case HG_CMD_STREAM_ADOPT:
+        return hg_answer_adopt(server, connection, command);
     case HG_CMD_GROUP_SEAL:
         return hg_answer_group_seal(server, connection, command);
     case HG_CMD_GROUP_OPEN:

@@ -216,6 +216,15 @@ static const struct hg_grammar_command commands[] = {
      "makes the file of a log SIZE long while it is in use: zeros are written first, then it has more "
      "segments; 'show "
      "log' says how far it is"},
+    {HG_CMD_STREAM_ADOPT,
+     HG_CONTEXT_LIVE,
+     {WORD("stream"), WORD("adopt"), VALUE("NAME", NAME)},
+     {MAY("peer", "PEER", NAME), FLAG("dry-run")},
+     "has a stream that ends here before its origin's log begins go on where that begins; what is between "
+     "must "
+     "be there from a backup, or is done without: readers from before are told of the gap; `peer`: only if "
+     "it "
+     "is that one who says so"},
     {HG_CMD_GROUP_SEAL,
      HG_CONTEXT_LIVE,
      {WORD("group"), WORD("seal"), VALUE("GROUP", GROUP)},

@@ -345,6 +345,7 @@ static json_t *stream_report(const struct hg_control_config *config, const struc
     number_set(object, "incarnation", stream->incarnation);
     number_set(object, "epoch", stream->epoch);
     number_set(object, "system_identifier", stream->system_identifier);
+    number_set(object, "lsn_horizon", stream->lsn_horizon);
     number_set(object, "lsn_oldest", stream->lsn_oldest);
     number_set(object, "lsn_end", stream->lsn_end);
     number_set(object, "lsn_durable", stream->lsn_durable);

@@ -184,6 +184,8 @@ json_t *hg_answer_not_set(const struct hg_server *server, const struct hg_comman
 json_t *hg_answer_change(struct hg_server *server, struct hg_api_connection *connection, uint64_t request,
                          bool is_config, const char *what);
 /* answer_retain.c */
+json_t *hg_answer_adopt(struct hg_server *server, struct hg_api_connection *connection,
+                        const struct hg_command *command);
 json_t *hg_answer_limit(struct hg_server *server, struct hg_api_connection *connection,
                         const struct hg_command *command);
 /* answer_group.c */

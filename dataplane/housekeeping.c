@@ -234,6 +234,9 @@ static void letters_of(struct hg_housekeeping *hk, uint32_t worker)
         case HG_LETTER_STREAM_ENTERED:
             hg_housekeeping_move_letter(hk, &letter);
             break;
+        case HG_LETTER_STREAM_ADOPTED:
+            hg_housekeeping_adopt_letter(hk, &letter);
+            break;
         case HG_LETTER_GROUP_DONE:
             hg_housekeeping_group_letter(hk, &letter);
             break;

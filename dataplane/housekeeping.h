@@ -176,6 +176,8 @@ void hg_housekeeping_move_spread(struct hg_housekeeping *hk); /* every worker ha
 
 /* housekeeping_group.c: an order about a group, to every worker; the answer follows the status page that
  * shows what they did */
+void hg_housekeeping_adopt_begin(struct hg_housekeeping *hk, const struct hg_control_message *message);
+void hg_housekeeping_adopt_letter(struct hg_housekeeping *hk, const struct hg_letter *letter);
 void hg_housekeeping_group_begin(struct hg_housekeeping *hk, const struct hg_control_message *message);
 void hg_housekeeping_group_letter(struct hg_housekeeping *hk, const struct hg_letter *letter);
 void hg_housekeeping_group_published(struct hg_housekeeping *hk);

@@ -461,6 +461,9 @@ static void command_begin(struct hg_housekeeping *hk, const struct hg_control_re
     case HG_COMMAND_LOG_GROW_CHECK:
         hg_housekeeping_grow_begin(hk, &received->message);
         return;
+    case HG_COMMAND_STREAM_ADOPT:
+        hg_housekeeping_adopt_begin(hk, &received->message);
+        return;
     case HG_COMMAND_STREAM_MOVE:
         rc = hg_housekeeping_move_begin(hk, &received->message, text);
         if (rc != 0)

@@ -34,6 +34,7 @@ enum hg_letter_type {
     HG_LETTER_GROUP_DONE,       /* code, text: of a GROUP_SEAL, _OPEN, _BEGIN or _RELEASE */
     HG_LETTER_GROUP_TAIL,       /* body.tail: what a copy answered */
     HG_LETTER_ORPHAN,           /* `pointer`: struct hg_orphan_piece, lent until ORPHAN_DONE: write it */
+    HG_LETTER_STREAM_ADOPTED,   /* code, text; -ENOENT: no such stream in this worker */
     HG_LETTER_STATUS_DONE,      /* the page is filled */
     HG_LETTER_PLACES_DONE,      /* the log is read back, and this is what it holds */
     HG_LETTER_LOG_GEOMETRY_DONE,
@@ -67,6 +68,7 @@ enum hg_letter_type {
     HG_LETTER_LOG_GROW, /* `pointer`: struct hg_log_growth, lent until LOG_GROWN; the file is longer already
                          */
     HG_LETTER_STATUS,   /* `pointer`: struct hg_control_status to fill, lent until STATUS_DONE */
+    HG_LETTER_STREAM_ADOPT, /* body.name: begins anew where its origin's log begins */
 };
 
 struct hg_letter {

@@ -314,6 +314,7 @@ static bool worker_run(struct hg_worker *worker, uint64_t *deadline_ns)
     }
     worker_timers(worker);
     did |= hg_worker_stream_leaving(worker);
+    did |= hg_worker_stream_adopting(worker);
     hg_peers_committed_moved(worker->peers);
     did |= hg_worker_group_turn(worker);
     did |= hg_worker_group_tails(worker);

@@ -89,6 +89,8 @@ struct hg_worker {
         uint64_t stream;
         uint32_t worker;
     } elsewhere[HG_CONTROL_STREAMS_MAX];
+    uint32_t adopt_slot;     /* of the stream that begins anew */
+    uint64_t adopt_sequence; /* the write that must be durable for it; 0 = none does */
     uint32_t elsewhere_count;
     struct {                                 /* the stream that is to move to another worker */
         struct hg_stream_transfer *transfer; /* housekeeping's, to be filled; NULL = none */

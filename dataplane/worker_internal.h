@@ -25,6 +25,11 @@ void hg_worker_stream_end(struct hg_worker *worker, const struct hg_letter *lett
  */
 bool hg_worker_stream_leaving(struct hg_worker *worker);
 
+/* worker_adopt.c: the letter to have a stream begin anew, and, each turn, whether that is done. Returns true
+ * when it answered. */
+void hg_worker_stream_adopt(struct hg_worker *worker, const struct hg_letter *letter);
+bool hg_worker_stream_adopting(struct hg_worker *worker);
+
 /* worker_group.c: letters about a group. Orders are answered when the device has what they say; what is asked
  * for a fail-over is not. */
 void hg_worker_group_letter(struct hg_worker *worker, const struct hg_letter *letter);

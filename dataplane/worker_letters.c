@@ -478,6 +478,9 @@ static void letter_handle(struct hg_worker *worker, struct hg_letter *letter)
     case HG_LETTER_LOG_GROW:
         letter_log_grow(worker, letter);
         break;
+    case HG_LETTER_STREAM_ADOPT:
+        hg_worker_stream_adopt(worker, letter);
+        break;
     default:
         letter_owner(worker, letter);
     }

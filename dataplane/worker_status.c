@@ -254,6 +254,8 @@ static void status_stream(struct hg_worker *worker, uint32_t slot, struct hg_con
     memcpy(out->chain, s->chain_durable, sizeof(out->chain));
     out->epoch_count = s->history.count;
     memcpy(out->epochs, s->history.starts, s->history.count * sizeof(out->epochs[0]));
+    out->lsn_horizon = s->horizon.lsn > s->lsn_durable ? s->horizon.lsn : 0;
+    out->horizon_peer = s->horizon.peer;
     out->frames = s->frames_count;
     out->batches = s->batches_count;
     out->raw_bytes = s->raw_bytes;

@@ -93,6 +93,11 @@
     X(consumer_lost, CRITICAL,                                                                               \
       "consumer $s stands at $A, before a loss that was accepted; its stream goes on at $B: it stays, and "  \
       "holds the log, until it is removed or reads on from there")                                           \
+    X(stream_behind, ERROR,                                                                                  \
+      "stream $s ends at $A here, and its origin's log begins at $B: nothing more can come until it begins " \
+      "anew there ('helioctl stream adopt'), with what is between from a backup")                            \
+    X(stream_anew, WARNING,                                                                                  \
+      "stream $s ended at $A and begins anew at $B: who reads it from before that has a gap")                \
     X(stream_quorum_lost, ERROR,                                                                             \
       "stream $s waits for its region's quorum: committed at $A, durable here at $B; nothing behind that "   \
       "is "                                                                                                  \

@@ -93,8 +93,11 @@ struct hg_peer_stream {
     uint64_t epoch; /* that it was opened under */
     uint64_t retry_ns;
     struct hg_cursor held_at;
-    uint64_t held_lsn_end; /* of the batch there */
-    uint8_t chain[16];     /* of the batch that ends at lsn_next */
+    uint64_t held_lsn_end;     /* of the batch there */
+    uint8_t chain[16];         /* of the batch that ends at lsn_next */
+    uint64_t lsn_gap;          /* what it lacked, when that was last told; 0 = nothing */
+    bool horizon_due;          /* it has a gap, and was not told where our log begins */
+    uint64_t horizon_sequence; /* the table that is looked at for that; 0 = the oldest */
 };
 
 /* Between a writer's OPEN and our ANSWER (dataplane/stream/follow.h). */
@@ -122,6 +125,7 @@ struct hg_peer_alias {
     uint8_t opening;     /* that is open, or was */
     uint8_t opening_min; /* older ones are over */
     uint8_t refuse_reason;
+    bool gap_told;  /* that its origin has a gap before it */
     uint64_t epoch; /* of the origin, as it opened it */
     uint64_t lsn_reported;
     struct hg_peer_join join;
@@ -362,6 +366,9 @@ void hg_peers_stream_epoch(struct hg_peers *peers, uint32_t slot);
 /* The group's members are of a newer generation: what peers send of it is opened anew, for they are to know
  * what this copy is to it now; what they refused of ours is offered again. */
 void hg_peers_members_new(struct hg_peers *peers, uint32_t group);
+/* The record by which the stream begins anew is durable (dataplane/stream/horizon.h): it does, and who said
+ * where is asked for what follows. */
+void hg_peers_stream_anew(struct hg_peers *peers, uint32_t slot);
 /* The stream's group began an epoch here: nobody else's is taken any more. */
 void hg_peers_stream_begun(struct hg_peers *peers, uint32_t slot);
 

@@ -75,6 +75,10 @@ void hg_peers_cuts_advance(struct hg_peer *peer);
 /* There is no such point in our log: the peer has other bytes, or needs what we no longer have. */
 void hg_peers_cut_impossible(struct hg_peer *peer, uint32_t slot, uint64_t lsn, int rc);
 
+/* peers_horizon.c: tells a peer that has a gap where our log begins; and is told. */
+void hg_peers_horizon_send(struct hg_peer *peer, uint32_t slot);
+void hg_peers_horizon_received(struct hg_peer_session *session, const struct hg_wire_stream_horizon *horizon);
+
 /* Streams we take. */
 void hg_peers_open_received(struct hg_peer_session *session, const struct hg_wire_stream_open *open);
 void hg_peers_answer_send(struct hg_peer_session *session, uint32_t alias, uint16_t status,

@@ -107,9 +107,11 @@ void hg_peers_open_streams(struct hg_peer *peer, uint64_t now_ns)
         }
         if (ps->close_unsent) /* it would be taken for one of the new opening */
             continue;
-        bool due = ps->state == HG_PEER_STREAM_CLOSED ||
-                   ((ps->state == HG_PEER_STREAM_OPENING || ps->state == HG_PEER_STREAM_REFUSED) &&
-                    now_ns >= ps->retry_ns);
+        if (ps->state == HG_PEER_STREAM_GAP && ps->horizon_due)
+            hg_peers_horizon_send(peer, slot);
+        bool waits = ps->state == HG_PEER_STREAM_OPENING || ps->state == HG_PEER_STREAM_REFUSED ||
+                     ps->state == HG_PEER_STREAM_GAP;
+        bool due = ps->state == HG_PEER_STREAM_CLOSED || (waits && now_ns >= ps->retry_ns);
         if (!due)
             continue;
         ps->moved = false;
@@ -166,7 +168,14 @@ static void stream_diverged(struct hg_peer *peer, uint32_t slot, uint64_t lsn_th
 static void stream_gap(struct hg_peer *peer, uint32_t slot, uint64_t lsn, uint64_t lsn_oldest)
 {
     const struct hg_stream_state *s = hg_streams_at(peer->peers->config.streams, slot);
+    struct hg_peer_stream *ps = &peer->streams[slot];
     stream_give_up(peer, slot, HG_PEER_STREAM_GAP);
+    /* Asked again now and then: it may begin anew meanwhile. */
+    ps->retry_ns = peer->peers->now_ns + HG_PEER_REFUSED_RETRY_NS;
+    ps->horizon_due = true;
+    if (ps->lsn_gap == lsn)
+        return;
+    ps->lsn_gap = lsn;
     hg_event_put(peer->peers->config.events, HG_EVENT_stream_gap, s->name, lsn, lsn_oldest);
 }
 
@@ -347,12 +356,14 @@ void hg_peers_refuse_received(struct hg_peer_session *session, const struct hg_w
     if (slot >= hg_streams_count(peer->peers->config.streams) ||
         peer->streams[slot].opening != refuse->control.opening ||
         (peer->streams[slot].state != HG_PEER_STREAM_STREAMING &&
-         !(moved && peer->streams[slot].state == HG_PEER_STREAM_OPENING))) {
+         !(moved && (peer->streams[slot].state == HG_PEER_STREAM_OPENING ||
+                     peer->streams[slot].state == HG_PEER_STREAM_GAP)))) {
         hg_lane_control_refused(session->lane);
         return;
     }
     if (moved) {
-        bool streamed = peer->streams[slot].state == HG_PEER_STREAM_STREAMING;
+        bool streamed = peer->streams[slot].state == HG_PEER_STREAM_STREAMING ||
+                        peer->streams[slot].state == HG_PEER_STREAM_GAP; /* it begins anew */
         stream_stop(peer, slot, HG_PEER_STREAM_CLOSED);
         if (streamed) /* else in the next tick: it takes them two to make us busy */
             hg_peers_open_streams(peer, peer->peers->now_ns);

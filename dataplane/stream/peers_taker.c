@@ -308,6 +308,7 @@ int hg_peers_batch_received(void *ctx, uint32_t alias, const uint8_t *batch, uin
     enum hg_sealed_reason reason = hg_streams_append_sealed(
         streams, (uint32_t)slot, peer->aliases[alias].epoch, batch, bytes, peer->peers->now_ns);
     if (reason == HG_SEALED_OK) {
+        peer->aliases[alias].gap_told = false;
         hg_lane_durable_set(session->lane, hg_log_durable_p99_ns(peer->peers->config.log));
         return 0;
     }
@@ -338,7 +339,9 @@ void hg_peers_close_received(struct hg_peer_session *session, const struct hg_wi
     }
     const struct hg_stream_state *s =
         hg_streams_at(peer->peers->config.streams, (uint32_t)peer->aliases[alias].slot);
-    if (close->reason != HG_WIRE_MOVED) /* it comes again */
+    bool gap_again = close->reason == HG_WIRE_CLOSED_GAP && peer->aliases[alias].gap_told;
+    peer->aliases[alias].gap_told = close->reason == HG_WIRE_CLOSED_GAP;
+    if (close->reason != HG_WIRE_MOVED && !gap_again) /* it comes again */
         hg_event_put(peer->peers->config.events, HG_EVENT_stream_closed, s->name, close->reason, 0);
     alias_close(session, alias);
 }
@@ -447,6 +450,7 @@ void hg_peers_control_received(void *ctx, const struct hg_wire_control *frame)
         struct hg_wire_group_seal seal;
         struct hg_wire_group_tail tail;
         struct hg_wire_stream_fill fill;
+        struct hg_wire_stream_horizon horizon;
         struct hg_wire_log_repair_ask repair_ask;
         struct hg_wire_log_repair_data repair_data;
     } copy;
@@ -462,6 +466,9 @@ void hg_peers_control_received(void *ctx, const struct hg_wire_control *frame)
         break;
     case HG_WIRE_STREAM_DURABLE:
         durable_received(session, &copy.durable);
+        break;
+    case HG_WIRE_STREAM_HORIZON:
+        hg_peers_horizon_received(session, &copy.horizon);
         break;
     case HG_WIRE_STREAM_CLOSE:
         hg_peers_close_received(session, &copy.close);

@@ -30,6 +30,15 @@ void hg_streams_peer_passed(struct hg_streams *streams, uint32_t slot, uint32_t 
     s->sequence_peer[peer] = hg_max_u64(s->sequence_peer[peer], sequence);
 }
 
+void hg_streams_peer_lacks(struct hg_streams *streams, uint32_t slot, uint32_t peer, uint64_t lsn,
+                           uint64_t sequence)
+{
+    struct hg_stream_state *s = hg_streams_at(streams, slot);
+    hg_assert(peer < HG_STREAMS_PEERS_MAX);
+    s->lsn_peer[peer] = hg_min_u64(s->lsn_peer[peer], lsn);
+    s->sequence_peer[peer] = hg_min_u64(s->sequence_peer[peer], sequence);
+}
+
 uint64_t hg_streams_peer_needs(const struct hg_streams *streams, uint32_t slot, uint32_t peer)
 {
     const struct hg_stream_state *s = &streams->table[slot];
@@ -87,6 +96,13 @@ static uint64_t stream_kept(const struct hg_streams *streams, const struct hg_st
     return s->sequence_last < sequence ? UINT64_MAX : hg_max_u64(sequence, s->index.entries[0].sequence);
 }
 
+uint64_t hg_streams_peer_kept_from(const struct hg_streams *streams, uint32_t peer, uint64_t now_ns)
+{
+    hg_assert(peer < HG_STREAMS_PEERS_MAX);
+    uint64_t limit = limit_sequence(streams, &streams->retention.peers[peer].limit, now_ns);
+    return hg_max_u64(limit, hg_log_tail_sequence(streams->log));
+}
+
 void hg_streams_log_keep(struct hg_streams *streams, const struct hg_retention_limit *keep)
 {
     streams->retention.keep = *keep;
@@ -136,6 +152,20 @@ static void let_go_tell(struct hg_streams *streams, enum hg_holder_kind kind, co
                  bytes >> 20, 0);
 }
 
+/* The oldest write with something that waits for its quorum, of a stream that the peer gets: nobody may ever
+ * have it but us, so no limit lets go of it. */
+static uint64_t peer_uncommitted(const struct hg_streams *streams, uint32_t peer)
+{
+    uint64_t sequence = UINT64_MAX;
+    for (uint32_t slot = 0; slot < streams->count; slot++) {
+        const struct hg_stream_state *s = &streams->table[slot];
+        if (s->configured && s->origin_local && (s->peers_mask & (UINT64_C(1) << peer)) != 0 &&
+            s->lsn_committed < s->lsn_durable)
+            sequence = hg_min_u64(sequence, hg_streams_sequence_of(streams, slot, s->lsn_committed));
+    }
+    return sequence;
+}
+
 /* What the log must keep for the peer. */
 static uint64_t peer_hold(struct hg_streams *streams, uint32_t peer, uint64_t now_ns)
 {
@@ -148,7 +178,7 @@ static uint64_t peer_hold(struct hg_streams *streams, uint32_t peer, uint64_t no
         holder.sequence = needed;
         holder.slot = slot;
     }
-    uint64_t limit = limit_sequence(streams, &p->limit, now_ns);
+    uint64_t limit = hg_min_u64(limit_sequence(streams, &p->limit, now_ns), peer_uncommitted(streams, peer));
     holder.let_go = holder.sequence < limit;
     holder.bytes = hg_log_bytes_from(streams->log, holder.sequence);
     holder.age_ns = age_of(streams, holder.sequence, now_ns);

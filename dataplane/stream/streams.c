@@ -423,6 +423,9 @@ static void streams_recovered_record(void *ctx, const struct hg_local_record *re
     case HG_LOCAL_STREAM:
         hg_streams_recovered_stream(streams, record);
         break;
+    case HG_LOCAL_STREAM_BEGUN_ANEW:
+        hg_streams_recovered_anew(streams, record);
+        break;
     case HG_LOCAL_CONSUMER:
     case HG_LOCAL_CONSUMER_REMOVED:
     case HG_LOCAL_CONSUMER_LET_GO:

@@ -74,6 +74,22 @@ enum hg_sealed_reason {
         HG_SEALED_REASON_COUNT
 };
 
+/* Where the log of a stream's origin begins, as the origin says, when we lack something before that. */
+struct hg_stream_horizon {
+    uint64_t lsn_begin; /* of the stream, wherever it is */
+    uint64_t lsn;       /* 0 = we lack nothing, as far as we were told */
+    uint64_t epoch;
+    uint64_t epoch_lsn;
+    uint32_t incarnation;
+    bool epoch_known;
+    bool told;
+    uint32_t peer; /* who said it, by which worker */
+    uint32_t worker;
+    uint16_t alias; /* of the stream there, and what its next opening will be */
+    uint8_t opening;
+    uint8_t chain[16];
+};
+
 struct hg_stream_state {
     char name[HG_NAME_BYTES];
     uint64_t stream;
@@ -142,6 +158,7 @@ struct hg_stream_state {
     uint64_t copy_peer[HG_STREAMS_PEERS_MAX];     /* whose word that is: of its log's uuid */
     uint64_t voters_there;                        /* peers that know that their copy counts, a bit each */
     uint64_t sequence_peer[HG_STREAMS_PEERS_MAX]; /* writes before it hold nothing that the peer lacks */
+    struct hg_stream_horizon horizon;
     uint64_t lsn_needed;    /* taken from a peer: what is below holds the oldest segment of its log */
     bool positions_changed; /* it is among the changed ones */
 
@@ -276,6 +293,12 @@ void hg_streams_quorum_watch(struct hg_streams *streams, uint64_t now_ns);
 /* No write before `sequence` holds a batch of the stream behind the peer's position: whoever walked the log
  * for the peer knows better than the index, which is coarse in a long log. */
 void hg_streams_peer_passed(struct hg_streams *streams, uint32_t slot, uint32_t peer, uint64_t sequence);
+/* The peer has less than we thought, but all before `lsn`, which is in write `sequence` or later, as far as
+ * this log is concerned: it is kept from there on. */
+void hg_streams_peer_lacks(struct hg_streams *streams, uint32_t slot, uint32_t peer, uint64_t lsn,
+                           uint64_t sequence);
+/* The oldest write that the log has and may keep for the peer (its limit, hg_streams_peer_limit). */
+uint64_t hg_streams_peer_kept_from(const struct hg_streams *streams, uint32_t peer, uint64_t now_ns);
 /* The oldest write that may hold something of the stream that the peer lacks. */
 uint64_t hg_streams_peer_needs(const struct hg_streams *streams, uint32_t slot, uint32_t peer);
 /* Registers (idempotent) or finds; -1 = table full or the log takes nothing now. It is registered when the

@@ -84,6 +84,7 @@ enum hg_wire_type {
     HG_WIRE_GROUP_SEAL = 25,
     HG_WIRE_GROUP_TAIL = 26,
     HG_WIRE_STREAM_FILL = 27,
+    HG_WIRE_STREAM_HORIZON = 28,
     HG_WIRE_LOG_REPAIR_ASK = 30,
     HG_WIRE_LOG_REPAIR_DATA = 31,
     HG_WIRE_CONTROL_LAST = 31,
@@ -305,6 +306,23 @@ struct hg_wire_stream_cut {
 };
 static_assert(sizeof(struct hg_wire_stream_cut) == 56, "stream cut");
 
+/* Origin -> receiver whose history ends before what the origin's log still has: where that begins, so that an
+ * operator there may have the stream begin anew. The alias is closed; `stream` says which it is, and
+ * `opening` what the next one will be: a REFUSE of that, with the reason MOVED, says that the stream did. The
+ * newest one wins. All before `lsn` is committed. */
+struct hg_wire_stream_horizon {
+    struct hg_wire_control control;
+    uint64_t stream;
+    uint64_t lsn_begin;   /* first LSN the stream ever had */
+    uint64_t lsn;         /* everything from here on is in the origin's log */
+    uint64_t epoch;       /* of the last batch before it */
+    uint64_t epoch_lsn;   /* where that epoch began, if epoch_known */
+    uint32_t incarnation; /* as in STREAM_OPEN */
+    uint32_t epoch_known;
+    uint8_t chain[16]; /* of the batch that ends at lsn */
+};
+static_assert(sizeof(struct hg_wire_stream_horizon) == 72, "stream horizon");
+
 /* CLOSE, origin -> receiver: nothing more comes under this alias, forget what is half here. REFUSE, receiver
  * -> origin: a batch did not follow from what is here. The alias is the origin's in both. */
 struct hg_wire_stream_close {
@@ -416,6 +434,8 @@ static inline uint16_t hg_wire_control_bytes(uint8_t type)
         return sizeof(struct hg_wire_stream_history);
     case HG_WIRE_STREAM_CUT:
         return sizeof(struct hg_wire_stream_cut);
+    case HG_WIRE_STREAM_HORIZON:
+        return sizeof(struct hg_wire_stream_horizon);
     case HG_WIRE_STREAM_CLOSE:
     case HG_WIRE_STREAM_REFUSE:
         return sizeof(struct hg_wire_stream_close);

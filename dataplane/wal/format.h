@@ -282,10 +282,13 @@ enum hg_local_record_type {
     HG_LOCAL_SESSION = 9, /* a struct hg_local_session: of the table at a segment's start */
     HG_LOCAL_CONSUMER_LET_GO =
         11, /* a consumer and its position, which the log has not waited for since (drop-behind) */
+    HG_LOCAL_STREAM_BEGUN_ANEW =
+        12, /* a stream whose history here ends: it goes on at `lsn`, as its origin's log has it */
 };
 static inline bool hg_local_record_is_known(uint32_t type)
 {
-    return (type >= HG_LOCAL_STREAM && type <= HG_LOCAL_STREAM_CUT) || type == HG_LOCAL_CONSUMER_LET_GO;
+    return (type >= HG_LOCAL_STREAM && type <= HG_LOCAL_STREAM_CUT) || type == HG_LOCAL_CONSUMER_LET_GO ||
+           type == HG_LOCAL_STREAM_BEGUN_ANEW;
 }
 
 struct hg_local_record { /* one fixed size for all types, so that the table is an array */

@@ -196,7 +196,8 @@ const uint8_t *hg_log_uuid(const struct hg_log *log); /* 16 bytes; once READY */
 /* Oldest write kept. */
 uint64_t hg_log_tail_sequence(const struct hg_log *log);
 /* Nobody needs writes below `sequence` any more (what is not durable yet is never released: UINT64_MAX means
- * all that is durable now). Their segments are reused lazily, when less than a quarter is free. */
+ * all that is durable now). Their segments are reused lazily, when less than a quarter is free; what is still
+ * there may be needed again, so a lower `sequence` takes back what was said before. */
 void hg_log_release(struct hg_log *log, uint64_t sequence);
 /* Of what is released, writes from `sequence` on stay for readers that may come, as long as that pushes
  * nobody back: they go when no more than one segment is left to producers. UINT64_MAX = none, as at the
@@ -211,6 +212,9 @@ uint64_t hg_log_sequence_behind(const struct hg_log *log, uint64_t bytes);
 /* The newest write of the segment that write `sequence` is in (of the tail's, if it is older): what has to be
  * released before that segment can be reused. */
 uint64_t hg_log_segment_last(const struct hg_log *log, uint64_t sequence);
+/* The first write of the segment that write `sequence` is in (of the tail's, if it is older; of the newest,
+ * if it is not closed yet): it begins with the table of streams. */
+uint64_t hg_log_segment_first(const struct hg_log *log, uint64_t sequence);
 /* True when producers are pushed back, or are with the next segment: what they may not use is all that is
  * left. */
 bool hg_log_is_scarce(const struct hg_log *log);

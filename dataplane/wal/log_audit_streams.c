@@ -90,8 +90,9 @@ static void record_take(struct hg_log_audit *audit, const struct hg_log_write_he
     }
     if (audit->config->ops->record != NULL)
         audit->config->ops->record(audit->config->ctx, record);
+    bool begins_anew = record->type == HG_LOCAL_STREAM_BEGUN_ANEW;
     if ((record->type != HG_LOCAL_STREAM && record->type != HG_LOCAL_STREAM_ENDED &&
-         record->type != HG_LOCAL_STREAM_CUT) ||
+         record->type != HG_LOCAL_STREAM_CUT && !begins_anew) ||
         record->stream == 0)
         return;
     struct hg_log_audit_stream *state = stream_find(audit, record->stream);
@@ -104,7 +105,7 @@ static void record_take(struct hg_log_audit *audit, const struct hg_log_write_he
         return;
     }
     bool has_ended = record->type == HG_LOCAL_STREAM_ENDED;
-    if (!has_ended)
+    if (!has_ended && !begins_anew)
         (void)stream_follows(audit, header, payload_offset, state, record->lsn, record->chain,
                              HG_LOG_FINDING_TABLE);
     state->lsn = has_ended ? 0 : record->lsn;

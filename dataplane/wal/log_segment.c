@@ -26,8 +26,7 @@ uint32_t hg_log_segments_kept(const struct hg_log *log, enum hg_log_user user)
 void hg_log_release(struct hg_log *log, uint64_t sequence)
 {
     /* What is not durable yet is not released in advance: somebody may register for it meanwhile. */
-    sequence = hg_min_u64(sequence, log->durable_sequence + 1);
-    log->release_sequence = hg_max_u64(log->release_sequence, sequence);
+    log->release_sequence = hg_min_u64(sequence, log->durable_sequence + 1);
 }
 
 void hg_log_keep(struct hg_log *log, uint64_t sequence)
@@ -73,6 +72,20 @@ uint64_t hg_log_segment_last(const struct hg_log *log, uint64_t sequence)
     if (segment == log->head_segment)
         return log->next_sequence - 1;
     return log->segment_first[(segment + 1) % log->geometry.segment_count] - 1;
+}
+
+uint64_t hg_log_segment_first(const struct hg_log *log, uint64_t sequence)
+{
+    uint64_t segment;
+    uint32_t offset, payload_bytes;
+    sequence = hg_max_u64(sequence, log->tail_sequence);
+    if (sequence > log->closed_sequence)
+        return log->segment_first[log->head_segment % log->geometry.segment_count];
+    hg_log_place_get(log, sequence, &segment, &offset, &payload_bytes);
+    const struct hg_log_hole *hole = hg_log_hole_of(&log->superblock.holes, sequence);
+    if (hole != NULL) /* its copy may lie elsewhere */
+        segment = hole->segment;
+    return log->segment_first[segment % log->geometry.segment_count];
 }
 
 bool hg_log_is_scarce(const struct hg_log *log)

@@ -255,6 +255,8 @@ struct hg_status_stream {
     uint8_t chain[16]; /* of the batch that ends at lsn_durable */
     uint32_t epoch_count, reserved2;
     struct hg_epoch_start epochs[HG_EPOCH_STARTS_MAX]; /* the last is the newest */
+    uint64_t lsn_horizon; /* its origin's log begins there, above what is here; 0 = nothing is lacking */
+    uint32_t horizon_peer, reserved3; /* index in the status peers, of who says so */
 };
 
 enum hg_status_group_state {                          /* of a group in one log */
@@ -443,6 +445,7 @@ enum hg_control_command {
        not. */
     HG_COMMAND_LOG_GROW = 10,
     HG_COMMAND_LOG_GROW_CHECK = 11,
+    HG_COMMAND_STREAM_ADOPT = 40, /* it begins anew where its origin's log begins */
 };
 
 enum hg_control_severity { HG_SEVERITY_INFO, HG_SEVERITY_WARNING, HG_SEVERITY_ERROR, HG_SEVERITY_CRITICAL };

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Reads a stream that the example program of drivers/client appended to, wherever it is, from the beginning
- * to LSN END, and checks every entry. For integration tests; says what is wrong and exits with 1.
+ * or LSN FROM to LSN END, and checks every entry. For integration tests; says what is wrong and exits with 1.
  *
- *     stream_reader RUN_DIR STREAM END [CONSUMER]
+ *     stream_reader RUN_DIR STREAM END [CONSUMER | from FROM]
  */
 #include "drivers/client/heliograph.h"
 
@@ -30,9 +30,9 @@ static bool entry_good(const struct hg_entry *entry, uint64_t lsn)
            memcmp(entry->data, text, entry->data_bytes) == 0;
 }
 
-static int read_all(struct hg_client *client, struct hg_stream *stream, uint64_t end)
+static int read_all(struct hg_client *client, struct hg_stream *stream, uint64_t lsn, uint64_t end)
 {
-    for (uint64_t lsn = 1; lsn < end;) {
+    while (lsn < end) {
         struct hg_entry entry;
         int rc = hg_stream_read(stream, &entry, in_seconds(WAIT_SECONDS));
         if (rc == HG_E_CLOSED)
@@ -53,12 +53,14 @@ static int read_all(struct hg_client *client, struct hg_stream *stream, uint64_t
 
 int main(int argc, char **argv)
 {
-    bool named = argc == 5;
-    uint64_t end = argc == 4 || named ? strtoull(argv[3], NULL, 10) : 0;
-    struct hg_stream_options options = {.subscribe = true, .consumer = named ? argv[4] : NULL};
+    bool named = argc == 5, begins = argc == 6 && strcmp(argv[4], "from") == 0;
+    uint64_t end = argc == 4 || named || begins ? strtoull(argv[3], NULL, 10) : 0;
+    uint64_t lsn = begins ? strtoull(argv[5], NULL, 10) : 1;
+    struct hg_stream_options options = {
+        .subscribe = true, .consumer = named ? argv[4] : NULL, .lsn_from = begins ? lsn : 0};
     struct hg_stream *stream;
     if (end == 0) {
-        fprintf(stderr, "usage: %s RUN_DIR STREAM END [CONSUMER]\n", argv[0]);
+        fprintf(stderr, "usage: %s RUN_DIR STREAM END [CONSUMER | from FROM]\n", argv[0]);
         return 2;
     }
     struct hg_client *client = hg_client_open(argv[1], "reader");
@@ -68,9 +70,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "attach: %s: %s\n", hg_error_name(rc), client != NULL ? hg_client_error(client) : "");
         return 1;
     }
-    rc = read_all(client, stream, end);
+    rc = read_all(client, stream, lsn, end);
     hg_client_close(client);
     if (rc == 0)
-        printf("%" PRIu64 " entries, all as they should be\n", end - 1);
+        printf("%" PRIu64 " entries, all as they should be\n", end - lsn);
     return rc;
 }

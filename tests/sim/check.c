@@ -365,7 +365,9 @@ static bool is_of_scenario(struct sim_node *node, const struct hg_event *event, 
 {
     const struct sim_world *world = node->world;
     bool is_hostile = hg_sim_scenario_has(world->plan->scenario, SIM_SCENARIO_HOSTILE);
+    bool is_rollback = hg_sim_scenario_has(world->plan->scenario, SIM_SCENARIO_ROLLBACK);
     return (is_hostile && hg_sim_check_liar_event(node, event)) ||
+           (is_rollback && event->type == HG_EVENT_stream_behind) || /* besides the origin's stream_gap */
            (world->cluster != NULL && hg_sim_check_cluster_event(node, event)) ||
            hg_sim_check_gray_event(node, event) ||
            (world->plan->quorum_n != 0 && hg_sim_check_quorum_event(node, event, flow));

@@ -99,6 +99,7 @@ bool hg_sim_check_liar_event(struct sim_node *node, const struct hg_event *event
         return true;
     case HG_EVENT_stream_diverged:
     case HG_EVENT_stream_gap:
+    case HG_EVENT_stream_behind:
         world->sometimes[SIM_liar_streams_given_up]++;
         return true;
     case HG_EVENT_stream_refused:

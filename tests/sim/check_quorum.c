@@ -114,10 +114,11 @@ bool hg_sim_check_quorum_event(struct sim_node *node, const struct hg_event *eve
         world->sometimes[SIM_quorums_back]++;
         return true;
     case HG_EVENT_stream_gap: /* the log has forgotten what the new disk needs */
+    case HG_EVENT_stream_behind:
     case HG_EVENT_stream_closed:
         if (plan->blank_node == SIM_NODES_MAX || flow >= plan->flow_count ||
             !world->flows[flow].places[plan->blank_node].rolled_back ||
-            (event->type == HG_EVENT_stream_closed && node->index != plan->blank_node))
+            (event->type != HG_EVENT_stream_gap && node->index != plan->blank_node))
             return false;
         world->flows[flow].gap_told[plan->blank_node] = true;
         return true;

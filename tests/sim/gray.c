@@ -70,6 +70,7 @@ bool hg_sim_check_gray_event(const struct sim_node *node, const struct hg_event 
     case HG_EVENT_not_repaired:
         return any || hg_sim_was_misread(node);
     case HG_EVENT_stream_gap: /* what a peer needs can't be read any more; the peer is told */
+    case HG_EVENT_stream_behind:
     case HG_EVENT_stream_closed:
         return any;
     default:

@@ -53,7 +53,8 @@ static void record_take(void *ctx, const struct hg_local_record *record)
     struct stream *stream = record->stream == 0 ? NULL : stream_of(ctx, record->stream);
     if (stream != NULL && record->type == HG_LOCAL_STREAM_CUT)
         stream->lsn_end = record->lsn;
-    if (stream == NULL || (record->type != HG_LOCAL_STREAM && record->type != HG_LOCAL_STREAM_ENDED))
+    if (stream == NULL || (record->type != HG_LOCAL_STREAM && record->type != HG_LOCAL_STREAM_ENDED &&
+                           record->type != HG_LOCAL_STREAM_BEGUN_ANEW))
         return;
     stream->has_ended = record->type == HG_LOCAL_STREAM_ENDED;
     if (stream->has_ended)

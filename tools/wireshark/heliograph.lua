@@ -22,7 +22,7 @@ local types = { [0] = "PADDING", [1] = "PING", [2] = "DATA", [3] = "ACK", [4] = 
     [32] = "PARITY", [16] = "STREAM_OPEN", [17] = "STREAM_ANSWER",
     [18] = "STREAM_DURABLE", [19] = "STREAM_CLOSE", [20] = "STREAM_REFUSE", [21] = "STREAM_NEEDED",
     [22] = "STREAM_COMMITTED", [23] = "STREAM_HISTORY",
-    [24] = "STREAM_CUT", [25] = "GROUP_SEAL", [26] = "GROUP_TAIL", [27] = "STREAM_FILL",
+    [24] = "STREAM_CUT", [25] = "GROUP_SEAL", [26] = "GROUP_TAIL", [27] = "STREAM_FILL", [28] = "STREAM_HORIZON",
     [30] = "LOG_REPAIR_ASK", [31] = "LOG_REPAIR_DATA" }
 local statuses = { [0] = "OK", [1] = "REFUSED_UNKNOWN", [2] = "REFUSED_SYSTEM", [3] = "REFUSED_EPOCH",
     [4] = "REFUSED_INCARNATION", [5] = "REFUSED_LIMIT", [6] = "REFUSED_BATCH", [7] = "CLOSED_WITHDRAWN",
@@ -107,6 +107,9 @@ local bodies = {
         { "epoch_3", 8 }, { "lsn_3", 8 }, { "epoch_4", 8 }, { "lsn_4", 8 }, { "epoch_5", 8 }, { "lsn_5", 8 },
         { "epoch_6", 8 }, { "lsn_6", 8 }, { "epoch_7", 8 }, { "lsn_7", 8 } }),
     [27] = layout(transport_fields, "heliograph.stream_fill", { { "stream", 8 }, { "epoch", 8 } }),
+    [28] = layout(transport_fields, "heliograph.stream_horizon", {
+        { "stream", 8 }, { "lsn_begin", 8 }, { "lsn", 8 }, { "epoch", 8 }, { "epoch_lsn", 8 }, { "incarnation", 4 },
+        { "epoch_known", 4 }, { "chain", 16, "bytes" } }),
     [30] = layout(transport_fields, "heliograph.log_repair_ask", {
         { "stream", 8 }, { "epoch", 8 }, { "lsn_end", 8 }, { "chain", 16, "bytes" }, { "incarnation", 4 },
         { "batch_bytes", 4 }, { "offset", 4 }, { "bytes", 4 } }),

@@ -208,7 +208,7 @@ static void test_frames_of_nothing(void)
         CU_ASSERT_EQUAL(say(a, &frame.control), 0);
         CU_ASSERT_EQUAL(hg_lane_stats(lane)->drop_control_state, before + ++count);
     }
-    CU_ASSERT_EQUAL(count, 11);
+    CU_ASSERT_EQUAL(count, 12);
     sites_free();
 }
 

@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A peer stays away for longer than it may hold its origin's log: the log goes on without it, by name. When it is back
+it is told where the log begins, and begins anew there by order: it has all from there on, and who reads it from before
+is told of the gap, also after a kill -9."""
+import os
+import secrets
+import sys
+
+from cluster import Failed, Process, Scratch, wait_until
+from flow import say
+from regions import Region, Wan, write
+
+BEFORE = 500
+AWAY = 450000  # entries; a hundred are a write of 8 KiB
+
+
+class Test:
+    def __init__(self, scratch, reader, writer):
+        self.scratch, self.reader, self.writer = scratch, reader, writer
+        self.wan = Wan(scratch, rtt_ms=2, loss_percent=0)
+        key = write(os.path.join(scratch.path, "link.key"), secrets.token_hex(32) + "\n", 0o600)
+
+        def commands(own, other, number):
+            return (f"port add wan0 memif socket {self.wan.socket(own)} id 0 mac 02:00:00:00:00:0{own} "
+                    f"address 10.0.0.{3 - number}/24\n"
+                    f"peer add {other} node {number} region {number} address 10.0.0.{number} "
+                    f"mac 02:00:00:00:00:0{other} port wan0 key {key} rate 400m credit 8m\n"
+                    "stream add s id 5 kind key-value region 1\n")
+
+        self.a = Region(scratch, "a", 1, commands("a", "b", 2) + "stream replicate s b\n", "64m")
+        self.b = Region(scratch, "b", 2, commands("b", "a", 1), "64m")
+
+    def stream(self, node):
+        return node.stream("s") or {}
+
+    def write(self, count):
+        Process(self.scratch, "writer", [self.writer, self.a.run, "s", str(count)]).expect(0, 60)
+
+    def read(self, code, first, end, says=""):
+        reader = Process(self.scratch, "reader", [self.reader, self.b.run, "s", str(end), "from", str(first)])
+        reader.expect(code, 60)
+        if says and not reader.find(says):
+            raise Failed(f"a reader from {first} does not say {says}: {reader.lines}")
+
+    def refused(self, node, *words):
+        answer = node.ctl(*words)
+        if answer["code"] != 1:
+            raise Failed(f"{words} answers {answer}")
+
+    def done(self, node, *words):
+        answer = node.ctl(*words)
+        if answer["code"] != 0:
+            raise Failed(f"{words} answers {answer}")
+        return answer["data"]["message"]
+
+    def away(self):
+        self.wan.cut()
+        say(self.done(self.a, "set", "peer", "b", "drop-behind-bytes", "1m", "--dry-run"))
+        self.done(self.a, "set", "peer", "b", "drop-behind-bytes", "1m")
+        self.write(AWAY)
+        self.a.controlplane.wait_line("holder_let_go log 0: peer b", 20)
+        wait_until(lambda: self.stream(self.a).get("lsn_oldest", 0) > BEFORE + 1, 20,
+                   "a's log has forgotten the beginning")
+        holder = self.a.ctl("show", "retention")["data"]["retention"][0]
+        if holder["name"] != "b" or holder["state"] != "let go" or holder["drop_behind_bytes"] != 1 << 20:
+            raise Failed(f"show retention: {holder}")
+
+    def behind(self):
+        self.refused(self.b, "stream", "adopt", "s")
+        self.wan.restore()
+        self.a.controlplane.wait_line("stream_gap s", 30)
+        self.b.controlplane.wait_line("stream_behind s", 30)
+        horizon = wait_until(lambda: self.stream(self.b).get("lsn_horizon"), 20, "b knows where a's log begins")
+        if self.stream(self.b)["lsn_durable"] != BEFORE + 1 or horizon <= BEFORE + 1:
+            raise Failed(f"b skipped something: {self.stream(self.b)}")
+        self.refused(self.b, "stream", "adopt", "s", "peer", "c")
+        self.refused(self.a, "stream", "adopt", "s")
+        say(self.done(self.b, "stream", "adopt", "s", "peer", "a", "--dry-run"))
+        return horizon
+
+    def run(self):
+        self.wan.start()
+        self.a.start()
+        self.b.start()
+        self.a.wait_up("b", 30)
+        self.write(BEFORE)
+        wait_until(lambda: self.stream(self.b).get("lsn_durable") == BEFORE + 1, 30, "b has the beginning")
+        self.read(0, 1, BEFORE + 1)
+        self.away()
+        horizon = self.behind()
+        say(self.done(self.b, "stream", "adopt", "s", "peer", "a"))
+        # a's log may have gone on meanwhile
+        wait_until(lambda: self.stream(self.b).get("lsn_oldest", 0) >= horizon, 20, f"b begins at {horizon} or later")
+        begins = self.stream(self.b)["lsn_oldest"]
+        end = BEFORE + AWAY + 1
+        wait_until(lambda: self.stream(self.b).get("lsn_durable") == end, 30, "b has all that a has")
+        for again in (False, True):
+            if again:
+                self.b.kill_dataplane()
+                self.b.start_dataplane()
+                self.b.wait_ready(30)
+                self.b.wait_up("a", 30)
+            wait_until(lambda: self.stream(self.b).get("lsn_oldest") == begins, 20, f"b begins at {begins}")
+            self.read(1, 200, end, "gap at")
+            self.read(0, begins, end)
+        self.write(100)
+        wait_until(lambda: self.stream(self.b).get("lsn_durable") == end + 100, 30, "b goes on")
+
+
+def main():
+    with Scratch("helio-horizon-") as scratch:
+        Test(scratch, *sys.argv[1:]).run()
+        say("ok")
+
+
+if __name__ == "__main__":
+    main()

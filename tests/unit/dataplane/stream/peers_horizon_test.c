@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A peer behind what our log still has: told where that begins, begins anew there by order, and never skips.
+ */
+#include "dataplane/stream/horizon.h"
+#include "dataplane/stream/streams_internal.h"
+#include "peers_pair.h"
+
+#define ENTRY 500000u
+
+static uint32_t slot;
+
+/* Appends at a until its log has forgotten everything up to what b has, though b may not hold it. */
+static void outlive(uint64_t lsn)
+{
+    stream(a, slot)->codec = HG_CODEC_NONE;
+    for (int i = 0; i < 400 && hg_streams_lsn_oldest(a->node.streams, slot) <= lsn; i++) {
+        append(a, slot, 1, ENTRY);
+        stream_node_settle(&a->node);
+        hg_streams_retain(a->node.streams, a->node.now_ns);
+        stream_node_settle(&a->node);
+    }
+    CU_ASSERT_FATAL(hg_streams_lsn_oldest(a->node.streams, slot) > lsn);
+}
+
+/* b has the first entries; then it is cut off, and may not hold a's log for more than a little. */
+static void behind(uint32_t entries)
+{
+    slot = sites_joined();
+    hg_streams_configure_begin(a->node.streams);
+    configure(a, "one", 11, KV, 1);
+    hg_streams_configure_end(a->node.streams);
+    if (entries > 0) {
+        append(a, slot, entries, 100);
+        run(50 * HG_NS_PER_MS);
+        CU_ASSERT_EQUAL_FATAL(stream(b, slot)->lsn_durable, entries + 1);
+    }
+    struct hg_retention_limit limit = {.bytes = 1};
+    hg_streams_peer_limit(a->node.streams, 0, "b", &limit);
+    a->cut = b->cut = true;
+    outlive(entries + 1);
+    CU_ASSERT_EQUAL(a->node.events[HG_EVENT_holder_let_go], 1);
+    a->cut = b->cut = false;
+    run(8 * HG_NS_PER_S);
+}
+
+static int begin_anew(void)
+{
+    uint64_t sequence;
+    int rc = hg_streams_anew_begin(b->node.streams, slot, &sequence);
+    if (rc != 0)
+        return rc;
+    hg_log_close_write(b->node.log);
+    while (hg_log_durable_sequence(b->node.log) < sequence)
+        stream_node_turn(&b->node);
+    hg_peers_stream_anew(b->peers, slot);
+    return 0;
+}
+
+static void test_told(void)
+{
+    behind(3);
+    CU_ASSERT_EQUAL(sending(a, slot)->state, HG_PEER_STREAM_GAP);
+    CU_ASSERT_EQUAL(a->node.events[HG_EVENT_stream_gap], 1); /* once, however often it is tried */
+    CU_ASSERT_EQUAL(b->node.events[HG_EVENT_stream_closed], 1);
+    CU_ASSERT_EQUAL(b->node.events[HG_EVENT_stream_behind], 1);
+    CU_ASSERT_EQUAL(b->node.event_last[HG_EVENT_stream_behind].a, 4);
+    CU_ASSERT_EQUAL(stream(b, slot)->lsn_durable, 4); /* nothing was skipped */
+    CU_ASSERT(stream(b, slot)->horizon.lsn > 4);
+    CU_ASSERT(stream(b, slot)->horizon.lsn >= hg_streams_lsn_oldest(a->node.streams, slot));
+    sites_free();
+}
+
+/* All of what the origin still has is here, byte for byte and with its chain. */
+static void same_from(uint64_t lsn)
+{
+    const struct hg_stream_state *here = stream(b, slot), *there = stream(a, slot);
+    CU_ASSERT_EQUAL(here->lsn_durable, there->lsn_durable);
+    CU_ASSERT_EQUAL(memcmp(here->chain_durable, there->chain_durable, sizeof(here->chain_durable)), 0);
+    CU_ASSERT_EQUAL(here->lsn_begin, there->lsn_begin);
+    CU_ASSERT_EQUAL(hg_streams_lsn_oldest(b->node.streams, slot), lsn);
+}
+
+static void test_begins_anew(void)
+{
+    behind(3);
+    uint64_t lsn = stream(b, slot)->horizon.lsn;
+    CU_ASSERT_EQUAL(begin_anew(), 0);
+    CU_ASSERT_EQUAL(b->node.events[HG_EVENT_stream_anew], 1);
+    CU_ASSERT_EQUAL(stream(b, slot)->lsn_durable, lsn);
+    CU_ASSERT_EQUAL(stream(b, slot)->lsn_floor, lsn); /* what is below is nobody's to cut off */
+    run(100 * HG_NS_PER_MS);                          /* its origin does not wait until it asks again */
+    CU_ASSERT_EQUAL(sending(a, slot)->state, HG_PEER_STREAM_STREAMING);
+    same_from(lsn);
+    CU_ASSERT_EQUAL(a->node.events[HG_EVENT_stream_diverged], 0);
+    append(a, slot, 2, 100);
+    run(50 * HG_NS_PER_MS);
+    same_from(lsn);
+    CU_ASSERT_EQUAL(begin_anew(), -ENODATA); /* there is nothing more to it */
+    sites_free();
+}
+
+static void grow(uint32_t entries)
+{
+    for (uint32_t i = 0; i < entries; i++) {
+        append(a, slot, 1, ENTRY);
+        stream_node_settle(&a->node);
+        hg_streams_retain(a->node.streams, a->node.now_ns);
+        stream_node_settle(&a->node);
+    }
+}
+
+/* What is told is kept: an operator has the time that the peer's limit gives. */
+static void test_kept(void)
+{
+    behind(3);
+    struct hg_retention_limit limit = {.bytes = 4 * NODE_SEGMENT_BYTES};
+    hg_streams_peer_limit(a->node.streams, 0, "b", &limit);
+    run(6 * HG_NS_PER_S);
+    uint64_t lsn = stream(b, slot)->horizon.lsn, oldest = hg_streams_lsn_oldest(a->node.streams, slot);
+    CU_ASSERT(lsn > oldest); /* there is more in the log that the limit lets go of */
+    grow(NODE_SEGMENT_BYTES / ENTRY * 2);
+    CU_ASSERT(hg_streams_lsn_oldest(a->node.streams, slot) > oldest);
+    CU_ASSERT_EQUAL_FATAL(begin_anew(), 0);
+    run(HG_NS_PER_S);
+    CU_ASSERT_EQUAL(sending(a, slot)->state, HG_PEER_STREAM_STREAMING);
+    same_from(lsn);
+    sites_free();
+}
+
+/* A client whose tries may lie in what is missing is refused rather than taken for new. */
+static void test_clients_forgotten(void)
+{
+    behind(3);
+    struct hg_sessions *sessions = b->node.streams->sessions;
+    uint64_t at;
+    (void)hg_sessions_add(sessions, 11, 77, 5, 2, 1);
+    CU_ASSERT_EQUAL(hg_sessions_ask(sessions, 11, 77, 5, true, false, &at), HG_SESSION_DUPLICATE);
+    CU_ASSERT_EQUAL_FATAL(begin_anew(), 0);
+    bool forgets = stream(b, slot)->sessions_evicted;
+    CU_ASSERT_EQUAL(hg_sessions_ask(sessions, 11, 77, 5, true, forgets, &at), HG_SESSION_EVICTED);
+    CU_ASSERT_EQUAL(hg_sessions_ask(sessions, 11, 77, 6, true, forgets, &at), HG_SESSION_EVICTED);
+    sites_free();
+}
+
+/* What waits for a quorum that the peer is part of: no limit lets go of it. */
+static void test_uncommitted(void)
+{
+    one_region = true;
+    sites_make();
+    keys();
+    slot = 0;
+    for (struct site *site = a; site != NULL; site = site == a ? b : NULL) {
+        struct hg_config_stream config = config_of_one(site, site == a);
+        hg_streams_configure_begin(site->node.streams);
+        CU_ASSERT_EQUAL(hg_streams_configure(site->node.streams, &config), 0);
+        hg_streams_configure_end(site->node.streams);
+    }
+    hg_streams_quorum_set(a->node.streams, 1, 2);
+    append(a, slot, 3, 100);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL_FATAL(stream(a, slot)->lsn_committed, 4);
+    struct hg_retention_limit limit = {.bytes = 1};
+    hg_streams_peer_limit(a->node.streams, 0, "b", &limit);
+    a->cut = b->cut = true;
+    stream(a, slot)->codec = HG_CODEC_NONE;
+    grow(NODE_SEGMENT_BYTES / ENTRY * 6);
+    CU_ASSERT(hg_log_sequence_behind(a->node.log, 1) > hg_streams_sequence_of(a->node.streams, slot, 4));
+    CU_ASSERT_EQUAL(a->node.events[HG_EVENT_holder_let_go], 0);
+    hg_streams_quorum_set(a->node.streams, 1, 1);
+    grow(1);
+    CU_ASSERT_EQUAL(a->node.events[HG_EVENT_holder_let_go], 1);
+    one_region = false;
+    sites_free();
+}
+
+/* A replaced disk: nothing was there. */
+static void test_blank(void)
+{
+    sites_make();
+    keys();
+    slot = stream_node_configure(&a->node, "one", 11, KV, 1, 0);
+    configure(b, "one", 11, KV, 1);
+    outlive(1);
+    configure(a, "one", 11, KV, 1);
+    hg_streams_retain(a->node.streams, a->node.now_ns); /* from now on the peer holds what is left */
+    run(8 * HG_NS_PER_S);
+    CU_ASSERT_EQUAL(sending(a, slot)->state, HG_PEER_STREAM_GAP);
+    uint64_t lsn = stream(b, slot)->horizon.lsn;
+    grow(NODE_SEGMENT_BYTES / ENTRY); /* it is waited for, as for who was away */
+    CU_ASSERT(hg_streams_lsn_oldest(a->node.streams, slot) <= lsn);
+    CU_ASSERT_EQUAL_FATAL(begin_anew(), 0);
+    run(HG_NS_PER_S);
+    CU_ASSERT_EQUAL(sending(a, slot)->state, HG_PEER_STREAM_STREAMING);
+    same_from(lsn);
+    sites_free();
+}
+
+/* Consumers that had not passed what was here are told of the gap, also by the next process; and a crash on
+ * the way leaves the stream as it was or begun anew. */
+static void test_crash(void)
+{
+    for (uint32_t done = 0; done < 2; done++) {
+        behind(3);
+        uint64_t lsn = stream(b, slot)->horizon.lsn, sequence;
+        uint32_t out = (uint32_t)hg_streams_consumer_add(b->node.streams, "out", slot);
+        stream_node_settle(&b->node);
+        hg_streams_consumer_advance(b->node.streams, out, 2);
+        hg_streams_retain(b->node.streams, b->node.now_ns + 2 * HG_STREAMS_CONSUMER_SAVE_NS);
+        stream_node_settle(&b->node);
+        CU_ASSERT_EQUAL_FATAL(hg_streams_anew_begin(b->node.streams, slot, &sequence), 0);
+        CU_ASSERT_EQUAL(hg_streams_anew_begin(b->node.streams, slot, &sequence), -EBUSY);
+        if (done == 1)
+            stream_node_settle(&b->node);
+        struct stream_node node = b->node;
+        hg_disk_sim_crash(node.disk);
+        stream_node_close(&node);
+        stream_node_open(&node);
+        b->node.streams = node.streams; /* to be freed with the site */
+        b->node.log = node.log;
+        const struct hg_stream_state *s = hg_streams_at(node.streams, 0);
+        CU_ASSERT_EQUAL(s->lsn_durable, done == 1 ? lsn : 4);
+        CU_ASSERT_EQUAL(hg_streams_lsn_oldest(node.streams, 0), done == 1 ? lsn : 1);
+        const struct hg_consumer_state *consumer = hg_streams_consumer_at(node.streams, out);
+        CU_ASSERT_EQUAL(consumer->lsn, 2);
+        CU_ASSERT_EQUAL(consumer->let_go, done == 1);
+        sites_free();
+    }
+}
+
+static void test_refusals(void)
+{
+    uint64_t sequence;
+    slot = sites_joined();
+    append(a, slot, 3, 100);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(hg_streams_anew_begin(a->node.streams, slot, &sequence), -EPERM);
+    CU_ASSERT_EQUAL(hg_streams_anew_begin(b->node.streams, slot, &sequence), -ENODATA);
+    struct hg_wire_stream_horizon old = {.stream = 11, .lsn = 3};
+    hg_streams_horizon_told(b->node.streams, slot, 0, 0, &old); /* it is here */
+    CU_ASSERT_EQUAL(hg_streams_anew_begin(b->node.streams, slot, &sequence), -ENODATA);
+    sites_free();
+}
+
+int main(void)
+{
+    CU_initialize_registry();
+    CU_pSuite suite = CU_add_suite("peers_horizon", NULL, NULL);
+    CU_add_test(suite, "a peer behind is told where the log begins", test_told);
+    CU_add_test(suite, "and begins anew there", test_begins_anew);
+    CU_add_test(suite, "what is told is kept", test_kept);
+    CU_add_test(suite, "clients of what is missing are forgotten", test_clients_forgotten);
+    CU_add_test(suite, "what is not committed is not let go of", test_uncommitted);
+    CU_add_test(suite, "a replaced disk", test_blank);
+    CU_add_test(suite, "a crash on the way, and consumers", test_crash);
+    CU_add_test(suite, "refusals", test_refusals);
+    CU_basic_run_tests();
+    return CU_get_number_of_failures() != 0;
+}
