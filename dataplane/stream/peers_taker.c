@@ -123,7 +123,8 @@ static bool is_generation_due(const struct hg_streams *streams, uint32_t group)
     return hg_streams_members_generation(streams, group) != hg_streams_members_durable(streams, group);
 }
 
-/* Opens the alias at the stream's end. False: the lane has no place for it. */
+/* Opens the alias at the stream's end: a join of it is over, also where a repeated OPEN saw that first. False:
+ * the lane has no place for it. */
 static bool alias_begin(struct hg_peer_session *session, uint32_t alias, uint32_t slot, uint64_t epoch,
                         uint8_t opening, uint64_t lsn_begin)
 {
@@ -133,6 +134,7 @@ static bool alias_begin(struct hg_peer_session *session, uint32_t alias, uint32_
         open_refused_count(peer->peers, HG_WIRE_REFUSED_LIMIT);
         return false;
     }
+    peer->aliases[alias].join.state = HG_PEER_JOIN_NONE;
     peer->aliases[alias].slot = (int32_t)slot;
     peer->aliases[alias].epoch = epoch;
     peer->aliases[alias].opening = opening;

@@ -4,6 +4,7 @@
  * and that this holds after a power cut at every step.
  */
 #include "dataplane/stream/follow.h"
+#include "dataplane/stream/peers_internal.h"
 #include "peers_pair.h"
 
 #define EPOCH 5
@@ -228,6 +229,52 @@ static void test_former_writer_is_told_nothing(void)
     sites_free();
 }
 
+/* What the writer offers, as it would offer it again. */
+static struct hg_wire_stream_open open_of(uint32_t slot, uint8_t opening)
+{
+    const struct hg_stream_state *s = stream(a, slot);
+    struct hg_wire_stream_open open = {
+        .control = {.type = HG_WIRE_STREAM_OPEN, .bytes = sizeof(open), .alias = slot, .opening = opening},
+        .stream = s->stream,
+        .incarnation = s->incarnation,
+        .group = s->group,
+        .epoch = EPOCH,
+        .lsn_begin = s->lsn_begin,
+        .lsn_durable = s->lsn_durable,
+        .kind = s->kind,
+        .region = s->region,
+    };
+    return open;
+}
+
+/* An OPEN that is repeated when the beginning is on the device finds nothing left to compare, and opens the
+ * stream: what was compared before is over then, and cuts nothing that comes now. */
+static void test_repeated_open_ends_the_join(void)
+{
+    uint32_t slot = sites_joined(), opened = 0;
+    append(a, slot, 3, 100);
+    run(50 * HG_NS_PER_MS);
+    writer_begins(slot);
+    struct hg_peer_alias *alias = &peer_of(b)->aliases[slot];
+    for (int i = 0; i < 400; i++) {
+        site_turn(a);
+        if (alias->join.state == HG_PEER_JOIN_CUTTING) {
+            struct hg_wire_stream_open open = open_of(slot, alias->opening);
+            stream_node_turn(&b->node);
+            hg_peers_open_received(&peer_of(b)->sessions[peer_of(b)->current], &open);
+            opened += alias->slot >= 0;
+        }
+        CU_ASSERT(alias->slot < 0 || alias->join.state == HG_PEER_JOIN_NONE);
+        site_turn(b);
+    }
+    CU_ASSERT_EQUAL(opened, 1);
+    append(a, slot, 3, 100);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(stream(b, slot)->lsn_durable, 7);
+    CU_ASSERT_EQUAL(stream(a, slot)->lsn_counted[0], 7);
+    sites_free();
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -237,6 +284,7 @@ int main(void)
     CU_add_test(suite, "a power cut at every step", test_power_cut_at_every_step);
     CU_add_test(suite, "a group with streams of several regions", test_mixed_group);
     CU_add_test(suite, "a former writer is told nothing", test_former_writer_is_told_nothing);
+    CU_add_test(suite, "a repeated open ends the join", test_repeated_open_ends_the_join);
     CU_basic_run_tests();
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 5;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 6;
 }
