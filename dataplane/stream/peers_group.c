@@ -247,8 +247,11 @@ int hg_peers_fill_ask(struct hg_peers *peers, uint64_t node, uint64_t stream, ui
     int32_t slot = hg_streams_find(peers->config.streams, stream), index = hg_peers_find(peers, node);
     if (index < 0)
         return -ENOENT;
-    if (slot >= 0)
+    if (slot >= 0) {
         peers->fills[slot] = (struct hg_peers_fill){.node = node, .epoch = epoch};
+        if (hg_peers_is_filled(peers, (uint32_t)slot, epoch))
+            hg_peers_fill_only(peers, (uint32_t)slot, node);
+    }
     memset(&fill, 0, sizeof(fill));
     fill.control.type = HG_WIRE_STREAM_FILL;
     fill.control.bytes = sizeof(fill);
@@ -260,14 +263,20 @@ int hg_peers_fill_ask(struct hg_peers *peers, uint64_t node, uint64_t stream, ui
     return 0;
 }
 
-bool hg_peers_is_fill(const struct hg_peers *peers, uint32_t slot, uint64_t node, uint64_t epoch)
+bool hg_peers_is_filled(const struct hg_peers *peers, uint32_t slot, uint64_t epoch)
 {
     struct hg_streams *streams = peers->config.streams;
     const struct hg_stream_state *s = hg_streams_at(streams, slot);
     const struct hg_group *group = hg_streams_group(streams, s->group);
+    uint64_t fill = peers->fills[slot].epoch;
+    return fill != 0 && epoch <= fill && group->epoch_promised == fill && group->epoch_begun < fill &&
+           hg_history_last(&s->history).epoch < fill;
+}
+
+bool hg_peers_is_fill(const struct hg_peers *peers, uint32_t slot, uint64_t node, uint64_t epoch)
+{
     return peers->fills[slot].node == node && peers->fills[slot].epoch == epoch &&
-           group->epoch_promised == epoch && group->epoch_begun < epoch &&
-           hg_history_last(&s->history).epoch < epoch;
+           hg_peers_is_filled(peers, slot, epoch);
 }
 
 void hg_peers_fill_received(struct hg_peer_session *session, const struct hg_wire_stream_fill *fill)

@@ -108,9 +108,14 @@ void hg_peers_heal_turn(struct hg_peers *peers);
 void hg_peers_seal_received(struct hg_peer_session *session, const struct hg_wire_group_seal *seal);
 void hg_peers_tail_received(struct hg_peer_session *session, const struct hg_wire_group_tail *frame);
 void hg_peers_fill_received(struct hg_peer_session *session, const struct hg_wire_stream_fill *fill);
+/* Whether this node's copy is filled for an epoch, `epoch` or a newer one, that it shall begin: until then
+ * nobody writes it, and it writes for nobody. */
+bool hg_peers_is_filled(const struct hg_peers *peers, uint32_t slot, uint64_t epoch);
 /* Whether the node may open the stream here as its temporary sender: it was asked to, and the epoch has begun
  * nowhere here. */
 bool hg_peers_is_fill(const struct hg_peers *peers, uint32_t slot, uint64_t node, uint64_t epoch);
+/* Nobody but the node fills this copy: what it sends another one can't follow, nor be told as its own. */
+void hg_peers_fill_only(struct hg_peers *peers, uint32_t slot, uint64_t node);
 /* Whether this node is asked to send the peer what it has of the stream: under head->fill_epoch[slot]. */
 bool hg_peers_fills(const struct hg_peer *peer, uint32_t slot);
 /* The epoch under which the peer gets the stream: that one, or its writer's. */

@@ -7,16 +7,19 @@
 #include "dataplane/stream/grants.h"
 #include "dataplane/stream/peers_internal.h"
 #include "dataplane/stream/quorum.h"
+#include "dataplane/stream/seal.h"
 
 #include <errno.h>
 #include <stdio.h>
 
-/* Whether the stream goes to this worker of the node. */
+/* Whether the stream goes to this worker of the node. A fill of nothing is one, too: what the copy has goes.
+ */
 static bool stream_wanted(const struct hg_peer *peer, uint32_t slot)
 {
     const struct hg_stream_state *s = hg_streams_at(peer->peers->config.streams, slot);
-    bool is_writer = s->origin_local && (s->peers_mask & (UINT64_C(1) << peer->index)) != 0;
-    return s->configured && (is_writer || hg_peers_fills(peer, slot)) && s->lsn_durable != 0 &&
+    bool is_writer = s->origin_local && (s->peers_mask & (UINT64_C(1) << peer->index)) != 0 &&
+                     !hg_peers_is_filled(peer->peers, slot, s->epoch);
+    return s->configured && ((is_writer && s->lsn_durable != 0) || hg_peers_fills(peer, slot)) &&
            peer->head->stream_worker[slot] == peer->worker_remote;
 }
 
@@ -158,7 +161,14 @@ void hg_peers_stream_epoch(struct hg_peers *peers, uint32_t slot)
 
 static void stream_diverged(struct hg_peer *peer, uint32_t slot, uint64_t lsn_there)
 {
+    struct hg_peer_stream *ps = &peer->streams[slot];
     const struct hg_stream_state *s = hg_streams_at(peer->peers->config.streams, slot);
+    if (ps->epoch < hg_group_fence(hg_streams_group(peer->peers->config.streams, s->group))) {
+        /* Our epoch is over, and one of the two follows a newer writer: that is no fault of a history. */
+        stream_give_up(peer, slot, HG_PEER_STREAM_REFUSED);
+        ps->retry_ns = peer->peers->now_ns + HG_PEER_REFUSED_RETRY_NS;
+        return;
+    }
     hg_streams_peer_restated(peer->peers->config.streams, slot, peer->index, 0, s->copy_peer[peer->index],
                              false);
     stream_give_up(peer, slot, HG_PEER_STREAM_DIVERGED);

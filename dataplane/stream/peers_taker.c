@@ -67,11 +67,18 @@ static uint16_t open_check(struct hg_peer *peer, const struct hg_wire_stream_ope
     const struct hg_stream_state *s = hg_streams_at(peer->peers->config.streams, (uint32_t)slot);
     /* Only its origin sends a stream: the keys of any other region or node are no leave to write into it. */
     if (!s->configured || s->kind != open->kind || s->region != open->region ||
-        s->region != peer->head->region ||
-        (!hg_peers_is_fill(peer->peers, (uint32_t)slot, peer->head->node, open->epoch) &&
-         !hg_streams_writer_may(s, peer->head->node, open->epoch)))
+        s->region != peer->head->region)
         return HG_WIRE_REFUSED_UNKNOWN;
     const struct hg_group *group = hg_streams_group(peer->peers->config.streams, s->group);
+    /* First: who wrote before is told that its epoch is over, not that nobody knows the stream. */
+    if (open->epoch < hg_group_fence(group))
+        return HG_WIRE_REFUSED_EPOCH;
+    /* Likewise who filled this copy, and comes again when another one does or when it is a writer's. */
+    if (!hg_peers_is_fill(peer->peers, (uint32_t)slot, peer->head->node, open->epoch) &&
+        (hg_peers_is_filled(peer->peers, (uint32_t)slot, open->epoch) ||
+         !hg_streams_writer_may(s, peer->head->node, open->epoch)))
+        return hg_streams_writer_is_configured(s, open->epoch) ? HG_WIRE_REFUSED_UNKNOWN
+                                                               : HG_WIRE_REFUSED_EPOCH;
     if (hg_group_replicate(group, open->epoch, s->epoch, s->epoch) != HG_GROUP_OK)
         return HG_WIRE_REFUSED_EPOCH;
     if (hg_streams_writer_check(peer->peers->config.streams, s->group, s->region, open->generation,
@@ -123,8 +130,8 @@ static bool is_generation_due(const struct hg_streams *streams, uint32_t group)
     return hg_streams_members_generation(streams, group) != hg_streams_members_durable(streams, group);
 }
 
-/* Opens the alias at the stream's end: a join of it is over, also where a repeated OPEN saw that first. False:
- * the lane has no place for it. */
+/* Opens the alias at the stream's end: a join of it is over, also where a repeated OPEN saw that first.
+ * False: the lane has no place for it. */
 static bool alias_begin(struct hg_peer_session *session, uint32_t alias, uint32_t slot, uint64_t epoch,
                         uint8_t opening, uint64_t lsn_begin)
 {
@@ -275,16 +282,35 @@ void hg_peers_members_ask(struct hg_peer *peer, uint32_t group)
     }
 }
 
-/* No more of the stream is taken from anybody. */
+/* No more of the stream is taken from the peer, on this lane. */
+static void peer_refuse(struct hg_peer *peer, uint32_t slot, enum hg_wire_status reason)
+{
+    for (uint32_t alias = 0; peer->current >= 0 && alias < peer->alias_end; alias++) {
+        if (peer->aliases[alias].slot != (int32_t)slot)
+            continue;
+        alias_close(&peer->sessions[peer->current], alias);
+        refuse_send(&peer->sessions[peer->current], alias, reason);
+    }
+}
+
+/* ... from anybody. */
 static void stream_refuse(struct hg_peers *peers, uint32_t slot, enum hg_wire_status reason)
 {
     for (struct hg_peer *peer = hg_peers_next(peers, NULL); peer != NULL; peer = hg_peers_next(peers, peer))
-        for (uint32_t alias = 0; peer->current >= 0 && alias < peer->alias_end; alias++) {
-            if (peer->aliases[alias].slot != (int32_t)slot)
-                continue;
-            alias_close(&peer->sessions[peer->current], alias);
-            refuse_send(&peer->sessions[peer->current], alias, reason);
-        }
+        peer_refuse(peer, slot, reason);
+}
+
+void hg_peers_fill_only(struct hg_peers *peers, uint32_t slot, uint64_t node)
+{
+    for (struct hg_peer *peer = hg_peers_next(peers, NULL); peer != NULL; peer = hg_peers_next(peers, peer)) {
+        if (peer->head->node == node)
+            continue;
+        for (uint32_t alias = 0; alias < peer->alias_end; alias++)
+            if (peer->aliases[alias].join.state != HG_PEER_JOIN_NONE &&
+                peer->aliases[alias].join.slot == slot)
+                peer->aliases[alias].join.state = HG_PEER_JOIN_NONE;
+        peer_refuse(peer, slot, HG_WIRE_REFUSED_EPOCH);
+    }
 }
 
 void hg_peers_stream_leave(struct hg_peers *peers, uint32_t slot)

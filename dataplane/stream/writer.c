@@ -14,14 +14,19 @@ static uint64_t epoch_configured(const struct hg_stream_state *s)
     return hg_max_u64(s->writer_configured.epoch, HG_EPOCH_FIRST);
 }
 
+bool hg_streams_writer_is_configured(const struct hg_stream_state *s, uint64_t epoch)
+{
+    return epoch <= epoch_configured(s);
+}
+
 bool hg_streams_writer_may(const struct hg_stream_state *s, uint64_t node, uint64_t epoch)
 {
-    if (epoch <= epoch_configured(s))
+    if (hg_streams_writer_is_configured(s, epoch))
         return !s->writer_configured.is_local &&
                (s->writer_configured.node == 0 || s->writer_configured.node == node);
-    if (epoch == s->writer_epoch)
-        return s->writer_node == node;
-    return !s->origin_local || epoch > epoch_newest(s);
+    if (s->origin_local) /* also where it took another node for the epoch's writer before it began it */
+        return epoch > epoch_newest(s);
+    return epoch != s->writer_epoch || s->writer_node == node;
 }
 
 void hg_streams_writer_set(struct hg_streams *streams, uint32_t slot, uint64_t node, uint64_t epoch)

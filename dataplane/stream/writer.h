@@ -13,6 +13,8 @@
 /* Whether a node of the stream's region may open it here as the writer of `epoch`. Whether that epoch may
  * still write is the group's to say. */
 bool hg_streams_writer_may(const struct hg_stream_state *s, uint64_t node, uint64_t epoch);
+/* Whether that is the command file's to say, as it is for the first epoch. */
+bool hg_streams_writer_is_configured(const struct hg_stream_state *s, uint64_t epoch);
 /* It did, and is taken. */
 void hg_streams_writer_set(struct hg_streams *streams, uint32_t slot, uint64_t node, uint64_t epoch);
 /* After anything that says who writes: the configuration, the beginning of an epoch, recovery. */

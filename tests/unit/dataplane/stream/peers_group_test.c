@@ -5,6 +5,8 @@
  */
 #include "dataplane/stream/follow.h"
 #include "dataplane/stream/peers_internal.h"
+#include "dataplane/stream/writer.h"
+#include "orphan_directory.h"
 #include "peers_pair.h"
 
 #define EPOCH 5
@@ -164,6 +166,96 @@ static void test_fill(void)
     sites_free();
 }
 
+/* Both are asked for their tails and promise; `to` asks the other one for what it lacks. */
+static void fill_begin(struct site *to, uint64_t from)
+{
+    struct hg_control_tail tail;
+    CU_ASSERT_EQUAL(hg_peers_group_ask(to->peers, 0, 0, EPOCH), 0);
+    CU_ASSERT_TRUE_FATAL(answered(to, &tail));
+    CU_ASSERT_EQUAL(hg_peers_group_ask(to->peers, from, 0, EPOCH), 0);
+    CU_ASSERT_TRUE_FATAL(answered(to, &tail));
+    CU_ASSERT_EQUAL(hg_peers_fill_ask(to->peers, from, 11, EPOCH), 0);
+}
+
+/* What fills b is another node from now on: a, which did, is let go of, told of nothing more and not taken
+ * again. It is neither a stranger to the stream nor has it another history, and nobody is told so. */
+static void test_fill_by_another(void)
+{
+    uint32_t slot = members_joined();
+    append(a, slot, 3, 100);
+    run(50 * HG_NS_PER_MS);
+    fill_begin(b, 1);
+    run(6000 * HG_NS_PER_MS);
+    CU_ASSERT_TRUE(peer_of(b)->aliases[slot].slot >= 0);
+    b->peers->fills[slot].node = 3;
+    hg_peers_fill_only(b->peers, slot, 3);
+    CU_ASSERT_TRUE(peer_of(b)->aliases[slot].slot < 0);
+    for (int i = 0; i < 3; i++) { /* as it is refused, and when it comes again */
+        run(6000 * HG_NS_PER_MS);
+        CU_ASSERT_TRUE(peer_of(b)->aliases[slot].slot < 0);
+        CU_ASSERT(sending(a, slot)->state == HG_PEER_STREAM_REFUSED ||
+                  sending(a, slot)->state == HG_PEER_STREAM_OPENING);
+    }
+    CU_ASSERT_EQUAL(hg_peers_opens_refused(b->peers)[HG_WIRE_REFUSED_UNKNOWN], 0);
+    CU_ASSERT(hg_peers_opens_refused(b->peers)[HG_WIRE_REFUSED_EPOCH] > 0);
+    sites_free();
+}
+
+/* Under the epoch that this node began nobody else writes, also who was taken for its writer before. */
+static void test_fill_is_late(void)
+{
+    uint32_t slot = members_joined();
+    append(a, slot, 3, 100);
+    run(50 * HG_NS_PER_MS);
+    fill_begin(a, 2);
+    run(100 * HG_NS_PER_MS);
+    a->peers->fills[slot] = (struct hg_peers_fill){0}; /* it was started again meanwhile */
+    hg_streams_writer_set(a->node.streams, slot, 2, EPOCH);
+    CU_ASSERT_TRUE(hg_streams_writer_may(stream(a, slot), 2, EPOCH));
+    CU_ASSERT_EQUAL_FATAL(hg_streams_group_begin(a->node.streams, 0, EPOCH), HG_GROUP_OK);
+    stream_node_settle(&a->node);
+    CU_ASSERT_TRUE_FATAL(stream(a, slot)->origin_local);
+    CU_ASSERT_FALSE(hg_streams_writer_may(stream(a, slot), 2, EPOCH));
+    CU_ASSERT_TRUE(hg_streams_writer_may(stream(a, slot), 2, EPOCH + 1));
+    sites_free();
+}
+
+/* The tail is the end of a copy that has nothing: what the other one has was never committed. */
+static void test_fill_of_nothing(void)
+{
+    static struct orphan_directory directory;
+    uint32_t slot = 0;
+    one_region = true;
+    sites_make();
+    keys();
+    for (struct site *site = a; site != NULL; site = site == a ? b : NULL) {
+        struct hg_config_stream config = config_of_one(site, site == a);
+        CU_ASSERT_EQUAL(hg_streams_configure(site->node.streams, &config), 0);
+        hg_streams_quorum_set(site->node.streams, 1, 2);
+    }
+    run(30 * HG_NS_PER_MS);
+    a->cut = b->cut = true;
+    append(a, slot, 3, 100);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(hg_streams_group_seal(b->node.streams, 0, EPOCH), HG_GROUP_OK);
+    a->cut = b->cut = false;
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(stream(b, slot)->lsn_durable, 0);
+    fill_begin(a, 2);
+    for (uint64_t end_ns = a->node.now_ns + 7 * HG_NS_PER_S;
+         a->node.now_ns < end_ns && stream(a, slot)->lsn_durable != 0;) {
+        site_turn(a);
+        site_turn(b);
+        orphan_directory_turn(&directory, a);
+    }
+    CU_ASSERT_EQUAL(stream(a, slot)->lsn_durable, 0);
+    CU_ASSERT_EQUAL(stream(a, slot)->lsn_begin, 0);
+    CU_ASSERT_EQUAL(directory.count, 1);
+    orphan_directory_empty(&directory);
+    sites_free();
+    one_region = false;
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -173,6 +265,9 @@ int main(void)
     CU_add_test(suite, "strangers seal nothing", test_strangers);
     CU_add_test(suite, "lost, repeated and too many answers", test_lost);
     CU_add_test(suite, "a copy is filled", test_fill);
+    CU_add_test(suite, "another one fills it", test_fill_by_another);
+    CU_add_test(suite, "a fill that comes too late", test_fill_is_late);
+    CU_add_test(suite, "a fill of nothing", test_fill_of_nothing);
     CU_basic_run_tests();
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 5;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 8;
 }
