@@ -3,6 +3,7 @@
  * The invariants. What a node has once said to be durable is a promise for the rest of the run.
  */
 #include "tests/sim/cluster.h"
+#include "tests/sim/failover.h"
 #include "tests/sim/gray.h"
 #include "tests/sim/liar.h"
 #include "tests/sim/members.h"
@@ -56,6 +57,13 @@ static void chains_grow(struct sim_flow *flow)
     free(old);
 }
 
+struct sim_chain *hg_sim_chain_at(struct sim_flow *flow, uint32_t history, uint64_t lsn_end)
+{
+    if (flow->chain_count * 2 >= flow->chain_max)
+        chains_grow(flow);
+    return chain_find(flow, history, lsn_end);
+}
+
 struct sim_chain *hg_sim_check_chain(struct sim_world *world, struct sim_flow *flow, uint32_t node,
                                      uint64_t lsn_end, const uint8_t chain[16])
 {
@@ -104,7 +112,8 @@ static uint32_t frames_check(struct sim_node *node, struct sim_flow *flow,
         variant = i == 0 ? own : variant;
         hg_sim_frame(world, flow, own, frame.lsn, &wanted, world->frame_memory);
         wanted.transaction_id |= frame.transaction_id & MARK_BITS;
-        if (!frame_equal(&frame, &wanted) || own != variant || own > flow->variant)
+        if (!frame_equal(&frame, &wanted) || own != variant ||
+            (own > flow->variant && world->failover == NULL))
             hg_sim_violation(world, "bytes",
                              "the frame of s%u at %llu on node %c is not what its producer made", flow->index,
                              (unsigned long long)frame.lsn, letter_of(node->index));
@@ -114,10 +123,11 @@ static uint32_t frames_check(struct sim_node *node, struct sim_flow *flow,
 }
 
 /* Batches are read again after every start and on every node: frames of the same bytes are compared once. */
-static const struct sim_chain *frames_known(struct sim_flow *flow, uint64_t lsn_end, uint64_t read_hash)
+static const struct sim_chain *frames_known(struct sim_flow *flow, uint32_t history_first, uint64_t lsn_end,
+                                            uint64_t read_hash)
 {
     for (uint32_t history = 0; flow->chain_max > 0 && history < 2; history++) {
-        const struct sim_chain *known = chain_find(flow, history, lsn_end);
+        const struct sim_chain *known = chain_find(flow, history_first + history, lsn_end);
         if (known->lsn_end != 0 && known->read_hash == read_hash)
             return known;
     }
@@ -196,13 +206,18 @@ void hg_sim_check_batch(struct sim_node *node, struct sim_worker *worker,
                          letter_of(node->index), flow->index, (unsigned long long)header->lsn_end,
                          (unsigned long long)flow->lsn_produced);
     uint64_t read_hash = XXH3_64bits(header, hg_batch_bytes(header)) | 1;
-    const struct sim_chain *known = frames_known(flow, header->lsn_end, read_hash);
+    const struct sim_chain *known =
+        frames_known(flow, world->failover != NULL ? (uint32_t)header->epoch : 0, header->lsn_end, read_hash);
     uint32_t variant = known != NULL ? known->variant : frames_check(node, flow, header);
     world->sometimes[SIM_batches_read_back]++;
     world->sometimes[header->codec == HG_CODEC_LZ4 ? SIM_batches_compressed : SIM_batches_stored_raw]++;
-    history_check(node, flow, header, variant);
+    if (world->failover == NULL)
+        history_check(node, flow, header, variant);
     order_check(node, flow, header);
-    struct sim_chain *chain = hg_sim_check_chain(world, flow, node->index, header->lsn_end, header->chain);
+    struct sim_chain *chain =
+        world->failover != NULL
+            ? hg_sim_check_failover_batch(node, flow, header, variant)
+            : hg_sim_check_chain(world, flow, node->index, header->lsn_end, header->chain);
     chain->variant = variant;
     chain->read_hash = read_hash;
     hg_sim_reader_batch(node, flow, header);
@@ -255,6 +270,10 @@ static void flow_check(struct sim_node *node, struct sim_flow *flow, const struc
 {
     struct sim_world *world = node->world;
     struct sim_place *place = &flow->places[node->index];
+    if (world->failover != NULL) {
+        hg_sim_check_failover_flow(node, flow, s);
+        return;
+    }
     if (flow->fork_due && flow->plan->origin == node->index)
         fork_begin(node, flow, s);
     /* The newest commits have no second proof yet (architecture 6): rotten, they look as if they never were.
@@ -339,6 +358,8 @@ void hg_sim_check_node(struct sim_node *node)
         return;
     if (world->cluster != NULL)
         hg_sim_check_epochs(node);
+    if (world->failover != NULL)
+        hg_sim_check_failover_node(node);
     for (uint32_t i = 0; i < world->plan->flow_count; i++) {
         const struct sim_worker *owner = hg_sim_worker_of(node, &world->flows[i]);
         if (owner == NULL || owner->worker->state == HG_WORKER_RECOVERING)
@@ -369,6 +390,7 @@ static bool is_of_scenario(struct sim_node *node, const struct hg_event *event, 
     return (is_hostile && hg_sim_check_liar_event(node, event)) ||
            (is_rollback && event->type == HG_EVENT_stream_behind) || /* besides the origin's stream_gap */
            (world->cluster != NULL && hg_sim_check_cluster_event(node, event)) ||
+           (world->failover != NULL && hg_sim_check_failover_event(node, event)) ||
            hg_sim_check_gray_event(node, event) ||
            (world->plan->quorum_n != 0 && hg_sim_check_quorum_event(node, event, flow));
 }
@@ -586,8 +608,8 @@ static bool flow_complete(struct sim_world *world, struct sim_flow *flow, char *
             return false;
         }
         for (uint32_t j = 0; i == flow->plan->origin && j + 1 < world->plan->node_count; j++)
-            if (world->plan->nodes[node_of_peer(i, j)].lies == 0 && !flow->gap_told[node_of_peer(i, j)] &&
-                s->lsn_peer[j] != end) {
+            if (world->failover == NULL && world->plan->nodes[node_of_peer(i, j)].lies == 0 &&
+                !flow->gap_told[node_of_peer(i, j)] && s->lsn_peer[j] != end) {
                 snprintf(text, text_bytes,
                          "s%u is everywhere to %llu, but its origin knows only of %llu on %c", flow->index,
                          (unsigned long long)end, (unsigned long long)s->lsn_peer[j],
@@ -618,9 +640,12 @@ bool hg_sim_complete(struct sim_world *world, char *text, size_t text_bytes)
         for (uint32_t j = 0; j < world->plan->flow_count; j++)
             told |= world->flows[j].diverged_told[i];
     }
+    told |= world->failover != NULL && hg_sim_failover_is_blocked(world);
     if (told) /* an operator has to decide, and the log waits for that */
         return world->now_ns - world->plan->safety_ns > DIVERGED_NS;
     if (hg_sim_is_members(world) && !hg_sim_members_complete(world, text, text_bytes))
+        return false;
+    if (world->failover != NULL && !hg_sim_failover_complete(world, text, text_bytes))
         return false;
     for (uint32_t i = 0; i < world->plan->flow_count; i++)
         if (!(is_held(world) && i == world->plan->held_flow) &&

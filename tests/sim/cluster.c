@@ -2,6 +2,7 @@
 #include "tests/sim/cluster.h"
 #include "controlplane/metastore.h"
 #include "dataplane/stream/seal.h"
+#include "tests/sim/failover.h"
 #include "tests/sim/scenario.h"
 
 #include <errno.h>
@@ -265,6 +266,10 @@ static void agent_begin(struct sim_node *node, enum sim_operation operation, uin
 
 void hg_sim_operate(struct sim_world *world, const struct sim_fault *fault)
 {
+    if (world->failover != NULL) {
+        hg_sim_failover_operate(world, fault);
+        return;
+    }
     if (fault->kind == SIM_FAULT_METASTORE) {
         world->cluster->away_until_ns = world->now_ns + fault->a;
         world->cluster->fault = (enum sim_metastore_fault)fault->b;

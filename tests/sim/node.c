@@ -4,6 +4,7 @@
  * dies.
  */
 #include "tests/sim/cluster.h"
+#include "tests/sim/failover.h"
 #include "tests/sim/gray.h"
 #include "tests/sim/members.h"
 
@@ -131,7 +132,8 @@ static void node_config(struct sim_node *node)
         stream->group = hg_sim_group_of(plan, plan->nodes[flow->plan->origin].region);
         stream->epoch = 1;
         stream->compression = HG_CONFIG_COMPRESSION_LZ4;
-        stream->peers_mask = flow->plan->origin == node->index ? peers_of(node, i) : 0;
+        stream->peers_mask =
+            flow->plan->origin == node->index || node->world->failover != NULL ? peers_of(node, i) : 0;
         if (!flow->plan->consumer)
             continue;
         struct hg_config_consumer *consumer = &config->consumers[config->consumer_count++];
@@ -329,6 +331,8 @@ void hg_sim_node_boot(struct sim_node *node)
     node->is_up = true;
     if (world->cluster != NULL)
         hg_sim_agent_boot(node);
+    if (world->failover != NULL)
+        hg_sim_failover_boot(node);
     hg_sim_trace(world, "node %c boots", (int)('A' + node->index));
     hg_sim_node_step(node);
 }
@@ -376,6 +380,8 @@ void hg_sim_node_die(struct sim_node *node, bool power, uint64_t restart_ns)
         worker->worker = NULL;
     }
     hg_exchange_wipe(&node->exchange);
+    if (world->failover != NULL)
+        hg_sim_failover_die(node, power);
     node->is_up = false;
     node->steps_fuse = 0;
     node->transmit_fuse = 0;
@@ -489,7 +495,13 @@ static bool letters_take(struct sim_node *node, struct sim_worker *worker)
             hg_sim_move_letter(node, &letter);
             break;
         case HG_LETTER_GROUP_DONE:
-            hg_sim_agent_answer(node, &letter);
+            if (node->world->failover != NULL)
+                hg_sim_failover_ordered(node, &letter);
+            else
+                hg_sim_agent_answer(node, &letter);
+            break;
+        case HG_LETTER_GROUP_TAIL:
+            hg_sim_failover_tail(node, &letter.body.tail);
             break;
         case HG_LETTER_ORPHAN:
             hg_sim_orphan_letter(node, worker, &letter);

@@ -5,7 +5,7 @@
  * process.
  */
 #include "dataplane/stream/cut.h"
-#include "tests/sim/sim.h"
+#include "tests/sim/failover.h"
 
 #include <stdlib.h>
 
@@ -51,6 +51,8 @@ static void piece_write(struct sim_node *node, const struct hg_orphan_piece *pie
     orphan->bytes = end;
     orphan->part = NULL;
     orphan->part_bytes = 0;
+    if (node->world->failover != NULL)
+        hg_sim_check_orphan(node, orphan);
 }
 
 void hg_sim_orphan_letter(struct sim_node *node, struct sim_worker *worker, const struct hg_letter *letter)

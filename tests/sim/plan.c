@@ -6,6 +6,7 @@
 #include "dataplane/transport/pmtu.h"
 #include "tests/sim/bottleneck.h"
 #include "tests/sim/cluster.h"
+#include "tests/sim/failover.h"
 #include "tests/sim/gray.h"
 #include "tests/sim/members.h"
 
@@ -633,6 +634,8 @@ static void plan_region_sizes(struct sim_plan *plan, struct hg_random *quorum, s
         plan_quorum_sizes(plan, quorum);
     if (is_flagged(plan, SIM_SCENARIO_CLUSTER))
         hg_sim_plan_cluster_sizes(plan, cluster);
+    if (is_flagged(plan, SIM_SCENARIO_FAILOVER))
+        hg_sim_plan_failover_sizes(plan, cluster);
 }
 
 static void plan_regions(struct sim_plan *plan, struct hg_random *quorum, struct hg_random *held,
@@ -644,6 +647,8 @@ static void plan_regions(struct sim_plan *plan, struct hg_random *quorum, struct
         plan_quorum(plan, quorum, held);
     if (is_flagged(plan, SIM_SCENARIO_CLUSTER))
         hg_sim_plan_cluster(plan, cluster);
+    if (is_flagged(plan, SIM_SCENARIO_FAILOVER))
+        hg_sim_plan_failover(plan, cluster);
 }
 
 static void plan_sizes(struct sim_plan *plan, struct hg_random *sizes, struct hg_random *bottleneck)

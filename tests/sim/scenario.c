@@ -148,6 +148,20 @@ static const enum sim_sometimes promises_gray[] = {
     SIM_writes_lost, SIM_reads_wrong,  SIM_recoveries_misread, SIM_damage_refused,
     SIM_reads_again, SIM_power_losses, SIM_process_kills};
 
+static const enum sim_sometimes promises_failover[] = {SIM_failovers_done,
+                                                       SIM_failovers_lost,
+                                                       SIM_copies_filled,
+                                                       SIM_copies_cut,
+                                                       SIM_orphans_written,
+                                                       SIM_writers_moved,
+                                                       SIM_deposed_writers_appended,
+                                                       SIM_metastore_writes_unanswered,
+                                                       SIM_metastore_answers_late,
+                                                       SIM_promises_after_restart,
+                                                       SIM_quorums_lost,
+                                                       SIM_process_kills,
+                                                       SIM_power_losses};
+
 /* ---- the table ---- */
 
 #define PROMISES(name) promises_##name, HG_COUNT(promises_##name)
@@ -226,6 +240,12 @@ static const struct sim_scenario scenarios[] = {
      "devices that lose or misplace writes which they acknowledged, or read wrong once: refused by name, or "
      "read again",
      BIT(LOSS) | BIT(KILL) | BIT(POWER) | BIT(JITTER), 0, SIM_SCENARIO_GRAY, PROMISES(gray)},
+    {"failover",
+     "a region of three nodes whose writer changes: partitions, deaths, drivers that die or race, a "
+     "metastore "
+     "that is slow, away, or writes and does not say so",
+     BIT(LOSS) | BIT(JITTER) | BIT(DUPLICATE) | BIT(KILL) | BIT(POWER) | BIT(PAUSE), 0, SIM_SCENARIO_FAILOVER,
+     PROMISES(failover)},
 };
 
 uint32_t hg_sim_scenario_count(void)
@@ -263,7 +283,8 @@ static bool is_listed(const enum sim_sometimes *list, uint32_t count, enum sim_s
 bool hg_sim_scenario_promises(uint32_t scenario, enum sim_sometimes what)
 {
     const struct sim_scenario *s = hg_sim_scenario_at(scenario);
-    bool fills_logs = (s->flags & (SIM_SCENARIO_BOTTLENECK | SIM_SCENARIO_CLUSTER)) == 0;
+    bool fills_logs =
+        (s->flags & (SIM_SCENARIO_BOTTLENECK | SIM_SCENARIO_CLUSTER | SIM_SCENARIO_FAILOVER)) == 0;
     return (is_listed(promises_always, HG_COUNT(promises_always), what) &&
             (fills_logs || what != SIM_segments_reused)) ||
            is_listed(s->promises, s->promise_count, what);

@@ -26,6 +26,7 @@ enum sim_scenario_flag { /* what the fault classes don't say */
                          SIM_SCENARIO_GRAY = 32768,
                          SIM_SCENARIO_MEMBERS = 1 << 20, /* besides QUORUM */
                          SIM_SCENARIO_GRANTS = 1 << 22,
+                         SIM_SCENARIO_FAILOVER = 1 << 24,
 };
 
 struct sim_scenario {

@@ -155,7 +155,16 @@
     X(retries_told)                                                                                          \
     X(appends_judged)                                                                                        \
     X(unheard_appends_there)                                                                                 \
-    X(unheard_appends_gone)
+    X(unheard_appends_gone)                                                                                  \
+    X(failovers_done)                                                                                        \
+    X(failovers_lost)                                                                                        \
+    X(failovers_blocked)                                                                                     \
+    X(copies_filled)                                                                                         \
+    X(copies_cut)                                                                                            \
+    X(orphans_written)                                                                                       \
+    X(writers_moved)                                                                                         \
+    X(deposed_writers_appended)                                                                              \
+    X(metastore_answers_late)
 enum sim_sometimes {
 #define HG_X(name) SIM_##name,
     SIM_SOMETIMES(HG_X)
@@ -653,7 +662,8 @@ struct sim_world {
         uint32_t order_next;
         uint64_t generations[SIM_NODES_MAX]; /* that the node's log keeps */
     } members;
-    struct sim_cluster *cluster; /* of that scenario */
+    struct sim_cluster *cluster;   /* of that scenario */
+    struct sim_failover *failover; /* likewise */
     uint8_t *frame_memory;
     uint8_t *open_memory;
     /* violation */
@@ -797,6 +807,9 @@ void hg_sim_keys_free(struct sim_world *world);
 /* Equal position and history mean equal chain. Returns what is known there; valid until the next call. */
 struct sim_chain *hg_sim_check_chain(struct sim_world *world, struct sim_flow *flow, uint32_t node,
                                      uint64_t lsn_end, const uint8_t chain[16]);
+/* The place in the stream's table of chains for (history, position), free or not. Valid until the next call.
+ */
+struct sim_chain *hg_sim_chain_at(struct sim_flow *flow, uint32_t history, uint64_t lsn_end);
 /* Counters of a worker that ends; also its packets add up. */
 void hg_sim_harvest(struct sim_node *node);
 bool hg_sim_complete(struct sim_world *world, char *text, size_t text_bytes);

@@ -6,6 +6,7 @@
  */
 #include "dataplane/stream/cut.h"
 #include "dataplane/stream/seal.h"
+#include "tests/sim/failover.h"
 #include "tests/sim/gray.h"
 
 #include <errno.h>
@@ -30,7 +31,8 @@ void hg_sim_flows_init(struct sim_world *world)
         hg_random_init(&flow->random, hg_sim_random_seed(world, 30, i));
         flow->frame_memory = malloc(FRAME_MEMORY_BYTES);
         hg_assert(flow->frame_memory != NULL);
-        hg_sim_history_begin(flow);
+        if (world->failover == NULL) /* an entry that was cut off is neither acknowledged nor refused there */
+            hg_sim_history_begin(flow);
     }
 }
 
@@ -133,8 +135,9 @@ void hg_sim_produce(struct sim_world *world, struct sim_flow *flow)
                          world->now_ns + hg_random_between(&flow->random, flow->plan->interval_ns / 2,
                                                            flow->plan->interval_ns * 2),
                          SIM_EVENT_PRODUCE, flow->index, 0, NULL);
-    if (world->nodes[flow->plan->origin].is_up)
-        hg_sim_node_step(&world->nodes[flow->plan->origin]);
+    for (uint32_t i = 0; i < world->plan->node_count; i++) /* where any node may be its writer */
+        if (world->nodes[i].is_up && (i == flow->plan->origin || world->failover != NULL))
+            hg_sim_node_step(&world->nodes[i]);
 }
 
 #define RETRIES_LOOKED 32u
@@ -239,6 +242,8 @@ bool hg_sim_append(struct sim_node *node)
 {
     struct sim_world *world = node->world;
     bool any = false;
+    if (world->failover != NULL)
+        return hg_sim_failover_append(node);
     for (uint32_t i = 0; i < world->plan->flow_count; i++) {
         struct sim_flow *flow = &world->flows[i];
         if (flow->plan->origin != node->index)

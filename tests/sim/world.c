@@ -4,6 +4,7 @@
  */
 #include "tests/sim/bottleneck.h"
 #include "tests/sim/cluster.h"
+#include "tests/sim/failover.h"
 #include "tests/sim/liar.h"
 #include "tests/sim/members.h"
 #include "tests/sim/scenario.h"
@@ -121,6 +122,8 @@ struct sim_world *hg_sim_world_make(const struct sim_plan *plan, bool trace)
                                  hg_align_up(SIM_NODES_MAX * sizeof(world->nodes[0]), HG_CACHE_LINE_BYTES));
     if (hg_sim_scenario_has(plan->scenario, SIM_SCENARIO_CLUSTER))
         world->cluster = hg_sim_cluster_make();
+    if (hg_sim_scenario_has(plan->scenario, SIM_SCENARIO_FAILOVER))
+        world->failover = hg_sim_failover_make(world);
     world->frame_memory = malloc(2u << 20);
     world->open_memory = malloc(2u << 20);
     hg_assert(world->nodes && world->frame_memory && world->open_memory);
@@ -137,6 +140,8 @@ static void world_begin(struct sim_world *world)
         hg_sim_node_init(world, i);
     if (hg_sim_is_members(world))
         hg_sim_members_begin(world);
+    if (world->failover != NULL)
+        hg_sim_failover_begin(world);
     for (uint32_t i = 0; i < plan->node_count; i++)
         hg_sim_grant_begin(&world->nodes[i]);
     for (uint32_t i = 0; i < plan->node_count; i++)
@@ -165,6 +170,7 @@ void hg_sim_world_free(struct sim_world *world)
         free(world->packets_all[i]);
     free(world->nodes);
     hg_sim_cluster_free(world->cluster);
+    hg_sim_failover_free(world->failover);
     free(world->heap);
     hg_sim_keys_free(world);
     free(world->frame_memory);
@@ -224,7 +230,10 @@ static void event_handle(struct sim_world *world, const struct sim_event *event)
         hg_sim_lie(node);
         break;
     case SIM_EVENT_AGENT:
-        hg_sim_agent_step(world, event->a, event->b);
+        if (world->failover != NULL)
+            hg_sim_failover_poll(node);
+        else
+            hg_sim_agent_step(world, event->a, event->b);
         break;
     case SIM_EVENT_MEMBERS:
         hg_sim_members_poll(node);

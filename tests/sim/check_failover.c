@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The invariants of a region whose writer changes, held against every turn of every node: an epoch has one
+ * writer, the metastore's (I2); equal (epoch, position) means equal chain (I3); what was sealed stands still
+ * (I4); nothing committed is cut (I5) or in an orphan (I17); what was acknowledged is in every log that a
+ * newer epoch begins in, and readers are given one history for ever (I1).
+ */
+#include "dataplane/stream/cut.h"
+#include "dataplane/stream/seal.h"
+#include "tests/sim/failover.h"
+#include "tests/sim/scenario.h"
+
+static int letter_of(const struct sim_node *node)
+{
+    return (int)('A' + node->index);
+}
+
+static uint64_t epoch_check(struct sim_world *world, uint64_t epoch)
+{
+    if (epoch >= SIM_FAILOVER_EPOCHS)
+        hg_sim_violation(world, "epochs", "epoch %llu is taken: the scenario counts up to %u",
+                         (unsigned long long)epoch, SIM_FAILOVER_EPOCHS);
+    return epoch;
+}
+
+void hg_sim_check_record(struct sim_world *world, const struct hg_metastore_record *record)
+{
+    struct sim_failover *failover = world->failover;
+    uint64_t epoch = epoch_check(world, record->epoch);
+    uint32_t *given = &failover->epochs[epoch].given;
+    hg_sim_trace(world, "metastore: epoch %llu of node %c is %s", (unsigned long long)epoch,
+                 (int)('A' + record->node - 1), record->state == HG_METASTORE_OPEN ? "open" : "sealing");
+    if (*given != 0 && *given != record->node)
+        hg_sim_violation(world, "epoch_given_twice", "epoch %llu is node %c's and node %c's",
+                         (unsigned long long)epoch, (int)('A' + *given - 1), (int)('A' + record->node - 1));
+    *given = (uint32_t)record->node;
+    failover->epochs[epoch].opened |= record->state == HG_METASTORE_OPEN;
+}
+
+/* ---- epochs ---- */
+
+/* The node's log has the beginning of the epoch: whatever was acknowledged under older ones is below it. */
+static void begun_check(struct sim_node *node, uint64_t epoch)
+{
+    struct sim_world *world = node->world;
+    struct sim_failover *failover = world->failover;
+    if (epoch <= HG_EPOCH_FIRST || failover->epochs[epoch_check(world, epoch)].begun == node->index + 1)
+        return;
+    if (failover->epochs[epoch].begun != 0 || failover->epochs[epoch].given != node->index + 1)
+        hg_sim_violation(world, "two_writers", "node %c begins epoch %llu, which the metastore gave to %c",
+                         letter_of(node), (unsigned long long)epoch,
+                         (int)('@' + failover->epochs[epoch].given));
+    failover->epochs[epoch].begun = node->index + 1;
+    for (uint32_t i = 0; i < world->plan->flow_count; i++) {
+        struct hg_streams *streams = node->workers[0].worker->streams;
+        int32_t slot = hg_streams_find(streams, world->flows[i].stream);
+        uint64_t end = slot < 0 ? 0 : hg_history_last(&hg_streams_at(streams, (uint32_t)slot)->history).lsn;
+        failover->epochs[epoch].start[i] = end;
+        for (uint64_t older = HG_EPOCH_FIRST; older < epoch; older++)
+            if (failover->epochs[older].acknowledged[i] > end)
+                hg_sim_violation(world, "acknowledged_lost",
+                                 "s%u was acknowledged to %llu under epoch %llu, and epoch %llu begins at "
+                                 "%llu on node %c",
+                                 i, (unsigned long long)failover->epochs[older].acknowledged[i],
+                                 (unsigned long long)older, (unsigned long long)epoch,
+                                 (unsigned long long)end, letter_of(node));
+    }
+    for (uint64_t older = epoch - 1; older > 0; older--)
+        if (failover->epochs[older].begun != 0) {
+            world->sometimes[SIM_writers_moved] += failover->epochs[older].begun != node->index + 1;
+            break;
+        }
+}
+
+static void acknowledged_check(struct sim_node *node, const struct sim_flow *flow,
+                               const struct hg_stream_state *s)
+{
+    struct sim_world *world = node->world;
+    struct sim_failover *failover = world->failover;
+    uint64_t epoch = epoch_check(world, s->epoch);
+    uint64_t *acknowledged = &failover->epochs[epoch].acknowledged[flow->index];
+    if (!s->origin_local || s->lsn_committed <= *acknowledged)
+        return;
+    if (failover->epochs[epoch].begun != node->index + 1)
+        hg_sim_violation(world, "two_writers", "node %c commits under epoch %llu, which began on %c",
+                         letter_of(node), (unsigned long long)epoch,
+                         (int)('@' + failover->epochs[epoch].begun));
+    *acknowledged = s->lsn_committed;
+    for (uint64_t newer = epoch + 1; newer < SIM_FAILOVER_EPOCHS; newer++)
+        if (failover->epochs[newer].begun != 0 &&
+            failover->epochs[newer].start[flow->index] < s->lsn_committed)
+            hg_sim_violation(
+                world, "acknowledged_late",
+                "node %c acknowledges s%u to %llu under epoch %llu, and epoch %llu began at %llu",
+                letter_of(node), flow->index, (unsigned long long)s->lsn_committed, (unsigned long long)epoch,
+                (unsigned long long)newer, (unsigned long long)failover->epochs[newer].start[flow->index]);
+}
+
+/* From when the node may answer a seal until that epoch begins somewhere, only its driver's own copy moves.
+ */
+static void sealed_check(struct sim_node *node, const struct hg_group *group)
+{
+    struct sim_world *world = node->world;
+    struct sim_failover *failover = world->failover;
+    struct hg_streams *streams = node->workers[0].worker->streams;
+    uint64_t epoch = group->epoch_promised, *sealed = &failover->nodes[node->index].sealed;
+    if (epoch <= HG_EPOCH_FIRST || failover->epochs[epoch_check(world, epoch)].begun != 0 ||
+        failover->epochs[epoch].given == node->index + 1 ||
+        !hg_streams_group_sealed(streams, SIM_FAILOVER_GROUP, epoch)) {
+        *sealed = 0;
+        return;
+    }
+    for (uint32_t i = 0; i < world->plan->flow_count; i++) {
+        int32_t slot = hg_streams_find(streams, world->flows[i].stream);
+        if (slot < 0)
+            continue;
+        const struct hg_stream_state *s = hg_streams_at(streams, (uint32_t)slot);
+        uint64_t *lsn = &failover->nodes[node->index].tails[i].lsn;
+        uint8_t *chain = failover->nodes[node->index].tails[i].chain;
+        if (*sealed == epoch && (*lsn != s->lsn_durable || memcmp(chain, s->chain_durable, 16) != 0))
+            hg_sim_violation(world, "sealed_tail",
+                             "node %c was sealed under epoch %llu with s%u to %llu, and has it to %llu",
+                             letter_of(node), (unsigned long long)epoch, i, (unsigned long long)*lsn,
+                             (unsigned long long)s->lsn_durable);
+        *lsn = s->lsn_durable;
+        memcpy(chain, s->chain_durable, 16);
+    }
+    *sealed = epoch;
+}
+
+void hg_sim_check_failover_node(struct sim_node *node)
+{
+    struct sim_world *world = node->world;
+    struct sim_failover *failover = world->failover;
+    if (node->workers[0].worker->state != HG_WORKER_RUNNING)
+        return;
+    const struct hg_group *group = hg_streams_group(node->workers[0].worker->streams, SIM_FAILOVER_GROUP);
+    uint64_t *promised = &failover->nodes[node->index].promised;
+    if (group->epoch_promised < *promised)
+        hg_sim_violation(world, "promise_lost", "node %c had promised epoch %llu, now %llu", letter_of(node),
+                         (unsigned long long)*promised, (unsigned long long)group->epoch_promised);
+    *promised = group->epoch_promised;
+    world->sometimes[SIM_promises_after_restart] += *promised > HG_EPOCH_FIRST && node->boots_count > 1;
+    begun_check(node, group->epoch_begun);
+    if (!hg_group_is_sealed(group) && !failover->epochs[epoch_check(world, group->epoch_open)].opened)
+        hg_sim_violation(world, "epoch_of_nobody",
+                         "node %c lets producers in under epoch %llu, which the "
+                         "metastore has not opened",
+                         letter_of(node), (unsigned long long)group->epoch_open);
+    sealed_check(node, group);
+}
+
+/* ---- positions ---- */
+
+static uint32_t epoch_at(const struct hg_stream_state *s, uint64_t lsn_end)
+{
+    uint64_t epoch = 0;
+    for (uint32_t i = 0; i < s->history.count; i++)
+        if (s->history.starts[i].lsn < lsn_end)
+            epoch = s->history.starts[i].epoch;
+    return (uint32_t)epoch;
+}
+
+static struct sim_chain *chain_check(struct sim_node *node, struct sim_flow *flow, uint32_t history,
+                                     uint64_t lsn, const uint8_t chain[16], const char *what)
+{
+    struct sim_chain *known = hg_sim_chain_at(flow, history, lsn);
+    if (known->lsn_end == 0) {
+        known->lsn_end = lsn;
+        known->history = history;
+        memcpy(known->chain, chain, sizeof(known->chain));
+        flow->chain_count++;
+    } else if (memcmp(known->chain, chain, sizeof(known->chain)) != 0) {
+        hg_sim_violation(node->world, what,
+                         "s%u of history %u has another chain at %llu on node %c than "
+                         "elsewhere or before",
+                         flow->index, history, (unsigned long long)lsn, letter_of(node));
+    }
+    return known;
+}
+
+static uint64_t second_end(const struct sim_world *world, const struct sim_flow *flow)
+{
+    uint64_t first = 0, second = 0;
+    for (uint32_t i = 0; i < world->plan->node_count; i++) {
+        uint64_t end = flow->places[i].durable_floor;
+        second = hg_max_u64(second, hg_min_u64(first, end));
+        first = hg_max_u64(first, end);
+    }
+    return second;
+}
+
+void hg_sim_check_failover_flow(struct sim_node *node, struct sim_flow *flow, const struct hg_stream_state *s)
+{
+    struct sim_world *world = node->world;
+    struct sim_place *place = &flow->places[node->index];
+    const struct hg_group *group = hg_streams_group(node->workers[0].worker->streams, SIM_FAILOVER_GROUP);
+    if (node->workers[0].worker->state != HG_WORKER_RUNNING)
+        return;
+    if (!(s->lsn_committed <= s->lsn_durable && s->lsn_durable <= s->lsn_sealed &&
+          s->lsn_sealed <= s->lsn_taken) ||
+        s->lsn_taken > flow->lsn_produced)
+        hg_sim_violation(world, "positions",
+                         "node %c, s%u: committed %llu durable %llu sealed %llu taken %llu "
+                         "produced %llu",
+                         letter_of(node), flow->index, (unsigned long long)s->lsn_committed,
+                         (unsigned long long)s->lsn_durable, (unsigned long long)s->lsn_sealed,
+                         (unsigned long long)s->lsn_taken, (unsigned long long)flow->lsn_produced);
+    if (s->lsn_durable < place->committed_ever || s->lsn_committed < place->committed_told)
+        hg_sim_violation(world, "committed_cut",
+                         "node %c knew s%u committed to %llu, and now has it durable to %llu, committed to "
+                         "%llu",
+                         letter_of(node), flow->index, (unsigned long long)place->committed_ever,
+                         (unsigned long long)s->lsn_durable, (unsigned long long)s->lsn_committed);
+    if (s->lsn_durable != place->durable_floor) {
+        hg_sim_hash(world, s->lsn_durable);
+        hg_sim_trace(world, "node %c: s%u durable to %llu", letter_of(node), flow->index,
+                     (unsigned long long)s->lsn_durable);
+    }
+    place->durable_floor = s->lsn_durable;
+    place->durable_ever = hg_max_u64(place->durable_ever, s->lsn_durable);
+    place->committed_told = s->lsn_committed;
+    place->committed_ever = hg_max_u64(place->committed_ever, s->lsn_committed);
+    if (s->lsn_committed > second_end(world, flow))
+        hg_sim_violation(world, "committed_too_early",
+                         "node %c believes s%u committed to %llu, no second disk has it beyond %llu",
+                         letter_of(node), flow->index, (unsigned long long)s->lsn_committed,
+                         (unsigned long long)second_end(world, flow));
+    if (s->lsn_durable != 0)
+        (void)chain_check(node, flow, epoch_at(s, s->lsn_durable), s->lsn_durable, s->chain_durable, "chain");
+    acknowledged_check(node, flow, s);
+    world->sometimes[SIM_deposed_writers_appended] +=
+        s->origin_local && !hg_group_is_sealed(group) &&
+        node->world->failover->epochs[s->epoch + 1].begun != 0 && s->lsn_durable > s->lsn_committed;
+}
+
+/* ---- batches ---- */
+
+struct sim_chain *hg_sim_check_failover_batch(struct sim_node *node, struct sim_flow *flow,
+                                              const struct hg_batch_header *header, uint32_t variant)
+{
+    if (variant != (header->epoch & 0xff))
+        hg_sim_violation(node->world, "bytes",
+                         "the batch of s%u at %llu on node %c is of epoch %llu, its "
+                         "frames were appended under %u",
+                         flow->index, (unsigned long long)header->lsn_first, letter_of(node),
+                         (unsigned long long)header->epoch, variant);
+    const struct sim_chain *orphan =
+        hg_sim_chain_at(flow, SIM_HISTORY_ORPHANS | (uint32_t)header->epoch, header->lsn_end);
+    if (orphan->lsn_end != 0 && memcmp(orphan->chain, header->chain, sizeof(orphan->chain)) == 0)
+        hg_sim_violation(node->world, "orphan_committed",
+                         "s%u to %llu is committed on node %c, and was cut off", flow->index,
+                         (unsigned long long)header->lsn_end, letter_of(node));
+    (void)chain_check(node, flow, SIM_HISTORY_COMMITTED, header->lsn_first + 1, header->chain,
+                      "committed_twice");
+    return chain_check(node, flow, (uint32_t)header->epoch, header->lsn_end, header->chain, "chain");
+}
+
+static struct sim_flow *flow_of(struct sim_world *world, uint64_t stream)
+{
+    for (uint32_t i = 0; i < world->plan->flow_count; i++)
+        if (world->flows[i].stream == stream)
+            return &world->flows[i];
+    return NULL;
+}
+
+void hg_sim_check_orphan(struct sim_node *node, const struct sim_orphan *orphan)
+{
+    struct sim_world *world = node->world;
+    const struct hg_orphan_header *file = (const struct hg_orphan_header *)orphan->data;
+    struct sim_flow *flow = flow_of(world, file->stream);
+    enum hg_orphan_reason reason = hg_orphan_check_header(file, orphan->bytes);
+    struct hg_orphan_walk walk;
+    hg_orphan_walk_init(&walk, file);
+    uint64_t at = sizeof(*file);
+    for (; reason == HG_ORPHAN_OK && at < orphan->bytes;) {
+        const struct hg_batch_header *header = (const struct hg_batch_header *)(orphan->data + at);
+        reason = hg_orphan_walk_batch(&walk, header, orphan->bytes - at);
+        if (reason != HG_ORPHAN_OK)
+            break;
+        at += hg_batch_bytes(header);
+        const struct sim_chain *known = hg_sim_chain_at(flow, SIM_HISTORY_COMMITTED, header->lsn_first + 1);
+        if (known->lsn_end != 0 && memcmp(known->chain, header->chain, sizeof(known->chain)) == 0)
+            hg_sim_violation(world, "orphan_committed",
+                             "node %c cuts s%u off from %llu on under epoch %llu, a reader was given it as "
+                             "committed",
+                             letter_of(node), flow->index, (unsigned long long)header->lsn_first,
+                             (unsigned long long)file->epoch_cut);
+        (void)chain_check(node, flow, (uint32_t)header->epoch, header->lsn_end, header->chain, "chain");
+        (void)chain_check(node, flow, SIM_HISTORY_ORPHANS | (uint32_t)header->epoch, header->lsn_end,
+                          header->chain, "chain");
+    }
+    reason = reason == HG_ORPHAN_OK ? hg_orphan_walk_end(&walk) : reason;
+    if (reason != HG_ORPHAN_OK)
+        hg_sim_violation(world, "orphan", "orphan %s of node %c: %s", orphan->name, letter_of(node),
+                         hg_orphan_reason_text(reason));
+    world->sometimes[SIM_orphans_written]++;
+}
+
+/* ---- events ---- */
+
+bool hg_sim_check_failover_event(struct sim_node *node, const struct hg_event *event)
+{
+    switch (event->type) {
+    case HG_EVENT_group_sealed:
+    case HG_EVENT_group_begun:
+    case HG_EVENT_group_open:
+        return true;
+    case HG_EVENT_stream_cut:
+        node->world->sometimes[SIM_copies_cut]++;
+        return true;
+    case HG_EVENT_stream_refused: /* a taker promised a newer epoch than the writer has */
+        return event->a == HG_WIRE_REFUSED_EPOCH;
+    case HG_EVENT_stream_refused_batch:
+        return event->b == HG_SEALED_EPOCH;
+    case HG_EVENT_stream_closed: /* by who fills no more, or no longer writes */
+        return event->a == HG_WIRE_CLOSED_WITHDRAWN;
+    default:
+        return false;
+    }
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Scenario `failover`: one region of three nodes, two acknowledge; which of them writes changes. Each has a
+ * control plane that runs the fail-over driver of production (controlplane/failover.h) against a metastore
+ * in memory, and asks its dataplane as housekeeping does. Each node has a producer of each stream: it goes on
+ * wherever its node lets it, so one that was deposed and has not heard of it writes what no other node has.
+ */
+#ifndef HG_SIM_FAILOVER_H
+#define HG_SIM_FAILOVER_H
+
+#include "controlplane/failover.h"
+#include "tests/sim/cluster.h"
+
+#define SIM_FAILOVER_GROUP  1u
+#define SIM_FAILOVER_EPOCHS 256u
+/* Histories in a stream's table of chains: an epoch's own number, and these. */
+#define SIM_HISTORY_COMMITTED (UINT32_C(1) << 31) /* by lsn_first + 1 of a batch: what readers were given */
+#define SIM_HISTORY_ORPHANS   (UINT32_C(1) << 30) /* and the epoch */
+
+/* What an operator does, SIM_FAULT_OPERATE's a. */
+enum sim_failover_order {
+    SIM_FAILOVER_ORDER, /* this node shall write */
+    SIM_FAILOVER_KILL,  /* the control plane dies, and comes back with nothing known */
+};
+
+struct sim_control {
+    struct hg_failover core;
+    uint32_t asked;    /* letter that its dataplane has not answered; 0 = none */
+    bool asked_before; /* by a control plane that is gone */
+    struct {
+        bool waits; /* an answer of the metastore, until time_ns */
+        int rc;
+        struct hg_metastore_record found;
+        uint64_t time_ns;
+    } store;
+};
+
+struct sim_failover {
+    struct hg_metastore *store;
+    struct hg_random random;
+    uint64_t away_until_ns;
+    uint32_t fault; /* enum sim_metastore_fault, or SIM_METASTORE_SLOW */
+    struct sim_control *controls[SIM_NODES_MAX];
+    struct {
+        bool is_open;
+        uint64_t lsn_next;
+        uint64_t epoch; /* under which it attached: a seal ends that, whether it appends meanwhile or not */
+    } producers[SIM_NODES_MAX][SIM_FLOWS_MAX];
+    struct {
+        uint32_t given; /* node + 1 that the metastore gave it to */
+        uint32_t begun; /* node + 1 that began it in its log */
+        bool opened;    /* says the metastore */
+        uint64_t start[SIM_FLOWS_MAX];
+        uint64_t acknowledged[SIM_FLOWS_MAX]; /* by its writer */
+    } epochs[SIM_FAILOVER_EPOCHS];
+    struct {
+        uint64_t promised;
+        uint64_t sealed; /* epoch whose tails these are; 0 = none */
+        struct {
+            uint64_t lsn;
+            uint8_t chain[16];
+        } tails[SIM_FLOWS_MAX];
+    } nodes[SIM_NODES_MAX];
+};
+
+#define SIM_METASTORE_SLOW SIM_METASTORE_FAULT_COUNT /* answers late; only here */
+
+void hg_sim_plan_failover_sizes(struct sim_plan *plan, struct hg_random *random);
+void hg_sim_plan_failover(struct sim_plan *plan, struct hg_random *random);
+
+struct sim_failover *hg_sim_failover_make(const struct sim_world *world);
+void hg_sim_failover_free(struct sim_failover *failover);
+void hg_sim_failover_begin(struct sim_world *world);
+void hg_sim_failover_operate(struct sim_world *world, const struct sim_fault *fault);
+/* The node's control plane is due (SIM_EVENT_AGENT), and is due again. */
+void hg_sim_failover_poll(struct sim_node *node);
+/* Its dataplane answers an order; a copy's answer came. */
+void hg_sim_failover_ordered(struct sim_node *node, const struct hg_letter *letter);
+void hg_sim_failover_tail(struct sim_node *node, const struct hg_control_tail *tail);
+void hg_sim_failover_boot(struct sim_node *node);
+void hg_sim_failover_die(struct sim_node *node, bool power);
+/* As hg_sim_append. */
+bool hg_sim_failover_append(struct sim_node *node);
+/* A driver says that it can't decide, and it can't: an operator has to. All nodes run. */
+bool hg_sim_failover_is_blocked(struct sim_world *world);
+/* No driver is under way, and the group is open where the metastore says so. */
+bool hg_sim_failover_complete(struct sim_world *world, char *text, size_t text_bytes);
+
+/* ---- check_failover.c ---- */
+/* The metastore's record was written. */
+void hg_sim_check_record(struct sim_world *world, const struct hg_metastore_record *record);
+void hg_sim_check_failover_node(struct sim_node *node);
+void hg_sim_check_failover_flow(struct sim_node *node, struct sim_flow *flow,
+                                const struct hg_stream_state *s);
+/* A reader was given the batch, whose frames are of `variant`. Returns its place in the table of chains. */
+struct sim_chain *hg_sim_check_failover_batch(struct sim_node *node, struct sim_flow *flow,
+                                              const struct hg_batch_header *header, uint32_t variant);
+/* It has its name. */
+void hg_sim_check_orphan(struct sim_node *node, const struct sim_orphan *orphan);
+bool hg_sim_check_failover_event(struct sim_node *node, const struct hg_event *event);
+
+#endif
