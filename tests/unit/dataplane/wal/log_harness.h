@@ -6,6 +6,7 @@
 #define HG_LOG_HARNESS_H
 
 #include "dataplane/wal/log_block.h"
+#include "dataplane/wal/log_loss.h"
 #include "drivers/disk/disk_sim.h"
 #include "drivers/platform/random.h"
 
@@ -50,6 +51,7 @@ struct harness {
     uint64_t trimmed;
     uint64_t released;
     uint64_t durable_promised; /* newest write acknowledged before the crash */
+    uint64_t sectors_left;     /* that harness_device_write still writes */
     void *lz4_state;
     uint8_t *raw;
 };
@@ -123,6 +125,7 @@ static __attribute__((unused)) void harness_create(struct harness *h, uint64_t s
     memset(h, 0, sizeof(*h));
     hg_random_init(&h->random, seed);
     h->streams_active = STREAMS;
+    h->sectors_left = UINT64_MAX;
     h->geometry = (struct hg_log_geometry){.cluster = 7,
                                            .log_uuid = {1, 2, 3, (uint8_t)seed},
                                            .node_uuid = {4},
@@ -311,6 +314,39 @@ static __attribute__((unused)) void harness_crash(struct harness *h, bool power)
         hg_disk_sim_kill(h->disk);
     memset(h->arena, 0xdd, h->arena_bytes);
 }
+
+/* ---- the disk of a log that is not open, as tools see it; `ctx` is the harness ---- */
+
+static __attribute__((unused)) int harness_device_read(void *ctx, void *data, uint32_t bytes, uint64_t offset)
+{
+    const struct harness *h = ctx;
+    memcpy(data, hg_disk_sim_bytes(h->disk) + offset, bytes);
+    return 0;
+}
+
+/* Sector by sector, until no more are left: a crash in the middle. */
+static __attribute__((unused)) int harness_device_write(void *ctx, const void *data, uint32_t bytes,
+                                                        uint64_t offset)
+{
+    struct harness *h = ctx;
+    for (uint32_t done = 0; done < bytes; done += HG_DISK_SIM_SECTOR_BYTES) {
+        if (h->sectors_left == 0)
+            return -EIO;
+        h->sectors_left--;
+        memcpy(hg_disk_sim_bytes(h->disk) + offset + done, (const uint8_t *)data + done,
+               HG_DISK_SIM_SECTOR_BYTES);
+    }
+    return 0;
+}
+
+static __attribute__((unused)) int harness_device_flush(void *ctx)
+{
+    hg_disk_sim_settle(((const struct harness *)ctx)->disk);
+    return 0;
+}
+
+static __attribute__((unused)) const struct hg_log_loss_ops harness_device_ops = {
+    .read = harness_device_read, .write = harness_device_write, .flush = harness_device_flush};
 
 /* The header of a write in an image of the log's file, one that has not come round yet. */
 static __attribute__((unused)) struct hg_log_write_header *harness_write_in(const struct harness *h,

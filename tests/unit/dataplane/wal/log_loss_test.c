@@ -10,34 +10,6 @@
 static struct harness h;
 static struct hg_log_finding found[8];
 static uint32_t found_count, anew_count;
-static uint64_t sectors_left; /* that the device still writes */
-
-static int device_read(void *ctx, void *data, uint32_t bytes, uint64_t offset)
-{
-    (void)ctx;
-    memcpy(data, hg_disk_sim_bytes(h.disk) + offset, bytes);
-    return 0;
-}
-
-static int device_write(void *ctx, const void *data, uint32_t bytes, uint64_t offset)
-{
-    (void)ctx;
-    for (uint32_t done = 0; done < bytes; done += HG_DISK_SIM_SECTOR_BYTES) {
-        if (sectors_left == 0)
-            return -EIO;
-        sectors_left--;
-        memcpy(hg_disk_sim_bytes(h.disk) + offset + done, (const uint8_t *)data + done,
-               HG_DISK_SIM_SECTOR_BYTES);
-    }
-    return 0;
-}
-
-static int device_flush(void *ctx)
-{
-    (void)ctx;
-    hg_disk_sim_settle(h.disk);
-    return 0;
-}
 
 static void finding_take(void *ctx, const struct hg_log_finding *finding)
 {
@@ -50,8 +22,9 @@ static void finding_take(void *ctx, const struct hg_log_finding *finding)
 
 static struct hg_log_audit_result audit(void)
 {
-    static const struct hg_log_audit_ops ops = {.read = device_read, .finding = finding_take};
-    struct hg_log_audit_config config = {.ops = &ops, .size_bytes = h.disk->size_bytes, .has_frames = true};
+    static const struct hg_log_audit_ops ops = {.read = harness_device_read, .finding = finding_take};
+    struct hg_log_audit_config config = {
+        .ops = &ops, .ctx = &h, .size_bytes = h.disk->size_bytes, .has_frames = true};
     struct hg_log_audit_result result;
     found_count = anew_count = 0;
     hg_log_audit(&config, &result);
@@ -60,10 +33,8 @@ static struct hg_log_audit_result audit(void)
 
 static int accept(const struct hg_log_hole *hole, uint64_t sectors)
 {
-    static const struct hg_log_loss_ops ops = {
-        .read = device_read, .write = device_write, .flush = device_flush};
-    sectors_left = sectors;
-    return hg_log_loss_accept(&ops, NULL, hole);
+    h.sectors_left = sectors;
+    return hg_log_loss_accept(&harness_device_ops, &h, hole);
 }
 
 /* A log with `writes` durable writes, all in the ring, closed. */

@@ -10,35 +10,7 @@
 
 static struct harness h;
 static uint8_t *other; /* another node's log */
-static uint64_t sectors_left = UINT64_MAX;
 static uint32_t repaired_count;
-
-static int device_read(void *ctx, void *data, uint32_t bytes, uint64_t offset)
-{
-    (void)ctx;
-    memcpy(data, hg_disk_sim_bytes(h.disk) + offset, bytes);
-    return 0;
-}
-
-static int device_write(void *ctx, const void *data, uint32_t bytes, uint64_t offset)
-{
-    (void)ctx;
-    for (uint32_t done = 0; done < bytes; done += HG_DISK_SIM_SECTOR_BYTES) {
-        if (sectors_left == 0)
-            return -EIO;
-        sectors_left--;
-        memcpy(hg_disk_sim_bytes(h.disk) + offset + done, (const uint8_t *)data + done,
-               HG_DISK_SIM_SECTOR_BYTES);
-    }
-    return 0;
-}
-
-static int device_flush(void *ctx)
-{
-    (void)ctx;
-    hg_disk_sim_settle(h.disk);
-    return 0;
-}
 
 static int other_read(void *ctx, void *data, uint32_t bytes, uint64_t offset)
 {
@@ -46,9 +18,6 @@ static int other_read(void *ctx, void *data, uint32_t bytes, uint64_t offset)
     memcpy(data, other + offset, bytes);
     return 0;
 }
-
-static const struct hg_log_loss_ops device_ops = {
-    .read = device_read, .write = device_write, .flush = device_flush};
 
 static void finding_take(void *ctx, const struct hg_log_finding *finding)
 {
@@ -59,8 +28,9 @@ static void finding_take(void *ctx, const struct hg_log_finding *finding)
 
 static struct hg_log_audit_result audit(void)
 {
-    static const struct hg_log_audit_ops ops = {.read = device_read, .finding = finding_take};
-    struct hg_log_audit_config config = {.ops = &ops, .size_bytes = h.disk->size_bytes, .has_frames = true};
+    static const struct hg_log_audit_ops ops = {.read = harness_device_read, .finding = finding_take};
+    struct hg_log_audit_config config = {
+        .ops = &ops, .ctx = &h, .size_bytes = h.disk->size_bytes, .has_frames = true};
     struct hg_log_audit_result result;
     repaired_count = 0;
     hg_log_audit(&config, &result);
@@ -117,7 +87,8 @@ static const char *repair(uint64_t sequence, bool has_other, struct hg_log_repai
 {
     const char *why;
     uint32_t before = hg_crc32c(0, hg_disk_sim_bytes(h.disk), h.disk->size_bytes);
-    struct hg_log_repair *repair = hg_log_repair_begin(&device_ops, NULL, h.disk->size_bytes, sequence, &why);
+    struct hg_log_repair *repair =
+        hg_log_repair_begin(&harness_device_ops, &h, h.disk->size_bytes, sequence, &why);
     if (repair == NULL)
         return why;
     if (has_other)
@@ -248,9 +219,9 @@ static void test_crash(void)
     for (uint64_t cut = 0; !is_over; cut++) {
         prepare(30, 9);
         flip(offset_of(5) + HG_LOG_BLOCK_BYTES + 900);
-        sectors_left = cut;
+        h.sectors_left = cut;
         is_over = repair(0, true, &facts) == NULL;
-        sectors_left = UINT64_MAX;
+        h.sectors_left = UINT64_MAX;
         hg_disk_sim_settle(h.disk);
         struct hg_log_audit_result result = audit();
         refused += result.outcome == HG_LOG_OUTCOME_CORRUPT;
