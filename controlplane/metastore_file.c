@@ -27,6 +27,8 @@
 #define VERSION        2u
 #define PATH_BYTES     320
 #define LINE_BYTES_MAX 768
+#define GROUP_MAX      99u /* as many digits are read; a sign is one of them */
+#define REGION_MAX     99999u
 #define FILE_BYTES_MAX ((HG_METASTORE_RECORDS_MAX + 2) * LINE_BYTES_MAX)
 
 struct row {
@@ -51,10 +53,12 @@ static int problem(struct file *file, int rc, const char *what)
     return rc;
 }
 
-/* "1,2,3" up to a blank or the line's end. */
+/* "1,2,3" up to a blank or the line's end; once in a line. */
 static bool nodes_parse(const char *text, uint64_t *nodes, uint32_t count_max, uint32_t *count)
 {
-    for (*count = 0; *count < count_max; text++) {
+    if (*count != 0)
+        return false;
+    for (; *count < count_max; text++) {
         char *end;
         errno = 0;
         nodes[(*count)++] = strtoull(text, &end, 10);
@@ -155,7 +159,8 @@ static bool row_parse(const char *line, struct row *row)
     row->record.state = strcmp(state, "open") == 0      ? HG_METASTORE_OPEN
                         : strcmp(state, "sealing") == 0 ? HG_METASTORE_SEALING
                                                         : HG_METASTORE_NONE;
-    return row->record.state != HG_METASTORE_NONE && row->record.revision != 0;
+    return row->record.state != HG_METASTORE_NONE && row->record.revision != 0 &&
+           row->key.group <= GROUP_MAX && row->key.region <= REGION_MAX;
 }
 
 /* The text up to the checksum's line is what it says it is. */

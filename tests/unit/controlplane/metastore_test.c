@@ -175,7 +175,8 @@ static void test_lines(void)
                                         " generation x w 2 members 1",
                                         " generation 2 w 2 members 1 odd 3",
                                         " generation 2 w 5 members 1,2,3,4,5,6,7,8",
-                                        " generation 99999999999 w 1 members 1"};
+                                        " generation 99999999999 w 1 members 1",
+                                        " generation 2 w 1 members 1,2,3 members 1"};
     struct hg_metastore_record found;
     char lines[256];
     snprintf(lines, sizeof(lines),
@@ -191,6 +192,13 @@ static void test_lines(void)
     }
     snprintf(lines, sizeof(lines), "heliograph-metastore 3 revision 4\n" GROUP "\n");
     CU_ASSERT_EQUAL(lines_read(lines, &found), -EBADMSG);
+    for (int i = 0; i < 2; i++) {
+        snprintf(lines, sizeof(lines),
+                 "heliograph-metastore 2 revision 4\ngroup %s region %s cluster 7 open epoch 5 node 11 "
+                 "revision 4\n",
+                 i == 0 ? "-1" : "3", i == 0 ? "1" : "-1");
+        CU_ASSERT_EQUAL(lines_read(lines, &found), -EBADMSG);
+    }
     unlink(file_path);
 #undef GROUP
 }
