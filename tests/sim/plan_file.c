@@ -237,8 +237,6 @@ static void fault_read(struct reader *reader)
     struct sim_fault *fault = &plan->faults[plan->fault_count++];
     fault->kind = (enum sim_fault_kind)kind;
     fields_read(reader, fault, fault_fields, HG_COUNT(fault_fields));
-    if (fault->node >= plan->node_count || fault->other >= plan->node_count)
-        reader->problem = "a fault of a node that is not there";
 }
 
 static void line_read(struct reader *reader)
@@ -285,6 +283,9 @@ static const char *plan_problem(const struct sim_plan *plan)
         if (plan->nodes[i].workers == 0 || plan->nodes[i].workers > SIM_WORKERS_MAX ||
             plan->nodes[i].workers_after > SIM_WORKERS_MAX || plan->nodes[i].segment_count == 0)
             return "a node has no line, or numbers of workers that can't be";
+    for (uint32_t i = 0; i < plan->fault_count; i++)
+        if (plan->faults[i].node >= plan->node_count || plan->faults[i].other >= plan->node_count)
+            return "a fault of a node that is not there";
     for (uint32_t i = 0; i < plan->flow_count; i++)
         if (plan->flows[i].origin >= plan->node_count || plan->flows[i].lsn_start == 0 ||
             plan->flows[i].burst_frames_max == 0 || plan->flows[i].frame_bytes_max > 64u << 10)
