@@ -3,53 +3,21 @@
 """A region of three nodes and a spare one, a learner. A member dies and the spare one takes its place: from then on
 that one counts, and the dead one does not, also when it comes back with what it knew."""
 import os
-import secrets
 import sys
 
-from cluster import Failed, Process, Scratch, wait_until
+from cluster import Failed, Scratch, wait_until
 from flow import say
-from quorum import BURST, NODES, STREAM, Net
-from regions import Region, write
+from four_nodes import NODES, FourNodes
 
 SPARE = "d"
 
 
-def commands(net, key, own, metastore):
-    lines = [f"metastore file {metastore}\n", "quorum set n 3 w 2\n" if own != SPARE else "",
-             f"port add wan0 memif socket {net.socket(own)} id 0 mac 02:00:00:00:00:0{own} "
-             f"address 10.0.0.{NODES[own]}/24\n"]
-    lines += [f"peer add {name} node {number} region 1 address 10.0.0.{number} mac 02:00:00:00:00:0{name} port wan0 "
-              f"key {key} rate 200m credit 8m{' learner' if name == SPARE else ''}\n"
-              for name, number in NODES.items() if name != own]
-    lines.append(f"stream add {STREAM} id 1 kind key-value region 1 node 1\n")
-    if own == "a":
-        lines.append(f"stream replicate {STREAM} b c d\n")
-    return "".join(lines)
-
-
-class Test:
+class Test(FourNodes):
     def __init__(self, scratch, writer):
-        self.scratch = scratch
-        self.writer = writer
-        self.net = Net(scratch)
-        key = write(os.path.join(scratch.path, "link.key"), secrets.token_hex(32) + "\n", 0o600)
-        metastore = os.path.join(scratch.path, "metastore")
-        self.nodes = {name: Region(scratch, name, number, commands(self.net, key, name, metastore), log_size="256m",
-                                   region=1) for name, number in NODES.items()}
-        self.a = self.nodes["a"]
-        self.end = 1
-
-    def row(self, name):
-        return self.nodes[name].stream(STREAM) or {}
-
-    def produce(self):
-        self.end += BURST
-        Process(self.scratch, f"writer-{self.end}", [self.writer, self.a.run, STREAM, BURST]).expect(0, 60)
-
-    def committed_at(self, *names):
-        for name in names:
-            wait_until(lambda: self.row(name).get("lsn_committed") == self.end, 20,
-                       f"{name} has {STREAM} committed to {self.end}, not {self.row(name)}")
+        metastore = f"metastore file {os.path.join(scratch.path, 'metastore')}\n"
+        super().__init__(scratch, writer, lambda name: 1,
+                         lambda name: metastore + ("quorum set n 3 w 2\n" if name != SPARE else ""),
+                         lambda name: " learner" if name == SPARE else "")
 
     def group(self, *words, node="a"):
         answer = self.nodes[node].ctl("group", "members", "0", *words)
@@ -98,17 +66,14 @@ class Test:
         self.committed_at("a", "b")
         self.ordered("replace", "c", "d")
         generation = self.counts("a", "b", "d")
-        self.quorum_is("3/3 w2")
+        self.quorum_is("open", "3/3 w2")
         say(f"a dead member was replaced, by generation {generation}")
-
-    def quorum_is(self, text):
-        wait_until(lambda: self.row("a").get("quorum") == text, 20, f"a shows {text}, not {self.row('a')}")
 
     def new_one_counts(self):
         self.nodes["b"].kill_dataplane()
         self.produce()
         self.committed_at("a", "d")
-        self.quorum_is("2/3 w2, lacks b")
+        self.quorum_is("open", "2/3 w2, lacks b")
         say("the new member counts: a commit without one of the old ones")
 
     def old_one_does_not(self):
@@ -126,11 +91,7 @@ class Test:
         say("the one that was replaced has everything and counts for nothing")
 
     def run(self):
-        self.net.start()
-        for node in self.nodes.values():
-            node.start()
-        for name in ("b", "c", "d"):
-            self.a.wait_up(name, 40)
+        self.start()
         self.produce()
         self.committed_at("a", "b", "c")
         self.before()
