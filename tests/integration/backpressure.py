@@ -38,7 +38,12 @@ class Test:
         rss = self.rss_bytes()
         seen = len(self.flow.writer.lines)
         self.pair.wan.cut()
-        self.flow.writer.wait_line("held_back", 120, seen)
+
+        def held_back():
+            self.flow.wal_write(1 << 20)
+            return self.flow.writer.find("held_back", seen)
+
+        wait_until(held_back, 120, "helio-postgres is held back")
         self.pair.a.controlplane.wait_line("log_pressure ", 20)
         log = wait_until(lambda: next((log for log in (self.pair.a.show() or {"log": []})["log"]
                                        if log["pressure"] == "segments are held back"), None), 20,

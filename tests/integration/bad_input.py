@@ -411,8 +411,9 @@ class Test:
                 return
             flow.start_out()
             flow.load_start()
+            flow.wal_write(4 << 20)
             flow.reader.wait_line("disk_full: can't .*No space left", 40)
-            flow.wal_grows(2 << 20)
+            flow.wal_write(2 << 20)
             flow.slot_follows()
             subprocess.run(["mount", "-o", "remount,size=512m", path], check=True)
             flow.reader.wait_line("disk_room", 20)

@@ -179,6 +179,7 @@ class Test:
         def ended():
             nonlocal highest
             highest = max(highest, self.acknowledged())
+            flow.wal_write(128 << 10)
             return not node.dataplane.alive()
 
         wait_until(ended, 60, "the device fails")

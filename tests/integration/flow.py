@@ -19,6 +19,7 @@ SEGMENT_NAME = re.compile(r"^[0-9A-F]{24}$")
 BEGAN = time.monotonic()
 STREAM = "orders"
 SLOT = "helio"
+WAL_FILL_BYTES = 128 << 10  # farther apart than LZ4 sees
 
 
 def lsn(text):
@@ -90,6 +91,15 @@ class Flow:
         """The primary writes that much more: the tests' measure of time."""
         end = self.wal_end() + grow_bytes
         wait_until(lambda: self.wal_end() >= end, seconds, f"the primary writes {grow_bytes} bytes of WAL")
+
+    def wal_write(self, count_bytes):
+        """The primary writes so much WAL at once, and more than what pgbench writes stays of it when it is compressed:
+        to fill something up. For time under load there is wal_grows()."""
+        self.primary.query("SET client_min_messages = error; CREATE TEMP TABLE IF NOT EXISTS fill AS "
+                           "SELECT string_agg(md5(random()::text), '') AS data "
+                           f"FROM generate_series(1, {WAL_FILL_BYTES // 32}); "
+                           "SELECT max(pg_logical_emit_message(true, 'fill', data)) FROM fill, "
+                           f"generate_series(1, {-(-count_bytes // WAL_FILL_BYTES)})")
 
     def durable(self, region=None):
         return ((region or self.origin).stream(STREAM) or {}).get("lsn_durable", 0)

@@ -257,7 +257,7 @@ def main():
     for name in ("life_writer", "life_reader", "kill_shim", "uring_shim"):
         parser.add_argument(name, type=os.path.abspath)
     parser.add_argument("--cycles", type=int)
-    parser.add_argument("--seconds", type=int, default=45)
+    parser.add_argument("--seconds", type=int, default=30)
     arguments = parser.parse_args()
     random = seeded()
     with Scratch("helio-kill-") as scratch:

@@ -27,7 +27,7 @@ class Test:
         began = self.flow.wal_end()
         largest = 0
         while self.flow.wal_end() < began + WAL_DURING_CUT_BYTES:
-            self.flow.wal_grows(4 << 20)
+            self.flow.wal_write(4 << 20)
             self.flow.slot_follows()
             self.flow.primary.psql("CHECKPOINT")
             largest = max(largest, self.pg_wal_bytes())
