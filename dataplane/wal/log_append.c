@@ -35,6 +35,26 @@ bool hg_log_arena_make_room(struct hg_log *log, uint64_t *arena_offset)
     return true;
 }
 
+/* The header of a write that is opened: as much of it as its blocks' checksums need. */
+static void header_begin(struct hg_log *log, const struct hg_log_entry *entry)
+{
+    struct hg_log_write_header *header = (struct hg_log_write_header *)hg_log_entry_buffer(log, entry);
+    memset(header, 0, sizeof(*header));
+    memcpy(header->log_uuid, log->geometry.log_uuid, sizeof(header->log_uuid));
+    header->sequence = entry->sequence;
+}
+
+/* Blocks are summed as they fill up: the bytes were just written, and a write that is full waits for nothing
+ * more when the device is ready for it. */
+static void blocks_sum(struct hg_log *log, struct hg_log_entry *entry)
+{
+    uint8_t *buffer = hg_log_entry_buffer(log, entry);
+    uint32_t full = entry->payload_bytes / HG_LOG_BLOCK_BYTES;
+    hg_log_write_blocks_sum((struct hg_log_write_header *)buffer, buffer + HG_LOG_BLOCK_BYTES,
+                            entry->blocks_summed, full);
+    entry->blocks_summed = full;
+}
+
 /* The streams and consumers as they stand, so that a segment can be recycled without forgetting any. */
 static void checkpoint_append(struct hg_log *log)
 {
@@ -81,6 +101,7 @@ static bool write_open(struct hg_log *log, enum hg_log_pressure *pressure)
     entry->state = HG_LOG_ENTRY_OPEN;
     log->arena_head = arena_offset + log->write_bytes_max;
     log->open = entry;
+    header_begin(log, entry);
     log->next_sequence++;
     if (log->next_offset == 0) {
         log->head_segment = log->next_segment;
@@ -93,11 +114,8 @@ static bool write_open(struct hg_log *log, enum hg_log_pressure *pressure)
 static void header_fill(struct hg_log *log, const struct hg_log_entry *entry,
                         struct hg_log_write_header *header)
 {
-    memset(header, 0, sizeof(*header));
-    memcpy(header->log_uuid, log->geometry.log_uuid, sizeof(header->log_uuid));
     header->restarts = log->superblock.restarts;
     header->batch_count = entry->batch_count;
-    header->sequence = entry->sequence;
     header->durable_sequence = log->flushed_sequence;
     header->segment = log->next_segment;
     header->segment_offset = log->next_offset;
@@ -121,7 +139,7 @@ void hg_log_close_write(struct hg_log *log)
     hg_assert(entry->sequence == log->closed_sequence + 1 && entry->batch_count > 0);
     memset(payload + entry->payload_bytes, 0, bytes - HG_LOG_BLOCK_BYTES - entry->payload_bytes);
     header_fill(log, entry, header);
-    hg_log_write_header_seal(header, payload);
+    hg_log_write_header_seal_rest(header, payload, entry->blocks_summed);
     log->previous_crc32c = header->crc32c;
     hg_log_place_set(log, entry->sequence, log->next_segment, log->next_offset,
                      entry->moved_sequence != 0 ? 0 : entry->payload_bytes);
@@ -182,6 +200,7 @@ uint64_t hg_log_commit(struct hg_log *log, uint32_t bytes)
     hg_assert(bytes % HG_BATCH_ALIGN_BYTES == 0);
     log->open->payload_bytes += bytes;
     log->open->batch_count++;
+    blocks_sum(log, log->open);
     log->reserved_bytes = 0;
     log->stats.batches++;
     return log->open->sequence;

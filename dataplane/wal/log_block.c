@@ -89,16 +89,28 @@ static uint32_t block_seed(const struct hg_log_write_header *header)
                      sizeof(header->sequence));
 }
 
-void hg_log_write_header_seal(struct hg_log_write_header *header, const uint8_t *payload)
+void hg_log_write_blocks_sum(struct hg_log_write_header *header, const uint8_t *payload, uint32_t first,
+                             uint32_t end)
 {
     uint32_t seed = block_seed(header);
+    hg_assert(end <= HG_LOG_WRITE_BLOCKS_MAX);
+    for (uint32_t i = first; i < end; i++)
+        header->block_crc32c[i] =
+            hg_crc32c(seed, payload + (size_t)i * HG_LOG_BLOCK_BYTES, HG_LOG_BLOCK_BYTES);
+}
+
+void hg_log_write_header_seal(struct hg_log_write_header *header, const uint8_t *payload)
+{
+    hg_log_write_header_seal_rest(header, payload, 0);
+}
+
+void hg_log_write_header_seal_rest(struct hg_log_write_header *header, const uint8_t *payload,
+                                   uint32_t summed)
+{
     header->magic = HG_LOG_WRITE_MAGIC;
     header->version = HG_LOG_VERSION;
     header->block_count = (header->payload_bytes + HG_LOG_BLOCK_BYTES - 1) / HG_LOG_BLOCK_BYTES;
-    hg_assert(header->block_count <= HG_LOG_WRITE_BLOCKS_MAX);
-    for (uint32_t i = 0; i < header->block_count; i++)
-        header->block_crc32c[i] =
-            hg_crc32c(seed, payload + (size_t)i * HG_LOG_BLOCK_BYTES, HG_LOG_BLOCK_BYTES);
+    hg_log_write_blocks_sum(header, payload, summed, header->block_count);
     header->crc32c = hg_crc32c(0, header, offsetof(struct hg_log_write_header, crc32c));
 }
 

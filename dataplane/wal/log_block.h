@@ -27,6 +27,13 @@ int hg_log_superblock_choose(const struct hg_log_superblock superblocks[HG_LOG_S
 
 /* Sets block_count, block_crc32c and crc32c; everything else is set, and the payload is padded with zeros. */
 void hg_log_write_header_seal(struct hg_log_write_header *header, const uint8_t *payload);
+/* Sets block_crc32c of payload blocks `first` to end - 1, which do not change any more; log_uuid and sequence
+ * are set. */
+void hg_log_write_blocks_sum(struct hg_log_write_header *header, const uint8_t *payload, uint32_t first,
+                             uint32_t end);
+/* As hg_log_write_header_seal, where those of the first `summed` blocks are set already. */
+void hg_log_write_header_seal_rest(struct hg_log_write_header *header, const uint8_t *payload,
+                                   uint32_t summed);
 /* Magic, version, CRC, that it belongs to this log, and its sizes. */
 bool hg_log_write_header_is_valid(const struct hg_log_write_header *header, const uint8_t log_uuid[16]);
 /* The payload blocks against a valid header. */

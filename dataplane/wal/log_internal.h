@@ -52,6 +52,7 @@ struct hg_log_entry {
     uint64_t arena_offset;
     uint32_t payload_bytes;
     uint32_t batch_count;
+    uint32_t blocks_summed; /* of the payload, in the header already */
     uint64_t opened_ns;
     uint64_t moved_sequence; /* it is a copy of that write; 0 = it is none */
     uint64_t submitted_ns;
