@@ -221,6 +221,18 @@ static void swap_wanted(const struct hg_failover *failover, struct hg_failover_a
     action->wanted.epoch = action->epoch;
     action->wanted.node = failover->config.node;
     action->wanted.state = opens ? HG_METASTORE_OPEN : HG_METASTORE_SEALING;
+    action->wanted.failover = 1;
+}
+
+bool hg_failover_is_left(const struct hg_metastore_record *record, uint64_t node, uint64_t epoch_promised,
+                         bool is_open)
+{
+    if (record->failover == 0 || record->node != node)
+        return false;
+    if (record->state == HG_METASTORE_SEALING)
+        return true;
+    /* Not where the log is another one by now, which promised nothing: that is for people to look at. */
+    return record->state == HG_METASTORE_OPEN && epoch_promised == record->epoch && !is_open;
 }
 
 /* ---- what copies say ---- */

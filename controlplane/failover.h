@@ -149,6 +149,12 @@ const char *hg_failover_config_check(const struct hg_failover_config *config);
 /* Begins, or begins anew with nothing known: what was done is found out. The configuration is a good one. */
 void hg_failover_start(struct hg_failover *failover, const struct hg_failover_config *config,
                        uint64_t now_ns);
+/* Whether a fail-over to this node was left in the middle, as by a control plane that died: it is to be
+ * started. `epoch_promised` and `is_open` are of this node's logs that have the group. A group that was
+ * sealed by an order of its own stays as it is, and so does one whose epoch was not taken yet: nothing is
+ * known of that. */
+bool hg_failover_is_left(const struct hg_metastore_record *record, uint64_t node, uint64_t epoch_promised,
+                         bool is_open);
 /* False: idle, done, or lost. */
 bool hg_failover_is_under_way(const struct hg_failover *failover);
 

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The shell of the fail-overs of this node: asks what controlplane/failover.h wants asked, by the control
- * ring and of the metastore, and tells it what is answered. An order lives as long as this process; given
- * again, it goes on where the metastore and the logs say that it was.
+ * ring and of the metastore, and tells it what is answered. What an order has come to is in the metastore and
+ * the logs, so the next process goes on from there.
  */
 #include "controlplane/server.h"
 
 #include <errno.h>
 #include <stdlib.h>
+
+#define LEFT_NS (500 * HG_NS_PER_MS)
 
 static void config_of(const struct hg_server *server, uint32_t group, struct hg_failover_config *config)
 {
@@ -96,6 +98,82 @@ int hg_failover_run_start(struct hg_server *server, uint32_t group, uint64_t now
     hg_failover_start(&run->core, &config, now_ns);
     return 0;
 }
+
+/* ---- those that were left ---- */
+
+/* What the logs of this node that have the group say. False: none is shown. */
+static bool own_look(const struct hg_server *server, uint32_t group, uint64_t *epoch_promised, bool *is_open)
+{
+    bool any = false;
+
+    *epoch_promised = UINT64_MAX;
+    *is_open = true;
+    for (uint32_t i = 0; i < server->status.group_count; i++) {
+        const struct hg_status_group *row = &server->status.groups[i];
+
+        if (row->group != group || row->streams == 0)
+            continue;
+        any = true;
+        *epoch_promised = hg_min_u64(*epoch_promised, row->epoch_promised);
+        *is_open &= row->state == HG_STATUS_GROUP_OPEN;
+    }
+    return any;
+}
+
+/* False: to be looked at again. */
+static bool left_look(struct hg_server *server, uint32_t group, uint64_t now_ns)
+{
+    const struct hg_config_node *node = &server->config->wanted.node;
+    struct hg_metastore_key key = {.cluster = node->cluster, .region = node->region, .group = group};
+    struct hg_metastore_record record;
+    uint64_t epoch_promised;
+    bool is_open;
+    char text[HG_METASTORE_TEXT_BYTES];
+
+    if (!own_look(server, group, &epoch_promised, &is_open) ||
+        server->metastore->read(server->metastore, &key, &record) != 0)
+        return false;
+    if (!hg_failover_is_left(&record, node->node, epoch_promised, is_open))
+        return true;
+    if (!hg_failover_run_check(server, group, text, sizeof(text))) {
+        hg_event_addf(
+            &server->events, HG_SEVERITY_ERROR, "group_failover_left",
+            "group %u was being failed over to this node under epoch %llu, which can't go on: %.300s", group,
+            (unsigned long long)record.epoch, text);
+        return true;
+    }
+    int rc = hg_failover_run_start(server, group, now_ns);
+
+    if (rc == 0)
+        hg_event_addf(
+            &server->events, HG_SEVERITY_INFO, "group_failover_left",
+            "group %u was being failed over to this node under epoch %llu when a control plane before "
+            "this one ended: this one goes on",
+            group, (unsigned long long)record.epoch);
+    return rc != -EBUSY;
+}
+
+void hg_failover_run_left(struct hg_server *server, uint64_t now_ns)
+{
+    const struct hg_control_config *wanted = &server->config->wanted;
+    uint64_t looked = server->left_looked;
+
+    if (now_ns < server->left_ns || !hg_link_usable(server))
+        return;
+    server->left_ns = now_ns + LEFT_NS;
+    hg_link_status_read(server);
+    for (uint32_t i = 0; i < wanted->stream_count && server->status_generation != 0; i++) {
+        uint64_t bit = UINT64_C(1) << wanted->streams[i].group;
+
+        if (wanted->streams[i].region != wanted->node.region || (looked & bit) != 0)
+            continue;
+        looked |= bit;
+        if (left_look(server, wanted->streams[i].group, now_ns))
+            server->left_looked |= bit;
+    }
+}
+
+/* ---- what is to be done ---- */
 
 static void store_do(struct hg_server *server, struct hg_failover_run *run,
                      const struct hg_failover_action *action, uint64_t now_ns)

@@ -140,6 +140,7 @@ static void on_tick(uv_timer_t *timer)
 
     hg_link_tick(server, now_ns);
     hg_grants_tick(server);
+    hg_failover_run_left(server, now_ns);
     hg_failover_run_tick(server, now_ns);
     hg_api_tick(server, now_ns);
     hg_members_tick(server, now_ns);

@@ -45,6 +45,7 @@ int hg_metastore_seal(struct hg_metastore *store, const struct hg_metastore_key 
         wanted.epoch = epoch;
         wanted.node = node;
         wanted.state = HG_METASTORE_SEALING;
+        wanted.failover = 0; /* by an order of its own: it waits for the next one */
         rc = store->swap(store, key, found.revision, &wanted, &found);
         if (rc == 0)
             return 0;
@@ -73,6 +74,7 @@ int hg_metastore_begin(struct hg_metastore *store, const struct hg_metastore_key
         wanted = found;
         wanted.node = node;
         wanted.state = HG_METASTORE_OPEN;
+        wanted.failover = 0;
         rc = store->swap(store, key, found.revision, &wanted, &found);
         if (rc == 0)
             return 0;

@@ -35,6 +35,7 @@ struct hg_metastore_record {
     /* For so long from this write on `node` may take it that it writes the group; of SEALING: had the one
      * that was sealed, for whoever opens next. 0 = it has no write grant. */
     uint32_t grant_ms;
+    uint32_t failover; /* 1: a fail-over took `epoch`; `node` goes on with it by itself after a start */
     struct hg_members members; /* generation 0: as the command files say */
 };
 

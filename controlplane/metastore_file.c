@@ -4,12 +4,13 @@
  * written whole beside it and put in its place (fsync of file and directory), under a lock that is held for
  * that long and never waited for.
  *
- *     heliograph-metastore 2 revision 12
- *     group 3 region 1 cluster 7 sealing epoch 5 node 11 revision 12
+ *     heliograph-metastore 3 revision 12
+ *     group 3 region 1 cluster 7 sealing epoch 5 node 11 revision 12 failover 1
  *     group 4 region 1 cluster 7 open epoch 1 node 11 revision 9 grant 2000 generation 2 w 2 members 1,2,3
  *     crc32c 1a2b3c4d
  *
- * What follows a group's revision are pairs of a key and a value, in any order. Version 1 had none.
+ * What follows a group's revision are pairs of a key and a value, in any order. Version 1 had none, version 2
+ * no `failover`.
  */
 #include "controlplane/metastore.h"
 
@@ -24,7 +25,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define VERSION        2u
+#define VERSION        3u
 #define PATH_BYTES     320
 #define LINE_BYTES_MAX 768
 #define GROUP_MAX      99u /* as many digits are read; a sign is one of them */
@@ -104,6 +105,8 @@ static bool pair_parse(const char *key, size_t key_bytes, const char *value,
         members->other.w = (uint32_t)number;
     else if (IS("grant"))
         record->grant_ms = (uint32_t)number;
+    else if (IS("failover"))
+        record->failover = number != 0;
     else
         return false;
 #undef IS
@@ -224,6 +227,8 @@ static size_t text_print(struct file *file)
         members_print(&row->record.members, out);
         if (row->record.grant_ms != 0)
             fprintf(out, " grant %" PRIu32, row->record.grant_ms);
+        if (row->record.failover != 0)
+            fprintf(out, " failover 1");
         fprintf(out, "\n");
     }
     fflush(out);

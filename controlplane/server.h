@@ -113,7 +113,9 @@ struct hg_server {
     uint64_t status_generation; /* 0 = never seen one */
     struct hg_change change;
     struct hg_metastore *metastore;
-    uint64_t members_ns;                                 /* when members of groups are looked at again */
+    uint64_t members_ns;  /* when members of groups are looked at again */
+    uint64_t left_ns;     /* likewise fail-overs that were left in the middle */
+    uint64_t left_looked; /* groups of which it is known since the start: bits */
     struct hg_failover_run *failovers[HG_FAILOVERS_MAX]; /* NULL = none was ever there */
     struct hg_grants_kept grants;
     struct hg_api_connection connections[HG_API_CONNECTIONS_MAX];
@@ -156,6 +158,9 @@ bool hg_failover_run_check(const struct hg_server *server, uint32_t group, char 
 int hg_failover_run_start(struct hg_server *server, uint32_t group, uint64_t now_ns);
 /* The group's newest one, or NULL. */
 const struct hg_failover *hg_failover_run_of(const struct hg_server *server, uint32_t group);
+/* Once after the start, as soon as metastore and dataplane say what there is of each group: goes on with the
+ * fail-overs to this node that a control plane before left in the middle. */
+void hg_failover_run_left(struct hg_server *server, uint64_t now_ns);
 void hg_failover_run_tick(struct hg_server *server, uint64_t now_ns);
 void hg_failover_run_result(struct hg_server *server, uint64_t request, int32_t code, uint64_t now_ns);
 void hg_failover_run_tail(struct hg_server *server, const struct hg_control_tail *tail, uint64_t now_ns);

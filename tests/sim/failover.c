@@ -192,6 +192,7 @@ void hg_sim_failover_operate(struct sim_world *world, const struct sim_fault *fa
         memset(control_of(node), 0, sizeof(*control_of(node)));
         control_of(node)->asked = asked;
         control_of(node)->asked_before = true;
+        control_of(node)->looks = true;
     } else {
         driver_start(node);
     }
@@ -199,8 +200,10 @@ void hg_sim_failover_operate(struct sim_world *world, const struct sim_fault *fa
 
 void hg_sim_failover_die(struct sim_node *node, bool power)
 {
-    if (power)
-        memset(control_of(node), 0, sizeof(*control_of(node)));
+    if (!power)
+        return;
+    memset(control_of(node), 0, sizeof(*control_of(node)));
+    control_of(node)->looks = true;
 }
 
 void hg_sim_failover_boot(struct sim_node *node)
@@ -322,6 +325,26 @@ static int32_t node_behind(struct sim_world *world)
     return is_open ? -1 : (int32_t)index;
 }
 
+/* As the shell does after a start (controlplane/failover_run.c). */
+static void left_look(struct sim_node *node)
+{
+    struct sim_world *world = node->world;
+    struct sim_failover *failover = world->failover;
+    struct hg_metastore_record record;
+    if (!control_of(node)->looks || !is_running(node) ||
+        (world->now_ns < failover->away_until_ns && !world->healed))
+        return;
+    const struct hg_group *group = hg_streams_group(node->workers[0].worker->streams, SIM_FAILOVER_GROUP);
+    control_of(node)->looks = false;
+    (void)failover->store->read(failover->store, &key, &record);
+    if (!hg_failover_is_left(&record, node->index + 1, group->epoch_promised, !hg_group_is_sealed(group)))
+        return;
+    hg_sim_trace(world, "node %c goes on with the fail-over of epoch %llu", letter_of(node),
+                 (unsigned long long)record.epoch);
+    world->sometimes[SIM_failovers_resumed]++;
+    driver_start(node);
+}
+
 void hg_sim_failover_poll(struct sim_node *node)
 {
     struct sim_world *world = node->world;
@@ -332,6 +355,7 @@ void hg_sim_failover_poll(struct sim_node *node)
         control->store.waits = false;
         hg_failover_record(&control->core, control->store.rc, &control->store.found, world->now_ns);
     }
+    left_look(node);
     if (world->healed && is_running(node) && !is_any_under_way(world) &&
         node_behind(world) == (int32_t)node->index)
         driver_start(node); /* as an operator would */

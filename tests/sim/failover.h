@@ -27,6 +27,7 @@ struct sim_control {
     struct hg_failover core;
     uint32_t asked;    /* letter that its dataplane has not answered; 0 = none */
     bool asked_before; /* by a control plane that is gone */
+    bool looks;        /* it started, and has not yet seen whether the one before left something */
     struct {
         bool waits; /* an answer of the metastore, until time_ns */
         int rc;

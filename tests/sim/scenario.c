@@ -150,6 +150,7 @@ static const enum sim_sometimes promises_gray[] = {
 
 static const enum sim_sometimes promises_failover[] = {SIM_failovers_done,
                                                        SIM_failovers_lost,
+                                                       SIM_failovers_resumed,
                                                        SIM_copies_filled,
                                                        SIM_copies_cut,
                                                        SIM_orphans_written,

@@ -159,6 +159,7 @@
     X(failovers_done)                                                                                        \
     X(failovers_lost)                                                                                        \
     X(failovers_blocked)                                                                                     \
+    X(failovers_resumed)                                                                                     \
     X(copies_filled)                                                                                         \
     X(copies_cut)                                                                                            \
     X(orphans_written)                                                                                       \

@@ -311,6 +311,32 @@ static void test_write_grant(void)
     }
 }
 
+/* What a control plane that starts finds in the metastore, and whether it is to go on. */
+static void test_left(void)
+{
+    struct hg_metastore_record left = {
+        .revision = 9, .epoch = 5, .node = OWN, .state = HG_METASTORE_SEALING, .failover = 1};
+    CU_ASSERT_TRUE(hg_failover_is_left(&left, OWN, 0, false)); /* before any seal was heard, too */
+    CU_ASSERT_TRUE(hg_failover_is_left(&left, OWN, 5, false));
+    CU_ASSERT_FALSE(hg_failover_is_left(&left, OTHER, 5, false)); /* it is another node's */
+    left.state = HG_METASTORE_OPEN;
+    CU_ASSERT_TRUE(hg_failover_is_left(&left, OWN, 5, false));  /* producers were not let in */
+    CU_ASSERT_FALSE(hg_failover_is_left(&left, OWN, 5, true));  /* done */
+    CU_ASSERT_FALSE(hg_failover_is_left(&left, OWN, 0, false)); /* another log than the one that promised */
+    CU_ASSERT_FALSE(hg_failover_is_left(&left, OWN, 6, false)); /* somebody newer sealed it */
+    left.failover = 0;                                          /* by `group seal` and `group open` */
+    CU_ASSERT_FALSE(hg_failover_is_left(&left, OWN, 5, false));
+    left.state = HG_METASTORE_SEALING;
+    CU_ASSERT_FALSE(hg_failover_is_left(&left, OWN, 5, false));
+    left = (struct hg_metastore_record){0};
+    CU_ASSERT_FALSE(hg_failover_is_left(&left, OWN, 0, true));
+    begin();
+    act();
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_SEAL);
+    CU_ASSERT_EQUAL(record.failover, 1);
+    CU_ASSERT_TRUE(hg_failover_is_left(&record, OWN, 0, false));
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -324,7 +350,8 @@ int main(void)
     CU_add_test(suite, "members that are being changed", test_members_joint);
     CU_add_test(suite, "a torn end of one set", test_members_joint_unknown);
     CU_add_test(suite, "the former writer's grant", test_write_grant);
+    CU_add_test(suite, "left in the middle", test_left);
     CU_basic_run_tests();
     free(driver);
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 9;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 10;
 }

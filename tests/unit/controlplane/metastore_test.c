@@ -190,7 +190,13 @@ static void test_lines(void)
         snprintf(lines, sizeof(lines), "heliograph-metastore 2 revision 4\n" GROUP "%s\n", wrong[i]);
         CU_ASSERT_EQUAL(lines_read(lines, &found), -EBADMSG);
     }
-    snprintf(lines, sizeof(lines), "heliograph-metastore 3 revision 4\n" GROUP "\n");
+    snprintf(lines, sizeof(lines),
+             "heliograph-metastore 3 revision 4\ngroup %u region %u cluster %llu sealing epoch 5 "
+             "node 11 revision 4 failover 1\n",
+             key.group, key.region, (unsigned long long)key.cluster);
+    CU_ASSERT_EQUAL(lines_read(lines, &found), 0);
+    CU_ASSERT_EQUAL(found.failover, 1);
+    snprintf(lines, sizeof(lines), "heliograph-metastore 4 revision 4\n" GROUP "\n");
     CU_ASSERT_EQUAL(lines_read(lines, &found), -EBADMSG);
     for (int i = 0; i < 2; i++) {
         snprintf(lines, sizeof(lines),
@@ -201,6 +207,26 @@ static void test_lines(void)
     }
     unlink(file_path);
 #undef GROUP
+}
+
+/* What a fail-over took stays its own until somebody orders a seal of its own. */
+static void test_taken_by_a_failover(void)
+{
+    struct hg_metastore *store = hg_metastore_file_open(file_path);
+    struct hg_metastore_record found, wanted = {0};
+    unlink(file_path);
+    wanted.epoch = 5;
+    wanted.node = 11;
+    wanted.state = HG_METASTORE_SEALING;
+    wanted.failover = 1;
+    CU_ASSERT_EQUAL(store->swap(store, &key, 0, &wanted, &found), 0);
+    CU_ASSERT_EQUAL(store->read(store, &key, &found), 0);
+    CU_ASSERT_EQUAL(found.failover, 1);
+    CU_ASSERT_EQUAL(hg_metastore_seal(store, &key, 6, 11, text), 0);
+    CU_ASSERT_EQUAL(store->read(store, &key, &found), 0);
+    CU_ASSERT_EQUAL(found.failover, 0);
+    store->close(store);
+    unlink(file_path);
 }
 
 static void test_held(void)
@@ -231,11 +257,12 @@ int main(void)
     CU_add_test(suite, "members of a group", test_members);
     CU_add_test(suite, "lines of both versions", test_lines);
     CU_add_test(suite, "held by another process", test_held);
+    CU_add_test(suite, "what a fail-over took", test_taken_by_a_failover);
     CU_basic_run_tests();
     char lock_path[72];
     snprintf(lock_path, sizeof(lock_path), "%s.lock", file_path);
     unlink(lock_path);
     unlink(file_path);
     rmdir(path);
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 7;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 8;
 }
