@@ -6,6 +6,9 @@
 #include "dataplane/stream/streams_internal.h"
 
 #include <errno.h>
+#ifdef HG_SEEDED_BUG_ALLOCATE_IN_TURN
+#include <stdlib.h>
+#endif
 
 static void commit_push(struct hg_streams *streams, uint32_t slot, uint64_t sequence, uint64_t lsn_end,
                         const uint8_t chain[16])
@@ -86,6 +89,9 @@ static bool stream_seal(struct hg_streams *streams, uint32_t slot)
     origin.log_restarts = hg_log_restarts(streams->log);
     origin.codec = codec_choose(s);
     memcpy(origin.chain_previous, s->chain_sealed, sizeof(origin.chain_previous));
+#ifdef HG_SEEDED_BUG_ALLOCATE_IN_TURN
+    streams->lz4_state = realloc(streams->lz4_state, 64u << 10);
+#endif
     uint32_t bytes = hg_batch_seal(&s->builder, &origin, NULL, 0, out, bytes_max, streams->lz4_state);
     codec_learn(s, origin.codec, out);
     uint64_t sequence = hg_log_commit(streams->log, bytes);

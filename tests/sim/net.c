@@ -3,6 +3,7 @@
  * Directed links between simulated ports. Everything a packet can suffer is drawn from a generator of its
  * own, whether it is on or not.
  */
+#include "tests/sim/allocation.h"
 #include "tests/sim/bottleneck.h"
 
 #include <stdlib.h>
@@ -395,6 +396,7 @@ void hg_sim_port_init(struct sim_node *node, struct sim_port *port)
     port->port.allocate = port_allocate;
     port->port.transmit = port_transmit;
     port->port.release = port_release;
+    hg_sim_allocation_port(&port->port);
     port->port.mac[0] = 2;
     port->port.mac[5] = (uint8_t)(node->index + 1);
     port->port.mtu_bytes = (uint16_t)node->world->plan->mtu_bytes;

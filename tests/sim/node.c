@@ -3,6 +3,7 @@
  * A node: a worker and the key agreement of its housekeeping over simulated drivers; how it starts, runs,
  * dies.
  */
+#include "tests/sim/allocation.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/failover.h"
 #include "tests/sim/gray.h"
@@ -170,6 +171,7 @@ static struct hg_disk *log_make(struct sim_node *node, uint32_t worker)
     struct hg_disk *disk = hg_disk_sim_create(&config);
     hg_assert(disk != NULL);
     disk->is_dsync = plan->disk_dsync;
+    hg_sim_allocation_disk(disk);
     int rc = hg_log_format(disk, &geometry);
     if (rc != 0)
         hg_sim_violation(node->world, "format", "hg_log_format of node %c gives %d", (int)('A' + node->index),
@@ -527,6 +529,16 @@ static struct sim_worker *worker_failed(const struct sim_node *node)
     return NULL;
 }
 
+static bool worker_turn(struct sim_node *node, struct sim_worker *worker, uint64_t *deadline_ns)
+{
+    if (!worker->was_running || node->config_pending > 0)
+        return hg_worker_turn(worker->worker, deadline_ns);
+    hg_sim_allocation_watch(worker);
+    bool did = hg_worker_turn(worker->worker, deadline_ns);
+    hg_sim_allocation_check(node, worker);
+    return did;
+}
+
 /* One turn of each worker. */
 static bool node_turn(struct sim_node *node, uint64_t *deadline_ns)
 {
@@ -535,7 +547,7 @@ static bool node_turn(struct sim_node *node, uint64_t *deadline_ns)
     for (uint32_t i = 0; i < node->worker_count; i++) {
         struct sim_worker *worker = &node->workers[i];
         uint64_t after_ns;
-        did |= hg_worker_turn(worker->worker, &after_ns);
+        did |= worker_turn(node, worker, &after_ns);
         *deadline_ns = hg_min_u64(*deadline_ns, after_ns);
         did |= letters_take(node, worker);
         if (worker->worker->state == HG_WORKER_FAILED) {
@@ -641,6 +653,7 @@ void hg_sim_node_step(struct sim_node *node)
         hg_disk_sim_time_set(node->workers[i].disk, world->now_ns);
     if (setjmp(node->death) != 0) {
         world->sometimes[SIM_kills_inside_a_turn]++;
+        hg_sim_allocation_unwatch();
         hg_sim_check_node(node); /* what it knew, it may have told in the packets of this turn */
         hg_sim_node_die(node, node->fuse_power, node->fuse_restart_ns);
         return;

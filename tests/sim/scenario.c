@@ -10,8 +10,9 @@
 /* ---- promises ---- */
 
 static const enum sim_sometimes promises_always[] = {
-    SIM_batches_read_back, SIM_log_reads_from_disk, SIM_batches_compressed, SIM_batches_stored_raw,
-    SIM_retransmissions,   SIM_probe_timeouts,      SIM_segments_reused,    SIM_appends_judged};
+    SIM_batches_read_back,  SIM_log_reads_from_disk, SIM_batches_compressed,
+    SIM_batches_stored_raw, SIM_retransmissions,     SIM_probe_timeouts,
+    SIM_segments_reused,    SIM_appends_judged,      SIM_turns_without_allocation};
 static const enum sim_sometimes promises_pair[] = {SIM_packets_lost_on_the_link,
                                                    SIM_spurious_retransmissions,
                                                    SIM_packets_reordered,
@@ -79,7 +80,7 @@ static const enum sim_sometimes promises_paths[] = {SIM_packets_reordered, SIM_s
 
 static const enum sim_sometimes promises_workers[] = {
     SIM_packets_handed_over, SIM_streams_elsewhere, SIM_workers_changed, SIM_streams_moved,
-    SIM_moves_refused,       SIM_process_kills,     SIM_power_losses};
+    SIM_moves_refused,       SIM_process_kills,     SIM_power_losses,    SIM_lanes_made_late};
 
 static const enum sim_sometimes promises_rekey[] = {
     SIM_keys_renewed,       SIM_packets_under_old_keys, SIM_exchanges_from_both_sides,

@@ -165,7 +165,9 @@
     X(orphans_written)                                                                                       \
     X(writers_moved)                                                                                         \
     X(deposed_writers_appended)                                                                              \
-    X(metastore_answers_late)
+    X(metastore_answers_late)                                                                                \
+    X(turns_without_allocation)                                                                              \
+    X(lanes_made_late)
 enum sim_sometimes {
 #define HG_X(name) SIM_##name,
     SIM_SOMETIMES(HG_X)

@@ -6,6 +6,7 @@
  */
 #include "dataplane/stream/cut.h"
 #include "dataplane/stream/seal.h"
+#include "tests/sim/allocation.h"
 #include "tests/sim/failover.h"
 #include "tests/sim/gray.h"
 
@@ -215,7 +216,9 @@ static bool flow_append(struct sim_node *node, struct sim_worker *worker, struct
     bool any = false;
     for (uint32_t i = 0; i < FRAMES_TURN && flow->lsn_next < flow->lsn_produced; i++) {
         struct hg_frame frame = *frame_next(world, flow);
+        hg_sim_allocation_watch(worker);
         enum hg_append_reason reason = hg_streams_append(worker->worker->streams, slot, &frame, local_ns);
+        hg_sim_allocation_check(node, worker);
         if (reason == HG_APPEND_WOULD_BLOCK) {
             world->sometimes[SIM_appends_pushed_back]++;
             return any;

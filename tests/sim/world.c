@@ -2,6 +2,7 @@
  *
  * Virtual time: a heap of events, the safety phase with everything on, then the liveness phase.
  */
+#include "tests/sim/allocation.h"
 #include "tests/sim/bottleneck.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/failover.h"
@@ -273,7 +274,7 @@ static void world_events(struct sim_world *world)
 
 bool hg_sim_world_run(struct sim_world *world)
 {
-    bool clean = false;
+    volatile bool clean = false; /* outlives a longjmp */
     hg_sim_world = world;
     if (setjmp(world->violation) == 0) {
         world_begin(world);
@@ -284,6 +285,7 @@ bool hg_sim_world_run(struct sim_world *world)
                 hg_sim_harvest(&world->nodes[i]);
         clean = true;
     }
+    hg_sim_allocation_unwatch();
     hg_sim_world = NULL;
     return clean;
 }
