@@ -6,6 +6,7 @@
  *   fuzz-seeds FOLDER         writes FOLDER/TARGET/NAME; tests/fuzz/corpus.sh merges them into corpus/TARGET
  */
 #include "dataplane/transport/encapsulation.h"
+#include "dataplane/wal/orphan.h"
 #include "tests/fuzz/lane_turns.h"
 
 #include <errno.h>
@@ -19,7 +20,7 @@
 #define FRAGMENT_BYTES 128u
 
 static struct {
-    uint8_t bytes[4096];
+    uint8_t bytes[8192];
     uint32_t count;
 } seed;
 
@@ -264,6 +265,90 @@ static void encapsulation(void)
     }
 }
 
+/* ---- log_recovery ---- */
+
+/* Bytes into a superblock, whose checksum the target makes right. */
+static void overlay(uint32_t copy, size_t offset, const void *bytes, size_t count)
+{
+    uint32_t where = copy * HG_LOG_BLOCK_BYTES + (uint32_t)offset;
+    hg_assert(count <= UINT8_MAX);
+    put(&where, sizeof(where));
+    put8(count);
+    put8(1);
+    put(bytes, count);
+}
+
+static void superblock_part(const char *name, size_t offset, const void *bytes, size_t count)
+{
+    for (uint32_t copy = 0; copy < HG_LOG_SUPERBLOCK_COPIES; copy++)
+        overlay(copy, offset, bytes, count);
+    seed_end("log_recovery", name);
+}
+
+static void log_recovery(void)
+{
+    struct {
+        uint32_t count, reserved;
+        uint64_t losses, lost_writes, repairs;
+        uint8_t reserved2[32];
+        struct hg_log_hole holes[2];
+    } table = {.count = 2, .losses = 1, .lost_writes = 1, .repairs = 1};
+    table.holes[0] = (struct hg_log_hole){.sequence_first = 1,
+                                          .sequence_last = 1,
+                                          .next_offset = 2 * HG_LOG_BLOCK_BYTES,
+                                          .kind = HG_LOG_HOLE_LOST};
+    table.holes[1] = (struct hg_log_hole){.sequence_first = 2,
+                                          .sequence_last = 2,
+                                          .offset = 2 * HG_LOG_BLOCK_BYTES,
+                                          .next_offset = 4 * HG_LOG_BLOCK_BYTES,
+                                          .kind = HG_LOG_HOLE_MOVED,
+                                          .copy_sequence = 3,
+                                          .copy_offset = 4 * HG_LOG_BLOCK_BYTES};
+    superblock_part("holes", offsetof(struct hg_log_superblock, holes), &table, sizeof(table));
+
+    const uint64_t epochs[] = {3, 0, UINT64_MAX};
+    superblock_part("epochs", offsetof(struct hg_log_superblock, epoch_promised), epochs, sizeof(epochs));
+    const uint64_t tail[] = {2, 1}; /* durable_sequence, tail_torn_sequence */
+    superblock_part("torn-tail", offsetof(struct hg_log_superblock, durable_sequence), tail, sizeof(tail));
+    const uint32_t generations[] = {1, UINT32_MAX};
+    superblock_part("members", offsetof(struct hg_log_superblock, members_generation), generations,
+                    sizeof(generations));
+    const struct {
+        uint32_t count, reserved;
+        uint64_t shift;
+        struct hg_log_growth_step steps[2];
+    } growth = {.count = 2, .shift = 1, .steps = {{2, 1}, {4, 2}}};
+    superblock_part("growth", offsetof(struct hg_log_superblock, growth), &growth, sizeof(growth));
+}
+
+/* ---- orphan ---- */
+
+static void orphan(void)
+{
+    static uint8_t raw[HG_FRAME_BYTES_MAX];
+    static _Alignas(HG_BATCH_ALIGN_BYTES) uint8_t batch[HG_FRAME_BYTES_MAX];
+    struct hg_batch_builder builder;
+    struct hg_orphan_header header = {
+        .stream = 11, .group = 3, .epoch_cut = 2, .epoch_common = 1, .name = "orders/../x", .batch_count = 1};
+    const struct hg_batch_origin origin = {
+        .cluster = 1, .stream = 11, .incarnation = 1, .region = 1, .kind = HG_STREAM_KEY_VALUE, .epoch = 1};
+    const struct hg_frame frame = {.lsn = 7, .span = 1, .op = HG_OP_INSERT, .data = "x", .data_bytes = 1};
+    hg_batch_builder_init(&builder, raw, sizeof(raw));
+    hg_assert(hg_batch_builder_add(&builder, &frame) == 0);
+    header.batches_bytes = hg_batch_seal(&builder, &origin, NULL, 0, batch, sizeof(batch), NULL);
+    header.lsn_first = 7;
+    header.lsn_end = 8;
+    memcpy(header.chain, ((const struct hg_batch_header *)(const void *)batch)->chain, sizeof(header.chain));
+    hg_orphan_seal(&header);
+    for (uint32_t missing = 0; missing < 2; missing++) {
+        put8(3); /* checksums are made right */
+        put8(missing);
+        put(&header, sizeof(header));
+        put(batch, header.batches_bytes);
+        seed_end("orphan", missing ? "short" : "whole");
+    }
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2) {
@@ -274,5 +359,7 @@ int main(int argc, char **argv)
     lane_turns();
     lane();
     encapsulation();
+    log_recovery();
+    orphan();
     return 0;
 }
