@@ -40,7 +40,7 @@ class Test:
         self.pair.wan.cut()
 
         def held_back():
-            self.flow.wal_write(1 << 20)
+            self.flow.wal_write(8 << 20)
             return self.flow.writer.find("held_back", seen)
 
         wait_until(held_back, 120, "helio-postgres is held back")
