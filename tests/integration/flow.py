@@ -95,9 +95,8 @@ class Flow:
     def wal_write(self, count_bytes):
         """The primary writes so much WAL at once, and more than what pgbench writes stays of it when it is compressed:
         to fill something up. For time under load there is wal_grows()."""
-        self.primary.query("SET client_min_messages = error; CREATE TEMP TABLE IF NOT EXISTS fill AS "
-                           "SELECT string_agg(md5(random()::text), '') AS data "
-                           f"FROM generate_series(1, {WAL_FILL_BYTES // 32}); "
+        self.primary.query("WITH fill AS MATERIALIZED (SELECT string_agg(md5(random()::text), '') AS data "
+                           f"FROM generate_series(1, {WAL_FILL_BYTES // 32})) "
                            "SELECT max(pg_logical_emit_message(true, 'fill', data)) FROM fill, "
                            f"generate_series(1, {-(-count_bytes // WAL_FILL_BYTES)})")
 
