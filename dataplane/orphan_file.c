@@ -65,6 +65,33 @@ static int piece_write(int directory, const char *part, const struct hg_orphan_p
     return rc;
 }
 
+/* The note beside the file. A file that was discarded needs none. */
+static int recorded_write(int directory, const char *name)
+{
+    char note[PART_BYTES];
+    struct stat stat;
+    if (fstatat(directory, name, &stat, AT_SYMLINK_NOFOLLOW) != 0)
+        return errno == ENOENT ? 0 : -errno;
+    snprintf(note, sizeof(note), "%s" HG_ORPHAN_CUT, name);
+    int fd = openat(directory, note, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return error_of(errno);
+    int rc = sync_fd(fd);
+    if (close(fd) != 0 && rc == 0)
+        rc = -errno;
+    return rc == 0 ? sync_fd(directory) : rc;
+}
+
+/* It has its name now, and nobody has said yet that it was cut. */
+static int part_rename(int directory, const char *part, const char *name)
+{
+    char note[PART_BYTES];
+    snprintf(note, sizeof(note), "%s" HG_ORPHAN_CUT, name);
+    if (unlinkat(directory, note, 0) != 0 && errno != ENOENT)
+        return -errno;
+    return renameat(directory, part, directory, name) == 0 ? sync_fd(directory) : -errno;
+}
+
 int hg_orphan_file_write(const char *run_dir, const struct hg_orphan_piece *piece)
 {
     char part[PART_BYTES];
@@ -74,11 +101,10 @@ int hg_orphan_file_write(const char *run_dir, const struct hg_orphan_piece *piec
     if (directory < 0)
         return directory;
     snprintf(part, sizeof(part), "%s" HG_ORPHAN_PART, piece->name);
-    int rc = piece_write(directory, part, piece);
-    if (rc == 0 && piece->is_last && renameat(directory, part, directory, piece->name) != 0)
-        rc = -errno;
+    int rc =
+        piece->is_recorded ? recorded_write(directory, piece->name) : piece_write(directory, part, piece);
     if (rc == 0 && piece->is_last)
-        rc = sync_fd(directory);
+        rc = part_rename(directory, part, piece->name);
     close(directory);
     return rc;
 }

@@ -9,8 +9,9 @@
 
 #define HG_ORPHAN_DIRECTORY "orphan" /* in the run directory */
 
-/* Writes a piece into <run_dir>/orphan, which it makes. The last one is on the device, under its name, when
- * it returns. 0 or -errno; -EXDEV where a link stands in the place of the directory or of the file. */
+/* Writes a piece into <run_dir>/orphan, which it makes, or notes beside a file that its cut is recorded. The
+ * last one is on the device, under its name, when it returns. 0 or -errno; -EXDEV where a link stands in the
+ * place of the directory or of the file. */
 int hg_orphan_file_write(const char *run_dir, const struct hg_orphan_piece *piece);
 
 #endif

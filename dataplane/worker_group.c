@@ -166,7 +166,7 @@ static void orphan_lend(struct hg_worker *worker)
     struct hg_letter letter;
     if (hg_mailbox_count(worker->config.outbox) >= HG_MAILBOX_LETTERS / 2)
         return;
-    const struct hg_orphan_piece *piece = hg_streams_orphan_due(worker->streams);
+    const struct hg_orphan_piece *piece = hg_streams_orphan_due(worker->streams, worker->now_ns);
     if (piece == NULL)
         return;
     memset(&letter, 0, sizeof(letter));

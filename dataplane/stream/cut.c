@@ -28,6 +28,15 @@ struct hg_stream_cutting {
     uint64_t retry_ns;
     struct hg_orphan_piece piece;
     uint8_t *data; /* HG_CUT_PIECE_BYTES */
+    /* Cuts whose files are to be told of them, the oldest first. */
+    struct {
+        char name[HG_ORPHAN_NAME_BYTES];
+        uint64_t write; /* of the record */
+    } notes[HG_CUT_NOTES_MAX];
+    uint32_t note_first, note_count;
+    uint64_t note_retry_ns;
+    struct hg_orphan_piece note;
+    bool is_note_lent;
 };
 
 struct hg_stream_cutting *hg_stream_cutting_make(void)
@@ -152,11 +161,66 @@ static int cut_gather(struct hg_streams *streams)
     return 0;
 }
 
-const struct hg_orphan_piece *hg_streams_orphan_due(struct hg_streams *streams)
+/* ---- the note ---- */
+
+/* In recovery there may be more records than places: the newest are those that may not be noted yet. */
+static void note_add(struct hg_stream_cutting *cutting, const char *name, uint64_t write)
+{
+    if (cutting->note_count == HG_CUT_NOTES_MAX) {
+        cutting->note_first = (cutting->note_first + 1) % HG_CUT_NOTES_MAX;
+        cutting->note_count--;
+    }
+    uint32_t at = (cutting->note_first + cutting->note_count++) % HG_CUT_NOTES_MAX;
+    memcpy(cutting->notes[at].name, name, sizeof(cutting->notes[at].name));
+    cutting->notes[at].write = write;
+}
+
+void hg_streams_recovered_cut_note(struct hg_streams *streams, const struct hg_local_record *record)
+{
+    struct hg_orphan_header header;
+    char name[HG_ORPHAN_NAME_BYTES];
+    if (record->epoch_lsn == 0) /* nothing was cut off but epochs */
+        return;
+    memset(&header, 0, sizeof(header));
+    header.incarnation = record->incarnation;
+    header.epoch_cut = record->epoch_lsn;
+    header.lsn_first = record->lsn_begin;
+    memcpy(header.name, record->name, sizeof(header.name));
+    hg_orphan_name(&header, name);
+    note_add(streams->cutting, name, 0);
+}
+
+static const struct hg_orphan_piece *note_due(struct hg_streams *streams, uint64_t now_ns)
 {
     struct hg_stream_cutting *cutting = streams->cutting;
-    if (cutting->state != CUT_PIECE || cutting->is_lent)
+    if (cutting->note_count == 0 || now_ns < cutting->note_retry_ns ||
+        cutting->notes[cutting->note_first].write > hg_log_durable_sequence(streams->log))
         return NULL;
+    memset(&cutting->note, 0, sizeof(cutting->note));
+    memcpy(cutting->note.name, cutting->notes[cutting->note_first].name, sizeof(cutting->note.name));
+    cutting->note.is_recorded = true;
+    cutting->is_lent = cutting->is_note_lent = true;
+    return &cutting->note;
+}
+
+static void note_written(struct hg_stream_cutting *cutting, int code, uint64_t now_ns)
+{
+    cutting->is_lent = cutting->is_note_lent = false;
+    if (code != 0) {
+        cutting->note_retry_ns = now_ns + HG_CUT_RETRY_NS;
+        return;
+    }
+    cutting->note_first = (cutting->note_first + 1) % HG_CUT_NOTES_MAX;
+    cutting->note_count--;
+}
+
+const struct hg_orphan_piece *hg_streams_orphan_due(struct hg_streams *streams, uint64_t now_ns)
+{
+    struct hg_stream_cutting *cutting = streams->cutting;
+    if (cutting->is_lent)
+        return NULL;
+    if (cutting->state != CUT_PIECE)
+        return note_due(streams, now_ns);
     cutting->is_lent = true;
     return &cutting->piece;
 }
@@ -165,6 +229,11 @@ void hg_streams_orphan_written(struct hg_streams *streams, int code, uint64_t no
 {
     struct hg_stream_cutting *cutting = streams->cutting;
     struct hg_orphan_piece *piece = &cutting->piece;
+    if (cutting->is_note_lent) {
+        streams->orphans_failed += code != 0;
+        note_written(cutting, code, now_ns);
+        return;
+    }
     hg_assert(cutting->state == CUT_PIECE && cutting->is_lent);
     cutting->is_lent = false;
     if (code != 0) {
@@ -246,12 +315,17 @@ bool hg_streams_cut_apply(struct hg_streams *streams, struct hg_stream_state *s,
     return true;
 }
 
-/* False: the log takes none now. */
+/* `file`: what was cut off is in it; NULL = nothing was. False: the log takes none now. */
 static bool cut_record(struct hg_streams *streams, struct hg_stream_state *s,
-                       const struct hg_cut_point *point)
+                       const struct hg_cut_point *point, const struct hg_orphan_piece *file)
 {
     struct hg_local_record record;
     memset(&record, 0, sizeof(record));
+    if (file != NULL) {
+        record.incarnation = file->header.incarnation;
+        record.epoch_lsn = file->header.epoch_cut;
+        record.lsn_begin = file->header.lsn_first;
+    }
     record.type = HG_LOCAL_STREAM_CUT;
     record.stream = s->stream;
     record.group = s->group;
@@ -266,6 +340,8 @@ static bool cut_record(struct hg_streams *streams, struct hg_stream_state *s,
     bool done = hg_streams_cut_apply(streams, s, record.lsn, record.chain, record.epoch);
     hg_assert(done && s->lsn_committed <= s->lsn_durable);
     s->cut_write = sequence;
+    if (file != NULL)
+        note_add(streams->cutting, file->name, sequence);
     hg_streams_moved(streams, s);
     return true;
 }
@@ -275,7 +351,7 @@ static bool batches_cut(struct hg_streams *streams)
     const struct hg_stream_cutting *cutting = streams->cutting;
     struct hg_stream_state *s = hg_streams_at(streams, cutting->slot);
     uint64_t lsn_end = s->lsn_sealed;
-    if (!cut_record(streams, s, &cutting->point))
+    if (!cut_record(streams, s, &cutting->point, &cutting->piece))
         return false;
     streams->cuts_count++;
     hg_event_put(streams->config.events, HG_EVENT_stream_cut, s->name, cutting->point.lsn, lsn_end);
@@ -297,7 +373,7 @@ static enum hg_group_reason epochs_cut(struct hg_streams *streams, struct hg_str
         reason = HG_GROUP_truncate_history;
     if (reason != HG_GROUP_OK)
         return hg_streams_group_counted(streams, reason);
-    return cut_record(streams, s, point) ? HG_GROUP_OK : HG_GROUP_WOULD_BLOCK;
+    return cut_record(streams, s, point, NULL) ? HG_GROUP_OK : HG_GROUP_WOULD_BLOCK;
 }
 
 bool hg_streams_is_cutting(const struct hg_streams *streams, uint32_t slot)
@@ -342,7 +418,7 @@ static bool cut_take(struct hg_streams *streams, uint32_t slot, const struct hg_
     bool idle = cutting->state == CUT_NONE || now_ns - cutting->asked_ns >= HG_CUT_IDLE_NS;
     if (same)
         cutting->asked_ns = now_ns;
-    if (cutting->is_lent || (!same && !idle))
+    if (cutting->is_lent || (!same && !idle) || cutting->note_count == HG_CUT_NOTES_MAX)
         return false;
     if (!same || (cutting->state == CUT_FAILED && now_ns >= cutting->retry_ns))
         cut_begin(streams, slot, point, now_ns);

@@ -16,6 +16,10 @@
  * A copy that ends at the point, but where an epoch began that its writer lacks, has only that taken back, by
  * the same record: there is nothing to keep, so no file and no event.
  *
+ *   4. When that is on the device, it is noted beside the file (HG_ORPHAN_CUT; again after each start, for
+ *      every record that the log still has). A file without the note may be of a cut that never was: power
+ * went before the record, and then somebody chose another tail. Its batches may be in the stream.
+ *
  * The batches stay in the log until their segments are reused. Whoever walks a log skips those for which
  * hg_streams_batch_is_cut: they are not sent, served, counted or read any more.
  *
@@ -33,15 +37,18 @@
 #define HG_CUT_IDLE_NS     HG_NS_PER_S       /* a cut that nobody asks for any more gives way to another */
 static_assert(HG_CUT_PIECE_BYTES >= HG_BATCH_BYTES_MAX, "any batch fits a piece");
 
-/* A part of an orphan file, lent until hg_streams_orphan_written. At offset 0 a file begins: whatever had its
- * name with HG_ORPHAN_PART behind it goes. The last piece makes it whole: the header is written, the file
- * flushed, given its name, and its directory flushed. */
+#define HG_CUT_NOTES_MAX 64u /* cuts that are not noted yet; no more are begun before */
+
+/* A part of an orphan file, or that its cut is recorded, lent until hg_streams_orphan_written. At offset 0 a
+ * file begins: whatever had its name with HG_ORPHAN_PART behind it goes. The last piece makes it whole: the
+ * header is written, the file flushed, given its name, and its directory flushed. */
 struct hg_orphan_piece {
     char name[HG_ORPHAN_NAME_BYTES];
     uint64_t offset; /* in the file, of `data`; the first is sizeof(header) */
     uint32_t bytes;
     bool is_first;
     bool is_last;
+    bool is_recorded;               /* no part: the cut is in the log, which is to be noted beside the file */
     struct hg_orphan_header header; /* of the last: sealed */
     const uint8_t *data;
 };
@@ -63,7 +70,7 @@ enum hg_group_reason hg_streams_cut(struct hg_streams *streams, uint32_t slot,
 bool hg_streams_is_cutting(const struct hg_streams *streams, uint32_t slot);
 
 /* The piece to be written now, NULL = none. It is lent with this call. */
-const struct hg_orphan_piece *hg_streams_orphan_due(struct hg_streams *streams);
+const struct hg_orphan_piece *hg_streams_orphan_due(struct hg_streams *streams, uint64_t now_ns);
 /* The one that is lent: 0 = written (the last: on the device), or -errno. */
 void hg_streams_orphan_written(struct hg_streams *streams, int code, uint64_t now_ns);
 

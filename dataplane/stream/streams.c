@@ -403,6 +403,8 @@ static void recovered_cut(struct hg_streams *streams, const struct hg_local_reco
     if (slot < 0 ||
         !hg_streams_cut_apply(streams, &streams->table[slot], record->lsn, record->chain, record->epoch))
         streams->recovery_broken = true;
+    else
+        hg_streams_recovered_cut_note(streams, record);
 }
 
 static void recovered_session(struct hg_streams *streams, const struct hg_local_record *record)

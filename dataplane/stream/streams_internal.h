@@ -138,6 +138,8 @@ void hg_streams_record_of_end(uint64_t stream, struct hg_local_record *record);
 void hg_streams_ended(struct hg_streams *streams, uint32_t slot);
 void hg_streams_end_save(struct hg_streams *streams);
 void hg_streams_recovered_consumer(struct hg_streams *streams, const struct hg_local_record *record);
+/* cut.c: a record of a cut was read back. */
+void hg_streams_recovered_cut_note(struct hg_streams *streams, const struct hg_local_record *record);
 void hg_streams_recovered_anew(struct hg_streams *streams, const struct hg_local_record *record);
 /* Writes down positions that moved, each once a second at most, and none while the log is scarce. */
 void hg_streams_consumers_save(struct hg_streams *streams, uint64_t now_ns);

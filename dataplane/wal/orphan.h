@@ -3,7 +3,8 @@
  * Orphan files: the batches that were cut off a copy of a stream, byte for byte as they lay in its log,
  * behind a header that says whose they are (docs/disk-format.md, Orphan files). A file is complete when it
  * has its name: it is written as NAME.part, flushed, renamed, and its directory flushed, all before anything
- * is cut. Pure.
+ * is cut. NAME.cut is made beside it afterwards; without it the cut may never have happened, and the batches
+ * be in the stream. Pure.
  */
 #ifndef HG_WAL_ORPHAN_H
 #define HG_WAL_ORPHAN_H
@@ -15,6 +16,7 @@
 #define HG_ORPHAN_NAME_BYTES 128u
 #define HG_ORPHAN_SUFFIX     ".orphan"
 #define HG_ORPHAN_PART       ".part" /* behind the name, while it is being written */
+#define HG_ORPHAN_CUT        ".cut"  /* behind the name: empty, and says that the cut is in the log */
 
 /* Followed by `batches_bytes` bytes of batches, one right behind the other, up to the end of the file. */
 struct hg_orphan_header {

@@ -30,6 +30,12 @@ static struct sim_orphan *orphan_make(struct sim_node *node, const char *name)
 static void piece_write(struct sim_node *node, const struct hg_orphan_piece *piece)
 {
     struct sim_orphan *orphan = orphan_find(node, piece->name);
+    if (piece->is_recorded) {
+        if (orphan == NULL || orphan->data == NULL)
+            hg_sim_violation(node->world, "orphan", "node %c: the log has a cut of which there is no file %s",
+                             (int)('A' + node->index), piece->name);
+        return;
+    }
     if (orphan == NULL)
         orphan = orphan_make(node, piece->name);
     if (piece->is_first)

@@ -169,6 +169,21 @@ static void file_verify(struct orphan_file *file)
 
 /* ---- list, show ---- */
 
+bool orphan_is_recorded(const struct orphan_file *file)
+{
+    char name[HG_ORPHAN_NAME_BYTES + 32];
+    struct stat stat;
+    note_name(file, HG_ORPHAN_CUT, name, sizeof(name));
+    return fstatat(file->directory, name, &stat, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(stat.st_mode);
+}
+
+static const char *state_of(const struct orphan_file *file)
+{
+    if (file->reason == HG_ORPHAN_OK && !orphan_is_recorded(file))
+        return "cut not recorded";
+    return hg_orphan_reason_text(file->reason);
+}
+
 static const char *resubmitted(const struct orphan_file *file)
 {
     json_t *note = orphan_note_read(file, ORPHAN_RESUBMIT_SUFFIX);
@@ -189,7 +204,7 @@ static json_t *file_json(const struct orphan_file *file)
 {
     const struct hg_orphan_header *h = &file->header;
     json_t *object = json_pack("{s:s, s:I, s:s}", "name", file->name, "bytes", (json_int_t)file->bytes,
-                               "state", hg_orphan_reason_text(file->reason));
+                               "state", state_of(file));
     if (file->reason == HG_ORPHAN_FOREIGN || file->reason == HG_ORPHAN_OTHER ||
         file->reason == HG_ORPHAN_HEADER || file->bytes < sizeof(*h))
         return object;
@@ -309,8 +324,8 @@ static int show_run(struct command *command, struct orphan_file *file)
     if (file->reason != HG_ORPHAN_OK)
         return orphan_refuse(&command->answer, "%s: %s", file->name, hg_orphan_reason_text(file->reason));
     if (!command->answer.json)
-        printf("%s: stream %s, cut for epoch %llu; whole\n", file->name, file->header.name,
-               (unsigned long long)file->header.epoch_cut);
+        printf("%s: stream %s, cut for epoch %llu; %s\n", file->name, file->header.name,
+               (unsigned long long)file->header.epoch_cut, state_of(file));
     return ORPHAN_EXIT_DONE;
 }
 
@@ -374,6 +389,8 @@ static int discard_run(struct command *command, struct orphan_file *file)
         return orphan_refuse(&command->answer, "%s: %s", file->name, strerror(errno));
     note_name(file, ORPHAN_RESUBMIT_SUFFIX, note, sizeof(note));
     unlinkat(file->directory, note, 0); /* there may be none */
+    note_name(file, HG_ORPHAN_CUT, note, sizeof(note));
+    unlinkat(file->directory, note, 0);
     return fsync(file->directory) == 0
                ? ORPHAN_EXIT_DONE
                : orphan_refuse(&command->answer, "%s/orphan: %s", command->run, strerror(errno));

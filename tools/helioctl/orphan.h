@@ -42,6 +42,8 @@ orphan_refuse(struct orphan_answer *answer, const char *format, ...);
 /* Opens RUN/orphan/NAME, never through a link. False, and said why. */
 bool orphan_open(struct orphan_file *file, const char *run, const char *name, struct orphan_answer *answer);
 void orphan_close(struct orphan_file *file);
+/* Whether the log has recorded the cut. Else what is in the file may be in the stream as well. */
+bool orphan_is_recorded(const struct orphan_file *file);
 /* The batch at *offset, verified, and *offset behind it. NULL: the end, or file->reason says what is wrong.
  * Valid until the next call. */
 const struct hg_batch_header *orphan_batch_next(struct orphan_file *file, struct hg_orphan_walk *walk,

@@ -249,6 +249,13 @@ int orphan_resubmit(struct orphan_file *file, const char *stream, struct orphan_
     bool begun;
     if (file->reason != HG_ORPHAN_OK)
         return damaged(&r);
+    if (!orphan_is_recorded(file))
+        return orphan_refuse(
+            answer,
+            "%s: the log has not recorded the cut, so its entries may still be in the stream, and "
+            "would be there twice. Start the dataplane, which notes what its log has; if this stays, "
+            "the cut never happened: read the stream at %llu, and discard the file",
+            file->name, (unsigned long long)file->header.lsn_first);
     if (file->header.kind != HG_STREAM_KEY_VALUE)
         return orphan_refuse(answer, "%s has PostgreSQL's WAL, which has one place only: export it instead",
                              file->name);

@@ -98,6 +98,14 @@ static bool says(const char *text)
     return strstr(out, text) != NULL;
 }
 
+/* The cut is in the log. */
+static void recorded(void)
+{
+    struct hg_orphan_piece piece = {.is_recorded = true};
+    hg_orphan_name(&header, piece.name);
+    CU_ASSERT_EQUAL(hg_orphan_file_write(run, &piece), 0);
+}
+
 static void test_pieces(void)
 {
     batches_make();
@@ -112,7 +120,20 @@ static void test_pieces(void)
     CU_ASSERT_EQUAL_FATAL(stat(path_of(first.name), &stat_of), 0);
     CU_ASSERT_EQUAL(stat_of.st_size, (off_t)(sizeof(header) + ends[BATCHES]));
     CU_ASSERT_EQUAL(ctl("list"), 0);
+    CU_ASSERT_TRUE(says("one-1-5-100.orphan") && says("cut not recorded") && !says("whole"));
+    CU_ASSERT_EQUAL(ctl("show one-1-5-100.orphan"), 0);
+    CU_ASSERT_TRUE(says("cut not recorded"));
+    CU_ASSERT_EQUAL(ctl("--dry-run resubmit one-1-5-100.orphan"), 1); /* they may be in the stream */
+    CU_ASSERT_TRUE(says("has not recorded the cut"));
+    recorded();
+    CU_ASSERT_EQUAL(ctl("list"), 0);
     CU_ASSERT_TRUE(says("one-1-5-100.orphan") && says("whole"));
+    CU_ASSERT_EQUAL(hg_orphan_file_write(run, &first), 0);
+    CU_ASSERT_EQUAL(hg_orphan_file_write(run, &last), 0);
+    CU_ASSERT_EQUAL(ctl("show one-1-5-100.orphan"), 0);
+    CU_ASSERT_TRUE(says("cut not recorded")); /* it is another one */
+    recorded();
+    recorded(); /* as each start does */
     CU_ASSERT_EQUAL(ctl("show one-1-5-100.orphan"), 0);
     CU_ASSERT_TRUE(says("[102, 103) 1 entries"));
     CU_ASSERT_EQUAL(ctl("--json show one-1-5-100.orphan"), 0);
@@ -137,6 +158,9 @@ static void test_export_discard(void)
     CU_ASSERT_TRUE(says("3 entries"));
     CU_ASSERT_EQUAL(ctl("discard one-1-5-100.orphan --yes"), 0);
     CU_ASSERT_NOT_EQUAL(stat(path_of("one-1-5-100.orphan"), &stat_of), 0);
+    CU_ASSERT_NOT_EQUAL(stat(path_of("one-1-5-100.orphan" HG_ORPHAN_CUT), &stat_of), 0);
+    recorded(); /* nothing is made beside what is not there */
+    CU_ASSERT_NOT_EQUAL(stat(path_of("one-1-5-100.orphan" HG_ORPHAN_CUT), &stat_of), 0);
 }
 
 /* Every byte of the header and of the batches counts. */

@@ -123,6 +123,16 @@ static void b_power_cut(void)
     keys();
 }
 
+/* Nobody talks to it yet. */
+static void b_turns_alone(uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        stream_node_turn(&b->node);
+        orphan_directory_turn(&directory, b);
+    }
+    a->node.now_ns = b->node.now_ns = hg_max_u64(a->node.now_ns, b->node.now_ns);
+}
+
 /* ---- what must be ---- */
 
 static void orphan_is_whole(void)
@@ -132,6 +142,7 @@ static void orphan_is_whole(void)
     const struct hg_orphan_header *header = (const struct hg_orphan_header *)file->data;
     struct hg_orphan_walk walk;
     CU_ASSERT_TRUE(file->whole);
+    CU_ASSERT_TRUE(file->recorded);
     CU_ASSERT_STRING_EQUAL(file->name, "one-1-5-5.orphan");
     CU_ASSERT_EQUAL(hg_orphan_check_header(header, file->bytes), HG_ORPHAN_OK);
     CU_ASSERT_EQUAL(header->lsn_first, COMMON);
@@ -309,17 +320,25 @@ static void test_refusals(void)
     over();
 }
 
-/* Power goes after each step: the copy is either whole as it was, or cut with its orphan on the device; and
- * it goes on from there to the same end. */
+/* Power goes after each step: the copy is either whole as it was, or cut with its orphan on the device; it is
+ * noted beside the file when, and only when, the log has the cut, by the next life alone if need be; and the
+ * copy goes on from there to the same end. */
 static void test_power_cut_at_every_step(void)
 {
-    uint32_t before = 0, pieces = 0, cut = 0, joined = 0;
+    uint32_t before = 0, pieces = 0, unnoted = 0, cut = 0, joined = 0;
     for (uint32_t steps = 0; steps < 720; steps += 8) {
         fail_over();
+        directory.notes_fail = steps % 16 == 8; /* in this life */
         turns(steps);
         bool written = directory.count == 1 && directory.files[0].whole;
+        bool noted = written && directory.files[0].recorded;
         b_power_cut();
+        directory.notes_fail = false;
         uint64_t end = stream(b, 0)->lsn_durable;
+        b_turns_alone(50);
+        CU_ASSERT(!noted || end != END_OLD);
+        CU_ASSERT_EQUAL(written && directory.files[0].recorded, end != END_OLD);
+        unnoted += !noted && end != END_OLD;
         CU_ASSERT(end == END_OLD || (written && end >= COMMON && end <= COMMON + 3));
         before += end == END_OLD && directory.count == 0;
         pieces += end == END_OLD && directory.count == 1;
@@ -330,6 +349,24 @@ static void test_power_cut_at_every_step(void)
         over();
     }
     CU_ASSERT(before > 0 && pieces > 0 && cut + joined > 0 && joined > 0);
+    CU_ASSERT(unnoted > 0);
+}
+
+/* The file is whole, and then power goes: what is in it is in the stream as well, and nothing may say that
+ * it is not. */
+static void test_power_cut_before_the_record(void)
+{
+    fail_over();
+    for (int i = 0; i < 2000 && (directory.count == 0 || !directory.files[0].whole); i++)
+        turn();
+    b_power_cut();
+    CU_ASSERT_EQUAL(stream(b, 0)->lsn_durable, END_OLD);
+    b_turns_alone(200);
+    CU_ASSERT_TRUE(directory.files[0].whole);
+    CU_ASSERT_FALSE(directory.files[0].recorded);
+    turns(1200);
+    is_joined();
+    over();
 }
 
 /* a wrote COMMON - 1 entries that both have and 3 that it alone has. At COMMON b began an epoch and wrote
@@ -395,8 +432,9 @@ int main(void)
     CU_add_test(suite, "the floor is kept", test_floor_is_kept);
     CU_add_test(suite, "refusals", test_refusals);
     CU_add_test(suite, "a power cut at every step", test_power_cut_at_every_step);
+    CU_add_test(suite, "a power cut before the record", test_power_cut_before_the_record);
     CU_add_test(suite, "an epoch that nothing was written under", test_empty_epoch);
     CU_basic_run_tests();
     free(old_bytes);
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 7;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 8;
 }

@@ -22,17 +22,23 @@ void orphan_directory_empty(struct orphan_directory *directory)
 
 void orphan_directory_turn(struct orphan_directory *directory, struct site *site)
 {
-    const struct hg_orphan_piece *piece = hg_streams_orphan_due(site->node.streams);
+    const struct hg_orphan_piece *piece = hg_streams_orphan_due(site->node.streams, site->node.now_ns);
     if (piece == NULL)
         return;
     CU_ASSERT_TRUE(hg_orphan_name_is_valid(piece->name));
-    CU_ASSERT_PTR_NULL(hg_streams_orphan_due(site->node.streams)); /* lent once */
+    CU_ASSERT_PTR_NULL(hg_streams_orphan_due(site->node.streams, site->node.now_ns)); /* lent once */
     if (directory->failures > 0) {
         directory->failures--;
         hg_streams_orphan_written(site->node.streams, -ENOSPC, site->node.now_ns);
         return;
     }
     struct orphan_directory_file *file = file_of(directory, piece->name);
+    if (piece->is_recorded) {
+        CU_ASSERT(file->whole);
+        file->recorded |= !directory->notes_fail;
+        hg_streams_orphan_written(site->node.streams, directory->notes_fail ? -EIO : 0, site->node.now_ns);
+        return;
+    }
     CU_ASSERT(piece->is_first == (piece->offset == sizeof(piece->header)));
     CU_ASSERT(piece->is_first || piece->offset == file->bytes);
     memcpy(file->data + piece->offset, piece->data, piece->bytes);

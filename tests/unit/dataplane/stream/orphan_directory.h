@@ -17,9 +17,11 @@ struct orphan_directory {
         uint8_t *data;
         uint64_t bytes;
         bool whole;
+        bool recorded; /* the cut is */
     } files[ORPHAN_DIRECTORY_FILES_MAX];
     uint32_t count, pieces;
     uint32_t failures; /* left to fail */
+    bool notes_fail;   /* that cuts are recorded */
 };
 
 /* Takes the piece that the site has to be written, if there is one. */
