@@ -95,10 +95,11 @@ static json_t *config_json(const struct hg_server *server)
 static const struct {
     const char *name;
     bool live; /* of the dataplane: only as fresh as its page */
-} views[] = {{"node", false},     {"ports", true}, {"peers", true},     {"streams", true},
-             {"lag", true},       {"lanes", true}, {"groups", true},    {"tails", true},
-             {"placement", true}, {"log", true},   {"retention", true}, {"clients", true},
-             {"consumers", true}, {"drops", true}, {"events", false},   {"config", false}};
+} views[] = {{"node", false},     {"ports", true},    {"peers", true},     {"streams", true},
+             {"lag", true},       {"lanes", true},    {"groups", true},    {"tails", true},
+             {"placement", true}, {"log", true},      {"retention", true}, {"clients", true},
+             {"consumers", true}, {"sessions", true}, {"drops", true},     {"events", false},
+             {"config", false}};
 
 static json_t *view_json(struct hg_server *server, const char *view)
 {
@@ -131,6 +132,8 @@ static json_t *view_json(struct hg_server *server, const char *view)
         return hg_report_clients(status);
     if (strcmp(view, "consumers") == 0)
         return hg_report_consumers(status);
+    if (strcmp(view, "sessions") == 0)
+        return hg_report_sessions(status);
     if (strcmp(view, "drops") == 0)
         return hg_report_drops(status);
     if (strcmp(view, "events") == 0)

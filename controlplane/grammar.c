@@ -188,7 +188,7 @@ static const struct hg_grammar_command commands[] = {
     {HG_CMD_SHOW,
      HG_CONTEXT_LIVE,
      {WORD("show"), ONE_OF("WHAT", "node|ports|peers|lanes|streams|groups|tails|placement|lag|log|retention|"
-                                   "clients|consumers|drops|events|config|all")},
+                                   "clients|consumers|sessions|drops|events|config|all")},
      {{0}},
      "what is"},
     {HG_CMD_PEER_REMOVE,

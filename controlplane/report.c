@@ -484,6 +484,25 @@ json_t *hg_report_clients(const struct hg_control_status *status)
     return array;
 }
 
+json_t *hg_report_sessions(const struct hg_control_status *status)
+{
+    json_t *array = json_array();
+
+    for (uint32_t i = 0; i < status->session_count; i++) {
+        const struct hg_status_session *session = &status->sessions[i];
+        json_t *object = json_object();
+        text_set(object, "stream", session->stream);
+        number_set(object, "log", session->log);
+        number_set(object, "client", session->client);
+        number_set(object, "sequence_first", session->sequence_first);
+        number_set(object, "sequence", session->sequence_last);
+        number_set(object, "lsn", session->lsn_last);
+        text_set(object, "evicted", session->is_evicting != 0 ? "some" : "none");
+        json_array_append_new(array, object);
+    }
+    return array;
+}
+
 json_t *hg_report_consumers(const struct hg_control_status *status)
 {
     json_t *array = json_array();

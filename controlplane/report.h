@@ -21,6 +21,7 @@ json_t *hg_report_lag(const struct hg_control_status *status);
 json_t *hg_report_log(const struct hg_control_status *status);
 json_t *hg_report_clients(const struct hg_control_status *status);
 json_t *hg_report_retention(const struct hg_control_status *status); /* report_retain.c */
+json_t *hg_report_sessions(const struct hg_control_status *status);
 json_t *hg_report_consumers(const struct hg_control_status *status);
 json_t *hg_report_drops(const struct hg_control_status *status);
 

@@ -443,6 +443,29 @@ static void status_clients(struct hg_worker *worker, uint32_t stream_first, stru
     }
 }
 
+/* A log may know more than find room besides those of other logs: the last used ones are shown. */
+static void status_sessions(struct hg_worker *worker, struct hg_control_status *status)
+{
+    const struct hg_session *session = NULL;
+    uint64_t most = HG_CONTROL_SESSIONS_MAX / hg_max_u64(worker->config.workers, 1);
+    for (; most > 0 && (session = hg_streams_session_older(worker->streams, session)) != NULL; most--) {
+        struct hg_status_session *out = &status->sessions[status->session_count++];
+        int32_t slot = hg_streams_find(worker->streams, session->stream);
+        const struct hg_session_run *last = &session->runs[session->run_count - 1];
+        memset(out, 0, sizeof(*out));
+        if (slot >= 0) {
+            const struct hg_stream_state *s = hg_streams_at(worker->streams, (uint32_t)slot);
+            memcpy(out->stream, s->name, sizeof(out->stream));
+            out->is_evicting = s->sessions_evicted;
+        }
+        out->client = session->client;
+        out->sequence_first = session->runs[0].sequence;
+        out->sequence_last = last->sequence + last->count - 1;
+        out->lsn_last = last->lsn + last->count - 1;
+        out->log = worker->config.worker;
+    }
+}
+
 static void status_worker(struct hg_worker *worker, struct hg_control_status *status)
 {
     struct hg_status_worker *out = &status->workers[status->worker_count++];
@@ -481,5 +504,6 @@ void hg_worker_status(struct hg_worker *worker, struct hg_control_status *status
             status_stream(worker, i, status);
     hg_worker_group_status(worker, status);
     status_clients(worker, stream_first, status);
+    status_sessions(worker, status);
     status_drops(worker, status);
 }

@@ -179,6 +179,12 @@ static enum hg_append_reason session_check(const struct hg_streams *streams, con
     }
 }
 
+const struct hg_session *hg_streams_session_older(const struct hg_streams *streams,
+                                                  const struct hg_session *session)
+{
+    return hg_sessions_older(streams->sessions, session);
+}
+
 void hg_streams_sessions_lost(struct hg_streams *streams, uint64_t stream)
 {
     int32_t slot = stream == 0 ? -1 : hg_streams_find(streams, stream);

@@ -1,25 +1,102 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dataplane/stream/sessions.h"
 
+/* ---- places: numbers are those of the table + 1, 0 = none ---- */
+
+static struct hg_session *place(struct hg_sessions *sessions, uint16_t number)
+{
+    return number == 0 ? NULL : &sessions->table[number - 1];
+}
+
+static uint16_t number_of(const struct hg_sessions *sessions, const struct hg_session *session)
+{
+    return (uint16_t)(session - sessions->table + 1);
+}
+
+static uint16_t *head_of(struct hg_sessions *sessions, uint64_t stream, uint64_t client)
+{
+    uint64_t hash = (stream ^ client * UINT64_C(0x9e3779b97f4a7c15)) * UINT64_C(0xd6e8feb86659fd93);
+    return &sessions->heads[hash >> 40 & (HG_SESSIONS_HEADS - 1)];
+}
+
 void hg_sessions_init(struct hg_sessions *sessions)
 {
     memset(sessions, 0, sizeof(*sessions));
+    for (uint16_t number = HG_SESSIONS_MAX; number > 0; number--) {
+        place(sessions, number)->next = sessions->free;
+        sessions->free = number;
+    }
 }
 
 static struct hg_session *find(struct hg_sessions *sessions, uint64_t stream, uint64_t client)
 {
-    struct hg_session *hint = &sessions->table[sessions->hint];
-    if (stream != 0 && hint->stream == stream && hint->client == client)
-        return hint;
-    for (uint32_t i = 0; i < HG_SESSIONS_MAX; i++) {
-        struct hg_session *session = &sessions->table[i];
-        if (session->stream != stream || session->client != client || stream == 0)
-            continue;
-        sessions->hint = i;
-        return session;
-    }
-    return NULL;
+    if (stream == 0)
+        return NULL;
+    struct hg_session *session = place(sessions, *head_of(sessions, stream, client));
+    while (session != NULL && (session->stream != stream || session->client != client))
+        session = place(sessions, session->next);
+    return session;
 }
+
+static void order_leave(struct hg_sessions *sessions, struct hg_session *session)
+{
+    struct hg_session *older = place(sessions, session->older), *newer = place(sessions, session->newer);
+    *(older != NULL ? &older->newer : &sessions->oldest) = session->newer;
+    *(newer != NULL ? &newer->older : &sessions->newest) = session->older;
+}
+
+static void order_enter(struct hg_sessions *sessions, struct hg_session *session)
+{
+    struct hg_session *older = place(sessions, sessions->newest);
+    session->older = sessions->newest;
+    session->newer = 0;
+    sessions->newest = number_of(sessions, session);
+    *(older != NULL ? &older->newer : &sessions->oldest) = sessions->newest;
+}
+
+static void session_used(struct hg_sessions *sessions, struct hg_session *session)
+{
+    order_leave(sessions, session);
+    order_enter(sessions, session);
+}
+
+static void session_drop(struct hg_sessions *sessions, struct hg_session *session)
+{
+    uint16_t *at = head_of(sessions, session->stream, session->client);
+    while (place(sessions, *at) != session)
+        at = &place(sessions, *at)->next;
+    *at = session->next;
+    order_leave(sessions, session);
+    *session = (struct hg_session){.next = sessions->free};
+    sessions->free = number_of(sessions, session);
+    sessions->count--;
+}
+
+/* In a free place, else in that of the client which was longest still. */
+static struct hg_session *session_make(struct hg_sessions *sessions, uint64_t stream, uint64_t client,
+                                       uint64_t *lost)
+{
+    if (sessions->free == 0) {
+        struct hg_session *oldest = place(sessions, sessions->oldest);
+        *lost = oldest->stream;
+        session_drop(sessions, oldest);
+    }
+    struct hg_session *session = place(sessions, sessions->free);
+    uint16_t *head = head_of(sessions, stream, client), number = sessions->free;
+    sessions->free = session->next;
+    sessions->count++;
+    *session = (struct hg_session){.stream = stream, .client = client, .next = *head};
+    *head = number;
+    order_enter(sessions, session);
+    return session;
+}
+
+const struct hg_session *hg_sessions_older(struct hg_sessions *sessions, const struct hg_session *session)
+{
+    return place(sessions, session == NULL ? sessions->newest : session->older);
+}
+
+/* ---- what is known ---- */
 
 static uint64_t run_last(const struct hg_session_run *run)
 {
@@ -44,35 +121,18 @@ enum hg_session_verdict hg_sessions_ask(struct hg_sessions *sessions, uint64_t s
     return HG_SESSION_OLD;
 }
 
-/* A free place, else that of the client which was longest still. */
-static struct hg_session *place_make(struct hg_sessions *sessions, uint64_t *lost)
-{
-    struct hg_session *oldest = &sessions->table[0];
-    for (uint32_t i = 0; i < HG_SESSIONS_MAX; i++) {
-        struct hg_session *session = &sessions->table[i];
-        if (session->stream == 0)
-            return session;
-        if (session->used < oldest->used)
-            oldest = session;
-    }
-    *lost = oldest->stream;
-    return oldest;
-}
-
 uint64_t hg_sessions_add(struct hg_sessions *sessions, uint64_t stream, uint64_t client, uint64_t sequence,
                          uint64_t lsn, uint32_t span)
 {
     struct hg_session *session = find(sessions, stream, client);
     uint64_t lost = 0;
     hg_assert(stream != 0 && client != 0);
-    if (session == NULL) {
-        session = place_make(sessions, &lost);
-        *session = (struct hg_session){.stream = stream, .client = client};
-    }
+    if (session == NULL)
+        session = session_make(sessions, stream, client, &lost);
     struct hg_session_run *last = &session->runs[session->run_count - (session->run_count > 0)];
     if (session->run_count > 0 && sequence <= run_last(last))
         return lost;
-    session->used = ++sessions->used_last;
+    session_used(sessions, session);
     if (session->run_count > 0 && span == 1 && sequence == run_last(last) + 1 &&
         lsn == last->lsn + last->count && last->count < UINT32_MAX) {
         last->count++;
@@ -96,7 +156,7 @@ bool hg_sessions_cut(struct hg_sessions *sessions, uint64_t stream, uint64_t lsn
             session->run_count--;
         if (session->run_count == 0) {
             forgot |= session->is_short;
-            session->stream = 0;
+            session_drop(sessions, session);
             continue;
         }
         struct hg_session_run *last = &session->runs[session->run_count - 1];
@@ -109,9 +169,10 @@ bool hg_sessions_leave(struct hg_sessions *sessions, uint64_t stream)
 {
     bool any = false;
     for (uint32_t i = 0; i < HG_SESSIONS_MAX && stream != 0; i++) {
-        any |= sessions->table[i].stream == stream;
-        if (sessions->table[i].stream == stream)
-            sessions->table[i].stream = 0;
+        if (sessions->table[i].stream != stream)
+            continue;
+        session_drop(sessions, &sessions->table[i]);
+        any = true;
     }
     return any;
 }
@@ -145,42 +206,29 @@ static bool record_make(const struct hg_session *session, uint64_t end, struct h
     return record->run_count > 0;
 }
 
-static struct hg_session *oldest_after(struct hg_sessions *sessions, uint64_t used)
-{
-    struct hg_session *oldest = NULL;
-    for (uint32_t i = 0; i < HG_SESSIONS_MAX; i++) {
-        struct hg_session *session = &sessions->table[i];
-        if (session->stream != 0 && session->used > used && (oldest == NULL || session->used < oldest->used))
-            oldest = session;
-    }
-    return oldest;
-}
-
 uint32_t hg_sessions_save(struct hg_sessions *sessions, struct hg_local_session *records, uint32_t max,
                           const struct hg_sessions_owner *owner)
 {
-    uint32_t left = 0, count = 0;
-    struct hg_session *session;
-    for (uint32_t i = 0; i < HG_SESSIONS_MAX; i++)
-        left += sessions->table[i].stream != 0;
-    for (uint64_t used = 0; (session = oldest_after(sessions, used)) != NULL; left--) {
-        used = session->used;
-        if (left <= max) {
-            if (record_make(session, owner->end(owner->ctx, session->stream), &records[count]))
-                count++;
-            else if (session->is_short)
-                owner->forgot(owner->ctx, session->stream);
-            continue;
-        }
+    uint32_t count = 0;
+    struct hg_session *session, *newer;
+    for (session = place(sessions, sessions->oldest); session != NULL && sessions->count > max;
+         session = newer) {
+        newer = place(sessions, session->newer);
         owner->forgot(owner->ctx, session->stream);
-        session->stream = 0;
+        session_drop(sessions, session);
+    }
+    for (; session != NULL; session = place(sessions, session->newer)) {
+        if (record_make(session, owner->end(owner->ctx, session->stream), &records[count]))
+            count++;
+        else if (session->is_short)
+            owner->forgot(owner->ctx, session->stream);
     }
     return count;
 }
 
 bool hg_sessions_load(struct hg_sessions *sessions, const struct hg_local_session *record, uint64_t *lost)
 {
-    struct hg_session made = {.stream = record->stream, .client = record->client};
+    struct hg_session made = {0};
     *lost = 0;
     if (record->stream == 0 || record->client == 0 || record->run_count == 0 ||
         record->run_count > HG_SESSION_RUNS_MAX || record->runs[0].sequence_back != 0)
@@ -196,8 +244,11 @@ bool hg_sessions_load(struct hg_sessions *sessions, const struct hg_local_sessio
         made.runs[made.run_count++] = (struct hg_session_run){sequence - count, lsn - count, (uint32_t)count};
     }
     struct hg_session *session = find(sessions, record->stream, record->client);
-    session = session != NULL ? session : place_make(sessions, lost);
-    *session = made;
-    session->used = ++sessions->used_last;
+    if (session == NULL)
+        session = session_make(sessions, record->stream, record->client, lost);
+    memcpy(session->runs, made.runs, sizeof(made.runs));
+    session->run_count = made.run_count;
+    session->is_short = false;
+    session_used(sessions, session);
     return true;
 }

@@ -30,16 +30,22 @@ struct hg_session_run { /* sequence + i is at lsn + i */
 struct hg_session {
     uint64_t stream; /* 0 = free */
     uint64_t client;
-    uint64_t used; /* larger: later */
     uint32_t run_count;
-    bool is_short;                                   /* runs were pushed out of it */
+    bool is_short;         /* runs were pushed out of it */
+    uint16_t next;         /* with the same hash, or free; numbers are those of places + 1, 0 = none */
+    uint16_t older, newer; /* by their use */
     struct hg_session_run runs[HG_SESSION_RUNS_MAX]; /* rising; the last is the newest */
 };
 
+#define HG_SESSIONS_HEADS 512u
+static_assert(HG_SESSIONS_HEADS >= HG_SESSIONS_MAX, "short lists");
+static_assert((HG_SESSIONS_HEADS & (HG_SESSIONS_HEADS - 1)) == 0, "a mask");
+
 struct hg_sessions {
     struct hg_session table[HG_SESSIONS_MAX];
-    uint64_t used_last;
-    uint32_t hint; /* where the last one was found */
+    uint16_t heads[HG_SESSIONS_HEADS];
+    uint16_t oldest, newest, free;
+    uint32_t count;
 };
 
 void hg_sessions_init(struct hg_sessions *sessions);
@@ -55,6 +61,9 @@ uint64_t hg_sessions_add(struct hg_sessions *sessions, uint64_t stream, uint64_t
 bool hg_sessions_cut(struct hg_sessions *sessions, uint64_t stream, uint64_t lsn);
 /* The stream is another log's. True when it had any. */
 bool hg_sessions_leave(struct hg_sessions *sessions, uint64_t stream);
+
+/* From the one that was used last (NULL) to the next older one; NULL = no more. */
+const struct hg_session *hg_sessions_older(struct hg_sessions *sessions, const struct hg_session *session);
 
 /* What the saving of a table asks and tells. */
 struct hg_sessions_owner {

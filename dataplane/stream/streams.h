@@ -14,6 +14,7 @@
 #include "dataplane/stream/event.h"
 #include "dataplane/stream/marks.h"
 #include "dataplane/stream/retention.h"
+#include "dataplane/stream/sessions.h"
 #include "dataplane/wal/hlc.h"
 #include "dataplane/wal/index.h"
 #include "drivers/ipc/control_state.h"
@@ -301,6 +302,10 @@ void hg_streams_peer_lacks(struct hg_streams *streams, uint32_t slot, uint32_t p
 uint64_t hg_streams_peer_kept_from(const struct hg_streams *streams, uint32_t peer, uint64_t now_ns);
 /* The oldest write that may hold something of the stream that the peer lacks. */
 uint64_t hg_streams_peer_needs(const struct hg_streams *streams, uint32_t slot, uint32_t peer);
+/* The clients that the log knows, from the one that was used last (NULL) to the next older one; NULL = no
+ * more. */
+const struct hg_session *hg_streams_session_older(const struct hg_streams *streams,
+                                                  const struct hg_session *session);
 /* Registers (idempotent) or finds; -1 = table full or the log takes nothing now. It is registered when the
  * log is durable up to its `sequence`: nobody is told so before. */
 int32_t hg_streams_consumer_add(struct hg_streams *streams, const char *name, uint32_t slot);

@@ -22,6 +22,7 @@
 #define HG_CONTROL_LANES_MAX     256
 #define HG_CONTROL_CLIENTS_MAX   64
 #define HG_CONTROL_CONSUMERS_MAX 32
+#define HG_CONTROL_SESSIONS_MAX  1024
 #define HG_CONTROL_DROPS_MAX     160
 #define HG_CONTROL_GROUPS_MAX    64 /* numbers of groups: 0..63 */
 
@@ -385,6 +386,15 @@ struct hg_status_consumer {
     uint32_t attached, reserved;
 };
 
+struct hg_status_session { /* a client that a log knows in a stream, by its client_id */
+    char stream[HG_CONTROL_NAME_BYTES];
+    uint64_t client;
+    uint64_t sequence_last, lsn_last; /* its newest entry, and where it is */
+    uint64_t sequence_first;          /* from which on retries are told where they are, but for holes */
+    uint32_t log;
+    uint32_t is_evicting; /* the stream has forgotten clients: a retry of one that is not here is refused */
+};
+
 struct hg_status_drop { /* every drop and refusal by name; only those that exist, zero or not */
     char where[HG_CONTROL_NAME_BYTES]; /* "lane b", "port wan0", "client helio-postgres" */
     char name[HG_CONTROL_NAME_BYTES];  /* "drop_duplicate" */
@@ -412,6 +422,8 @@ struct hg_control_status {
     struct hg_status_client clients[HG_CONTROL_CLIENTS_MAX];
     struct hg_status_consumer consumers[HG_CONTROL_CONSUMERS_MAX];
     struct hg_status_drop drops[HG_CONTROL_DROPS_MAX];
+    uint32_t session_count, reserved;
+    struct hg_status_session sessions[HG_CONTROL_SESSIONS_MAX]; /* of each log, the last used first */
 };
 
 /* ---- cells of the ring ---- */
