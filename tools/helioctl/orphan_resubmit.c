@@ -23,9 +23,13 @@ struct resubmit {
     struct hg_client *client;
     struct hg_stream *stream;
     uint64_t client_id;
+    uint64_t entries; /* in the file */
+    uint8_t *there;   /* for each of them: 1 = an earlier try appended it */
     uint64_t lsn_from;
     uint64_t found; /* entries that were there already */
     uint64_t appended;
+    uint64_t lsn_end;  /* of the last of them in the stream */
+    uint64_t left_out; /* entries of clients that went on with later ones, or are forgotten: may be there */
     uint8_t *raw;
     /* Where we are in the file. */
     struct hg_orphan_walk walk;
@@ -33,6 +37,11 @@ struct resubmit {
     const uint8_t *frames;
     uint32_t frames_bytes, frames_offset;
     uint64_t hlc_base;
+};
+
+struct entry_key {
+    uint64_t client, sequence;
+    uint64_t at; /* which of the file's entries it is */
 };
 
 static uint64_t in_seconds(uint64_t seconds)
@@ -108,15 +117,14 @@ static int client_refuse(struct resubmit *r, const char *what, int rc)
                          hg_client_error(r->client));
 }
 
-/* Counts the entries in `file`; ORPHAN_EXIT_DONE when all of them can be appended. */
-static int entries_count(struct resubmit *r, uint64_t *count)
+/* Counts the entries in the file; ORPHAN_EXIT_DONE when all of them can be appended. */
+static int entries_count(struct resubmit *r)
 {
     struct hg_entry entry;
     int rc;
-    *count = 0;
     walk_begin(r);
     while ((rc = entry_next(r, &entry)) == 1)
-        ++*count;
+        r->entries++;
     return rc == 0 ? ORPHAN_EXIT_DONE : damaged(r);
 }
 
@@ -124,9 +132,10 @@ static int entries_count(struct resubmit *r, uint64_t *count)
 
 static int note_write(struct resubmit *r, bool done)
 {
-    json_t *note = json_pack("{s:s, s:I, s:I, s:I, s:b}", "stream", r->name, "lsn_from",
-                             (json_int_t)r->lsn_from, "client", (json_int_t)r->client_id, "entries",
-                             (json_int_t)(r->found + r->appended), "done", (int)done);
+    json_t *note =
+        json_pack("{s:s, s:I, s:I, s:I, s:I, s:b}", "stream", r->name, "lsn_from", (json_int_t)r->lsn_from,
+                  "client", (json_int_t)r->client_id, "entries", (json_int_t)(r->found + r->appended),
+                  "left_out", (json_int_t)r->left_out, "done", (int)done);
     int rc = orphan_note_write(r->file, ORPHAN_RESUBMIT_SUFFIX, note);
     json_decref(note);
     return rc == 0
@@ -162,55 +171,98 @@ static int attach(struct resubmit *r, bool append, bool subscribe)
     return rc == 0 ? ORPHAN_EXIT_DONE : client_refuse(r, "can't be attached", rc);
 }
 
-static bool is_same(const struct hg_entry *a, const struct hg_entry *b)
+static int key_compare(const void *one, const void *other)
 {
-    return a->client_id == b->client_id && a->client_sequence == b->client_sequence;
+    const struct entry_key *a = one, *b = other;
+    if (a->client != b->client)
+        return a->client < b->client ? -1 : 1;
+    return a->sequence < b->sequence ? -1 : a->sequence > b->sequence;
 }
 
-/* Reads what an earlier try appended: entries come in their order, others may stand between. Leaves the walk
- * of the file behind the last that is there. */
-static int found_skip(struct resubmit *r)
+/* Who the entries of the file are from, sorted. NULL: it is damaged. */
+static struct entry_key *keys_make(struct resubmit *r)
 {
-    struct hg_entry wanted, entry;
-    uint64_t end = hg_stream_committed_end(r->stream), at = r->lsn_from;
-    int rc = entry_next(r, &wanted);
-    while (rc == 1 && at < end) {
-        int got = hg_stream_read(r->stream, &entry, in_seconds(WAIT_SECONDS));
-        if (got < 0)
-            return client_refuse(r, "can't be read for what is there already", got);
-        at = entry.lsn + entry.span;
-        if (!is_same(&entry, &wanted))
-            continue;
-        r->found++;
-        rc = entry_next(r, &wanted);
+    struct entry_key *keys = calloc(r->entries + 1, sizeof(*keys));
+    struct hg_entry entry;
+    uint64_t count = 0;
+    int rc;
+    hg_assert(keys != NULL);
+    walk_begin(r);
+    while ((rc = entry_next(r, &entry)) == 1 && count < r->entries) {
+        keys[count] = (struct entry_key){entry.client_id, entry.client_sequence, count};
+        count++;
     }
-    if (rc < 0)
+    if (rc != 0 || count != r->entries) {
+        free(keys);
+        return NULL;
+    }
+    qsort(keys, count, sizeof(*keys), key_compare);
+    return keys;
+}
+
+/* Reads what an earlier try appended, and marks it in r->there. Entries of others may stand between. */
+static int found_mark(struct resubmit *r)
+{
+    uint64_t end = hg_stream_committed_end(r->stream);
+    struct entry_key *keys = keys_make(r);
+    struct hg_entry entry;
+    if (keys == NULL)
         return damaged(r);
-    walk_begin(r); /* again, behind what was found */
-    for (uint64_t i = 0; i < r->found; i++)
-        (void)entry_next(r, &wanted);
+    for (uint64_t at = r->lsn_from; at < end; at = entry.lsn + entry.span) {
+        int rc = hg_stream_read(r->stream, &entry, in_seconds(WAIT_SECONDS));
+        if (rc < 0) {
+            free(keys);
+            return client_refuse(r, "can't be read for what is there already", rc);
+        }
+        struct entry_key wanted = {entry.client_id, entry.client_sequence, 0};
+        const struct entry_key *key = bsearch(&wanted, keys, r->entries, sizeof(*keys), key_compare);
+        if (key != NULL)
+            r->there[key->at] = 1;
+    }
+    free(keys);
+    return ORPHAN_EXIT_DONE;
+}
+
+/* Its client may have sent it again to the new writer: then it is there, and where. */
+static int append_entry(struct resubmit *r, const struct hg_entry *entry)
+{
+    uint64_t lsn = 0;
+    int rc = hg_stream_append_once(r->stream, entry, &lsn, in_seconds(WAIT_SECONDS));
+    if (rc == HG_E_SESSION_OLD || rc == HG_E_SESSION_EVICTED)
+        r->left_out++;
+    else if (rc != 0)
+        return client_refuse(r, "appending stopped: say it again to go on", rc);
+    else if (hg_stream_append_end(r->stream) == lsn + 1)
+        r->appended++;
+    else
+        r->found++;
+    if (rc == 0)
+        r->lsn_end = hg_max_u64(r->lsn_end, lsn + 1);
     return ORPHAN_EXIT_DONE;
 }
 
 static int append_rest(struct resubmit *r)
 {
     struct hg_entry entry;
-    int rc;
-    while ((rc = entry_next(r, &entry)) == 1) {
-        int taken = hg_stream_append(r->stream, &entry, 1, in_seconds(WAIT_SECONDS));
-        if (taken != 1)
-            return client_refuse(r, "appending stopped: say it again to go on", taken);
-        if (++r->appended % WINDOW != 0)
+    int rc = 0;
+    walk_begin(r);
+    for (uint64_t count = 1; count <= r->entries && (rc = entry_next(r, &entry)) == 1; count++) {
+        if (r->there[count - 1] != 0) {
+            r->found++;
             continue;
-        taken = hg_stream_wait(r->stream, HG_WHERE_COMMITTED, 0, hg_stream_append_end(r->stream),
-                               in_seconds(WAIT_SECONDS));
+        }
+        int taken = append_entry(r, &entry);
+        if (taken != ORPHAN_EXIT_DONE)
+            return taken;
+        if (count % WINDOW != 0)
+            continue;
+        taken = hg_stream_wait(r->stream, HG_WHERE_COMMITTED, 0, r->lsn_end, in_seconds(WAIT_SECONDS));
         if (taken != 0)
             return client_refuse(r, "what was appended is not committed yet: say it again to go on", taken);
     }
     if (rc < 0)
         return damaged(r);
-    rc = hg_stream_wait(r->stream, HG_WHERE_COMMITTED, 0, hg_stream_append_end(r->stream),
-                        in_seconds(WAIT_SECONDS));
+    rc = hg_stream_wait(r->stream, HG_WHERE_COMMITTED, 0, r->lsn_end, in_seconds(WAIT_SECONDS));
     return rc == 0 ? ORPHAN_EXIT_DONE
                    : client_refuse(r, "what was appended is not committed yet: say it again to go on", rc);
 }
@@ -218,11 +270,10 @@ static int append_rest(struct resubmit *r)
 static int resubmit_stream(struct resubmit *r, bool begun)
 {
     int code = ORPHAN_EXIT_DONE;
-    walk_begin(r);
     if (begun) {
         code = attach(r, false, true);
         if (code == ORPHAN_EXIT_DONE) {
-            code = found_skip(r);
+            code = found_mark(r);
             hg_stream_detach(r->stream);
         }
     }
@@ -242,10 +293,25 @@ static int resubmit_stream(struct resubmit *r, bool begun)
     return code;
 }
 
+static void message_set(const struct resubmit *r)
+{
+    json_t *data = r->answer->data;
+    json_object_set_new(data, "entries", json_integer((json_int_t)(r->entries - r->left_out)));
+    json_object_set_new(data, "found", json_integer((json_int_t)r->found));
+    json_object_set_new(data, "left_out", json_integer((json_int_t)r->left_out));
+    json_object_set_new(
+        data, "message",
+        json_sprintf(
+            "%llu entries of %s %s stream %s, %llu of them were there already; %llu are left out, for their "
+            "clients have gone on, and they may be there: look at them with 'orphan export'",
+            (unsigned long long)(r->entries - r->left_out), r->file->name,
+            r->answer->dry_run ? "go to" : "are in", r->name, (unsigned long long)r->found,
+            (unsigned long long)r->left_out));
+}
+
 int orphan_resubmit(struct orphan_file *file, const char *stream, struct orphan_answer *answer)
 {
     struct resubmit r = {.file = file, .answer = answer, .name = stream != NULL ? stream : file->header.name};
-    uint64_t entries;
     bool begun;
     if (file->reason != HG_ORPHAN_OK)
         return damaged(&r);
@@ -262,21 +328,20 @@ int orphan_resubmit(struct orphan_file *file, const char *stream, struct orphan_
     r.client_id = client_of(&file->header);
     r.raw = malloc(HG_FRAME_BYTES_MAX);
     hg_assert(r.raw != NULL);
-    int code = entries_count(&r, &entries);
+    int code = entries_count(&r);
     if (code == ORPHAN_EXIT_DONE)
         code = note_look(&r, &begun);
     if (code == ORPHAN_EXIT_DONE && !answer->dry_run) {
+        r.there = calloc(r.entries + 1, 1);
+        hg_assert(r.there != NULL);
         r.client = hg_client_open(file->run, "helioctl-orphan");
         hg_assert(r.client != NULL);
         code = resubmit_stream(&r, begun);
         hg_client_close(r.client);
     }
     if (code == ORPHAN_EXIT_DONE)
-        json_object_set_new(answer->data, "message",
-                            json_sprintf("%llu entries of %s %s stream %s, %llu of them were there already",
-                                         (unsigned long long)entries, file->name,
-                                         answer->dry_run ? "go to" : "are in", r.name,
-                                         (unsigned long long)r.found));
+        message_set(&r);
+    free(r.there);
     free(r.raw);
     return code;
 }
