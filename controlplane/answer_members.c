@@ -32,15 +32,42 @@ static struct hg_config_group *group_config(struct hg_control_config *config, ui
     return &config->groups[config->group_count++];
 }
 
-/* True when the dataplane is to be told. */
-static bool group_known(struct hg_server *server, uint32_t group, const struct hg_members *members)
+static bool is_known(const struct hg_control_config *config, uint32_t group)
 {
-    struct hg_config_group *known =
-        members->generation == 0 ? NULL : group_config(&server->config->wanted, group);
+    for (uint32_t i = 0; i < config->group_count; i++)
+        if (config->groups[i].group == group)
+            return true;
+    return false;
+}
 
-    if (known == NULL || memcmp(&known->members, members, sizeof(*members)) == 0)
+/* True when the dataplane is to be told. What was said once holds where the record says nothing of it any
+ * more: only a store that was made anew does that. */
+static bool group_known(struct hg_server *server, uint32_t group, const struct hg_metastore_record *record)
+{
+    struct hg_config_group *known = group_config(&server->config->wanted, group);
+
+    if (known == NULL)
         return false;
-    known->members = *members;
+    struct hg_config_group before = *known;
+
+    if (record->members.generation != 0)
+        known->members = record->members;
+    if (record->copies.count != 0)
+        known->copies = record->copies;
+    known->copies_unknown = 0;
+    return memcmp(&before, known, sizeof(before)) != 0;
+}
+
+/* Who counts was not read since this process began: until then nobody else does. */
+static bool group_unknown(struct hg_server *server, uint32_t group)
+{
+    struct hg_control_config *config = &server->config->wanted;
+    struct hg_config_group *known =
+        config->quorum_n > 1 && !is_known(config, group) ? group_config(config, group) : NULL;
+
+    if (known == NULL)
+        return false;
+    known->copies_unknown = 1;
     return true;
 }
 
@@ -112,11 +139,16 @@ void hg_members_tick(struct hg_server *server, uint64_t now_ns)
             (seen & UINT64_C(1) << group) != 0)
             continue;
         seen |= UINT64_C(1) << group;
-        if (server->metastore->read(server->metastore, &key, &record) != 0 || record.members.generation == 0)
+        if (server->metastore->read(server->metastore, &key, &record) != 0) {
+            is_new |= group_unknown(server, group);
             continue; /* said when somebody orders something: what was read last goes on */
-        is_new |= group_known(server, group, &record.members);
+        }
+        if (record.members.generation != 0 || record.copies.count != 0 || is_known(config, group))
+            is_new |= group_known(server, group, &record);
         if (record.members.phase != HG_MEMBERS_STABLE)
             drive(server, group, &record);
+        if (config->quorum_n > 1 || record.members.generation != 0)
+            hg_copies_tick(server, group, &key, &record);
     }
     if (is_new && hg_link_usable(server))
         (void)hg_link_apply(server); /* a full ring: a refusal or the next attachment says it again */
@@ -149,6 +181,27 @@ static json_t *members_json(struct hg_server *server, uint32_t group, const stru
                      (json_int_t)facts.generation, "progress", progress);
 }
 
+/* Which logs count, as the metastore was last read. */
+static json_t *copies_json(const struct hg_control_config *config, uint32_t group)
+{
+    json_t *array = json_array();
+
+    for (uint32_t i = 0; i < config->group_count; i++) {
+        const struct hg_copies *copies = &config->groups[i].copies;
+
+        for (uint32_t k = 0; k < copies->count && config->groups[i].group == group; k++) {
+            json_t *logs = json_array();
+
+            for (uint32_t log = 0; log < copies->nodes[k].log_count; log++)
+                json_array_append_new(
+                    logs, json_sprintf("%016llx", (unsigned long long)copies->nodes[k].logs[log]));
+            json_array_append_new(
+                array, json_pack("{s:I, s:o}", "node", (json_int_t)copies->nodes[k].node, "logs", logs));
+        }
+    }
+    return array;
+}
+
 static json_t *answer_members(struct hg_server *server, uint32_t group, const struct hg_members *members,
                               const char *prefix)
 {
@@ -160,6 +213,8 @@ static json_t *answer_members(struct hg_server *server, uint32_t group, const st
 
     json_object_set_new(json_object_get(answer, "data"), "members",
                         json_pack("[o]", members_json(server, group, members)));
+    json_object_set_new(json_object_get(answer, "data"), "copies",
+                        copies_json(&server->config->wanted, group));
     return answer;
 }
 

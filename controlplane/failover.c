@@ -23,6 +23,9 @@ const char *hg_failover_step_text(enum hg_failover_step step)
     return step < HG_FAILOVER_STEP_COUNT ? texts[step] : "unknown";
 }
 
+static_assert(HG_CONTROL_LOGS_MAX <= HG_COPIES_LOGS_MAX && HG_TAIL_COPIES_MAX <= HG_COPIES_NODES_MAX,
+              "the record has room for each log of each member");
+
 static int32_t member_of(const struct hg_failover_config *config, uint64_t node)
 {
     for (uint32_t i = 0; i < config->member_count; i++)
@@ -200,28 +203,17 @@ void hg_failover_record(struct hg_failover *failover, int rc, const struct hg_me
 #endif
     if ((taking && deposed) || (is_other && failover->epoch != 0 && found->epoch >= failover->epoch)) {
         step_set(failover, HG_FAILOVER_LOST, now_ns);
-    } else if (!is_other && found->state == HG_METASTORE_OPEN && found->epoch > failover->epoch_over) {
+    } else if (!is_other && found->state == HG_METASTORE_OPEN && found->epoch > HG_FAILOVER_EPOCH_FIRST &&
+               found->epoch > failover->epoch_over) { /* an empty log would take the first one for its own */
         epoch_set(failover, found->epoch, now_ns);
         step_set(failover, HG_FAILOVER_RELEASE, now_ns);
     } else if (!is_other && found->state == HG_METASTORE_SEALING && found->epoch > failover->epoch_over) {
+        failover->is_taken = failover->epoch == found->epoch ? failover->is_taken : taking && rc == 0;
         epoch_set(failover, found->epoch, now_ns);
         step_set(failover, HG_FAILOVER_SEAL, now_ns);
     } else {
         step_set(failover, HG_FAILOVER_TAKE, now_ns);
     }
-}
-
-static void swap_wanted(const struct hg_failover *failover, struct hg_failover_action *action)
-{
-    bool opens = failover->step == HG_FAILOVER_OPEN;
-    action->what = HG_FAILOVER_DO_SWAP;
-    action->epoch = opens ? failover->epoch : epoch_next(failover);
-    action->revision = failover->record.revision;
-    action->wanted = failover->record; /* what else it says stays */
-    action->wanted.epoch = action->epoch;
-    action->wanted.node = failover->config.node;
-    action->wanted.state = opens ? HG_METASTORE_OPEN : HG_METASTORE_SEALING;
-    action->wanted.failover = 1;
 }
 
 bool hg_failover_is_left(const struct hg_metastore_record *record, uint64_t node, uint64_t epoch_promised,
@@ -279,11 +271,15 @@ void hg_failover_answer(struct hg_failover *failover, const struct hg_failover_a
     if (member->logs != answer->logs) {
         for (uint32_t log = 0; log < HG_CONTROL_LOGS_MAX; log++)
             copies_forget(failover, (uint32_t)m, log);
+        failover->is_taken &= (uint32_t)m != own(failover) || member->logs == 0;
         memset(member->log, 0, sizeof(member->log));
         member->logs = answer->logs;
     }
-    if (memcmp(member->log[answer->log].uuid, answer->log_uuid, sizeof(answer->log_uuid)) != 0)
+    if (memcmp(member->log[answer->log].uuid, answer->log_uuid, sizeof(answer->log_uuid)) != 0) {
         copies_forget(failover, (uint32_t)m, answer->log);
+        if (member->log[answer->log].known && (uint32_t)m == own(failover))
+            failover->is_taken = false;
+    }
     member->log[answer->log].known = true;
     member->log[answer->log].streams = answer->streams;
     memcpy(member->log[answer->log].uuid, answer->log_uuid, sizeof(answer->log_uuid));
@@ -337,6 +333,19 @@ static bool is_whole(const struct hg_failover *failover, uint32_t m)
     return member->logs != 0;
 }
 
+/* Whether this member still has all the logs that counted: one that was made anew has promised nothing and
+ * knows of nothing, whatever its former one did. */
+static bool is_counted(const struct hg_failover *failover, uint32_t m)
+{
+    const struct hg_failover_member *member = &failover->members[m];
+    uint64_t logs[HG_CONTROL_LOGS_MAX];
+    uint32_t count = 0;
+    for (uint32_t log = 0; log < member->logs; log++)
+        if (member->log[log].known)
+            logs[count++] = hg_copies_id(member->log[log].uuid);
+    return hg_copies_are_there(&failover->record.copies, failover->config.members[m], logs, count);
+}
+
 static bool is_fresh(const struct hg_failover_copy *copy, uint64_t now_ns)
 {
     return copy->has && now_ns - copy->heard_ns < HG_FAILOVER_HUNG_NS;
@@ -352,7 +361,8 @@ static bool is_at_tail(const struct hg_failover *failover, const struct hg_failo
     return same_tail(&stream->copies[own(failover)].tail, &stream->copies[stream->winner].tail);
 }
 
-/* Who can send what the winner has: it, or another copy with the same end. One that reads all of it, if there
+/* Who can send what the winner has: it, or another copy with the same end and newest epoch: an empty one
+ * that knows of no epoch can't say what has to be cut. One that reads all of it, if there
  * is one. */
 static int32_t source_of(const struct hg_failover *failover, const struct hg_failover_stream *stream,
                          uint64_t now_ns)
@@ -361,6 +371,7 @@ static int32_t source_of(const struct hg_failover *failover, const struct hg_fai
     for (uint32_t m = 0; m < failover->config.member_count; m++) {
         const struct hg_failover_copy *copy = &stream->copies[m];
         if (m == own(failover) || !is_fresh(copy, now_ns) ||
+            epoch_last(&copy->tail) != epoch_last(&stream->copies[stream->winner].tail) ||
             !same_tail(&copy->tail, &stream->copies[stream->winner].tail))
             continue;
         if (copy->tail.corrupt_count == 0)
@@ -371,11 +382,11 @@ static int32_t source_of(const struct hg_failover *failover, const struct hg_fai
 }
 
 /* The tail is the latest of all that answered, whichever quorum they are of: what was acknowledged is on one
- * of them. Whether enough of them answered, and know that they had nothing behind it, is asked of each
- * quorum. */
+ * of them. `counted` are those, by bits, whose logs are the ones that counted. Whether enough of them
+ * answered, and know that they had nothing behind it, is asked of each quorum. */
 static enum hg_tail_verdict verdict_of(const struct hg_failover_config *config,
                                        const struct hg_tail_answer *answers, const uint32_t *from,
-                                       uint32_t count, struct hg_tail *tail)
+                                       uint32_t count, uint32_t counted, struct hg_tail *tail)
 {
     struct quorum quorums[2];
     uint32_t quorum_count = quorums_of(config, quorums);
@@ -384,7 +395,7 @@ static enum hg_tail_verdict verdict_of(const struct hg_failover_config *config,
     for (uint32_t q = 0; q < quorum_count; q++) {
         uint32_t said = 0, nacks = 0, seals = quorums[q].n - quorums[q].w + 1;
         for (uint32_t i = 0; i < count; i++) {
-            uint32_t counts = quorums[q].voters >> from[i] & 1;
+            uint32_t counts = (quorums[q].voters & counted) >> from[i] & 1;
             said += counts;
             nacks += counts && !answers[i].is_unknown;
         }
@@ -400,15 +411,16 @@ static void choose_of(const struct hg_failover *failover, struct hg_failover_str
                       uint64_t now_ns)
 {
     struct hg_tail_answer answers[HG_TAIL_COPIES_MAX] = {0};
-    uint32_t from[HG_TAIL_COPIES_MAX], count = 0;
+    uint32_t from[HG_TAIL_COPIES_MAX], count = 0, counted = 0;
     for (uint32_t m = 0; m < failover->config.member_count; m++) {
         const struct hg_failover_copy *copy = &stream->copies[m];
         if (!copy->has || (only_fresh && m != own(failover) && !is_fresh(copy, now_ns)))
             continue;
         from[count] = m;
         answers[count++] = copy->tail;
+        counted |= (uint32_t)is_counted(failover, m) << m;
     }
-    stream->verdict = verdict_of(&failover->config, answers, from, count, &stream->tail);
+    stream->verdict = verdict_of(&failover->config, answers, from, count, counted, &stream->tail);
     stream->winner = count == 0 ? own(failover) : from[stream->tail.winner];
     stream->source = source_of(failover, stream, now_ns);
 }
@@ -432,6 +444,20 @@ static void waits(struct hg_failover *failover, const struct hg_failover_stream 
              stream->name, why);
 }
 
+/* Whether a member is lacking that did answer, but from a log that was made anew. */
+static bool replaced_say(struct hg_failover *failover, uint32_t whole, uint32_t seals)
+{
+    for (uint32_t m = 0; m < failover->config.member_count; m++) {
+        if (!is_whole(failover, m) || is_counted(failover, m))
+            continue;
+        snprintf(failover->reason, sizeof(failover->reason),
+                 "%u of %u copies answered: node %llu's log was made anew and does not count; start others",
+                 whole, seals, (unsigned long long)failover->config.members[m]);
+        return true;
+    }
+    return false;
+}
+
 /* Whether enough of each quorum have answered, this node among them. */
 static bool is_sealed(struct hg_failover *failover)
 {
@@ -441,9 +467,11 @@ static bool is_sealed(struct hg_failover *failover)
     for (uint32_t q = 0; q < quorum_count; q++) {
         uint32_t whole = 0, seals = quorums[q].n - quorums[q].w + 1;
         for (uint32_t m = 0; m < failover->config.member_count; m++)
-            whole += (quorums[q].voters >> m & 1) != 0 && is_whole(failover, m);
+            whole += (quorums[q].voters >> m & 1) != 0 && is_whole(failover, m) && is_counted(failover, m);
         if (is_own && whole >= seals)
             continue;
+        if (replaced_say(failover, whole, seals))
+            return false;
         snprintf(failover->reason, sizeof(failover->reason),
                  "%u of %u copies%s answered, this node's among them: %s; start more of them", whole, seals,
                  q == 1 ? " of the former members" : "", is_own ? "yes" : "no");
@@ -507,24 +535,29 @@ static bool are_enough(const struct hg_failover_config *config, uint32_t members
     return true;
 }
 
-/* Where the epoch began in this node's copy is the tail; w copies must stand there under it. */
+/* The members, by bits, that stand under the epoch where it began in this node's copy: that is the tail. */
+static uint32_t standing(const struct hg_failover *failover, const struct hg_failover_stream *stream)
+{
+    const struct hg_tail_answer *mine = &stream->copies[own(failover)].tail;
+    uint64_t start = mine->epoch_count == 0 ? 0 : mine->epochs[mine->epoch_count - 1].lsn;
+    uint32_t there = 0;
+    if (start == 0) /* nobody ever had anything of it */
+        return UINT32_MAX;
+    for (uint32_t m = 0; m < failover->config.member_count; m++)
+        there |= (uint32_t)(stream->copies[m].has && epoch_last(&stream->copies[m].tail) == failover->epoch &&
+                            stream->copies[m].tail.lsn_end >= start)
+                 << m;
+    return there;
+}
+
+/* w copies must stand at the tail. */
 static void adopt(struct hg_failover *failover, uint64_t now_ns)
 {
     step_set(failover, HG_FAILOVER_ADOPT, now_ns);
     failover->reason[0] = '\0';
     for (uint32_t i = 0; i < failover->stream_count; i++) {
         const struct hg_failover_stream *stream = &failover->streams[i];
-        const struct hg_tail_answer *mine = &stream->copies[own(failover)].tail;
-        uint64_t start = mine->epochs[mine->epoch_count - 1].lsn;
-        uint32_t there = 0;
-        if (start == 0) /* nobody ever had anything of it */
-            continue;
-        for (uint32_t m = 0; m < failover->config.member_count; m++)
-            there |=
-                (uint32_t)(stream->copies[m].has && epoch_last(&stream->copies[m].tail) == failover->epoch &&
-                           stream->copies[m].tail.lsn_end >= start)
-                << m;
-        if (are_enough(&failover->config, there))
+        if (are_enough(&failover->config, standing(failover, stream)))
             continue;
         waits(failover, stream, "too few members stand at the tail under the new epoch: start more of them");
         return;
@@ -535,6 +568,13 @@ static void adopt(struct hg_failover *failover, uint64_t now_ns)
                  (unsigned long long)(hg_grant_wait_ns(failover->record.grant_ms) / HG_NS_PER_S + 1));
     else
         step_set(failover, HG_FAILOVER_OPEN, now_ns);
+}
+
+/* Whether this node's log may have begun the epoch, and somebody have adopted that, before it was made anew:
+ * then it must not begin it once more, elsewhere. */
+static bool is_spent(const struct hg_failover *failover)
+{
+    return is_whole(failover, own(failover)) && !is_counted(failover, own(failover)) && !failover->is_taken;
 }
 
 /* Every stream has a tail. False: one has none, or its copy here is not the one to go on with. */
@@ -571,6 +611,11 @@ static void decide(struct hg_failover *failover, uint64_t now_ns)
         return;
     }
     failover->reason[0] = '\0';
+    if (is_spent(failover)) {
+        failover->epoch_over = failover->epoch;
+        step_set(failover, HG_FAILOVER_READ, now_ns);
+        return;
+    }
     if (!is_heard(failover) || !is_chosen(failover, now_ns)) {
         if (asks_copies(failover) && failover->step != HG_FAILOVER_SEAL) {
             char reason[HG_FAILOVER_TEXT_BYTES];
@@ -596,6 +641,40 @@ static void decide(struct hg_failover *failover, uint64_t now_ns)
 }
 
 /* ---- doing ---- */
+
+/* The logs of those that stand at the tail under our epoch are the ones that count from now on; those of
+ * others are as they were. */
+static void copies_wanted(const struct hg_failover *failover, struct hg_copies *copies)
+{
+    uint32_t there = UINT32_MAX;
+    for (uint32_t i = 0; i < failover->stream_count; i++)
+        there &= standing(failover, &failover->streams[i]);
+    for (uint32_t m = 0; m < failover->config.member_count && failover->stream_count > 0; m++) {
+        const struct hg_failover_member *member = &failover->members[m];
+        uint64_t logs[HG_CONTROL_LOGS_MAX];
+        uint32_t count = 0;
+        for (uint32_t log = 0; log < member->logs && (there >> m & 1) != 0; log++)
+            if (member->log[log].streams != 0)
+                logs[count++] = hg_copies_id(member->log[log].uuid);
+        if (is_whole(failover, m))
+            (void)hg_copies_put(copies, failover->config.members[m], logs, count);
+    }
+}
+
+static void swap_wanted(const struct hg_failover *failover, struct hg_failover_action *action)
+{
+    bool opens = failover->step == HG_FAILOVER_OPEN;
+    action->what = HG_FAILOVER_DO_SWAP;
+    action->epoch = opens ? failover->epoch : epoch_next(failover);
+    action->revision = failover->record.revision;
+    action->wanted = failover->record; /* what else it says stays */
+    action->wanted.epoch = action->epoch;
+    action->wanted.node = failover->config.node;
+    action->wanted.state = opens ? HG_METASTORE_OPEN : HG_METASTORE_SEALING;
+    action->wanted.failover = 1;
+    if (opens)
+        copies_wanted(failover, &action->wanted.copies);
+}
 
 static bool say(struct hg_failover *failover, uint64_t now_ns, struct hg_failover_action *action)
 {

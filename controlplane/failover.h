@@ -65,7 +65,8 @@ struct hg_failover_answer {
     uint64_t epoch;
     uint32_t log, logs;   /* which of the node's logs, and how many it has */
     uint32_t streams;     /* that this log has of the group: so many answers are all of it */
-    uint8_t log_uuid[16]; /* another one: another copy, and nothing of the former counts */
+    uint8_t log_uuid[16]; /* another one: another copy, and nothing of the former counts; in a seal it does
+                             not count itself unless the record names it (drivers/ipc/group_copies.h) */
     uint64_t stream;      /* 0 where `streams` is 0 */
     char name[HG_CONTROL_NAME_BYTES];
     struct hg_tail_answer tail; /* copy and is_member are set here */
@@ -130,6 +131,7 @@ struct hg_failover {
     enum hg_failover_step step;
     uint64_t epoch;      /* ours; 0 before it is taken */
     uint64_t epoch_over; /* up to this one none can be ours */
+    bool is_taken;       /* by this driver, and this node's logs have been the same since */
     struct hg_metastore_record record;
     uint64_t writer_before; /* node that wrote until now, as the record said; 0 = not known */
     uint64_t sealed_ns;     /* when this driver saw that the record is sealed under its epoch */

@@ -10,7 +10,7 @@
 #ifndef HG_CONTROLPLANE_METASTORE_H
 #define HG_CONTROLPLANE_METASTORE_H
 
-#include "drivers/ipc/group_members.h"
+#include "drivers/ipc/group_copies.h"
 
 #define HG_METASTORE_RECORDS_MAX 2048u /* groups of all regions */
 #define HG_METASTORE_TEXT_BYTES  512
@@ -37,6 +37,7 @@ struct hg_metastore_record {
     uint32_t grant_ms;
     uint32_t failover; /* 1: a fail-over took `epoch`; `node` goes on with it by itself after a start */
     struct hg_members members; /* generation 0: as the command files say */
+    struct hg_copies copies;   /* the logs that count; none: nobody said so far */
 };
 
 struct hg_metastore {

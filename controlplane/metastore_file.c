@@ -7,10 +7,11 @@
  *     heliograph-metastore 3 revision 12
  *     group 3 region 1 cluster 7 sealing epoch 5 node 11 revision 12 failover 1
  *     group 4 region 1 cluster 7 open epoch 1 node 11 revision 9 grant 2000 generation 2 w 2 members 1,2,3
+ *     group 5 region 1 cluster 7 open epoch 1 node 11 revision 8 copy 11:6b0c1d2e copy 12:7c1d2e3f
  *     crc32c 1a2b3c4d
  *
- * What follows a group's revision are pairs of a key and a value, in any order. Version 1 had none, version 2
- * no `failover`.
+ * What follows a group's revision are pairs of a key and a value, in any order: version 1 had none, version 2
+ * no `failover` and no `copy`.
  */
 #include "controlplane/metastore.h"
 
@@ -27,7 +28,7 @@
 
 #define VERSION        3u
 #define PATH_BYTES     320
-#define LINE_BYTES_MAX 768
+#define LINE_BYTES_MAX 4608
 #define GROUP_MAX      99u /* as many digits are read; a sign is one of them */
 #define REGION_MAX     99999u
 #define FILE_BYTES_MAX ((HG_METASTORE_RECORDS_MAX + 2) * LINE_BYTES_MAX)
@@ -72,6 +73,22 @@ static bool nodes_parse(const char *text, uint64_t *nodes, uint32_t count_max, u
     return false; /* too many */
 }
 
+/* "11:6b0c1d2e3f405162,..." */
+static bool copy_parse(const char *text, struct hg_copies *copies)
+{
+    struct hg_copies_node *of = &copies->nodes[copies->count];
+    int bytes = 0;
+    if (copies->count == HG_COPIES_NODES_MAX || sscanf(text, "%20" SCNu64 "%n", &of->node, &bytes) != 1 ||
+        text[bytes] != ':')
+        return false;
+    copies->count++;
+    for (text += bytes; of->log_count < HG_COPIES_LOGS_MAX && (*text == ':' || *text == ',');
+         text += bytes + 1)
+        if (sscanf(text + 1, "%16" SCNx64 "%n", &of->logs[of->log_count++], &bytes) != 1)
+            return false;
+    return *text == ' ' || *text == '\n';
+}
+
 static bool number_parse(const char *text, uint64_t max, uint64_t *number)
 {
     char *end;
@@ -93,6 +110,8 @@ static bool pair_parse(const char *key, size_t key_bytes, const char *value,
         return nodes_parse(value, members->other.nodes, HG_MEMBERS_MAX, &members->other.count);
     if (IS("learners"))
         return nodes_parse(value, members->learners, HG_LEARNERS_MAX, &members->learner_count);
+    if (IS("copy"))
+        return copy_parse(value, &record->copies);
     if (!number_parse(value, HG_MEMBERS_GENERATION_MAX, &number))
         return false;
     if (IS("generation"))
@@ -123,7 +142,7 @@ static bool pairs_parse(const char *at, struct hg_metastore_record *record)
             return false;
         at = value + strcspn(value, " \n");
     }
-    return *at == '\n' &&
+    return *at == '\n' && hg_copies_check(&record->copies) &&
            (record->members.generation == 0 || hg_members_check(&record->members) == HG_MEMBERS_OK);
 }
 
@@ -144,6 +163,15 @@ static void members_print(const struct hg_members *members, FILE *out)
         for (uint32_t j = 0; j < lists[i].count; j++)
             fprintf(out, "%s%s%s%" PRIu64, j == 0 ? " " : ",", j == 0 ? lists[i].key : "", j == 0 ? " " : "",
                     lists[i].nodes[j]);
+}
+
+static void copies_print(const struct hg_copies *copies, FILE *out)
+{
+    for (uint32_t i = 0; i < copies->count; i++) {
+        fprintf(out, " copy %" PRIu64, copies->nodes[i].node);
+        for (uint32_t log = 0; log < copies->nodes[i].log_count; log++)
+            fprintf(out, "%s%" PRIx64, log == 0 ? ":" : ",", copies->nodes[i].logs[log]);
+    }
 }
 
 /* One line of a group. False: it is none. */
@@ -225,6 +253,7 @@ static size_t text_print(struct file *file)
                 row->key.group, row->key.region, row->key.cluster, states[row->record.state],
                 row->record.epoch, row->record.node, row->record.revision);
         members_print(&row->record.members, out);
+        copies_print(&row->record.copies, out);
         if (row->record.grant_ms != 0)
             fprintf(out, " grant %" PRIu32, row->record.grant_ms);
         if (row->record.failover != 0)

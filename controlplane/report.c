@@ -293,8 +293,9 @@ static uint32_t takers(const struct hg_members_set *set, const struct hg_control
     return there;
 }
 
-/* "2/3 w2, lacks c": the members that take the stream now, and those that lack some of what is committed or
- * can't be reached. While two sets count: "2/3 w2 and 3/3 w2". */
+/* "2/3 w2, lacks c": the members that take the stream now, and those that lack some of what is committed,
+ * can't be reached, or have a log made anew that does not count yet. While two sets count: "2/3 w2 and 3/3
+ * w2". */
 static void quorum_set(json_t *object, const struct hg_control_config *config,
                        const struct hg_control_status *status, const struct hg_status_stream *stream)
 {
@@ -310,7 +311,8 @@ static void quorum_set(json_t *object, const struct hg_control_config *config,
 
         if (wanted < 0 || !hg_members_is_voter(&members, config->peers[wanted].node))
             continue;
-        if (node_takes(to, &stream->peers[i]) && stream->peers[i].lsn_durable >= stream->lsn_committed)
+        if (node_takes(to, &stream->peers[i]) && stream->peers[i].lsn_durable >= stream->lsn_committed &&
+            hg_config_copy_counts(config, stream->group, config->peers[wanted].node, stream->peers[i].copy))
             continue;
         json_array_append_new(lacks, hg_json_text(to->name));
         size_t put = strlen(names);

@@ -32,6 +32,9 @@ json_t *hg_report_tails(const struct hg_control_status *status, int32_t group);
 /* Who keeps the copies of a group of our region: as the metastore last said, else as the command file has it
  * (generation 0): this node and the peers of the region that are no learners. */
 struct hg_members hg_config_members(const struct hg_control_config *config, uint32_t group);
+/* Whether that log of the node counts for the group, as far as the metastore was read. */
+bool hg_config_copy_counts(const struct hg_control_config *config, uint32_t group, uint64_t node,
+                           uint64_t log);
 struct hg_members hg_config_members_by_file(const struct hg_control_config *config);
 
 #endif

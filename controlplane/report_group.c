@@ -21,9 +21,19 @@ struct hg_members hg_config_members_by_file(const struct hg_control_config *conf
 struct hg_members hg_config_members(const struct hg_control_config *config, uint32_t group)
 {
     for (uint32_t i = 0; i < config->group_count; i++)
-        if (config->groups[i].group == group)
+        if (config->groups[i].group == group && config->groups[i].members.generation != 0)
             return config->groups[i].members;
     return hg_config_members_by_file(config);
+}
+
+bool hg_config_copy_counts(const struct hg_control_config *config, uint32_t group, uint64_t node,
+                           uint64_t log)
+{
+    for (uint32_t i = 0; i < config->group_count; i++)
+        if (config->groups[i].group == group)
+            return config->groups[i].copies_unknown == 0 &&
+                   hg_copies_counts(&config->groups[i].copies, node, log);
+    return true;
 }
 
 static void hex_set(json_t *object, const char *key, const uint8_t bytes[16])

@@ -116,6 +116,8 @@ struct hg_server {
     uint64_t members_ns;  /* when members of groups are looked at again */
     uint64_t left_ns;     /* likewise fail-overs that were left in the middle */
     uint64_t left_looked; /* groups of which it is known since the start: bits */
+    /* Logs that were said not to count, by group and place among the peers of the region. */
+    uint64_t copies_said[HG_CONTROL_GROUPS_MAX][HG_COPIES_NODES_MAX];
     struct hg_failover_run *failovers[HG_FAILOVERS_MAX]; /* NULL = none was ever there */
     struct hg_grants_kept grants;
     struct hg_api_connection connections[HG_API_CONNECTIONS_MAX];
@@ -207,6 +209,11 @@ json_t *hg_answer_error(enum hg_api_code code, const char *format, ...) __attrib
 /* Reads what the metastore says of the groups of our region, gives it to the dataplane where it is new, and
  * takes the next step of a change where this node writes. Does something every half second. */
 void hg_members_tick(struct hg_server *server, uint64_t now_ns);
+/* ---- copies_run.c: which logs of a group that this node writes count ---- */
+/* `record` is what the metastore has of the group now. */
+void hg_copies_tick(struct hg_server *server, uint32_t group, const struct hg_metastore_key *key,
+                    const struct hg_metastore_record *record);
+
 json_t *hg_answer_group_members(struct hg_server *server, const struct hg_command *command);
 
 #endif

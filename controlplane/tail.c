@@ -27,17 +27,16 @@ static bool counts(const struct hg_tail_answer *answers, uint32_t i)
     return answers[i].is_member;
 }
 
-static bool is_later(const struct hg_tail_answer *a, const struct hg_tail_answer *b)
-{
-    if (epoch_last(a) != epoch_last(b))
-        return epoch_last(a) > epoch_last(b);
-    return a->lsn_end > b->lsn_end;
-}
-
 static struct hg_epoch_copy copy_of(const struct hg_tail_answer *answer)
 {
     return (struct hg_epoch_copy){
         .starts = answer->epochs, .count = answer->epoch_count, .lsn_end = answer->lsn_end};
+}
+
+static bool is_later(const struct hg_tail_answer *a, const struct hg_tail_answer *b)
+{
+    struct hg_epoch_copy of_a = copy_of(a), of_b = copy_of(b);
+    return hg_epoch_is_later(&of_a, &of_b);
 }
 
 bool hg_tail_common(const struct hg_tail_answer *a, const struct hg_tail_answer *b, uint64_t *lsn)

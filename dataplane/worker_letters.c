@@ -138,18 +138,34 @@ static void voters_of(const struct hg_worker *worker, const struct hg_control_co
     }
 }
 
-/* Groups that have members of their own. One that is not named any more keeps those that it had. */
+static void nodes_apply(struct hg_worker *worker, const struct hg_control_config *config)
+{
+    uint64_t nodes[HG_STREAMS_PEERS_MAX] = {0};
+    for (uint32_t i = 0; i < config->peer_count; i++) {
+        int32_t here = hg_peers_find(worker->peers, config->peers[i].node);
+        if (here >= 0)
+            nodes[here] = config->peers[i].node;
+    }
+    hg_streams_nodes_set(worker->streams, config->node.node, nodes);
+}
+
+/* Groups of which the metastore says something. One that is not named any more keeps what it had. */
 static int groups_apply(struct hg_worker *worker, const struct hg_control_config *config, char *text,
                         size_t text_bytes)
 {
     struct hg_streams_voters voters;
     bool is_new;
     int result = 0;
+    nodes_apply(worker, config);
     for (uint32_t i = 0; i < config->group_count && i < HG_CONTROL_GROUPS_MAX; i++) {
         const struct hg_config_group *group = &config->groups[i];
         bool fits = group->group < HG_GROUPS_MAX && group->members.learner_count <= HG_LEARNERS_MAX &&
                     group->members.set.count <= HG_MEMBERS_MAX &&
                     group->members.other.count <= HG_MEMBERS_MAX;
+        if (fits && hg_copies_check(&group->copies))
+            hg_streams_copies_set(worker->streams, group->group, &group->copies, group->copies_unknown != 0);
+        if (fits && group->members.generation == 0) /* as the command file says */
+            continue;
         if (fits)
             voters_of(worker, config, &group->members, &voters);
         if (fits && hg_streams_members_set(worker->streams, group->group, &voters, &is_new)) {

@@ -277,6 +277,7 @@ static void status_stream(struct hg_worker *worker, uint32_t slot, struct hg_con
         uint64_t lsn_there = hg_max_u64(s->lsn_peer[i], s->lsn_begin);
         peer->lag_bytes = s->lsn_durable > lsn_there ? s->lsn_durable - lsn_there : 0;
         peer->lag_ns = hg_marks_age_ns(&s->marks, s->lsn_peer[i], worker->now_ns);
+        peer->copy = s->copy_peer[i];
     }
 }
 

@@ -35,6 +35,7 @@
       "openings by a writer of a newer epoch in a group with streams of several regions: give each another") \
     X(release_unbegun, "releases of an epoch that did not begin here")                                       \
     X(read_unfenced, "recovery reads under an epoch that is not the one promised here")                      \
+    X(fill_behind, "fills of a copy that has more than the one that was asked to fill it")                   \
     X(truncate_epoch, "truncations under an epoch that is not the one promised here")                        \
     X(truncate_history, "cuts of copies that have no such point in common with their writer")                \
     X(truncate_many, "cuts of copies whose log still holds what too many older ones cut off: later")         \

@@ -220,6 +220,12 @@ void hg_peers_history_received(struct hg_peer_session *session, const struct hg_
     struct hg_epoch_copy there = {theirs, frame->epoch_count, frame->lsn_begin, frame->lsn_end};
     struct hg_peer_stream *ps = &peer->streams[slot];
     struct hg_epoch_start common;
+    /* We were asked to fill a copy that got further since, or lost our log since: it must not be cut to us.
+     */
+    if (hg_history_last(&history).epoch != frame->epoch && hg_epoch_is_later(&there, &here)) {
+        hg_streams_group_refused(peer->peers->config.streams, HG_GROUP_fill_behind);
+        return;
+    }
     if (!hg_epoch_common(&here, &there, &common)) {
         hg_peers_cut_impossible(peer, slot, frame->lsn_end, -ENOENT);
         return;

@@ -268,20 +268,13 @@ void hg_peers_committed_moved(struct hg_peers *peers)
         }
 }
 
-static uint64_t copy_of(const struct hg_wire_stream_answer *answer)
-{
-    uint64_t halves[2];
-    memcpy(halves, answer->log_uuid, sizeof(halves));
-    return halves[0] ^ halves[1];
-}
-
 static void stream_start(struct hg_peer *peer, uint32_t slot, const struct hg_wire_stream_answer *answer)
 {
     struct hg_streams *streams = peer->peers->config.streams;
     struct hg_stream_state *s = hg_streams_at(streams, slot);
     struct hg_peer_stream *ps = &peer->streams[slot];
     uint64_t lsn = answer->lsn_durable != 0 ? answer->lsn_durable : s->lsn_begin;
-    hg_streams_peer_restated(streams, slot, peer->index, answer->lsn_durable, copy_of(answer),
+    hg_streams_peer_restated(streams, slot, peer->index, answer->lsn_durable, hg_copies_id(answer->log_uuid),
                              (answer->flags & HG_WIRE_ANSWER_VOTER) != 0);
     /* A batch leaves only when it is durable here, so nobody can be ahead of us with our own bytes. */
 #ifndef HG_SEEDED_BUG_SKIP_CHAIN_CHECK

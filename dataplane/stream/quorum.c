@@ -10,24 +10,43 @@ static bool is_ours(const struct hg_streams *streams, uint32_t slot, uint32_t gr
     return s->configured && s->origin_local && s->group == group;
 }
 
+/* The peer's log is one of those that count. */
+static bool is_counted(const struct hg_streams *streams, const struct hg_stream_state *s, uint32_t peer)
+{
+    return !streams->copies[s->group].is_unknown &&
+           hg_copies_counts(&streams->copies[s->group].of, streams->peer_nodes[peer], s->copy_peer[peer]);
+}
+
+/* What this node has itself. A log that was made anew has no part in what its former one had a part in. */
+static uint64_t end_own(const struct hg_streams *streams, const struct hg_stream_state *s)
+{
+    uint64_t log = hg_copies_id(hg_log_uuid(streams->log));
+    return hg_copies_counts(&streams->copies[s->group].of, streams->node, log) ? s->lsn_durable : 0;
+}
+
 /* A copy that lacks where our epoch begins has not followed us yet. */
-static uint64_t end_counted(const struct hg_stream_state *s, uint32_t peer)
+static uint64_t end_followed(const struct hg_stream_state *s, uint32_t peer)
 {
     struct hg_epoch_start last = hg_history_last(&s->history);
     bool follows = last.epoch <= HG_EPOCH_FIRST || s->lsn_counted[peer] >= last.lsn;
     return follows ? s->lsn_counted[peer] : 0;
 }
 
+static uint64_t end_counted(const struct hg_streams *streams, const struct hg_stream_state *s, uint32_t peer)
+{
+    return is_counted(streams, s, peer) ? end_followed(s, peer) : 0;
+}
+
 /* The w-th largest end among this node and the peers that get the stream, as the command file has it. */
 static uint64_t committed_by_file(const struct hg_streams *streams, const struct hg_stream_state *s)
 {
     uint64_t ends[HG_STREAMS_PEERS_MAX + 1]; /* the largest first */
-    uint32_t count = 1;
-    ends[0] = s->lsn_durable;
+    uint32_t count = 0;
     if (streams->quorum_w == 1)
         return s->lsn_durable;
+    ends[count++] = end_own(streams, s);
     for (uint64_t left = streams->quorum_members & s->peers_mask; left != 0; left &= left - 1) {
-        uint64_t end = end_counted(s, (uint32_t)__builtin_ctzll(left));
+        uint64_t end = end_counted(streams, s, (uint32_t)__builtin_ctzll(left));
         uint32_t at = count++;
         for (; at > 0 && ends[at - 1] < end; at--)
             ends[at] = ends[at - 1];
@@ -37,13 +56,14 @@ static uint64_t committed_by_file(const struct hg_streams *streams, const struct
 }
 
 /* A peer's word counts where it gets the stream, is a voter here, and knows that it is one. */
-static uint64_t committed_by_members(const struct hg_streams_voters *voters, const struct hg_stream_state *s)
+static uint64_t committed_by_members(const struct hg_streams *streams, const struct hg_stream_state *s)
 {
+    const struct hg_streams_voters *voters = &streams->voters[s->group];
     struct hg_members_end ends[HG_STREAMS_PEERS_MAX + 1];
     struct hg_members members = voters->members;
     uint32_t count = 1;
     uint64_t counted = voters->counted & s->peers_mask & s->voters_there;
-    ends[0] = (struct hg_members_end){.node = voters->self, .end = s->lsn_durable};
+    ends[0] = (struct hg_members_end){.node = voters->self, .end = end_own(streams, s)};
 #ifdef HG_SEEDED_BUG_COUNT_LEARNER
     counted = voters->told & s->peers_mask;
     for (uint32_t i = 0; i < members.learner_count && members.set.count < HG_MEMBERS_MAX; i++)
@@ -56,16 +76,16 @@ static uint64_t committed_by_members(const struct hg_streams_voters *voters, con
 #endif
     for (; counted != 0; counted &= counted - 1) {
         uint32_t peer = (uint32_t)__builtin_ctzll(counted);
-        ends[count++] = (struct hg_members_end){.node = voters->nodes[peer], .end = end_counted(s, peer)};
+        ends[count++] =
+            (struct hg_members_end){.node = voters->nodes[peer], .end = end_counted(streams, s, peer)};
     }
     return hg_members_committed(&members, ends, count);
 }
 
 static uint64_t committed_counted(const struct hg_streams *streams, const struct hg_stream_state *s)
 {
-    const struct hg_streams_voters *voters = &streams->voters[s->group];
-    if (voters->members.generation != 0)
-        return committed_by_members(voters, s);
+    if (streams->voters[s->group].members.generation != 0)
+        return committed_by_members(streams, s);
     /* Its members were something else than the command file says, and nobody has told what since. */
     return hg_log_members_wanted(streams->log, s->group) != 0 ? 0 : committed_by_file(streams, s);
 }
@@ -138,10 +158,32 @@ bool hg_streams_members_set(struct hg_streams *streams, uint32_t group,
     *is_new = wanted->members.generation > voters->members.generation;
     *voters = *wanted;
     hg_log_members_keep(streams->log, group, (uint32_t)wanted->members.generation);
+    for (uint32_t slot = 0; slot < streams->count; slot++) {
+        struct hg_stream_state *s = &streams->table[slot];
+        if (s->group != group)
+            continue;
+        s->lsn_settle = *is_new ? s->lsn_durable : s->lsn_settle;
+        hg_streams_committed_move(streams, s);
+    }
+    return true;
+}
+
+void hg_streams_nodes_set(struct hg_streams *streams, uint64_t self,
+                          const uint64_t nodes[HG_STREAMS_PEERS_MAX])
+{
+    streams->node = self;
+    memcpy(streams->peer_nodes, nodes, sizeof(streams->peer_nodes));
+}
+
+void hg_streams_copies_set(struct hg_streams *streams, uint32_t group, const struct hg_copies *copies,
+                           bool is_unknown)
+{
+    hg_assert(group < HG_GROUPS_MAX && hg_copies_check(copies));
+    streams->copies[group].of = *copies;
+    streams->copies[group].is_unknown = is_unknown;
     for (uint32_t slot = 0; slot < streams->count; slot++)
         if (streams->table[slot].group == group)
             hg_streams_committed_move(streams, &streams->table[slot]);
-    return true;
 }
 
 uint64_t hg_streams_members_generation(const struct hg_streams *streams, uint32_t group)
@@ -166,7 +208,7 @@ bool hg_streams_members_synced(const struct hg_streams *streams, uint32_t group)
 {
     for (uint32_t slot = 0; slot < streams->count; slot++)
         if (is_ours(streams, slot, group) &&
-            committed_counted(streams, &streams->table[slot]) < streams->table[slot].lsn_committed)
+            committed_counted(streams, &streams->table[slot]) < streams->table[slot].lsn_settle)
             return false;
     return true;
 }
@@ -175,10 +217,9 @@ bool hg_streams_members_caught_up(const struct hg_streams *streams, uint32_t gro
 {
     for (uint32_t slot = 0; slot < streams->count; slot++) {
         const struct hg_stream_state *s = &streams->table[slot];
-        bool is_counted = s->lsn_committed != 0 || s->lsn_durable == 0; /* else nobody knows yet */
         bool gets_it = (s->peers_mask & UINT64_C(1) << peer) != 0;
         if (is_ours(streams, slot, group) &&
-            (!is_counted || !gets_it || end_counted(s, peer) < s->lsn_committed))
+            (!gets_it || s->copy_peer[peer] == 0 || end_followed(s, peer) < s->lsn_settle))
             return false;
     }
     return true;
@@ -221,6 +262,8 @@ void hg_streams_peer_restated(struct hg_streams *streams, uint32_t slot, uint32_
     struct hg_stream_state *s = hg_streams_at(streams, slot);
     hg_assert(peer < HG_STREAMS_PEERS_MAX);
     s->lsn_counted[peer] = s->copy_peer[peer] == copy ? hg_min_u64(s->lsn_counted[peer], lsn) : 0;
+    if (s->copy_peer[peer] != copy) /* what the former one had a part in may be in nobody's count now */
+        s->lsn_settle = s->lsn_durable;
     s->copy_peer[peer] = copy;
     s->voters_there &= ~(UINT64_C(1) << peer);
     s->voters_there |= (uint64_t)is_voter << peer;

@@ -8,7 +8,7 @@
 #define HG_STREAM_QUORUM_H
 
 #include "dataplane/stream/streams.h"
-#include "drivers/ipc/group_members.h"
+#include "drivers/ipc/group_copies.h"
 
 /* The members of a group as this worker knows its peers. */
 struct hg_streams_voters {
@@ -32,7 +32,15 @@ uint64_t hg_streams_members_durable(const struct hg_streams *streams, uint32_t g
 const struct hg_members *hg_streams_members(const struct hg_streams *streams, uint32_t group);
 /* All that was ever committed of the streams that originate here is on w of each set that counts now. */
 bool hg_streams_members_synced(const struct hg_streams *streams, uint32_t group);
-/* The peer's copies have all that is committed of these streams. */
+/* The nodes of the peers, 0 = there is none, and this one; then, of a group, which logs of them count, this
+ * node's own among them. `is_unknown`: nobody knows yet, so only what this node has counts, which is no
+ * quorum. Until either is said all of them count. */
+void hg_streams_nodes_set(struct hg_streams *streams, uint64_t self,
+                          const uint64_t nodes[HG_STREAMS_PEERS_MAX]);
+void hg_streams_copies_set(struct hg_streams *streams, uint32_t group, const struct hg_copies *copies,
+                           bool is_unknown);
+/* The peer's copies, those that do not count yet too, have all of these streams that may have been committed
+ * when the peer's log, or who counts, last became another one. */
 bool hg_streams_members_caught_up(const struct hg_streams *streams, uint32_t group, uint32_t peer);
 /* The peer's copy counts: by the group's members, or by the command file where it has none of its own. */
 bool hg_streams_peer_counts(const struct hg_streams *streams, uint32_t group, uint32_t peer);

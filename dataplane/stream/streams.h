@@ -150,6 +150,7 @@ struct hg_stream_state {
     uint64_t lsn_committed;      /* end of what a quorum of the region of origin has on its devices */
     uint64_t lsn_committed_told; /* by the origin, another node of this region */
     uint64_t lsn_granted;        /* lsn_durable when it was last told under a write grant */
+    uint64_t lsn_settle;         /* lsn_durable when a peer's log, or who counts, last became another one */
     uint64_t committed_ns;       /* when it last moved, or had all that is durable */
     bool quorum_lost;            /* it was said */
     uint8_t chain_sealed[16];

@@ -59,6 +59,11 @@ struct hg_streams {
     void *lz4_state;
 
     struct hg_streams_voters voters[HG_GROUPS_MAX];
+    uint64_t node, peer_nodes[HG_STREAMS_PEERS_MAX];
+    struct {
+        bool is_unknown;
+        struct hg_copies of;
+    } copies[HG_GROUPS_MAX];
     struct hg_group groups[HG_GROUPS_MAX];
     struct hg_stream_cutting *cutting;
     uint64_t cuts_count;

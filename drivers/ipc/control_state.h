@@ -8,7 +8,7 @@
 #ifndef HG_IPC_CONTROL_STATE_H
 #define HG_IPC_CONTROL_STATE_H
 
-#include "drivers/ipc/group_members.h"
+#include "drivers/ipc/group_copies.h"
 #include "drivers/platform/address.h"
 
 #define HG_CONTROL_ABI           8u
@@ -140,8 +140,9 @@ struct hg_config_stream {
 /* Who keeps the copies of a group that originates in this region, as the metastore has it. */
 struct hg_config_group {
     uint32_t group;
-    uint32_t reserved;
-    struct hg_members members;
+    uint32_t copies_unknown;   /* 1: the metastore was not read yet: nobody else's copy counts until it is */
+    struct hg_members members; /* generation 0: as the command file says */
+    struct hg_copies copies;
 };
 
 struct hg_config_consumer { /* registered: holds segments back until it has passed them */
@@ -162,7 +163,8 @@ struct hg_control_config {
     struct hg_config_stream streams[HG_CONTROL_STREAMS_MAX];
     struct hg_config_consumer consumers[HG_CONTROL_CONSUMERS_MAX];
     uint32_t group_count, reserved;
-    struct hg_config_group groups[HG_CONTROL_GROUPS_MAX]; /* those with members of their own */
+    struct hg_config_group
+        groups[HG_CONTROL_GROUPS_MAX]; /* of which the metastore says something, or has to */
     uint32_t grant_ms; /* producers are taken and told only under a write grant of it; 0 = none needed */
     uint32_t reserved2;
 };
@@ -233,6 +235,7 @@ struct hg_status_stream_peer {
     uint64_t lsn_sent, lsn_durable;
     uint64_t lag_bytes; /* of LSN span not durable there */
     uint64_t lag_ns;    /* age of the oldest frame not durable there; 0 = none */
+    uint64_t copy;      /* the log there that has it (hg_copies_id); 0 = none has said so yet */
 };
 
 #define HG_STATUS_STREAM_PEERS_MAX 8
@@ -288,10 +291,11 @@ struct hg_status_group {
     /* Generation of the members that it counts by and has on its device; 0 = as the command file says. What
      * follows is of the streams that originate here, if there are any. */
     uint64_t members_generation;
-    uint64_t members_caught_up; /* peers that have all that is committed: bit = index in the status peers */
-    uint32_t members_synced;    /* 1: all that is committed is on w of each set that counts */
-    uint32_t members_voter;     /* 1: this copy counts */
-    uint32_t grant_state;       /* enum hg_status_grant */
+    uint64_t
+        members_caught_up;   /* peers that have all that may be committed: bit = index in the status peers */
+    uint32_t members_synced; /* 1: all that is committed is on w of each set that counts */
+    uint32_t members_voter;  /* 1: this copy counts */
+    uint32_t grant_state;    /* enum hg_status_grant */
     uint32_t reserved;
     uint64_t grant_left_ns; /* of the write grant, when the page was made */
 };

@@ -34,3 +34,10 @@ bool hg_epoch_common(const struct hg_epoch_copy *a, const struct hg_epoch_copy *
     }
     return is_whole(a) && is_whole(b);
 }
+
+bool hg_epoch_is_later(const struct hg_epoch_copy *a, const struct hg_epoch_copy *b)
+{
+    uint64_t last_a = a->count == 0 ? 0 : a->starts[a->count - 1].epoch,
+             last_b = b->count == 0 ? 0 : b->starts[b->count - 1].epoch;
+    return last_a != last_b ? last_a > last_b : a->lsn_end > b->lsn_end;
+}

@@ -24,5 +24,7 @@ struct hg_epoch_copy {
  * one has forgotten what they had in common, or they began an epoch at two places; only a snapshot helps. */
 bool hg_epoch_common(const struct hg_epoch_copy *a, const struct hg_epoch_copy *b,
                      struct hg_epoch_start *common);
+/* Whether `a` has what `b` lacks, or may: its newest epoch is newer, or as new and it goes further. */
+bool hg_epoch_is_later(const struct hg_epoch_copy *a, const struct hg_epoch_copy *b);
 
 #endif

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A region of three nodes, two of which commit, and a node of another region. The writer's node dies under load; the
 two others are told to take the group over, at once. Nothing that was acknowledged is lost, the other region goes on
-receiving, and the old writer, when it comes back, is a copy."""
+receiving, and the old writer, when it comes back, is a copy. A member that loses its disk counts for nothing until it
+has everything again."""
 import os
 import re
 import secrets
@@ -155,6 +156,39 @@ class Test:
                                  f"{self.kept[stream]} was acknowledged")
         say("all nodes have the same")
 
+    def copies(self):
+        """Which logs count, by node, as the metastore has it."""
+        with open(os.path.join(self.scratch.path, "metastore"), encoding="ascii") as store:
+            line = next((line for line in store if line.startswith(f"group {GROUP} ")), "")
+        return dict(re.findall(r" copy (\d+):(\w+)", line))
+
+    def disk_lost(self):
+        """The writer dies, and another member loses its disk. What that one had acknowledged is on the writer's alone
+        now: the third one must not go on without it, whatever the empty log says."""
+        wait_until(lambda: set(self.copies()) == {"1", "2", "3"}, 30, f"each member's log is named: {self.copies()}")
+        before = self.copies()
+        third = next(node for node in (self.b, self.c) if node is not self.new)
+        ends = {stream: self.row(third, stream)["lsn_committed"] for stream in STREAMS}
+        for node in (self.new, self.a):
+            node.kill_dataplane()
+            node.kill_controlplane()
+        os.remove(self.a.log)
+        self.a.create_log("128m")
+        self.a.start()
+        self.order(third, 0, "is being failed over")
+        wait_until(lambda: "node 1's log was made anew" in self.group(third).get("reason", ""), 30,
+                   f"an empty log does not count in a seal: {self.group(third)}")
+        say("a member's disk is lost while the writer is dead: the group stays sealed, and says why")
+        self.new.start()
+        wait_until(lambda: self.group(third).get("step") == "done", 40, f"with the other one it goes on: "
+                   f"{self.group(third)}")
+        for stream, end in ends.items():
+            wait_until(lambda name=stream, lsn=end: self.row(self.a, name).get("lsn_committed", 0) >= lsn, 30,
+                       f"the new disk gets {stream} up to {end}")
+        wait_until(lambda: self.copies().get("1") not in (None, before["1"]), 30,
+                   f"the new log counts: {self.copies()}")
+        say("with the writer's log it goes on; the new disk is filled, and counts then")
+
     def run(self):
         self.net.start()
         for node in self.nodes.values():
@@ -167,6 +201,7 @@ class Test:
         self.nothing_lost()
         self.old_writer()
         self.all_equal()
+        self.disk_lost()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@
  * dataplane/group's, the tails controlplane/tail's, the records a metastore's that sometimes fails with the
  * write done. Messages are lost, doubled and come late, those to a node's own log too; logs forget what was
  * not flushed; drivers die and are started again at every step, on any node, several at a time; epochs begin
- * in one stream before the other; a copy sends what it has in parts.
+ * in one stream before the other; a copy sends what it has in parts; a node loses its disk and comes back
+ * with an empty log that has promised nothing, once at a time (the next one when the last one's new log
+ * counts).
  *
  * Checked: what was acknowledged is in every log that an epoch begins in after it, and nothing is
  * acknowledged under an older epoch that such a log lacks; an epoch has one writer; nothing is written before
@@ -13,8 +15,10 @@
  * all faults cease: the last fail-over is done, or says what it waits for. With --find a violation is what is
  * wanted.
  */
+#include "controlplane/copies.h"
 #include "controlplane/failover.h"
 #include "dataplane/group/epoch.h"
+#include "drivers/ipc/epoch_fork.h"
 #include "drivers/platform/random.h"
 
 #include <stdio.h>
@@ -30,6 +34,8 @@
 #define STEPS        2500u
 #define STEP_NS      (20 * HG_NS_PER_MS)
 #define NOT_BEGUN    UINT32_MAX
+
+static const struct hg_metastore_key key = {.cluster = 1, .region = 1, .group = 3};
 
 struct entry {
     uint32_t epoch, value;
@@ -52,6 +58,9 @@ struct node {
     uint64_t answered, retired;
     uint64_t beginning[STREAMS];    /* epoch that begins there, not on the device yet */
     uint32_t there[STREAMS][NODES]; /* as a writer: what members said under its epoch */
+    uint32_t seen[NODES];           /* whose log said so */
+    uint32_t settle[STREAMS];       /* what a log that was made anew has to have before it counts */
+    struct hg_copies copies;        /* that count, as last read; none after a start: nobody else's does */
     struct hg_failover driver;
 };
 
@@ -61,7 +70,7 @@ struct message {
     enum type type;
     uint32_t from, to, life; /* of who gets it */
     uint64_t epoch, epoch_promised;
-    uint32_t stream, count, start;
+    uint32_t stream, count, start, uuid;
     struct log log;
     struct hg_failover_answer answer;
 };
@@ -79,12 +88,14 @@ struct world {
     struct log begun[EPOCHS_MAX][STREAMS];
     uint64_t begun_by[EPOCHS_MAX][STREAMS];
     uint64_t opened_by[EPOCHS_MAX];
+    uint32_t stood[EPOCHS_MAX][STREAMS]; /* nodes, by bits, that stood there and lost their disk since */
+    uint32_t uuids;
     const char *violation;
 };
 
 static struct {
     uint64_t done, lost, resumed, acknowledged, filled, cut, adopted, blocked, refused, crashes, store_failed,
-        partial;
+        partial, wiped, counted;
 } sometimes;
 
 static uint32_t draw(struct world *world, uint32_t below)
@@ -221,6 +232,8 @@ static void crash(struct world *world, uint32_t n)
     memcpy(node->log, node->disk, sizeof(node->log));
     memcpy(node->committed, node->committed_disk, sizeof(node->committed));
     memset(node->there, 0, sizeof(node->there));
+    memset(node->seen, 0, sizeof(node->seen));
+    memset(&node->copies, 0, sizeof(node->copies));
     memset(node->beginning, 0, sizeof(node->beginning));
     memset(&node->driver, 0, sizeof(node->driver));
     hg_group_recovered(&node->group, node->group.epoch_promised, node->begun_disk > 1 ? node->begun_disk : 0,
@@ -286,18 +299,22 @@ static void log_take(struct world *world, uint32_t n, uint32_t s, const struct m
     struct node *node = &world->nodes[n];
     struct log *log = &node->log[s];
     struct hg_tail_answer here = tail_of(log, false), there = tail_of(&message->log, false);
-    uint64_t common;
+    struct hg_epoch_start common;
     for (uint32_t i = 0; i < HG_EPOCH_STARTS_MAX; i++) { /* on an empty stream one begins at its first LSN */
         here.epochs[i].lsn = hg_max_u64(here.epochs[i].lsn, 1);
         there.epochs[i].lsn = hg_max_u64(there.epochs[i].lsn, 1);
     }
     /* Where both know who began the stream, they have its beginning in common. */
-    if (!hg_tail_common(&here, &there, &common)) {
+    struct hg_epoch_copy ours = {here.epochs, here.epoch_count, 1, here.lsn_end},
+                         theirs = {there.epochs, there.epoch_count, 1, there.lsn_end};
+    if (message->type == FILL && hg_epoch_is_later(&ours, &theirs))
+        return; /* by who fills */
+    if (!hg_epoch_common(&ours, &theirs, &common)) {
         if (here.epochs[0].lsn > 1 || there.epochs[0].lsn > 1)
             return;
-        common = 0;
+        common = (struct hg_epoch_start){0};
     }
-    uint32_t keep = common <= 1 ? 0 : (uint32_t)common - 1;
+    uint32_t keep = common.lsn <= 1 ? 0 : (uint32_t)common.lsn - 1;
     if (keep < log->count) {
         enum hg_group_reason reason =
             hg_group_truncate(&node->group, message->epoch, keep, node->committed[s]);
@@ -307,10 +324,10 @@ static void log_take(struct world *world, uint32_t n, uint32_t s, const struct m
             return;
         memset(&log->entries[keep], 0, (log->count - keep) * sizeof(log->entries[0]));
         log->count = keep;
-        while (log->start_count > 0 && log->starts[log->start_count - 1].lsn > common)
-            memset(&log->starts[--log->start_count], 0, sizeof(log->starts[0]));
         sometimes.cut++;
     }
+    while (epoch_last(log) > common.epoch) /* also one that nothing was written under */
+        memset(&log->starts[--log->start_count], 0, sizeof(log->starts[0]));
     for (uint32_t i = log->count; i < message->log.count && i < message->count; i++) {
         epoch_adopt(node, s, message);
         log->entries[i] = message->log.entries[i];
@@ -356,7 +373,8 @@ static void copy_log(struct world *world, uint32_t n, const struct message *mess
                           .to = message->from,
                           .epoch = message->epoch,
                           .stream = s,
-                          .count = node->disk[s].count};
+                          .count = node->disk[s].count,
+                          .uuid = node->uuid};
     send(world, &ack);
 }
 
@@ -412,6 +430,7 @@ static void copy_begin(struct world *world, uint32_t n, const struct message *me
     }
     hg_group_begin(&node->group, epoch, 1);
     memset(node->there, 0, sizeof(node->there));
+    memset(node->seen, 0, sizeof(node->seen));
 }
 
 static void copy_release(struct world *world, uint32_t n, const struct message *message)
@@ -457,6 +476,57 @@ static void acknowledge(struct world *world, uint32_t n, uint32_t s, uint32_t co
     sometimes.acknowledged++;
 }
 
+static uint64_t id_of(uint32_t uuid)
+{
+    uint8_t bytes[16] = {(uint8_t)uuid, (uint8_t)(uuid >> 8)};
+    return hg_copies_id(bytes);
+}
+
+static bool counts(const struct node *node, uint32_t m, uint32_t uuid)
+{
+    return node->copies.count != 0 && hg_copies_counts(&node->copies, m + 1, id_of(uuid));
+}
+
+/* What a member says of its log, which may be another one than before. */
+static void writer_hear(struct node *node, const struct message *message)
+{
+    if (message->epoch != node->group.epoch_begun)
+        return;
+    if (node->seen[message->from] != message->uuid)
+        for (uint32_t s = 0; s < STREAMS; s++) {
+            node->there[s][message->from] = 0;
+            node->settle[s] = node->disk[s].count;
+        }
+    node->seen[message->from] = message->uuid;
+    node->there[message->stream][message->from] = message->count;
+}
+
+/* The control plane of the writer, or of who was it: reads who counts, and names the logs that caught up. */
+static void writer_names(struct world *world, uint32_t n)
+{
+    struct node *node = &world->nodes[n];
+    struct hg_metastore_record found, wanted;
+    struct hg_copies_seen seen = {.own = {.node = n + 1, .log_count = 1, .logs = {id_of(node->uuid)}}};
+    if (world->store->read(world->store, &key, &found) != 0)
+        return;
+    node->copies = found.copies;
+    wanted = found;
+    for (uint32_t m = 0; m < NODES; m++) {
+        bool caught_up = node->seen[m] != 0;
+        for (uint32_t s = 0; s < STREAMS; s++)
+            caught_up = caught_up && node->there[s][m] >= node->settle[s];
+        if (m != n)
+            seen.nodes[seen.count++] = (struct hg_copies_seen_node){
+                .node = m + 1, .caught_up = caught_up, .log_count = 1, .logs = {id_of(node->seen[m])}};
+    }
+    if (found.state != HG_METASTORE_OPEN || found.node != n + 1 || found.epoch != node->group.epoch_started ||
+        !hg_copies_next(&found.copies, &seen, &wanted.copies) ||
+        world->store->swap(world->store, &key, found.revision, &wanted, &found) != 0)
+        return;
+    node->copies = found.copies;
+    sometimes.counted++;
+}
+
 static void writer_step(struct world *world, uint32_t n)
 {
     struct node *node = &world->nodes[n];
@@ -475,9 +545,9 @@ static void writer_step(struct world *world, uint32_t n)
         if (!is_flushed(node))
             continue;
         for (uint32_t end = log->count; end > node->committed[s] && end >= start_of(log, epoch); end--) {
-            uint32_t copies = 1;
+            uint32_t copies = counts(node, n, node->uuid);
             for (uint32_t m = 0; m < NODES; m++)
-                copies += m != n && node->there[s][m] >= end;
+                copies += m != n && node->there[s][m] >= end && counts(node, m, node->seen[m]);
             if (copies >= W) {
                 acknowledge(world, n, s, end);
                 break;
@@ -501,7 +571,36 @@ static void writer_step(struct world *world, uint32_t n)
 
 /* ---- the driver's shell ---- */
 
-static const struct hg_metastore_key key = {.cluster = 1, .region = 1, .group = 3};
+static bool stands(const struct world *world, uint32_t m, uint32_t s, uint64_t epoch, uint32_t start)
+{
+    return epoch_last(&world->nodes[m].disk[s]) >= epoch && world->nodes[m].disk[s].count >= start;
+}
+
+/* A node's disk is replaced. One more than the quorum bears is not tried: the former one's log must have been
+ * found to be gone and its place taken by one that has everything. */
+static void wipe(struct world *world, uint32_t n)
+{
+    struct node *node = &world->nodes[n];
+    struct hg_metastore_record found;
+    (void)world->store->read(world->store, &key, &found);
+    for (uint32_t m = 0; m < NODES; m++) {
+        uint64_t log = id_of(world->nodes[m].uuid);
+        if (!hg_copies_are_there(&found.copies, m + 1, &log, 1) || world->nodes[m].is_unknown)
+            return;
+    }
+    for (uint64_t epoch = 0; epoch < EPOCHS_MAX; epoch++)
+        for (uint32_t s = 0; s < STREAMS; s++)
+            if (stands(world, n, s, epoch, world->begun[epoch][s].count))
+                world->stood[epoch][s] |= 1u << n;
+    uint32_t life = node->life + 1;
+    memset(node, 0, sizeof(*node));
+    hg_group_init(&node->group);
+    node->begun_disk = node->released_disk = HG_EPOCH_FIRST;
+    node->retired = HG_EPOCH_FIRST;
+    node->life = life;
+    node->uuid = ++world->uuids;
+    sometimes.wiped++;
+}
 
 static void opened(struct world *world, uint32_t n, uint64_t epoch)
 {
@@ -509,7 +608,7 @@ static void opened(struct world *world, uint32_t n, uint64_t epoch)
     for (uint32_t s = 0; s < STREAMS; s++) {
         uint32_t start = world->begun[epoch][s].count, there = 0;
         for (uint32_t m = 0; m < NODES; m++)
-            there += epoch_last(&world->nodes[m].disk[s]) >= epoch && world->nodes[m].disk[s].count >= start;
+            there += stands(world, m, s, epoch, start) || (world->stood[epoch][s] >> m & 1) != 0;
         if (start != 0 && there < W)
             violate(world, "an epoch is opened before enough copies stand at its beginning");
     }
@@ -629,8 +728,7 @@ static void deliver(struct world *world)
         copy_release(world, message.to, &message);
         break;
     case ACK:
-        if (message.epoch == node->group.epoch_begun)
-            node->there[message.stream][message.from] = message.count;
+        writer_hear(node, &message);
         break;
     default:
         driver_hear(world, message.to, &message);
@@ -654,10 +752,16 @@ static void step(struct world *world)
         hg_group_promise_durable(&node->group, node->group.epoch_wanted);
     else if (what < 197 && chance(world, 2))
         crash(world, n);
+    else if (what < 197)
+        writer_names(world, n);
     else if (what < 198 && chance(world, 2))
         driver_start(world, n); /* by an order, or because its process was started again */
     else if (what < 199 && chance(world, 2))
         memset(&node->driver, 0, sizeof(node->driver));
+    else if (what == 199 && chance(world, 4))
+        wipe(world, n);
+    else if (what == 199)
+        writer_names(world, n);
     for (n = 0; n < NODES; n++)
         if (hg_group_fence(&world->nodes[n].group) < world->nodes[n].answered)
             violate(world, "a promise that was answered is gone");
@@ -678,6 +782,18 @@ static void heal(struct world *world)
     sometimes.done += driver->step == HG_FAILOVER_DONE;
 }
 
+/* The group's first writer has met all others, before anything else happens. */
+static void first_names(struct world *world)
+{
+    struct hg_metastore_record first = {.epoch = HG_EPOCH_FIRST, .node = 1, .state = HG_METASTORE_OPEN},
+                               found;
+    for (uint32_t n = 0; n < NODES; n++) {
+        uint64_t log = id_of(world->nodes[n].uuid);
+        hg_assert(hg_copies_put(&first.copies, n + 1, &log, 1));
+    }
+    hg_assert(world->store->swap(world->store, &key, 0, &first, &found) == 0);
+}
+
 static const char *run(uint64_t seed, uint32_t *steps)
 {
     static struct world world;
@@ -687,8 +803,9 @@ static const char *run(uint64_t seed, uint32_t *steps)
     for (uint32_t n = 0; n < NODES; n++) {
         hg_group_init(&world.nodes[n].group);
         world.nodes[n].begun_disk = world.nodes[n].released_disk = HG_EPOCH_FIRST;
-        world.nodes[n].uuid = n + 1;
+        world.nodes[n].uuid = ++world.uuids;
     }
+    first_names(&world);
     for (*steps = 0; *steps < STEPS && world.violation == NULL; (*steps)++)
         step(&world);
     if (world.violation == NULL)
@@ -713,6 +830,8 @@ static int report(uint64_t runs)
                 {"beginnings in one stream only", sometimes.partial},
                 {"refusals", sometimes.refused},
                 {"crashes", sometimes.crashes},
+                {"disks replaced", sometimes.wiped},
+                {"logs named", sometimes.counted},
                 {"answers of the metastore lost", sometimes.store_failed}};
     bool all = true;
     printf("%llu runs of %u steps:", (unsigned long long)runs, STEPS);

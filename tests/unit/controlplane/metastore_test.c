@@ -124,7 +124,7 @@ static void test_damaged(void)
     store->close(store);
 }
 
-/* Members of a group stand in its record, and stay there when it is sealed and opened. */
+/* Members of a group and their logs stand in its record, and stay there when it is sealed and opened. */
 static void members_stay(struct hg_metastore *store)
 {
     static const struct hg_members members = {.generation = 7,
@@ -134,13 +134,17 @@ static void members_stay(struct hg_metastore *store)
                                               .set = {.count = 3, .w = 2, .nodes = {1, 2, 4}},
                                               .other = {.count = 3, .w = 3, .nodes = {1, 2, 3}}};
     struct hg_metastore_record record = {.epoch = 1, .node = 11, .state = HG_METASTORE_OPEN}, found;
+    static const uint64_t logs[] = {1, UINT64_MAX, 3};
     record.members = members;
+    CU_ASSERT_TRUE(hg_copies_put(&record.copies, 1, logs, 3) &&
+                   hg_copies_put(&record.copies, UINT64_MAX, logs, 1));
     CU_ASSERT_EQUAL(store->swap(store, &key, 0, &record, &found), 0);
     CU_ASSERT_EQUAL(hg_metastore_seal(store, &key, 5, 12, text), 0);
     CU_ASSERT_EQUAL(hg_metastore_begin(store, &key, 5, 12, text), 0);
     CU_ASSERT_EQUAL(store->read(store, &key, &found), 0);
     CU_ASSERT_EQUAL(found.node, 12);
     CU_ASSERT_EQUAL(memcmp(&found.members, &members, sizeof(members)), 0);
+    CU_ASSERT_EQUAL(memcmp(&found.copies, &record.copies, sizeof(found.copies)), 0);
     store->close(store);
 }
 
@@ -176,7 +180,15 @@ static void test_lines(void)
                                         " generation 2 w 2 members 1 odd 3",
                                         " generation 2 w 5 members 1,2,3,4,5,6,7,8",
                                         " generation 99999999999 w 1 members 1",
-                                        " generation 2 w 1 members 1,2,3 members 1"};
+                                        " generation 2 w 1 members 1,2,3 members 1",
+                                        " copy 1",
+                                        " copy 1:",
+                                        " copy 1:0",
+                                        " copy 0:1",
+                                        " copy 1:1,",
+                                        " copy 1:g",
+                                        " copy 1:2 copy 1:3",
+                                        " copy 1:1,2,3,4,5,6,7,8,9,a,b,c,d,e,f,10,11"};
     struct hg_metastore_record found;
     char lines[256];
     snprintf(lines, sizeof(lines),
@@ -205,6 +217,10 @@ static void test_lines(void)
                  i == 0 ? "-1" : "3", i == 0 ? "1" : "-1");
         CU_ASSERT_EQUAL(lines_read(lines, &found), -EBADMSG);
     }
+    snprintf(lines, sizeof(lines), "heliograph-metastore 3 revision 4\n" GROUP " copy 1:2,f copy 9:3\n");
+    CU_ASSERT_EQUAL(lines_read(lines, &found), 0);
+    CU_ASSERT_EQUAL(found.copies.count, 2);
+    CU_ASSERT_TRUE(hg_copies_counts(&found.copies, 1, 15) && !hg_copies_counts(&found.copies, 9, 2));
     unlink(file_path);
 #undef GROUP
 }
@@ -255,7 +271,7 @@ int main(void)
     CU_add_test(suite, "a lost race", test_lost_race);
     CU_add_test(suite, "damaged", test_damaged);
     CU_add_test(suite, "members of a group", test_members);
-    CU_add_test(suite, "lines of both versions", test_lines);
+    CU_add_test(suite, "lines of all versions", test_lines);
     CU_add_test(suite, "held by another process", test_held);
     CU_add_test(suite, "what a fail-over took", test_taken_by_a_failover);
     CU_basic_run_tests();

@@ -237,6 +237,8 @@ static void test_fill_of_nothing(void)
     a->cut = b->cut = true;
     append(a, slot, 3, 100);
     run(50 * HG_NS_PER_MS);
+    hg_history_add(&stream(b, slot)->history, EPOCH - 1, 0); /* it began an epoch with nothing */
+    stream(b, slot)->epoch_recorded = EPOCH - 1;
     CU_ASSERT_EQUAL(hg_streams_group_seal(b->node.streams, 0, EPOCH), HG_GROUP_OK);
     a->cut = b->cut = false;
     run(50 * HG_NS_PER_MS);

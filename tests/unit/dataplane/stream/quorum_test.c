@@ -130,6 +130,38 @@ static void test_another_copy(void)
     stream_node_free(&node);
 }
 
+/* Where logs are named, no other ones count: neither a member's that was made anew nor this node's own. */
+static void test_named_copies(void)
+{
+    static const uint64_t nodes[HG_STREAMS_PEERS_MAX] = {1, 2};
+    static const uint64_t first[] = {77}, second[] = {76};
+    struct hg_copies copies = {0}, none = {0};
+    begin(MEMBERS, 2);
+    uint64_t own = hg_copies_id(hg_log_uuid(node.log));
+    hg_streams_nodes_set(node.streams, 100, nodes);
+    hg_streams_copies_set(node.streams, 0, &none, true);
+    hg_streams_peer_restated(node.streams, slot, 0, 0, 77, false);
+    hg_streams_peer_restated(node.streams, slot, 1, 0, 78, false);
+    peer_has(0, 4, 0); /* nobody knows yet who counts */
+    hg_streams_copies_set(node.streams, 0, &none, false);
+    CU_ASSERT_EQUAL(state()->lsn_committed, 4);
+    CU_ASSERT_TRUE(hg_copies_put(&copies, 1, first, 1) && hg_copies_put(&copies, 2, second, 1));
+    hg_streams_copies_set(node.streams, 0, &copies, false);
+    peer_has(0, 6, 4); /* this node's own log is not named */
+    CU_ASSERT_TRUE(hg_copies_put(&copies, 100, &own, 1));
+    hg_streams_copies_set(node.streams, 0, &copies, false);
+    CU_ASSERT_EQUAL(state()->lsn_committed, 6);
+    peer_has(1, 9, 6); /* another log than the one that is */
+    CU_ASSERT_FALSE(hg_streams_members_caught_up(node.streams, 0, 1));
+    peer_has(1, 10, 6);
+    CU_ASSERT_TRUE(hg_streams_members_caught_up(node.streams, 0, 1));
+    append(1); /* while it is being named */
+    CU_ASSERT_TRUE(hg_streams_members_caught_up(node.streams, 0, 1));
+    hg_streams_peer_restated(node.streams, slot, 1, 9, 79, false); /* and again */
+    CU_ASSERT_FALSE(hg_streams_members_caught_up(node.streams, 0, 1));
+    stream_node_free(&node);
+}
+
 /* Under a new epoch nobody counts who has not got where it begins. */
 static void test_new_epoch(void)
 {
@@ -223,10 +255,15 @@ static void test_joint(void)
     peer_has(2, 5, 6);
     CU_ASSERT_FALSE(hg_streams_members_synced(node.streams, 0));
     peer_has(2, 8, 8); /* 9 in the former set, 8 in the new one */
+    CU_ASSERT_FALSE(
+        hg_streams_members_synced(node.streams, 0)); /* what else is here may have been committed */
+    peer_has(0, 10, 8);
+    peer_has(2, 10, 10);
     CU_ASSERT_TRUE(hg_streams_members_synced(node.streams, 0));
     CU_ASSERT_TRUE(members(4, HG_MEMBERS_STABLE, new_set, no_set));
-    peer_has(0, 10, 8);
-    peer_has(1, 10, 10);
+    append(2);
+    peer_has(0, 12, 10); /* of the former set */
+    peer_has(2, 12, 12);
     stream_node_free(&node);
 }
 
@@ -373,6 +410,7 @@ int main(void)
     CU_add_test(suite, "all of three", test_all_of_three);
     CU_add_test(suite, "a member lost its disk", test_blank_member);
     CU_add_test(suite, "a member's log is made anew", test_another_copy);
+    CU_add_test(suite, "logs that are named", test_named_copies);
     CU_add_test(suite, "a new epoch", test_new_epoch);
     CU_add_test(suite, "a group with members of its own", test_members);
     CU_add_test(suite, "both sets count while they change", test_joint);

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "controlplane/copies.h"
+
+bool hg_copies_seen_add(struct hg_copies_seen_node *seen, uint64_t log)
+{
+    for (uint32_t i = 0; i < seen->log_count; i++)
+        if (seen->logs[i] == log)
+            return true;
+    if (seen->log_count == HG_COPIES_LOGS_MAX)
+        return false;
+    seen->logs[seen->log_count++] = log;
+    return true;
+}
+
+bool hg_copies_next(const struct hg_copies *now, const struct hg_copies_seen *seen, struct hg_copies *next)
+{
+    uint64_t nodes[HG_COPIES_NODES_MAX] = {seen->own.node};
+    bool changed = false;
+    *next = *now;
+    if (seen->own.log_count == 0 ||
+        !hg_copies_are_there(now, seen->own.node, seen->own.logs, seen->own.log_count))
+        return false;
+    for (uint32_t i = 0; i < seen->count; i++)
+        nodes[i + 1] = seen->nodes[i].node;
+    hg_copies_keep(next, nodes, seen->count + 1);
+    changed = next->count != now->count;
+    changed |= hg_copies_put(next, seen->own.node, seen->own.logs, seen->own.log_count);
+    for (uint32_t i = 0; i < seen->count; i++)
+        if (seen->nodes[i].caught_up)
+            changed |=
+                hg_copies_put(next, seen->nodes[i].node, seen->nodes[i].logs, seen->nodes[i].log_count);
+    return changed;
+}
