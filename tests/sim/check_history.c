@@ -130,6 +130,8 @@ void hg_sim_history_void(struct sim_node *node, bool is_old)
 
 void hg_sim_check_histories(struct sim_world *world)
 {
+    if (world->over) /* the newest commits are rotten, before anything proves that they were (check.c) */
+        return;
     for (uint32_t i = 0; i < world->plan->flow_count; i++) {
         struct sim_flow *flow = &world->flows[i];
         uint32_t whole = 0;
