@@ -57,7 +57,7 @@ class Test(FourNodes):
             raise Failed(f"a dry run: {would}")
         self.refused("another node has to write it", "replace", "a", "d")
         self.refused("this node is no member", "replace", "9", "d")
-        self.refused("does not originate here", "replace", "c", "d", node="b")
+        self.refused("change its members where it is written", "replace", "c", "d", node="b")
 
     def replaced(self):
         self.nodes["c"].kill_dataplane()
