@@ -20,6 +20,9 @@ bool hg_copies_next(const struct hg_copies *now, const struct hg_copies_seen *se
     if (seen->own.log_count == 0 ||
         !hg_copies_are_there(now, seen->own.node, seen->own.logs, seen->own.log_count))
         return false;
+    for (uint32_t i = 0; i < seen->count && now->count == 0; i++)
+        if (seen->nodes[i].is_voter && (!seen->nodes[i].caught_up || seen->nodes[i].log_count == 0))
+            return false;
     for (uint32_t i = 0; i < seen->count; i++)
         nodes[i + 1] = seen->nodes[i].node;
     hg_copies_keep(next, nodes, seen->count + 1);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Naming the logs that count (drivers/ipc/group_copies.h), where the group is written: the first ones when
- * nobody named any, later a member's new log once it has all that its former one may have had a part in.
+ * Naming the logs that count (drivers/ipc/group_copies.h), where the group is written: the first ones all at
+ * once, when every member has everything, for a writer that is named alone would leave nobody to take over;
+ * later a member's new log once it has all that its former one may have had a part in.
  * Pure: what is named and what the writer's dataplane says give what is to be named.
  */
 #ifndef HG_CONTROLPLANE_COPIES_H
@@ -12,6 +13,7 @@
 /* The logs of a node that hold streams of the group. */
 struct hg_copies_seen_node {
     uint64_t node;
+    bool is_voter;  /* a member, not a learner */
     bool caught_up; /* has all that may have been committed */
     uint32_t log_count;
     uint64_t logs[HG_COPIES_LOGS_MAX];

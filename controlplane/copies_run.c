@@ -8,8 +8,8 @@
 
 #include <errno.h>
 
-static bool peers_seen(const struct hg_server *server, uint32_t group, uint64_t caught_up,
-                       struct hg_copies_seen *seen)
+static bool peers_seen(const struct hg_server *server, uint32_t group, const struct hg_members *members,
+                       uint64_t caught_up, struct hg_copies_seen *seen)
 {
     const struct hg_control_config *wanted = &server->config->wanted;
     const struct hg_control_status *status = &server->status;
@@ -24,6 +24,8 @@ static bool peers_seen(const struct hg_server *server, uint32_t group, uint64_t 
         struct hg_copies_seen_node *node = &seen->nodes[seen->count++];
 
         node->node = wanted->peers[peer].node;
+        node->is_voter = members->generation != 0 ? hg_members_is_voter(members, node->node)
+                                                  : wanted->peers[peer].learner == 0;
         node->caught_up = (caught_up >> p & 1) != 0;
         for (uint32_t i = 0; i < status->stream_count; i++) {
             const struct hg_status_stream *stream = &status->streams[i];
@@ -39,7 +41,8 @@ static bool peers_seen(const struct hg_server *server, uint32_t group, uint64_t 
 
 /* False: this node does not write all of the group, or can't say. *fresh: no log of it here was ever sealed.
  */
-static bool group_seen(struct hg_server *server, uint32_t group, struct hg_copies_seen *seen, bool *fresh)
+static bool group_seen(struct hg_server *server, uint32_t group, const struct hg_members *members,
+                       struct hg_copies_seen *seen, bool *fresh)
 {
     const struct hg_control_status *status = &server->status;
     uint64_t caught_up = UINT64_MAX;
@@ -64,11 +67,11 @@ static bool group_seen(struct hg_server *server, uint32_t group, struct hg_copie
         if (row->group != group || row->streams == 0)
             continue;
         *fresh = *fresh && row->epoch_promised == 0 && row->epoch_open <= 1;
-        caught_up &= row->members_caught_up;
+        caught_up &= row->copies_caught_up;
         if (!hg_copies_seen_add(&seen->own, hg_copies_id(row->log_uuid)))
             return false;
     }
-    return streams != 0 && peers_seen(server, group, caught_up, seen);
+    return streams != 0 && peers_seen(server, group, members, caught_up, seen);
 }
 
 static void changes_say(struct hg_server *server, uint32_t group, const struct hg_copies *before,
@@ -116,7 +119,8 @@ void hg_copies_tick(struct hg_server *server, uint32_t group, const struct hg_me
     bool fresh;
     bool is_ours = record->state == HG_METASTORE_OPEN && record->node == server->config->wanted.node.node;
 
-    if ((record->state != HG_METASTORE_NONE && !is_ours) || !group_seen(server, group, &seen, &fresh))
+    if ((record->state != HG_METASTORE_NONE && !is_ours) ||
+        !group_seen(server, group, &record->members, &seen, &fresh))
         return;
     strangers_say(server, group, &record->copies, &seen);
     if (!hg_copies_next(&record->copies, &seen, &wanted.copies) ||

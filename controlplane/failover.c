@@ -444,14 +444,15 @@ static void waits(struct hg_failover *failover, const struct hg_failover_stream 
              stream->name, why);
 }
 
-/* Whether a member is lacking that did answer, but from a log that was made anew. */
+/* Whether a member is lacking that did answer, but from a log that does not count. */
 static bool replaced_say(struct hg_failover *failover, uint32_t whole, uint32_t seals)
 {
     for (uint32_t m = 0; m < failover->config.member_count; m++) {
         if (!is_whole(failover, m) || is_counted(failover, m))
             continue;
         snprintf(failover->reason, sizeof(failover->reason),
-                 "%u of %u copies answered: node %llu's log was made anew and does not count; start others",
+                 "%u of %u copies answered: node %llu's log is none of those that count, or was made anew; "
+                 "start others",
                  whole, seals, (unsigned long long)failover->config.members[m]);
         return true;
     }
@@ -649,7 +650,10 @@ static void copies_wanted(const struct hg_failover *failover, struct hg_copies *
     uint32_t there = UINT32_MAX;
     for (uint32_t i = 0; i < failover->stream_count; i++)
         there &= standing(failover, &failover->streams[i]);
-    for (uint32_t m = 0; m < failover->config.member_count && failover->stream_count > 0; m++) {
+    uint32_t all = (1u << failover->config.member_count) - 1;
+    if (failover->stream_count == 0 || (copies->count == 0 && (there & all) != all))
+        return; /* the first ones are named together */
+    for (uint32_t m = 0; m < failover->config.member_count; m++) {
         const struct hg_failover_member *member = &failover->members[m];
         uint64_t logs[HG_CONTROL_LOGS_MAX];
         uint32_t count = 0;

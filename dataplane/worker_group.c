@@ -238,9 +238,11 @@ static void members_status(struct hg_worker *worker, uint32_t group, struct hg_s
     out->members_generation = hg_streams_members_durable(worker->streams, group);
     out->members_synced = hg_streams_members_synced(worker->streams, group);
     out->members_voter = hg_streams_is_voter(worker->streams, group);
-    for (uint32_t peer = 0; peer < hg_peers_count(worker->peers); peer++)
+    for (uint32_t peer = 0; peer < hg_peers_count(worker->peers); peer++) {
         out->members_caught_up |= (uint64_t)hg_streams_members_caught_up(worker->streams, group, peer)
                                   << peer;
+        out->copies_caught_up |= (uint64_t)hg_streams_copies_caught_up(worker->streams, group, peer) << peer;
+    }
 }
 
 static void grant_status(const struct hg_worker *worker, uint32_t number, uint64_t regions,

@@ -213,16 +213,29 @@ bool hg_streams_members_synced(const struct hg_streams *streams, uint32_t group)
     return true;
 }
 
-bool hg_streams_members_caught_up(const struct hg_streams *streams, uint32_t group, uint32_t peer)
+static bool is_given(const struct hg_stream_state *s, uint32_t peer)
+{
+    return (s->peers_mask >> peer & 1) != 0;
+}
+
+bool hg_streams_copies_caught_up(const struct hg_streams *streams, uint32_t group, uint32_t peer)
 {
     for (uint32_t slot = 0; slot < streams->count; slot++) {
         const struct hg_stream_state *s = &streams->table[slot];
-        bool gets_it = (s->peers_mask & UINT64_C(1) << peer) != 0;
-        if (is_ours(streams, slot, group) &&
-            (!gets_it || s->copy_peer[peer] == 0 || end_followed(s, peer) < s->lsn_settle))
+        /* One without an entry is not even opened. */
+        if (is_ours(streams, slot, group) && is_given(s, peer) && s->lsn_durable != 0 &&
+            (s->copy_peer[peer] == 0 || end_followed(s, peer) < s->lsn_settle))
             return false;
     }
     return true;
+}
+
+bool hg_streams_members_caught_up(const struct hg_streams *streams, uint32_t group, uint32_t peer)
+{
+    for (uint32_t slot = 0; slot < streams->count; slot++)
+        if (is_ours(streams, slot, group) && !is_given(&streams->table[slot], peer))
+            return false;
+    return hg_streams_copies_caught_up(streams, group, peer);
 }
 
 bool hg_streams_is_voter(const struct hg_streams *streams, uint32_t group)

@@ -39,8 +39,10 @@ void hg_streams_nodes_set(struct hg_streams *streams, uint64_t self,
                           const uint64_t nodes[HG_STREAMS_PEERS_MAX]);
 void hg_streams_copies_set(struct hg_streams *streams, uint32_t group, const struct hg_copies *copies,
                            bool is_unknown);
-/* The peer's copies, those that do not count yet too, have all of these streams that may have been committed
- * when the peer's log, or who counts, last became another one. */
+/* The peer's copies, those that do not count yet too, have all that may have been committed when the peer's
+ * log, or who counts, last became another one: of the streams that originate here and go to it; and all of
+ * them go to it. */
+bool hg_streams_copies_caught_up(const struct hg_streams *streams, uint32_t group, uint32_t peer);
 bool hg_streams_members_caught_up(const struct hg_streams *streams, uint32_t group, uint32_t peer);
 /* The peer's copy counts: by the group's members, or by the command file where it has none of its own. */
 bool hg_streams_peer_counts(const struct hg_streams *streams, uint32_t group, uint32_t peer);

@@ -292,10 +292,11 @@ struct hg_status_group {
      * follows is of the streams that originate here, if there are any. */
     uint64_t members_generation;
     uint64_t
-        members_caught_up;   /* peers that have all that may be committed: bit = index in the status peers */
-    uint32_t members_synced; /* 1: all that is committed is on w of each set that counts */
-    uint32_t members_voter;  /* 1: this copy counts */
-    uint32_t grant_state;    /* enum hg_status_grant */
+        members_caught_up; /* peers that have all that may be committed: bit = index in the status peers */
+    uint64_t copies_caught_up; /* likewise, of the streams that go to the peer */
+    uint32_t members_synced;   /* 1: all that is committed is on w of each set that counts */
+    uint32_t members_voter;    /* 1: this copy counts */
+    uint32_t grant_state;      /* enum hg_status_grant */
     uint32_t reserved;
     uint64_t grant_left_ns; /* of the write grant, when the page was made */
 };

@@ -18,6 +18,7 @@ static void begin(void)
     seen.count = 2;
     for (uint32_t i = 0; i < 2; i++) {
         seen.nodes[i].node = i + 2;
+        seen.nodes[i].is_voter = true;
         CU_ASSERT_TRUE(hg_copies_seen_add(&seen.nodes[i], 12 + i));
         CU_ASSERT_TRUE(hg_copies_seen_add(&seen.nodes[i], 12 + i)); /* of another stream */
     }
@@ -30,19 +31,23 @@ static bool take(void)
     return changed;
 }
 
-/* The writer at once, others when they have everything. */
+/* All members at once, learners when they have everything. */
 static void test_first(void)
 {
     begin();
+    seen.nodes[2] = (struct hg_copies_seen_node){.node = 9, .log_count = 1, .logs = {19}};
+    seen.count = 3;
     seen.nodes[1].caught_up = true;
-    CU_ASSERT_TRUE(take());
-    CU_ASSERT_EQUAL(now.count, 2);
-    CU_ASSERT_TRUE(hg_copies_counts(&now, 1, 11) && hg_copies_counts(&now, 3, 13));
-    CU_ASSERT_FALSE(hg_copies_counts(&now, 2, 12));
     CU_ASSERT_FALSE(take());
     seen.nodes[0].caught_up = true;
     CU_ASSERT_TRUE(take());
-    CU_ASSERT_TRUE(hg_copies_counts(&now, 2, 12));
+    CU_ASSERT_EQUAL(now.count, 3);
+    CU_ASSERT_TRUE(hg_copies_counts(&now, 1, 11) && hg_copies_counts(&now, 2, 12));
+    CU_ASSERT_TRUE(hg_copies_counts(&now, 3, 13) && !hg_copies_counts(&now, 9, 19));
+    CU_ASSERT_FALSE(take());
+    seen.nodes[2].caught_up = true;
+    CU_ASSERT_TRUE(take());
+    CU_ASSERT_TRUE(hg_copies_counts(&now, 9, 19));
 }
 
 static void test_replaced(void)
@@ -65,14 +70,14 @@ static void test_replaced(void)
 static void test_own(void)
 {
     begin();
-    seen.nodes[0].caught_up = true;
+    seen.nodes[0].caught_up = seen.nodes[1].caught_up = true;
     CU_ASSERT_TRUE(take());
-    seen.nodes[1].caught_up = true;
+    seen.nodes[1].logs[0] = 97;
     seen.own.logs[0] = 98;
     CU_ASSERT_FALSE(take());
     CU_ASSERT_TRUE(hg_copies_seen_add(&seen.own, 11));
     CU_ASSERT_TRUE(take());
-    CU_ASSERT_TRUE(hg_copies_counts(&now, 1, 98) && hg_copies_counts(&now, 3, 13));
+    CU_ASSERT_TRUE(hg_copies_counts(&now, 1, 98) && hg_copies_counts(&now, 3, 97));
     seen.own.log_count = 0;
     CU_ASSERT_FALSE(take());
 }
