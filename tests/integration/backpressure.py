@@ -13,6 +13,7 @@ from flow import STREAM, Flow, say
 from regions import Pair, program
 
 RSS_GROWTH_BYTES_MAX = 16 << 20
+MORE_BYTES = 4 << 20  # of WAL, that a longer log takes
 
 
 class Test:
@@ -102,6 +103,12 @@ class Test:
         self.pair.a.controlplane.wait_line("log_grown ", 60, seen)
         wait_until(lambda: self.log().get("segment_count") == segments, 5, f"show log says {segments} segments")
 
+    def grow_and_go_on(self, size, segments):
+        """The primary has written more than fits: it goes on as far as the log goes."""
+        before = self.flow.durable()
+        self.grow(size, segments)
+        wait_until(lambda: self.flow.durable() > before + MORE_BYTES, 60, f"the primary goes on with {size}")
+
     def grow_while_full(self):
         """The log gets longer and the primary goes on, though the peer is still away; a dataplane that dies on the way
         leaves a log of the old size, in a longer file, which grows again."""
@@ -118,8 +125,7 @@ class Test:
         if done.returncode == 0 or "helioctl log grow" not in done.stderr:
             raise Failed(f"helio-log grows a log that is in use: {done}")
         more = ((96 << 20) - before["size_bytes"]) // before["segment_bytes"]
-        self.grow("96m", small + more)
-        self.flow.durable_moves(30)
+        self.grow_and_go_on("96m", small + more)
         self.ask_to_grow("2g")
         wait_until(lambda: 0 < self.log().get("grow_percent", 0) < 100, 20, "zeros are written")
         self.refuse_to_grow("one at a time", "0", "128m")
@@ -132,8 +138,7 @@ class Test:
         if self.log()["segment_count"] != small + more:
             raise Failed(f"half grown, it has {self.log()['segment_count']} segments")
         used = before["size_bytes"] - small * before["segment_bytes"]
-        self.grow("128m", ((128 << 20) - used) // before["segment_bytes"])
-        self.flow.durable_moves(30)
+        self.grow_and_go_on("128m", ((128 << 20) - used) // before["segment_bytes"])
         say(f"from {small} to {self.log()['segment_count']} segments while it was full, killed on the way")
 
     def grow_offline(self):

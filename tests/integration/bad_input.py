@@ -15,7 +15,8 @@ from flow import SLOT, STREAM, Flow, say
 from regions import Pair, Region, program, write
 
 BLOCK_BYTES = 4096
-SEGMENTS_OFFSET = (4 + 256) * BLOCK_BYTES  # superblocks, header ring
+RING_WRITES = 256
+SEGMENTS_OFFSET = (4 + RING_WRITES) * BLOCK_BYTES  # superblocks, header ring
 STREAM_LINES = "stream add orders id 1 kind postgres-physical region 1\nconsumer add segments stream orders\n"
 
 
@@ -461,6 +462,9 @@ class Test:
 
     def tampered(self, pair, flow):
         """One byte of a durable write: named, exit 4, nothing is changed until its loss is accepted."""
+        flow.load_start()
+        wait_until(lambda: self.writes(pair.a.log) > 2 * RING_WRITES, 60, "the ring has no copy of the oldest headers")
+        flow.load_stop()
         pair.a.controlplane.terminate()
         pair.a.dataplane.terminate()
         sequence, begin, offset = self.middle_write(pair.a.log)
@@ -526,6 +530,12 @@ class Test:
              "helio-log", "verify", path)
         must(0, ["accepted losses in the life of this log: 1, of 1 writes"], "helio-log", "stat", path)
         must(0, [f"accepted loss 0: writes {sequence} to {sequence}"], "helio-log", "dump", path)
+
+    @staticmethod
+    def writes(path):
+        """How many writes the log has, which may be in use."""
+        found = re.search(r"^writes (\d+) to (\d+)", run("helio-log", "verify", path)[1], re.M)
+        return int(found[2]) - int(found[1]) + 1 if found else 0
 
     @staticmethod
     def middle_write(path):

@@ -86,14 +86,14 @@ class Test:
     def rot(self, node):
         """A byte in the batches of a write of a sealed segment, older than what is in memory or the header ring."""
         text = helio_log(0, "dump", node.log)
-        segment_bytes = int(re.search(r"segments of (\d+) bytes", text).group(1))
+        count, segment_bytes = (int(word) for word in re.search(r"(\d+) segments of (\d+) bytes", text).groups())
         writes = [[int(word) for word in found] for found in
                   re.findall(r"^write (\d+) segment (\d+) offset (\d+) restarts \d+ payload (\d+)", text, re.M)]
         sealed = [one for one in writes if one[1] < writes[-1][1] and one[2] > 0]
         if not sealed:
             raise Failed(f"no segment of {node.log} is sealed: {writes[-1]}")
         sequence, segment, offset, payload = sealed[len(sealed) // 2]
-        flip(node.log, SEGMENTS_OFFSET + segment * segment_bytes + offset + BLOCK_BYTES + payload // 2)
+        flip(node.log, SEGMENTS_OFFSET + segment % count * segment_bytes + offset + BLOCK_BYTES + payload // 2)
         return sequence
 
     def mended(self, node, other, sequence):
@@ -117,6 +117,8 @@ class Test:
 
     def found_by_a_reader(self):
         self.pause()
+        # What was read lately is not read again: the oldest write is, once everything behind it has been.
+        self.lives.audit(self.b, self.lives.readers["b"].position()).expect(0, 60)
         sequence = self.rot(self.b)
         end = self.lives.readers["b"].position()
         first = self.lives.audit(self.b, end)

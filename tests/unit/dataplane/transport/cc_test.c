@@ -6,6 +6,7 @@
 #include "dataplane/transport/cc.h"
 #include "dataplane/transport/cc_constants.h"
 #include "tests/unit/dataplane/transport/bottleneck.h"
+#include "tests/unit/sanitized.h"
 #include <CUnit/Basic.h>
 #include <stdio.h>
 
@@ -270,7 +271,7 @@ static void test_fills_the_link(void)
 /* A burst is most of a small round: whichever it hits, startup goes on. */
 static void test_startup_among_bursts(void)
 {
-    for (uint64_t seed = 1; seed <= 16; seed++) {
+    for (uint64_t seed = 1; seed <= HG_TEST_SEEDS(16); seed++) {
         struct bottleneck_config config = bottleneck(HG_CC_BBR);
         config.seed = seed * 7919;
         config.rate_bytes_per_s = 20 * RATE;
@@ -296,7 +297,7 @@ static void test_short_path_among_bursts(void)
         uint32_t loss_ppm, used_least;
     } table[] = {{1000, 970}, {10000, 950}, {50000, 400}};
     for (uint32_t i = 0; i < HG_COUNT(table); i++) {
-        for (uint64_t seed = 1; seed <= 4; seed++) {
+        for (uint64_t seed = 1; seed <= HG_TEST_SEEDS(4); seed++) {
             struct bottleneck_config config = bottleneck(HG_CC_BBR);
             config.seed = seed * 7919;
             config.rate_bytes_per_s = 20 * RATE;
@@ -323,7 +324,7 @@ static void test_short_path_among_bursts(void)
 static void test_coarse_turns(void)
 {
     for (uint64_t turn_ms = 1; turn_ms <= 5; turn_ms += 2) {
-        for (uint64_t seed = 1; seed <= 2; seed++) {
+        for (uint64_t seed = 1; seed <= HG_TEST_SEEDS(2); seed++) {
             struct bottleneck_config config = bottleneck(HG_CC_BBR);
             config.seed = seed * 7919;
             config.rate_bytes_per_s = 100 * RATE;

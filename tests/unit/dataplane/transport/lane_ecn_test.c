@@ -5,6 +5,7 @@
  */
 #include "tests/unit/dataplane/transport/bottleneck.h"
 #include "tests/unit/dataplane/transport/lane_sim_checked.h"
+#include "tests/unit/sanitized.h"
 
 #define MS HG_NS_PER_MS
 
@@ -20,7 +21,7 @@ static bool stats_say(const struct hg_lane_stats *stats, const char *ecn)
 /* Loss, doubles, reordering, parity, refused packets: what is counted is always what is acknowledged. */
 static void test_bad_links_keep_it(void)
 {
-    for (uint64_t seed = 1; seed <= 120; seed++) {
+    for (uint64_t seed = 1; seed <= HG_TEST_SEEDS(120); seed++) {
         uint64_t random = seed * 7919;
         struct sim_config config = sim_config_default(seed);
         config.ecn = true;

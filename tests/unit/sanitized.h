@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a test does less of where a sanitizer watches each step: the same paths, with fewer seeds.
+ */
+#ifndef HG_TEST_SANITIZED_H
+#define HG_TEST_SANITIZED_H
+
+/* Of so many seeds, those that are run here: all, or a quarter under a sanitizer. */
+#ifdef __SANITIZE_ADDRESS__
+#define HG_TEST_SEEDS(count) (((count) + 3) / 4)
+#else
+#define HG_TEST_SEEDS(count) (count)
+#endif
+
+#endif
