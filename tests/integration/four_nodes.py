@@ -10,7 +10,7 @@ import os
 import secrets
 
 from cluster import Process, wait_until
-from regions import Region, program, write
+from regions import Region, program, wan_command, write
 
 STREAM = "orders"
 NODES = {"a": 1, "b": 2, "c": 3, "d": 4}
@@ -38,6 +38,12 @@ class Net:
     def start(self):
         Process(self.scratch, "wan", [program("helio-wan"), "--run", self.run, "--config", self.config])
         wait_until(lambda: all(os.path.exists(self.socket(name)) for name in NODES), 20, "helio-wan listens")
+
+    def cut(self, one, other):
+        wan_command(self.run, f"link cut {one} {other}", f"link cut {other} {one}")
+
+    def restore(self, one, other):
+        wan_command(self.run, f"link restore {one} {other}", f"link restore {other} {one}")
 
 
 class FourNodes:

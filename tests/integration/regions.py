@@ -32,6 +32,16 @@ def write(path, text, mode=0o644):
     return path
 
 
+def wan_command(run, *commands):
+    """Given to helio-wan; what it answers to the last of them."""
+    for command in commands:
+        done = subprocess.run([program("helio-wan"), "--run", run, "--json", "--command", command],
+                              capture_output=True, text=True, timeout=10)
+        if done.returncode != 0:
+            raise Failed(f"helio-wan: {command}: {done.stdout} {done.stderr}")
+    return json.loads(done.stdout)
+
+
 class Wan:
     """helio-wan with two ports, a and b."""
 
@@ -54,12 +64,7 @@ class Wan:
                    "helio-wan listens")
 
     def command(self, *commands):
-        for command in commands:
-            done = subprocess.run([program("helio-wan"), "--run", self.run, "--json", "--command", command],
-                                  capture_output=True, text=True, timeout=10)
-            if done.returncode != 0:
-                raise Failed(f"helio-wan: {command}: {done.stdout} {done.stderr}")
-        return json.loads(done.stdout)
+        return wan_command(self.run, *commands)
 
     def cut(self):
         self.command("link cut a b", "link cut b a")

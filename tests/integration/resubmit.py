@@ -1,0 +1,186 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Entries that say whose they are, over a fail-over. Some are committed under the first writer, some of those at the
+third member only, and some are on the first writer's disk alone when it dies. At the next writer each client sends all
+its entries again: what was committed is where it was, the rest is appended once. Then the first writer comes back, and
+what it alone had lies in an orphan; resubmitted it adds what nobody sent again, and adds nothing the next time, be it
+at the same node or at another one. All readers have each entry once."""
+import os
+import re
+import shutil
+import sys
+from collections import Counter
+
+import failover
+from cluster import Failed, Process, Scratch, wait_until
+from flow import say
+
+STREAM = "orders"
+# Clients: one sends all its entries again, one sends its last ones again, one never comes back, one goes on with later
+# entries, and two numbered nothing.
+ALL, LAST, GONE, LATER, PLAIN = "11", "22", "33", "44", "0"
+
+
+def entries(process):
+    """Where it said that each entry is: {(client, sequence): LSN, or why not}. Failed when it says one twice."""
+    found = re.findall(r"^entry (\d+) (\d+) (?:at|refused) (\S+)$", "\n".join(process.lines), re.M)
+    twice = [key for key, count in Counter((client, int(number)) for client, number, _ in found).items() if count > 1]
+    if twice:
+        raise Failed(f"{process.name}: more than once: {twice[:5]}")
+    return {(client, int(number)): int(where) if where.isdigit() else where for client, number, where in found}
+
+
+def of_client(client, first, last):
+    return {(client, number) for number in range(first, last + 1)}
+
+
+class Test(failover.Test):
+    def __init__(self, scratch, client):
+        super().__init__(scratch, None, None)
+        self.client = client
+        self.runs = 0
+
+    def call(self, node, *words):
+        self.runs += 1
+        process = Process(self.scratch, f"once-{self.runs}-{node.name}", [self.client, node.run, STREAM, *words])
+        process.expect(0, 90)
+        return entries(process)
+
+    def append(self, node, where, *ranges):
+        """Each range is a client's first and last entry. Where they are."""
+        return self.call(node, "append", where, *(str(word) for one in ranges for word in one))
+
+    def orphan(self, node, code, *words, flags=()):
+        answer = node.ctl(*flags, "orphan", *words)
+        if answer["code"] != code:
+            raise Failed(f"{node.name}: orphan {' '.join(words)}: {answer}")
+        return answer
+
+    def resubmitted(self, node, name, wanted, flags=()):
+        """What `orphan resubmit` counts: entries that are in the stream now, were before, and are left out."""
+        data = self.orphan(node, 0, "resubmit", name, flags=flags)["data"]
+        if (data["entries"], data["found"], data["left_out"]) != wanted:
+            raise Failed(f"{node.name}: resubmit counts {data}, wanted {wanted}")
+
+    def fail_over(self, node):
+        self.order(node, 0, "is being failed over")
+        wait_until(lambda: self.group(node).get("step") == "done" and self.group(node).get("state") == "open", 40,
+                   f"{node.name} writes: {self.group(node)}")
+
+    # ---- what is shown ------------------------------------------------------------------------------------------
+
+    def before(self):
+        """Committed by all, then by a and c alone, then on the disk of a alone."""
+        self.committed = self.append(self.a, "committed", (ALL, 1, 40), (PLAIN, 1, 5), (LAST, 1, 40))
+        self.net.cut("a", "b")
+        self.committed.update(self.append(self.a, "committed", (ALL, 41, 60), (GONE, 1, 20), (LATER, 1, 10)))
+        self.net.cut("a", "c")
+        self.alone = self.append(self.a, "durable", (ALL, 61, 100), (LAST, 41, 60), (GONE, 21, 40), (PLAIN, 6, 15),
+                                 (LATER, 11, 20))
+        end = max(self.committed.values()) + 1
+        wait_until(lambda: self.row(self.c).get("lsn_committed") == end, 20, f"c has all that is committed, to {end}")
+        row = self.row(self.a)
+        if row["lsn_committed"] != end or min(self.alone.values()) != end or self.row(self.b)["lsn_durable"] >= end:
+            raise Failed(f"committed to {end}: {row}, {self.row(self.b)}")
+        self.a.kill_dataplane()
+        self.a.kill_controlplane()
+        say(f"{len(self.committed)} entries are committed, 50 of them not at b; {len(self.alone)} are on a alone, "
+            "which is killed")
+
+    def sent_again(self):
+        """At b, which has some of it by a fill from c."""
+        self.fail_over(self.b)
+        told = self.append(self.b, "committed", (ALL, 1, 100), (LAST, 35, 60), (LATER, 21, 30))
+        for key, lsn in told.items():
+            if key in self.committed and self.committed[key] != lsn:
+                raise Failed(f"{key} was committed at {self.committed[key]}, the next writer says {lsn}")
+        fresh = sorted(lsn for key, lsn in told.items() if key not in self.committed)
+        begin = max(self.committed.values()) + 1
+        if fresh != list(range(begin, begin + 70)):
+            raise Failed(f"40, 20 and 10 entries are new, from {begin} on: {fresh}")
+        if self.append(self.b, "committed", (ALL, 1, 100), (LAST, 1, 60), (LATER, 21, 30)) != told | {
+                key: lsn for key, lsn in self.committed.items() if key[0] == LAST}:
+            raise Failed("a second retry is told something else")
+        self.there = self.committed | told
+        say("b writes: what was committed is told its LSN, 70 entries are new, and a second retry says the same")
+
+    def cut_off(self):
+        """The orphan at a; the name of its file."""
+        for other in ("b", "c"):
+            self.net.restore("a", other)
+        self.a.start()
+        rows = wait_until(lambda: [row for row in self.orphan(self.a, 0, "list")["data"]["orphans"]
+                                   if row["state"] == "whole"], 40, "a is cut, and the log has recorded it")
+        if len(rows) != 1 or rows[0]["stream"] != STREAM or rows[0]["resubmitted"] != "no" or (
+                rows[0]["lsn_first"], rows[0]["lsn_end"]) != (min(self.alone.values()), max(self.alone.values()) + 1):
+            raise Failed(f"a's entries {min(self.alone.values())} to {max(self.alone.values())} were cut: {rows}")
+        name = rows[0]["name"]
+        shown = self.orphan(self.a, 0, "show", name)["data"]["orphan"]
+        if sum(batch["entries"] for batch in shown["batch_list"]) != len(self.alone):
+            raise Failed(f"{len(self.alone)} entries were cut: {shown}")
+        end = max(self.there.values()) + 1
+        wait_until(lambda: self.row(self.a).get("lsn_committed") == end, 40, f"a is a copy, to {end}")
+        say(f"a is back as a copy; what it alone had is in {name}, {len(self.alone)} entries")
+        return name
+
+    def at_writer(self, name):
+        """a is a copy, so the orphan goes to b: exported, and with the mark that the cut is in the log of a."""
+        answer = self.orphan(self.a, 1, "resubmit", name)
+        if "not_leader" not in answer["error"]:
+            raise Failed(f"a copy does not say why it can't resubmit: {answer}")
+        directory = self.scratch.directory(os.path.join("b", "orphan"))
+        moved = os.path.join(directory, name)
+        self.orphan(self.a, 0, "export", name, moved)
+        self.orphan(self.a, 1, "export", name, moved)  # it is there, and stays
+        self.orphan(self.b, 1, "resubmit", name)  # not known to be cut
+        shutil.copy(os.path.join(self.a.run, "orphan", name + ".cut"), directory)
+        self.orphan(self.b, 0, "resubmit", name, flags=["--dry-run"])
+        # of GONE 20 and PLAIN 10 are new, of ALL 40 and LAST 20 are there, LATER went on with later ones
+        self.resubmitted(self.b, name, (90, 60, 10))
+        if "resubmitted to stream" not in self.orphan(self.b, 1, "resubmit", name)["error"]:
+            raise Failed("it is resubmitted twice")
+        os.remove(moved + ".resubmit")  # as if nobody had noted it
+        self.resubmitted(self.b, name, (90, 90, 10))
+        say("resubmitted at b: 30 new, 60 were there, 10 left out of a client that went on; again: 0 new")
+
+    def at_origin(self, name):
+        """a writes again, and has its orphan still."""
+        self.fail_over(self.a)
+        self.resubmitted(self.a, name, (90, 90, 10))
+        self.orphan(self.a, 1, "discard", name)
+        for node in (self.a, self.b):
+            self.orphan(node, 0, "discard", name, "--yes")
+            if self.orphan(node, 0, "list")["data"]["orphans"] or os.listdir(os.path.join(node.run, "orphan")):
+                raise Failed(f"{node.name}: {os.listdir(os.path.join(node.run, 'orphan'))}")
+        say("failed over to a, its own orphan adds nothing; discarded at both")
+
+    def read(self):
+        wanted = (set(self.there) | of_client(GONE, 21, 40) | of_client(PLAIN, 6, 15))
+        end = len(wanted) + 1
+        for name, node in self.nodes.items():
+            wait_until(lambda node=node: self.row(node).get("lsn_committed") == end, 30,
+                       f"{name} has all {len(wanted)} entries: {self.row(node)}")
+            found = self.call(node, "read", str(end))
+            moved = [key for key, lsn in self.there.items() if found.get(key) != lsn]
+            if set(found) != wanted or moved:
+                raise Failed(f"{name}: missing {wanted - set(found)}, too many {set(found) - wanted}, "
+                             f"elsewhere {moved}")
+        say(f"all nodes have the same {len(wanted)} entries, each once")
+
+    def run(self):
+        self.net.start()
+        for node in self.nodes.values():
+            node.start()
+        for node in self.nodes.values():
+            node.wait_ready(40)
+        self.before()
+        self.sent_again()
+        name = self.cut_off()
+        self.at_writer(name)
+        self.at_origin(name)
+        self.read()
+
+
+if __name__ == "__main__":
+    with Scratch() as scratch_directory:
+        Test(scratch_directory, os.path.abspath(sys.argv[1])).run()
