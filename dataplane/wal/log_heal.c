@@ -220,6 +220,12 @@ static void damage_judge(struct hg_log *log)
     struct hg_log_heal *heal = &log->heal;
     struct hg_log_write_header *own = (struct hg_log_write_header *)heal->buffer;
     const struct hg_log_write_header *copy = &log->mirror[heal->sequence % HG_LOG_RING_BLOCKS];
+    /* A read of what lay there may have been on its way when the copy came into force. */
+    if (hg_log_hole_of(&log->superblock.holes, heal->sequence) != NULL) {
+        over(log, hg_log_read_is_right(log, heal->sequence, heal->buffer) ? HG_LOG_HEAL_whole
+                                                                          : HG_LOG_HEAL_copy_corrupt);
+        return;
+    }
     bool is_own = header_is_of(log, own);
     if (is_own && hg_log_write_payload_is_valid(own, heal->buffer + HG_LOG_BLOCK_BYTES)) {
         over(log, HG_LOG_HEAL_whole);
@@ -242,10 +248,6 @@ static void begin(struct hg_log *log, uint64_t sequence)
     uint64_t segment;
     uint32_t offset;
     heal->sequence = sequence;
-    if (hg_log_hole_of(&log->superblock.holes, sequence) != NULL) {
-        over(log, HG_LOG_HEAL_copy_corrupt);
-        return;
-    }
     hg_log_place_get(log, sequence, &segment, &offset, &heal->payload_bytes);
     heal->bytes = hg_log_write_bytes(heal->payload_bytes);
     heal->bytes_read = heal->at = heal->batch_count = 0;
