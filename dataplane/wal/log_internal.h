@@ -17,7 +17,7 @@
 #define HG_LOG_READ_SLOTS_MAX  16u
 #define HG_LOG_ENTRIES_MIN     4u /* writes of the largest size that the arena holds at least */
 #define HG_LOG_FIXED_BLOCKS    (HG_LOG_SUPERBLOCK_COPIES + HG_LOG_RING_BLOCKS)
-#define HG_LOG_RING_IDLE_NS    HG_NS_PER_MS
+#define HG_LOG_RING_DELAY_NS   HG_NS_PER_MS /* that a copy of a durable header waits for others at most */
 #define HG_LOG_LATENCY_LOOK_NS (100 * HG_NS_PER_MS)
 #define HG_LOG_GATHER_FLUSH                                                                                  \
     8u /* small writes that one flush gathers before they gather in memory instead                           \
@@ -149,7 +149,6 @@ struct hg_log {
     uint64_t flushed_sequence;
     uint64_t durable_sequence;
     uint32_t writes_uncompleted;
-    uint64_t durable_ns;
 
     bool is_flushing;
     bool flush_has_superblock;
@@ -163,6 +162,7 @@ struct hg_log {
     /* Header ring: writes below mirror_next are in the mirror, those below ring_next were submitted. */
     uint64_t mirror_next;
     uint64_t ring_next;
+    uint64_t ring_waiting_ns; /* since when the oldest copy that was not submitted waits */
     uint64_t ring_flight_first;
     uint64_t ring_flight_end; /* 0 = none in flight */
     bool ring_is_dirty;       /* written since the last flush */

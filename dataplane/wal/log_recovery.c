@@ -672,7 +672,6 @@ static void become_ready(struct hg_log *log)
     log->next_sequence = log->submit_next = log->mirror_next = log->ring_next = log->cache_first =
         r->sequence;
     log->closed_sequence = log->written_sequence = log->flushed_sequence = log->durable_sequence = last;
-    log->durable_ns = log->now_ns;
     log->tail_is_torn = log->tail_is_torn || r->hole_is_open;
     if (log->stats.recovered_writes == 0)
         snprintf(log->message, sizeof(log->message), "log %u: empty, restart %u", log->superblock.log_id,
