@@ -196,6 +196,10 @@ void hg_log_read_completed(struct hg_log *log, uint64_t slot_index, int32_t resu
         slot->state = HG_LOG_SLOT_EMPTY; /* its segment may have been overwritten meanwhile */
         return;
     }
+    if (slot_write(log, slot, slot->sequence) == NULL) {
+        slot->state = HG_LOG_SLOT_EMPTY; /* it was repaired meanwhile: this is what lay there before */
+        return;
+    }
     uint64_t right = slot->sequence;
     while (result == (int32_t)slot->bytes && right < slot->sequence_end) {
         const struct hg_log_write_header *header = slot_write(log, slot, right);
