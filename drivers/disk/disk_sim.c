@@ -73,6 +73,8 @@ struct disk_sim {
     struct fault wrong_read;
     uint64_t writes_lost, reads_wrong;
     uint64_t crashes;
+    uint64_t bad_blocks[HG_DISK_SIM_BAD_BLOCKS_MAX];
+    uint32_t bad_count;
 };
 
 static struct disk_sim *sim_of(struct hg_disk *disk)
@@ -242,6 +244,26 @@ static uint64_t astray(const struct disk_sim *sim, const struct operation *opera
     return (operation->offset / HG_DISK_BLOCK_BYTES + operation->blocks) % places * HG_DISK_BLOCK_BYTES;
 }
 
+static bool is_bad(const struct disk_sim *sim, uint64_t offset, uint32_t bytes)
+{
+    for (uint32_t i = 0; i < sim->bad_count; i++)
+        if (sim->bad_blocks[i] * HG_DISK_BLOCK_BYTES >= offset &&
+            sim->bad_blocks[i] * HG_DISK_BLOCK_BYTES < offset + bytes)
+            return true;
+    return false;
+}
+
+/* A device gives a block that is written another place. */
+static void bad_forget(struct disk_sim *sim, uint64_t offset, uint32_t bytes)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < sim->bad_count; i++)
+        if (sim->bad_blocks[i] * HG_DISK_BLOCK_BYTES < offset ||
+            sim->bad_blocks[i] * HG_DISK_BLOCK_BYTES >= offset + bytes)
+            sim->bad_blocks[kept++] = sim->bad_blocks[i];
+    sim->bad_count = kept;
+}
+
 static int32_t write_finish(struct disk_sim *sim, const struct operation *operation)
 {
     if (operation->error != 0) {
@@ -251,6 +273,7 @@ static int32_t write_finish(struct disk_sim *sim, const struct operation *operat
     uint32_t bytes = operation->is_short ? operation->short_bytes : operation->bytes;
     uint64_t offset = astray(sim, operation);
     if (!operation->is_lost) {
+        bad_forget(sim, offset, bytes);
         touch(sim->view, sim->view_touched, offset, operation->bytes, bytes == operation->bytes);
         memcpy(sim->view + offset, operation->copy, bytes);
         if (operation->is_dsync) {
@@ -288,6 +311,8 @@ static int32_t read_finish(struct disk_sim *sim, const struct operation *operati
     if (operation->error != 0)
         return -operation->error;
     uint64_t offset = astray(sim, operation);
+    if (is_bad(sim, offset, operation->bytes))
+        return -EIO;
     uint64_t block = offset / HG_DISK_BLOCK_BYTES, end = block + operation->bytes / HG_DISK_BLOCK_BYTES;
     while (block < end) { /* runs of blocks that are alike */
         bool is_there = is_touched(sim->view_touched, block);
@@ -578,6 +603,31 @@ void hg_disk_sim_flip_bit(struct hg_disk *disk, uint64_t offset, uint32_t bit)
     touch_both(sim, offset, 1);
     sim->view[offset] ^= (uint8_t)(1u << bit);
     sim->media[offset] ^= (uint8_t)(1u << bit);
+}
+
+void hg_disk_sim_bad_block(struct hg_disk *disk, uint64_t offset)
+{
+    struct disk_sim *sim = sim_of(disk);
+    hg_assert(offset < disk->size_bytes && sim->bad_count < HG_DISK_SIM_BAD_BLOCKS_MAX);
+    sim->bad_blocks[sim->bad_count++] = offset / HG_DISK_BLOCK_BYTES;
+}
+
+void hg_disk_sim_overwrite(struct hg_disk *disk, uint64_t offset, const void *from, uint32_t bytes)
+{
+    struct disk_sim *sim = sim_of(disk);
+    hg_assert(offset <= disk->size_bytes && bytes <= disk->size_bytes - offset);
+    touch_both(sim, offset, bytes);
+    memcpy(sim->view + offset, from, bytes);
+    memcpy(sim->media + offset, from, bytes);
+}
+
+bool hg_disk_sim_look(struct hg_disk *disk, uint64_t offset, void *to, uint32_t bytes)
+{
+    struct disk_sim *sim = sim_of(disk);
+    hg_assert(offset <= disk->size_bytes && bytes <= disk->size_bytes - offset);
+    touch(sim->view, sim->view_touched, offset, bytes, false);
+    memcpy(to, sim->view + offset, bytes);
+    return !is_bad(sim, offset, bytes);
 }
 
 uint8_t *hg_disk_sim_bytes(struct hg_disk *disk)

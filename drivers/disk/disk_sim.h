@@ -72,6 +72,14 @@ void hg_disk_sim_wrong_read(struct hg_disk *disk, uint64_t nth, uint64_t blocks)
 /* Bit rot, at rest. */
 void hg_disk_sim_flip_bit(struct hg_disk *disk, uint64_t offset, uint32_t bit);
 
+/* The block that has this byte can't be read, -EIO, until something is written to it. */
+#define HG_DISK_SIM_BAD_BLOCKS_MAX 64u
+void hg_disk_sim_bad_block(struct hg_disk *disk, uint64_t offset);
+/* Other bytes, at rest. */
+void hg_disk_sim_overwrite(struct hg_disk *disk, uint64_t offset, const void *from, uint32_t bytes);
+/* What lies there. False: a read of it fails. */
+bool hg_disk_sim_look(struct hg_disk *disk, uint64_t offset, void *to, uint32_t bytes);
+
 /* The content as a read would see it, all of it in memory from then on; writes through it are at once durable
  * (call hg_disk_sim_settle after). */
 uint8_t *hg_disk_sim_bytes(struct hg_disk *disk);

@@ -2,6 +2,7 @@
  *
  * The invariants. What a node has once said to be durable is a promise for the rest of the run.
  */
+#include "tests/sim/atlas.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/failover.h"
 #include "tests/sim/gray.h"
@@ -391,7 +392,7 @@ static bool is_of_scenario(struct sim_node *node, const struct hg_event *event, 
            (is_rollback && event->type == HG_EVENT_stream_behind) || /* besides the origin's stream_gap */
            (world->cluster != NULL && hg_sim_check_cluster_event(node, event)) ||
            (world->failover != NULL && hg_sim_check_failover_event(node, event)) ||
-           hg_sim_check_gray_event(node, event) ||
+           hg_sim_check_gray_event(node, event) || hg_sim_check_atlas_event(node, event) ||
            (world->plan->quorum_n != 0 && hg_sim_check_quorum_event(node, event, flow));
 }
 
@@ -643,6 +644,8 @@ bool hg_sim_complete(struct sim_world *world, char *text, size_t text_bytes)
     told |= world->failover != NULL && hg_sim_failover_is_blocked(world);
     if (told) /* an operator has to decide, and the log waits for that */
         return world->now_ns - world->plan->safety_ns > DIVERGED_NS;
+    if (hg_sim_is_atlas(world) && !hg_sim_atlas_complete(world, text, text_bytes))
+        return false;
     if (hg_sim_is_members(world) && !hg_sim_members_complete(world, text, text_bytes))
         return false;
     if (world->failover != NULL && !hg_sim_failover_complete(world, text, text_bytes))

@@ -4,6 +4,7 @@
  * dies.
  */
 #include "tests/sim/allocation.h"
+#include "tests/sim/atlas.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/failover.h"
 #include "tests/sim/gray.h"
@@ -13,9 +14,10 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define TURNS_MAX   20000u /* without time passing: it would spin for ever */
-#define SPINS_MAX   200000u
-#define REALTIME_NS (UINT64_C(1700000000) * HG_NS_PER_S)
+#define TURNS_MAX               20000u /* without time passing: it would spin for ever */
+#define SPINS_MAX               200000u
+#define ATLAS_SCRUB_BYTES_PER_S (16u << 20)
+#define REALTIME_NS             (UINT64_C(1700000000) * HG_NS_PER_S)
 
 /* ---- clocks ---- */
 
@@ -270,6 +272,7 @@ static void worker_boot(struct sim_node *node, uint32_t index)
         .streams_max = SIM_FLOWS_MAX,
         .peers_max = SIM_NODES_MAX - 1,
         .packets_in_flight_max = node->plan->packets_in_flight,
+        .log_scrub_bytes_per_s = world->atlas != NULL ? ATLAS_SCRUB_BYTES_PER_S : 0,
         .batch_raw_bytes_max = world->plan->write_payload_bytes - 1024,
         .inbox = &worker->inbox,
         .outbox = &worker->outbox,
@@ -597,6 +600,8 @@ static void node_failed(struct sim_node *node, const struct sim_worker *worker)
 {
     struct sim_world *world = node->world;
     bool is_corrupt = hg_log_is_corrupt(worker->worker->log);
+    if (hg_sim_atlas_refused(node))
+        return;
     if (hg_sim_scenario_has(world->plan->scenario, SIM_SCENARIO_ROT) || hg_sim_is_damaged(node)) {
         /* Whatever it says: it refuses, nothing is shortened. */
         world->sometimes[SIM_corrupt_logs_refused]++;
@@ -687,7 +692,7 @@ void hg_sim_node_step(struct sim_node *node)
 static void fuse_set(struct sim_node *node, const struct sim_fault *fault, bool power)
 {
     uint64_t count = fault->a & ~(UINT64_C(1) << 63);
-    if (!node->is_up)
+    if (!node->is_up || hg_sim_atlas_spares(node))
         return;
     node->fuse_power = power;
     node->fuse_restart_ns = fault->b;
@@ -703,8 +708,7 @@ static void place_void(struct sim_place *place)
     place->rolled_back = true;
 }
 
-/* What this node had said of streams is void; it begins again with nothing. */
-static void disk_lost(struct sim_node *node, uint64_t restart_ns)
+void hg_sim_node_disk_lost(struct sim_node *node, uint64_t restart_ns)
 {
     struct sim_world *world = node->world;
     hg_sim_node_die(node, true, restart_ns);
@@ -798,6 +802,13 @@ static void disk_strike(struct sim_node *node, const struct sim_fault *fault)
     world->sometimes[SIM_short_writes]++;
 }
 
+static void power_all(struct sim_world *world, const struct sim_fault *fault)
+{
+    for (uint32_t i = 0; i < world->plan->node_count; i++)
+        if (!hg_sim_atlas_spares(&world->nodes[i]))
+            hg_sim_node_die(&world->nodes[i], true, fault->b + i);
+}
+
 void hg_sim_fault_strike(struct sim_world *world, const struct sim_fault *fault)
 {
     struct sim_node *node = &world->nodes[fault->node];
@@ -806,14 +817,11 @@ void hg_sim_fault_strike(struct sim_world *world, const struct sim_fault *fault)
     hg_sim_trace(world, "fault: %s", text);
     switch (fault->kind) {
     case SIM_FAULT_KILL:
-        fuse_set(node, fault, false);
-        break;
     case SIM_FAULT_POWER:
-        fuse_set(node, fault, true);
+        fuse_set(node, fault, fault->kind == SIM_FAULT_POWER);
         break;
     case SIM_FAULT_POWER_ALL:
-        for (uint32_t i = 0; i < world->plan->node_count; i++)
-            hg_sim_node_die(&world->nodes[i], true, fault->b + i);
+        power_all(world, fault);
         break;
     case SIM_FAULT_CUT:
     case SIM_FAULT_NARROW:
@@ -850,7 +858,7 @@ void hg_sim_fault_strike(struct sim_world *world, const struct sim_fault *fault)
         rot(node, fault);
         break;
     case SIM_FAULT_BLANK:
-        disk_lost(node, fault->b);
+        hg_sim_node_disk_lost(node, fault->b);
         break;
     case SIM_FAULT_MOVE:
         hg_sim_move_strike(node, fault);
@@ -858,6 +866,9 @@ void hg_sim_fault_strike(struct sim_world *world, const struct sim_fault *fault)
     case SIM_FAULT_OPERATE:
     case SIM_FAULT_METASTORE:
         hg_sim_operate(world, fault);
+        break;
+    case SIM_FAULT_ATLAS:
+        hg_sim_atlas_strike(world, fault);
         break;
     case SIM_FAULT_SLOW:
         node->slow_until_ns = world->now_ns + fault->a;

@@ -4,6 +4,7 @@
  * does not reshuffle the others.
  */
 #include "dataplane/transport/pmtu.h"
+#include "tests/sim/atlas.h"
 #include "tests/sim/bottleneck.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/failover.h"
@@ -542,8 +543,8 @@ static void plan_quorum_sizes(struct sim_plan *plan, struct hg_random *random)
         hg_sim_plan_members_sizes(plan, random);
         return;
     }
-    bool all = hg_random_chance(random, 1, 4);
-    plan->quorum_n = hg_random_chance(random, 1, 4) ? 5 : 3;
+    bool all = hg_random_chance(random, 1, 4) && !is_flagged(plan, SIM_SCENARIO_ATLAS);
+    plan->quorum_n = hg_random_chance(random, 1, 4) && !is_flagged(plan, SIM_SCENARIO_ATLAS) ? 5 : 3;
     plan->quorum_regions = 1;
     plan->quorum_w = all ? (uint32_t)hg_random_between(random, plan->quorum_n / 2 + 1, plan->quorum_n)
                          : plan->quorum_n / 2 + 1;
@@ -622,6 +623,10 @@ static void plan_quorum(struct sim_plan *plan, struct hg_random *random, struct 
 {
     if (is_flagged(plan, SIM_SCENARIO_MEMBERS)) {
         hg_sim_plan_members(plan, random);
+        return;
+    }
+    if (is_flagged(plan, SIM_SCENARIO_ATLAS)) {
+        hg_sim_plan_atlas(plan, random);
         return;
     }
     plan_quorum_of_region(plan, random);

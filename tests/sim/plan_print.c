@@ -33,6 +33,7 @@ static const char *const fault_names[SIM_FAULT_KIND_COUNT] = {
     [SIM_FAULT_SLOW] = "slow",
     [SIM_FAULT_DISK_LOSE] = "disk-lost-write",
     [SIM_FAULT_DISK_MISPLACE] = "disk-misplaced-write",
+    [SIM_FAULT_ATLAS] = "atlas",
     [SIM_FAULT_DISK_MISREAD] = "disk-wrong-read",
 };
 

@@ -164,6 +164,25 @@ static const enum sim_sometimes promises_failover[] = {SIM_failovers_done,
                                                        SIM_process_kills,
                                                        SIM_power_losses};
 
+static const enum sim_sometimes promises_atlas[] = {SIM_atlas_rot,
+                                                    SIM_atlas_lost_sector,
+                                                    SIM_atlas_misdirected,
+                                                    SIM_atlas_unreadable,
+                                                    SIM_atlas_header,
+                                                    SIM_atlas_header_unreadable,
+                                                    SIM_atlas_lost_write,
+                                                    SIM_atlas_misdirected_write,
+                                                    SIM_atlas_local,
+                                                    SIM_atlas_one_copy_left,
+                                                    SIM_atlas_mended,
+                                                    SIM_atlas_told_to_operator,
+                                                    SIM_damage_met_by_a_reader,
+                                                    SIM_corrupt_logs_refused,
+                                                    SIM_disks_lost,
+                                                    SIM_disks_filled_again,
+                                                    SIM_power_losses,
+                                                    SIM_process_kills};
+
 /* ---- the table ---- */
 
 #define PROMISES(name) promises_##name, HG_COUNT(promises_##name)
@@ -248,6 +267,12 @@ static const struct sim_scenario scenarios[] = {
      "that is slow, away, or writes and does not say so",
      BIT(LOSS) | BIT(JITTER) | BIT(DUPLICATE) | BIT(KILL) | BIT(POWER) | BIT(PAUSE), 0, SIM_SCENARIO_FAILOVER,
      PROMISES(failover)},
+    {"atlas",
+     "sectors rot, are lost, misdirected or unreadable, of each position on all nodes of a region but one: "
+     "mended, "
+     "or refused and the disk replaced",
+     BIT(LOSS) | BIT(JITTER) | BIT(DUPLICATE) | BIT(CUT) | BIT(KILL) | BIT(POWER) | BIT(PAUSE), BIT(POWER),
+     SIM_SCENARIO_QUORUM | SIM_SCENARIO_ATLAS, PROMISES(atlas)},
 };
 
 uint32_t hg_sim_scenario_count(void)
@@ -285,8 +310,8 @@ static bool is_listed(const enum sim_sometimes *list, uint32_t count, enum sim_s
 bool hg_sim_scenario_promises(uint32_t scenario, enum sim_sometimes what)
 {
     const struct sim_scenario *s = hg_sim_scenario_at(scenario);
-    bool fills_logs =
-        (s->flags & (SIM_SCENARIO_BOTTLENECK | SIM_SCENARIO_CLUSTER | SIM_SCENARIO_FAILOVER)) == 0;
+    bool fills_logs = (s->flags & (SIM_SCENARIO_BOTTLENECK | SIM_SCENARIO_CLUSTER | SIM_SCENARIO_FAILOVER |
+                                   SIM_SCENARIO_ATLAS)) == 0;
     return (is_listed(promises_always, HG_COUNT(promises_always), what) &&
             (fills_logs || what != SIM_segments_reused) &&
             /* Its producers are not in the histories (work.c). */

@@ -166,6 +166,18 @@
     X(writers_moved)                                                                                         \
     X(deposed_writers_appended)                                                                              \
     X(metastore_answers_late)                                                                                \
+    X(atlas_rot)                                                                                             \
+    X(atlas_lost_sector)                                                                                     \
+    X(atlas_misdirected)                                                                                     \
+    X(atlas_unreadable)                                                                                      \
+    X(atlas_header)                                                                                          \
+    X(atlas_header_unreadable)                                                                               \
+    X(atlas_lost_write)                                                                                      \
+    X(atlas_misdirected_write)                                                                               \
+    X(atlas_local)                                                                                           \
+    X(atlas_one_copy_left)                                                                                   \
+    X(atlas_mended)                                                                                          \
+    X(atlas_told_to_operator)                                                                                \
     X(turns_without_allocation)                                                                              \
     X(lanes_made_late)
 enum sim_sometimes {
@@ -229,6 +241,7 @@ enum sim_fault_kind {
     SIM_FAULT_DISK_LOSE,     /* a = nth write from now, acknowledged and not done */
     SIM_FAULT_DISK_MISPLACE, /* likewise, done b blocks further on */
     SIM_FAULT_DISK_MISREAD,  /* a = nth read from now gives what is b blocks further on; 0 = a bit is wrong */
+    SIM_FAULT_ATLAS,         /* a batch of the node's log goes bad on all nodes but one; a = seed of how */
     SIM_FAULT_KIND_COUNT
 };
 
@@ -619,6 +632,7 @@ enum sim_event_type {
     SIM_EVENT_AGENT,
     SIM_EVENT_MEMBERS,
     SIM_EVENT_GRANT,
+    SIM_EVENT_OPERATOR,
 };
 
 /* A key under which packets were sealed, or that a node has had. */
@@ -667,6 +681,7 @@ struct sim_world {
     } members;
     struct sim_cluster *cluster;   /* of that scenario */
     struct sim_failover *failover; /* likewise */
+    struct sim_atlas *atlas;       /* likewise */
     uint8_t *frame_memory;
     uint8_t *open_memory;
     /* violation */
@@ -715,6 +730,8 @@ void hg_sim_node_boot(struct sim_node *node);
 void hg_sim_node_step(struct sim_node *node);
 /* power: the device's cache is lost too. It is started again after restart_ns. */
 void hg_sim_node_die(struct sim_node *node, bool power, uint64_t restart_ns);
+/* Power goes, and it starts with an empty disk: what it had said of streams is void. */
+void hg_sim_node_disk_lost(struct sim_node *node, uint64_t restart_ns);
 void hg_sim_node_wake(struct sim_node *node, uint64_t time_ns);
 /* Gives every worker node->resolved. */
 void hg_sim_config_give(struct sim_node *node);

@@ -3,6 +3,7 @@
  * Virtual time: a heap of events, the safety phase with everything on, then the liveness phase.
  */
 #include "tests/sim/allocation.h"
+#include "tests/sim/atlas.h"
 #include "tests/sim/bottleneck.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/failover.h"
@@ -125,6 +126,8 @@ struct sim_world *hg_sim_world_make(const struct sim_plan *plan, bool trace)
         world->cluster = hg_sim_cluster_make();
     if (hg_sim_scenario_has(plan->scenario, SIM_SCENARIO_FAILOVER))
         world->failover = hg_sim_failover_make(world);
+    if (hg_sim_scenario_has(plan->scenario, SIM_SCENARIO_ATLAS))
+        world->atlas = hg_sim_atlas_make();
     world->frame_memory = malloc(2u << 20);
     world->open_memory = malloc(2u << 20);
     hg_assert(world->nodes && world->frame_memory && world->open_memory);
@@ -172,6 +175,7 @@ void hg_sim_world_free(struct sim_world *world)
     free(world->nodes);
     hg_sim_cluster_free(world->cluster);
     hg_sim_failover_free(world->failover);
+    hg_sim_atlas_free(world->atlas);
     free(world->heap);
     hg_sim_keys_free(world);
     free(world->frame_memory);
@@ -241,6 +245,9 @@ static void event_handle(struct sim_world *world, const struct sim_event *event)
         break;
     case SIM_EVENT_GRANT:
         hg_sim_grant_event(node);
+        break;
+    case SIM_EVENT_OPERATOR:
+        hg_sim_atlas_operator(node);
         break;
     }
 }
