@@ -97,7 +97,10 @@ static json_t *tail_report(const struct hg_status_stream *stream)
         object, "epoch_last",
         hg_json_u64(stream->epoch_count == 0 ? 0 : stream->epochs[stream->epoch_count - 1].epoch));
     json_object_set_new(object, "lsn_durable", hg_json_u64(stream->lsn_durable));
-    json_object_set_new(object, "behind", json_string(stream->tail_unknown != 0 ? "unknown" : "nothing"));
+    json_object_set_new(object, "behind",
+                        json_string(stream->tail_unknown == 0   ? "nothing"
+                                    : stream->tail_unknown == 1 ? "unknown"
+                                                                : "lost"));
     hex_set(object, "chain", stream->chain);
     json_object_set_new(object, "epochs", epochs);
     return object;

@@ -5,6 +5,7 @@
  */
 #include "dataplane/stream/grants.h"
 #include "dataplane/stream/seal.h"
+#include "dataplane/stream/tail.h"
 #include "dataplane/worker_internal.h"
 
 #include <stdio.h>
@@ -250,7 +251,8 @@ static void status_stream(struct hg_worker *worker, uint32_t slot, struct hg_con
     out->lsn_committed = s->lsn_committed;
     out->group = s->group;
     out->writes = s->origin_local;
-    out->tail_unknown = s->tail_unknown;
+    out->tail_unknown =
+        s->tail_unknown + (hg_streams_tail(worker->streams, s) == HG_STREAMS_TAIL_LOST ? 1u : 0u);
     memcpy(out->chain, s->chain_durable, sizeof(out->chain));
     out->epoch_count = s->history.count;
     memcpy(out->epochs, s->history.starts, s->history.count * sizeof(out->epochs[0]));

@@ -4,6 +4,7 @@
  * the move from appended to durable.
  */
 #include "dataplane/stream/streams_internal.h"
+#include "dataplane/stream/tail.h"
 
 #include <errno.h>
 #ifdef HG_SEEDED_BUG_ALLOCATE_IN_TURN
@@ -219,7 +220,7 @@ static enum hg_append_reason append_check(const struct hg_streams *streams, stru
         return HG_APPEND_SEALED;
     if (!hg_streams_may_append(streams, s))
         return HG_APPEND_GRANT;
-    if (s->moving)
+    if (s->moving || (s->tail_unknown && hg_streams_tail(streams, s) != HG_STREAMS_TAIL_KNOWN))
         return HG_APPEND_WOULD_BLOCK;
     enum hg_append_reason reason = session_check(streams, s, frame);
     if (reason != HG_APPEND_OK)

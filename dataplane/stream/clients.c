@@ -5,6 +5,7 @@
 #include "dataplane/stream/clients_internal.h"
 #include "dataplane/stream/grants.h"
 #include "dataplane/stream/seal.h"
+#include "dataplane/stream/tail.h"
 #include "drivers/client/heliograph.h"
 
 #include <errno.h>
@@ -503,6 +504,14 @@ static uint32_t writable_why(const struct hg_clients *clients, const struct hg_c
         return HG_CLIENT_WHY_DEPOSED;
     if (!hg_streams_may_append(clients->config.streams, s))
         return HG_CLIENT_WHY_NO_GRANT;
+    switch (hg_streams_tail(clients->config.streams, s)) {
+    case HG_STREAMS_TAIL_WAITS:
+        return HG_CLIENT_WHY_TAIL_UNKNOWN;
+    case HG_STREAMS_TAIL_LOST:
+        return HG_CLIENT_WHY_TAIL_LOST;
+    case HG_STREAMS_TAIL_KNOWN:
+        break;
+    }
     return slot->refused ? HG_CLIENT_WHY_REFUSED : HG_CLIENT_WHY_NONE;
 }
 

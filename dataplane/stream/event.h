@@ -103,6 +103,14 @@
       "is "                                                                                                  \
       "acknowledged or leaves the region until more members have it: see 'show streams'")                    \
     X(stream_quorum_back, INFO, "stream $s has its region's quorum again: committed at $A")                  \
+    X(stream_tail_unknown, ERROR,                                                                            \
+      "stream $s: the log's last write was torn, and may have been acknowledged: nothing is appended at $A " \
+      "before enough members have said that they have no more; see 'show peers' for who is away")            \
+    X(stream_tail_known, INFO,                                                                               \
+      "stream $s: the log's last write was torn, and no member has any of it: goes on at $A")                \
+    X(stream_tail_lost, CRITICAL,                                                                            \
+      "stream $s: a member has it up to $A, this log lost what is behind $B: nothing is written here until " \
+      "another epoch begins: see 'group fail-over'")                                                         \
     X(stream_not_here, WARNING, "a peer offers stream $s, id $a, which is not configured here")              \
     X(stream_system, ERROR,                                                                                  \
       "stream $s belongs to another PostgreSQL cluster (system identifier $a, offered $b)")                  \

@@ -8,6 +8,7 @@
 #include "dataplane/stream/peers_internal.h"
 #include "dataplane/stream/quorum.h"
 #include "dataplane/stream/seal.h"
+#include "dataplane/stream/tail.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -19,7 +20,9 @@ static bool stream_wanted(const struct hg_peer *peer, uint32_t slot)
     const struct hg_stream_state *s = hg_streams_at(peer->peers->config.streams, slot);
     bool is_writer = s->origin_local && (s->peers_mask & (UINT64_C(1) << peer->index)) != 0 &&
                      !hg_peers_is_filled(peer->peers, slot, s->epoch);
-    return s->configured && ((is_writer && s->lsn_durable != 0) || hg_peers_fills(peer, slot)) &&
+    bool is_asked =
+        s->lsn_durable != 0 || hg_streams_tail(peer->peers->config.streams, s) != HG_STREAMS_TAIL_KNOWN;
+    return s->configured && ((is_writer && is_asked) || hg_peers_fills(peer, slot)) &&
            peer->head->stream_worker[slot] == peer->worker_remote;
 }
 
@@ -276,6 +279,8 @@ static void stream_start(struct hg_peer *peer, uint32_t slot, const struct hg_wi
     uint64_t lsn = answer->lsn_durable != 0 ? answer->lsn_durable : s->lsn_begin;
     hg_streams_peer_restated(streams, slot, peer->index, answer->lsn_durable, hg_copies_id(answer->log_uuid),
                              (answer->flags & HG_WIRE_ANSWER_VOTER) != 0);
+    hg_streams_tail_said(streams, slot, peer->index, answer->lsn_durable,
+                         (answer->flags & HG_WIRE_ANSWER_UNKNOWN) != 0);
     /* A batch leaves only when it is durable here, so nobody can be ahead of us with our own bytes. */
 #ifndef HG_SEEDED_BUG_SKIP_CHAIN_CHECK
     bool foreign =

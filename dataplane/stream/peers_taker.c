@@ -25,7 +25,8 @@ static void answer_send(struct hg_peer_session *session, uint32_t alias, uint8_t
         const struct hg_streams *streams = session->peer->peers->config.streams;
         memcpy(answer.log_uuid, hg_log_uuid(session->peer->peers->config.log), sizeof(answer.log_uuid));
         answer.generation = hg_streams_members_durable(streams, s->group);
-        answer.flags = hg_streams_is_voter(streams, s->group) ? HG_WIRE_ANSWER_VOTER : 0;
+        answer.flags = (hg_streams_is_voter(streams, s->group) ? HG_WIRE_ANSWER_VOTER : 0) |
+                       (s->tail_unknown ? HG_WIRE_ANSWER_UNKNOWN : 0);
         answer.incarnation = s->incarnation;
         answer.lsn_durable = s->lsn_durable;
         answer.epoch = s->epoch;

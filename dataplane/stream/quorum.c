@@ -10,8 +10,7 @@ static bool is_ours(const struct hg_streams *streams, uint32_t slot, uint32_t gr
     return s->configured && s->origin_local && s->group == group;
 }
 
-/* The peer's log is one of those that count. */
-static bool is_counted(const struct hg_streams *streams, const struct hg_stream_state *s, uint32_t peer)
+bool hg_streams_copy_counts(const struct hg_streams *streams, const struct hg_stream_state *s, uint32_t peer)
 {
     return !streams->copies[s->group].is_unknown &&
            hg_copies_counts(&streams->copies[s->group].of, streams->peer_nodes[peer], s->copy_peer[peer]);
@@ -34,7 +33,7 @@ static uint64_t end_followed(const struct hg_stream_state *s, uint32_t peer)
 
 static uint64_t end_counted(const struct hg_streams *streams, const struct hg_stream_state *s, uint32_t peer)
 {
-    return is_counted(streams, s, peer) ? end_followed(s, peer) : 0;
+    return hg_streams_copy_counts(streams, s, peer) ? end_followed(s, peer) : 0;
 }
 
 /* The w-th largest end among this node and the peers that get the stream, as the command file has it. */
@@ -275,8 +274,10 @@ void hg_streams_peer_restated(struct hg_streams *streams, uint32_t slot, uint32_
     struct hg_stream_state *s = hg_streams_at(streams, slot);
     hg_assert(peer < HG_STREAMS_PEERS_MAX);
     s->lsn_counted[peer] = s->copy_peer[peer] == copy ? hg_min_u64(s->lsn_counted[peer], lsn) : 0;
-    if (s->copy_peer[peer] != copy) /* what the former one had a part in may be in nobody's count now */
+    if (s->copy_peer[peer] != copy) { /* what the former one had a part in may be in nobody's count now */
         s->lsn_settle = s->lsn_durable;
+        s->tail_said &= ~(UINT64_C(1) << peer);
+    }
     s->copy_peer[peer] = copy;
     s->voters_there &= ~(UINT64_C(1) << peer);
     s->voters_there |= (uint64_t)is_voter << peer;

@@ -3,6 +3,7 @@
  * Who still needs what, what is kept though nobody does, and what the log may therefore forget.
  */
 #include "dataplane/stream/streams_internal.h"
+#include "dataplane/stream/tail.h"
 
 #include <stdio.h>
 
@@ -349,6 +350,7 @@ void hg_streams_retain(struct hg_streams *streams, uint64_t now_ns)
     hg_streams_end_save(streams);
     hg_streams_consumers_save(streams, now_ns);
     hg_streams_quorum_watch(streams, now_ns);
+    hg_streams_tails_watch(streams, now_ns);
     hg_index_trim(&r->times, hg_log_tail_sequence(streams->log));
     hg_index_add(&r->times, now_ns, hg_log_append_sequence(streams->log), 0);
     r->holder_count = 0;

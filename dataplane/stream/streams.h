@@ -124,7 +124,14 @@ struct hg_stream_state {
         uint64_t lsn;      /* ... from here on are cut off */
     } cuts[HG_STREAM_CUTS_MAX];
     bool sessions_evicted; /* clients of it were forgotten (sessions.h) */
-    bool tail_unknown;     /* at recovery more may have been lost (hg_log_tail_is_torn); an epoch ends it */
+    bool tail_unknown;     /* at recovery more may have been lost (hg_log_tail_is_torn); an epoch ends it, or
+                              the word of the other members (dataplane/stream/tail.h) */
+    uint8_t tail_told;     /* enum hg_streams_tail */
+    uint64_t tail_since_ns;
+    uint64_t tail_said;     /* peers that said that they have no more, a bit each */
+    uint64_t tail_vague;    /* those of them whose own end is torn */
+    uint64_t tail_more;     /* those that have more */
+    uint64_t tail_lsn_more; /* what they said */
     /* Recovery: [lost_first, lost_end) was in a write that is lost, which an operator accepted; the stream
      * begins anew at lost_end. Zeros: nothing of it was. */
     uint64_t lost_first;

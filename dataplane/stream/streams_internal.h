@@ -98,6 +98,8 @@ static inline void hg_streams_moved(struct hg_streams *streams, struct hg_stream
 void hg_streams_sessions_derive(struct hg_streams *streams, const struct hg_batch_header *batch);
 /* The stream has forgotten a client; 0 = none has. */
 void hg_streams_sessions_lost(struct hg_streams *streams, uint64_t stream);
+/* The peer's log is one of those that count. */
+bool hg_streams_copy_counts(const struct hg_streams *streams, const struct hg_stream_state *s, uint32_t peer);
 /* Something that counts for what is committed moved. */
 void hg_streams_committed_move(struct hg_streams *streams, struct hg_stream_state *s);
 int32_t hg_streams_slot_make(struct hg_streams *streams, uint64_t stream);

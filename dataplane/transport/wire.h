@@ -252,7 +252,8 @@ struct hg_wire_stream_answer {
     uint32_t reserved;
 };
 static_assert(sizeof(struct hg_wire_stream_answer) == 80, "stream answer");
-#define HG_WIRE_ANSWER_VOTER 1u /* by these members this copy counts */
+#define HG_WIRE_ANSWER_VOTER   1u /* by these members this copy counts */
+#define HG_WIRE_ANSWER_UNKNOWN 2u /* behind lsn_durable it may have lost more, in a torn write */
 
 /* Receiver -> origin: everything below lsn_durable is on my device. The newest one wins. */
 struct hg_wire_stream_durable {

@@ -287,7 +287,8 @@ static int append_one(struct hg_stream *stream, const struct hg_entry *entry)
         return append_error_report(stream);
     uint32_t why;
     if (!hg_client_view_writable(&stream->link->view, stream->facts.slot, &why)) {
-        if (why == HG_CLIENT_WHY_LOG_FULL || why == HG_CLIENT_WHY_RECOVERING)
+        if (why == HG_CLIENT_WHY_LOG_FULL || why == HG_CLIENT_WHY_RECOVERING ||
+            why == HG_CLIENT_WHY_TAIL_UNKNOWN)
             return HG_E_WOULD_BLOCK;
         return client_fail(client,
                            why == HG_CLIENT_WHY_NOT_ORIGIN || why == HG_CLIENT_WHY_DEPOSED ? HG_E_NOT_LEADER

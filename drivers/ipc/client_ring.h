@@ -119,7 +119,10 @@ static_assert(sizeof(struct hg_deliver_record) == HG_CLIENT_DELIVER_ALIGN_BYTES,
     X(DEPOSED, "a newer epoch of the stream exists: this region was deposed")                                \
     X(REFUSED, "an append was refused: attach again and go on from the durable end")                         \
     X(STOPPING, "the dataplane is stopping")                                                                 \
-    X(NO_GRANT, "no write grant: the control plane or its metastore is away; see helioctl show groups")
+    X(NO_GRANT, "no write grant: the control plane or its metastore is away; see helioctl show groups")      \
+    X(TAIL_UNKNOWN, "the log's last write was torn: waiting for what the other members have of the stream")  \
+    X(TAIL_LOST, "the log lost what another member has: the group needs a fail-over, see helioctl show "     \
+                 "tails")
 enum hg_client_why {
 #define HG_X(name, text) HG_CLIENT_WHY_##name,
     HG_CLIENT_WHYS(HG_X)

@@ -255,7 +255,8 @@ struct hg_status_stream {
     /* What a SEAL answers of it: where it ends on the device, who wrote that, and what else may have been. */
     uint32_t group;
     uint32_t
-        tail_unknown;  /* 1: writes after the end may have been acknowledged and lost: no proof of absence */
+        tail_unknown;  /* 1: writes after the end may have been acknowledged and lost: no proof of absence;
+                          2: they were, for another member has them, and this node was to write on */
     uint8_t chain[16]; /* of the batch that ends at lsn_durable */
     uint32_t epoch_count, reserved2;
     struct hg_epoch_start epochs[HG_EPOCH_STARTS_MAX]; /* the last is the newest */

@@ -113,6 +113,12 @@ bool hg_sim_check_quorum_event(struct sim_node *node, const struct hg_event *eve
     case HG_EVENT_stream_quorum_back:
         world->sometimes[SIM_quorums_back]++;
         return true;
+    case HG_EVENT_stream_tail_known: /* never stream_tail_lost: a torn write was never flushed */
+        world->sometimes[SIM_torn_tails_of_writers]++;
+        return true;
+    case HG_EVENT_stream_tail_unknown:
+        world->sometimes[SIM_torn_tails_unknown_for_long]++;
+        return true;
     case HG_EVENT_stream_gap: /* the log has forgotten what the new disk needs */
     case HG_EVENT_stream_behind:
     case HG_EVENT_stream_closed:

@@ -60,6 +60,8 @@
     X(crashes_in_recovery)                                                                                   \
     X(all_nodes_down_at_once)                                                                                \
     X(torn_tails_discarded)                                                                                  \
+    X(torn_tails_of_writers)                                                                                 \
+    X(torn_tails_unknown_for_long)                                                                           \
     X(chains_verified_at_resume)                                                                             \
     X(segments_reused)                                                                                       \
     X(log_reads_from_disk)                                                                                   \

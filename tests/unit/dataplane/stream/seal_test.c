@@ -202,14 +202,7 @@ static void tear_the_tail(uint32_t slot)
     hg_log_close_write(node.log);
     for (int i = 0; i < 3; i++)
         stream_node_turn(&node);
-    hg_disk_sim_crash(node.disk);
-    uint8_t *bytes = hg_disk_sim_bytes(node.disk);
-    for (uint64_t at = HG_LOG_SEGMENTS_OFFSET; at < node.disk->size_bytes; at += HG_DISK_BLOCK_BYTES) {
-        const struct hg_log_write_header *header = (const struct hg_log_write_header *)(bytes + at);
-        if (header->magic == HG_LOG_WRITE_MAGIC && header->sequence == sequence)
-            hg_disk_sim_flip_bit(node.disk, at + 100, 1);
-    }
-    hg_disk_sim_settle(node.disk);
+    stream_node_tear(&node, sequence);
     stream_node_close(&node);
     stream_node_open(&node);
     (void)stream_node_configure(&node, "own", 1, KV, 1, 0);

@@ -139,6 +139,19 @@ static __attribute__((unused)) void stream_node_free(struct stream_node *node)
     free(node->arena);
 }
 
+/* Power goes, and write `sequence` is torn. */
+static __attribute__((unused)) void stream_node_tear(struct stream_node *node, uint64_t sequence)
+{
+    hg_disk_sim_crash(node->disk);
+    uint8_t *bytes = hg_disk_sim_bytes(node->disk);
+    for (uint64_t at = HG_LOG_SEGMENTS_OFFSET; at < node->disk->size_bytes; at += HG_DISK_BLOCK_BYTES) {
+        const struct hg_log_write_header *header = (const struct hg_log_write_header *)(bytes + at);
+        if (header->magic == HG_LOG_WRITE_MAGIC && header->sequence == sequence)
+            hg_disk_sim_flip_bit(node->disk, at + 100, 1);
+    }
+    hg_disk_sim_settle(node->disk);
+}
+
 /* Configures a stream; returns its slot. */
 static __attribute__((unused)) uint32_t stream_node_configure(struct stream_node *node, const char *name,
                                                               uint64_t id, uint16_t kind, uint16_t region,
