@@ -86,6 +86,44 @@ static void tail_begin(struct hg_peers *peers, uint32_t group, uint64_t epoch,
     frame->logs = peers->config.workers == 0 ? 1 : peers->config.workers;
 }
 
+/* [*first, *end) grows by what write `write` has of the stream: as its batches say, else as the index does.
+ */
+static void corrupt_widen(struct hg_peers *peers, uint32_t slot, const struct hg_log_heal_write *write,
+                          uint64_t *first, uint64_t *end)
+{
+    struct hg_streams *streams = peers->config.streams;
+    uint64_t write_first = 0, write_end = 0;
+    bool has =
+        !write->is_ranged && hg_streams_range_in(streams, slot, write->sequence, &write_first, &write_end);
+    for (uint32_t i = 0; write->is_ranged && i < write->range_count; i++)
+        if (write->ranges[i].stream == hg_streams_at(streams, slot)->stream) {
+            write_first = write->ranges[i].lsn_first;
+            write_end = hg_min_u64(write->ranges[i].lsn_end, hg_streams_at(streams, slot)->lsn_durable);
+            has = write_first < write_end;
+        }
+    if (!has)
+        return;
+    *first = *end == 0 ? write_first : hg_min_u64(*first, write_first);
+    *end = hg_max_u64(*end, write_end);
+}
+
+/* What of the stream can't all be read here. False: all can. */
+static bool corrupt_range(struct hg_peers *peers, uint32_t slot, uint64_t *first, uint64_t *end)
+{
+    const struct hg_stream_state *s = hg_streams_at(peers->config.streams, slot);
+    const struct hg_log_heal *heal = hg_log_heal_of(peers->config.log);
+    *first = *end = 0;
+    if (s->lsn_durable == 0)
+        return false;
+    for (uint32_t i = 0; i < heal->count; i++)
+        corrupt_widen(peers, slot, &heal->writes[i], first, end);
+    if (heal->untracked > 0) { /* which writes these are is not known: any stream may lack something */
+        *first = s->lsn_begin;
+        *end = s->lsn_durable;
+    }
+    return *end > 0;
+}
+
 static void tail_of(struct hg_peers *peers, uint32_t slot, struct hg_wire_group_tail *frame)
 {
     const struct hg_stream_state *s = hg_streams_at(peers->config.streams, slot);
@@ -101,12 +139,12 @@ static void tail_of(struct hg_peers *peers, uint32_t slot, struct hg_wire_group_
         frame->epochs[i].epoch = history.starts[i].epoch;
         frame->epochs[i].lsn = history.starts[i].lsn;
     }
-    /* Of whose stream the write was that can't be read is not known: any may lack something. */
-    if (hg_log_heal_left(peers->config.log) == 0 || s->lsn_durable == 0)
+    uint64_t first, end;
+    if (!corrupt_range(peers, slot, &first, &end))
         return;
     frame->corrupt = 1;
-    frame->corrupt_first = s->lsn_begin;
-    frame->corrupt_end = s->lsn_durable;
+    frame->corrupt_first = first;
+    frame->corrupt_end = end;
 }
 
 /* To who asked: a peer, or this node's control plane. */

@@ -574,6 +574,17 @@ uint64_t hg_streams_sequence_of(const struct hg_streams *streams, uint32_t slot,
     return s->index.count > 0 ? s->index.entries[0].sequence : hg_log_tail_sequence(streams->log);
 }
 
+bool hg_streams_range_in(const struct hg_streams *streams, uint32_t slot, uint64_t sequence,
+                         uint64_t *lsn_first, uint64_t *lsn_end)
+{
+    const struct hg_stream_state *s = &streams->table[slot];
+    hg_assert(slot < streams->count);
+    if (sequence > s->sequence_last || !hg_index_range(&s->index, sequence, lsn_first, lsn_end))
+        return false;
+    *lsn_end = *lsn_end == 0 ? s->lsn_durable : hg_min_u64(*lsn_end, s->lsn_durable);
+    return *lsn_first < *lsn_end;
+}
+
 uint64_t hg_streams_lsn_after(const struct hg_streams *streams, uint32_t slot, uint64_t sequence)
 {
     const struct hg_stream_state *s = &streams->table[slot];

@@ -346,6 +346,10 @@ void hg_streams_retain(struct hg_streams *streams, uint64_t now_ns);
 
 /* Where in the log to start for a reader that has everything below lsn (0 = from the beginning). */
 uint64_t hg_streams_sequence_of(const struct hg_streams *streams, uint32_t slot, uint64_t lsn);
+/* What of the stream is, at most, in write `sequence` of the log: [*lsn_first, *lsn_end), on the device.
+ * False: nothing. */
+bool hg_streams_range_in(const struct hg_streams *streams, uint32_t slot, uint64_t sequence,
+                         uint64_t *lsn_first, uint64_t *lsn_end);
 /* The LSN from which on hg_streams_sequence_of gives a write after `sequence`: who has everything below it
  * needs no write up to that one. */
 uint64_t hg_streams_lsn_after(const struct hg_streams *streams, uint32_t slot, uint64_t sequence);

@@ -75,6 +75,18 @@ uint64_t hg_index_lsn_after(const struct hg_index *index, uint64_t sequence)
     return low == index->count ? 0 : index->entries[low].lsn_first;
 }
 
+bool hg_index_range(const struct hg_index *index, uint64_t sequence, uint64_t *lsn_first, uint64_t *lsn_after)
+{
+    uint32_t behind = 0;
+    while (behind < index->count && index->entries[behind].sequence <= sequence)
+        behind++;
+    if (behind == 0)
+        return false;
+    *lsn_first = index->entries[behind - 1].lsn_first;
+    *lsn_after = behind == index->count ? 0 : index->entries[behind].lsn_first;
+    return true;
+}
+
 void hg_index_cut(struct hg_index *index, uint64_t lsn)
 {
     while (index->count > 0 && index->entries[index->count - 1].lsn_first >= lsn)

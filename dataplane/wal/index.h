@@ -36,6 +36,11 @@ void hg_index_trim(struct hg_index *index, uint64_t sequence);
 uint64_t hg_index_find(const struct hg_index *index, uint64_t lsn);
 /* The smallest LSN for which hg_index_find gives a write after `sequence`. 0 = there is none. */
 uint64_t hg_index_lsn_after(const struct hg_index *index, uint64_t sequence);
+/* Between which LSNs everything lies that write `sequence` has of the stream: from *lsn_first on, and below
+ * *lsn_after (0 = up to the stream's end). False: it has nothing of it. Never too little; too much by what
+ * the writes around it have that no entry stands for. */
+bool hg_index_range(const struct hg_index *index, uint64_t sequence, uint64_t *lsn_first,
+                    uint64_t *lsn_after);
 /* The newest known write from which on there are `bytes` or more of what was added. 0 = there are less. */
 uint64_t hg_index_behind(const struct hg_index *index, uint64_t bytes);
 

@@ -13,6 +13,7 @@
 #include "dataplane/wal/log.h"
 
 #define HG_LOG_HEAL_WRITES_MAX  16u
+#define HG_LOG_HEAL_RANGES_MAX  8u /* streams of a write; of one with more it is not known what it has */
 #define HG_LOG_HEAL_RETRY_NS    (10 * HG_NS_PER_S) /* doubled with each try ... */
 #define HG_LOG_HEAL_DOUBLES_MAX 6u                 /* ... so often */
 
@@ -60,12 +61,22 @@ struct hg_log_heal_want {
     uint8_t chain[16]; /* that the batch ends with */
 };
 
+/* What a write has of a stream, by the headers of its batches. */
+struct hg_log_heal_range {
+    uint64_t stream;
+    uint64_t lsn_first;
+    uint64_t lsn_end;
+};
+
 /* A write that is known to be corrupt. */
 struct hg_log_heal_write {
     uint64_t sequence;
     uint64_t due_ns; /* of the next try */
     uint32_t tries;
     uint32_t reason; /* of the last one; 0 = there was none yet */
+    uint32_t range_count;
+    bool is_ranged; /* it was read, and `ranges` are all that it has */
+    struct hg_log_heal_range ranges[HG_LOG_HEAL_RANGES_MAX];
 };
 
 struct hg_log_heal {

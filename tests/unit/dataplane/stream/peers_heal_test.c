@@ -262,6 +262,60 @@ static void test_liar(void)
     sites_free();
 }
 
+/* What a site says of its own copy, sealed. */
+static struct hg_control_tail tail_of(struct site *site, uint64_t stream)
+{
+    struct hg_control_tail tail = {0};
+    while (hg_peers_group_answer(site->peers, &tail))
+        tail.stream = 0; /* of an earlier question */
+    CU_ASSERT_EQUAL(hg_peers_group_ask(site->peers, 0, 0, 5), 0);
+    for (uint32_t i = 0; i < 2000 && tail.stream != stream; i++) {
+        run(HG_NS_PER_MS);
+        hg_peers_groups_turn(site->peers);
+        (void)hg_peers_group_answer(site->peers, &tail);
+    }
+    CU_ASSERT_EQUAL_FATAL(tail.stream, stream);
+    return tail;
+}
+
+/* A seal is answered with what can't be read, of the stream that it is of, and of no other: with the rot in
+ * the header of its batch and behind it. Of a write that is not tracked any stream may be. */
+static void test_tail_names_what_is_corrupt(void)
+{
+    for (uint32_t deep = 0; deep < 2; deep++) {
+        uint32_t slot = joined_with_entries();
+        uint32_t other = configure(a, "two", 12, KV, 1);
+        CU_ASSERT_EQUAL_FATAL(configure(b, "two", 12, KV, 1), other);
+        run(100 * HG_NS_PER_MS);
+        append(a, other, 3, 200);
+        append(a, slot, 1, 200);
+        run(100 * HG_NS_PER_MS);
+        CU_ASSERT_EQUAL_FATAL(stream(b, other)->lsn_durable, 4);
+        restart(b);
+        (void)configure(b, "two", 12, KV, 1);
+        run(200 * HG_NS_PER_MS);
+        CU_ASSERT_EQUAL(tail_of(b, 11).corrupt, 0);
+        uint64_t sequence;
+        batch_on_disk(b, 4, &sequence)[deep ? 40000 : 300] ^= 1;
+        hg_disk_sim_settle(b->node.disk);
+        a->cut = true;
+        CU_ASSERT_EQUAL(read_write(b, sequence), -EBADMSG);
+        run(100 * HG_NS_PER_MS);
+        CU_ASSERT_EQUAL(hg_log_heal_of(b->node.log)->writes[0].is_ranged, deep);
+        struct hg_control_tail tail = tail_of(b, 11);
+        CU_ASSERT_EQUAL(tail.corrupt, 1);
+        CU_ASSERT_EQUAL(tail.corrupt_first, 3);
+        CU_ASSERT_EQUAL(tail.corrupt_end, 4);
+        CU_ASSERT_EQUAL(tail_of(b, 12).corrupt, 0);
+        ((struct hg_log_heal *)(uintptr_t)hg_log_heal_of(b->node.log))->untracked++;
+        tail = tail_of(b, 12);
+        CU_ASSERT_EQUAL(tail.corrupt, 1);
+        CU_ASSERT_EQUAL(tail.corrupt_first, 1);
+        CU_ASSERT_EQUAL(tail.corrupt_end, 4);
+        sites_free();
+    }
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -272,6 +326,7 @@ int main(void)
     CU_add_test(suite, "both rot", test_both_rot);
     CU_add_test(suite, "hostile", test_hostile);
     CU_add_test(suite, "a liar", test_liar);
+    CU_add_test(suite, "a tail names what is corrupt", test_tail_names_what_is_corrupt);
     CU_basic_set_mode(CU_BRM_VERBOSE);
     CU_basic_run_tests();
     unsigned int failures = CU_get_number_of_failures();

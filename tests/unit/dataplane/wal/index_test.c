@@ -38,6 +38,29 @@ static void test_find(void)
     CU_ASSERT(index_.stride <= 2 * 100000 / (HG_INDEX_ENTRIES_MAX / 2));
 }
 
+/* What a write may have is never too little: every other write is of the stream, its LSNs 10n .. 10n+9. */
+static void test_range(void)
+{
+    uint64_t first = 0, after = 0;
+    hg_index_init(&index_);
+    CU_ASSERT_FALSE(hg_index_range(&index_, 1, &first, &after));
+    for (uint64_t n = 1; n <= 1000; n++) {
+        hg_index_add(&index_, 10 * n, 2 * n, 1);
+        for (uint64_t sequence = n > 100 ? n : 1; sequence <= 2 * n; sequence += n > 50 ? 97 : 1) {
+            bool has = hg_index_range(&index_, sequence, &first, &after);
+            CU_ASSERT_EQUAL_FATAL(has, sequence >= 2);
+            if (!has || sequence % 2 != 0)
+                continue;
+            CU_ASSERT_FATAL(first <= 5 * sequence && (after == 0 || after >= 5 * sequence + 10));
+            CU_ASSERT_FATAL(5 * sequence - first <= 10 * index_.stride);
+        }
+    }
+    hg_index_trim(&index_, 301);
+    CU_ASSERT_FALSE(hg_index_range(&index_, 300, &first, &after));
+    CU_ASSERT_TRUE(hg_index_range(&index_, 302, &first, &after));
+    CU_ASSERT(first <= 1510 && after >= 1520);
+}
+
 static void test_trim(void)
 {
     hg_index_init(&index_);
@@ -104,6 +127,7 @@ int main(void)
     CU_pSuite suite = CU_add_suite("index", NULL, NULL);
     CU_add_test(suite, "empty", test_empty);
     CU_add_test(suite, "find", test_find);
+    CU_add_test(suite, "range", test_range);
     CU_add_test(suite, "trim", test_trim);
     CU_add_test(suite, "several batches in a write", test_same_write);
     CU_add_test(suite, "stride recovers", test_stride_recovers);

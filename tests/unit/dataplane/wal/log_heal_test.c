@@ -285,6 +285,75 @@ static void test_wrong_donor(void)
     harness_destroy(&h);
 }
 
+/* One try to repair it, with nobody to ask. */
+static void try_in_vain(uint64_t sequence)
+{
+    struct hg_log_heal_want want;
+    const struct hg_log_heal_write *write = &hg_log_heal_of(h.log)->writes[0];
+    CU_ASSERT_EQUAL(read_write(sequence), -EBADMSG);
+    CU_ASSERT_EQUAL_FATAL(write->sequence, sequence);
+    while (write->tries == 0) {
+        CU_ASSERT_TRUE_FATAL(harness_turn(&h));
+        if (hg_log_heal_wants(h.log, &want))
+            hg_log_heal_give_up(h.log);
+    }
+}
+
+static void ranges_check(const struct hg_log_heal_write *write)
+{
+    uint32_t found = 0;
+    for (size_t i = 0; i < h.count; i++) {
+        const struct hg_batch_header *batch = (const struct hg_batch_header *)h.batches[i].bytes;
+        for (uint32_t k = 0; h.batches[i].sequence == write->sequence && k < write->range_count; k++) {
+            const struct hg_log_heal_range *range = &write->ranges[k];
+            found += range->stream == batch->stream && range->lsn_first <= batch->lsn_first &&
+                     range->lsn_end >= batch->lsn_end;
+        }
+    }
+    CU_ASSERT_EQUAL(found, 4);
+    CU_ASSERT(write->range_count >= 1 && write->range_count <= 2);
+}
+
+/* Each block of a write of four batches rots: where no header of a batch is in it, it is known what the write
+ * has, all of it and nothing more; else that is not said. */
+static void test_ranges(void)
+{
+    uint32_t known = 0, unknown = 0;
+    prepare(61, 30);
+    h.streams_active = 2;
+    for (uint32_t i = 0; i < 4; i++)
+        CU_ASSERT_FATAL(harness_append(&h, 4, 4000) != 0);
+    uint64_t sequence = h.batches[h.count - 1].sequence;
+    CU_ASSERT_EQUAL_FATAL(h.batches[h.count - 4].sequence, sequence);
+    harness_settle(&h);
+    uint64_t at = place_of(sequence) + HG_LOG_BLOCK_BYTES;
+    uint32_t blocks =
+        ((const struct hg_log_write_header *)(hg_disk_sim_bytes(h.disk) + place_of(sequence)))->block_count;
+    for (uint32_t block = 0; block < blocks; block++) {
+        bool has_header = false;
+        for (uint32_t batch = 0; batch < 4; batch++) {
+            uint64_t offset = batch_place(sequence, batch) - at;
+            has_header |= offset / HG_LOG_BLOCK_BYTES == block ||
+                          (offset + sizeof(struct hg_batch_header) - 1) / HG_LOG_BLOCK_BYTES == block;
+        }
+        harness_crash(&h, true); /* nothing is in memory */
+        CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+        flip(at + (uint64_t)block * HG_LOG_BLOCK_BYTES);
+        try_in_vain(sequence);
+        const struct hg_log_heal_write *write = &hg_log_heal_of(h.log)->writes[0];
+        CU_ASSERT_EQUAL(write->is_ranged, !has_header);
+        known += write->is_ranged;
+        unknown += !write->is_ranged;
+        if (write->is_ranged)
+            ranges_check(write);
+        flip(at + (uint64_t)block * HG_LOG_BLOCK_BYTES);
+        while (hg_log_heal_left(h.log) > 0)
+            CU_ASSERT_TRUE_FATAL(harness_turn(&h));
+    }
+    CU_ASSERT(known > 0 && unknown > 0);
+    harness_destroy(&h);
+}
+
 /* Nobody has it now: it is tried again, ever more seldom, and repaired when somebody has. */
 static void test_again(void)
 {
@@ -437,6 +506,7 @@ int main(void)
     CU_add_test(suite, "crash", test_crash);
     CU_add_test(suite, "wrong donor", test_wrong_donor);
     CU_add_test(suite, "again, and the copy rots", test_again);
+    CU_add_test(suite, "what it has", test_ranges);
     CU_add_test(suite, "local records", test_local);
     CU_add_test(suite, "whole after all", test_whole);
     CU_add_test(suite, "table full", test_table_full);
