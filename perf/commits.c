@@ -2,7 +2,8 @@
  *
  * helio-perf commits: a producer over libheliograph, for a dataplane that runs, which always has so many
  * entries waiting to be committed: how many are in a second, and how long each of them took, from its append
- * until this process knows.
+ * until this process knows. At a pace each entry has its time, and its wait begins then even where it was
+ * taken later, so that a stall counts for all that it held up.
  */
 #include "drivers/client/heliograph.h"
 #include "drivers/clock/clock.h"
@@ -11,6 +12,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define WAITERS_MAX   4096u /* power of two */
 #define SAMPLES_MAX   (1u << 22)
@@ -32,6 +34,7 @@ struct commits {
     uint64_t lsn_begin;
     uint64_t taken, done;
     uint64_t begun_ns[WAITERS_MAX];
+    uint64_t pace_begin_ns;
     /* Of those that were committed in the time that counts. */
     uint64_t count_begin_ns, count_end_ns, counted;
     uint32_t sample_count;
@@ -52,19 +55,35 @@ static int attach(struct commits *commits)
     return rc;
 }
 
-/* As many as may wait. */
+/* When this entry's time comes; without a pace it always has. */
+static uint64_t due_ns(const struct commits *commits, uint64_t entry)
+{
+    uint32_t pace_per_s = commits->options->pace_per_s;
+    return pace_per_s == 0 ? 0 : commits->pace_begin_ns + entry * HG_NS_PER_S / pace_per_s;
+}
+
+/* How many may be appended now. */
+static uint32_t room(const struct commits *commits, uint64_t now_ns)
+{
+    uint64_t waiters = commits->waiters - (commits->taken - commits->done), count = 0;
+    while (count < hg_min_u64(waiters, APPENDS_MAX) && due_ns(commits, commits->taken + count) <= now_ns)
+        count++;
+    return (uint32_t)count;
+}
+
+/* As many as may wait, and are due. */
 static int fill(struct commits *commits)
 {
     struct hg_entry entries[APPENDS_MAX];
+    uint64_t now_ns = commits->clock->now_ns(commits->clock);
+    uint32_t count;
     memset(entries, 0, sizeof(entries));
-    while (commits->taken - commits->done < commits->waiters) {
-        uint64_t room = commits->waiters - (commits->taken - commits->done);
-        uint32_t count = (uint32_t)hg_min_u64(room, APPENDS_MAX);
-        uint64_t now_ns = commits->clock->now_ns(commits->clock);
+    for (; (count = room(commits, now_ns)) > 0; now_ns = commits->clock->now_ns(commits->clock)) {
         for (uint32_t i = 0; i < count; i++) {
             entries[i] = (struct hg_entry){
                 .op = HG_OP_INSERT, .span = 1, .data_bytes = commits->entry_bytes, .data = commits->data};
-            commits->begun_ns[(commits->taken + i) % WAITERS_MAX] = now_ns;
+            uint64_t begun_ns = due_ns(commits, commits->taken + i);
+            commits->begun_ns[(commits->taken + i) % WAITERS_MAX] = begun_ns != 0 ? begun_ns : now_ns;
         }
         int taken = hg_stream_append(commits->stream, entries, count, now_ns + DEADLINE_NS);
         if (taken < 0)
@@ -88,9 +107,27 @@ static void committed_note(struct commits *commits)
     }
 }
 
+/* Until the oldest that waits is committed, or the next one is due. */
+static int wait_next(struct commits *commits, uint64_t now_ns)
+{
+    uint64_t due = due_ns(commits, commits->taken);
+    uint64_t deadline_ns = hg_min_u64(due != 0 ? due : UINT64_MAX, now_ns + DEADLINE_NS);
+    if (commits->done == commits->taken && deadline_ns > now_ns) {
+        struct timespec pause = {.tv_sec = (time_t)((deadline_ns - now_ns) / HG_NS_PER_S),
+                                 .tv_nsec = (long)((deadline_ns - now_ns) % HG_NS_PER_S)};
+        nanosleep(&pause, NULL);
+        return 0;
+    }
+    bool is_paced = due != 0 && commits->taken - commits->done < commits->waiters;
+    int rc = hg_stream_wait(commits->stream, HG_WHERE_COMMITTED, 0, commits->lsn_begin + commits->done + 1,
+                            is_paced ? deadline_ns : now_ns + DEADLINE_NS);
+    return is_paced && rc == HG_E_TIMEOUT ? 0 : rc;
+}
+
 static int run(struct commits *commits)
 {
     uint64_t now_ns = commits->clock->now_ns(commits->clock);
+    commits->pace_begin_ns = now_ns;
     commits->count_begin_ns = now_ns + WARM_NS;
     commits->count_end_ns = commits->count_begin_ns + (uint64_t)(commits->options->seconds * 1e9);
     int rc = 0;
@@ -98,8 +135,7 @@ static int run(struct commits *commits)
         if (now_ns < commits->count_end_ns)
             rc = fill(commits);
         if (rc == 0)
-            rc = hg_stream_wait(commits->stream, HG_WHERE_COMMITTED, 0,
-                                commits->lsn_begin + commits->done + 1, now_ns + DEADLINE_NS);
+            rc = wait_next(commits, now_ns);
         if (rc == 0)
             committed_note(commits);
         now_ns = commits->clock->now_ns(commits->clock);

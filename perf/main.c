@@ -44,6 +44,7 @@ static const char usage[] =
     "  --stream NAME    feed, commits: the stream\n"
     "  --entry BYTES    commits: of each entry, random (default 128)\n"
     "  --waiters N      commits: entries that wait for their commit at any time (default 16)\n"
+    "  --pace N         commits: entries a second at most, begun at even times (default: no limit)\n"
     "  --bytes GB       feed: how much (default 10)\n"
     "  --json           one JSON object\n"
     "\n"
@@ -159,11 +160,13 @@ static bool flag_take(int c, struct hg_perf_options *options)
 static bool commits_option_take(int c, struct hg_perf_options *options)
 {
     double value;
-    if (c != 'e' && c != 'n')
+    if (c != 'e' && c != 'n' && c != 'p')
         return flag_take(c, options);
     if (!number(optarg, 1, 1 << 20, &value))
         return false;
-    *(c == 'e' ? &options->entry_bytes : &options->waiters) = (uint32_t)value;
+    *(c == 'e'   ? &options->entry_bytes
+      : c == 'n' ? &options->waiters
+                 : &options->pace_per_s) = (uint32_t)value;
     return true;
 }
 
@@ -238,19 +241,31 @@ static const struct {
 
 int main(int argc, char **argv)
 {
-    static const struct option words[] = {
-        {"data", required_argument, NULL, 'd'},     {"wal", required_argument, NULL, 'w'},
-        {"seconds", required_argument, NULL, 's'},  {"directory", required_argument, NULL, 'D'},
-        {"log-size", required_argument, NULL, 'l'}, {"cpus", required_argument, NULL, 'c'},
-        {"mtu", required_argument, NULL, 'm'},      {"congestion", required_argument, NULL, 'C'},
-        {"bytes", required_argument, NULL, 'b'},    {"run", required_argument, NULL, 'r'},
-        {"stream", required_argument, NULL, 't'},   {"quick", no_argument, NULL, 'q'},
-        {"cells", required_argument, NULL, 'E'},    {"senders", required_argument, NULL, 'S'},
-        {"line", required_argument, NULL, 'L'},     {"series", required_argument, NULL, 'M'},
-        {"fairness", no_argument, NULL, 'F'},       {"latency", no_argument, NULL, 'T'},
-        {"verbose", no_argument, NULL, 'v'},        {"json", no_argument, NULL, 'j'},
-        {"entry", required_argument, NULL, 'e'},    {"waiters", required_argument, NULL, 'n'},
-        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0}};
+    static const struct option words[] = {{"data", required_argument, NULL, 'd'},
+                                          {"wal", required_argument, NULL, 'w'},
+                                          {"seconds", required_argument, NULL, 's'},
+                                          {"directory", required_argument, NULL, 'D'},
+                                          {"log-size", required_argument, NULL, 'l'},
+                                          {"cpus", required_argument, NULL, 'c'},
+                                          {"mtu", required_argument, NULL, 'm'},
+                                          {"congestion", required_argument, NULL, 'C'},
+                                          {"bytes", required_argument, NULL, 'b'},
+                                          {"run", required_argument, NULL, 'r'},
+                                          {"stream", required_argument, NULL, 't'},
+                                          {"quick", no_argument, NULL, 'q'},
+                                          {"cells", required_argument, NULL, 'E'},
+                                          {"senders", required_argument, NULL, 'S'},
+                                          {"line", required_argument, NULL, 'L'},
+                                          {"series", required_argument, NULL, 'M'},
+                                          {"fairness", no_argument, NULL, 'F'},
+                                          {"latency", no_argument, NULL, 'T'},
+                                          {"verbose", no_argument, NULL, 'v'},
+                                          {"json", no_argument, NULL, 'j'},
+                                          {"entry", required_argument, NULL, 'e'},
+                                          {"waiters", required_argument, NULL, 'n'},
+                                          {"pace", required_argument, NULL, 'p'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
     static struct hg_perf_report report;
     struct hg_perf_options options = {.data = "all",
                                       .directory = "/var/tmp",

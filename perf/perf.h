@@ -36,6 +36,7 @@ struct hg_perf_options {
     /* commits */
     uint32_t entry_bytes; /* 0 = the default */
     uint32_t waiters;     /* the same */
+    uint32_t pace_per_s;  /* 0 = no limit */
 };
 
 /* Each adds to the report; 0, or -errno after a sentence on standard error. */

@@ -76,6 +76,17 @@ def quorum():
         check(len(circles) == 12, f'a point for each cell, system and row: {len(circles)}')
 
 
+def catchup():
+    perf = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'perf')
+    done = subprocess.run([os.path.join(perf, 'catchup'), '--quick', '--json'], stdout=subprocess.PIPE, text=True,
+                          timeout=LIMIT_S)
+    check(done.returncode == 0, f'perf/catchup ends with {done.returncode}')
+    metrics = json.loads(done.stdout)['metrics']
+    check(0 < metrics['catch_up_share/peer=line'] <= 1, f'the line carries it: {metrics}')
+    for name in ('alone', 'beside'):
+        check(metrics[f'commits_per_s/catch_up={name}'] > 0, f'commits go on: {metrics}')
+
+
 def wan(program):
     metrics = run(program, 'wan', '--line', '40', '--cells', '1:20:random', '--senders', 'hg-bbr,tcp-cubic',
                   '--seconds', '1', *LOG)
@@ -138,6 +149,7 @@ def main():
     lanes(program)
     log(program)
     quorum()
+    catchup()
     wan(program)
     fairness(program)
     latency(program)
