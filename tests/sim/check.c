@@ -4,6 +4,7 @@
  */
 #include "tests/sim/atlas.h"
 #include "tests/sim/cluster.h"
+#include "tests/sim/core.h"
 #include "tests/sim/failover.h"
 #include "tests/sim/gray.h"
 #include "tests/sim/liar.h"
@@ -576,7 +577,7 @@ static bool is_held(const struct sim_world *world)
 
 bool hg_sim_is_required(struct sim_world *world, const struct sim_flow *flow, uint32_t node)
 {
-    if (world->plan->nodes[node].lies != 0 ||
+    if (world->plan->nodes[node].lies != 0 || !hg_sim_is_core(world, node) ||
         (hg_sim_is_members(world) && !hg_sim_members_counts(world, node)))
         return false;
     return !flow->gap_told[node]; /* a disk that was lost, and its origin has forgotten what was on it */
@@ -585,7 +586,8 @@ bool hg_sim_is_required(struct sim_world *world, const struct sim_flow *flow, ui
 static bool flow_complete(struct sim_world *world, struct sim_flow *flow, char *text, size_t text_bytes)
 {
     uint64_t end = flow->lsn_produced;
-    if (end == flow->plan->lsn_start || world->plan->nodes[flow->plan->origin].lies != 0)
+    if (end == flow->plan->lsn_start || world->plan->nodes[flow->plan->origin].lies != 0 ||
+        !hg_sim_is_core(world, flow->plan->origin))
         return true;
     for (uint32_t i = 0; i < world->plan->node_count; i++) {
         struct sim_node *node = &world->nodes[i];
@@ -596,7 +598,8 @@ static bool flow_complete(struct sim_world *world, struct sim_flow *flow, char *
         const struct hg_stream_state *s =
             slot < 0 ? NULL : hg_streams_at(worker->worker->streams, (uint32_t)slot);
         /* A reader here walks the log of a node with one cursor: it waits for the stream that is held. */
-        bool reads = !is_held(world) || i != world->plan->flows[world->plan->held_flow].origin;
+        bool reads = !hg_sim_core_lacks_origin(world) &&
+                     (!is_held(world) || i != world->plan->flows[world->plan->held_flow].origin);
         if (s == NULL || s->lsn_durable != end || s->lsn_committed != end ||
             (reads && !read_complete(node, worker, flow, (uint32_t)slot, end))) {
             snprintf(
@@ -610,7 +613,8 @@ static bool flow_complete(struct sim_world *world, struct sim_flow *flow, char *
         }
         for (uint32_t j = 0; i == flow->plan->origin && j + 1 < world->plan->node_count; j++)
             if (world->failover == NULL && world->plan->nodes[node_of_peer(i, j)].lies == 0 &&
-                !flow->gap_told[node_of_peer(i, j)] && s->lsn_peer[j] != end) {
+                hg_sim_is_core(world, node_of_peer(i, j)) && !flow->gap_told[node_of_peer(i, j)] &&
+                s->lsn_peer[j] != end) {
                 snprintf(text, text_bytes,
                          "s%u is everywhere to %llu, but its origin knows only of %llu on %c", flow->index,
                          (unsigned long long)end, (unsigned long long)s->lsn_peer[j],
@@ -628,7 +632,7 @@ bool hg_sim_complete(struct sim_world *world, char *text, size_t text_bytes)
         struct sim_node *node = &world->nodes[i];
         if (node->refused)
             return true;
-        if (node->plan->lies != 0)
+        if (node->plan->lies != 0 || !hg_sim_is_core(world, i))
             continue;
         bool is_running = node->is_up;
         for (uint32_t j = 0; is_running && j < node->worker_count; j++)

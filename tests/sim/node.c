@@ -6,6 +6,7 @@
 #include "tests/sim/allocation.h"
 #include "tests/sim/atlas.h"
 #include "tests/sim/cluster.h"
+#include "tests/sim/core.h"
 #include "tests/sim/failover.h"
 #include "tests/sim/gray.h"
 #include "tests/sim/members.h"
@@ -301,7 +302,7 @@ void hg_sim_node_boot(struct sim_node *node)
 {
     struct sim_world *world = node->world;
     struct hg_mailbox *inboxes[SIM_WORKERS_MAX];
-    if (node->is_up || node->refused)
+    if (node->is_up || node->refused || hg_sim_is_gone(node))
         return;
     if (node->boots_count > 0 && node->worker_count != node->plan->workers_after) {
         node->worker_count = node->plan->workers_after;

@@ -7,6 +7,7 @@
 #include "tests/sim/atlas.h"
 #include "tests/sim/bottleneck.h"
 #include "tests/sim/cluster.h"
+#include "tests/sim/core.h"
 #include "tests/sim/failover.h"
 #include "tests/sim/gray.h"
 #include "tests/sim/members.h"
@@ -696,6 +697,15 @@ static void plan_dsync(struct sim_plan *plan, struct hg_random *root)
         plan->nodes[i].disk_dsync = hg_random_chance(&random, 1, 2);
 }
 
+/* What came later than the rest, and must not reshuffle it. */
+static void plan_last(struct sim_plan *plan, struct hg_random *root)
+{
+    struct hg_random core;
+    plan_dsync(plan, root);
+    hg_random_fork(root, 27, &core);
+    hg_sim_plan_core(plan, &core);
+}
+
 void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
 {
     struct hg_random root, classes, sizes, nodes, links, flows, faults, congestion, workers, rekey, fec, ecn;
@@ -764,5 +774,5 @@ void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)
         hg_sim_plan_bottleneck(plan, &bottleneck);
     plan_regions(plan, &quorum, &held, &cluster);
     hg_sim_grant_plan(plan, &grants);
-    plan_dsync(plan, &root);
+    plan_last(plan, &root);
 }

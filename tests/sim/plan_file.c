@@ -73,6 +73,7 @@ static const struct field node_fields[] = {
     FIELD(sim_node_plan, lies_rekey),
     FIELD(sim_node_plan, shunned),
     FIELD(sim_node_plan, grant_ms),
+    FIELD(sim_node_plan, rest),
 };
 
 static const struct field link_fields[] = {

@@ -118,6 +118,7 @@ static const enum sim_sometimes promises_quorum[] = {SIM_commits_awaited,    SIM
                                                      SIM_commits_told_ahead, SIM_commits_counted_anew,
                                                      SIM_quorums_lost,       SIM_quorums_back,
                                                      SIM_disks_lost,         SIM_disks_filled_again,
+                                                     SIM_rest_dead,          SIM_rest_cut_off,
                                                      SIM_streams_held_back,  SIM_process_kills,
                                                      SIM_power_losses,       SIM_unheard_appends_there};
 
@@ -143,7 +144,9 @@ static const enum sim_sometimes promises_cluster[] = {SIM_groups_sealed,
                                                       SIM_power_losses,
                                                       SIM_disk_errors_restarted,
                                                       SIM_disk_stalls,
-                                                      SIM_flaps};
+                                                      SIM_flaps,
+                                                      SIM_rest_dead,
+                                                      SIM_rest_cut_off};
 
 static const enum sim_sometimes promises_gray[] = {
     SIM_writes_lost, SIM_reads_wrong,  SIM_recoveries_misread, SIM_damage_refused,

@@ -180,6 +180,8 @@
     X(atlas_one_copy_left)                                                                                   \
     X(atlas_mended)                                                                                          \
     X(atlas_told_to_operator)                                                                                \
+    X(rest_dead)                                                                                             \
+    X(rest_cut_off)                                                                                          \
     X(turns_without_allocation)                                                                              \
     X(lanes_made_late)
 enum sim_sometimes {
@@ -321,6 +323,7 @@ struct sim_node_plan {
     bool lies_rekey;
     bool shunned;      /* others give it no streams of theirs */
     uint32_t grant_ms; /* of its write grants; 0 = none are needed */
+    uint32_t rest;     /* enum sim_rest (core.h): what becomes of it when the faults end */
 };
 
 struct sim_flow_plan { /* one stream, from its origin to every other node */

@@ -6,6 +6,7 @@
 #include "tests/sim/atlas.h"
 #include "tests/sim/bottleneck.h"
 #include "tests/sim/cluster.h"
+#include "tests/sim/core.h"
 #include "tests/sim/failover.h"
 #include "tests/sim/liar.h"
 #include "tests/sim/members.h"
@@ -201,6 +202,7 @@ static void world_heal(struct sim_world *world)
             world->links[i][j].cut_until_ns = 0;
         hg_sim_node_wake(node, world->now_ns);
     }
+    hg_sim_core_heal(world);
     for (uint32_t i = 0; i < world->plan->flow_count; i++)
         hg_sim_produce(world, &world->flows[i]);
     if (world->cluster != NULL)
