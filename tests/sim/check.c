@@ -645,7 +645,7 @@ bool hg_sim_complete(struct sim_world *world, char *text, size_t text_bytes)
         for (uint32_t j = 0; j < world->plan->flow_count; j++)
             told |= world->flows[j].diverged_told[i];
     }
-    told |= world->failover != NULL && hg_sim_failover_is_blocked(world);
+    told |= world->failover != NULL && (world->failover->is_beyond || hg_sim_failover_is_blocked(world));
     if (told) /* an operator has to decide, and the log waits for that */
         return world->now_ns - world->plan->safety_ns > DIVERGED_NS;
     if (hg_sim_is_atlas(world) && !hg_sim_atlas_complete(world, text, text_bytes))

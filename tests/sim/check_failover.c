@@ -3,7 +3,9 @@
  * The invariants of a region whose writer changes, held against every turn of every node: an epoch has one
  * writer, the metastore's (I2); equal (epoch, position) means equal chain (I3); what was sealed stands still
  * (I4); nothing committed is cut (I5) or in an orphan (I17); what was acknowledged is in every log that a
- * newer epoch begins in, and readers are given one history for ever (I1).
+ * newer epoch begins in, and readers are given one history for ever (I1). When so many disks were put back to
+ * older images that this can't be kept, what is left is refused: no other copy loses what it knows to be
+ * committed.
  */
 #include "dataplane/stream/cut.h"
 #include "dataplane/stream/seal.h"
@@ -57,7 +59,7 @@ static void begun_check(struct sim_node *node, uint64_t epoch)
         uint64_t end = slot < 0 ? 0 : hg_history_last(&hg_streams_at(streams, (uint32_t)slot)->history).lsn;
         failover->epochs[epoch].start[i] = end;
         for (uint64_t older = HG_EPOCH_FIRST; older < epoch; older++)
-            if (failover->epochs[older].acknowledged[i] > end)
+            if (failover->epochs[older].acknowledged[i] > end && !failover->is_beyond)
                 hg_sim_violation(world, "acknowledged_lost",
                                  "s%u was acknowledged to %llu under epoch %llu, and epoch %llu begins at "
                                  "%llu on node %c",
@@ -87,7 +89,7 @@ static void acknowledged_check(struct sim_node *node, const struct sim_flow *flo
                          (int)('@' + failover->epochs[epoch].begun));
     *acknowledged = s->lsn_committed;
     for (uint64_t newer = epoch + 1; newer < SIM_FAILOVER_EPOCHS; newer++)
-        if (failover->epochs[newer].begun != 0 &&
+        if (failover->epochs[newer].begun != 0 && !failover->is_beyond &&
             failover->epochs[newer].start[flow->index] < s->lsn_committed)
             hg_sim_violation(
                 world, "acknowledged_late",
@@ -170,7 +172,7 @@ static struct sim_chain *chain_check(struct sim_node *node, struct sim_flow *flo
         known->history = history;
         memcpy(known->chain, chain, sizeof(known->chain));
         flow->chain_count++;
-    } else if (memcmp(known->chain, chain, sizeof(known->chain)) != 0) {
+    } else if (memcmp(known->chain, chain, sizeof(known->chain)) != 0 && !node->world->failover->is_beyond) {
         hg_sim_violation(node->world, what,
                          "s%u of history %u has another chain at %llu on node %c than "
                          "elsewhere or before",
@@ -206,11 +208,13 @@ void hg_sim_check_failover_flow(struct sim_node *node, struct sim_flow *flow, co
                          letter_of(node), flow->index, (unsigned long long)s->lsn_committed,
                          (unsigned long long)s->lsn_durable, (unsigned long long)s->lsn_sealed,
                          (unsigned long long)s->lsn_taken, (unsigned long long)flow->lsn_produced);
-    if (s->lsn_durable < place->committed_ever || s->lsn_committed < place->committed_told)
+    /* What a copy knows to be committed is on its disk some time later. */
+    uint64_t known = world->failover->is_beyond ? place->committed_told : place->committed_ever;
+    if (s->lsn_durable < known || s->lsn_committed < place->committed_told)
         hg_sim_violation(world, "committed_cut",
                          "node %c knew s%u committed to %llu, and now has it durable to %llu, committed to "
                          "%llu",
-                         letter_of(node), flow->index, (unsigned long long)place->committed_ever,
+                         letter_of(node), flow->index, (unsigned long long)known,
                          (unsigned long long)s->lsn_durable, (unsigned long long)s->lsn_committed);
     if (s->lsn_durable != place->durable_floor) {
         hg_sim_hash(world, s->lsn_durable);
@@ -221,7 +225,7 @@ void hg_sim_check_failover_flow(struct sim_node *node, struct sim_flow *flow, co
     place->durable_ever = hg_max_u64(place->durable_ever, s->lsn_durable);
     place->committed_told = s->lsn_committed;
     place->committed_ever = hg_max_u64(place->committed_ever, s->lsn_committed);
-    if (s->lsn_committed > second_end(world, flow))
+    if (s->lsn_committed > second_end(world, flow) && !world->failover->is_beyond)
         hg_sim_violation(world, "committed_too_early",
                          "node %c believes s%u committed to %llu, no second disk has it beyond %llu",
                          letter_of(node), flow->index, (unsigned long long)s->lsn_committed,
@@ -247,7 +251,8 @@ struct sim_chain *hg_sim_check_failover_batch(struct sim_node *node, struct sim_
                          (unsigned long long)header->epoch, variant);
     const struct sim_chain *orphan =
         hg_sim_chain_at(flow, SIM_HISTORY_ORPHANS | (uint32_t)header->epoch, header->lsn_end);
-    if (orphan->lsn_end != 0 && memcmp(orphan->chain, header->chain, sizeof(orphan->chain)) == 0)
+    if (orphan->lsn_end != 0 && !node->world->failover->is_beyond &&
+        memcmp(orphan->chain, header->chain, sizeof(orphan->chain)) == 0)
         hg_sim_violation(node->world, "orphan_committed",
                          "s%u to %llu is committed on node %c, and was cut off", flow->index,
                          (unsigned long long)header->lsn_end, letter_of(node));
@@ -280,7 +285,8 @@ void hg_sim_check_orphan(struct sim_node *node, const struct sim_orphan *orphan)
             break;
         at += hg_batch_bytes(header);
         const struct sim_chain *known = hg_sim_chain_at(flow, SIM_HISTORY_COMMITTED, header->lsn_first + 1);
-        if (known->lsn_end != 0 && memcmp(known->chain, header->chain, sizeof(known->chain)) == 0)
+        if (known->lsn_end != 0 && !world->failover->is_beyond &&
+            memcmp(known->chain, header->chain, sizeof(known->chain)) == 0)
             hg_sim_violation(world, "orphan_committed",
                              "node %c cuts s%u off from %llu on under epoch %llu, a reader was given it as "
                              "committed",
@@ -310,11 +316,18 @@ bool hg_sim_check_failover_event(struct sim_node *node, const struct hg_event *e
         node->world->sometimes[SIM_copies_cut]++;
         return true;
     case HG_EVENT_stream_refused: /* a taker promised a newer epoch than the writer has */
-        return event->a == HG_WIRE_REFUSED_EPOCH;
+        return event->a == HG_WIRE_REFUSED_EPOCH || node->world->failover->is_beyond;
     case HG_EVENT_stream_refused_batch:
-        return event->b == HG_SEALED_EPOCH;
+        return event->b == HG_SEALED_EPOCH || node->world->failover->is_beyond;
     case HG_EVENT_stream_closed: /* by who fills no more, or no longer writes */
-        return event->a == HG_WIRE_CLOSED_WITHDRAWN;
+        return event->a == HG_WIRE_CLOSED_WITHDRAWN || node->world->failover->is_beyond;
+    case HG_EVENT_stream_not_cut:
+        node->world->sometimes[SIM_cuts_refused]++;
+        return node->world->failover->is_beyond;
+    case HG_EVENT_stream_diverged:
+    case HG_EVENT_stream_gap:
+    case HG_EVENT_stream_behind:
+        return node->world->failover->is_beyond;
     default:
         return false;
     }

@@ -88,6 +88,38 @@ static void plan_orders(struct sim_plan *plan, struct hg_random *random)
     }
 }
 
+static void plan_metastore(struct sim_plan *plan, struct hg_random *random)
+{
+    for (uint64_t i = hg_random_below(random, 4); i > 0; i--) {
+        struct sim_fault *fault =
+            hg_sim_plan_fault(plan, SIM_FAULT_METASTORE, hg_random_below(random, plan->safety_ns), 0);
+        fault->a = hg_random_between(random, 10 * HG_NS_PER_MS, 2 * HG_NS_PER_S);
+        fault->b = hg_random_between(random, 0, SIM_METASTORE_SLOW);
+    }
+}
+
+/* Two members come back with older images of their disks while the third is cut off, and one of them becomes
+ * the writer: what was acknowledged is in the third alone, and its writer's history parts below that. It must
+ * not be cut there. */
+static void plan_old_disks(struct sim_plan *plan, struct hg_random *random)
+{
+    uint32_t left = (uint32_t)hg_random_below(random, NODES), writer = (left + 1) % NODES;
+    uint64_t image_ns = hg_random_between(random, plan->safety_ns / 8, plan->safety_ns / 3);
+    uint64_t old_ns = hg_random_between(random, plan->safety_ns / 2, plan->safety_ns - HG_NS_PER_S);
+    for (uint32_t i = 0; i < NODES; i++) {
+        if (i == left)
+            continue;
+        hg_sim_plan_fault(plan, SIM_FAULT_SNAPSHOT, image_ns, i)->b = HG_NS_PER_MS;
+        hg_sim_plan_fault(plan, SIM_FAULT_ROLLBACK, old_ns, i)->b = HG_NS_PER_MS;
+        for (uint32_t way = 0; way < 2; way++) {
+            struct sim_fault *fault = hg_sim_plan_fault(plan, SIM_FAULT_CUT, old_ns - 1, way == 0 ? i : left);
+            fault->other = way == 0 ? left : i;
+            fault->a = plan->safety_ns;
+        }
+    }
+    plan_order(plan, SIM_FAILOVER_ORDER, old_ns + 100 * HG_NS_PER_MS, writer);
+}
+
 void hg_sim_plan_failover(struct sim_plan *plan, struct hg_random *random)
 {
     for (uint32_t i = 0; i < plan->node_count; i++) {
@@ -109,12 +141,9 @@ void hg_sim_plan_failover(struct sim_plan *plan, struct hg_random *random)
         flow->interval_ns = hg_random_between(random, 5 * HG_NS_PER_MS, 60 * HG_NS_PER_MS);
     }
     plan_orders(plan, random);
-    for (uint64_t i = hg_random_below(random, 4); i > 0; i--) {
-        struct sim_fault *fault =
-            hg_sim_plan_fault(plan, SIM_FAULT_METASTORE, hg_random_below(random, plan->safety_ns), 0);
-        fault->a = hg_random_between(random, 10 * HG_NS_PER_MS, 2 * HG_NS_PER_S);
-        fault->b = hg_random_between(random, 0, SIM_METASTORE_SLOW);
-    }
+    plan_metastore(plan, random);
+    if (plan->classes != 0 && hg_random_chance(random, 1, 5))
+        plan_old_disks(plan, random);
 }
 
 /* ---- making ---- */
@@ -204,6 +233,15 @@ void hg_sim_failover_die(struct sim_node *node, bool power)
         return;
     memset(control_of(node), 0, sizeof(*control_of(node)));
     control_of(node)->looks = true;
+}
+
+void hg_sim_failover_rolled_back(struct sim_node *node)
+{
+    struct sim_failover *failover = node->world->failover;
+    failover->is_beyond = true;
+    memset(&failover->nodes[node->index], 0, sizeof(failover->nodes[node->index]));
+    for (uint32_t i = 0; i < node->world->plan->flow_count; i++)
+        node->world->flows[i].places[node->index].committed_ever = 0;
 }
 
 void hg_sim_failover_boot(struct sim_node *node)

@@ -41,6 +41,7 @@ struct sim_failover {
     struct hg_random random;
     uint64_t away_until_ns;
     uint32_t fault; /* enum sim_metastore_fault, or SIM_METASTORE_SLOW */
+    bool is_beyond; /* as many disks as acknowledge were put back: what was acknowledged may be lost */
     struct sim_control *controls[SIM_NODES_MAX];
     struct {
         bool is_open;
@@ -80,6 +81,8 @@ void hg_sim_failover_ordered(struct sim_node *node, const struct hg_letter *lett
 void hg_sim_failover_tail(struct sim_node *node, const struct hg_control_tail *tail);
 void hg_sim_failover_boot(struct sim_node *node);
 void hg_sim_failover_die(struct sim_node *node, bool power);
+/* The node's disk was put back to an older image of itself: what it had said counts no more. */
+void hg_sim_failover_rolled_back(struct sim_node *node);
 /* As hg_sim_append. */
 bool hg_sim_failover_append(struct sim_node *node);
 /* A driver says that it can't decide, and it can't: an operator has to. All nodes run. */

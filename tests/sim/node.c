@@ -740,6 +740,8 @@ static void rollback(struct sim_node *node, uint64_t restart_ns)
     }
     world->sometimes[SIM_rollbacks]++;
     hg_sim_history_void(node, true);
+    if (world->failover != NULL)
+        hg_sim_failover_rolled_back(node);
     for (uint32_t i = 0; i < world->plan->flow_count; i++) {
         struct sim_flow *flow = &world->flows[i];
         place_void(&flow->places[node->index]);

@@ -180,6 +180,7 @@
     X(atlas_one_copy_left)                                                                                   \
     X(atlas_mended)                                                                                          \
     X(atlas_told_to_operator)                                                                                \
+    X(cuts_refused)                                                                                          \
     X(rest_dead)                                                                                             \
     X(rest_cut_off)                                                                                          \
     X(turns_without_allocation)                                                                              \
