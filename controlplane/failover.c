@@ -363,14 +363,14 @@ static bool is_at_tail(const struct hg_failover *failover, const struct hg_failo
 
 /* Who can send what the winner has: it, or another copy with the same end and newest epoch: an empty one
  * that knows of no epoch can't say what has to be cut. One that reads all of it, if there
- * is one. */
+ * is one. Not one that brought nothing: its log may have forgotten what this node lacks. */
 static int32_t source_of(const struct hg_failover *failover, const struct hg_failover_stream *stream,
                          uint64_t now_ns)
 {
     int32_t found = -1;
     for (uint32_t m = 0; m < failover->config.member_count; m++) {
         const struct hg_failover_copy *copy = &stream->copies[m];
-        if (m == own(failover) || !is_fresh(copy, now_ns) ||
+        if (m == own(failover) || !is_fresh(copy, now_ns) || (stream->passed >> m & 1) != 0 ||
             epoch_last(&copy->tail) != epoch_last(&stream->copies[stream->winner].tail) ||
             !same_tail(&copy->tail, &stream->copies[stream->winner].tail))
             continue;
@@ -423,6 +423,31 @@ static void choose_of(const struct hg_failover *failover, struct hg_failover_str
     stream->verdict = verdict_of(&failover->config, answers, from, count, counted, &stream->tail);
     stream->winner = count == 0 ? own(failover) : from[stream->tail.winner];
     stream->source = source_of(failover, stream, now_ns);
+    if (stream->source >= 0 || stream->passed == 0)
+        return;
+    stream->passed = 0; /* all brought nothing: once more, with more patience */
+    stream->rounds += stream->rounds < HG_FAILOVER_ROUNDS_MAX;
+    stream->source = source_of(failover, stream, now_ns);
+}
+
+/* A source that brings nothing for long is passed over. */
+static void fill_look(const struct hg_failover *failover, struct hg_failover_stream *stream, uint64_t now_ns)
+{
+    const struct hg_tail_answer *mine = &stream->copies[own(failover)].tail;
+    if (is_at_tail(failover, stream) || stream->source < 0)
+        return;
+    if (stream->fill_since_ns == 0 || stream->fill_source != stream->source ||
+        !same_tail(mine, &stream->fill_tail)) {
+        stream->fill_source = stream->source;
+        stream->fill_since_ns = now_ns;
+        stream->fill_tail = *mine;
+    } else if (now_ns - stream->fill_since_ns >= HG_FAILOVER_HUNG_NS << stream->rounds) {
+#ifndef HG_SEEDED_BUG_KEEPS_SOURCE
+        stream->passed |= 1u << stream->source;
+#endif
+        stream->fill_since_ns = 0;
+        stream->fill_ns = now_ns; /* the next one is asked at once */
+    }
 }
 
 /* A copy that has the tail and answers no more is left out where the others suffice without it, as if it had
@@ -634,11 +659,17 @@ static void decide(struct hg_failover *failover, uint64_t now_ns)
     behind = NULL;
 #endif
     step_set(failover, behind == NULL ? HG_FAILOVER_BEGIN : HG_FAILOVER_FILL, now_ns);
+    for (uint32_t i = 0; i < failover->stream_count && behind != NULL; i++)
+        fill_look(failover, &failover->streams[i], now_ns);
     if (behind != NULL && is_at_tail(failover, behind))
         waits(failover, behind,
               "this node's copy has what can't be read: repair it, or let another node write");
     else if (behind != NULL && behind->source < 0)
         waits(failover, behind, "the copies that have its tail answer no more: start one of them");
+    else if (behind != NULL && (behind->passed != 0 || behind->rounds != 0))
+        waits(failover, behind,
+              "a copy that has its tail brings nothing, its log may have forgotten what is lacking here: "
+              "another one is asked");
 }
 
 /* ---- doing ---- */

@@ -24,6 +24,7 @@
 #define HG_FAILOVER_FILL_NS     HG_NS_PER_S            /* a copy is asked again to send its batches */
 #define HG_FAILOVER_BLOCKED_NS  (2 * HG_NS_PER_S)      /* undecided for so long: it is said */
 #define HG_FAILOVER_HUNG_NS     (3 * HG_NS_PER_S)      /* silent for so long: it sends us nothing */
+#define HG_FAILOVER_ROUNDS_MAX  5u                     /* each doubles how long a source may bring nothing */
 #define HG_FAILOVER_TEXT_BYTES  HG_CONTROL_TEXT_BYTES
 
 #define HG_FAILOVER_STEPS(X)                                                                                 \
@@ -123,6 +124,12 @@ struct hg_failover_stream {
     struct hg_tail tail;
     uint32_t winner; /* member */
     int32_t source;  /* member that can send it; -1 = none answers now */
+    /* While this node's copy is filled: sources, by bits, that brought nothing, others go first; how often
+     * all of them did; since when the present one brings nothing, and the end of this node's copy then. */
+    uint32_t passed, rounds;
+    int32_t fill_source;
+    uint64_t fill_since_ns;
+    struct hg_tail_answer fill_tail;
     struct hg_failover_copy copies[HG_TAIL_COPIES_MAX];
 };
 

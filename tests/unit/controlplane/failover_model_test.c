@@ -71,6 +71,7 @@ struct message {
     uint32_t from, to, life; /* of who gets it */
     uint64_t epoch, epoch_promised;
     uint32_t stream, count, start, uuid;
+    uint32_t oldest; /* FILL: what is before it is forgotten */
     struct log log;
     struct hg_failover_answer answer;
 };
@@ -80,6 +81,8 @@ struct world {
     struct hg_metastore *store;
     uint64_t now_ns;
     bool is_healed;
+    uint32_t asked[STREAMS]; /* once healed: nodes that were asked to fill a copy, by bits */
+    uint32_t forgets;        /* node whose log let go of its oldest: it can't fill who lacks that */
     struct node nodes[NODES];
     struct message messages[MESSAGES_MAX];
     uint32_t message_count, value;
@@ -95,7 +98,7 @@ struct world {
 
 static struct {
     uint64_t done, lost, resumed, acknowledged, filled, cut, adopted, blocked, refused, crashes, store_failed,
-        partial, wiped, counted;
+        partial, wiped, counted, gaps, passed;
 } sometimes;
 
 static uint32_t draw(struct world *world, uint32_t below)
@@ -315,6 +318,10 @@ static void log_take(struct world *world, uint32_t n, uint32_t s, const struct m
         common = (struct hg_epoch_start){0};
     }
     uint32_t keep = common.lsn <= 1 ? 0 : (uint32_t)common.lsn - 1;
+    if (keep < message->oldest) {
+        sometimes.gaps++;
+        return;
+    }
     if (keep < log->count) {
         enum hg_group_reason reason =
             hg_group_truncate(&node->group, message->epoch, keep, node->committed[s]);
@@ -394,6 +401,7 @@ static void copy_fill_ask(struct world *world, uint32_t n, const struct message 
                            .log = node->disk[s]};
     if (draw(world, 2) == 0)
         fill.count = node->disk[s].count;
+    fill.oldest = n == world->forgets ? node->disk[s].count : 0;
     sometimes.filled++;
     send(world, &fill);
 }
@@ -637,6 +645,7 @@ static void driver_step(struct world *world, uint32_t n)
     struct node *node = &world->nodes[n];
     struct hg_failover_action action;
     enum hg_failover_step before = node->driver.step;
+    uint32_t passed = node->driver.streams[0].passed | node->driver.streams[1].passed;
     if (!hg_failover_is_under_way(&node->driver))
         return;
     for (uint32_t i = 0; draw(world, 6) > 0 && hg_failover_next(&node->driver, world->now_ns, &action); i++) {
@@ -652,6 +661,7 @@ static void driver_step(struct world *world, uint32_t n)
             break;
         case HG_FAILOVER_DO_FILL:
             message.type = FILL_ASK;
+            world->asked[action.stream - 1] |= world->is_healed ? 1u << (action.node - 1) : 0;
             message.to = (uint32_t)action.node - 1;
             message.stream = (uint32_t)action.stream - 1;
             break;
@@ -669,6 +679,7 @@ static void driver_step(struct world *world, uint32_t n)
     }
     if (node->driver.epoch >= EPOCHS_MAX - 1)
         node->driver.step = HG_FAILOVER_IDLE;
+    sometimes.passed += passed == 0 && (node->driver.streams[0].passed | node->driver.streams[1].passed) != 0;
     sometimes.lost += before != HG_FAILOVER_LOST && node->driver.step == HG_FAILOVER_LOST;
 }
 
@@ -767,6 +778,24 @@ static void step(struct world *world)
             violate(world, "a promise that was answered is gone");
 }
 
+/* A copy that has a stream's tail and forgot nothing was never asked for it. */
+static bool is_overlooked(const struct world *world, const struct hg_failover *driver)
+{
+    for (uint32_t s = 0; s < driver->stream_count; s++) {
+        const struct hg_failover_stream *stream = &driver->streams[s];
+        const struct hg_tail_answer *tail = &stream->copies[stream->winner].tail,
+                                    *own = &stream->copies[driver->config.node - 1].tail;
+        for (uint32_t m = 0; m < NODES && memcmp(own->chain, tail->chain, sizeof(tail->chain)) != 0; m++)
+            if (m + 1 != driver->config.node && m != world->forgets && stream->copies[m].has &&
+                memcmp(stream->copies[m].tail.chain, tail->chain, sizeof(tail->chain)) == 0 &&
+                epoch_last(&world->nodes[m].disk[stream->stream - 1]) ==
+                    tail->epochs[tail->epoch_count - 1].epoch &&
+                (world->asked[stream->stream - 1] >> m & 1) == 0)
+                return true;
+    }
+    return false;
+}
+
 /* All faults cease: the last order ends well, or names what it waits for. */
 static void heal(struct world *world)
 {
@@ -779,6 +808,8 @@ static void heal(struct world *world)
         step(world);
     if (driver->step != HG_FAILOVER_DONE && driver->blocked[0] == '\0' && driver->epoch < EPOCHS_MAX - 1)
         violate(world, "the last fail-over neither ends nor says why");
+    if (driver->step == HG_FAILOVER_FILL && is_overlooked(world, driver))
+        violate(world, "a copy that has the tail was never asked for it");
     sometimes.done += driver->step == HG_FAILOVER_DONE;
 }
 
@@ -805,6 +836,7 @@ static const char *run(uint64_t seed, uint32_t *steps)
         world.nodes[n].begun_disk = world.nodes[n].released_disk = HG_EPOCH_FIRST;
         world.nodes[n].uuid = ++world.uuids;
     }
+    world.forgets = 1 + draw(&world, 2 * NODES); /* not the node of the last order */
     first_names(&world);
     for (*steps = 0; *steps < STEPS && world.violation == NULL; (*steps)++)
         step(&world);
@@ -832,6 +864,8 @@ static int report(uint64_t runs)
                 {"crashes", sometimes.crashes},
                 {"disks replaced", sometimes.wiped},
                 {"logs named", sometimes.counted},
+                {"fills from a log that forgot", sometimes.gaps},
+                {"sources passed over", sometimes.passed},
                 {"answers of the metastore lost", sometimes.store_failed}};
     bool all = true;
     printf("%llu runs of %u steps:", (unsigned long long)runs, STEPS);

@@ -233,6 +233,51 @@ static void test_members_of_the_record(void)
     CU_ASSERT_EQUAL(record.epoch, 4);
 }
 
+/* The copy that is to fill this one brings nothing, its log has forgotten what is lacking here: another one
+ * that has the tail is asked. Not while it brings something. */
+static void test_source_has_a_gap(void)
+{
+    begin();
+    act();
+    answer(OWN, 1, 1, 50);
+    answer(OLD, 1, 1, 60);
+    answer(OTHER, 1, 1, 60);
+    act();
+    uint32_t first = fill_from, second = first == OLD ? OTHER : OLD;
+    for (uint64_t waited_ns = 0; waited_ns < HG_FAILOVER_HUNG_NS - HG_NS_PER_S; waited_ns += HG_NS_PER_S) {
+        answer(OWN, 1, 1, 50);
+        answer(OLD, 1, 1, 60);
+        answer(OTHER, 1, 1, 60);
+        pass(HG_NS_PER_S);
+        CU_ASSERT_EQUAL(fill_from, first);
+    }
+    for (uint32_t end = 51; end < 56; end++) { /* it does bring something */
+        answer(OWN, 1, 1, end);
+        answer(OLD, 1, 1, 60);
+        answer(OTHER, 1, 1, 60);
+        pass(HG_FAILOVER_HUNG_NS - HG_NS_PER_S);
+        CU_ASSERT_EQUAL(fill_from, first);
+    }
+    for (uint32_t i = 0; i < 4; i++) {
+        answer(OWN, 1, 1, 55);
+        answer(OLD, 1, 1, 60);
+        answer(OTHER, 1, 1, 60);
+        pass(HG_NS_PER_S);
+    }
+    CU_ASSERT_EQUAL(fill_from, second);
+    CU_ASSERT_PTR_NOT_NULL(strstr(blocked, "brings nothing"));
+    for (uint32_t i = 0; i < 5; i++) { /* nor does that one: the first is asked again, with more patience */
+        answer(OWN, 1, 1, 55);
+        answer(OLD, 1, 1, 60);
+        answer(OTHER, 1, 1, 60);
+        pass(HG_NS_PER_S);
+    }
+    CU_ASSERT_EQUAL(fill_from, first);
+    answer(OWN, 1, 1, 60);
+    act();
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_BEGIN);
+}
+
 /* The writer dies while it is replaced by node 5: both sets have to agree to everything. */
 static void test_members_joint(void)
 {
@@ -344,6 +389,7 @@ int main(void)
     CU_add_test(suite, "the whole way", test_whole_way);
     CU_add_test(suite, "blocked by name", test_blocked_by_name);
     CU_add_test(suite, "the copy with the tail dies", test_source_dies);
+    CU_add_test(suite, "a source has a gap", test_source_has_a_gap);
     CU_add_test(suite, "a log that was made anew", test_log_made_anew);
     CU_add_test(suite, "refused, and lost", test_refused_and_lost);
     CU_add_test(suite, "members of the record", test_members_of_the_record);
@@ -353,5 +399,5 @@ int main(void)
     CU_add_test(suite, "left in the middle", test_left);
     CU_basic_run_tests();
     free(driver);
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 10;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 11;
 }
