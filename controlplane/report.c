@@ -124,6 +124,7 @@ static json_t *peer_report(const struct hg_control_config *config, const struct 
     text_set(object, "congestion", peer->congestion);
     text_set(object, "congestion_state", peer->congestion_state);
     text_set(object, "ecn", peer->ecn);
+    number_set(object, "probes_sent", peer->probes_sent);
     number_set(object, "ecn_sent", peer->ecn_sent);
     number_set(object, "ecn_marked_there", peer->ecn_marked_there);
     number_set(object, "ecn_marked", peer->ecn_marked);

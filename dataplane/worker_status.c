@@ -155,6 +155,7 @@ static void status_peer_add(struct hg_status_peer *out, const struct hg_lane_sta
     out->packets_received += stats->packets_received;
     out->packets_lost += stats->packets_lost;
     out->ecn_sent += stats->ecn_sent;
+    out->probes_sent += stats->probes_sent;
     out->ecn_marked_there += stats->ecn_marked_there;
     out->ecn_marked += stats->ecn_marked;
     out->ecn_failed += stats->ecn_failed;
@@ -203,6 +204,7 @@ static void status_peer(struct hg_worker *worker, uint32_t index, struct hg_cont
     if (totals.ecn != NULL)
         snprintf(out->ecn, sizeof(out->ecn), "%s", totals.ecn);
     out->ecn_sent = totals.ecn_sent;
+    out->probes_sent = totals.probes_sent;
     out->ecn_marked_there = totals.ecn_marked_there;
     out->ecn_marked = totals.ecn_marked;
     out->ecn_failed = totals.ecn_failed;

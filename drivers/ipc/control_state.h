@@ -11,7 +11,7 @@
 #include "drivers/ipc/group_copies.h"
 #include "drivers/platform/address.h"
 
-#define HG_CONTROL_ABI           8u
+#define HG_CONTROL_ABI           9u
 #define HG_CONTROL_NAME_BYTES    32
 #define HG_CONTROL_PATH_BYTES    256
 #define HG_CONTROL_TEXT_BYTES    192
@@ -213,6 +213,7 @@ struct hg_status_peer {
     char fec[16];                        /* whether parity is sent now, or why not; empty without a session */
     char ecn[16];                        /* what is known of it on the path; empty without a session */
     uint64_t ecn_sent, ecn_marked_there; /* packets to it that could be marked, that were */
+    uint64_t probes_sent;                /* probe timeouts */
     uint64_t ecn_marked;                 /* packets from it that were marked */
     uint64_t ecn_failed;
     uint64_t loss_ppb;
