@@ -579,7 +579,10 @@ static uint32_t standing(const struct hg_failover *failover, const struct hg_fai
 /* w copies must stand at the tail. */
 static void adopt(struct hg_failover *failover, uint64_t now_ns)
 {
-    step_set(failover, HG_FAILOVER_ADOPT, now_ns);
+    if (failover->step != HG_FAILOVER_ADOPT) { /* it is said before it is looked at */
+        step_set(failover, HG_FAILOVER_ADOPT, now_ns);
+        return;
+    }
     failover->reason[0] = '\0';
     for (uint32_t i = 0; i < failover->stream_count; i++) {
         const struct hg_failover_stream *stream = &failover->streams[i];

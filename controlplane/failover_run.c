@@ -133,6 +133,12 @@ static bool left_look(struct hg_server *server, uint32_t group, uint64_t now_ns)
     if (!own_look(server, group, &epoch_promised, &is_open) ||
         server->metastore->read(server->metastore, &key, &record) != 0)
         return false;
+    if (record.state == HG_METASTORE_SEALING && record.failover == 0 && record.node == node->node)
+        hg_event_addf(
+            &server->events, HG_SEVERITY_INFO, "group_left_sealed",
+            "group %u was sealed under epoch %llu by an order of this node, and stays so until 'group "
+            "open' or 'group fail-over'",
+            group, (unsigned long long)record.epoch);
     if (!hg_failover_is_left(&record, node->node, epoch_promised, is_open))
         return true;
     if (!hg_failover_run_check(server, group, text, sizeof(text))) {

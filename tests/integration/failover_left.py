@@ -1,35 +1,56 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A control plane that drives a fail-over is killed at each of its steps. The next one goes on with it by itself, and
-nothing that was acknowledged is lost; a group that was sealed by an order of its own stays as it is."""
-import fcntl
+"""A control plane that drives a fail-over is killed at each of its steps: when it says the step, or at a marked call
+after that (kill_shim.c). The next one goes on with it by itself, what was acknowledged is where it was, and entries
+that are tried again are there once; a group that was sealed by an order of its own stays as it is.
+
+    failover_left.py ONCE_CLIENT KILL_SHIM"""
 import os
 import re
+import signal
 import sys
-import time
 
 import failover
+import resubmit
 from cluster import Failed, Scratch, wait_until
 from flow import say
 
 GROUP = failover.GROUP
+# What is said of a step, and where in it to die. A `write` is the doorbell of what it asks of dataplanes, a `rename`
+# is how the metastore's file is written.
+POINTS = [("read", "asking the metastore who writes", "say:1:before"),
+          ("take", "taking an epoch in the metastore", "rename:1:before"),
+          ("take", "taking an epoch in the metastore", "rename:1:after"),
+          ("seal", "sealing the members", "say:1:before"),
+          ("seal", "sealing the members", "write:1:after"),
+          ("fill", "filling this node's copy", "say:1:before"),
+          ("fill", "filling this node's copy", "write:1:after"),
+          ("begin", "beginning the epoch in this node's log", "say:1:before"),
+          ("begin", "beginning the epoch in this node's log", "write:1:after"),
+          ("adopt", "bringing members to the tail", "say:1:before"),
+          ("open", "opening the epoch in the metastore", "rename:1:before"),
+          ("open", "opening the epoch in the metastore", "rename:1:after"),
+          ("release", "letting producers write", "say:1:before"),
+          ("release", "letting producers write", "write:1:after")]
+NOTHING_DONE = 2  # of these, before an epoch is taken: the order is to be given again
+FIRST_CLIENT = 100  # each fail-over has a client of its own, that tries its entries again
 
 
-class Test(failover.Test):
+class Test(resubmit.Test):
+    def __init__(self, scratch, client, shim):
+        super().__init__(scratch, client)
+        self.shim = shim
+        self.clients = FIRST_CLIENT
+        self.there = {}
+
     def store(self):
-        """The group's line of the metastore: its state and epoch."""
+        """The group's line of the metastore: its state, epoch, node, and all of it."""
         try:
             with open(os.path.join(self.scratch.path, "metastore"), encoding="ascii") as file:
                 found = re.search(rf"^group {GROUP} .* (sealing|open) epoch (\d+) node (\d+) .*$", file.read(), re.M)
         except FileNotFoundError:
             return ("none", 0, 0, "")
         return (found[1], int(found[2]), int(found[3]), found[0]) if found else ("none", 0, 0, "")
-
-    def died(self, node, step):
-        """Its control plane is killed, and another one starts: the order is not given again."""
-        node.kill_controlplane()
-        node.start_controlplane()
-        self.killed.append(step)
 
     def goes_on(self, node, what):
         number = failover.NODES[node.name]
@@ -43,102 +64,114 @@ class Test(failover.Test):
         except Failed as late:
             raise Failed(f"{late}: metastore {self.store()}, {self.group(node)}") from late
 
-    def events(self, node, name):
-        return [event["text"] for event in (node.show() or {"events": []})["events"] if event["name"] == name]
+    def event_is(self, node, name):
+        wait_until(lambda: any(event["name"] == name for event in (node.show() or {"events": []})["events"]), 20,
+                   f"{node.name} says {name}")
+
+    def others(self, writer, new):
+        return next(node for node in (self.a, self.b, self.c) if node not in (writer, new))
+
+    def lags(self, writer, new):
+        """The new writer lacks some of what the two others have committed. That client's entries, and its number."""
+        self.clients += 1
+        client = str(self.clients)
+        told = self.append(writer, "committed", (client, 1, 5))
+        self.net.cut(writer.name, new.name)
+        told.update(self.append(writer, "committed", (client, 6, 10)))
+        end, third = max(told.values()) + 1, self.others(writer, new)
+        wait_until(lambda: self.row(third).get("lsn_committed") == end, 20, f"{third.name} has all that is committed")
+        return client, told
+
+    def tried_again(self, writer, new, client, told):
+        again = self.append(new, "committed", (client, 1, 12))
+        if {key: again[key] for key in told} != told:
+            raise Failed(f"{told} was acknowledged, {new.name} says {again}")
+        self.there.update(again)
+        self.net.restore(writer.name, new.name)
+        wait_until(lambda: self.row(writer).get("lsn_committed") == max(again.values()) + 1, 40,
+                   f"{writer.name} is a copy of all: {self.row(writer)}")
 
     # ---- what is shown ------------------------------------------------------------------------------------------
 
     def sealing(self):
         """Too few members answer: the step lasts, and two control planes die in it."""
-        self.first = [self.write(self.a, "orders", 1)]
-        wait_until(lambda: self.row(self.d).get("lsn_durable", 0) > 500, 40, "orders arrives in the other region")
-        self.a.kill_dataplane()
-        self.a.kill_controlplane()
+        client, told = self.lags(self.a, self.b)
         self.c.kill_dataplane()
-        wait_until(lambda: self.first[0].find("^closed at"), 20, "the producer sees it")
-        self.first[0].kill9()
-        self.kept = self.acknowledged(self.first[0])
         self.order(self.b, 0, "is being failed over")
         for _ in range(2):
             wait_until(lambda: self.group(self.b).get("step") == "seal", 20, "it waits at seal")
-            self.died(self.b, "seal")
-        wait_until(lambda: self.events(self.b, "group_failover_left"), 20, "the next one says that it goes on")
+            self.b.kill_controlplane()
+            self.b.start_controlplane()
+        self.event_is(self.b, "group_failover_left")
         if "failover 1" not in self.store()[3]:
             raise Failed(f"the metastore does not say that a fail-over took it: {self.store()}")
         self.c.start_dataplane()
         self.goes_on(self.b, "b takes over after its control planes died")
+        self.tried_again(self.a, self.b, client, told)
         say(f"killed at seal, twice: the fail-over to b goes on by itself under epoch {self.store()[1]}")
 
-    def opening(self):
-        """The metastore takes nothing when the epoch is to be opened; then it does, and nobody is there to hear it."""
-        lock = os.open(os.path.join(self.scratch.path, "metastore.lock"), os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            self.order(self.c, 0, "is being failed over")
-            wait_until(lambda: self.store()[0] == "sealing", 20, "c takes an epoch")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            wait_until(lambda: self.group(self.c).get("step") in ("open", "read"), 30, "it waits for the metastore")
-            self.died(self.c, "open")
-            time.sleep(0.2)  # it looks, and finds the metastore held
-        finally:
-            os.close(lock)
-        self.goes_on(self.c, "c takes over after its control plane died")
-        say(f"killed while it opens: goes on by itself under epoch {self.store()[1]}")
+    def killed_at(self, writer, new, point, is_done):
+        step, text, mark = point
+        client, told = self.lags(writer, new)
+        before = self.store()[1]
+        new.kill_controlplane()
+        new.start_controlplane({"LD_PRELOAD": self.shim, "HELIO_KILL": mark, "HELIO_KILL_SAYS": text})
+        wait_until(lambda: self.group(new).get("members_generation") is not None, 20, "its control plane is there")
+        self.order(new, 0, "is being failed over")
+        code = new.controlplane.wait(40)
+        if code != -signal.SIGKILL:
+            raise Failed(f"its control plane ended with {code} at {step}, {mark}")
+        if is_done != (self.store()[1] > before):
+            raise Failed(f"killed at {step}, {mark}: {self.store()}, it was epoch {before}")
+        new.start_controlplane()
+        if not is_done:
+            wait_until(lambda: self.group(new).get("step") == "idle", 20, f"{new.name} has its group")
+            self.order(new, 0, "is being failed over")
+        self.goes_on(new, f"{new.name} takes over, killed at {step}, {mark}")
+        self.tried_again(writer, new, client, told)
+        say(f"killed at {step}, {mark}: {'goes on by itself' if is_done else 'nothing was done'}, "
+            f"epoch {self.store()[1]}")
 
-    def anywhere(self):
-        """Back and forth; the control plane dies when the metastore says that the epoch is taken, and so much later."""
-        for turn, delay_ms in enumerate([0, 20, 60, 120, 200, 300, 420, 560]):
-            node = (self.b, self.c)[turn % 2]
-            before = self.store()[1]
-            self.order(node, 0, "is being failed over")
-            wait_until(lambda number=before: self.store()[1] > number, 20, "an epoch is taken")
-            time.sleep(delay_ms / 1000)
-            step = self.group(node).get("step")
-            self.died(node, step)
-            self.goes_on(node, f"{node.name} takes over, killed {delay_ms} ms after it took an epoch ({step})")
-        say(f"killed at {', '.join(sorted(set(self.killed)))}: each fail-over goes on by itself")
-
-    def sealed_by_order(self):
+    def sealed_by_order(self, node):
         """An order to seal is done when it is sealed: a start of the control plane opens nothing."""
-        node = self.c if self.store()[2] == failover.NODES["c"] else self.b
         epoch = self.store()[1] + 1
         answer = node.ctl("group", "seal", GROUP, "epoch", str(epoch))
         if answer["code"] != 0:
             raise Failed(f"group seal: {answer}")
         node.kill_controlplane()
         node.start_controlplane()
-        wait_until(lambda: self.group(node).get("state") == "sealed", 20, "it is shown sealed")
-        time.sleep(1.5)  # three looks
-        if self.store()[0] != "sealing" or self.group(node).get("step") != "idle":
+        self.event_is(node, "group_left_sealed")  # it looked
+        if self.store()[:2] != ("sealing", epoch) or self.group(node).get("step") != "idle":
             raise Failed(f"a sealed group was failed over: {self.store()}, {self.group(node)}")
         answer = node.ctl("group", "open", GROUP, "epoch", str(epoch))
         if answer["code"] != 0:
             raise Failed(f"group open: {answer}")
-        self.new = node
+        self.goes_on(node, "it is opened")
+        self.there.update(self.append(node, "committed", (str(FIRST_CLIENT), 1, 5)))
         say("what was sealed by an order of its own stays sealed until it is opened")
 
-    def nothing_lost(self):
-        end = self.row(self.new)["lsn_durable"]
-        if end < self.kept:
-            raise Failed(f"{self.kept} was acknowledged, the writer has {end}")
-        writer = self.write(self.new, "orders", 100)
-        wait_until(lambda: self.row(self.d).get("lsn_durable", 0) > end + 500, 40,
-                   "orders goes on arriving in the other region")
-        if writer.terminate(30) != 0:
-            raise Failed(f"{writer.name}: {writer.lines[-3:]}")
-        say(f"{self.kept} was acknowledged and is there; the other region goes on receiving")
+    def all_equal(self):
+        end = len(self.there) + 1
+        for name, node in self.nodes.items():
+            wait_until(lambda node=node: self.row(node).get("lsn_committed") == end, 30,
+                       f"{name} has all {len(self.there)} entries: {self.row(node)}")
+            if self.call(node, "read", str(end)) != self.there:
+                raise Failed(f"{name} has other entries than were acknowledged")
+        say(f"all nodes have the same {len(self.there)} entries, each once")
 
     def run(self):
-        self.killed = []
         self.net.start()
         for node in self.nodes.values():
             node.start()
         for node in self.nodes.values():
             node.wait_ready(40)
         self.sealing()
-        self.opening()
-        self.anywhere()
-        self.sealed_by_order()
-        self.nothing_lost()
+        writer, new = self.b, self.c
+        for number, point in enumerate(POINTS):
+            self.killed_at(writer, new, point, number >= NOTHING_DONE)
+            writer, new = new, self.others(writer, new)
+        self.sealed_by_order(writer)
+        self.all_equal()
 
 
 if __name__ == "__main__":

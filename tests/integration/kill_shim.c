@@ -8,9 +8,14 @@
  *
  * MARK: submit (of I/O to the log's ring), sendmsg, recvmsg, write (doorbells and files), rename, fsync. The
  * Nth call of it, counted from 1 over all threads. Without HELIO_KILL nothing happens.
+ *
+ *     HELIO_KILL_SAYS=TEXT
+ *
+ * Calls count from when the program prints a line with TEXT on; the mark `say` is that line itself.
  */
 #include <dlfcn.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -28,6 +33,8 @@ static char mark[16];
 static unsigned long wanted;
 static bool is_after;
 static atomic_ulong count;
+static const char *said; /* NULL: from the beginning */
+static atomic_bool is_said;
 
 __attribute__((constructor)) static void shim_start(void)
 {
@@ -40,6 +47,7 @@ __attribute__((constructor)) static void shim_start(void)
         _exit(2);
     }
     is_after = strcmp(side, "after") == 0;
+    said = getenv("HELIO_KILL_SAYS");
 }
 
 /* No handler, no buffer written out, no other thread one step further than it is. */
@@ -51,7 +59,8 @@ static void die(void)
 /* True when the process is to die after this call; dies itself when it is to die before it. */
 static bool mark_is_here(const char *name)
 {
-    if (wanted == 0 || strcmp(name, mark) != 0 || atomic_fetch_add(&count, 1) + 1 != wanted)
+    if (wanted == 0 || (said != NULL && !atomic_load(&is_said)) || strcmp(name, mark) != 0 ||
+        atomic_fetch_add(&count, 1) + 1 != wanted)
         return false;
     if (!is_after)
         die();
@@ -79,3 +88,26 @@ MARKED("write", ssize_t, write, (int fd, const void *data, size_t bytes), (fd, d
 MARKED("write", int, eventfd_write, (int fd, eventfd_t value), (fd, value))
 MARKED("rename", int, rename, (const char *from, const char *to), (from, to))
 MARKED("fsync", int, fsync, (int fd), (fd))
+
+int fprintf(FILE *file, const char *format, ...)
+{
+    char line[1024];
+    va_list arguments;
+    bool is_it = false, is_last = false;
+    if (said != NULL) {
+        va_start(arguments, format);
+        vsnprintf(line, sizeof(line), format, arguments);
+        va_end(arguments);
+        is_it = strstr(line, said) != NULL;
+    }
+    if (is_it) {
+        atomic_store(&is_said, true);
+        is_last = mark_is_here("say");
+    }
+    va_start(arguments, format);
+    int result = vfprintf(file, format, arguments);
+    va_end(arguments);
+    if (is_last)
+        die();
+    return result;
+}
