@@ -74,8 +74,17 @@ static void begun_check(struct sim_node *node, uint64_t epoch)
         }
 }
 
-static void acknowledged_check(struct sim_node *node, const struct sim_flow *flow,
-                               const struct hg_stream_state *s)
+void hg_sim_check_writer(struct sim_node *node, const struct sim_flow *flow, uint64_t epoch)
+{
+    struct sim_world *world = node->world;
+    uint32_t *appended = &world->failover->epochs[epoch_check(world, epoch)].appended[flow->index];
+    if (*appended != 0 && *appended != node->index + 1)
+        hg_sim_violation(world, "two_writers", "s%u was written under epoch %llu on node %c, and is on %c",
+                         flow->index, (unsigned long long)epoch, (int)('@' + *appended), letter_of(node));
+    *appended = node->index + 1;
+}
+
+static void acknowledged_check(struct sim_node *node, struct sim_flow *flow, const struct hg_stream_state *s)
 {
     struct sim_world *world = node->world;
     struct sim_failover *failover = world->failover;
@@ -88,6 +97,9 @@ static void acknowledged_check(struct sim_node *node, const struct sim_flow *flo
                          letter_of(node), (unsigned long long)epoch,
                          (int)('@' + failover->epochs[epoch].begun));
     *acknowledged = s->lsn_committed;
+    if (failover->producers[node->index][flow->index].is_open &&
+        failover->producers[node->index][flow->index].epoch == epoch)
+        hg_sim_client_acked(node, flow, s->lsn_committed);
     for (uint64_t newer = epoch + 1; newer < SIM_FAILOVER_EPOCHS; newer++)
         if (failover->epochs[newer].begun != 0 && !failover->is_beyond &&
             failover->epochs[newer].start[flow->index] < s->lsn_committed)

@@ -9,8 +9,10 @@
 
 #include <stdlib.h>
 
-#define MARK_SHIFT 32
-#define MARK_MAX   ((1u << 24) - 1)
+#define MARK_SHIFT    32
+#define VARIANT_SHIFT 56
+#define VARIANT_MASK  0xffu
+#define MARK_MAX      ((1u << 24) - 1)
 
 void hg_sim_history_begin(struct sim_flow *flow)
 {
@@ -55,6 +57,42 @@ void hg_sim_client_attached(struct sim_node *node, struct sim_flow *flow, uint64
     world->sometimes[SIM_unheard_appends_there] += client->live_count - client->acked_count;
 }
 
+static uint64_t epoch_at(const struct hg_stream_state *s, uint64_t lsn)
+{
+    uint64_t epoch = 0;
+    for (uint32_t i = 0; i < s->history.count; i++)
+        if (s->history.starts[i].lsn <= lsn)
+            epoch = s->history.starts[i].epoch;
+    return epoch;
+}
+
+void hg_sim_client_attached_epochs(struct sim_node *node, struct sim_flow *flow,
+                                   const struct hg_stream_state *s, uint64_t lsn_end, bool is_newest)
+{
+    struct sim_world *world = node->world;
+    struct sim_client *client = &flow->clients[node->index];
+    uint32_t kept = client->acked_count;
+    flow->attempt++;
+    hg_assert(flow->attempt <= MARK_MAX);
+    if (flow->history == NULL)
+        return;
+    if (is_newest)
+        hg_sim_history_end_told(flow->history, world->now_ns, lsn_end);
+    for (uint32_t i = kept; i < client->live_count; i++) {
+        const struct sim_live *live = &client->live[i];
+        uint64_t epoch = epoch_at(s, live->lsn);
+        bool is_gone = live->lsn + live->span > lsn_end || (epoch & VARIANT_MASK) != live->variant;
+        if (is_gone &&
+            (epoch != 0 || live->lsn >= lsn_end)) /* 0: that epoch is forgotten, so it is not told */
+            hg_sim_history_refuse(flow->history, live->append);
+        world->sometimes[SIM_unheard_appends_gone] += is_gone;
+        if (!is_gone)
+            client->live[kept++] = *live;
+    }
+    client->live_count = kept;
+    world->sometimes[SIM_unheard_appends_there] += kept - client->acked_count;
+}
+
 void hg_sim_client_appended(struct sim_node *node, struct sim_flow *flow, const struct hg_frame *frame)
 {
     struct sim_client *client = &flow->clients[node->index];
@@ -68,7 +106,10 @@ void hg_sim_client_appended(struct sim_node *node, struct sim_flow *flow, const 
     uint32_t append =
         hg_sim_history_append(flow->history, node->world->now_ns, node->index, id_of(flow, frame));
     client->live[client->live_count++] =
-        (struct sim_live){.lsn = frame->lsn, .span = frame->span, .append = append};
+        (struct sim_live){.lsn = frame->lsn,
+                          .span = frame->span,
+                          .append = append,
+                          .variant = (uint32_t)(frame->transaction_id >> VARIANT_SHIFT)};
 }
 
 void hg_sim_client_acked(struct sim_node *node, struct sim_flow *flow, uint64_t lsn_end)
@@ -120,7 +161,7 @@ void hg_sim_history_void(struct sim_node *node, bool is_old)
         if (flow->history == NULL)
             continue;
         hg_sim_history_reader_void(flow->history, node->index);
-        if (!is_old || flow->plan->origin != node->index)
+        if (!is_old || (flow->plan->origin != node->index && world->failover == NULL))
             continue;
         judge(world, flow, 0);
         hg_sim_history_free(flow->history);

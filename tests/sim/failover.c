@@ -493,6 +493,14 @@ bool hg_sim_failover_complete(struct sim_world *world, char *text, size_t text_b
 
 /* ---- producers ---- */
 
+/* The metastore says that this node writes. */
+static bool is_named(struct sim_node *node)
+{
+    struct hg_metastore_record record;
+    (void)node->world->failover->store->read(node->world->failover->store, &key, &record);
+    return (record.state == HG_METASTORE_NONE ? 1 : record.node) == node->index + 1;
+}
+
 /* False: not now. */
 static bool producer_open(struct sim_node *node, struct sim_flow *flow, uint32_t slot)
 {
@@ -512,6 +520,7 @@ static bool producer_open(struct sim_node *node, struct sim_flow *flow, uint32_t
     node->world->failover->producers[node->index][flow->index].is_open = true;
     node->world->failover->producers[node->index][flow->index].lsn_next = end;
     node->world->failover->producers[node->index][flow->index].epoch = s->epoch;
+    hg_sim_client_attached_epochs(node, flow, s, end, node_behind(node->world) < 0 && is_named(node));
     hg_sim_trace(node->world, "producer of s%u resumes on node %c at %llu, epoch %llu", flow->index,
                  letter_of(node), (unsigned long long)end, (unsigned long long)s->epoch);
     return true;
@@ -527,6 +536,7 @@ static bool producer_append(struct sim_node *node, struct sim_flow *flow, uint32
     bool any = false;
     for (uint32_t i = 0; i < FRAMES_TURN && *next < flow->lsn_produced; i++) {
         hg_sim_frame(world, flow, (uint32_t)s->epoch & VARIANT_MASK, *next, &frame, world->frame_memory);
+        frame.transaction_id |= hg_sim_client_mark(flow);
         enum hg_append_reason reason = hg_streams_append(worker->streams, slot, &frame, worker->now_ns);
         if (reason == HG_APPEND_WOULD_BLOCK)
             return any;
@@ -539,6 +549,8 @@ static bool producer_append(struct sim_node *node, struct sim_flow *flow, uint32
                              "stream s%u on node %c at %llu, epoch %llu: reason %u, LSN %llu", flow->index,
                              letter_of(node), (unsigned long long)*next, (unsigned long long)s->epoch, reason,
                              (unsigned long long)frame.lsn);
+        hg_sim_check_writer(node, flow, s->epoch);
+        hg_sim_client_appended(node, flow, &frame);
         *next += frame.span;
         any = true;
     }

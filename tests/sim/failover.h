@@ -54,6 +54,7 @@ struct sim_failover {
         bool opened;    /* says the metastore */
         uint64_t start[SIM_FLOWS_MAX];
         uint64_t acknowledged[SIM_FLOWS_MAX]; /* by its writer */
+        uint32_t appended[SIM_FLOWS_MAX];     /* node + 1 whose producers did under it */
     } epochs[SIM_FAILOVER_EPOCHS];
     struct {
         uint64_t promised;
@@ -96,6 +97,8 @@ void hg_sim_check_record(struct sim_world *world, const struct hg_metastore_reco
 void hg_sim_check_failover_node(struct sim_node *node);
 void hg_sim_check_failover_flow(struct sim_node *node, struct sim_flow *flow,
                                 const struct hg_stream_state *s);
+/* Producers at the node appended to the stream under the epoch. */
+void hg_sim_check_writer(struct sim_node *node, const struct sim_flow *flow, uint64_t epoch);
 /* A reader was given the batch, whose frames are of `variant`. Returns its place in the table of chains. */
 struct sim_chain *hg_sim_check_failover_batch(struct sim_node *node, struct sim_flow *flow,
                                               const struct hg_batch_header *header, uint32_t variant);

@@ -120,11 +120,13 @@ static const enum sim_sometimes promises_quorum[] = {SIM_commits_awaited,    SIM
                                                      SIM_disks_lost,         SIM_disks_filled_again,
                                                      SIM_rest_dead,          SIM_rest_cut_off,
                                                      SIM_streams_held_back,  SIM_process_kills,
-                                                     SIM_power_losses,       SIM_unheard_appends_there};
+                                                     SIM_power_losses,       SIM_unheard_appends_there,
+                                                     SIM_recovered_alike};
 
 static const enum sim_sometimes promises_members[] = {
     SIM_commits_awaited,     SIM_members_joint, SIM_members_changed, SIM_members_awaited,
-    SIM_members_old_refused, SIM_process_kills, SIM_power_losses,    SIM_packets_lost_on_the_link};
+    SIM_members_old_refused, SIM_process_kills, SIM_power_losses,    SIM_packets_lost_on_the_link,
+    SIM_recovered_alike};
 
 static const enum sim_sometimes promises_grants[] = {
     SIM_grants_lapsed,    SIM_grants_back, SIM_appends_without_grant, SIM_acks_held_back,
@@ -146,7 +148,8 @@ static const enum sim_sometimes promises_cluster[] = {SIM_groups_sealed,
                                                       SIM_disk_stalls,
                                                       SIM_flaps,
                                                       SIM_rest_dead,
-                                                      SIM_rest_cut_off};
+                                                      SIM_rest_cut_off,
+                                                      SIM_recovered_alike};
 
 static const enum sim_sometimes promises_gray[] = {
     SIM_writes_lost, SIM_reads_wrong,  SIM_recoveries_misread, SIM_damage_refused,
@@ -166,7 +169,9 @@ static const enum sim_sometimes promises_failover[] = {SIM_failovers_done,
                                                        SIM_promises_after_restart,
                                                        SIM_quorums_lost,
                                                        SIM_process_kills,
-                                                       SIM_power_losses};
+                                                       SIM_power_losses,
+                                                       SIM_recovered_alike,
+                                                       SIM_unheard_appends_gone};
 
 static const enum sim_sometimes promises_atlas[] = {SIM_atlas_rot,
                                                     SIM_atlas_lost_sector,
@@ -317,8 +322,6 @@ bool hg_sim_scenario_promises(uint32_t scenario, enum sim_sometimes what)
     bool fills_logs = (s->flags & (SIM_SCENARIO_BOTTLENECK | SIM_SCENARIO_CLUSTER | SIM_SCENARIO_FAILOVER |
                                    SIM_SCENARIO_ATLAS)) == 0;
     return (is_listed(promises_always, HG_COUNT(promises_always), what) &&
-            (fills_logs || what != SIM_segments_reused) &&
-            /* Its producers are not in the histories (work.c). */
-            (what != SIM_appends_judged || (s->flags & SIM_SCENARIO_FAILOVER) == 0)) ||
+            (fills_logs || what != SIM_segments_reused)) ||
            is_listed(s->promises, s->promise_count, what);
 }

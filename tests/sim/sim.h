@@ -181,6 +181,7 @@
     X(atlas_mended)                                                                                          \
     X(atlas_told_to_operator)                                                                                \
     X(cuts_refused)                                                                                          \
+    X(recovered_alike)                                                                                       \
     X(rest_dead)                                                                                             \
     X(rest_cut_off)                                                                                          \
     X(turns_without_allocation)                                                                              \
@@ -471,7 +472,8 @@ struct sim_commit { /* produced and not yet known to be durable elsewhere */
 struct sim_live {
     uint64_t lsn;
     uint32_t span;
-    uint32_t append; /* in the history */
+    uint32_t append;  /* in the history */
+    uint32_t variant; /* of its frame */
 };
 struct sim_client {
     struct sim_live *live; /* what it appended and was not told to be gone, in order */
@@ -803,6 +805,11 @@ void hg_sim_check_keys(struct sim_node *node, struct sim_worker *worker);
 void hg_sim_check_recovered(struct sim_node *node, struct sim_worker *worker);
 void hg_sim_check_touched(struct sim_worker *worker);
 void hg_sim_check_recovered_void(struct sim_worker *worker);
+/* All is everywhere: every process dies. False: not in this scenario. Then, when all have recovered, what
+ * each has of a stream is compared. */
+bool hg_sim_recover_all(struct sim_world *world);
+bool hg_sim_recovered_all(struct sim_world *world);
+void hg_sim_check_recovered_alike(struct sim_world *world, struct sim_flow *flow);
 /* tests/sim/check_quorum.c */
 void hg_sim_check_committed(struct sim_node *node, struct sim_flow *flow, const struct hg_stream_state *s);
 /* Up to where w of the members have, or had, a stream of theirs on their devices. */
@@ -815,6 +822,10 @@ void hg_sim_history_end(struct sim_flow *flow);
 /* The producer at the node is told that the stream ends there: what it appended from there on is not in it.
  */
 void hg_sim_client_attached(struct sim_node *node, struct sim_flow *flow, uint64_t lsn_end);
+/* The same where other nodes may have written since: also what lies below that end under another epoch is
+ * gone. `s`: the stream there; `is_newest`: nobody writes under a newer epoch. */
+void hg_sim_client_attached_epochs(struct sim_node *node, struct sim_flow *flow,
+                                   const struct hg_stream_state *s, uint64_t lsn_end, bool is_newest);
 /* What the frames of this attachment are told apart by; or it into transaction_id. */
 uint64_t hg_sim_client_mark(const struct sim_flow *flow);
 void hg_sim_client_appended(struct sim_node *node, struct sim_flow *flow, const struct hg_frame *frame);

@@ -33,8 +33,7 @@ void hg_sim_flows_init(struct sim_world *world)
         hg_random_init(&flow->random, hg_sim_random_seed(world, 30, i));
         flow->frame_memory = malloc(FRAME_MEMORY_BYTES);
         hg_assert(flow->frame_memory != NULL);
-        if (world->failover == NULL) /* an entry that was cut off is neither acknowledged nor refused there */
-            hg_sim_history_begin(flow);
+        hg_sim_history_begin(flow);
     }
 }
 

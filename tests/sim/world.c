@@ -281,6 +281,24 @@ static void world_events(struct sim_world *world)
     hg_sim_violation(world, "stall", "no event is left to happen, and it is not done");
 }
 
+/* What all have in the end is on their disks. */
+static void world_recover(struct sim_world *world)
+{
+    uint64_t begin_ns = world->now_ns;
+    if (!hg_sim_recover_all(world))
+        return;
+    while (!hg_sim_recovered_all(world)) {
+        struct sim_event event = event_take(world);
+        world->now_ns = event.time_ns;
+        if (event.type != SIM_EVENT_PRODUCE)
+            event_handle(world, &event);
+        if (world->now_ns - begin_ns > SIM_LIVENESS_NS)
+            hg_sim_violation(world, "stall", "not all logs are recovered at the end of the run");
+    }
+    for (uint32_t i = 0; i < world->plan->flow_count; i++)
+        hg_sim_check_recovered_alike(world, &world->flows[i]);
+}
+
 bool hg_sim_world_run(struct sim_world *world)
 {
     volatile bool clean = false; /* outlives a longjmp */
@@ -289,6 +307,7 @@ bool hg_sim_world_run(struct sim_world *world)
         world_begin(world);
         world_events(world);
         hg_sim_check_histories(world);
+        world_recover(world);
         for (uint32_t i = 0; i < world->plan->node_count; i++)
             if (world->nodes[i].is_up)
                 hg_sim_harvest(&world->nodes[i]);
