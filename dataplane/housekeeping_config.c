@@ -274,6 +274,7 @@ static bool logs_in_order(struct hg_control_config *config)
             return false;
         there[config->logs[i].id] = true;
         logs[config->logs[i].id] = config->logs[i];
+        logs[config->logs[i].id].has_peers = config->peer_count > 0;
     }
     memcpy(config->logs, logs, config->log_count * sizeof(logs[0]));
     return true;

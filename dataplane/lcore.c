@@ -113,6 +113,7 @@ static bool log_open(struct lcore *lcore, uint32_t index, const struct hg_start 
         .log_arena = own->arena,
         .log_arena_bytes = own->arena_bytes,
         .log_scrub_bytes_per_s = scrub_mbytes_per_s * 1000000,
+        .log_may_mark = log->has_peers != 0,
         .cluster = start->node.cluster,
         .region = start->node.region,
         .streams_max = HG_WORKER_STREAMS_MAX,

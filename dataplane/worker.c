@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dataplane/worker.h"
 #include "dataplane/stream/grants.h"
+#include "dataplane/wal/log_heal.h"
 #include "dataplane/worker_internal.h"
 
 #include <stdio.h>
@@ -158,6 +159,7 @@ struct hg_worker *hg_worker_init(const struct hg_worker_config *config)
         .arena_bytes = config->log_arena_bytes,
         .cluster = config->cluster,
         .scrub_bytes_per_s = config->log_scrub_bytes_per_s,
+        .may_mark = config->log_may_mark,
         .ops = &hg_streams_log_ops,
         .ctx = worker->streams,
     };
@@ -183,6 +185,15 @@ void hg_worker_free(struct hg_worker *worker)
 
 /* ---- the duty cycle ---- */
 
+/* Each write that the log was opened with although it is corrupt, by name. */
+static void worker_marks_tell(struct hg_worker *worker, uint64_t marked)
+{
+    const struct hg_log_heal *heal = hg_log_heal_of(worker->log);
+    for (uint32_t i = 0; i < heal->count && i < marked; i++)
+        hg_event_put(&worker->events, HG_EVENT_log_marked, worker->log_name, heal->writes[i].sequence,
+                     marked);
+}
+
 static void worker_log_state(struct hg_worker *worker)
 {
     struct hg_log_stats stats;
@@ -202,6 +213,7 @@ static void worker_log_state(struct hg_worker *worker)
         bool broken = hg_streams_recovery_broken(worker->streams);
         hg_event_put(&worker->events, broken ? HG_EVENT_log_failed : HG_EVENT_log_ready, worker->log_name,
                      stats.recovered_writes, stats.discarded_writes);
+        worker_marks_tell(worker, stats.marked_writes);
         worker->state = broken ? HG_WORKER_FAILED : HG_WORKER_RUNNING;
     }
 }

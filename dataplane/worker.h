@@ -33,6 +33,7 @@ struct hg_worker_config {
     void *log_arena;      /* HG_LOG_BLOCK_BYTES aligned */
     uint64_t log_arena_bytes;
     uint64_t log_scrub_bytes_per_s; /* 0 = off */
+    bool log_may_mark;              /* other nodes may have what is corrupt in it: see hg_log_config */
     uint64_t cluster;
     uint16_t region;
     uint32_t streams_max;           /* <= HG_WORKER_STREAMS_MAX */

@@ -136,6 +136,9 @@
     X(scrub_corrupt, CRITICAL,                                                                               \
       "log $s: write $a of a sealed segment is not as it was written; scrub found it before a reader did: "  \
       "see helio-log verify")                                                                                \
+    X(log_marked, CRITICAL,                                                                                  \
+      "log $s: write $a was durable and is corrupt; it is marked, not served, and peers are asked for what " \
+      "it had ($b in all)")                                                                                  \
     X(repaired, WARNING,                                                                                     \
       "the log of worker $s: write $a is as it was written again, in a new place, with what peers and the "  \
       "header had of it; $b are left: look at the device")                                                   \

@@ -565,6 +565,12 @@ bool hg_peers_spi_replaced(struct hg_peers *peers, uint32_t index, uint32_t spi)
     return false;
 }
 
+static void peer_up_tell(struct hg_peer *peer, const struct hg_peer_session *session)
+{
+    hg_event_put(peer->peers->config.events, HG_EVENT_peer_up, peer->lane_name, session->generation, 0);
+    hg_log_heal_again(peer->peers->config.log);
+}
+
 static void session_promote(struct hg_peer_session *session, uint64_t now_ns)
 {
     struct hg_peer *peer = session->peer;
@@ -593,7 +599,7 @@ static void session_promote(struct hg_peer_session *session, uint64_t now_ns)
     peer->cut_cursor = (struct hg_cursor){0};
     peer->pinged_ns = now_ns;
     if (peer->state != HG_PEER_UP)
-        hg_event_put(peer->peers->config.events, HG_EVENT_peer_up, peer->lane_name, session->generation, 0);
+        peer_up_tell(peer, session);
     peer_state_set(peer, HG_PEER_UP, now_ns);
     hg_peers_open_streams(peer, now_ns);
 }
@@ -694,7 +700,7 @@ static void peer_tick_session(struct hg_peer *peer, uint64_t now_ns)
                      silent_ns / HG_NS_PER_MS, 0);
     } else if (silent_ns < HG_PEER_SILENT_NS && peer->state == HG_PEER_DOWN) {
         peer_state_set(peer, HG_PEER_UP, now_ns);
-        hg_event_put(peer->peers->config.events, HG_EVENT_peer_up, peer->lane_name, session->generation, 0);
+        peer_up_tell(peer, session);
     }
     if (now_ns - peer->pinged_ns >= HG_PEER_PING_NS) {
         peer->pinged_ns = now_ns;

@@ -454,18 +454,18 @@ static void streams_recovered_record(void *ctx, const struct hg_local_record *re
     }
 }
 
-static void streams_recovered_batch(void *ctx, uint64_t sequence, const struct hg_batch_header *header)
+static struct hg_stream_state *recovered_batch(struct hg_streams *streams, uint64_t sequence,
+                                               const struct hg_batch_header *header)
 {
-    struct hg_streams *streams = ctx;
     int32_t slot = hg_streams_slot_make(streams, header->stream);
     if (slot < 0 || header->group >= HG_GROUPS_MAX) {
         streams->recovery_broken = true;
-        return;
+        return NULL;
     }
     struct hg_stream_state *s = &streams->table[slot];
     if (!recovered_follows(streams, s, header->lsn_first, header->chain_previous)) {
         streams->recovery_broken = true;
-        return;
+        return NULL;
     }
     s->ended = false;
     s->kind = header->kind;
@@ -483,9 +483,35 @@ static void streams_recovered_batch(void *ctx, uint64_t sequence, const struct h
     memcpy(s->chain_sealed, header->chain, sizeof(s->chain_sealed));
     hg_index_add(&s->index, header->lsn_first, sequence, hg_batch_bytes(header));
     s->sequence_last = sequence;
+    return s;
+}
+
+static void streams_recovered_batch(void *ctx, uint64_t sequence, const struct hg_batch_header *header)
+{
+    if (recovered_batch(ctx, sequence, header) == NULL)
+        return;
 #ifndef HG_SEEDED_BUG_DEDUPE_FORGETS_AT_RECOVERY
-    hg_streams_sessions_derive(streams, header);
+    hg_streams_sessions_derive(ctx, header);
 #endif
+}
+
+/* Its payload is not to be had, and what proves its header is the chain alone: to the batch before it. Whose
+ * entries were in it is not known: a client whose newest is older here must not be taken for new. */
+static bool streams_recovered_rotten(void *ctx, uint64_t sequence, const struct hg_batch_header *header)
+{
+    struct hg_streams *streams = ctx;
+    int32_t slot = hg_streams_find(streams, header->stream);
+    const struct hg_stream_state *before = slot < 0 ? NULL : &streams->table[slot];
+    if (before == NULL || before->ended || before->lsn_sealed == 0 ||
+        before->lsn_sealed != header->lsn_first ||
+        memcmp(before->chain_sealed, header->chain_previous, sizeof(before->chain_sealed)) != 0)
+        return false;
+    struct hg_stream_state *s = recovered_batch(streams, sequence, header);
+    if (s == NULL || (header->flags & HG_BATCH_CLIENTS) == 0)
+        return s != NULL;
+    (void)hg_sessions_leave(streams->sessions, s->stream);
+    s->sessions_evicted = true;
+    return true;
 }
 
 static void streams_recovered_torn(void *ctx)
@@ -531,6 +557,7 @@ const struct hg_log_ops hg_streams_log_ops = {
     .checkpoint = streams_checkpoint,
     .recovered_record = streams_recovered_record,
     .recovered_batch = streams_recovered_batch,
+    .recovered_rotten = streams_recovered_rotten,
     .recovered_torn = streams_recovered_torn,
     .recovered_hole = streams_recovered_hole,
     .trimmed = streams_trimmed,

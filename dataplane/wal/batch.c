@@ -250,6 +250,15 @@ enum hg_batch_reason hg_batch_verify(const void *batch, uint64_t bytes_max)
     return padding_is_zero(batch, &header) ? HG_BATCH_REASON_OK : HG_BATCH_REASON_PADDING;
 }
 
+bool hg_batch_chain_is_right(const void *batch)
+{
+    struct hg_batch_header header;
+    uint8_t value[16];
+    memcpy(&header, batch, sizeof(header));
+    chain_compute(&header, value);
+    return memcmp(value, header.chain, sizeof(value)) == 0;
+}
+
 enum hg_batch_reason hg_batch_open(const void *batch, void *raw, uint32_t raw_bytes_max,
                                    const uint8_t **frames, uint32_t *frames_bytes)
 {

@@ -108,6 +108,8 @@ uint32_t hg_batch_bytes(const struct hg_batch_header *header);
 /* Header only: magic, version, CRC, limits, and that it lies within bytes_max. */
 enum hg_batch_reason hg_batch_check_header(const void *batch, uint64_t bytes_max);
 
+/* The chain of a header covers what that says, also of a batch whose payload is not to be had. */
+bool hg_batch_chain_is_right(const void *batch);
 /* Everything but the frames: header, digest, chain, padding. What a receiver does before it appends. */
 enum hg_batch_reason hg_batch_verify(const void *batch, uint64_t bytes_max);
 

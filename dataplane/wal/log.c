@@ -61,6 +61,7 @@ struct hg_log *hg_log_open(const struct hg_log_config *config)
     log->ops = *config->ops;
     log->ctx = config->ctx;
     log->cluster = config->cluster;
+    log->may_mark = config->may_mark && config->ops->recovered_rotten != NULL;
     log->scrub.bytes_per_s = config->scrub_bytes_per_s;
     log->arena = config->arena;
     log->arena_bytes = config->arena_bytes;

@@ -36,6 +36,10 @@ struct hg_log_ops {
      * sequence. */
     void (*recovered_record)(void *ctx, const struct hg_local_record *record);
     void (*recovered_batch)(void *ctx, uint64_t sequence, const struct hg_batch_header *header);
+    /* Likewise, of a write that is corrupt and marked so: this header alone is there, and it may be of an
+     * older batch if it does not follow from what came before. False: it does not, and the log is refused.
+     * NULL: none is marked. */
+    bool (*recovered_rotten)(void *ctx, uint64_t sequence, const struct hg_batch_header *header);
     /* Likewise: what was reported before was the end of the log once, with a torn write behind it that may
      * have been acknowledged. Optional. */
     void (*recovered_torn)(void *ctx);
@@ -52,6 +56,7 @@ struct hg_log_config {
     uint64_t arena_bytes;       /* >= hg_log_arena_bytes_min(write_payload_bytes_max) */
     uint64_t cluster;           /* a log of another cluster is refused; 0 = any */
     uint64_t scrub_bytes_per_s; /* of sealed segments, read to see whether they are whole; 0 = none */
+    bool may_mark; /* other nodes may have what is in it: it opens with corrupt writes that can be repaired */
     const struct hg_log_ops *ops;
     void *ctx;
 };
@@ -81,6 +86,7 @@ struct hg_log_stats {
     uint64_t writes_again;     /* that the device cut short, of any kind */
     uint64_t reads_again;      /* of old writes, after an error or bytes that fail their checks */
     uint64_t corrupt_writes;
+    uint64_t marked_writes;          /* of these, that it was opened with */
     uint64_t scrub_bytes_per_s;      /* 0 = off */
     uint64_t scrub_bytes;            /* read by it */
     uint64_t scrub_passes;           /* over all sealed segments, that are completed */

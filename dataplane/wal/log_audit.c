@@ -425,14 +425,16 @@ static bool step(struct hg_log_audit *audit)
         found = hg_log_walk_judge(walk, at);
         copy = hg_log_walk_judge_copy(walk, ring_copy(audit), at);
     }
-    enum hg_log_verdict verdict =
-        hg_log_recovery_verdict(found, copy, walk->sequence > audit->result->durable);
+    enum hg_log_verdict verdict = hg_log_recovery_verdict(
+        found, copy, hg_log_recovery_reach(walk->sequence, audit->result->durable, false));
     switch (verdict) {
     case HG_LOG_VERDICT_PRESENT:
         write_take(audit, (const struct hg_log_write_header *)at, at + HG_LOG_BLOCK_BYTES);
         return true;
     case HG_LOG_VERDICT_PRESENT_COPY:
         return copy_take(audit, at);
+    case HG_LOG_VERDICT_MARKED: /* whether other nodes have it, files don't say */
+    case HG_LOG_VERDICT_MARKED_COPY:
     case HG_LOG_VERDICT_FORK:
     case HG_LOG_VERDICT_CORRUPT:
         return corrupt_take(audit, verdict, found, at);

@@ -335,6 +335,14 @@ void hg_log_heal_give_up(struct hg_log *log)
     over(log, HG_LOG_HEAL_nobody);
 }
 
+void hg_log_heal_again(struct hg_log *log)
+{
+    struct hg_log_heal *heal = &log->heal;
+    for (uint32_t i = 0; i < heal->count; i++)
+        if (heal->writes[i].tries > 0 && heal->writes[i].reason == HG_LOG_HEAL_nobody)
+            heal->writes[i].due_ns = log->now_ns;
+}
+
 /* ---- the copy ---- */
 
 static bool hole_add(struct hg_log *log)

@@ -108,6 +108,8 @@ void hg_log_heal_fill(struct hg_log *log, uint32_t offset, const void *data, uin
 bool hg_log_heal_filled(struct hg_log *log);
 /* Nobody has it: tried again later. */
 void hg_log_heal_give_up(struct hg_log *log);
+/* Somebody came who may have it: what nobody had is tried again now. */
+void hg_log_heal_again(struct hg_log *log);
 const struct hg_log_heal *hg_log_heal_of(const struct hg_log *log);
 /* Writes that are corrupt and not repaired, as far as they were found. */
 uint64_t hg_log_heal_left(const struct hg_log *log);

@@ -102,6 +102,7 @@ struct hg_log {
     uint64_t cluster;
     uint64_t now_ns;
     enum hg_log_state state;
+    bool may_mark;
     bool is_corrupt;
     bool is_unusable;   /* by its superblock */
     bool has_submitted; /* something waits in the disk's queue for its next poll */

@@ -69,6 +69,8 @@ struct hg_log_recovery {
     uint64_t evidence_left;
     bool evidence_is_done;
     bool torn_is_told;
+    uint64_t marked[HG_LOG_HEAL_WRITES_MAX];
+    uint32_t marked_count;
     enum hg_log_verdict verdict;
 };
 
@@ -328,6 +330,37 @@ static bool records_report(struct hg_log *log, const struct hg_batch_header *hea
     return true;
 }
 
+static void corrupt_report(struct hg_log *log)
+{
+    const struct hg_log_recovery *r = log->recovery;
+    bool is_fork = r->verdict == HG_LOG_VERDICT_FORK;
+    log->is_corrupt = true;
+    log->stats.corrupt_writes++;
+    hg_log_fail(
+        log,
+        "write of sequence %llu at byte %llu of the file %s (durable up to %llu); nothing was changed or "
+        "truncated: %s",
+        (unsigned long long)r->sequence, (unsigned long long)hg_log_file_offset(log, r->segment, r->offset),
+        is_fork ? "does not follow from the write before it" : "was durable and is corrupt",
+        (unsigned long long)r->durable,
+        is_fork ? "was an old image of the disk restored? Compare with the peers before anything else"
+                : "repair this log from a peer");
+}
+
+/* Of a batch of a marked write the header alone may be there. */
+static bool batch_report(struct hg_log *log, const struct hg_log_write_header *header, uint64_t sequence,
+                         const uint8_t *payload, uint32_t offset)
+{
+    const struct hg_batch_header *batch = (const struct hg_batch_header *)(payload + offset);
+    bool is_marked =
+        log->recovery->marked_count > 0 && log->recovery->marked[log->recovery->marked_count - 1] == sequence;
+    if (is_marked && !hg_log_payload_is_whole(header, payload, offset, hg_batch_bytes(batch)))
+        return log->ops.recovered_rotten(log->ctx, sequence, batch);
+    if (log->ops.recovered_batch != NULL)
+        log->ops.recovered_batch(log->ctx, sequence, batch);
+    return true;
+}
+
 /* The batches of a write whose blocks are right: what does not parse was written by a newer or a broken
  * build. */
 static bool batches_report(struct hg_log *log, const struct hg_log_write_header *header, uint64_t sequence,
@@ -340,8 +373,11 @@ static bool batches_report(struct hg_log *log, const struct hg_log_write_header 
         bool is_fine = reason == HG_BATCH_REASON_OK;
         if (is_fine && (batch->flags & HG_BATCH_LOCAL) != 0)
             is_fine = records_report(log, batch);
-        else if (is_fine && log->ops.recovered_batch != NULL)
-            log->ops.recovered_batch(log->ctx, sequence, batch);
+        else if (is_fine && !batch_report(log, header, sequence, payload, offset)) {
+            log->recovery->verdict = HG_LOG_VERDICT_CORRUPT;
+            corrupt_report(log);
+            return false;
+        }
         if (!is_fine) {
             log->is_corrupt = true;
             hg_log_fail(log,
@@ -416,23 +452,6 @@ static bool write_take(struct hg_log *log, const struct hg_log_write_header *hea
     return true;
 }
 
-static void corrupt_report(struct hg_log *log)
-{
-    const struct hg_log_recovery *r = log->recovery;
-    bool is_fork = r->verdict == HG_LOG_VERDICT_FORK;
-    log->is_corrupt = true;
-    log->stats.corrupt_writes++;
-    hg_log_fail(
-        log,
-        "write of sequence %llu at byte %llu of the file %s (durable up to %llu); nothing was changed or "
-        "truncated: %s",
-        (unsigned long long)r->sequence, (unsigned long long)hg_log_file_offset(log, r->segment, r->offset),
-        is_fork ? "does not follow from the write before it" : "was durable and is corrupt",
-        (unsigned long long)r->durable,
-        is_fork ? "was an old image of the disk restored? Compare with the peers before anything else"
-                : "repair this log from a peer");
-}
-
 static void evidence_start(struct hg_log *log)
 {
     struct hg_log_recovery *r = log->recovery;
@@ -444,21 +463,49 @@ static void evidence_start(struct hg_log *log)
     r->phase = EVIDENCE;
 }
 
+/* Its own block, bad already, and the ring's copy stays until a flush: in place is safe. */
+static bool header_rewrite(struct hg_log *log)
+{
+    const struct hg_log_recovery *r = log->recovery;
+    return write_start(log, ring_copy(log), HG_LOG_BLOCK_BYTES,
+                       hg_log_file_offset(log, r->segment, r->offset));
+}
+
+/* It is told of what it has, and where it is: a reader finds it corrupt, and then it is repaired. */
+static bool write_mark(struct hg_log *log, const struct hg_log_write_header *header, const uint8_t *payload)
+{
+    struct hg_log_recovery *r = log->recovery;
+    r->marked[r->marked_count++] = r->sequence;
+    if (!write_take(log, header, payload))
+        return false;
+    log->stats.corrupt_writes++;
+    log->stats.marked_writes++;
+    return true;
+}
+
 /* By the table. True: go on with the walk. */
 static bool write_decide(struct hg_log *log, const uint8_t *at)
 {
     struct hg_log_recovery *r = log->recovery;
-    r->verdict = hg_log_recovery_verdict(r->found, r->copy, r->sequence > r->durable);
+    bool may_mark = log->may_mark && r->marked_count < HG_LOG_HEAL_WRITES_MAX;
+    r->verdict =
+        hg_log_recovery_verdict(r->found, r->copy, hg_log_recovery_reach(r->sequence, r->durable, may_mark));
     switch (r->verdict) {
     case HG_LOG_VERDICT_PRESENT:
         return write_take(log, (const struct hg_log_write_header *)at, at + HG_LOG_BLOCK_BYTES);
     case HG_LOG_VERDICT_PRESENT_COPY:
-        /* Its own block, bad already, and the ring's copy stays until a flush: in place is safe. */
-        if (!write_start(log, ring_copy(log), HG_LOG_BLOCK_BYTES,
-                         hg_log_file_offset(log, r->segment, r->offset)))
+        if (!header_rewrite(log))
             return false;
         log->stats.corrupt_writes++;
         return write_take(log, ring_copy(log), at + HG_LOG_BLOCK_BYTES);
+    case HG_LOG_VERDICT_MARKED:
+        if (at == NULL) { /* headers behind it raised D: it is read and judged again */
+            r->phase = SCAN;
+            return true;
+        }
+        return write_mark(log, (const struct hg_log_write_header *)at, at + HG_LOG_BLOCK_BYTES);
+    case HG_LOG_VERDICT_MARKED_COPY:
+        return header_rewrite(log) && write_mark(log, ring_copy(log), at + HG_LOG_BLOCK_BYTES);
     case HG_LOG_VERDICT_FORK:
     case HG_LOG_VERDICT_CORRUPT:
         corrupt_report(log);
@@ -562,7 +609,8 @@ static bool scan_step(struct hg_log *log)
     } else {
         write_judge(log, at);
     }
-    log->tail_is_torn = r->found == HG_LOG_FOUND_BAD && !block_is_zero(at); /* if this is the end */
+    log->tail_is_torn = (r->found == HG_LOG_FOUND_BAD || r->found == HG_LOG_FOUND_ROTTEN) &&
+                        !block_is_zero(at); /* if this is the end */
     return write_decide(log, at);
 }
 
@@ -686,6 +734,8 @@ static void become_ready(struct hg_log *log)
                  (unsigned long long)log->stats.discarded_writes);
     hg_log_scrub_prepare(log);
     hg_log_heal_prepare(log);
+    for (uint32_t i = 0; i < r->marked_count; i++)
+        hg_log_heal_note(log, r->marked[i]);
     log->state = HG_LOG_READY;
 }
 

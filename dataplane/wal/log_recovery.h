@@ -15,6 +15,8 @@ enum hg_log_write_found {
                                one */
     HG_LOG_FOUND_STALE,     /* a valid header, but of another sequence or place, or of a life before its
                                predecessor's */
+    HG_LOG_FOUND_ROTTEN,    /* its header, which names its predecessor's; of the batches, all headers and all
+                               local records are there, not all bytes (hg_log_payload_is_listed) */
     HG_LOG_FOUND_BAD,       /* anything else: zeros, torn, rotten */
     HG_LOG_FOUND_COUNT,
 };
@@ -23,13 +25,26 @@ enum hg_log_write_found {
 enum hg_log_copy_found {
     HG_LOG_COPY_ABSENT, /* nothing, or another write */
     HG_LOG_COPY_ONLY,   /* a header of write n, but the payload on disk or the predecessor does not fit it */
+    HG_LOG_COPY_ROTTEN, /* a header of write n that the predecessor fits, and the payload as above */
     HG_LOG_COPY_FITS,   /* a header of write n that payload and predecessor fit */
     HG_LOG_COPY_COUNT,
+};
+
+/* How far write n is from D, the newest write known to have been durable. */
+enum hg_log_reach {
+    HG_LOG_REACH_SETTLED, /* further below D than unflushed writes can be, and other nodes may have its
+                             batches */
+    HG_LOG_REACH_DURABLE, /* n <= D else */
+    HG_LOG_REACH_BEYOND,  /* n > D */
+    HG_LOG_REACH_COUNT,
 };
 
 enum hg_log_verdict {
     HG_LOG_VERDICT_PRESENT,      /* take it; the ring copy is rewritten if it is bad or missing */
     HG_LOG_VERDICT_PRESENT_COPY, /* take it under the header from the ring; the header block is rewritten */
+    HG_LOG_VERDICT_MARKED,       /* corrupt, and it is known what it has: the walk goes on, nothing of it is
+                                    served, and peers are asked for what is missing (log_heal.h) */
+    HG_LOG_VERDICT_MARKED_COPY,  /* likewise under the header from the ring; the header block is rewritten */
     HG_LOG_VERDICT_FORK,         /* fault: stop, people must decide */
     HG_LOG_VERDICT_CORRUPT,      /* fault: was durable; repair from peers, never truncate */
     HG_LOG_VERDICT_TORN,         /* ends the log; valid writes after it are discarded */
@@ -39,9 +54,15 @@ enum hg_log_verdict {
 /* The superblock has numbers that no log reaches. `restarts_max`: of all its copies. */
 bool hg_log_superblock_is_absurd(const struct hg_log_superblock *superblock, uint32_t restarts_max);
 
-/* `is_beyond`: n > D, the newest write known to have been durable. */
 enum hg_log_verdict hg_log_recovery_verdict(enum hg_log_write_found write, enum hg_log_copy_found copy,
-                                            bool is_beyond);
+                                            enum hg_log_reach reach);
+enum hg_log_reach hg_log_recovery_reach(uint64_t sequence, uint64_t durable, bool may_mark);
+/* Of a payload that is not as `header` says: every batch's header is whole, and its chain covers that; and
+ * all blocks that local records lie in are as they were written. So it is known what the write has. */
+bool hg_log_payload_is_listed(const struct hg_log_write_header *header, const uint8_t *payload);
+/* All blocks of [offset, offset + bytes) of the payload are as they were written. */
+bool hg_log_payload_is_whole(const struct hg_log_write_header *header, const uint8_t *payload,
+                             uint32_t offset, uint32_t bytes);
 
 /* Where a walk from the tail expects the next write, and what that write must follow. */
 struct hg_log_walk {

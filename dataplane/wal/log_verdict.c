@@ -2,33 +2,80 @@
 #include "dataplane/wal/log_hole.h"
 #include "dataplane/wal/log_recovery.h"
 
+/* One cell for each reach. */
+#define ROW(settled, durable, beyond)                                                                        \
+    {                                                                                                        \
+        HG_LOG_VERDICT_##settled, HG_LOG_VERDICT_##durable, HG_LOG_VERDICT_##beyond                          \
+    }
+#define ALL(verdict) ROW(verdict, verdict, verdict)
+
 enum hg_log_verdict hg_log_recovery_verdict(enum hg_log_write_found write, enum hg_log_copy_found copy,
-                                            bool is_beyond)
+                                            enum hg_log_reach reach)
 {
-    /* Rows: what lies there, what the ring has; columns: n <= D, n > D. A copy in the ring proves n <= D, so
-     * its right column cannot come up; it says the same as the left one. */
-    static const enum hg_log_verdict table[HG_LOG_FOUND_COUNT][HG_LOG_COPY_COUNT][2] = {
-        [HG_LOG_FOUND_CHAINED] = {[HG_LOG_COPY_ABSENT] = {HG_LOG_VERDICT_PRESENT, HG_LOG_VERDICT_PRESENT},
-                                  [HG_LOG_COPY_ONLY] = {HG_LOG_VERDICT_PRESENT, HG_LOG_VERDICT_PRESENT},
-                                  [HG_LOG_COPY_FITS] = {HG_LOG_VERDICT_PRESENT, HG_LOG_VERDICT_PRESENT}},
-        [HG_LOG_FOUND_UNCHAINED] = {[HG_LOG_COPY_ABSENT] = {HG_LOG_VERDICT_FORK, HG_LOG_VERDICT_FORK},
-                                    [HG_LOG_COPY_ONLY] = {HG_LOG_VERDICT_FORK, HG_LOG_VERDICT_FORK},
-                                    [HG_LOG_COPY_FITS] = {HG_LOG_VERDICT_FORK, HG_LOG_VERDICT_FORK}},
-        [HG_LOG_FOUND_STALE] = {[HG_LOG_COPY_ABSENT] = {HG_LOG_VERDICT_CORRUPT, HG_LOG_VERDICT_END},
-                                [HG_LOG_COPY_ONLY] = {HG_LOG_VERDICT_CORRUPT, HG_LOG_VERDICT_CORRUPT},
-                                [HG_LOG_COPY_FITS] = {HG_LOG_VERDICT_PRESENT_COPY,
-                                                      HG_LOG_VERDICT_PRESENT_COPY}},
-        [HG_LOG_FOUND_BAD] = {[HG_LOG_COPY_ABSENT] = {HG_LOG_VERDICT_CORRUPT, HG_LOG_VERDICT_TORN},
-                              [HG_LOG_COPY_ONLY] = {HG_LOG_VERDICT_CORRUPT, HG_LOG_VERDICT_CORRUPT},
-                              [HG_LOG_COPY_FITS] = {HG_LOG_VERDICT_PRESENT_COPY,
-                                                    HG_LOG_VERDICT_PRESENT_COPY}},
+    /* A copy in the ring proves n <= D, so beyond it none can come up; it says the same as n <= D there. A
+     * header of its own that is right beside another one in the ring proves nothing. */
+    static const enum hg_log_verdict table[HG_LOG_FOUND_COUNT][HG_LOG_COPY_COUNT][HG_LOG_REACH_COUNT] = {
+        [HG_LOG_FOUND_CHAINED] = {[HG_LOG_COPY_ABSENT] = ALL(PRESENT),
+                                  [HG_LOG_COPY_ONLY] = ALL(PRESENT),
+                                  [HG_LOG_COPY_ROTTEN] = ALL(PRESENT),
+                                  [HG_LOG_COPY_FITS] = ALL(PRESENT)},
+        [HG_LOG_FOUND_UNCHAINED] = {[HG_LOG_COPY_ABSENT] = ALL(FORK),
+                                    [HG_LOG_COPY_ONLY] = ALL(FORK),
+                                    [HG_LOG_COPY_ROTTEN] = ALL(FORK),
+                                    [HG_LOG_COPY_FITS] = ALL(FORK)},
+        [HG_LOG_FOUND_STALE] = {[HG_LOG_COPY_ABSENT] = ROW(CORRUPT, CORRUPT, END),
+                                [HG_LOG_COPY_ONLY] = ALL(CORRUPT),
+                                [HG_LOG_COPY_ROTTEN] = ALL(CORRUPT),
+                                [HG_LOG_COPY_FITS] = ALL(PRESENT_COPY)},
+        [HG_LOG_FOUND_ROTTEN] = {[HG_LOG_COPY_ABSENT] = ROW(MARKED, CORRUPT, TORN),
+                                 [HG_LOG_COPY_ONLY] = ALL(CORRUPT),
+                                 [HG_LOG_COPY_ROTTEN] = ROW(MARKED, CORRUPT, CORRUPT),
+                                 [HG_LOG_COPY_FITS] = ALL(PRESENT_COPY)},
+        [HG_LOG_FOUND_BAD] = {[HG_LOG_COPY_ABSENT] = ROW(CORRUPT, CORRUPT, TORN),
+                              [HG_LOG_COPY_ONLY] = ALL(CORRUPT),
+                              [HG_LOG_COPY_ROTTEN] = ROW(MARKED_COPY, CORRUPT, CORRUPT),
+                              [HG_LOG_COPY_FITS] = ALL(PRESENT_COPY)},
     };
-    hg_assert((uint32_t)write < HG_LOG_FOUND_COUNT && (uint32_t)copy < HG_LOG_COPY_COUNT);
+    hg_assert((uint32_t)write < HG_LOG_FOUND_COUNT && (uint32_t)copy < HG_LOG_COPY_COUNT &&
+              (uint32_t)reach < HG_LOG_REACH_COUNT);
 #ifdef HG_SEEDED_BUG_RING_IGNORED
-    return table[write][HG_LOG_COPY_ABSENT][true];
+    return table[write][HG_LOG_COPY_ABSENT][HG_LOG_REACH_BEYOND];
 #else
-    return table[write][copy][is_beyond];
+    return table[write][copy][reach];
 #endif
+}
+
+enum hg_log_reach hg_log_recovery_reach(uint64_t sequence, uint64_t durable, bool may_mark)
+{
+    if (sequence > durable)
+        return HG_LOG_REACH_BEYOND;
+    return may_mark && durable - sequence > HG_LOG_WRITES_UNFLUSHED_MAX ? HG_LOG_REACH_SETTLED
+                                                                        : HG_LOG_REACH_DURABLE;
+}
+
+bool hg_log_payload_is_whole(const struct hg_log_write_header *header, const uint8_t *payload,
+                             uint32_t offset, uint32_t bytes)
+{
+    uint32_t first = offset / HG_LOG_BLOCK_BYTES, last = (offset + bytes - 1) / HG_LOG_BLOCK_BYTES;
+    return hg_log_write_payload_first_bad(header, payload, first) > last;
+}
+
+bool hg_log_payload_is_listed(const struct hg_log_write_header *header, const uint8_t *payload)
+{
+    uint32_t at = 0, count = 0;
+    if (header->flags != 0)
+        return false;
+    for (; at < header->payload_bytes; count++) {
+        const struct hg_batch_header *batch = (const struct hg_batch_header *)(payload + at);
+        if (hg_batch_check_header(batch, header->payload_bytes - at) != HG_BATCH_REASON_OK)
+            return false;
+        uint32_t bytes = hg_batch_bytes(batch);
+        bool is_whole = hg_log_payload_is_whole(header, payload, at, bytes);
+        if (!is_whole && ((batch->flags & HG_BATCH_LOCAL) != 0 || !hg_batch_chain_is_right(batch)))
+            return false;
+        at += bytes;
+    }
+    return count == header->batch_count;
 }
 
 /* Of the block number of a segment's start: far more than any disk will ever write. */
@@ -81,8 +128,13 @@ enum hg_log_write_found hg_log_walk_judge(const struct hg_log_walk *walk, const 
         return HG_LOG_FOUND_BAD;
     if (!header_is_expected(walk, header))
         return HG_LOG_FOUND_STALE;
-    if (!header_has_room(walk, header) || !hg_log_write_payload_is_valid(header, at + HG_LOG_BLOCK_BYTES))
+    if (!header_has_room(walk, header))
         return HG_LOG_FOUND_BAD;
+    if (!hg_log_write_payload_is_valid(header, at + HG_LOG_BLOCK_BYTES)) {
+        bool is_listed =
+            header_is_chained(walk, header) && hg_log_payload_is_listed(header, at + HG_LOG_BLOCK_BYTES);
+        return is_listed ? HG_LOG_FOUND_ROTTEN : HG_LOG_FOUND_BAD;
+    }
     return header_is_chained(walk, header) ? HG_LOG_FOUND_CHAINED : HG_LOG_FOUND_UNCHAINED;
 }
 
@@ -91,9 +143,15 @@ enum hg_log_copy_found hg_log_walk_judge_copy(const struct hg_log_walk *walk,
 {
     if (copy == NULL)
         return HG_LOG_COPY_ABSENT;
-    bool fits = header_is_expected(walk, copy) && header_has_room(walk, copy) &&
-                header_is_chained(walk, copy) && hg_log_write_payload_is_valid(copy, at + HG_LOG_BLOCK_BYTES);
-    return fits ? HG_LOG_COPY_FITS : HG_LOG_COPY_ONLY;
+    const struct hg_log_write_header *own = (const struct hg_log_write_header *)at;
+    bool is_other = hg_log_write_header_is_valid(own, walk->log_uuid) && header_is_expected(walk, own) &&
+                    own->crc32c != copy->crc32c;
+    if (!header_is_expected(walk, copy) || !header_has_room(walk, copy) || !header_is_chained(walk, copy))
+        return HG_LOG_COPY_ONLY;
+    if (hg_log_write_payload_is_valid(copy, at + HG_LOG_BLOCK_BYTES))
+        return HG_LOG_COPY_FITS;
+    return !is_other && hg_log_payload_is_listed(copy, at + HG_LOG_BLOCK_BYTES) ? HG_LOG_COPY_ROTTEN
+                                                                                : HG_LOG_COPY_ONLY;
 }
 
 void hg_log_walk_pass(struct hg_log_walk *walk, const struct hg_log_hole *hole)

@@ -95,8 +95,8 @@ struct hg_config_log {
     /* Kept at least when nobody needs it, while there is room; 0 = what happens to be there. */
     uint64_t retain_bytes;
     uint64_t retain_seconds;
-    uint32_t flush; /* enum hg_config_flush */
-    uint32_t reserved;
+    uint32_t flush;     /* enum hg_config_flush */
+    uint32_t has_peers; /* the dataplane's: peers are configured, who may have what is corrupt here */
 };
 
 /* The log's numbers (enum hg_stream_kind, enum hg_codec) as the control plane knows them, which never

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Rot in the logs of two real nodes, mended from the other one while everything runs: found by scrub at the origin, by
-a reader at the copy. Nobody restarts, what can't be proved yet is not served, and afterwards every entry is there again
-at both, byte for byte, also for the programs that read the files.
+a reader at the copy, and by the copy's recovery, which opens the log with the write marked. What can't be proved yet is
+not served, and afterwards every entry is there again at both, byte for byte, also for the programs that read the files.
 
     heal.py LIFE_WRITER LIFE_READER"""
 import os
@@ -94,27 +94,28 @@ class Test:
         """A byte in the batches of a write of a sealed segment, so old that its like is in no memory."""
         text = helio_log(0, "dump", node.log)
         count, segment_bytes = (int(word) for word in re.search(r"(\d+) segments of (\d+) bytes", text).groups())
-        writes = [[int(word) for word in found] for found in
-                  re.findall(r"^write (\d+) segment (\d+) offset (\d+) restarts \d+ payload (\d+)", text, re.M)]
-        sealed = [one for one in writes if one[1] < writes[-1][1] and one[2] > 0]
+        writes = [[int(word) for word in found] for found in re.findall(
+            r"^write (\d+) segment (\d+) offset (\d+) restarts \d+ payload (\d+) batches (\d+)", text, re.M)]
+        # Of one batch, so that what rots is of its frames: who lost a header does not know what to ask for.
+        sealed = [one for one in writes if one[1] < writes[-1][1] and one[2] > 0 and one[3] > 8192 and one[4] == 1]
         if not sealed:
             raise Failed(f"no segment of {node.log} is sealed: {writes[-1]}")
-        sequence, segment, offset, payload = sealed[len(sealed) // 4]
+        sequence, segment, offset, payload, _ = sealed[len(sealed) // 4]
         flip(node.log, SEGMENTS_OFFSET + segment % count * segment_bytes + offset + BLOCK_BYTES + payload // 2)
         return sequence
 
-    def mended(self, node, other, sequence):
+    def mended(self, node, other, sequence, repairs=1):
         """Named when it was found and when it was mended, and counted."""
         try:
-            wait_until(lambda: self.is_mended(node), 30, f"{node.name} mends write {sequence}")
+            wait_until(lambda: self.is_mended(node, repairs), 30, f"{node.name} mends write {sequence}")
         except Failed as late:
             raise Failed(f"{late}: {self.log(node)}, {self.drops(node)}, {self.drops(other)}") from late
         node.controlplane.wait_line(f"warning repaired .*write {sequence} is as it was written again", 20)
         self.lives.audit(node, self.lives.readers[node.name].position()).expect(0, 60)
 
-    def is_mended(self, node):
+    def is_mended(self, node, repairs):
         log = self.log(node)
-        return (log.get("repairs"), log.get("corrupt_left"), log.get("state")) == (1, 0, "ready") and \
+        return (log.get("repairs"), log.get("corrupt_left"), log.get("state")) == (repairs, 0, "ready") and \
             log["corrupt_writes"] > 0
 
     def found_by_scrub(self):
@@ -143,8 +144,28 @@ class Test:
         self.go_on()
         say(f"b: write {sequence} rotted; a reader found it, and a had it")
 
+    def found_by_recovery(self):
+        """The link is down until the mark has been seen: nothing is served of it, and all else is."""
+        self.pause()
+        if self.b.dataplane.terminate(20) != 0:
+            raise Failed("b's dataplane did not end with 0")
+        sequence = self.rot(self.b)
+        self.wan.cut()
+        self.b.start_dataplane()
+        self.b.controlplane.wait_line(f"critical log_marked .*write {sequence} was durable and is corrupt", 30)
+        wait_until(lambda: self.log(self.b).get("corrupt_left") == 1, 20, "b has one corrupt write")
+        reader = self.lives.audit(self.b, self.lives.readers["b"].position())
+        reader.child.wait(60)
+        reader.reader.join(5)
+        if not reader.find("read of .*: corrupt: "):
+            raise Failed(f"a reader passed write {sequence} of b: " + " | ".join(reader.lines[-3:]))
+        self.wan.restore()
+        self.mended(self.b, self.a, sequence, repairs=2)
+        self.go_on()
+        say(f"b: write {sequence} rotted; b's log opened with it marked, and a had it")
+
     def whole(self):
-        """No process was started anew, and every entry is there, for readers and in the files."""
+        """Every entry is there, for readers and in the files."""
         self.lives.stop(30)
         entries, lives = self.lives.finish(60)
         if lives != 1:
@@ -161,6 +182,7 @@ class Test:
         wait_until(lambda: self.is_filled(self.a) and self.is_filled(self.b), 60, "the logs have more than memory")
         self.found_by_scrub()
         self.found_by_a_reader()
+        self.found_by_recovery()
         self.whole()
 
     def is_filled(self, node):

@@ -384,6 +384,27 @@ void hg_sim_check_node(struct sim_node *node)
 /* ---- events ---- */
 
 /* One that may be said for what the scenario does. */
+/* A bit flipped while its node was down: the log is opened with a mark, readers wait, and it is mended. */
+static bool is_of_rot(const struct sim_node *node, const struct hg_event *event)
+{
+    struct sim_world *world = node->world;
+    if (!hg_sim_scenario_has(world->plan->scenario, SIM_SCENARIO_ROT))
+        return false;
+    switch (event->type) {
+    case HG_EVENT_log_marked:
+        world->sometimes[SIM_logs_opened_with_a_mark]++;
+        return true;
+    case HG_EVENT_repaired:
+        world->sometimes[SIM_marks_mended]++;
+        return true;
+    case HG_EVENT_read_corrupt:
+    case HG_EVENT_not_repaired:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static bool is_of_scenario(struct sim_node *node, const struct hg_event *event, uint32_t flow)
 {
     const struct sim_world *world = node->world;
@@ -392,7 +413,7 @@ static bool is_of_scenario(struct sim_node *node, const struct hg_event *event, 
     return (is_hostile && hg_sim_check_liar_event(node, event)) ||
            (is_rollback && event->type == HG_EVENT_stream_behind) || /* besides the origin's stream_gap */
            (world->cluster != NULL && hg_sim_check_cluster_event(node, event)) ||
-           (world->failover != NULL && hg_sim_check_failover_event(node, event)) ||
+           (world->failover != NULL && hg_sim_check_failover_event(node, event)) || is_of_rot(node, event) ||
            hg_sim_check_gray_event(node, event) || hg_sim_check_atlas_event(node, event) ||
            (world->plan->quorum_n != 0 && hg_sim_check_quorum_event(node, event, flow));
 }
@@ -641,7 +662,7 @@ bool hg_sim_complete(struct sim_world *world, char *text, size_t text_bytes)
             snprintf(text, text_bytes, "node %c is not running", letter_of(i));
             return false;
         }
-        told |= hg_sim_is_damaged(node);
+        told |= hg_sim_is_damaged(node) || hg_sim_is_marked(node);
         for (uint32_t j = 0; j < world->plan->flow_count; j++)
             told |= world->flows[j].diverged_told[i];
     }

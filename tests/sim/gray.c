@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/sim/gray.h"
+#include "tests/sim/scenario.h"
 
 #define BLOCKS_ASTRAY_MAX 4096u
 
@@ -55,6 +56,14 @@ bool hg_sim_was_misread(const struct sim_node *node)
     struct hg_disk_sim_stats stats;
     stats_of(node, &stats);
     return stats.reads_wrong > 0;
+}
+
+bool hg_sim_is_marked(const struct sim_node *node)
+{
+    bool any = false;
+    for (uint32_t i = 0; node->is_up && i < node->worker_count; i++)
+        any |= hg_log_heal_left(node->workers[i].worker->log) > 0;
+    return any && hg_sim_scenario_has(node->world->plan->scenario, SIM_SCENARIO_ROT);
 }
 
 bool hg_sim_check_gray_event(const struct sim_node *node, const struct hg_event *event)

@@ -15,6 +15,8 @@ void hg_sim_gray_strike(struct sim_node *node, const struct sim_fault *fault);
 bool hg_sim_is_damaged(const struct sim_node *node);
 /* One has read something wrong, once: a process may end of it, and comes back. */
 bool hg_sim_was_misread(const struct sim_node *node);
+/* Scenario rot: a log of it was opened with a corrupt write that is not mended yet. */
+bool hg_sim_is_marked(const struct sim_node *node);
 /* True when it may be said because of either. */
 bool hg_sim_check_gray_event(const struct sim_node *node, const struct hg_event *event);
 

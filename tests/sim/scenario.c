@@ -70,7 +70,8 @@ static const enum sim_sometimes promises_bottleneck[] = {SIM_packets_lost_on_the
 static const enum sim_sometimes promises_disk[] = {SIM_disk_errors_restarted, SIM_short_writes,
                                                    SIM_reads_again};
 static const enum sim_sometimes promises_rollback[] = {SIM_rollbacks, SIM_streams_diverged};
-static const enum sim_sometimes promises_rot[] = {SIM_corrupt_logs_refused};
+static const enum sim_sometimes promises_rot[] = {SIM_corrupt_logs_refused, SIM_logs_opened_with_a_mark,
+                                                  SIM_marks_mended};
 static const enum sim_sometimes promises_narrow[] = {SIM_packets_too_large_for_the_path,
                                                      SIM_paths_found_narrow};
 static const enum sim_sometimes promises_fullog[] = {SIM_peer_downs, SIM_credit_stalls,

@@ -80,6 +80,8 @@
     X(streams_diverged)                                                                                      \
     X(streams_gap)                                                                                           \
     X(rollbacks)                                                                                             \
+    X(logs_opened_with_a_mark)                                                                               \
+    X(marks_mended)                                                                                          \
     X(corrupt_logs_refused)                                                                                  \
     X(packets_too_large_for_the_path)                                                                        \
     X(reads_again)                                                                                           \

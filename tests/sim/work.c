@@ -327,7 +327,7 @@ static bool log_read(struct sim_node *node, struct sim_worker *worker)
                     world->flows[j].places[node->index].read_next = 0;
             continue;
         }
-        if (rc < 0 && (hg_sim_is_damaged(node) ||
+        if (rc < 0 && (hg_sim_is_damaged(node) || hg_sim_is_marked(node) ||
                        hg_sim_atlas_is_damaged(node))) { /* its reader is told so, and stays there */
             world->sometimes[SIM_damage_met_by_a_reader]++;
             return any;

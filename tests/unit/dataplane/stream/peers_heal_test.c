@@ -316,6 +316,50 @@ static void test_tail_names_what_is_corrupt(void)
     }
 }
 
+/* It rots while the node is down: the log opens with the write marked, its stream is all that it was, a seal
+ * is told what can't be read, readers are refused; and the peer mends it. The header of a batch that is not
+ * the one that follows is not believed. */
+static void test_opened_with_a_mark(void)
+{
+    for (uint32_t side = 0; side < 2; side++) {
+        uint32_t slot = joined_with_entries();
+        struct site *site = side == 0 ? b : a;
+        uint64_t sequence;
+        for (uint32_t i = 0; i < 20; i++) {
+            append(a, slot, 1, 100);
+            run(20 * HG_NS_PER_MS);
+        }
+        CU_ASSERT_EQUAL_FATAL(stream(b, slot)->lsn_durable, 27);
+        struct hg_batch_header header = *(const struct hg_batch_header *)batch_on_disk(site, 4, &sequence);
+        site->other->cut = true;
+        batch_on_disk(site, 4, &sequence)[300] ^= 1;
+        restart(site);
+        struct hg_log_stats stats;
+        hg_log_stats_get(site->node.log, &stats);
+        CU_ASSERT_EQUAL_FATAL(stats.marked_writes, 1);
+        CU_ASSERT_EQUAL(stream(site, slot)->lsn_durable, 27);
+        struct hg_control_tail tail = tail_of(site, 11);
+        CU_ASSERT_EQUAL(tail.lsn_end, 27);
+        CU_ASSERT_EQUAL(tail.corrupt, 1);
+        CU_ASSERT_EQUAL(tail.corrupt_first, 3);
+        CU_ASSERT_EQUAL(tail.corrupt_end, 4);
+        header.stream = 12; /* never heard of; known, but elsewhere */
+        CU_ASSERT_FALSE(hg_streams_log_ops.recovered_rotten(site->node.streams, sequence, &header));
+        header.stream = 11;
+        CU_ASSERT_FALSE(hg_streams_log_ops.recovered_rotten(site->node.streams, sequence, &header));
+        CU_ASSERT_EQUAL(stream(site, slot)->lsn_sealed, 27);
+        CU_ASSERT_EQUAL(read_write(site, sequence), -EBADMSG);
+        site->other->cut = false;
+        for (uint32_t i = 0; i < 60 && site->node.events[HG_EVENT_repaired] == 0; i++)
+            idle(HG_NS_PER_S);
+        CU_ASSERT_EQUAL_FATAL(site->node.events[HG_EVENT_repaired], 1);
+        CU_ASSERT_EQUAL(hg_log_heal_left(site->node.log), 0);
+        CU_ASSERT_EQUAL(read_write(site, sequence), 1);
+        CU_ASSERT_EQUAL(tail_of(site, 11).corrupt, 0);
+        sites_free();
+    }
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -326,6 +370,7 @@ int main(void)
     CU_add_test(suite, "both rot", test_both_rot);
     CU_add_test(suite, "hostile", test_hostile);
     CU_add_test(suite, "a liar", test_liar);
+    CU_add_test(suite, "opened with a mark", test_opened_with_a_mark);
     CU_add_test(suite, "a tail names what is corrupt", test_tail_names_what_is_corrupt);
     CU_basic_set_mode(CU_BRM_VERBOSE);
     CU_basic_run_tests();

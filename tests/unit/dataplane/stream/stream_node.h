@@ -96,6 +96,7 @@ static __attribute__((unused)) void stream_node_open(struct stream_node *node)
                                 .arena = node->arena,
                                 .arena_bytes = hg_log_arena_bytes_min(NODE_PAYLOAD_BYTES_MAX),
                                 .cluster = 7,
+                                .may_mark = true,
                                 .ops = &hg_streams_log_ops,
                                 .ctx = node->streams};
     node->log = hg_log_open(&log);

@@ -45,6 +45,9 @@ struct harness {
     /* What recovery said. */
     size_t recovered;
     bool recovered_wrong;
+    bool may_mark;   /* it opens with corrupt writes whose batches are known */
+    uint32_t rotten; /* batches of these, by their headers alone */
+    bool refuses_rotten;
     uint64_t checkpoint_lsn[STREAMS];
     uint32_t checkpoints;
     uint32_t records_other;
@@ -107,6 +110,21 @@ static void harness_recovered_batch(void *ctx, uint64_t sequence, const struct h
     h->checkpoint_lsn[header->stream - 1] = header->lsn_end;
 }
 
+/* The header is all that there is of it. */
+static bool harness_recovered_rotten(void *ctx, uint64_t sequence, const struct hg_batch_header *header)
+{
+    struct harness *h = ctx;
+    harness_tail_moved(h);
+    const struct model_batch *batch = &h->batches[h->recovered];
+    if (h->recovered >= h->count || batch->sequence != sequence || h->refuses_rotten ||
+        memcmp(header, batch->bytes, sizeof(*header)) != 0)
+        return false;
+    h->recovered++;
+    h->rotten++;
+    h->checkpoint_lsn[header->stream - 1] = header->lsn_end;
+    return true;
+}
+
 static void harness_trimmed(void *ctx, uint64_t sequence)
 {
     struct harness *h = ctx;
@@ -118,6 +136,7 @@ static void harness_trimmed(void *ctx, uint64_t sequence)
 static const struct hg_log_ops harness_ops = {.checkpoint = harness_checkpoint,
                                               .recovered_record = harness_recovered_record,
                                               .recovered_batch = harness_recovered_batch,
+                                              .recovered_rotten = harness_recovered_rotten,
                                               .trimmed = harness_trimmed};
 
 static __attribute__((unused)) void harness_create(struct harness *h, uint64_t seed, uint32_t segment_count)
@@ -159,10 +178,12 @@ static __attribute__((unused)) void harness_open(struct harness *h)
                                    .arena = h->arena,
                                    .arena_bytes = h->arena_bytes,
                                    .cluster = 7,
+                                   .may_mark = h->may_mark,
                                    .ops = &harness_ops,
                                    .ctx = h};
     h->recovered = h->first;
     h->recovered_wrong = false;
+    h->rotten = 0;
     h->checkpoints = 0;
     memset(h->checkpoint_lsn, 0, sizeof(h->checkpoint_lsn));
     hg_disk_sim_time_set(h->disk, h->now_ns);
