@@ -193,6 +193,7 @@ static struct sim_chain *chain_check(struct sim_node *node, struct sim_flow *flo
     return known;
 }
 
+/* Of a disk that was replaced nobody knows any more what it had. */
 static uint64_t second_end(const struct sim_world *world, const struct sim_flow *flow)
 {
     uint64_t first = 0, second = 0;
@@ -201,7 +202,7 @@ static uint64_t second_end(const struct sim_world *world, const struct sim_flow 
         second = hg_max_u64(second, hg_min_u64(first, end));
         first = hg_max_u64(first, end);
     }
-    return second;
+    return world->failover->is_lost ? first : second;
 }
 
 void hg_sim_check_failover_flow(struct sim_node *node, struct sim_flow *flow, const struct hg_stream_state *s)

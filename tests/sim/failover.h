@@ -41,6 +41,7 @@ struct sim_failover {
     struct hg_random random;
     uint64_t away_until_ns;
     uint32_t fault; /* enum sim_metastore_fault, or SIM_METASTORE_SLOW */
+    bool is_lost;   /* a disk was replaced */
     bool is_beyond; /* as many disks as acknowledge were put back: what was acknowledged may be lost */
     struct sim_control *controls[SIM_NODES_MAX];
     struct {
@@ -77,13 +78,20 @@ void hg_sim_failover_begin(struct sim_world *world);
 void hg_sim_failover_operate(struct sim_world *world, const struct sim_fault *fault);
 /* The node's control plane is due (SIM_EVENT_AGENT), and is due again. */
 void hg_sim_failover_poll(struct sim_node *node);
+/* tests/sim/copies.c: gives the dataplane what the metastore says, and names logs where the group is written.
+ */
+void hg_sim_copies_poll(struct sim_node *node, const struct hg_metastore_key *key);
+/* The node's log is one that counts. */
+bool hg_sim_copy_counts(const struct sim_node *node, const struct hg_metastore_record *record);
 /* Its dataplane answers an order; a copy's answer came. */
 void hg_sim_failover_ordered(struct sim_node *node, const struct hg_letter *letter);
 void hg_sim_failover_tail(struct sim_node *node, const struct hg_control_tail *tail);
 void hg_sim_failover_boot(struct sim_node *node);
 void hg_sim_failover_die(struct sim_node *node, bool power);
-/* The node's disk was put back to an older image of itself: what it had said counts no more. */
-void hg_sim_failover_rolled_back(struct sim_node *node);
+/* The node's disk was put back to an older image of itself, or replaced: what it had said counts no more. */
+void hg_sim_failover_disk(struct sim_node *node, bool is_old);
+/* A disk may be replaced now: all members' logs are named, and none was replaced before. */
+bool hg_sim_failover_spares_disk(struct sim_world *world);
 /* As hg_sim_append. */
 bool hg_sim_failover_append(struct sim_node *node);
 /* A driver says that it can't decide, and it can't: an operator has to. All nodes run. */

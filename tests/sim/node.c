@@ -723,6 +723,8 @@ void hg_sim_node_disk_lost(struct sim_node *node, uint64_t restart_ns)
     for (uint32_t i = 0; i < world->plan->flow_count; i++)
         place_void(&world->flows[i].places[node->index]);
     hg_sim_history_void(node, false);
+    if (world->failover != NULL)
+        hg_sim_failover_disk(node, false);
 }
 
 /* The history of what this node originates forks; what it had said of others' streams is void. */
@@ -742,7 +744,7 @@ static void rollback(struct sim_node *node, uint64_t restart_ns)
     world->sometimes[SIM_rollbacks]++;
     hg_sim_history_void(node, true);
     if (world->failover != NULL)
-        hg_sim_failover_rolled_back(node);
+        hg_sim_failover_disk(node, true);
     for (uint32_t i = 0; i < world->plan->flow_count; i++) {
         struct sim_flow *flow = &world->flows[i];
         place_void(&flow->places[node->index]);
@@ -862,7 +864,8 @@ void hg_sim_fault_strike(struct sim_world *world, const struct sim_fault *fault)
         rot(node, fault);
         break;
     case SIM_FAULT_BLANK:
-        hg_sim_node_disk_lost(node, fault->b);
+        if (world->failover == NULL || hg_sim_failover_spares_disk(world))
+            hg_sim_node_disk_lost(node, fault->b);
         break;
     case SIM_FAULT_MOVE:
         hg_sim_move_strike(node, fault);

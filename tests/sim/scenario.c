@@ -172,7 +172,9 @@ static const enum sim_sometimes promises_failover[] = {SIM_failovers_done,
                                                        SIM_process_kills,
                                                        SIM_power_losses,
                                                        SIM_recovered_alike,
-                                                       SIM_unheard_appends_gone};
+                                                       SIM_unheard_appends_gone,
+                                                       SIM_copies_named,
+                                                       SIM_disks_lost};
 
 static const enum sim_sometimes promises_atlas[] = {SIM_atlas_rot,
                                                     SIM_atlas_lost_sector,

@@ -182,6 +182,7 @@
     X(atlas_one_copy_left)                                                                                   \
     X(atlas_mended)                                                                                          \
     X(atlas_told_to_operator)                                                                                \
+    X(copies_named)                                                                                          \
     X(cuts_refused)                                                                                          \
     X(recovered_alike)                                                                                       \
     X(rest_dead)                                                                                             \
