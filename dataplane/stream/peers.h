@@ -98,6 +98,7 @@ struct hg_peer_stream {
     uint64_t lsn_gap;          /* what it lacked, when that was last told; 0 = nothing */
     bool horizon_due;          /* it has a gap, and was not told where our log begins */
     uint64_t horizon_sequence; /* the table that is looked at for that; 0 = the oldest */
+    uint64_t horizon_offered;  /* the write that was told; 0 = none */
 };
 
 /* Between a writer's OPEN and our ANSWER (dataplane/stream/follow.h). */

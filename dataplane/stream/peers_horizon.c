@@ -58,6 +58,7 @@ void hg_peers_horizon_send(struct hg_peer *peer, uint32_t slot)
     if (rc == 1 && hg_horizon_find(payload, payload_bytes, hg_streams_at(streams, slot)->stream, &record) &&
         is_usable(peer, slot, sequence, &record)) {
         hg_streams_peer_lacks(streams, slot, peer->index, record.lsn, sequence);
+        ps->horizon_offered = sequence;
         horizon_send(peer, slot, &record);
         return;
     }

@@ -113,6 +113,10 @@ void hg_peers_open_streams(struct hg_peer *peer, uint64_t now_ns)
         }
         if (ps->close_unsent) /* it would be taken for one of the new opening */
             continue;
+        /* What was told went, as its room was needed: it may be on its way still, to who would begin there.
+         */
+        ps->horizon_due |=
+            ps->horizon_offered != 0 && ps->horizon_offered < hg_log_tail_sequence(peer->peers->config.log);
         if (ps->state == HG_PEER_STREAM_GAP && ps->horizon_due)
             hg_peers_horizon_send(peer, slot);
         bool waits = ps->state == HG_PEER_STREAM_OPENING || ps->state == HG_PEER_STREAM_REFUSED ||

@@ -38,6 +38,9 @@ void hg_streams_peer_lacks(struct hg_streams *streams, uint32_t slot, uint32_t p
     hg_assert(peer < HG_STREAMS_PEERS_MAX);
     s->lsn_peer[peer] = hg_min_u64(s->lsn_peer[peer], lsn);
     s->sequence_peer[peer] = hg_min_u64(s->sequence_peer[peer], sequence);
+    struct hg_retention_peer *p = &streams->retention.peers[peer];
+    bool is_there = p->offered >= hg_log_tail_sequence(streams->log);
+    p->offered = is_there ? hg_min_u64(p->offered, sequence) : sequence;
 }
 
 uint64_t hg_streams_peer_needs(const struct hg_streams *streams, uint32_t slot, uint32_t peer)
@@ -100,8 +103,10 @@ static uint64_t stream_kept(const struct hg_streams *streams, const struct hg_st
 uint64_t hg_streams_peer_kept_from(const struct hg_streams *streams, uint32_t peer, uint64_t now_ns)
 {
     hg_assert(peer < HG_STREAMS_PEERS_MAX);
-    uint64_t limit = limit_sequence(streams, &streams->retention.peers[peer].limit, now_ns);
-    return hg_max_u64(limit, hg_log_tail_sequence(streams->log));
+    const struct hg_retention_peer *p = &streams->retention.peers[peer];
+    uint64_t limit = limit_sequence(streams, &p->limit, now_ns);
+    uint64_t tail = hg_log_tail_sequence(streams->log);
+    return hg_max_u64(p->offered >= tail ? hg_min_u64(limit, p->offered) : limit, tail);
 }
 
 void hg_streams_log_keep(struct hg_streams *streams, const struct hg_retention_limit *keep)
@@ -167,8 +172,32 @@ static uint64_t peer_uncommitted(const struct hg_streams *streams, uint32_t peer
     return sequence;
 }
 
-/* What the log must keep for the peer. */
-static uint64_t peer_hold(struct hg_streams *streams, uint32_t peer, uint64_t now_ns)
+/* The peer lacks what the log has no more, of a stream that it gets. */
+static bool is_behind_horizon(const struct hg_streams *streams, uint32_t peer)
+{
+    for (uint32_t slot = 0; slot < streams->count; slot++) {
+        const struct hg_stream_state *s = &streams->table[slot];
+        uint64_t lsn_oldest = hg_streams_lsn_oldest(streams, slot);
+        if (s->configured && s->origin_local && (s->peers_mask & (UINT64_C(1) << peer)) != 0 &&
+            s->lsn_peer[peer] < lsn_oldest && lsn_oldest > s->lsn_begin)
+            return true;
+    }
+    return false;
+}
+
+/* What was offered to the peer as a horizon stays while there is room for it, whatever the peer may hold:
+ * until it began there and has come within its limit. UINT64_MAX = nothing was. */
+static uint64_t offer_kept(struct hg_streams *streams, uint32_t peer, const struct hg_holder *holder)
+{
+    struct hg_retention_peer *p = &streams->retention.peers[peer];
+    if (p->offered < hg_log_tail_sequence(streams->log) ||
+        (!holder->let_go && !is_behind_horizon(streams, peer)))
+        p->offered = 0;
+    return p->offered != 0 ? hg_max_u64(p->offered, holder->sequence) : UINT64_MAX;
+}
+
+/* What the log must keep for the peer; *kept: what is to stay while there is room. */
+static uint64_t peer_hold(struct hg_streams *streams, uint32_t peer, uint64_t now_ns, uint64_t *kept)
 {
     struct hg_retention_peer *p = &streams->retention.peers[peer];
     struct hg_holder holder = {.kind = HG_HOLDER_PEER, .index = peer, .sequence = UINT64_MAX};
@@ -186,6 +215,7 @@ static uint64_t peer_hold(struct hg_streams *streams, uint32_t peer, uint64_t no
     if (holder.let_go != p->let_go)
         let_go_tell(streams, HG_HOLDER_PEER, p->name, holder.bytes, holder.let_go);
     p->let_go = holder.let_go;
+    *kept = hg_min_u64(*kept, offer_kept(streams, peer, &holder));
     if (holder.bytes > 0)
         holder_add(streams, &holder);
     return hg_max_u64(holder.sequence, limit);
@@ -364,7 +394,7 @@ void hg_streams_retain(struct hg_streams *streams, uint64_t now_ns)
     }
     needed = hg_min_u64(needed, unconfigured_hold(streams, now_ns));
     for (; peers != 0; peers &= peers - 1)
-        needed = hg_min_u64(needed, peer_hold(streams, (uint32_t)__builtin_ctzll(peers), now_ns));
+        needed = hg_min_u64(needed, peer_hold(streams, (uint32_t)__builtin_ctzll(peers), now_ns, &kept));
     for (uint32_t i = 0; i < HG_LOG_CONSUMERS_MAX; i++)
         if (streams->consumers[i].used)
             needed = hg_min_u64(needed, consumer_hold(streams, i, now_ns));

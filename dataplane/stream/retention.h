@@ -63,6 +63,7 @@ struct hg_retention_peer {
     char name[HG_NAME_BYTES];
     struct hg_retention_limit limit;
     bool let_go;
+    uint64_t offered; /* the write with the oldest horizon that it was told and that still counts; 0 = none */
 };
 
 struct hg_retention {

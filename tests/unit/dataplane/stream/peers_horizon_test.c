@@ -128,6 +128,44 @@ static void test_kept(void)
     sites_free();
 }
 
+/* Also far beyond what the peer may hold, while nobody needs the room: the order that comes then is given
+ * once. */
+static void test_kept_beyond_the_limit(void)
+{
+    behind(3);
+    uint64_t lsn = stream(b, slot)->horizon.lsn;
+    for (uint32_t i = 0; i < 6; i++) {
+        grow(NODE_SEGMENT_BYTES / ENTRY);
+        run(6 * HG_NS_PER_S); /* it is told again */
+        CU_ASSERT_EQUAL(stream(b, slot)->horizon.lsn, lsn);
+    }
+    CU_ASSERT_EQUAL_FATAL(begin_anew(), 0);
+    grow(NODE_SEGMENT_BYTES / ENTRY);
+    run(2 * HG_NS_PER_S);
+    CU_ASSERT_EQUAL(sending(a, slot)->state, HG_PEER_STREAM_STREAMING);
+    same_from(lsn);
+    hg_streams_retain(a->node.streams, a->node.now_ns);
+    CU_ASSERT_EQUAL(hg_streams_retention(a->node.streams)->peers[0].offered,
+                    0); /* it has what was kept for it */
+    sites_free();
+}
+
+/* Nobody is pushed back for it: where the room is needed it goes, and what is told then is another one. */
+static void test_kept_while_there_is_room(void)
+{
+    behind(3);
+    uint64_t lsn = stream(b, slot)->horizon.lsn;
+    grow(NODE_SEGMENTS * NODE_SEGMENT_BYTES / ENTRY); /* each append is taken */
+    CU_ASSERT(hg_streams_lsn_oldest(a->node.streams, slot) > lsn);
+    run(6 * HG_NS_PER_S);
+    CU_ASSERT(stream(b, slot)->horizon.lsn > lsn);
+    CU_ASSERT_EQUAL_FATAL(begin_anew(), 0);
+    run(2 * HG_NS_PER_S);
+    same_from(hg_streams_lsn_oldest(b->node.streams, slot));
+    CU_ASSERT_EQUAL(sending(a, slot)->state, HG_PEER_STREAM_STREAMING);
+    sites_free();
+}
+
 /* A client whose tries may lie in what is missing is refused rather than taken for new. */
 static void test_clients_forgotten(void)
 {
@@ -249,6 +287,8 @@ int main(void)
     CU_add_test(suite, "a peer behind is told where the log begins", test_told);
     CU_add_test(suite, "and begins anew there", test_begins_anew);
     CU_add_test(suite, "what is told is kept", test_kept);
+    CU_add_test(suite, "beyond the peer's limit too", test_kept_beyond_the_limit);
+    CU_add_test(suite, "while there is room", test_kept_while_there_is_room);
     CU_add_test(suite, "clients of what is missing are forgotten", test_clients_forgotten);
     CU_add_test(suite, "what is not committed is not let go of", test_uncommitted);
     CU_add_test(suite, "a replaced disk", test_blank);
