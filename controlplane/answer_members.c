@@ -81,7 +81,8 @@ static uint64_t node_of_peer(const struct hg_server *server, uint32_t status_pee
 /* Of all logs of this node that have the group. */
 static struct hg_members_facts facts_of(struct hg_server *server, uint32_t group)
 {
-    struct hg_members_facts facts = {.generation = UINT64_MAX, .is_synced = true};
+    struct hg_members_facts facts = {
+        .node = server->config->wanted.node.node, .generation = UINT64_MAX, .is_synced = true};
     uint64_t caught_up = UINT64_MAX;
     bool any = false;
 

@@ -104,6 +104,7 @@ const char *hg_members_verdict_text(enum hg_members_verdict verdict)
         [HG_MEMBERS_STEP] = "the next step is due",
         [HG_MEMBERS_APPLYING] = "the node that writes does not count by this generation yet",
         [HG_MEMBERS_CATCHES_UP] = "the new member copies the log",
+        [HG_MEMBERS_WRITER_GOES] = "the node that writes is to go: fail over to one that stays, or cancel",
         [HG_MEMBERS_SYNCING] = "what was committed before is not yet with enough of the new members",
     };
     return verdict < HG_COUNT(texts) ? texts[verdict] : "unknown";
@@ -123,6 +124,8 @@ static enum hg_members_verdict next_joint(const struct hg_members *now, const st
     for (uint32_t i = 0; i < now->other.count; i++)
         if (!hg_members_set_has(&now->set, now->other.nodes[i]) && !is_caught_up(facts, now->other.nodes[i]))
             return HG_MEMBERS_CATCHES_UP;
+    if (!hg_members_set_has(&now->other, facts->node))
+        return HG_MEMBERS_WRITER_GOES;
     next->phase = HG_MEMBERS_JOINT;
     next->set = now->other;
     next->other = now->set;

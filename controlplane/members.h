@@ -25,6 +25,7 @@ enum hg_members_reason hg_members_order(const struct hg_members *from, enum hg_m
 
 /* What the dataplane that writes the group says of it, all its logs together. */
 struct hg_members_facts {
+    uint64_t node;       /* that dataplane's, which writes */
     uint64_t generation; /* that it has on its device and counts by */
     /* All that was ever committed is on w of each set that counts now. */
     bool is_synced;
@@ -33,11 +34,12 @@ struct hg_members_facts {
 };
 
 enum hg_members_verdict {
-    HG_MEMBERS_DONE,       /* no change is under way */
-    HG_MEMBERS_STEP,       /* *next may replace it */
-    HG_MEMBERS_APPLYING,   /* the dataplane that writes does not count by this generation yet */
-    HG_MEMBERS_CATCHES_UP, /* a new member copies the log */
-    HG_MEMBERS_SYNCING,    /* what was committed before is not on w of the new set yet */
+    HG_MEMBERS_DONE,        /* no change is under way */
+    HG_MEMBERS_STEP,        /* *next may replace it */
+    HG_MEMBERS_APPLYING,    /* the dataplane that writes does not count by this generation yet */
+    HG_MEMBERS_CATCHES_UP,  /* a new member copies the log */
+    HG_MEMBERS_WRITER_GOES, /* the node that writes is to go: by a fail-over under way when it was ordered */
+    HG_MEMBERS_SYNCING,     /* what was committed before is not on w of the new set yet */
 };
 const char *hg_members_verdict_text(enum hg_members_verdict verdict);
 enum hg_members_verdict hg_members_next(const struct hg_members *now, const struct hg_members_facts *facts,

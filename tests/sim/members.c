@@ -170,7 +170,8 @@ static void drive(struct sim_node *node)
 {
     struct sim_world *world = node->world;
     const struct hg_streams *streams = node->workers[0].worker->streams;
-    struct hg_members_facts facts = {.generation = hg_streams_members_durable(streams, GROUP),
+    struct hg_members_facts facts = {.node = node->index + 1,
+                                     .generation = hg_streams_members_durable(streams, GROUP),
                                      .is_synced = hg_streams_members_synced(streams, GROUP)};
     struct hg_members next;
     for (uint32_t peer = 0; peer < node->config->peer_count; peer++) {

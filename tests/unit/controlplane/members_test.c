@@ -22,7 +22,8 @@ static struct hg_members ordered(const struct hg_members *from, enum hg_members_
 static struct hg_members drive(struct hg_members now, uint64_t comes)
 {
     struct hg_members next;
-    struct hg_members_facts facts = {.generation = now.generation - 1, .is_synced = true};
+    struct hg_members_facts facts = {
+        .node = now.other.nodes[0], .generation = now.generation - 1, .is_synced = true};
     facts.caught_up_count = 1;
     facts.caught_up[0] = comes;
     CU_ASSERT_EQUAL(hg_members_next(&now, &facts, &next), HG_MEMBERS_APPLYING);
@@ -98,6 +99,21 @@ static void test_learner(void)
     check(&end, 4, 3, 9, 4);
 }
 
+/* A fail-over made it the writer after it was ordered to go. */
+static void test_writer_goes(void)
+{
+    struct hg_members catching = ordered(&three, HG_MEMBERS_REPLACE, 3, 4), next;
+    struct hg_members_facts facts = {
+        .node = 3, .generation = catching.generation, .caught_up_count = 1, .caught_up = {4}};
+    CU_ASSERT_EQUAL(hg_members_next(&catching, &facts, &next), HG_MEMBERS_WRITER_GOES);
+    facts.node = 2;
+    CU_ASSERT_EQUAL(hg_members_next(&catching, &facts, &next), HG_MEMBERS_STEP);
+    catching = ordered(&three, HG_MEMBERS_REMOVE, 3, 0);
+    facts.node = 3;
+    facts.generation = catching.generation;
+    CU_ASSERT_EQUAL(hg_members_next(&catching, &facts, &next), HG_MEMBERS_WRITER_GOES);
+}
+
 static void test_cancel(void)
 {
     struct hg_members catching = ordered(&three, HG_MEMBERS_REPLACE, 3, 4), next;
@@ -137,6 +153,7 @@ int main(void)
     CU_add_test(suite, "add and remove", test_add_and_remove);
     CU_add_test(suite, "w stays as far above the majority", test_w);
     CU_add_test(suite, "a learner", test_learner);
+    CU_add_test(suite, "the writer is to go", test_writer_goes);
     CU_add_test(suite, "cancel", test_cancel);
     CU_add_test(suite, "refused", test_refused);
     CU_basic_run_tests();
