@@ -10,6 +10,7 @@
 #include "dataplane/stream/cut.h"
 #include "dataplane/stream/seal.h"
 #include "tests/sim/failover.h"
+#include "tests/sim/members.h"
 #include "tests/sim/scenario.h"
 
 static int letter_of(const struct sim_node *node)
@@ -36,6 +37,11 @@ void hg_sim_check_record(struct sim_world *world, const struct hg_metastore_reco
         hg_sim_violation(world, "epoch_given_twice", "epoch %llu is node %c's and node %c's",
                          (unsigned long long)epoch, (int)('A' + *given - 1), (int)('A' + record->node - 1));
     *given = (uint32_t)record->node;
+    if (hg_sim_is_members(world) &&
+        memcmp(&record->members, &world->members.record, sizeof(record->members)) != 0)
+        hg_sim_violation(world, "members_overwritten", "generation %llu is written over generation %llu",
+                         (unsigned long long)record->members.generation,
+                         (unsigned long long)world->members.record.generation);
     failover->epochs[epoch].opened |= record->state == HG_METASTORE_OPEN;
 }
 
@@ -236,8 +242,13 @@ void hg_sim_check_failover_flow(struct sim_node *node, struct sim_flow *flow, co
     }
     place->durable_floor = s->lsn_durable;
     place->durable_ever = hg_max_u64(place->durable_ever, s->lsn_durable);
+    bool rises = s->lsn_committed > place->committed_ever;
     place->committed_told = s->lsn_committed;
     place->committed_ever = hg_max_u64(place->committed_ever, s->lsn_committed);
+    if (rises && hg_sim_is_members(world))
+        hg_sim_check_members(world);
+    if (hg_sim_is_members(world))
+        hg_sim_check_members_place(node, flow, s);
     if (s->lsn_committed > second_end(world, flow) && !world->failover->is_beyond)
         hg_sim_violation(world, "committed_too_early",
                          "node %c believes s%u committed to %llu, no second disk has it beyond %llu",

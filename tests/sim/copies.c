@@ -21,7 +21,7 @@ static void given(struct sim_node *node, const struct hg_copies *copies)
 }
 
 /* False: the node does not write all of the group. */
-static bool seen_take(struct sim_node *node, struct hg_copies_seen *seen)
+static bool seen_take(struct sim_node *node, const struct hg_members *members, struct hg_copies_seen *seen)
 {
     struct sim_world *world = node->world;
     struct hg_streams *streams = node->workers[0].worker->streams;
@@ -31,7 +31,8 @@ static bool seen_take(struct sim_node *node, struct hg_copies_seen *seen)
     (void)hg_copies_seen_add(&seen->own, hg_copies_id(node->workers[0].worker->log->geometry.log_uuid));
     for (uint32_t peer = 0; peer < seen->count; peer++) {
         seen->nodes[peer].node = peer < node->index ? peer + 1 : peer + 2;
-        seen->nodes[peer].is_voter = true;
+        uint64_t id = seen->nodes[peer].node;
+        seen->nodes[peer].is_voter = members->generation == 0 || hg_members_is_voter(members, id);
         seen->nodes[peer].caught_up = hg_streams_copies_caught_up(streams, SIM_FAILOVER_GROUP, peer);
     }
     for (uint32_t i = 0; i < world->plan->flow_count; i++) {
@@ -65,7 +66,7 @@ void hg_sim_copies_poll(struct sim_node *node, const struct hg_metastore_key *ke
                     group->epoch_open <= HG_EPOCH_FIRST;
     bool is_ours = record.state == HG_METASTORE_OPEN && record.node == node->index + 1;
     wanted = record;
-    if ((!is_first && !is_ours) || !seen_take(node, &seen) ||
+    if ((!is_first && !is_ours) || !seen_take(node, &record.members, &seen) ||
         !hg_copies_next(&record.copies, &seen, &wanted.copies))
         return;
     if (is_first) {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/sim/failover.h"
+#include "dataplane/stream/quorum.h"
 #include "dataplane/stream/seal.h"
+#include "tests/sim/members.h"
 #include "tests/sim/scenario.h"
 
 #include <errno.h>
@@ -31,6 +33,10 @@ void hg_sim_plan_failover_sizes(struct sim_plan *plan, struct hg_random *random)
     plan->origins = 1;
     plan->flow_count = (uint32_t)hg_random_between(random, 1, 3);
     plan->safety_ns = hg_random_between(random, 4 * HG_NS_PER_S, 14 * HG_NS_PER_S);
+    if (hg_sim_scenario_has(plan->scenario, SIM_SCENARIO_MEMBERS)) {
+        plan->members_n = NODES;
+        plan->quorum_n = plan->node_count = NODES + (uint32_t)hg_random_between(random, 1, 2);
+    }
     plan->segment_bytes = hg_align_up(hg_max_u64(plan->segment_bytes, 1u << 20), HG_LOG_BLOCK_BYTES);
 }
 
@@ -63,7 +69,7 @@ static void plan_orders(struct sim_plan *plan, struct hg_random *random)
     uint32_t writer = plan->flows[0].origin;
     uint64_t time_ns = hg_random_between(random, 50 * HG_NS_PER_MS, HG_NS_PER_S);
     while (time_ns < plan->safety_ns) {
-        uint32_t next = (writer + (uint32_t)hg_random_between(random, 0, 5) % NODES) % NODES;
+        uint32_t next = (writer + (uint32_t)hg_random_between(random, 0, 5) % NODES) % plan->node_count;
         uint64_t before_ns = hg_random_between(random, HG_NS_PER_MS, 400 * HG_NS_PER_MS);
         bool cut = hg_random_chance(random, 1, 2), dies = hg_random_chance(random, 1, 5);
         bool races = hg_random_chance(random, 1, 4), ends = hg_random_chance(random, 1, 4);
@@ -74,7 +80,7 @@ static void plan_orders(struct sim_plan *plan, struct hg_random *random)
             plan_cut(plan, random, time_ns - hg_min_u64(time_ns, before_ns), writer);
         plan_order(plan, SIM_FAILOVER_ORDER, time_ns, next);
         if (races)
-            plan_order(plan, SIM_FAILOVER_ORDER, time_ns + after_ns / 4, (next + 1) % NODES);
+            plan_order(plan, SIM_FAILOVER_ORDER, time_ns + after_ns / 4, (next + 1) % plan->node_count);
         if (ends)
             plan_order(plan, SIM_FAILOVER_KILL, time_ns + after_ns, next);
         if (dies) {
@@ -152,7 +158,9 @@ void hg_sim_plan_failover(struct sim_plan *plan, struct hg_random *random)
     }
     plan_orders(plan, random);
     plan_metastore(plan, random);
-    if (plan->classes != 0 && hg_random_chance(random, 1, 5))
+    if (plan->members_n != 0)
+        hg_sim_plan_members_orders(plan, random, false);
+    else if (plan->classes != 0 && hg_random_chance(random, 1, 5))
         plan_old_disks(plan, random);
     else if (plan->classes != 0 && hg_random_chance(random, 1, 3))
         plan_lost_disk(plan, random);
@@ -215,11 +223,23 @@ static void driver_start(struct sim_node *node)
     config.key = key;
     config.node = node->index + 1;
     config.n = node->world->plan->quorum_n;
-    config.w = node->world->plan->quorum_w;
+    config.w = (uint32_t)hg_max_u64(node->world->plan->quorum_w, config.n / 2 + 1);
     for (uint32_t i = 0; i < config.n; i++)
         config.members[config.member_count++] = i + 1;
     hg_assert(hg_failover_config_check(&config) == NULL);
     hg_failover_start(&control->core, &config, node->world->now_ns);
+}
+
+/* The node, or else the next one, that is a member now and stays one. */
+static struct sim_node *member_of(struct sim_world *world, uint32_t node)
+{
+    uint32_t at = node;
+    for (uint32_t i = 0; hg_sim_is_members(world) && i < world->plan->node_count; i++) {
+        at = (node + i) % world->plan->node_count;
+        if (hg_members_set_has(&world->members.record.set, at + 1))
+            break;
+    }
+    return &world->nodes[at];
 }
 
 void hg_sim_failover_operate(struct sim_world *world, const struct sim_fault *fault)
@@ -235,7 +255,7 @@ void hg_sim_failover_operate(struct sim_world *world, const struct sim_fault *fa
         control_of(node)->asked_before = true;
         control_of(node)->looks = true;
     } else {
-        driver_start(node);
+        driver_start(member_of(world, fault->node));
     }
 }
 
@@ -295,6 +315,14 @@ static bool order_give(struct sim_node *node, enum hg_letter_type type,
     return hg_mailbox_put(&node->workers[0].inbox, &letter);
 }
 
+/* A dataplane begins nothing under older members than those that the epoch was taken with. */
+static bool members_known(const struct sim_node *node)
+{
+    return is_running(node) &&
+           hg_streams_members_durable(node->workers[0].worker->streams, SIM_FAILOVER_GROUP) >=
+               node->world->failover->controls[node->index]->core.record.members.generation;
+}
+
 /* The store's answer takes its time, and may be lost: nobody asks it anything else meanwhile. */
 static void store_do(struct sim_node *node, const struct hg_failover_action *action)
 {
@@ -344,13 +372,16 @@ static void act(struct sim_node *node, const struct hg_failover_action *action)
         break;
     case HG_FAILOVER_DO_BEGIN:
     case HG_FAILOVER_DO_RELEASE:
-        if (control->asked == 0 &&
+        if (control->asked == 0 && members_known(node) &&
             order_give(node, releases ? HG_LETTER_GROUP_RELEASE : HG_LETTER_GROUP_BEGIN, action))
             control->asked = releases ? HG_LETTER_GROUP_RELEASE : HG_LETTER_GROUP_BEGIN;
         break;
     case HG_FAILOVER_DO_SAY:
         hg_sim_trace(node->world, "node %c control %s: %s", letter_of(node), action->name, action->text);
         node->world->sometimes[SIM_failovers_done] += strcmp(action->name, "group_failed_over") == 0;
+        node->world->sometimes[SIM_failovers_while_joint] +=
+            strcmp(action->name, "group_failed_over") == 0 &&
+            control->core.record.members.phase == HG_MEMBERS_JOINT;
         node->world->sometimes[SIM_failovers_lost] += strcmp(action->name, "group_failover_lost") == 0;
         node->world->sometimes[SIM_failovers_blocked] += strcmp(action->name, "recovery_blocked") == 0;
         break;
@@ -403,6 +434,15 @@ static void left_look(struct sim_node *node)
     driver_start(node);
 }
 
+/* A driver that waits to be of the members again: its operator orders another one. */
+static void left_members(struct sim_node *node)
+{
+    struct hg_failover *core = &control_of(node)->core;
+    if (node->world->healed && hg_sim_is_members(node->world) && core->step == HG_FAILOVER_READ &&
+        !hg_members_set_has(&node->world->members.record.set, node->index + 1))
+        memset(core, 0, sizeof(*core));
+}
+
 void hg_sim_failover_poll(struct sim_node *node)
 {
     struct sim_world *world = node->world;
@@ -414,6 +454,7 @@ void hg_sim_failover_poll(struct sim_node *node)
         hg_failover_record(&control->core, control->store.rc, &control->store.found, world->now_ns);
     }
     left_look(node);
+    left_members(node);
     if (is_running(node) && (world->now_ns >= world->failover->away_until_ns || world->healed))
         hg_sim_copies_poll(node, &key);
     if (world->healed && is_running(node) && !is_any_under_way(world) &&
@@ -478,14 +519,17 @@ static bool is_undecidable(struct sim_world *world)
     (void)world->failover->store->read(world->failover->store, &key, &record);
     const struct sim_plan *plan = world->plan;
     for (uint32_t i = 0; i < plan->flow_count; i++) {
-        uint32_t known = 0;
+        uint64_t known[SIM_NODES_MAX];
+        uint32_t count = 0;
         for (uint32_t j = 0; j < plan->node_count; j++) {
             struct sim_worker *worker = &world->nodes[j].workers[0];
             int32_t slot = hg_streams_find(worker->worker->streams, world->flows[i].stream);
-            known += slot >= 0 && !hg_streams_at(worker->worker->streams, (uint32_t)slot)->tail_unknown &&
-                     hg_sim_copy_counts(&world->nodes[j], &record);
+            if (slot >= 0 && !hg_streams_at(worker->worker->streams, (uint32_t)slot)->tail_unknown &&
+                hg_sim_copy_counts(&world->nodes[j], &record))
+                known[count++] = j + 1;
         }
-        if (known < plan->quorum_n - plan->quorum_w + 1)
+        if (record.members.generation != 0 ? !hg_members_sealed_by(&record.members, known, count)
+                                           : count < plan->quorum_n - plan->quorum_w + 1)
             return true;
     }
     return false;
@@ -499,6 +543,31 @@ bool hg_sim_failover_is_blocked(struct sim_world *world)
         says |= core->step == HG_FAILOVER_SEAL && core->blocked[0] != '\0';
     }
     return says && is_undecidable(world);
+}
+
+void hg_sim_failover_members_put(struct sim_world *world)
+{
+    struct hg_metastore *store = world->failover->store;
+    struct hg_metastore_record record, found;
+    (void)store->read(store, &key, &record);
+    struct hg_metastore_record wanted = record;
+    if (record.state == HG_METASTORE_NONE) { /* never sealed: open from its beginning */
+        wanted.epoch = HG_EPOCH_FIRST;
+        wanted.node = 1;
+        wanted.state = HG_METASTORE_OPEN;
+    }
+    wanted.members = world->members.record;
+    int rc = store->swap(store, &key, record.revision, &wanted, &found);
+    hg_assert(rc == 0);
+    hg_sim_check_record(world, &found);
+}
+
+bool hg_sim_failover_is_written_by(struct sim_node *node)
+{
+    struct hg_metastore *store = node->world->failover->store;
+    struct hg_metastore_record record;
+    (void)store->read(store, &key, &record);
+    return record.state == HG_METASTORE_OPEN && record.node == node->index + 1;
 }
 
 bool hg_sim_failover_complete(struct sim_world *world, char *text, size_t text_bytes)

@@ -96,6 +96,10 @@ bool hg_sim_failover_spares_disk(struct sim_world *world);
 bool hg_sim_failover_append(struct sim_node *node);
 /* A driver says that it can't decide, and it can't: an operator has to. All nodes run. */
 bool hg_sim_failover_is_blocked(struct sim_world *world);
+/* Scenario `joint`: the members that world->members.record has go into the metastore's record. */
+void hg_sim_failover_members_put(struct sim_world *world);
+/* The metastore says that the node writes, so it may drive a change of the members. */
+bool hg_sim_failover_is_written_by(struct sim_node *node);
 /* No driver is under way, and the group is open where the metastore says so. */
 bool hg_sim_failover_complete(struct sim_world *world, char *text, size_t text_bytes);
 

@@ -7,6 +7,7 @@
 #include "tests/sim/members.h"
 #include "controlplane/members.h"
 #include "dataplane/stream/quorum.h"
+#include "tests/sim/failover.h"
 
 #define POLL_NS_MIN (5 * HG_NS_PER_MS)
 #define POLL_NS_MAX (400 * HG_NS_PER_MS)
@@ -48,7 +49,7 @@ void hg_sim_plan_members_sizes(struct sim_plan *plan, struct hg_random *random)
 
 /* A member is replaced by a spare node; where there are two of these, the other one is added before or after,
  * or takes another one's place. Often the one that goes is dead by then. */
-static void plan_orders(struct sim_plan *plan, struct hg_random *random, bool all_live)
+void hg_sim_plan_members_orders(struct sim_plan *plan, struct hg_random *random, bool all_live)
 {
     uint32_t gone = (uint32_t)hg_random_between(random, 1, 2), spare = plan->members_n;
     uint64_t time_ns = hg_random_between(random, plan->safety_ns / 16, plan->safety_ns / 2);
@@ -90,7 +91,7 @@ void hg_sim_plan_members(struct sim_plan *plan, struct hg_random *random)
         plan->nodes[i].segment_bytes = plan->segment_bytes =
             hg_align_up(hg_max_u64(plan->segment_bytes, 1u << 20), HG_LOG_BLOCK_BYTES);
     }
-    plan_orders(plan, random, is_small);
+    hg_sim_plan_members_orders(plan, random, is_small);
     for (uint32_t i = plan->members_n; i < plan->quorum_n; i++) /* a spare one that lags behind */
         if (hg_random_chance(random, 1, 2)) {
             struct sim_fault *fault = hg_sim_plan_fault(plan, SIM_FAULT_CUT, 1, WRITER);
@@ -124,14 +125,22 @@ void hg_sim_members_begin(struct sim_world *world)
     for (uint32_t i = 0; i < world->plan->members_n; i++)
         record->set.nodes[record->set.count++] = i + 1;
     hg_assert(hg_members_check(record) == HG_MEMBERS_OK);
+    if (world->failover != NULL)
+        hg_sim_failover_members_put(world);
     for (uint32_t i = 0; i < world->plan->quorum_n; i++) {
         config_set(&world->nodes[i], record);
         poll_later(world, i);
     }
 }
 
-static void record_set(struct sim_world *world, const struct hg_members *next)
+static bool writes(struct sim_node *node)
 {
+    return node->world->failover != NULL ? hg_sim_failover_is_written_by(node) : node->index == WRITER;
+}
+
+static void record_set(struct sim_node *node, const struct hg_members *next)
+{
+    struct sim_world *world = node->world;
     struct hg_members *record = &world->members.record;
     enum hg_members_reason reason = hg_members_change(record, next);
     if (reason != HG_MEMBERS_OK)
@@ -140,17 +149,25 @@ static void record_set(struct sim_world *world, const struct hg_members *next)
                          hg_members_reason_text(reason));
     world->members.before = *record;
     *record = *next;
+    if (world->failover != NULL)
+        hg_sim_failover_members_put(world);
     world->sometimes[SIM_members_joint] += next->phase == HG_MEMBERS_JOINT;
     world->sometimes[SIM_members_changed] +=
         next->phase == HG_MEMBERS_STABLE && world->members.before.phase == HG_MEMBERS_JOINT;
+    world->sometimes[SIM_members_changed_by_another] += next->phase == HG_MEMBERS_STABLE &&
+                                                        world->members.before.phase == HG_MEMBERS_JOINT &&
+                                                        world->members.joint_by != node->index;
+    if (next->phase == HG_MEMBERS_JOINT)
+        world->members.joint_by = node->index;
     hg_sim_trace(world, "members: generation %llu phase %u", (unsigned long long)next->generation,
                  next->phase);
     hg_sim_check_members(world);
 }
 
 /* What is ordered next is begun when nothing is under way. One that can't be is passed over. */
-static void order_begin(struct sim_world *world)
+static void order_begin(struct sim_node *node)
 {
+    struct sim_world *world = node->world;
     const struct sim_plan *plan = world->plan;
     struct hg_members next;
     while (world->members.order_next < plan->order_count) {
@@ -158,12 +175,25 @@ static void order_begin(struct sim_world *world)
         if (world->now_ns < order->time_ns && !world->healed)
             return;
         world->members.order_next++;
+        bool goes = order->what == HG_MEMBERS_REMOVE || order->what == HG_MEMBERS_REPLACE;
+        if (goes && order->node == node->index + 1)
+            continue; /* who writes is refused to go */
         if (hg_members_order(&world->members.record, order->what, order->node, order->node_new, &next) ==
             HG_MEMBERS_OK) {
-            record_set(world, &next);
+            record_set(node, &next);
             return;
         }
     }
+}
+
+static void order_cancel(struct sim_node *node)
+{
+    struct hg_members next;
+    enum hg_members_reason reason =
+        hg_members_order(&node->world->members.record, HG_MEMBERS_CANCEL, 0, 0, &next);
+    hg_assert(reason == HG_MEMBERS_OK);
+    node->world->sometimes[SIM_members_cancelled]++;
+    record_set(node, &next);
 }
 
 static void drive(struct sim_node *node)
@@ -184,9 +214,11 @@ static void drive(struct sim_node *node)
     world->sometimes[SIM_members_awaited] +=
         verdict == HG_MEMBERS_CATCHES_UP || verdict == HG_MEMBERS_SYNCING;
     if (verdict == HG_MEMBERS_STEP)
-        record_set(world, &next);
+        record_set(node, &next);
+    else if (verdict == HG_MEMBERS_WRITER_GOES && world->healed)
+        order_cancel(node); /* as an operator would */
     else if (verdict == HG_MEMBERS_DONE)
-        order_begin(world);
+        order_begin(node);
 }
 
 static bool is_running(const struct sim_node *node)
@@ -201,6 +233,7 @@ void hg_sim_members_poll(struct sim_node *node)
     struct hg_random *random = &world->members.random;
     bool blind = hg_random_chance(random, 1, 6), old = hg_random_chance(random, 1, 8);
     poll_later(world, node->index);
+    blind |= world->failover != NULL && world->now_ns < world->failover->away_until_ns;
     if ((blind && !world->healed) || !is_running(node) || world->now_ns < node->paused_ns)
         return;
     old = old && !world->healed && world->members.before.generation != 0;
@@ -211,7 +244,7 @@ void hg_sim_members_poll(struct sim_node *node)
         config_set(node, known);
         hg_sim_config_apply(node);
         hg_sim_node_step(node);
-    } else if (node->index == WRITER) {
+    } else if (writes(node)) {
         drive(node);
     }
 }
@@ -220,7 +253,10 @@ void hg_sim_members_poll(struct sim_node *node)
 
 uint64_t hg_sim_members_committed(const struct sim_world *world, const struct sim_flow *flow)
 {
-    return flow->places[WRITER].committed_ever;
+    uint64_t committed = flow->places[WRITER].committed_ever;
+    for (uint32_t i = 0; world->failover != NULL && i < world->plan->node_count; i++)
+        committed = hg_max_u64(committed, flow->places[i].committed_ever);
+    return committed;
 }
 
 void hg_sim_check_members(struct sim_world *world)

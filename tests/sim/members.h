@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Scenario `members`: control planes that change who is of the region's quorum, and what must hold meanwhile.
+ * Scenarios `members` and `joint`: control planes that change who is of the region's quorum, and what must
+ * hold meanwhile. In `joint` the record is that of `failover` (failover.h), and so is who writes.
  */
 #ifndef HG_SIM_MEMBERS_H
 #define HG_SIM_MEMBERS_H
@@ -10,6 +11,8 @@
 bool hg_sim_is_members(const struct sim_world *world);
 void hg_sim_plan_members_sizes(struct sim_plan *plan, struct hg_random *random);
 void hg_sim_plan_members(struct sim_plan *plan, struct hg_random *random);
+/* What an operator orders; all_live: and none of those that are to go dies before. */
+void hg_sim_plan_members_orders(struct sim_plan *plan, struct hg_random *random, bool all_live);
 /* Once nodes are made, before they start. */
 void hg_sim_members_begin(struct sim_world *world);
 /* The node's control plane reads the record (SIM_EVENT_MEMBERS), and is due again. */

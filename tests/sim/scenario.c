@@ -176,6 +176,26 @@ static const enum sim_sometimes promises_failover[] = {SIM_failovers_done,
                                                        SIM_copies_named,
                                                        SIM_disks_lost};
 
+static const enum sim_sometimes promises_joint[] = {SIM_failovers_done,
+                                                    SIM_failovers_while_joint,
+                                                    SIM_failovers_resumed,
+                                                    SIM_members_joint,
+                                                    SIM_members_changed,
+                                                    SIM_members_changed_by_another,
+                                                    SIM_members_awaited,
+                                                    SIM_members_old_refused,
+                                                    SIM_copies_filled,
+                                                    SIM_copies_cut,
+                                                    SIM_orphans_written,
+                                                    SIM_writers_moved,
+                                                    SIM_deposed_writers_appended,
+                                                    SIM_metastore_writes_unanswered,
+                                                    SIM_quorums_lost,
+                                                    SIM_process_kills,
+                                                    SIM_power_losses,
+                                                    SIM_recovered_alike,
+                                                    SIM_copies_named};
+
 static const enum sim_sometimes promises_atlas[] = {SIM_atlas_rot,
                                                     SIM_atlas_lost_sector,
                                                     SIM_atlas_misdirected,
@@ -285,6 +305,12 @@ static const struct sim_scenario scenarios[] = {
      "or refused and the disk replaced",
      BIT(LOSS) | BIT(JITTER) | BIT(DUPLICATE) | BIT(CUT) | BIT(KILL) | BIT(POWER) | BIT(PAUSE), BIT(POWER),
      SIM_SCENARIO_QUORUM | SIM_SCENARIO_ATLAS, PROMISES(atlas)},
+    {"joint",
+     "a region's members change while its writer does by fail-over: partitions, deaths, drivers that die, "
+     "and "
+     "the next writer goes on with the change",
+     BIT(LOSS) | BIT(JITTER) | BIT(DUPLICATE) | BIT(KILL) | BIT(POWER) | BIT(PAUSE), 0,
+     SIM_SCENARIO_FAILOVER | SIM_SCENARIO_MEMBERS, PROMISES(joint)},
 };
 
 uint32_t hg_sim_scenario_count(void)

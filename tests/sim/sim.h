@@ -133,6 +133,9 @@
     X(disks_filled_again)                                                                                    \
     X(members_joint)                                                                                         \
     X(members_changed)                                                                                       \
+    X(members_changed_by_another)                                                                            \
+    X(members_cancelled)                                                                                     \
+    X(failovers_while_joint)                                                                                 \
     X(members_awaited)                                                                                       \
     X(members_old_refused)                                                                                   \
     X(grants_lapsed)                                                                                         \
@@ -688,6 +691,7 @@ struct sim_world {
         struct hg_random random;
         struct hg_members record, before;
         uint32_t order_next;
+        uint32_t joint_by;                   /* node that drove the last change to joint */
         uint64_t generations[SIM_NODES_MAX]; /* that the node's log keeps */
     } members;
     struct sim_cluster *cluster;   /* of that scenario */
