@@ -236,11 +236,24 @@ static bool ring_take(struct hg_log *log)
 
 /* ---- windows ---- */
 
+/* Bytes from there to the next hole of the superblock's table in this segment, or to the segment's end. A
+ * hole is passed unread: a write that was moved because it can't be read must not end the recovery. */
+static uint64_t bytes_to_hole(const struct hg_log *log, uint64_t segment, uint64_t offset)
+{
+    uint64_t end = log->geometry.segment_bytes;
+    for (uint32_t i = 0; i < log->superblock.holes.count; i++) {
+        const struct hg_log_hole *hole = &log->superblock.holes.holes[i];
+        if (hole->segment == segment && hole->offset > offset)
+            end = hg_min_u64(end, hole->offset);
+    }
+    return end - offset;
+}
+
 static void window_start(struct hg_log *log, uint64_t segment, uint64_t offset)
 {
     struct hg_log_recovery *r = log->recovery;
     r->window_offset = hg_log_file_offset(log, segment, (uint32_t)offset);
-    r->window_bytes = hg_min_u64(r->window_bytes_max, log->geometry.segment_bytes - offset);
+    r->window_bytes = hg_min_u64(r->window_bytes_max, bytes_to_hole(log, segment, offset));
     r->window_asked = 0;
 }
 
@@ -267,6 +280,7 @@ static const uint8_t *window_at(struct hg_log *log, uint32_t bytes)
     if (r->window_bytes > 0 && at >= r->window_offset && at - r->window_offset + need <= r->window_bytes)
         return r->window + (at - r->window_offset);
     window_start(log, r->segment, r->offset);
+    r->window_bytes = hg_max_u64(r->window_bytes, need); /* a header that is wrong may reach into a hole */
     return NULL;
 }
 
@@ -531,7 +545,8 @@ static enum copy_state copy_take(struct hg_log *log, const struct hg_log_hole *h
     struct hg_log_recovery *r = log->recovery;
     const struct hg_log_write_header *header = (const struct hg_log_write_header *)r->window;
     uint64_t at = hg_log_file_offset(log, hole->copy_segment, hole->copy_offset);
-    uint64_t room = hg_min_u64(log->write_bytes_max, log->geometry.segment_bytes - hole->copy_offset);
+    uint64_t room =
+        hg_min_u64(log->write_bytes_max, bytes_to_hole(log, hole->copy_segment, hole->copy_offset));
     if (r->window_bytes == 0 || r->window_offset != at) {
         window_start(log, hole->copy_segment, hole->copy_offset);
         r->window_bytes = room;

@@ -443,6 +443,57 @@ static void test_table_full(void)
     harness_destroy(&h);
 }
 
+/* A block of the log that has a write, and which; 0 = none behind it. */
+static uint64_t write_at(uint64_t block_at, uint64_t last)
+{
+    for (uint64_t sequence = 1; sequence <= last; sequence++) {
+        uint64_t at = place_of(sequence);
+        const struct hg_log_write_header *header =
+            (const struct hg_log_write_header *)(hg_disk_sim_bytes(h.disk) + at);
+        if (block_at >= at && block_at < at + hg_log_write_bytes(header->payload_bytes))
+            return sequence;
+    }
+    return 0;
+}
+
+/* Each block of a log in turn can't be read, and stays so: what was repaired into a new place is no reason to
+ * refuse the log, now and ever after; what was not is refused as a read error, not as corrupt. */
+static void test_unreadable(void)
+{
+    uint32_t repaired = 0, refused = 0;
+    prepare(91, 12);
+    uint64_t end = place_of(12);
+    harness_destroy(&h);
+    for (uint64_t at = HG_LOG_SEGMENTS_OFFSET; at < end; at += HG_LOG_BLOCK_BYTES) {
+        uint8_t block[HG_LOG_BLOCK_BYTES];
+        prepare(91, 12);
+        uint64_t sequence = write_at(at, 12);
+        if (sequence == 0) {
+            harness_destroy(&h);
+            continue;
+        }
+        hg_disk_sim_bad_block(h.disk, at);
+        CU_ASSERT_EQUAL(read_write(sequence), -EBADMSG);
+        run_until_over();
+        if (counted(HG_LOG_HEAL_repaired) == 1) {
+            for (uint32_t i = 0; i < 2; i++) {
+                recover_and_check();
+                CU_ASSERT_FATAL(harness_append(&h, 4, 1200) != 0);
+                harness_settle(&h);
+            }
+            CU_ASSERT_FALSE(hg_disk_sim_look(h.disk, at, block, sizeof(block)));
+            repaired++;
+        } else {
+            harness_crash(&h, true);
+            CU_ASSERT_EQUAL(harness_recover(&h), HG_LOG_FAILED);
+            CU_ASSERT_FALSE(hg_log_is_corrupt(h.log));
+            refused++;
+        }
+        harness_destroy(&h);
+    }
+    CU_ASSERT(repaired > 10 && refused > 0);
+}
+
 /* Segments are used again: the hole, its copy and what was found corrupt go with them. */
 static void test_reuse(void)
 {
@@ -510,6 +561,7 @@ int main(void)
     CU_add_test(suite, "local records", test_local);
     CU_add_test(suite, "whole after all", test_whole);
     CU_add_test(suite, "table full", test_table_full);
+    CU_add_test(suite, "a block that stays unreadable", test_unreadable);
     CU_add_test(suite, "segments used again", test_reuse);
     CU_add_test(suite, "full log", test_full_log);
     CU_basic_set_mode(CU_BRM_VERBOSE);
