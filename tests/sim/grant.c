@@ -244,6 +244,8 @@ static void told_check(struct sim_node *node, struct sim_flow *flow, uint64_t ti
         time_ns > grant->promised_ns + PAGE_SLOW_NS)
         hg_sim_violation(world, "writable_without_grant", "node %c offers s%u to producers at %llu ns",
                          (int)('A' + node->index), flow->index, (unsigned long long)time_ns);
+    world->sometimes[SIM_minorities_without_grant] +=
+        !position.writable && world->plan->quorum_n != 0 && s->lsn_committed < s->lsn_durable;
     world->sometimes[SIM_acks_held_back] += s->lsn_durable > position.lsn_durable;
     told->durable = position.lsn_durable;
     told->committed = position.lsn_committed;
@@ -305,6 +307,20 @@ static void fault_add(struct sim_plan *plan, struct hg_random *random, enum sim_
         (struct sim_fault){.time_ns = time_ns, .kind = kind, .node = node, .a = a, .b = b};
 }
 
+/* The writer is alone for longer than its grant: neither the other nodes nor the metastore hear of it. */
+static void plan_alone(struct sim_plan *plan, struct hg_random *random)
+{
+    uint64_t time_ns = hg_random_below(random, plan->safety_ns / 2);
+    uint64_t ns = hg_random_between(random, HG_NS_PER_S / 2, 4 * HG_NS_PER_S);
+    hg_sim_plan_fault(plan, SIM_FAULT_CONTROL, time_ns, 0)->a = ns;
+    for (uint32_t i = 1; i < plan->node_count; i++)
+        for (uint32_t way = 0; way < 2; way++) {
+            struct sim_fault *fault = hg_sim_plan_fault(plan, SIM_FAULT_CUT, time_ns, way == 0 ? 0 : i);
+            fault->other = way == 0 ? i : 0;
+            fault->a = ns;
+        }
+}
+
 /* Streams that go on through the whole phase, one worker a node, clocks within their bound; every kind of
  * pause. */
 void hg_sim_grant_plan(struct sim_plan *plan, struct hg_random *random)
@@ -324,6 +340,8 @@ void hg_sim_grant_plan(struct sim_plan *plan, struct hg_random *random)
     }
     if (plan->classes == 0)
         return;
+    if (hg_sim_scenario_has(plan->scenario, SIM_SCENARIO_QUORUM) && hg_random_chance(random, 1, 2))
+        plan_alone(plan, random);
     for (uint64_t i = hg_random_below(random, 4); i > 0; i--)
         fault_add(plan, random, SIM_FAULT_SUSPEND, log_uniform(random, 10 * HG_NS_PER_MS, 8), 0);
     for (uint64_t i = hg_random_below(random, 6); i > 0; i--) {

@@ -196,6 +196,12 @@ static const enum sim_sometimes promises_joint[] = {SIM_failovers_done,
                                                     SIM_recovered_alike,
                                                     SIM_copies_named};
 
+static const enum sim_sometimes promises_minority[] = {
+    SIM_grants_lapsed,  SIM_grants_back,      SIM_appends_without_grant,
+    SIM_acks_held_back, SIM_frozen_in_a_turn, SIM_suspends,
+    SIM_quorums_lost,   SIM_quorums_back,     SIM_minorities_without_grant,
+    SIM_commits_awaited};
+
 static const enum sim_sometimes promises_atlas[] = {SIM_atlas_rot,
                                                     SIM_atlas_lost_sector,
                                                     SIM_atlas_misdirected,
@@ -311,6 +317,13 @@ static const struct sim_scenario scenarios[] = {
      "the next writer goes on with the change",
      BIT(LOSS) | BIT(JITTER) | BIT(DUPLICATE) | BIT(KILL) | BIT(POWER) | BIT(PAUSE), 0,
      SIM_SCENARIO_FAILOVER | SIM_SCENARIO_MEMBERS, PROMISES(joint)},
+    {"minority",
+     "a region with a quorum and write grants at once: its writer is paused, cut off or left with a "
+     "minority, "
+     "and its metastore is slow or away",
+     BIT(LOSS) | BIT(JITTER) | BIT(DUPLICATE) | BIT(CUT) | BIT(KILL) | BIT(POWER) | BIT(PAUSE) |
+         BIT(DISK_STALL),
+     0, SIM_SCENARIO_QUORUM | SIM_SCENARIO_GRANTS, PROMISES(minority)},
 };
 
 uint32_t hg_sim_scenario_count(void)

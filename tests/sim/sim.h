@@ -141,6 +141,7 @@
     X(grants_lapsed)                                                                                         \
     X(grants_back)                                                                                           \
     X(appends_without_grant)                                                                                 \
+    X(minorities_without_grant)                                                                              \
     X(acks_held_back)                                                                                        \
     X(frozen_in_a_turn)                                                                                      \
     X(suspends)                                                                                              \
