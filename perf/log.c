@@ -37,6 +37,7 @@ struct bench {
     struct hg_disk *disk;
     struct hg_log *log;
     uint8_t batch[sizeof(struct hg_batch_header)];
+    bool spins; /* never sleeps, as an lcore with --idle spin */
     char error[640];
 };
 
@@ -57,11 +58,11 @@ static int complain(struct bench *bench, int result)
     return result;
 }
 
-/* A turn; when there was nothing to do, a sleep as short as an active worker's. */
+/* A turn; when there was nothing to do, a sleep as short as an active worker's, or none. */
 static void turn(struct bench *bench)
 {
     uint64_t deadline_ns;
-    if (hg_log_turn(bench->log, bench->clock->now_ns(bench->clock), &deadline_ns))
+    if (hg_log_turn(bench->log, bench->clock->now_ns(bench->clock), &deadline_ns) || bench->spins)
         return;
     struct pollfd wait = {.fd = hg_disk_uring_fd(bench->disk), .events = POLLIN};
     struct timespec sleep = {.tv_nsec = SLEEP_NS};
@@ -173,15 +174,26 @@ static int share_measure(struct bench *bench, uint32_t write_bytes, double secon
         shares[i] = ours[i] / theirs[i];
         flush_writes += each / rounds;
     }
-    uint32_t kib = write_bytes >> 10;
+    char cell_name[64];
+    snprintf(cell_name, sizeof(cell_name), "write_kib=%u%s", write_bytes >> 10,
+             bench->spins ? "/idle=spin" : "");
+    hg_perf_report_add(bench->report, median(ours, rounds), "append_bytes_per_s/%s", cell_name);
+    hg_perf_report_add(bench->report, median(theirs, rounds), "fio_bytes_per_s/%s", cell_name);
+    hg_perf_report_add(bench->report, flush_writes, "writes_per_flush/%s", cell_name);
     double share = median(shares, rounds);
-    hg_perf_report_add(bench->report, median(ours, rounds), "append_bytes_per_s/write_kib=%u", kib);
-    hg_perf_report_add(bench->report, median(theirs, rounds), "fio_bytes_per_s/write_kib=%u", kib);
-    hg_perf_report_add(bench->report, flush_writes, "writes_per_flush/write_kib=%u", kib);
-    hg_perf_report_add(bench->report, share, "append_share/peer=fio/write_kib=%u", kib);
-    if (write_bytes == HG_BATCH_RAW_BYTES_MAX) /* what the worker gathers under load */
+    hg_perf_report_add(bench->report, share, "append_share/peer=fio/%s", cell_name);
+    if (write_bytes == HG_BATCH_RAW_BYTES_MAX && !bench->spins) /* what a worker gathers under load */
         hg_perf_report_add(bench->report, share, "append_share/peer=fio");
     return 0;
+}
+
+/* As on an lcore that never sleeps. */
+static int share_measure_spinning(struct bench *bench, double seconds, uint32_t rounds)
+{
+    bench->spins = true;
+    int result = share_measure(bench, HG_BATCH_RAW_BYTES_MAX, seconds, rounds);
+    bench->spins = false;
+    return result;
 }
 
 /* ---- commits ---- */
@@ -258,6 +270,8 @@ static int all_measure(struct bench *bench)
     int result = 0;
     for (size_t i = 0; i < HG_COUNT(writes_kib) && result == 0; i++)
         result = share_measure(bench, writes_kib[i] << 10, seconds, quick ? ROUNDS_QUICK : ROUNDS);
+    if (result == 0)
+        result = share_measure_spinning(bench, seconds, quick ? ROUNDS_QUICK : ROUNDS);
     for (size_t i = 0; i < HG_COUNT(commit_bytes) && result == 0; i++)
         for (size_t j = 0; j < HG_COUNT(waiters) && result == 0; j++)
             result = commits_measure(bench, commit_bytes[i], waiters[j], seconds);
