@@ -195,11 +195,7 @@ class Test:
         say("with the writer's log it goes on; the new disk is filled, and counts then")
 
     def run(self):
-        self.net.start()
-        for node in self.nodes.values():
-            node.start()
-        for node in self.nodes.values():
-            node.wait_ready(40)
+        self.net.start_with(self.nodes.values())
         self.under_load()
         self.refused()
         self.writer_dies()

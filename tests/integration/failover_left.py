@@ -160,11 +160,7 @@ class Test(resubmit.Test):
         say(f"all nodes have the same {len(self.there)} entries, each once")
 
     def run(self):
-        self.net.start()
-        for node in self.nodes.values():
-            node.start()
-        for node in self.nodes.values():
-            node.wait_ready(40)
+        self.net.start_with(self.nodes.values())
         self.sealing()
         writer, new = self.b, self.c
         for number, point in enumerate(POINTS):

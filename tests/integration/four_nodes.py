@@ -39,6 +39,14 @@ class Net:
         Process(self.scratch, "wan", [program("helio-wan"), "--run", self.run, "--config", self.config])
         wait_until(lambda: all(os.path.exists(self.socket(name)) for name in NODES), 20, "helio-wan listens")
 
+    def start_with(self, nodes):
+        """And all these nodes; returns when their logs are ready."""
+        self.start()
+        for node in nodes:
+            node.start()
+        for node in nodes:
+            node.wait_ready(40)
+
     def cut(self, one, other):
         wan_command(self.run, f"link cut {one} {other}", f"link cut {other} {one}")
 

@@ -168,11 +168,7 @@ class Test(failover.Test):
         say(f"all nodes have the same {len(wanted)} entries, each once")
 
     def run(self):
-        self.net.start()
-        for node in self.nodes.values():
-            node.start()
-        for node in self.nodes.values():
-            node.wait_ready(40)
+        self.net.start_with(self.nodes.values())
         self.before()
         self.sent_again()
         name = self.cut_off()

@@ -218,19 +218,25 @@ static void a_starts_again(uint64_t torn)
     (void)configure(a, "one", ID, KV, 1);
 }
 
+/* a writes, b takes, both must have an entry; so many are there. */
+static void sites_of_one_region(uint32_t entries)
+{
+    one_region = true;
+    sites_make();
+    keys();
+    slot = configure(a, "one", ID, KV, 1);
+    struct hg_config_stream taken = config_of_one(b, false);
+    CU_ASSERT_EQUAL(hg_streams_configure(b->node.streams, &taken), 0);
+    hg_streams_quorum_set(a->node.streams, 1, 2);
+    append(a, slot, entries, 100);
+    run(50 * HG_NS_PER_MS);
+}
+
 /* Nobody had it: the two find that out, for a stream without any entry too. */
 static void test_goes_on(void)
 {
     for (uint32_t whole = 0; whole < 2; whole++) {
-        one_region = true;
-        sites_make();
-        keys();
-        slot = configure(a, "one", ID, KV, 1);
-        struct hg_config_stream taken = config_of_one(b, false);
-        CU_ASSERT_EQUAL(hg_streams_configure(b->node.streams, &taken), 0);
-        hg_streams_quorum_set(a->node.streams, 1, 2);
-        append(a, slot, 3 * whole, 100);
-        run(50 * HG_NS_PER_MS);
+        sites_of_one_region(3 * whole);
         a->cut = b->cut = true;
         uint64_t sequence = hg_log_append_sequence(a->node.log);
         append(a, slot, 1, 100);
@@ -255,15 +261,7 @@ static void test_goes_on(void)
 /* The other one has the write that was torn: it was acknowledged, and a must not write on. */
 static void test_other_has_it(void)
 {
-    one_region = true;
-    sites_make();
-    keys();
-    slot = configure(a, "one", ID, KV, 1);
-    struct hg_config_stream taken = config_of_one(b, false);
-    CU_ASSERT_EQUAL(hg_streams_configure(b->node.streams, &taken), 0);
-    hg_streams_quorum_set(a->node.streams, 1, 2);
-    append(a, slot, 3, 100);
-    run(50 * HG_NS_PER_MS);
+    sites_of_one_region(3);
     uint64_t sequence = hg_log_append_sequence(a->node.log);
     append(a, slot, 1, 100);
     for (int i = 0; i < 1000 && stream(a, slot)->lsn_committed < 5; i++) {
