@@ -370,7 +370,9 @@ void hg_peers_close_received(struct hg_peer_session *session, const struct hg_wi
         hg_streams_at(peer->peers->config.streams, (uint32_t)peer->aliases[alias].slot);
     bool gap_again = close->reason == HG_WIRE_CLOSED_GAP && peer->aliases[alias].gap_told;
     peer->aliases[alias].gap_told = close->reason == HG_WIRE_CLOSED_GAP;
-    if (close->reason != HG_WIRE_MOVED && !gap_again) /* it comes again */
+    /* One without an entry was offered only to ask where it ends here (tail.h). */
+    bool was_question = close->reason == HG_WIRE_CLOSED_WITHDRAWN && s->lsn_durable == 0;
+    if (close->reason != HG_WIRE_MOVED && !gap_again && !was_question) /* the others come again */
         hg_event_put(peer->peers->config.events, HG_EVENT_stream_closed, s->name, close->reason, 0);
     alias_close(session, alias);
 }
