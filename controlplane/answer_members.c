@@ -55,6 +55,7 @@ static bool group_known(struct hg_server *server, uint32_t group, const struct h
     if (record->copies.count != 0)
         known->copies = record->copies;
     known->copies_unknown = 0;
+    known->first_is_over |= record->epoch > 1;
     return memcmp(&before, known, sizeof(before)) != 0;
 }
 
@@ -144,7 +145,8 @@ void hg_members_tick(struct hg_server *server, uint64_t now_ns)
             is_new |= group_unknown(server, group);
             continue; /* said when somebody orders something: what was read last goes on */
         }
-        if (record.members.generation != 0 || record.copies.count != 0 || is_known(config, group))
+        if (record.members.generation != 0 || record.copies.count != 0 || record.epoch > 1 ||
+            is_known(config, group))
             is_new |= group_known(server, group, &record);
         if (record.members.phase != HG_MEMBERS_STABLE)
             drive(server, group, &record);

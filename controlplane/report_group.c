@@ -47,7 +47,7 @@ static void hex_set(json_t *object, const char *key, const uint8_t bytes[16])
 
 static json_t *group_report(const struct hg_status_group *group)
 {
-    static const char *const states[] = {"open", "sealing", "sealed", "opening"};
+    static const char *const states[] = {"open", "sealing", "sealed", "opening", "unnamed"};
     static const char *const grants[] = {"not needed", "awaited", "held", "lapsed"};
     json_t *object = json_object();
 

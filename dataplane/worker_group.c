@@ -224,13 +224,16 @@ bool hg_worker_group_tails(struct hg_worker *worker)
     return count > 0;
 }
 
-static uint32_t state_of(const struct hg_group *group)
+static uint32_t state_of(const struct hg_worker *worker, uint32_t number)
 {
+    const struct hg_group *group = hg_streams_group(worker->streams, number);
     if (group->epoch_wanted != group->epoch_promised)
         return HG_STATUS_GROUP_SEALING;
     if (group->epoch_begun != group->epoch_started || group->epoch_released != group->epoch_open)
         return HG_STATUS_GROUP_OPENING;
-    return hg_group_is_sealed(group) ? HG_STATUS_GROUP_SEALED : HG_STATUS_GROUP_OPEN;
+    if (hg_group_is_sealed(group))
+        return HG_STATUS_GROUP_SEALED;
+    return hg_streams_is_unnamed(worker->streams, number) ? HG_STATUS_GROUP_UNNAMED : HG_STATUS_GROUP_OPEN;
 }
 
 static void members_status(struct hg_worker *worker, uint32_t group, struct hg_status_group *out)
@@ -282,7 +285,7 @@ void hg_worker_group_status(struct hg_worker *worker, struct hg_control_status *
         memset(out, 0, sizeof(*out));
         out->worker = worker->config.worker;
         out->group = number;
-        out->state = state_of(group);
+        out->state = state_of(worker, number);
         out->streams = streams[number];
         out->regions = regions[number];
         out->epoch_open = group->epoch_open;

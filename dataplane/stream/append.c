@@ -218,6 +218,8 @@ static enum hg_append_reason append_check(const struct hg_streams *streams, stru
         return HG_APPEND_NOT_ORIGIN;
     if (hg_group_append(hg_streams_group_of(streams, s)) != HG_GROUP_OK)
         return HG_APPEND_SEALED;
+    if (streams->copies[s->group].is_suspect && hg_streams_is_unnamed(streams, s->group))
+        return HG_APPEND_UNNAMED;
     if (!hg_streams_may_append(streams, s))
         return HG_APPEND_GRANT;
     if (s->moving || (s->tail_unknown && hg_streams_tail(streams, s) != HG_STREAMS_TAIL_KNOWN))

@@ -4,6 +4,7 @@
  */
 #include "dataplane/stream/clients_internal.h"
 #include "dataplane/stream/grants.h"
+#include "dataplane/stream/quorum.h"
 #include "dataplane/stream/seal.h"
 #include "dataplane/stream/tail.h"
 #include "drivers/client/heliograph.h"
@@ -202,6 +203,15 @@ static bool attach_check(struct hg_clients *clients, const struct hg_client_atta
             attach->name, s->group, (unsigned long long)hg_group_fence(group));
         return false;
     }
+    if ((attach->flags & HG_CLIENT_ATTACH_APPEND) && hg_streams_is_unnamed(streams, s->group)) {
+        hg_streams_group_refused(streams, HG_GROUP_append_unnamed);
+        refuse(
+            answer, HG_E_NOT_READY,
+            "stream %s can't be written here: this log has nothing of group %u, and the metastore can't be "
+            "read or has another one written: see helioctl show groups",
+            attach->name, s->group);
+        return false;
+    }
     if (!grant_check(clients, attach, s, answer))
         return false;
     if ((attach->flags & HG_CLIENT_ATTACH_APPEND) && has_producer(clients, stream)) {
@@ -365,6 +375,7 @@ static int32_t append_code(enum hg_append_reason reason)
         [HG_APPEND_LIMITS] = HG_E_INVALID,
         [HG_APPEND_STAMP] = HG_E_INVALID,
         [HG_APPEND_GRANT] = HG_E_READ_ONLY,
+        [HG_APPEND_UNNAMED] = HG_E_READ_ONLY,
         [HG_APPEND_DUPLICATE] = HG_E_DUPLICATE,
         [HG_APPEND_SESSION_OLD] = HG_E_SESSION_OLD,
         [HG_APPEND_SESSION_EVICTED] = HG_E_SESSION_EVICTED,
@@ -502,6 +513,8 @@ static uint32_t writable_why(const struct hg_clients *clients, const struct hg_c
         return HG_CLIENT_WHY_NOT_ORIGIN;
     if (!s->origin_local || is_deposed(clients, s))
         return HG_CLIENT_WHY_DEPOSED;
+    if (hg_streams_is_unnamed(clients->config.streams, s->group))
+        return HG_CLIENT_WHY_UNNAMED;
     if (!hg_streams_may_append(clients->config.streams, s))
         return HG_CLIENT_WHY_NO_GRANT;
     switch (hg_streams_tail(clients->config.streams, s)) {

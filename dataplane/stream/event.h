@@ -103,6 +103,9 @@
       "is "                                                                                                  \
       "acknowledged or leaves the region until more members have it: see 'show streams'")                    \
     X(stream_quorum_back, INFO, "stream $s has its region's quorum again: committed at $A")                  \
+    X(group_unnamed, ERROR,                                                                                  \
+      "this log has nothing of group $s, which the command file has written here, and the metastore can't "  \
+      "be read or has other logs count: no producer is taken; see 'group fail-over'")                        \
     X(stream_tail_unknown, ERROR,                                                                            \
       "stream $s: the log's last write was torn, and may have been acknowledged: nothing is appended at $A " \
       "before enough members have said that they have no more; see 'show peers' for who is away")            \

@@ -4,6 +4,8 @@
  */
 #include "dataplane/stream/streams_internal.h"
 
+#include <stdio.h>
+
 static bool is_ours(const struct hg_streams *streams, uint32_t slot, uint32_t group)
 {
     const struct hg_stream_state *s = &streams->table[slot];
@@ -16,11 +18,16 @@ bool hg_streams_copy_counts(const struct hg_streams *streams, const struct hg_st
            hg_copies_counts(&streams->copies[s->group].of, streams->peer_nodes[peer], s->copy_peer[peer]);
 }
 
+static bool own_counts(const struct hg_streams *streams, uint32_t group)
+{
+    return hg_copies_counts(&streams->copies[group].of, streams->node,
+                            hg_copies_id(hg_log_uuid(streams->log)));
+}
+
 /* What this node has itself. A log that was made anew has no part in what its former one had a part in. */
 static uint64_t end_own(const struct hg_streams *streams, const struct hg_stream_state *s)
 {
-    uint64_t log = hg_copies_id(hg_log_uuid(streams->log));
-    return hg_copies_counts(&streams->copies[s->group].of, streams->node, log) ? s->lsn_durable : 0;
+    return own_counts(streams, s->group) ? s->lsn_durable : 0;
 }
 
 /* A copy that lacks where our epoch begins has not followed us yet. */
@@ -174,12 +181,49 @@ void hg_streams_nodes_set(struct hg_streams *streams, uint64_t self,
     memcpy(streams->peer_nodes, nodes, sizeof(streams->peer_nodes));
 }
 
+static void suspect_look(struct hg_streams *streams, uint32_t group)
+{
+    bool is_suspect = streams->copies[group].is_unknown || streams->copies[group].is_first_over ||
+                      !own_counts(streams, group);
+    if (streams->copies[group].is_suspect == is_suspect)
+        return;
+    streams->copies[group].is_suspect = is_suspect;
+    for (uint32_t slot = 0; slot < streams->count; slot++)
+        if (streams->table[slot].group == group)
+            hg_streams_moved(streams, &streams->table[slot]);
+}
+
+void hg_streams_first_over(struct hg_streams *streams, uint32_t group)
+{
+    hg_assert(group < HG_GROUPS_MAX);
+    streams->copies[group].is_first_over = true;
+    suspect_look(streams, group);
+}
+
+bool hg_streams_is_unnamed(const struct hg_streams *streams, uint32_t group)
+{
+    bool writes = false;
+    hg_assert(group < HG_GROUPS_MAX);
+    if (!streams->copies[group].is_suspect || streams->groups[group].epoch_wanted > HG_EPOCH_FIRST)
+        return false;
+    for (uint32_t slot = 0; slot < streams->count; slot++) {
+        const struct hg_stream_state *s = &streams->table[slot];
+        if (s->kind == 0 || s->ended || s->group != group || s->region != streams->config.region)
+            continue;
+        if (s->lsn_sealed != 0)
+            return false;
+        writes |= s->origin_local;
+    }
+    return writes;
+}
+
 void hg_streams_copies_set(struct hg_streams *streams, uint32_t group, const struct hg_copies *copies,
                            bool is_unknown)
 {
     hg_assert(group < HG_GROUPS_MAX && hg_copies_check(copies));
     streams->copies[group].of = *copies;
     streams->copies[group].is_unknown = is_unknown;
+    suspect_look(streams, group);
     for (uint32_t slot = 0; slot < streams->count; slot++)
         if (streams->table[slot].group == group)
             hg_streams_committed_move(streams, &streams->table[slot]);
@@ -312,8 +356,25 @@ static void stream_watch(struct hg_streams *streams, struct hg_stream_state *s, 
     s->quorum_lost = lost;
 }
 
+static void unnamed_watch(struct hg_streams *streams, uint32_t group, uint64_t now_ns)
+{
+    char subject[12];
+    bool is_unnamed = hg_streams_is_unnamed(streams, group);
+    if (!is_unnamed || streams->copies[group].since_ns == 0)
+        streams->copies[group].since_ns = now_ns;
+    bool is_long = is_unnamed && now_ns - streams->copies[group].since_ns >= HG_STREAMS_QUORUM_QUIET_NS;
+    if (is_long && !streams->copies[group].is_told) {
+        snprintf(subject, sizeof(subject), "%u", group);
+        hg_event_put(streams->config.events, HG_EVENT_group_unnamed, subject, 0, 0);
+    }
+    streams->copies[group].is_told = is_long;
+}
+
 void hg_streams_quorum_watch(struct hg_streams *streams, uint64_t now_ns)
 {
+    for (uint32_t group = 0; group < HG_GROUPS_MAX; group++)
+        if (streams->copies[group].is_suspect || streams->copies[group].is_told)
+            unnamed_watch(streams, group, now_ns);
     for (uint32_t slot = 0; slot < streams->count; slot++) {
         struct hg_stream_state *s = &streams->table[slot];
         if (s->configured && s->origin_local)

@@ -39,6 +39,13 @@ void hg_streams_nodes_set(struct hg_streams *streams, uint64_t self,
                           const uint64_t nodes[HG_STREAMS_PEERS_MAX]);
 void hg_streams_copies_set(struct hg_streams *streams, uint32_t group, const struct hg_copies *copies,
                            bool is_unknown);
+/* The metastore has given the group a newer epoch than the first, which the command file is about. */
+void hg_streams_first_over(struct hg_streams *streams, uint32_t group);
+/* This log holds nothing of the group and has promised nothing, as a new one, and by the metastore it is not
+ * the one to write it under the first epoch: other logs are named, or that epoch is over, or nobody could
+ * read who is. A writer that lost its disk would give the first epoch a second history, so until a fail-over
+ * or a record that names it no producer is taken. */
+bool hg_streams_is_unnamed(const struct hg_streams *streams, uint32_t group);
 /* The peer's copies, those that do not count yet too, have all that may have been committed when the peer's
  * log, or who counts, last became another one: of the streams that originate here and go to it; and all of
  * them go to it. */

@@ -44,6 +44,7 @@ static_assert(HG_STREAMS_PEERS_MAX <= HG_RETENTION_PEERS_MAX, "each peer may hav
     X(LIMITS, "appends with a size or span out of limits")                                                   \
     X(STAMP, "appends whose time stamp is too far ahead")                                                    \
     X(GRANT, "appends without a write grant")                                                                \
+    X(UNNAMED, "appends to an empty log that is not known to be the one to write the group")                 \
     X(DUPLICATE, "retries of entries that are there: their LSN is the answer")                               \
     X(SESSION_OLD, "entries older than what is known of their client")                                       \
     X(SESSION_EVICTED, "retries of clients that were forgotten")

@@ -122,7 +122,9 @@ static_assert(sizeof(struct hg_deliver_record) == HG_CLIENT_DELIVER_ALIGN_BYTES,
     X(NO_GRANT, "no write grant: the control plane or its metastore is away; see helioctl show groups")      \
     X(TAIL_UNKNOWN, "the log's last write was torn: waiting for what the other members have of the stream")  \
     X(TAIL_LOST, "the log lost what another member has: the group needs a fail-over, see helioctl show "     \
-                 "tails")
+                 "tails")                                                                                    \
+    X(UNNAMED, "the log is new, and not known to be the one that writes the group: see helioctl show "       \
+               "groups")
 enum hg_client_why {
 #define HG_X(name, text) HG_CLIENT_WHY_##name,
     HG_CLIENT_WHYS(HG_X)

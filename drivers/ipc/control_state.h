@@ -140,7 +140,8 @@ struct hg_config_stream {
 /* Who keeps the copies of a group that originates in this region, as the metastore has it. */
 struct hg_config_group {
     uint32_t group;
-    uint32_t copies_unknown;   /* 1: the metastore was not read yet: nobody else's copy counts until it is */
+    uint16_t copies_unknown;   /* 1: the metastore was not read yet: nobody else's copy counts until it is */
+    uint16_t first_is_over;    /* 1: it has given a newer epoch than the first */
     struct hg_members members; /* generation 0: as the command file says */
     struct hg_copies copies;
 };
@@ -271,6 +272,7 @@ enum hg_status_group_state {                          /* of a group in one log *
                              HG_STATUS_GROUP_SEALED,
                              HG_STATUS_GROUP_OPENING, /* the beginning of an epoch is on its way to the device
                                                        */
+                             HG_STATUS_GROUP_UNNAMED, /* of an empty log: hg_streams_is_unnamed */
 };
 
 enum hg_status_grant { /* of a group that this node writes */

@@ -9,15 +9,27 @@
 #include "dataplane/wal/log_internal.h"
 #include "tests/sim/failover.h"
 
-static void given(struct sim_node *node, const struct hg_copies *copies)
+static void given(struct sim_node *node, const struct hg_metastore_record *record)
 {
-    struct hg_config_group *group = &node->config->groups[0];
-    if (node->config_pending > 0 || memcmp(&group->copies, copies, sizeof(*copies)) == 0)
+    struct hg_config_group *group = &node->config->groups[0], before = *group;
+    if (node->config_pending > 0)
+        return;
+    group->group = SIM_FAILOVER_GROUP;
+    group->copies = record->copies;
+    group->copies_unknown = 0;
+    group->first_is_over = record->epoch > HG_EPOCH_FIRST;
+    if (memcmp(group, &before, sizeof(before)) == 0)
         return;
     node->config->group_count = 1;
-    group->group = SIM_FAILOVER_GROUP;
-    group->copies = *copies;
     hg_sim_config_apply(node);
+}
+
+void hg_sim_copies_forget(struct sim_node *node)
+{
+    node->config->group_count = 1;
+    memset(&node->config->groups[0], 0, sizeof(node->config->groups[0]));
+    node->config->groups[0].group = SIM_FAILOVER_GROUP;
+    node->config->groups[0].copies_unknown = 1;
 }
 
 /* False: the node does not write all of the group. */
@@ -60,8 +72,8 @@ void hg_sim_copies_poll(struct sim_node *node, const struct hg_metastore_key *ke
     struct hg_metastore_record record, wanted, found;
     struct hg_copies_seen seen;
     (void)store->read(store, key, &record);
-    if (record.copies.count != 0)
-        given(node, &record.copies);
+    if (record.copies.count != 0 || record.epoch > HG_EPOCH_FIRST || node->config->group_count != 0)
+        given(node, &record);
     bool is_first = record.state == HG_METASTORE_NONE && group->epoch_promised == 0 &&
                     group->epoch_open <= HG_EPOCH_FIRST;
     bool is_ours = record.state == HG_METASTORE_OPEN && record.node == node->index + 1;

@@ -126,11 +126,9 @@ static void plan_old_disks(struct sim_plan *plan, struct hg_random *random)
     plan_order(plan, SIM_FAILOVER_ORDER, old_ns + 100 * HG_NS_PER_MS, writer);
 }
 
-/* Not the first writer's: with an empty log it writes under epoch 1 again, with other bytes (docs/faults.md).
- */
 static void plan_lost_disk(struct sim_plan *plan, struct hg_random *random)
 {
-    uint32_t node = (uint32_t)hg_random_between(random, 1, NODES - 1);
+    uint32_t node = (uint32_t)hg_random_below(random, NODES);
     uint64_t time_ns = hg_random_between(random, plan->safety_ns / 4, plan->safety_ns - 1);
     hg_sim_plan_fault(plan, SIM_FAULT_BLANK, time_ns, node)->b =
         hg_random_between(random, HG_NS_PER_MS, 2 * HG_NS_PER_S);
@@ -265,6 +263,7 @@ void hg_sim_failover_die(struct sim_node *node, bool power)
         return;
     memset(control_of(node), 0, sizeof(*control_of(node)));
     control_of(node)->looks = true;
+    hg_sim_copies_forget(node);
 }
 
 void hg_sim_failover_disk(struct sim_node *node, bool is_old)
@@ -410,7 +409,8 @@ static int32_t node_behind(struct sim_world *world)
     const struct hg_group *group = hg_streams_group(node->workers[0].worker->streams, SIM_FAILOVER_GROUP);
     bool is_open = !hg_group_is_sealed(group) &&
                    group->epoch_open == hg_max_u64(record.epoch, HG_EPOCH_FIRST) &&
-                   record.state != HG_METASTORE_SEALING;
+                   record.state != HG_METASTORE_SEALING &&
+                   !hg_streams_is_unnamed(node->workers[0].worker->streams, SIM_FAILOVER_GROUP);
     return is_open ? -1 : (int32_t)index;
 }
 
@@ -603,6 +603,10 @@ static bool producer_open(struct sim_node *node, struct sim_flow *flow, uint32_t
     const struct hg_stream_state *s = hg_streams_at(streams, slot);
     if (!s->configured || !s->origin_local || hg_group_is_sealed(hg_streams_group(streams, s->group)))
         return false;
+    if (hg_streams_is_unnamed(streams, s->group)) {
+        node->world->sometimes[SIM_empty_logs_kept_from_writing]++;
+        return false;
+    }
     if (flow->plan->physical) {
         int rc = hg_streams_adopt(streams, slot, SYSTEM_IDENTIFIER + flow->index, 1, LSN_UNIT_BYTES);
         if (rc == -EAGAIN)
@@ -635,7 +639,7 @@ static bool producer_append(struct sim_node *node, struct sim_flow *flow, uint32
         enum hg_append_reason reason = hg_streams_append(worker->streams, slot, &frame, worker->now_ns);
         if (reason == HG_APPEND_WOULD_BLOCK)
             return any;
-        if (reason == HG_APPEND_SEALED || reason == HG_APPEND_NOT_ORIGIN) {
+        if (reason == HG_APPEND_SEALED || reason == HG_APPEND_NOT_ORIGIN || reason == HG_APPEND_UNNAMED) {
             world->failover->producers[node->index][flow->index].is_open = false;
             return any;
         }

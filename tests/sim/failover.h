@@ -81,6 +81,8 @@ void hg_sim_failover_poll(struct sim_node *node);
 /* tests/sim/copies.c: gives the dataplane what the metastore says, and names logs where the group is written.
  */
 void hg_sim_copies_poll(struct sim_node *node, const struct hg_metastore_key *key);
+/* The next control plane has read nothing yet. */
+void hg_sim_copies_forget(struct sim_node *node);
 /* The node's log is one that counts. */
 bool hg_sim_copy_counts(const struct sim_node *node, const struct hg_metastore_record *record);
 /* Its dataplane answers an order; a copy's answer came. */

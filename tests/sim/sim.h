@@ -167,6 +167,7 @@
     X(failovers_done)                                                                                        \
     X(failovers_lost)                                                                                        \
     X(failovers_blocked)                                                                                     \
+    X(empty_logs_kept_from_writing)                                                                          \
     X(failovers_resumed)                                                                                     \
     X(copies_filled)                                                                                         \
     X(copies_cut)                                                                                            \

@@ -162,6 +162,63 @@ static void test_named_copies(void)
     stream_node_free(&node);
 }
 
+static void new_log_refuses(enum hg_append_reason reason)
+{
+    CU_ASSERT_EQUAL(hg_streams_is_unnamed(node.streams, 0), reason == HG_APPEND_UNNAMED);
+    CU_ASSERT_EQUAL(stream_node_append(&node, slot, 100), reason);
+    stream_node_settle(&node);
+}
+
+static void new_log(void)
+{
+    static const uint64_t nodes[HG_STREAMS_PEERS_MAX] = {1, 2};
+    stream_node_make(&node, 1);
+    hg_streams_quorum_set(node.streams, MEMBERS, 2);
+    hg_streams_nodes_set(node.streams, 100, nodes);
+    slot = stream_node_configure(&node, "one", ID, KV, 1, 0xf);
+}
+
+/* The writer of the command file lost its disk: its empty log is not the one that the metastore has. */
+static void test_new_log_of_the_writer(void)
+{
+    const uint64_t former = 75;
+    struct hg_copies copies = {0}, none = {0};
+    CU_ASSERT_TRUE(hg_copies_put(&copies, 100, &former, 1));
+    new_log(); /* of a new region: nobody has said anything */
+    new_log_refuses(HG_APPEND_OK);
+    stream_node_free(&node);
+
+    new_log();
+    hg_streams_copies_set(node.streams, 0, &none, true);
+    new_log_refuses(HG_APPEND_UNNAMED); /* the metastore could not be read */
+    hg_streams_copies_set(node.streams, 0, &copies, false);
+    new_log_refuses(HG_APPEND_UNNAMED); /* it names the former log */
+    hg_streams_quorum_watch(node.streams, node.now_ns);
+    CU_ASSERT_EQUAL(node.events[HG_EVENT_group_unnamed], 0);
+    hg_streams_quorum_watch(node.streams, node.now_ns + HG_STREAMS_QUORUM_QUIET_NS);
+    hg_streams_quorum_watch(node.streams, node.now_ns + 2 * HG_STREAMS_QUORUM_QUIET_NS);
+    CU_ASSERT_EQUAL(node.events[HG_EVENT_group_unnamed], 1);
+    CU_ASSERT_EQUAL(hg_streams_append_counts(node.streams)[HG_APPEND_UNNAMED], 2);
+    const uint64_t own = hg_copies_id(hg_log_uuid(node.log));
+    CU_ASSERT_TRUE(hg_copies_put(&copies, 100, &own, 1));
+    hg_streams_copies_set(node.streams, 0, &copies, false);
+    new_log_refuses(HG_APPEND_OK);
+    hg_streams_copies_set(node.streams, 0, &none, true);
+    new_log_refuses(HG_APPEND_OK); /* a control plane that can't read says nothing to a log that has it */
+    stream_node_free(&node);
+
+    new_log();
+    hg_streams_first_over(node.streams, 0); /* nothing named, but another epoch given */
+    new_log_refuses(HG_APPEND_UNNAMED);
+    CU_ASSERT_EQUAL(hg_streams_group_seal(node.streams, 0, 5), HG_GROUP_OK);
+    stream_node_settle(&node);
+    new_log_refuses(HG_APPEND_SEALED);
+    CU_ASSERT_EQUAL(hg_streams_group_open(node.streams, 0, 5), HG_GROUP_OK);
+    stream_node_settle(&node);
+    new_log_refuses(HG_APPEND_OK);
+    stream_node_free(&node);
+}
+
 /* Under a new epoch nobody counts who has not got where it begins. */
 static void test_new_epoch(void)
 {
@@ -411,6 +468,7 @@ int main(void)
     CU_add_test(suite, "a member lost its disk", test_blank_member);
     CU_add_test(suite, "a member's log is made anew", test_another_copy);
     CU_add_test(suite, "logs that are named", test_named_copies);
+    CU_add_test(suite, "the writer's log is made anew", test_new_log_of_the_writer);
     CU_add_test(suite, "a new epoch", test_new_epoch);
     CU_add_test(suite, "a group with members of its own", test_members);
     CU_add_test(suite, "both sets count while they change", test_joint);
