@@ -414,4 +414,40 @@ static __attribute__((unused)) void harness_destroy(struct harness *h)
     free(h->raw);
 }
 
+/* Durable writes of three batches of one stream each, then a crash. */
+static __attribute__((unused)) void harness_threes(struct harness *h, uint32_t writes, uint32_t frame_bytes)
+{
+    h->streams_active = 1;
+    CU_ASSERT_EQUAL_FATAL(harness_recover(h), HG_LOG_READY);
+    for (uint32_t i = 0; i < writes; i++) {
+        for (uint32_t batch = 0; batch < 3; batch++)
+            CU_ASSERT_FATAL(harness_append(h, 4, frame_bytes) != 0);
+        harness_settle(h);
+    }
+    harness_crash(h, true);
+}
+
+/* Where a write is on the disk, in a log that has not come round. */
+static __attribute__((unused)) uint64_t harness_place_of(struct harness *h, uint64_t sequence,
+                                                         struct hg_log_write_header **header)
+{
+    uint64_t segment = 0;
+    uint32_t offset = 0;
+    for (;;) {
+        uint64_t at = HG_LOG_SEGMENTS_OFFSET + segment * SEGMENT_BYTES + offset;
+        *header = (struct hg_log_write_header *)(hg_disk_sim_bytes(h->disk) + at);
+        CU_ASSERT_FATAL(hg_log_write_header_is_valid(*header, h->geometry.log_uuid));
+        if ((*header)->sequence == sequence)
+            return at;
+        hg_log_place_next(SEGMENT_BYTES, hg_log_write_bytes_max(PAYLOAD_BYTES_MAX),
+                          hg_log_write_bytes((*header)->payload_bytes), &segment, &offset);
+    }
+}
+
+static __attribute__((unused)) void harness_flip(struct harness *h, uint64_t at)
+{
+    hg_disk_sim_bytes(h->disk)[at] ^= 1;
+    hg_disk_sim_settle(h->disk);
+}
+
 #endif

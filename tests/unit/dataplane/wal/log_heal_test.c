@@ -15,14 +15,7 @@ static struct harness h;
 static void prepare_in(uint64_t seed, uint32_t writes, uint32_t segments)
 {
     harness_create(&h, seed, segments);
-    h.streams_active = 1;
-    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
-    for (uint32_t i = 0; i < writes; i++) {
-        for (uint32_t batch = 0; batch < 3; batch++)
-            CU_ASSERT_FATAL(harness_append(&h, 4, 1200) != 0);
-        harness_settle(&h);
-    }
-    harness_crash(&h, true);
+    harness_threes(&h, writes, 1200);
     CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
     harness_check_recovered(&h);
 }
@@ -34,18 +27,8 @@ static void prepare(uint64_t seed, uint32_t writes)
 
 static uint64_t place_of(uint64_t sequence)
 {
-    uint64_t segment = 0;
-    uint32_t offset = 0;
-    for (;;) {
-        uint64_t at = HG_LOG_SEGMENTS_OFFSET + segment * SEGMENT_BYTES + offset;
-        const struct hg_log_write_header *header =
-            (const struct hg_log_write_header *)(hg_disk_sim_bytes(h.disk) + at);
-        CU_ASSERT_FATAL(hg_log_write_header_is_valid(header, h.geometry.log_uuid));
-        if (header->sequence == sequence)
-            return at;
-        hg_log_place_next(SEGMENT_BYTES, hg_log_write_bytes_max(PAYLOAD_BYTES_MAX),
-                          hg_log_write_bytes(header->payload_bytes), &segment, &offset);
-    }
+    struct hg_log_write_header *header;
+    return harness_place_of(&h, sequence, &header);
 }
 
 static uint64_t batch_place(uint64_t sequence, uint32_t index)
@@ -54,12 +37,6 @@ static uint64_t batch_place(uint64_t sequence, uint32_t index)
     while (index-- > 0)
         at += hg_batch_bytes((const struct hg_batch_header *)(hg_disk_sim_bytes(h.disk) + at));
     return at;
-}
-
-static void flip(uint64_t at)
-{
-    hg_disk_sim_bytes(h.disk)[at] ^= 1;
-    hg_disk_sim_settle(h.disk);
 }
 
 static uint64_t repairs(void)
@@ -146,13 +123,13 @@ static void test_every_part(void)
         enum header_rot rot = (enum header_rot)(round / 3 % 3);
         bool in_header = round >= 9;
         prepare(round, 30);
-        flip(batch_place(ROTTEN, batch) + (in_header ? 60 : 300));
+        harness_flip(&h, batch_place(ROTTEN, batch) + (in_header ? 60 : 300));
         uint64_t place = place_of(ROTTEN);
         if (rot == HEADER_LOST) /* in memory, as recovery read it */
             memset(h.arena + (HG_LOG_SUPERBLOCK_COPIES + ROTTEN % HG_LOG_RING_BLOCKS) * HG_LOG_BLOCK_BYTES, 0,
                    HG_LOG_BLOCK_BYTES);
         if (rot != HEADER_WHOLE)
-            flip(place + 100);
+            harness_flip(&h, place + 100);
         uint32_t was = hg_crc32c(0, hg_disk_sim_bytes(h.disk) + place, 3 * HG_LOG_BLOCK_BYTES);
         CU_ASSERT_EQUAL(read_write(ROTTEN), -EBADMSG);
         CU_ASSERT_EQUAL(hg_log_heal_left(h.log), 1);
@@ -185,7 +162,7 @@ static void test_every_part(void)
 static void test_header_alone(void)
 {
     prepare(21, 30);
-    flip(place_of(ROTTEN) + 2048);
+    harness_flip(&h, place_of(ROTTEN) + 2048);
     CU_ASSERT_EQUAL(read_write(ROTTEN), -EBADMSG);
     struct hg_log_heal_want want;
     while (counted(HG_LOG_HEAL_repaired) == 0) {
@@ -223,7 +200,7 @@ static void test_crash(void)
     uint32_t refused = 0, back = 0;
     for (uint32_t turns = 0; turns < 120; turns++) {
         prepare(turns % 7, 12);
-        flip(batch_place(ROTTEN, 1) + 300);
+        harness_flip(&h, batch_place(ROTTEN, 1) + 300);
         CU_ASSERT_EQUAL(read_write(ROTTEN), -EBADMSG);
         for (uint32_t i = 0; i < turns && harness_turn(&h); i++)
             give();
@@ -249,7 +226,7 @@ static void test_crash(void)
 static void test_wrong_donor(void)
 {
     prepare(31, 30);
-    flip(batch_place(ROTTEN, 1) + 300);
+    harness_flip(&h, batch_place(ROTTEN, 1) + 300);
     CU_ASSERT_EQUAL(read_write(ROTTEN), -EBADMSG);
     struct hg_log_heal_want want;
     while (!hg_log_heal_wants(h.log, &want))
@@ -338,7 +315,7 @@ static void test_ranges(void)
         }
         harness_crash(&h, true); /* nothing is in memory */
         CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
-        flip(at + (uint64_t)block * HG_LOG_BLOCK_BYTES);
+        harness_flip(&h, at + (uint64_t)block * HG_LOG_BLOCK_BYTES);
         try_in_vain(sequence);
         const struct hg_log_heal_write *write = &hg_log_heal_of(h.log)->writes[0];
         CU_ASSERT_EQUAL(write->is_ranged, !has_header);
@@ -346,7 +323,7 @@ static void test_ranges(void)
         unknown += !write->is_ranged;
         if (write->is_ranged)
             ranges_check(write);
-        flip(at + (uint64_t)block * HG_LOG_BLOCK_BYTES);
+        harness_flip(&h, at + (uint64_t)block * HG_LOG_BLOCK_BYTES);
         while (hg_log_heal_left(h.log) > 0)
             CU_ASSERT_TRUE_FATAL(harness_turn(&h));
     }
@@ -358,7 +335,7 @@ static void test_ranges(void)
 static void test_again(void)
 {
     prepare(41, 30);
-    flip(batch_place(ROTTEN, 0) + 300);
+    harness_flip(&h, batch_place(ROTTEN, 0) + 300);
     CU_ASSERT_EQUAL(read_write(ROTTEN), -EBADMSG);
     struct hg_log_heal_want want;
     uint64_t begin_ns = h.now_ns;
@@ -382,13 +359,13 @@ static void test_again(void)
         CU_ASSERT_EQUAL(read_write(i % 25 + 6), 1);
         CU_ASSERT_TRUE_FATAL(harness_turn(&h) || true);
     }
-    flip(at + HG_LOG_BLOCK_BYTES + 300);
+    harness_flip(&h, at + HG_LOG_BLOCK_BYTES + 300);
     CU_ASSERT_EQUAL(read_write(ROTTEN), -EBADMSG);
     while (counted(HG_LOG_HEAL_copy_corrupt) == 0)
         CU_ASSERT_TRUE_FATAL(harness_turn(&h));
     CU_ASSERT_EQUAL(read_write(ROTTEN), -EBADMSG);
     /* The device erred, or it was read while it was being repaired: it is not called corrupt for ever. */
-    flip(at + HG_LOG_BLOCK_BYTES + 300);
+    harness_flip(&h, at + HG_LOG_BLOCK_BYTES + 300);
     while (counted(HG_LOG_HEAL_whole) == 0)
         CU_ASSERT_TRUE_FATAL(harness_turn(&h));
     CU_ASSERT_EQUAL(hg_log_heal_left(h.log), 0);
@@ -400,7 +377,7 @@ static void test_again(void)
 static void test_local(void)
 {
     prepare(51, 30);
-    flip(place_of(1) + HG_LOG_BLOCK_BYTES + 250);
+    harness_flip(&h, place_of(1) + HG_LOG_BLOCK_BYTES + 250);
     CU_ASSERT_EQUAL(read_write(1), -EBADMSG);
     run_until_over();
     CU_ASSERT_EQUAL(counted(HG_LOG_HEAL_local_records), 1);
@@ -414,9 +391,9 @@ static void test_whole(void)
 {
     prepare(61, 30);
     hg_disk_sim_fail(h.disk, HG_DISK_READ, 1, EIO);
-    flip(batch_place(ROTTEN, 0) + 300);
+    harness_flip(&h, batch_place(ROTTEN, 0) + 300);
     CU_ASSERT_EQUAL(read_write(ROTTEN), -EBADMSG);
-    flip(batch_place(ROTTEN, 0) + 300);
+    harness_flip(&h, batch_place(ROTTEN, 0) + 300);
     run_until_over();
     CU_ASSERT_EQUAL(counted(HG_LOG_HEAL_whole), 1);
     CU_ASSERT_EQUAL(hg_log_heal_left(h.log), 0);
@@ -429,7 +406,7 @@ static void test_table_full(void)
 {
     prepare(71, 40);
     for (uint64_t sequence = 3; sequence < 3 + HG_LOG_HOLES_MAX + 1; sequence++) {
-        flip(batch_place(sequence, 1) + 300);
+        harness_flip(&h, batch_place(sequence, 1) + 300);
         CU_ASSERT_EQUAL(read_write(sequence), -EBADMSG);
         run_until_over();
         if (sequence < 3 + HG_LOG_HOLES_MAX)
@@ -437,7 +414,7 @@ static void test_table_full(void)
     }
     CU_ASSERT_EQUAL(counted(HG_LOG_HEAL_table_full), 1);
     CU_ASSERT_EQUAL(read_write(3 + HG_LOG_HOLES_MAX), -EBADMSG);
-    flip(batch_place(3 + HG_LOG_HOLES_MAX, 1) + 300);
+    harness_flip(&h, batch_place(3 + HG_LOG_HOLES_MAX, 1) + 300);
     harness_check_reads(&h);
     recover_and_check();
     harness_destroy(&h);
@@ -498,8 +475,8 @@ static void test_unreadable(void)
 static void test_reuse(void)
 {
     prepare(81, 30);
-    flip(batch_place(ROTTEN, 1) + 300);
-    flip(batch_place(ROTTEN + 1, 2) + 60); /* can't be */
+    harness_flip(&h, batch_place(ROTTEN, 1) + 300);
+    harness_flip(&h, batch_place(ROTTEN + 1, 2) + 60); /* can't be */
     CU_ASSERT_EQUAL(read_write(ROTTEN), -EBADMSG);
     run_until_over();
     CU_ASSERT_EQUAL(read_write(ROTTEN + 1), -EBADMSG);
@@ -536,7 +513,7 @@ static void test_full_log(void)
         harness_settle(&h);
         hg_log_stats_get(h.log, &stats);
     } while (stats.segments_free >= HG_LOG_SEGMENTS_FREE_MIN);
-    flip(batch_place(ROTTEN, 1) + 300);
+    harness_flip(&h, batch_place(ROTTEN, 1) + 300);
     CU_ASSERT_EQUAL(read_write(ROTTEN), -EBADMSG);
     for (uint32_t i = 0; i < 1000; i++) {
         CU_ASSERT_TRUE_FATAL(harness_turn(&h));

@@ -16,43 +16,15 @@ static struct harness h;
 static void prepare(uint64_t seed)
 {
     harness_create(&h, seed, 24);
-    h.streams_active = 1;
-    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
-    for (uint32_t i = 0; i < WRITES; i++) {
-        for (uint32_t batch = 0; batch < 3; batch++)
-            CU_ASSERT_FATAL(harness_append(&h, 4, 1800) != 0);
-        harness_settle(&h);
-    }
-    harness_crash(&h, true);
+    harness_threes(&h, WRITES, 1800);
     h.may_mark = true;
-}
-
-static uint64_t place_of(uint64_t sequence, struct hg_log_write_header **header)
-{
-    uint64_t segment = 0;
-    uint32_t offset = 0;
-    for (;;) {
-        uint64_t at = HG_LOG_SEGMENTS_OFFSET + segment * SEGMENT_BYTES + offset;
-        *header = (struct hg_log_write_header *)(hg_disk_sim_bytes(h.disk) + at);
-        CU_ASSERT_FATAL(hg_log_write_header_is_valid(*header, h.geometry.log_uuid));
-        if ((*header)->sequence == sequence)
-            return at;
-        hg_log_place_next(SEGMENT_BYTES, hg_log_write_bytes_max(PAYLOAD_BYTES_MAX),
-                          hg_log_write_bytes((*header)->payload_bytes), &segment, &offset);
-    }
-}
-
-static void flip(uint64_t at)
-{
-    hg_disk_sim_bytes(h.disk)[at] ^= 1;
-    hg_disk_sim_settle(h.disk);
 }
 
 /* A byte of the payload of a batch, behind its header. */
 static uint64_t payload_place(uint64_t sequence, uint32_t index)
 {
     struct hg_log_write_header *header;
-    uint64_t at = place_of(sequence, &header) + HG_LOG_BLOCK_BYTES;
+    uint64_t at = harness_place_of(&h, sequence, &header) + HG_LOG_BLOCK_BYTES;
     while (index-- > 0)
         at += hg_batch_bytes((const struct hg_batch_header *)(hg_disk_sim_bytes(h.disk) + at));
     return at + sizeof(struct hg_batch_header) + 100;
@@ -129,15 +101,16 @@ static void test_every_block(void)
     for (uint64_t block = 0;; block++) {
         prepare(block % 5);
         struct hg_log_write_header *last, *header;
-        uint64_t end = place_of(WRITES, &last) + hg_log_write_bytes(last->payload_bytes), sequence = 1;
+        uint64_t end = harness_place_of(&h, WRITES, &last) + hg_log_write_bytes(last->payload_bytes),
+                 sequence = 1;
         uint64_t at = HG_LOG_SEGMENTS_OFFSET + block * HG_LOG_BLOCK_BYTES;
         if (at >= end) {
             harness_destroy(&h);
             break;
         }
-        for (uint64_t next = 2; next <= WRITES && place_of(next, &header) <= at; next++)
+        for (uint64_t next = 2; next <= WRITES && harness_place_of(&h, next, &header) <= at; next++)
             sequence = next;
-        flip(at + 200 + block * 37 % 3800);
+        harness_flip(&h, at + 200 + block * 37 % 3800);
         bool was_refused = block % 3 != 0 || is_refused_alone();
         if (harness_recover(&h) != HG_LOG_READY) {
             CU_ASSERT_TRUE(hg_log_is_corrupt(h.log) && was_refused);
@@ -170,7 +143,7 @@ static void test_crash(void)
     uint32_t back = 0, again = 0;
     for (uint32_t turns = 0; turns < 200; turns++) {
         prepare(turns % 7);
-        flip(payload_place(ROTTEN, 1));
+        harness_flip(&h, payload_place(ROTTEN, 1));
         harness_open(&h);
         for (uint32_t i = 0; i < turns && harness_turn(&h); i++)
             if (hg_log_state(h.log) == HG_LOG_READY)
@@ -194,8 +167,8 @@ static void test_header_in_ring(void)
 {
     prepare(3);
     struct hg_log_write_header *header;
-    flip(payload_place(ROTTEN, 0));
-    flip(place_of(ROTTEN, &header) + 2048);
+    harness_flip(&h, payload_place(ROTTEN, 0));
+    harness_flip(&h, harness_place_of(&h, ROTTEN, &header) + 2048);
     CU_ASSERT_TRUE(is_refused_alone());
     CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
     CU_ASSERT_EQUAL(marked(), 1);
@@ -212,8 +185,8 @@ static void test_many(void)
         struct hg_log_write_header *header;
         prepare(4);
         for (uint32_t i = 0; i < HG_LOG_HEAL_WRITES_MAX + more; i++) { /* in the frames of its last batch */
-            uint64_t at = place_of(ROTTEN + i, &header) + HG_LOG_BLOCK_BYTES;
-            flip(at + header->payload_bytes - 2 * HG_BATCH_ALIGN_BYTES);
+            uint64_t at = harness_place_of(&h, ROTTEN + i, &header) + HG_LOG_BLOCK_BYTES;
+            harness_flip(&h, at + header->payload_bytes - 2 * HG_BATCH_ALIGN_BYTES);
         }
         CU_ASSERT_EQUAL_FATAL(harness_recover(&h), more ? HG_LOG_FAILED : HG_LOG_READY);
         if (!more) {
@@ -235,11 +208,12 @@ static void test_refused(void)
         prepare(5 + kind);
         uint64_t at = payload_place(ROTTEN, 1) - 100 - sizeof(struct hg_batch_header);
         if (kind == 0)
-            flip(at + 60);
+            harness_flip(&h, at + 60);
         if (kind == 1)
-            flip(place_of(1, &header) + HG_LOG_BLOCK_BYTES + 300); /* the table that opens the segment */
+            harness_flip(&h, harness_place_of(&h, 1, &header) + HG_LOG_BLOCK_BYTES +
+                                 300); /* the table that opens the segment */
         if (kind == 2) {
-            flip(at + sizeof(struct hg_batch_header) + 100);
+            harness_flip(&h, at + sizeof(struct hg_batch_header) + 100);
             h.refuses_rotten = true;
         }
         CU_ASSERT_EQUAL(harness_recover(&h), HG_LOG_FAILED);
