@@ -150,6 +150,7 @@ class Test:
         """Reads of old writes that go on failing: the reader is told by name, everybody else goes on."""
         self.start("read:1+:EIO")
         self.node.wait_ready(20)
+        self.more()  # the reader is among what was written since, and needs no disk
         seen = len(self.node.controlplane.lines)
         self.fail_now()
         audit = self.lives.audit(self.node, self.lives.readers["node"].position())

@@ -16,6 +16,7 @@
 #include "controlplane/tail.h"
 #include "dataplane/group/epoch.h"
 #include "drivers/platform/random.h"
+#include "tests/unit/sanitized.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -590,7 +591,7 @@ static int report(uint64_t runs)
 
 int main(int argc, char **argv)
 {
-    uint64_t runs = 20000;
+    uint64_t runs = HG_TEST_SEEDS(20000);
     bool find = false;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--find") == 0)

@@ -6,6 +6,7 @@
 #include "dataplane/stream/follow.h"
 #include "dataplane/stream/peers_internal.h"
 #include "peers_pair.h"
+#include "tests/unit/sanitized.h"
 
 #define EPOCH 5
 
@@ -113,7 +114,7 @@ static void test_fills_before_it_adopts(void)
 static void test_power_cut_at_every_step(void)
 {
     uint32_t unpromised = 0, promised = 0, adopted = 0, counted = 0;
-    for (int steps = 0; steps < 500; steps += 4) {
+    for (int steps = 0; steps < 500; steps += 500 / (int)HG_TEST_SEEDS(125)) {
         uint32_t slot = sites_joined();
         append(a, slot, 3, 100);
         run(30 * HG_NS_PER_MS);
