@@ -46,31 +46,18 @@ static uint32_t nodes_of(const struct hg_streams_voters *voters, uint64_t peers,
     return count;
 }
 
-static bool is_all_others(const struct hg_members_set *set, uint64_t self, const uint64_t *nodes,
-                          uint32_t count)
-{
-    for (uint32_t i = 0; i < set->count; i++) {
-        bool found = set->nodes[i] == self;
-        for (uint32_t j = 0; j < count && !found; j++)
-            found = nodes[j] == set->nodes[i];
-        if (!found)
-            return false;
-    }
-    return true;
-}
-
 static bool is_proved_by_members(const struct hg_streams *streams, const struct hg_stream_state *s)
 {
     const struct hg_streams_voters *voters = &streams->voters[s->group];
     const struct hg_members *members = &voters->members;
     uint64_t said = counting(streams, s, voters->counted & s->peers_mask & s->tail_said);
-    uint64_t nodes[HG_STREAMS_PEERS_MAX];
+    uint64_t nodes[HG_STREAMS_PEERS_MAX + 1];
     uint32_t count = nodes_of(voters, said & ~s->tail_vague, nodes);
     if (hg_members_sealed_by(members, nodes, count))
         return true;
     count = nodes_of(voters, said, nodes);
-    return is_all_others(&members->set, voters->self, nodes, count) &&
-           (members->phase != HG_MEMBERS_JOINT || is_all_others(&members->other, voters->self, nodes, count));
+    nodes[count++] = voters->self; /* all others */
+    return hg_members_all_of(members, nodes, count);
 }
 
 static bool is_proved(const struct hg_streams *streams, const struct hg_stream_state *s)

@@ -149,6 +149,13 @@ bool hg_log_write_payload_is_valid(const struct hg_log_write_header *header, con
     return hg_log_write_payload_first_bad(header, payload, 0) == header->block_count;
 }
 
+bool hg_log_write_range_is_whole(const struct hg_log_write_header *header, const uint8_t *payload,
+                                 uint32_t offset, uint32_t bytes)
+{
+    uint32_t first = offset / HG_LOG_BLOCK_BYTES, last = (offset + bytes - 1) / HG_LOG_BLOCK_BYTES;
+    return hg_log_write_payload_first_bad(header, payload, first) > last;
+}
+
 void hg_log_place_next(uint64_t segment_bytes, uint32_t write_bytes_max, uint32_t write_bytes,
                        uint64_t *segment, uint32_t *offset)
 {

@@ -41,6 +41,9 @@ bool hg_log_write_payload_is_valid(const struct hg_log_write_header *header, con
 /* The first payload block from `index` on that does not match, or block_count. */
 uint32_t hg_log_write_payload_first_bad(const struct hg_log_write_header *header, const uint8_t *payload,
                                         uint32_t index);
+/* All blocks of [offset, offset + bytes) of the payload are as they were written. */
+bool hg_log_write_range_is_whole(const struct hg_log_write_header *header, const uint8_t *payload,
+                                 uint32_t offset, uint32_t bytes);
 
 /* Where the write after one of `write_bytes` at (segment, offset) is: deterministic, so that recovery knows.
  */

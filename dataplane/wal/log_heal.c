@@ -214,15 +214,6 @@ static void payload_judge(struct hg_log *log)
     whole_judge(log);
 }
 
-/* The header of a batch lies in blocks that are as they were written: nothing older lies there. */
-static bool is_in_whole_blocks(const struct hg_log_heal *heal, uint32_t at)
-{
-    const struct hg_log_write_header *header = (const struct hg_log_write_header *)heal->buffer;
-    uint32_t first = at / HG_LOG_BLOCK_BYTES;
-    uint32_t last = (at + (uint32_t)sizeof(struct hg_batch_header) - 1) / HG_LOG_BLOCK_BYTES;
-    return hg_log_write_payload_first_bad(header, heal->buffer + HG_LOG_BLOCK_BYTES, first) > last;
-}
-
 static bool range_add(struct hg_log_heal_write *write, const struct hg_batch_header *batch)
 {
     for (uint32_t i = 0; i < write->range_count; i++)
@@ -240,13 +231,15 @@ static bool range_add(struct hg_log_heal_write *write, const struct hg_batch_hea
 /* What is lost with the write until it is repaired: of whole batches in it, too, nothing is served. */
 static void ranges_learn(struct hg_log_heal *heal, struct hg_log_heal_write *write)
 {
+    const struct hg_log_write_header *header = (const struct hg_log_write_header *)heal->buffer;
     const uint8_t *payload = heal->buffer + HG_LOG_BLOCK_BYTES;
     write->is_ranged = false;
     write->range_count = 0;
     for (uint32_t at = 0; at < heal->payload_bytes;) {
         const struct hg_batch_header *batch = (const struct hg_batch_header *)(payload + at);
         if (hg_batch_check_header(batch, heal->payload_bytes - at) != HG_BATCH_REASON_OK ||
-            !is_in_whole_blocks(heal, at) || (!is_local(batch) && !range_add(write, batch)))
+            !hg_log_write_range_is_whole(header, payload, at, sizeof(*batch)) ||
+            (!is_local(batch) && !range_add(write, batch)))
             return;
         at += hg_batch_bytes(batch);
     }

@@ -368,7 +368,7 @@ static bool batch_report(struct hg_log *log, const struct hg_log_write_header *h
     const struct hg_batch_header *batch = (const struct hg_batch_header *)(payload + offset);
     bool is_marked =
         log->recovery->marked_count > 0 && log->recovery->marked[log->recovery->marked_count - 1] == sequence;
-    if (is_marked && !hg_log_payload_is_whole(header, payload, offset, hg_batch_bytes(batch)))
+    if (is_marked && !hg_log_write_range_is_whole(header, payload, offset, hg_batch_bytes(batch)))
         return log->ops.recovered_rotten(log->ctx, sequence, batch);
     if (log->ops.recovered_batch != NULL)
         log->ops.recovered_batch(log->ctx, sequence, batch);

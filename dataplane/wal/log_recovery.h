@@ -60,9 +60,6 @@ enum hg_log_reach hg_log_recovery_reach(uint64_t sequence, uint64_t durable, boo
 /* Of a payload that is not as `header` says: every batch's header is whole, and its chain covers that; and
  * all blocks that local records lie in are as they were written. So it is known what the write has. */
 bool hg_log_payload_is_listed(const struct hg_log_write_header *header, const uint8_t *payload);
-/* All blocks of [offset, offset + bytes) of the payload are as they were written. */
-bool hg_log_payload_is_whole(const struct hg_log_write_header *header, const uint8_t *payload,
-                             uint32_t offset, uint32_t bytes);
 
 /* Where a walk from the tail expects the next write, and what that write must follow. */
 struct hg_log_walk {

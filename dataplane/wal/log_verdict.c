@@ -53,13 +53,6 @@ enum hg_log_reach hg_log_recovery_reach(uint64_t sequence, uint64_t durable, boo
                                                                         : HG_LOG_REACH_DURABLE;
 }
 
-bool hg_log_payload_is_whole(const struct hg_log_write_header *header, const uint8_t *payload,
-                             uint32_t offset, uint32_t bytes)
-{
-    uint32_t first = offset / HG_LOG_BLOCK_BYTES, last = (offset + bytes - 1) / HG_LOG_BLOCK_BYTES;
-    return hg_log_write_payload_first_bad(header, payload, first) > last;
-}
-
 bool hg_log_payload_is_listed(const struct hg_log_write_header *header, const uint8_t *payload)
 {
     uint32_t at = 0, count = 0;
@@ -70,7 +63,7 @@ bool hg_log_payload_is_listed(const struct hg_log_write_header *header, const ui
         if (hg_batch_check_header(batch, header->payload_bytes - at) != HG_BATCH_REASON_OK)
             return false;
         uint32_t bytes = hg_batch_bytes(batch);
-        bool is_whole = hg_log_payload_is_whole(header, payload, at, bytes);
+        bool is_whole = hg_log_write_range_is_whole(header, payload, at, bytes);
         if (!is_whole && ((batch->flags & HG_BATCH_LOCAL) != 0 || !hg_batch_chain_is_right(batch)))
             return false;
         at += bytes;

@@ -167,16 +167,28 @@ uint64_t hg_members_committed(const struct hg_members *members, const struct hg_
     return end;
 }
 
+static uint32_t set_listed(const struct hg_members_set *set, const uint64_t *nodes, uint32_t count)
+{
+    uint32_t listed = 0;
+    for (uint32_t i = 0; i < set->count; i++)
+        listed += is_listed(nodes, count, set->nodes[i]);
+    return listed;
+}
+
 static bool set_sealed_by(const struct hg_members_set *set, const uint64_t *nodes, uint32_t count)
 {
-    uint32_t answered = 0;
-    for (uint32_t i = 0; i < set->count; i++)
-        answered += is_listed(nodes, count, set->nodes[i]);
-    return answered >= set->count - set->w + 1;
+    return set_listed(set, nodes, count) >= set->count - set->w + 1;
 }
 
 bool hg_members_sealed_by(const struct hg_members *members, const uint64_t *nodes, uint32_t count)
 {
     return set_sealed_by(&members->set, nodes, count) &&
            (members->phase != HG_MEMBERS_JOINT || set_sealed_by(&members->other, nodes, count));
+}
+
+bool hg_members_all_of(const struct hg_members *members, const uint64_t *nodes, uint32_t count)
+{
+    return set_listed(&members->set, nodes, count) == members->set.count &&
+           (members->phase != HG_MEMBERS_JOINT ||
+            set_listed(&members->other, nodes, count) == members->other.count);
 }

@@ -88,5 +88,7 @@ uint64_t hg_members_committed(const struct hg_members *members, const struct hg_
                               uint32_t count);
 /* Whether the answers of these nodes are enough for a seal: n - w + 1 of the set, of both while joint. */
 bool hg_members_sealed_by(const struct hg_members *members, const uint64_t *nodes, uint32_t count);
+/* Whether these nodes are all of the set, of both while joint. */
+bool hg_members_all_of(const struct hg_members *members, const uint64_t *nodes, uint32_t count);
 
 #endif

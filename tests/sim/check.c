@@ -383,7 +383,6 @@ void hg_sim_check_node(struct sim_node *node)
 
 /* ---- events ---- */
 
-/* One that may be said for what the scenario does. */
 /* A bit flipped while its node was down: the log is opened with a mark, readers wait, and it is mended. */
 static bool is_of_rot(const struct sim_node *node, const struct hg_event *event)
 {
@@ -405,6 +404,7 @@ static bool is_of_rot(const struct sim_node *node, const struct hg_event *event)
     }
 }
 
+/* One that may be said for what the scenario does. */
 static bool is_of_scenario(struct sim_node *node, const struct hg_event *event, uint32_t flow)
 {
     const struct sim_world *world = node->world;

@@ -444,6 +444,17 @@ static __attribute__((unused)) uint64_t harness_place_of(struct harness *h, uint
     }
 }
 
+/* Where a batch of a write is, its header first. */
+static __attribute__((unused)) uint64_t harness_batch_place(struct harness *h, uint64_t sequence,
+                                                            uint32_t index)
+{
+    struct hg_log_write_header *header;
+    uint64_t at = harness_place_of(h, sequence, &header) + HG_LOG_BLOCK_BYTES;
+    while (index-- > 0)
+        at += hg_batch_bytes((const struct hg_batch_header *)(hg_disk_sim_bytes(h->disk) + at));
+    return at;
+}
+
 static __attribute__((unused)) void harness_flip(struct harness *h, uint64_t at)
 {
     hg_disk_sim_bytes(h->disk)[at] ^= 1;

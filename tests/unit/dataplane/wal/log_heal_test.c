@@ -31,14 +31,6 @@ static uint64_t place_of(uint64_t sequence)
     return harness_place_of(&h, sequence, &header);
 }
 
-static uint64_t batch_place(uint64_t sequence, uint32_t index)
-{
-    uint64_t at = place_of(sequence) + HG_LOG_BLOCK_BYTES;
-    while (index-- > 0)
-        at += hg_batch_bytes((const struct hg_batch_header *)(hg_disk_sim_bytes(h.disk) + at));
-    return at;
-}
-
 static uint64_t repairs(void)
 {
     struct hg_log_stats stats;
@@ -123,7 +115,7 @@ static void test_every_part(void)
         enum header_rot rot = (enum header_rot)(round / 3 % 3);
         bool in_header = round >= 9;
         prepare(round, 30);
-        harness_flip(&h, batch_place(ROTTEN, batch) + (in_header ? 60 : 300));
+        harness_flip(&h, harness_batch_place(&h, ROTTEN, batch) + (in_header ? 60 : 300));
         uint64_t place = place_of(ROTTEN);
         if (rot == HEADER_LOST) /* in memory, as recovery read it */
             memset(h.arena + (HG_LOG_SUPERBLOCK_COPIES + ROTTEN % HG_LOG_RING_BLOCKS) * HG_LOG_BLOCK_BYTES, 0,
@@ -200,7 +192,7 @@ static void test_crash(void)
     uint32_t refused = 0, back = 0;
     for (uint32_t turns = 0; turns < 120; turns++) {
         prepare(turns % 7, 12);
-        harness_flip(&h, batch_place(ROTTEN, 1) + 300);
+        harness_flip(&h, harness_batch_place(&h, ROTTEN, 1) + 300);
         CU_ASSERT_EQUAL(read_write(ROTTEN), -EBADMSG);
         for (uint32_t i = 0; i < turns && harness_turn(&h); i++)
             give();
@@ -226,7 +218,7 @@ static void test_crash(void)
 static void test_wrong_donor(void)
 {
     prepare(31, 30);
-    harness_flip(&h, batch_place(ROTTEN, 1) + 300);
+    harness_flip(&h, harness_batch_place(&h, ROTTEN, 1) + 300);
     CU_ASSERT_EQUAL(read_write(ROTTEN), -EBADMSG);
     struct hg_log_heal_want want;
     while (!hg_log_heal_wants(h.log, &want))
@@ -309,7 +301,7 @@ static void test_ranges(void)
     for (uint32_t block = 0; block < blocks; block++) {
         bool has_header = false;
         for (uint32_t batch = 0; batch < 4; batch++) {
-            uint64_t offset = batch_place(sequence, batch) - at;
+            uint64_t offset = harness_batch_place(&h, sequence, batch) - at;
             has_header |= offset / HG_LOG_BLOCK_BYTES == block ||
                           (offset + sizeof(struct hg_batch_header) - 1) / HG_LOG_BLOCK_BYTES == block;
         }
@@ -335,7 +327,7 @@ static void test_ranges(void)
 static void test_again(void)
 {
     prepare(41, 30);
-    harness_flip(&h, batch_place(ROTTEN, 0) + 300);
+    harness_flip(&h, harness_batch_place(&h, ROTTEN, 0) + 300);
     CU_ASSERT_EQUAL(read_write(ROTTEN), -EBADMSG);
     struct hg_log_heal_want want;
     uint64_t begin_ns = h.now_ns;
@@ -391,9 +383,9 @@ static void test_whole(void)
 {
     prepare(61, 30);
     hg_disk_sim_fail(h.disk, HG_DISK_READ, 1, EIO);
-    harness_flip(&h, batch_place(ROTTEN, 0) + 300);
+    harness_flip(&h, harness_batch_place(&h, ROTTEN, 0) + 300);
     CU_ASSERT_EQUAL(read_write(ROTTEN), -EBADMSG);
-    harness_flip(&h, batch_place(ROTTEN, 0) + 300);
+    harness_flip(&h, harness_batch_place(&h, ROTTEN, 0) + 300);
     run_until_over();
     CU_ASSERT_EQUAL(counted(HG_LOG_HEAL_whole), 1);
     CU_ASSERT_EQUAL(hg_log_heal_left(h.log), 0);
@@ -406,7 +398,7 @@ static void test_table_full(void)
 {
     prepare(71, 40);
     for (uint64_t sequence = 3; sequence < 3 + HG_LOG_HOLES_MAX + 1; sequence++) {
-        harness_flip(&h, batch_place(sequence, 1) + 300);
+        harness_flip(&h, harness_batch_place(&h, sequence, 1) + 300);
         CU_ASSERT_EQUAL(read_write(sequence), -EBADMSG);
         run_until_over();
         if (sequence < 3 + HG_LOG_HOLES_MAX)
@@ -414,7 +406,7 @@ static void test_table_full(void)
     }
     CU_ASSERT_EQUAL(counted(HG_LOG_HEAL_table_full), 1);
     CU_ASSERT_EQUAL(read_write(3 + HG_LOG_HOLES_MAX), -EBADMSG);
-    harness_flip(&h, batch_place(3 + HG_LOG_HOLES_MAX, 1) + 300);
+    harness_flip(&h, harness_batch_place(&h, 3 + HG_LOG_HOLES_MAX, 1) + 300);
     harness_check_reads(&h);
     recover_and_check();
     harness_destroy(&h);
@@ -475,8 +467,8 @@ static void test_unreadable(void)
 static void test_reuse(void)
 {
     prepare(81, 30);
-    harness_flip(&h, batch_place(ROTTEN, 1) + 300);
-    harness_flip(&h, batch_place(ROTTEN + 1, 2) + 60); /* can't be */
+    harness_flip(&h, harness_batch_place(&h, ROTTEN, 1) + 300);
+    harness_flip(&h, harness_batch_place(&h, ROTTEN + 1, 2) + 60); /* can't be */
     CU_ASSERT_EQUAL(read_write(ROTTEN), -EBADMSG);
     run_until_over();
     CU_ASSERT_EQUAL(read_write(ROTTEN + 1), -EBADMSG);
@@ -513,7 +505,7 @@ static void test_full_log(void)
         harness_settle(&h);
         hg_log_stats_get(h.log, &stats);
     } while (stats.segments_free >= HG_LOG_SEGMENTS_FREE_MIN);
-    harness_flip(&h, batch_place(ROTTEN, 1) + 300);
+    harness_flip(&h, harness_batch_place(&h, ROTTEN, 1) + 300);
     CU_ASSERT_EQUAL(read_write(ROTTEN), -EBADMSG);
     for (uint32_t i = 0; i < 1000; i++) {
         CU_ASSERT_TRUE_FATAL(harness_turn(&h));

@@ -23,11 +23,7 @@ static void prepare(uint64_t seed)
 /* A byte of the payload of a batch, behind its header. */
 static uint64_t payload_place(uint64_t sequence, uint32_t index)
 {
-    struct hg_log_write_header *header;
-    uint64_t at = harness_place_of(&h, sequence, &header) + HG_LOG_BLOCK_BYTES;
-    while (index-- > 0)
-        at += hg_batch_bytes((const struct hg_batch_header *)(hg_disk_sim_bytes(h.disk) + at));
-    return at + sizeof(struct hg_batch_header) + 100;
+    return harness_batch_place(&h, sequence, index) + sizeof(struct hg_batch_header) + 100;
 }
 
 static uint64_t marked(void)
