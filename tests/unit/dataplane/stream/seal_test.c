@@ -197,14 +197,7 @@ static void test_history_after_reuse(void)
 /* The newest write, whose header the ring has not yet got, is torn when the process dies. */
 static void tear_the_tail(uint32_t slot)
 {
-    uint64_t sequence = hg_log_append_sequence(node.log);
-    (void)stream_node_append(&node, slot, 100);
-    hg_log_close_write(node.log);
-    for (int i = 0; i < 3; i++)
-        stream_node_turn(&node);
-    stream_node_tear(&node, sequence);
-    stream_node_close(&node);
-    stream_node_open(&node);
+    stream_node_end_torn(&node, slot);
     (void)stream_node_configure(&node, "own", 1, KV, 1, 0);
     CU_ASSERT_TRUE_FATAL(hg_log_tail_is_torn(node.log));
 }

@@ -184,4 +184,18 @@ static __attribute__((unused)) void stream_node_settle(struct stream_node *node)
         stream_node_turn(node);
 }
 
+/* Appends once more, tears that write on the device, and opens the log again. */
+static __attribute__((unused)) void stream_node_end_torn(struct stream_node *node, uint32_t slot)
+{
+    uint64_t sequence = hg_log_append_sequence(node->log);
+    CU_ASSERT_EQUAL(stream_node_append(node, slot, 100), HG_APPEND_OK);
+    hg_log_close_write(node->log);
+    for (int i = 0; i < 3; i++)
+        stream_node_turn(node);
+    stream_node_tear(node, sequence);
+    stream_node_close(node);
+    stream_node_open(node);
+    CU_ASSERT_TRUE_FATAL(hg_log_tail_is_torn(node->log));
+}
+
 #endif

@@ -29,15 +29,7 @@ static void begin(uint32_t n, uint32_t w)
     for (uint32_t lsn = 1; lsn < END; lsn++)
         CU_ASSERT_EQUAL(stream_node_append(&node, slot, 100), HG_APPEND_OK);
     stream_node_settle(&node);
-    uint64_t sequence = hg_log_append_sequence(node.log);
-    CU_ASSERT_EQUAL(stream_node_append(&node, slot, 100), HG_APPEND_OK);
-    hg_log_close_write(node.log);
-    for (int i = 0; i < 3; i++)
-        stream_node_turn(&node);
-    stream_node_tear(&node, sequence);
-    stream_node_close(&node);
-    stream_node_open(&node);
-    CU_ASSERT_TRUE_FATAL(hg_log_tail_is_torn(node.log));
+    stream_node_end_torn(&node, slot);
     hg_streams_quorum_set(node.streams, (UINT64_C(1) << (n - 1)) - 1, w);
     slot = stream_node_configure(&node, "one", ID, KV, 1, PEERS);
     CU_ASSERT_EQUAL(state()->lsn_durable, END);
