@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/sim/core.h"
 
+#include "dataplane/stream/tail.h"
 #include "tests/sim/scenario.h"
 
 #define SEGMENTS      48u /* they hold all there is: nobody confirms for the rest */
@@ -74,6 +75,25 @@ bool hg_sim_core_lacks_origin(const struct sim_world *world)
         if (!hg_sim_is_core(world, world->plan->flows[i].origin))
             return true;
     return false;
+}
+
+bool hg_sim_core_left_to_people(const struct sim_world *world, struct hg_streams *streams,
+                                const struct sim_flow *flow)
+{
+    uint32_t origin = flow->plan->origin, outside = 0;
+    const struct hg_stream_state *s =
+        hg_streams_at(streams, (uint32_t)hg_streams_find(streams, flow->stream));
+    if (!world->healed || hg_streams_tail(streams, s) != HG_STREAMS_TAIL_WAITS)
+        return false;
+    for (uint32_t i = 0; i < world->plan->node_count; i++) {
+        uint32_t peer = i < origin ? i : i - 1;
+        if (i == origin || world->plan->nodes[i].region != world->plan->nodes[origin].region)
+            continue;
+        if (hg_sim_is_core(world, i) && (s->tail_said >> peer & 1) == 0)
+            return false;
+        outside += !hg_sim_is_core(world, i);
+    }
+    return outside > 0;
 }
 
 /* What was produced may be everywhere by now: the core has to commit something itself. */

@@ -22,5 +22,9 @@ bool hg_sim_is_gone(const struct sim_node *node);
 /* Some stream's origin is not in the core: what of it was taken is never committed, and the one cursor with
  * which the simulator reads a log stays before it. */
 bool hg_sim_core_lacks_origin(const struct sim_world *world);
+/* The log of the stream's origin ended torn, every member in the core has said what it has, and those outside
+ * might have more: nobody can know, and the stream waits for people. It is whole at what is durable there. */
+bool hg_sim_core_left_to_people(const struct sim_world *world, struct hg_streams *streams,
+                                const struct sim_flow *flow);
 
 #endif

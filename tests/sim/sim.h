@@ -62,6 +62,7 @@
     X(torn_tails_discarded)                                                                                  \
     X(torn_tails_of_writers)                                                                                 \
     X(torn_tails_unknown_for_long)                                                                           \
+    X(torn_tails_left_to_people)                                                                             \
     X(chains_verified_at_resume)                                                                             \
     X(segments_reused)                                                                                       \
     X(log_reads_from_disk)                                                                                   \
