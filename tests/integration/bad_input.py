@@ -12,11 +12,9 @@ import sys
 
 from cluster import Failed, Postgres, Process, Scratch, wait_until
 from flow import SLOT, STREAM, Flow, say
+from log_image import BLOCK_BYTES, RING_WRITES, flip, writes_of
 from regions import Pair, Region, program, write
 
-BLOCK_BYTES = 4096
-RING_WRITES = 256
-SEGMENTS_OFFSET = (4 + RING_WRITES) * BLOCK_BYTES  # superblocks, header ring
 STREAM_LINES = "stream add orders id 1 kind postgres-physical region 1\nconsumer add segments stream orders\n"
 
 
@@ -38,14 +36,6 @@ def must(code, patterns, *words):
     missing = [pattern for pattern in patterns if not re.search(pattern, text)]
     if got != code or missing:
         raise Failed(f"{' '.join(map(str, words))}: exit {got}, not {code}, without {missing}: {text}")
-
-
-def flip(path, offset):
-    with open(path, "r+b") as file:
-        file.seek(offset)
-        byte = file.read(1)[0]
-        file.seek(offset)
-        file.write(bytes([byte ^ 0x10]))
 
 
 @contextlib.contextmanager
@@ -543,15 +533,12 @@ class Test:
         """(sequence, byte of the file where it begins, byte of the file in its first batch's header) of a write of the
         log."""
         text = run("helio-log", "dump", path)[1]
-        segment_bytes = int(re.search(r"segments of (\d+) bytes", text).group(1))
-        writes = re.findall(r"^write (\d+) segment (\d+) offset (\d+) restarts ", text, re.M)
-        if len(writes) < 10:
-            raise Failed(f"the log has but {len(writes)} writes")
+        found = writes_of(text)
+        if len(found) < 10:
+            raise Failed(f"the log has but {len(found)} writes")
         lost = re.findall(r"^repair \d+: writes (\d+) to", text, re.M)
-        sequence, segment, offset = (
-            int(word) for word in writes[len(writes) // (3 if lost else 2)])
-        begin = SEGMENTS_OFFSET + segment * segment_bytes + offset
-        return sequence, begin, begin + BLOCK_BYTES + 50
+        chosen = found[len(found) // (3 if lost else 2)]
+        return chosen.sequence, chosen.begin, chosen.begin + BLOCK_BYTES + 50
 
     def pair_cases(self):
         """Everything that needs two regions, on one pair."""

@@ -15,11 +15,11 @@ import sys
 
 from cluster import Failed, Scratch, skip, wait_until
 from flow import STREAM, Flow, lsn, say
+from log_image import SEGMENTS_OFFSET
 from regions import Region, program
 
 LOG_MIB = 96
 ROOM_BYTES = 3 << 20
-SEGMENTS_OFFSET = (4 + 256) * 4096  # superblocks, header ring
 ZRAM_CONTROL = "/sys/class/zram-control"
 
 

@@ -6,37 +6,18 @@ not served, and afterwards every entry is there again at both, byte for byte, al
 
     heal.py LIFE_WRITER LIFE_READER"""
 import os
-import re
 import secrets
 import signal
-import subprocess
 import sys
 
 from cluster import Failed, Scratch, wait_until
 from flow import say
 from lives import Lives
-from regions import Region, Wan, program, write
+from log_image import BLOCK_BYTES, flip, helio_log, writes_of
+from regions import Region, Wan, write
 
 STREAM = "entries"
-BLOCK_BYTES = 4096
 MEMORY_MB = 20
-SEGMENTS_OFFSET = (4 + 256) * BLOCK_BYTES  # superblocks, header ring
-
-
-def helio_log(code, *words):
-    done = subprocess.run([program("helio-log"), *words], capture_output=True, text=True, timeout=60)
-    if done.returncode != code:
-        raise Failed(f"helio-log {' '.join(words)}: {done.returncode}, not {code}: {done.stdout}{done.stderr}")
-    return done.stdout
-
-
-def flip(path, offset):
-    with open(path, "r+b", buffering=0) as file:
-        file.seek(offset)
-        byte = file.read(1)[0]
-        file.seek(offset)
-        file.write(bytes([byte ^ 0x10]))
-        os.fsync(file.fileno())
 
 
 class Test:
@@ -92,17 +73,15 @@ class Test:
 
     def rot(self, node):
         """A byte in the batches of a write of a sealed segment, so old that its like is in no memory."""
-        text = helio_log(0, "dump", node.log)
-        count, segment_bytes = (int(word) for word in re.search(r"(\d+) segments of (\d+) bytes", text).groups())
-        writes = [[int(word) for word in found] for found in re.findall(
-            r"^write (\d+) segment (\d+) offset (\d+) restarts \d+ payload (\d+) batches (\d+)", text, re.M)]
+        found = writes_of(helio_log(0, "dump", node.log))
         # Of one batch, so that what rots is of its frames: who lost a header does not know what to ask for.
-        sealed = [one for one in writes if one[1] < writes[-1][1] and one[2] > 0 and one[3] > 8192 and one[4] == 1]
+        sealed = [one for one in found if one.segment < found[-1].segment and one.offset > 0 and one.payload > 8192
+                  and one.batches == 1]
         if not sealed:
-            raise Failed(f"no segment of {node.log} is sealed: {writes[-1]}")
-        sequence, segment, offset, payload, _ = sealed[len(sealed) // 4]
-        flip(node.log, SEGMENTS_OFFSET + segment % count * segment_bytes + offset + BLOCK_BYTES + payload // 2)
-        return sequence
+            raise Failed(f"no segment of {node.log} is sealed: {found[-1]}")
+        chosen = sealed[len(sealed) // 4]
+        flip(node.log, chosen.begin + BLOCK_BYTES + chosen.payload // 2)
+        return chosen.sequence
 
     def mended(self, node, other, sequence, repairs=1):
         """Named when it was found and when it was mended, and counted."""
