@@ -39,3 +39,12 @@ def flip(path, offset):
         file.seek(offset)
         file.write(bytes([byte ^ 0x10]))
         os.fsync(file.fileno())
+
+
+def tear_end(path):
+    """The newest write as after a power cut that came before it was flushed: neither it nor the ring's copy of its
+    header is whole. Returns it."""
+    newest = writes_of(helio_log(0, "dump", path))[-1]
+    for offset in (newest.begin + BLOCK_BYTES, newest.begin, RING_OFFSET + newest.sequence % RING_WRITES * BLOCK_BYTES):
+        flip(path, offset)
+    return newest

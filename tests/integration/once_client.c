@@ -13,6 +13,8 @@
  *     entry CLIENT SEQUENCE refused WHY  nobody knows whether it is there
  *     end N                              all below N was read, or is as safe as was asked for
  *
+ *     ONCE_SECONDS=N                     how long it waits for anything, 60 s unless told
+ *
  * Exit 1: an entry is not what it says, one is missing, or a call failed.
  */
 #include "drivers/client/heliograph.h"
@@ -25,11 +27,13 @@
 
 #define WAIT_SECONDS 60u
 
-static uint64_t in_seconds(uint64_t seconds)
+static uint64_t wait_seconds = WAIT_SECONDS;
+
+static uint64_t deadline(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return ((uint64_t)now.tv_sec + seconds) * 1000000000u + (uint64_t)now.tv_nsec;
+    return ((uint64_t)now.tv_sec + wait_seconds) * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 static int failed(struct hg_client *client, const char *what, int rc)
@@ -49,8 +53,8 @@ static int append_one(struct hg_stream *stream, uint64_t client_id, uint64_t seq
                              .data = text,
                              .data_bytes = (uint32_t)length};
     if (client_id != 0)
-        return hg_stream_append_once(stream, &entry, lsn, in_seconds(WAIT_SECONDS));
-    int rc = hg_stream_append(stream, &entry, 1, in_seconds(WAIT_SECONDS));
+        return hg_stream_append_once(stream, &entry, lsn, deadline());
+    int rc = hg_stream_append(stream, &entry, 1, deadline());
     *lsn = hg_stream_append_end(stream) - 1;
     return rc == 1 ? 0 : rc;
 }
@@ -76,7 +80,7 @@ static int append_all(struct hg_client *client, struct hg_stream *stream, enum h
                 end = lsn + 1;
         }
     }
-    int rc = hg_stream_wait(stream, where, 0, end, in_seconds(WAIT_SECONDS));
+    int rc = hg_stream_wait(stream, where, 0, end, deadline());
     if (rc != 0)
         return failed(client, "wait", rc);
     printf("end %" PRIu64 "\n", end);
@@ -90,7 +94,7 @@ static int read_all(struct hg_client *client, struct hg_stream *stream, uint64_t
         struct hg_entry entry;
         char text[64] = "";
         uint64_t client_id, sequence;
-        int rc = hg_stream_read(stream, &entry, in_seconds(WAIT_SECONDS));
+        int rc = hg_stream_read(stream, &entry, deadline());
         if (rc < 0)
             return failed(client, "read", rc);
         if (entry.data_bytes < sizeof(text))
@@ -122,9 +126,11 @@ int main(int argc, char **argv)
                 argv[0], argv[0]);
         return 2;
     }
+    const char *seconds = getenv("ONCE_SECONDS");
+    if (seconds != NULL)
+        wait_seconds = strtoull(seconds, NULL, 10);
     struct hg_client *client = hg_client_open(argv[1], "once");
-    int rc = client == NULL ? HG_E_INVALID
-                            : hg_stream_attach(client, argv[2], &options, &stream, in_seconds(WAIT_SECONDS));
+    int rc = client == NULL ? HG_E_INVALID : hg_stream_attach(client, argv[2], &options, &stream, deadline());
     if (rc != 0)
         return failed(client, "attach", rc);
     enum hg_where where = strcmp(argv[4], "committed") == 0 ? HG_WHERE_COMMITTED : HG_WHERE_DURABLE;
