@@ -9,13 +9,11 @@
 #include "dataplane/wal/log_recovery.h"
 #include "dataplane/wal/log_hole.h"
 #include "dataplane/wal/log_internal.h"
+#include "dataplane/wal/log_recovery_read.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define WINDOW_BYTES (8u << 20)
-#define CHUNK_BYTES  (1u << 20)
 
 enum phase {
     START,
@@ -33,14 +31,7 @@ enum phase {
 
 struct hg_log_recovery {
     enum phase phase;
-    uint32_t pending; /* operations in flight */
-
-    /* A piece of a segment in memory. */
-    uint8_t *window;
-    uint64_t window_bytes_max;
-    uint64_t window_offset; /* in the file */
-    uint64_t window_bytes;  /* 0 = none */
-    uint64_t window_asked;  /* bytes whose reads were submitted */
+    struct hg_log_recovery_io io;
 
     /* The next write: expected at (segment, offset). */
     uint64_t sequence;
@@ -74,6 +65,11 @@ struct hg_log_recovery {
     enum hg_log_verdict verdict;
 };
 
+struct hg_log_recovery_io *hg_log_recovery_io_of(struct hg_log *log)
+{
+    return &log->recovery->io;
+}
+
 struct hg_log_recovery *hg_log_recovery_create(void)
 {
     struct hg_log_recovery *recovery = calloc(1, sizeof(*recovery));
@@ -90,36 +86,6 @@ uint32_t hg_log_recovery_percent_of(const struct hg_log *log)
     return (uint32_t)hg_min_u64(99, (r->sequence - first) * 100 / (r->durable - first + 1));
 }
 
-void hg_log_recovery_completed(struct hg_log *log, uint64_t bytes, uint32_t op, int32_t result)
-{
-    hg_assert(log->recovery->pending > 0);
-    log->recovery->pending--;
-    if (result == (int32_t)bytes)
-        return;
-    hg_log_fail(log, "recovery: a %s of %llu bytes: %s; nothing was changed: check the device, then restart",
-                op == HG_DISK_READ ? "read" : "write", (unsigned long long)bytes,
-                result < 0 ? strerror(-result) : "it was cut short");
-}
-
-static bool read_start(struct hg_log *log, void *data, uint32_t bytes, uint64_t offset)
-{
-    if (!log->disk->read(log->disk, hg_log_tag(HG_LOG_TAG_RECOVERY, bytes), data, bytes, offset))
-        return false;
-    log->recovery->pending++;
-    log->has_submitted = true;
-    return true;
-}
-
-static bool write_start(struct hg_log *log, const void *data, uint32_t bytes, uint64_t offset)
-{
-    if (!log->disk->write(log->disk, hg_log_tag(HG_LOG_TAG_RECOVERY, bytes), data, bytes, offset))
-        return false;
-    log->recovery->pending++;
-    log->has_submitted = true;
-    log->stats.written_bytes += bytes;
-    return true;
-}
-
 /* ---- superblock and ring ---- */
 
 static bool superblocks_read(struct hg_log *log)
@@ -130,7 +96,8 @@ static bool superblocks_read(struct hg_log *log)
         return false;
     }
     log->recovery->phase = SUPERBLOCKS;
-    return read_start(log, log->superblock_buffers, HG_LOG_SUPERBLOCK_COPIES * HG_LOG_BLOCK_BYTES, 0);
+    return hg_log_recovery_read(log, log->superblock_buffers, HG_LOG_SUPERBLOCK_COPIES * HG_LOG_BLOCK_BYTES,
+                                0);
 }
 
 /* Starting again does not help: an operator has to look. */
@@ -202,13 +169,10 @@ static bool superblocks_take(struct hg_log *log)
     r->segment = r->head_segment = log->superblock.tail_segment;
     /* The tail only ever moves to a durable write. */
     r->durable = hg_max_u64(r->sequence > 1 ? r->sequence : 0, log->superblock.durable_sequence);
-    r->window = log->slots[0].buffer;
-    r->window_bytes_max =
-        hg_min_u64(WINDOW_BYTES, log->arena_bytes - (uint64_t)HG_LOG_FIXED_BLOCKS * HG_LOG_BLOCK_BYTES);
-    r->window_bytes_max -= r->window_bytes_max % HG_LOG_BLOCK_BYTES;
-    hg_assert(r->window_bytes_max >= log->write_bytes_max);
+    hg_log_recovery_window_prepare(log);
     r->phase = RING;
-    return read_start(log, log->mirror, HG_LOG_RING_BLOCKS * HG_LOG_BLOCK_BYTES, HG_LOG_RING_OFFSET);
+    return hg_log_recovery_read(log, log->mirror, HG_LOG_RING_BLOCKS * HG_LOG_BLOCK_BYTES,
+                                HG_LOG_RING_OFFSET);
 }
 
 /* What every valid header tells, wherever it was found. */
@@ -236,40 +200,6 @@ static bool ring_take(struct hg_log *log)
 
 /* ---- windows ---- */
 
-/* Bytes from there to the next hole of the superblock's table in this segment, or to the segment's end. A
- * hole is passed unread: a write that was moved because it can't be read must not end the recovery. */
-static uint64_t bytes_to_hole(const struct hg_log *log, uint64_t segment, uint64_t offset)
-{
-    uint64_t end = log->geometry.segment_bytes;
-    for (uint32_t i = 0; i < log->superblock.holes.count; i++) {
-        const struct hg_log_hole *hole = &log->superblock.holes.holes[i];
-        if (hole->segment == segment && hole->offset > offset)
-            end = hg_min_u64(end, hole->offset);
-    }
-    return end - offset;
-}
-
-static void window_start(struct hg_log *log, uint64_t segment, uint64_t offset)
-{
-    struct hg_log_recovery *r = log->recovery;
-    r->window_offset = hg_log_file_offset(log, segment, (uint32_t)offset);
-    r->window_bytes = hg_min_u64(r->window_bytes_max, bytes_to_hole(log, segment, offset));
-    r->window_asked = 0;
-}
-
-/* Submits the reads of the window. True when all of it is there. */
-static bool window_is_ready(struct hg_log *log)
-{
-    struct hg_log_recovery *r = log->recovery;
-    while (r->window_asked < r->window_bytes) {
-        uint32_t bytes = (uint32_t)hg_min_u64(CHUNK_BYTES, r->window_bytes - r->window_asked);
-        if (!read_start(log, r->window + r->window_asked, bytes, r->window_offset + r->window_asked))
-            return false;
-        r->window_asked += bytes;
-    }
-    return r->pending == 0;
-}
-
 /* The expected write in memory, at least `bytes` of it or as much as the segment has. NULL: a window was
  * started. */
 static const uint8_t *window_at(struct hg_log *log, uint32_t bytes)
@@ -277,10 +207,12 @@ static const uint8_t *window_at(struct hg_log *log, uint32_t bytes)
     struct hg_log_recovery *r = log->recovery;
     uint64_t at = hg_log_file_offset(log, r->segment, r->offset);
     uint64_t need = hg_min_u64(bytes, log->geometry.segment_bytes - r->offset);
-    if (r->window_bytes > 0 && at >= r->window_offset && at - r->window_offset + need <= r->window_bytes)
-        return r->window + (at - r->window_offset);
-    window_start(log, r->segment, r->offset);
-    r->window_bytes = hg_max_u64(r->window_bytes, need); /* a header that is wrong may reach into a hole */
+    if (r->io.window_bytes > 0 && at >= r->io.window_offset &&
+        at - r->io.window_offset + need <= r->io.window_bytes)
+        return r->io.window + (at - r->io.window_offset);
+    hg_log_recovery_window_start(log, r->segment, r->offset);
+    r->io.window_bytes =
+        hg_max_u64(r->io.window_bytes, need); /* a header that is wrong may reach into a hole */
     return NULL;
 }
 
@@ -473,7 +405,7 @@ static void evidence_start(struct hg_log *log)
     r->evidence_segment = r->segment;
     r->evidence_offset = r->offset;
     r->evidence_left = hg_min_u64(bytes, log->geometry.segment_bytes * log->geometry.segment_count);
-    r->window_bytes = 0;
+    r->io.window_bytes = 0;
     r->phase = EVIDENCE;
 }
 
@@ -481,8 +413,8 @@ static void evidence_start(struct hg_log *log)
 static bool header_rewrite(struct hg_log *log)
 {
     const struct hg_log_recovery *r = log->recovery;
-    return write_start(log, ring_copy(log), HG_LOG_BLOCK_BYTES,
-                       hg_log_file_offset(log, r->segment, r->offset));
+    return hg_log_recovery_write(log, ring_copy(log), HG_LOG_BLOCK_BYTES,
+                                 hg_log_file_offset(log, r->segment, r->offset));
 }
 
 /* It is told of what it has, and where it is: a reader finds it corrupt, and then it is repaired. */
@@ -543,22 +475,22 @@ enum copy_state { COPY_READING, COPY_BAD, COPY_TAKEN };
 static enum copy_state copy_take(struct hg_log *log, const struct hg_log_hole *hole)
 {
     struct hg_log_recovery *r = log->recovery;
-    const struct hg_log_write_header *header = (const struct hg_log_write_header *)r->window;
+    const struct hg_log_write_header *header = (const struct hg_log_write_header *)r->io.window;
     uint64_t at = hg_log_file_offset(log, hole->copy_segment, hole->copy_offset);
-    uint64_t room =
-        hg_min_u64(log->write_bytes_max, bytes_to_hole(log, hole->copy_segment, hole->copy_offset));
-    if (r->window_bytes == 0 || r->window_offset != at) {
-        window_start(log, hole->copy_segment, hole->copy_offset);
-        r->window_bytes = room;
+    uint64_t room = hg_min_u64(log->write_bytes_max,
+                               hg_log_recovery_bytes_to_hole(log, hole->copy_segment, hole->copy_offset));
+    if (r->io.window_bytes == 0 || r->io.window_offset != at) {
+        hg_log_recovery_window_start(log, hole->copy_segment, hole->copy_offset);
+        r->io.window_bytes = room;
         return COPY_READING;
     }
-    r->window_bytes = 0; /* whatever comes next lies elsewhere */
+    r->io.window_bytes = 0; /* whatever comes next lies elsewhere */
     if (!hg_log_hole_copy_is_right(hole, header, log->geometry.log_uuid, (uint32_t)room)) {
         r->verdict = HG_LOG_VERDICT_CORRUPT;
         corrupt_report(log);
         return COPY_BAD;
     }
-    if (!batches_report(log, header, hole->sequence_first, r->window + HG_LOG_BLOCK_BYTES))
+    if (!batches_report(log, header, hole->sequence_first, r->io.window + HG_LOG_BLOCK_BYTES))
         return COPY_BAD;
     hg_log_place_set(log, hole->sequence_first, hole->copy_segment, hole->copy_offset, header->payload_bytes);
     log->stats.recovered_writes++;
@@ -607,7 +539,7 @@ static bool hole_pass(struct hg_log *log, const struct hg_log_hole *hole)
 static bool scan_step(struct hg_log *log)
 {
     struct hg_log_recovery *r = log->recovery;
-    if (!window_is_ready(log))
+    if (!hg_log_recovery_window_is_ready(log))
         return false;
     const struct hg_log_hole *hole = hg_log_hole_of(&log->superblock.holes, r->sequence);
     if (hole != NULL)
@@ -633,30 +565,30 @@ static bool scan_step(struct hg_log *log)
 static bool evidence_step(struct hg_log *log)
 {
     struct hg_log_recovery *r = log->recovery;
-    if (!window_is_ready(log))
+    if (!hg_log_recovery_window_is_ready(log))
         return false;
-    for (uint64_t at = 0; at < r->window_bytes; at += HG_LOG_BLOCK_BYTES) {
-        const struct hg_log_write_header *header = (const struct hg_log_write_header *)(r->window + at);
+    for (uint64_t at = 0; at < r->io.window_bytes; at += HG_LOG_BLOCK_BYTES) {
+        const struct hg_log_write_header *header = (const struct hg_log_write_header *)(r->io.window + at);
         if (header->magic != HG_LOG_WRITE_MAGIC ||
             !hg_log_write_header_is_valid(header, log->geometry.log_uuid) ||
-            hg_log_file_offset(log, header->segment, header->segment_offset) != r->window_offset + at)
+            hg_log_file_offset(log, header->segment, header->segment_offset) != r->io.window_offset + at)
             continue;
         header_learn(r, header);
         log->stats.discarded_writes +=
             header->sequence > r->sequence && header->restarts >= r->previous_restarts;
     }
-    r->evidence_offset += r->window_bytes;
-    r->evidence_left -= hg_min_u64(r->evidence_left, r->window_bytes);
+    r->evidence_offset += r->io.window_bytes;
+    r->evidence_left -= hg_min_u64(r->evidence_left, r->io.window_bytes);
     if (r->evidence_offset == log->geometry.segment_bytes) {
         r->evidence_segment++;
         r->evidence_offset = 0;
     }
     if (r->evidence_left > 0) {
-        window_start(log, r->evidence_segment, r->evidence_offset);
+        hg_log_recovery_window_start(log, r->evidence_segment, r->evidence_offset);
         return true;
     }
     r->evidence_is_done = true;
-    r->window_bytes = 0;
+    r->io.window_bytes = 0;
     return write_decide(log, NULL);
 }
 
@@ -668,10 +600,10 @@ static bool evidence_step(struct hg_log *log)
 static bool restore_step(struct hg_log *log)
 {
     struct hg_log_recovery *r = log->recovery;
-    const struct hg_log_write_header *header = (const struct hg_log_write_header *)r->window;
+    const struct hg_log_write_header *header = (const struct hg_log_write_header *)r->io.window;
     uint64_t segment;
     uint32_t offset, payload_bytes;
-    if (r->pending > 0)
+    if (r->io.pending > 0)
         return false;
     r->restore_sequence = hg_max_u64(r->restore_sequence, hg_max_u64(r->durable, log->tail_sequence - 1) + 1);
     if (r->restore_sequence >= r->sequence) {
@@ -686,19 +618,19 @@ static bool restore_step(struct hg_log *log)
     uint32_t bytes = hg_log_write_bytes(payload_bytes);
     uint64_t at = hg_log_file_offset(log, segment, offset);
     if (!r->restore_is_read) {
-        r->window_bytes = 0;
-        r->restore_is_read = read_start(log, r->window, bytes, at);
+        r->io.window_bytes = 0;
+        r->restore_is_read = hg_log_recovery_read(log, r->io.window, bytes, at);
         return r->restore_is_read;
     }
     if (!hg_log_write_header_is_valid(header, log->geometry.log_uuid) ||
         header->sequence != r->restore_sequence || header->payload_bytes != payload_bytes ||
-        !hg_log_write_payload_is_valid(header, r->window + HG_LOG_BLOCK_BYTES)) {
+        !hg_log_write_payload_is_valid(header, r->io.window + HG_LOG_BLOCK_BYTES)) {
         hg_log_fail(log,
                     "write of sequence %llu reads differently a second time; check the device, then restart",
                     (unsigned long long)r->restore_sequence);
         return false;
     }
-    if (!write_start(log, r->window, bytes, at))
+    if (!hg_log_recovery_write(log, r->io.window, bytes, at))
         return false;
     r->restore_is_read = false;
     r->restore_sequence++;
@@ -716,8 +648,8 @@ static bool ring_repair(struct hg_log *log)
             r->ring_slot++;
             continue;
         }
-        if (!write_start(log, &log->mirror[first], (end - first) * HG_LOG_BLOCK_BYTES,
-                         HG_LOG_RING_OFFSET + (uint64_t)first * HG_LOG_BLOCK_BYTES))
+        if (!hg_log_recovery_write(log, &log->mirror[first], (end - first) * HG_LOG_BLOCK_BYTES,
+                                   HG_LOG_RING_OFFSET + (uint64_t)first * HG_LOG_BLOCK_BYTES))
             return false;
         r->ring_slot = end;
     }
@@ -777,19 +709,19 @@ static bool step(struct hg_log *log)
     case START:
         return superblocks_read(log);
     case SUPERBLOCKS:
-        return r->pending == 0 && superblocks_take(log);
+        return r->io.pending == 0 && superblocks_take(log);
     case RING:
-        return r->pending == 0 && ring_take(log);
+        return r->io.pending == 0 && ring_take(log);
     case SCAN:
         return scan_step(log);
     case EVIDENCE:
-        if (r->window_bytes == 0)
-            window_start(log, r->evidence_segment, r->evidence_offset);
+        if (r->io.window_bytes == 0)
+            hg_log_recovery_window_start(log, r->evidence_segment, r->evidence_offset);
         return evidence_step(log);
     case RESTORE:
         return restore_step(log);
     case SETTLE: /* what was read may be in the device's cache only */
-        if (r->pending > 0 || !hg_log_flush_start(log))
+        if (r->io.pending > 0 || !hg_log_flush_start(log))
             return false;
         r->phase = SETTLING;
         return true;
@@ -800,7 +732,7 @@ static bool step(struct hg_log *log)
         return repair_start(log);
     case REPAIRING:
         (void)hg_log_superblock_submit(log);
-        if (!ring_repair(log) || r->pending > 0 || !log->superblock_is_written || !hg_log_flush_start(log))
+        if (!ring_repair(log) || r->io.pending > 0 || !log->superblock_is_written || !hg_log_flush_start(log))
             return false;
         r->phase = FINISHING;
         return true;
