@@ -423,6 +423,7 @@ static json_t *log_report(const struct hg_status_log *log)
     number_set(object, "walked_bytes", log->walked_bytes);
     number_set(object, "writes_again", log->writes_again);
     number_set(object, "reads_again", log->reads_again);
+    number_set(object, "unreadable_blocks", log->unreadable_blocks);
     number_set(object, "corrupt_writes", log->corrupt_writes);
     number_set(object, "scrub_bytes_per_s", log->scrub_bytes_per_s);
     number_set(object, "scrub_bytes", log->scrub_bytes);

@@ -364,6 +364,7 @@ static void status_log(struct hg_worker *worker, struct hg_control_status *statu
     out->walked_bytes = stats.walked_bytes;
     out->writes_again = stats.writes_again;
     out->reads_again = stats.reads_again;
+    out->unreadable_blocks = stats.unreadable_blocks;
     out->corrupt_writes = stats.corrupt_writes;
     out->scrub_bytes_per_s = stats.scrub_bytes_per_s;
     out->scrub_bytes = stats.scrub_bytes;

@@ -87,6 +87,7 @@ struct hg_log_stats {
     uint64_t reads_again;      /* of old writes, after an error or bytes that fail their checks */
     uint64_t corrupt_writes;
     uint64_t marked_writes;          /* of these, that it was opened with */
+    uint64_t unreadable_blocks;      /* that recovery met */
     uint64_t scrub_bytes_per_s;      /* 0 = off */
     uint64_t scrub_bytes;            /* read by it */
     uint64_t scrub_passes;           /* over all sealed segments, that are completed */

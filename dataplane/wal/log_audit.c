@@ -442,6 +442,9 @@ static bool step(struct hg_log_audit *audit)
         return end_take(audit, HG_LOG_END_NOTHING);
     case HG_LOG_VERDICT_END:
         return end_take(audit, is_full ? HG_LOG_END_FULL : HG_LOG_END_OLDER);
+    case HG_LOG_VERDICT_UNREADABLE: /* of a copy in the ring, which counts as none here; the outcome is that
+                                     */
+        break;
     }
     hg_assert(!"a verdict");
     return false;
@@ -495,7 +498,10 @@ void hg_log_audit(const struct hg_log_audit_config *config, struct hg_log_audit_
     if (hg_log_audit_superblocks(audit)) {
         /* The tail only ever moves to a durable write. */
         uint64_t tail = result->superblock.tail_sequence;
-        result->durable = hg_max_u64(tail > 1 ? tail : 0, result->superblock.durable_sequence);
+        result->durable = tail > 1 ? tail : 0;
+        for (uint16_t copy = 0; copy < HG_LOG_SUPERBLOCK_COPIES; copy++)
+            if (hg_log_superblock_is_valid(&audit->superblocks[copy], copy))
+                result->durable = hg_max_u64(result->durable, audit->superblocks[copy].durable_sequence);
         hg_log_audit_ring(audit);
         walk_run(audit);
     }

@@ -45,10 +45,13 @@ struct hg_log_recovery {
 
     uint64_t durable; /* D */
     uint32_t restarts_max;
+    uint32_t numbers_unread; /* generations and restarts that a superblock copy which can't be read may have
+                                used beyond all others */
     uint64_t hlc_ceiling;
     uint64_t ring_sequence[HG_LOG_RING_BLOCKS]; /* of the valid copy in this slot of the mirror, 0 = none */
     bool ring_is_dirty[HG_LOG_RING_BLOCKS];
-    uint32_t ring_slot; /* next to look at for repair */
+    bool ring_is_unread[HG_LOG_RING_BLOCKS]; /* it can't be read: this slot may have been any write's */
+    uint32_t ring_slot;                      /* next to look at for repair */
     uint64_t restore_sequence;
     bool restore_is_read;
 
@@ -59,13 +62,20 @@ struct hg_log_recovery {
     uint64_t evidence_offset;
     uint64_t evidence_left;
     bool evidence_is_done;
+
+    /* Blocks that can't be read, and that decide; HG_LOG_READABLE: there is none. */
+    uint64_t superblock_unread; /* its pair may have been in force, and an older one is */
+    uint64_t write_unread;      /* of the next write, as far as it was judged */
+    uint64_t evidence_unread;   /* behind it, or of the ring: it may have proved that it was durable */
+
     bool torn_is_told;
     uint64_t marked[HG_LOG_HEAL_WRITES_MAX];
     uint32_t marked_count;
+    bool wants_evidence;
     enum hg_log_verdict verdict;
 };
 
-struct hg_log_recovery_io *hg_log_recovery_io_of(struct hg_log *log)
+struct hg_log_recovery_io *hg_log_recovery_io_of(const struct hg_log *log)
 {
     return &log->recovery->io;
 }
@@ -96,8 +106,7 @@ static bool superblocks_read(struct hg_log *log)
         return false;
     }
     log->recovery->phase = SUPERBLOCKS;
-    return hg_log_recovery_read(log, log->superblock_buffers, HG_LOG_SUPERBLOCK_COPIES * HG_LOG_BLOCK_BYTES,
-                                0);
+    return hg_log_recovery_read(log, HG_LOG_SUPERBLOCK_COPIES * HG_LOG_BLOCK_BYTES, 0);
 }
 
 /* Starting again does not help: an operator has to look. */
@@ -129,10 +138,49 @@ static bool superblock_fits(struct hg_log *log)
     return log->state == HG_LOG_RECOVERING;
 }
 
+static bool block_is_zero(const uint8_t *block)
+{
+    return block[0] == 0 && memcmp(block, block + 1, HG_LOG_BLOCK_BYTES - 1) == 0;
+}
+
+static bool superblock_is_unread(const struct hg_log *log, uint32_t copy)
+{
+    return hg_log_recovery_unreadable_in(log, (uint64_t)copy * HG_LOG_BLOCK_BYTES, HG_LOG_BLOCK_BYTES) !=
+           HG_LOG_READABLE;
+}
+
+/* A copy that can't be read is as good as a bad one where the other of its pair says what it may have said,
+ * above all of promises, or where that pair never was in force. False, and said why, where it is not. */
+static bool superblocks_suffice(struct hg_log *log, int chosen)
+{
+    struct hg_log_recovery *r = log->recovery;
+    r->superblock_unread = HG_LOG_READABLE;
+    for (uint16_t copy = 0; copy < HG_LOG_SUPERBLOCK_COPIES; copy++) {
+        const struct hg_log_superblock *other = &log->superblock_buffers[copy ^ 1];
+        if (!superblock_is_unread(log, copy))
+            continue;
+        bool is_told = hg_log_superblock_is_valid(other, copy ^ 1) || block_is_zero((const uint8_t *)other);
+        if (chosen < 0 || !is_told) {
+            hg_log_fail(log,
+                        "superblock copy %u at byte %llu can't be read (%s), and no others say what it does; "
+                        "nothing was changed: check the device, then restart",
+                        copy, (unsigned long long)copy * HG_LOG_BLOCK_BYTES, hg_log_recovery_error_text(log));
+            return false;
+        }
+        if (other->generation > log->superblock_buffers[chosen].generation)
+            r->superblock_unread = (uint64_t)copy * HG_LOG_BLOCK_BYTES;
+        /* Nor are the numbers of an update that it alone may have used a second time. */
+        r->numbers_unread = 1;
+    }
+    return true;
+}
+
 static bool superblocks_take(struct hg_log *log)
 {
     struct hg_log_recovery *r = log->recovery;
     int chosen = hg_log_superblock_choose(log->superblock_buffers);
+    if (!superblocks_suffice(log, chosen))
+        return false;
     if (chosen < 0) {
         hg_log_fail(
             log, "no two copies of its superblock agree: it was never formatted, or is damaged; nothing was "
@@ -159,7 +207,11 @@ static bool superblocks_take(struct hg_log *log)
         }
         log->superblock.tail_torn_sequence =
             hg_max_u64(log->superblock.tail_torn_sequence, copy->tail_torn_sequence);
+        log->superblock.durable_sequence =
+            hg_max_u64(log->superblock.durable_sequence, copy->durable_sequence);
     }
+    log->superblock.generation += r->numbers_unread;
+    r->restarts_max += r->restarts_max == UINT32_MAX ? 0 : r->numbers_unread;
     if (!superblock_fits(log))
         return false;
     log->tail_segment = log->superblock.tail_segment;
@@ -171,8 +223,7 @@ static bool superblocks_take(struct hg_log *log)
     r->durable = hg_max_u64(r->sequence > 1 ? r->sequence : 0, log->superblock.durable_sequence);
     hg_log_recovery_window_prepare(log);
     r->phase = RING;
-    return hg_log_recovery_read(log, log->mirror, HG_LOG_RING_BLOCKS * HG_LOG_BLOCK_BYTES,
-                                HG_LOG_RING_OFFSET);
+    return hg_log_recovery_read(log, HG_LOG_RING_BLOCKS * HG_LOG_BLOCK_BYTES, HG_LOG_RING_OFFSET);
 }
 
 /* What every valid header tells, wherever it was found. */
@@ -187,6 +238,11 @@ static bool ring_take(struct hg_log *log)
     struct hg_log_recovery *r = log->recovery;
     for (uint32_t slot = 0; slot < HG_LOG_RING_BLOCKS; slot++) {
         const struct hg_log_write_header *header = &log->mirror[slot];
+        uint64_t at = HG_LOG_RING_OFFSET + (uint64_t)slot * HG_LOG_BLOCK_BYTES;
+        if (hg_log_recovery_unreadable_in(log, at, HG_LOG_BLOCK_BYTES) != HG_LOG_READABLE) {
+            r->ring_is_unread[slot] = r->ring_is_dirty[slot] = true; /* written anew with the others */
+            memset(&log->mirror[slot], 0, HG_LOG_BLOCK_BYTES);
+        }
         if (!hg_log_write_header_is_valid(header, log->geometry.log_uuid) ||
             header->sequence % HG_LOG_RING_BLOCKS != slot)
             continue;
@@ -238,12 +294,8 @@ static const struct hg_log_write_header *ring_copy(const struct hg_log *log)
     return log->recovery->ring_sequence[slot] == log->recovery->sequence ? &log->mirror[slot] : NULL;
 }
 
-static bool block_is_zero(const uint8_t *block)
-{
-    return block[0] == 0 && memcmp(block, block + 1, HG_LOG_BLOCK_BYTES - 1) == 0;
-}
-
-static void write_judge(struct hg_log *log, const uint8_t *at)
+/* `bytes`: of it, that were judged. */
+static void write_judge(struct hg_log *log, const uint8_t *at, uint32_t bytes)
 {
     struct hg_log_recovery *r = log->recovery;
     const struct hg_log_write_header *header = (const struct hg_log_write_header *)at;
@@ -252,6 +304,10 @@ static void write_judge(struct hg_log *log, const uint8_t *at)
         header_learn(r, header);
     r->found = hg_log_walk_judge(&walk, at);
     r->copy = hg_log_walk_judge_copy(&walk, ring_copy(log), at);
+    if (r->copy == HG_LOG_COPY_ABSENT && r->ring_is_unread[r->sequence % HG_LOG_RING_BLOCKS])
+        r->copy = HG_LOG_COPY_UNREADABLE;
+    r->write_unread =
+        hg_log_recovery_unreadable_in(log, hg_log_file_offset(log, r->segment, r->offset), bytes);
 }
 
 /* Bytes of the expected write that must be in memory to judge it. */
@@ -291,6 +347,18 @@ static void corrupt_report(struct hg_log *log)
         (unsigned long long)r->durable,
         is_fork ? "was an old image of the disk restored? Compare with the peers before anything else"
                 : "repair this log from a peer");
+}
+
+static void unreadable_report(struct hg_log *log, uint64_t block)
+{
+    const struct hg_log_recovery *r = log->recovery;
+    hg_log_fail(
+        log,
+        "write of sequence %llu at byte %llu can't be judged: the block at byte %llu can't be read: %s; "
+        "nothing was changed or truncated: check the device, then restart, or repair this log from a "
+        "peer",
+        (unsigned long long)r->sequence, (unsigned long long)hg_log_file_offset(log, r->segment, r->offset),
+        (unsigned long long)block, hg_log_recovery_error_text(log));
 }
 
 /* Of a batch of a marked write the header alone may be there. */
@@ -429,13 +497,45 @@ static bool write_mark(struct hg_log *log, const struct hg_log_write_header *hea
     return true;
 }
 
+/* The table's, but for what is concluded from the absence of what can't be read. */
+static void verdict_reach(struct hg_log *log)
+{
+    struct hg_log_recovery *r = log->recovery;
+    bool may_mark = log->may_mark && r->marked_count < HG_LOG_HEAL_WRITES_MAX;
+    enum hg_log_reach reach = hg_log_recovery_reach(r->sequence, r->durable, may_mark);
+    r->verdict = hg_log_recovery_verdict(r->found, r->copy, reach);
+    bool is_end = r->verdict == HG_LOG_VERDICT_TORN || r->verdict == HG_LOG_VERDICT_END;
+    bool is_tail_old =
+        r->superblock_unread != HG_LOG_READABLE && r->sequence == log->superblock.tail_sequence;
+    if (r->write_unread != HG_LOG_READABLE || (is_end && r->evidence_unread != HG_LOG_READABLE) ||
+        (!is_end && is_tail_old))
+        r->verdict = hg_log_verdict_unread(r->verdict);
+    /* Headers behind it may prove that it was durable. */
+    bool is_unread_beyond = r->verdict == HG_LOG_VERDICT_UNREADABLE && reach == HG_LOG_REACH_BEYOND;
+    r->wants_evidence = !r->evidence_is_done && (is_end || is_unread_beyond);
+}
+
+/* The block for which the verdict is not known. */
+static uint64_t verdict_unread(const struct hg_log *log)
+{
+    const struct hg_log_recovery *r = log->recovery;
+    uint64_t slot = r->sequence % HG_LOG_RING_BLOCKS;
+    if (r->write_unread != HG_LOG_READABLE)
+        return r->write_unread;
+    if (r->copy == HG_LOG_COPY_UNREADABLE)
+        return HG_LOG_RING_OFFSET + slot * HG_LOG_BLOCK_BYTES;
+    return r->evidence_unread != HG_LOG_READABLE ? r->evidence_unread : r->superblock_unread;
+}
+
 /* By the table. True: go on with the walk. */
 static bool write_decide(struct hg_log *log, const uint8_t *at)
 {
     struct hg_log_recovery *r = log->recovery;
-    bool may_mark = log->may_mark && r->marked_count < HG_LOG_HEAL_WRITES_MAX;
-    r->verdict =
-        hg_log_recovery_verdict(r->found, r->copy, hg_log_recovery_reach(r->sequence, r->durable, may_mark));
+    verdict_reach(log);
+    if (r->wants_evidence) {
+        evidence_start(log);
+        return true;
+    }
     switch (r->verdict) {
     case HG_LOG_VERDICT_PRESENT:
         return write_take(log, (const struct hg_log_write_header *)at, at + HG_LOG_BLOCK_BYTES);
@@ -445,8 +545,10 @@ static bool write_decide(struct hg_log *log, const uint8_t *at)
         log->stats.corrupt_writes++;
         return write_take(log, ring_copy(log), at + HG_LOG_BLOCK_BYTES);
     case HG_LOG_VERDICT_MARKED:
-        if (at == NULL) { /* headers behind it raised D: it is read and judged again */
+        if (at == NULL) { /* headers behind it raised D: it is read and judged again, as is what follows */
             r->phase = SCAN;
+            r->evidence_is_done = false;
+            log->stats.discarded_writes = 0;
             return true;
         }
         return write_mark(log, (const struct hg_log_write_header *)at, at + HG_LOG_BLOCK_BYTES);
@@ -458,11 +560,11 @@ static bool write_decide(struct hg_log *log, const uint8_t *at)
         return false;
     case HG_LOG_VERDICT_TORN:
     case HG_LOG_VERDICT_END:
-        if (r->evidence_is_done)
-            r->phase = RESTORE;
-        else
-            evidence_start(log);
+        r->phase = RESTORE;
         return true;
+    case HG_LOG_VERDICT_UNREADABLE:
+        unreadable_report(log, verdict_unread(log));
+        return false;
     }
     hg_assert(!"a verdict");
     return false;
@@ -486,8 +588,12 @@ static enum copy_state copy_take(struct hg_log *log, const struct hg_log_hole *h
     }
     r->io.window_bytes = 0; /* whatever comes next lies elsewhere */
     if (!hg_log_hole_copy_is_right(hole, header, log->geometry.log_uuid, (uint32_t)room)) {
+        uint64_t unread = hg_log_recovery_unreadable_in(log, at, room);
         r->verdict = HG_LOG_VERDICT_CORRUPT;
-        corrupt_report(log);
+        if (unread != HG_LOG_READABLE)
+            unreadable_report(log, unread);
+        else
+            corrupt_report(log);
         return COPY_BAD;
     }
     if (!batches_report(log, header, hole->sequence_first, r->io.window + HG_LOG_BLOCK_BYTES))
@@ -547,14 +653,16 @@ static bool scan_step(struct hg_log *log)
     const uint8_t *at = window_at(log, HG_LOG_BLOCK_BYTES);
     if (at == NULL)
         return true;
-    at = window_at(log, bytes_to_judge(log, at));
+    uint32_t bytes = bytes_to_judge(log, at);
+    at = window_at(log, bytes);
     if (at == NULL)
         return true;
+    r->write_unread = r->evidence_unread = HG_LOG_READABLE;
     if (r->segment - log->superblock.tail_segment >= log->geometry.segment_count) {
         r->found = HG_LOG_FOUND_STALE; /* the log is full: the tail lies here */
         r->copy = HG_LOG_COPY_ABSENT;
     } else {
-        write_judge(log, at);
+        write_judge(log, at, bytes);
     }
     log->tail_is_torn = (r->found == HG_LOG_FOUND_BAD || r->found == HG_LOG_FOUND_ROTTEN) &&
                         !block_is_zero(at); /* if this is the end */
@@ -573,10 +681,17 @@ static bool evidence_step(struct hg_log *log)
             !hg_log_write_header_is_valid(header, log->geometry.log_uuid) ||
             hg_log_file_offset(log, header->segment, header->segment_offset) != r->io.window_offset + at)
             continue;
+        bool is_behind = header->sequence > r->sequence && header->restarts >= r->previous_restarts;
+        uint64_t slot = header->sequence % HG_LOG_RING_BLOCKS;
         header_learn(r, header);
-        log->stats.discarded_writes +=
-            header->sequence > r->sequence && header->restarts >= r->previous_restarts;
+        log->stats.discarded_writes += is_behind;
+        if (is_behind && r->ring_is_unread[slot]) /* and what is in the ring was durable */
+            r->evidence_unread = HG_LOG_RING_OFFSET + slot * HG_LOG_BLOCK_BYTES;
     }
+    /* A header may lie in a block that can't be read; but not beyond the last segment that may be written. */
+    if (r->evidence_segment - log->superblock.tail_segment < log->geometry.segment_count)
+        r->evidence_unread = hg_min_u64(
+            r->evidence_unread, hg_log_recovery_unreadable_in(log, r->io.window_offset, r->io.window_bytes));
     r->evidence_offset += r->io.window_bytes;
     r->evidence_left -= hg_min_u64(r->evidence_left, r->io.window_bytes);
     if (r->evidence_offset == log->geometry.segment_bytes) {
@@ -619,12 +734,18 @@ static bool restore_step(struct hg_log *log)
     uint64_t at = hg_log_file_offset(log, segment, offset);
     if (!r->restore_is_read) {
         r->io.window_bytes = 0;
-        r->restore_is_read = hg_log_recovery_read(log, r->io.window, bytes, at);
+        r->io.window_offset = at;
+        r->restore_is_read = hg_log_recovery_read(log, bytes, at);
         return r->restore_is_read;
     }
     if (!hg_log_write_header_is_valid(header, log->geometry.log_uuid) ||
         header->sequence != r->restore_sequence || header->payload_bytes != payload_bytes ||
         !hg_log_write_payload_is_valid(header, r->io.window + HG_LOG_BLOCK_BYTES)) {
+        uint64_t unread = hg_log_recovery_unreadable_in(log, at, bytes);
+        if (unread != HG_LOG_READABLE) {
+            unreadable_report(log, unread);
+            return false;
+        }
         hg_log_fail(log,
                     "write of sequence %llu reads differently a second time; check the device, then restart",
                     (unsigned long long)r->restore_sequence);
@@ -674,11 +795,12 @@ static void become_ready(struct hg_log *log)
     else
         snprintf(log->message, sizeof(log->message),
                  "log %u: recovered writes %llu to %llu, restart %u; %s, %llu later writes discarded (never "
-                 "acknowledged)",
+                 "acknowledged)%s",
                  log->superblock.log_id, (unsigned long long)log->tail_sequence, (unsigned long long)last,
                  log->superblock.restarts,
                  r->verdict == HG_LOG_VERDICT_END ? "then blocks of earlier writes" : "then nothing whole",
-                 (unsigned long long)log->stats.discarded_writes);
+                 (unsigned long long)log->stats.discarded_writes,
+                 r->io.unreadable_count > 0 ? "; blocks of it can't be read" : "");
     hg_log_scrub_prepare(log);
     hg_log_heal_prepare(log);
     for (uint32_t i = 0; i < r->marked_count; i++)
@@ -702,7 +824,7 @@ static bool repair_start(struct hg_log *log)
     return true;
 }
 
-static bool step(struct hg_log *log)
+static bool phase_step(struct hg_log *log)
 {
     struct hg_log_recovery *r = log->recovery;
     switch (r->phase) {
@@ -745,10 +867,16 @@ static bool step(struct hg_log *log)
     return false;
 }
 
+static bool is_doubting(const struct hg_log *log)
+{
+    return log->recovery->io.pending == 0 && log->recovery->io.doubt_count > 0;
+}
+
 bool hg_log_recovery_advance(struct hg_log *log)
 {
     bool did = false;
-    while (log->state == HG_LOG_RECOVERING && step(log))
+    while (log->state == HG_LOG_RECOVERING &&
+           (is_doubting(log) ? hg_log_recovery_doubt_step(log) : phase_step(log) || is_doubting(log)))
         did = true;
     return did;
 }

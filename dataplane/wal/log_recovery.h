@@ -23,7 +23,8 @@ enum hg_log_write_found {
 
 /* What the header ring has of write n. */
 enum hg_log_copy_found {
-    HG_LOG_COPY_ABSENT, /* nothing, or another write */
+    HG_LOG_COPY_ABSENT,     /* nothing, or another write */
+    HG_LOG_COPY_UNREADABLE, /* it can't be read: any of the others */
     HG_LOG_COPY_ONLY,   /* a header of write n, but the payload on disk or the predecessor does not fit it */
     HG_LOG_COPY_ROTTEN, /* a header of write n that the predecessor fits, and the payload as above */
     HG_LOG_COPY_FITS,   /* a header of write n that payload and predecessor fit */
@@ -49,6 +50,8 @@ enum hg_log_verdict {
     HG_LOG_VERDICT_CORRUPT,      /* fault: was durable; repair from peers, never truncate */
     HG_LOG_VERDICT_TORN,         /* ends the log; valid writes after it are discarded */
     HG_LOG_VERDICT_END,          /* ends the log: a block of an earlier cycle, or of an earlier life's tail */
+    HG_LOG_VERDICT_UNREADABLE,   /* fault: not known, for a block that decides can't be read; no end, and not
+                                    corrupt: another try may succeed */
 };
 
 /* The superblock has numbers that no log reaches. `restarts_max`: of all its copies. */
@@ -56,6 +59,9 @@ bool hg_log_superblock_is_absurd(const struct hg_log_superblock *superblock, uin
 
 enum hg_log_verdict hg_log_recovery_verdict(enum hg_log_write_found write, enum hg_log_copy_found copy,
                                             enum hg_log_reach reach);
+/* What of a verdict stands where blocks of the write can't be read, and so were judged as bad ones: that it
+ * is there, or that it is known what it has. */
+enum hg_log_verdict hg_log_verdict_unread(enum hg_log_verdict verdict);
 enum hg_log_reach hg_log_recovery_reach(uint64_t sequence, uint64_t durable, bool may_mark);
 /* Of a payload that is not as `header` says: every batch's header is whole, and its chain covers that; and
  * all blocks that local records lie in are as they were written. So it is known what the write has. */

@@ -16,22 +16,27 @@ enum hg_log_verdict hg_log_recovery_verdict(enum hg_log_write_found write, enum 
      * header of its own that is right beside another one in the ring proves nothing. */
     static const enum hg_log_verdict table[HG_LOG_FOUND_COUNT][HG_LOG_COPY_COUNT][HG_LOG_REACH_COUNT] = {
         [HG_LOG_FOUND_CHAINED] = {[HG_LOG_COPY_ABSENT] = ALL(PRESENT),
+                                  [HG_LOG_COPY_UNREADABLE] = ALL(PRESENT),
                                   [HG_LOG_COPY_ONLY] = ALL(PRESENT),
                                   [HG_LOG_COPY_ROTTEN] = ALL(PRESENT),
                                   [HG_LOG_COPY_FITS] = ALL(PRESENT)},
         [HG_LOG_FOUND_UNCHAINED] = {[HG_LOG_COPY_ABSENT] = ALL(FORK),
+                                    [HG_LOG_COPY_UNREADABLE] = ALL(FORK),
                                     [HG_LOG_COPY_ONLY] = ALL(FORK),
                                     [HG_LOG_COPY_ROTTEN] = ALL(FORK),
                                     [HG_LOG_COPY_FITS] = ALL(FORK)},
         [HG_LOG_FOUND_STALE] = {[HG_LOG_COPY_ABSENT] = ROW(CORRUPT, CORRUPT, END),
+                                [HG_LOG_COPY_UNREADABLE] = ALL(UNREADABLE),
                                 [HG_LOG_COPY_ONLY] = ALL(CORRUPT),
                                 [HG_LOG_COPY_ROTTEN] = ALL(CORRUPT),
                                 [HG_LOG_COPY_FITS] = ALL(PRESENT_COPY)},
         [HG_LOG_FOUND_ROTTEN] = {[HG_LOG_COPY_ABSENT] = ROW(MARKED, CORRUPT, TORN),
+                                 [HG_LOG_COPY_UNREADABLE] = ROW(MARKED, UNREADABLE, UNREADABLE),
                                  [HG_LOG_COPY_ONLY] = ALL(CORRUPT),
                                  [HG_LOG_COPY_ROTTEN] = ROW(MARKED, CORRUPT, CORRUPT),
                                  [HG_LOG_COPY_FITS] = ALL(PRESENT_COPY)},
         [HG_LOG_FOUND_BAD] = {[HG_LOG_COPY_ABSENT] = ROW(CORRUPT, CORRUPT, TORN),
+                              [HG_LOG_COPY_UNREADABLE] = ALL(UNREADABLE),
                               [HG_LOG_COPY_ONLY] = ALL(CORRUPT),
                               [HG_LOG_COPY_ROTTEN] = ROW(MARKED_COPY, CORRUPT, CORRUPT),
                               [HG_LOG_COPY_FITS] = ALL(PRESENT_COPY)},
@@ -43,6 +48,13 @@ enum hg_log_verdict hg_log_recovery_verdict(enum hg_log_write_found write, enum 
 #else
     return table[write][copy][reach];
 #endif
+}
+
+enum hg_log_verdict hg_log_verdict_unread(enum hg_log_verdict verdict)
+{
+    bool is_concluded =
+        verdict == HG_LOG_VERDICT_CORRUPT || verdict == HG_LOG_VERDICT_TORN || verdict == HG_LOG_VERDICT_END;
+    return is_concluded ? HG_LOG_VERDICT_UNREADABLE : verdict;
 }
 
 enum hg_log_reach hg_log_recovery_reach(uint64_t sequence, uint64_t durable, bool may_mark)

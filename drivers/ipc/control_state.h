@@ -329,6 +329,7 @@ struct hg_status_log {
     uint64_t next_sequence, durable_sequence, tail_sequence;
     uint64_t writes, flushes, batches, payload_bytes, written_bytes, reads, read_bytes;
     uint64_t writes_again, reads_again, corrupt_writes; /* after a short write; after a bad read; still bad */
+    uint64_t unreadable_blocks;                         /* that it was opened without */
     uint64_t flush_ns_last, flush_ns_max, durable_ns_p99;
     uint32_t restarts, recovery_percent;
     uint32_t registered; /* buffers registered with io_uring */

@@ -186,7 +186,7 @@ const char *outcome_text(enum hg_log_outcome outcome)
     case HG_LOG_OUTCOME_UNREADABLE:
         break;
     }
-    return "ends with an error of the device, exit 3";
+    return "may end with an error of the device, exit 3";
 }
 
 int exit_of(const struct hg_log_audit_result *result)

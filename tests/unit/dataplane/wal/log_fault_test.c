@@ -343,14 +343,22 @@ static void test_read_error(void)
     harness_destroy(&h);
 }
 
-/* A read error during recovery is no verdict: stop, change nothing, try again. */
+/* A device that can't be read any more is no verdict: stop, change nothing, try again. */
 static void test_recovery_read_error(void)
 {
-    for (uint64_t nth = 1; nth <= 4; nth++) {
+    for (uint32_t turns = 0; turns <= 8; turns++) {
         prepare(11, 20, true);
-        hg_disk_sim_fail(h.disk, HG_DISK_READ, nth, EIO);
-        CU_ASSERT_EQUAL(harness_recover(&h), HG_LOG_FAILED);
-        CU_ASSERT_FALSE(hg_log_is_corrupt(h.log));
+        harness_open(&h);
+        for (uint32_t turn = 0; turn < turns; turn++)
+            CU_ASSERT_TRUE_FATAL(harness_turn(&h));
+        hg_disk_sim_fail_all(h.disk, HG_DISK_READ, EIO);
+        while (hg_log_state(h.log) == HG_LOG_RECOVERING)
+            CU_ASSERT_TRUE_FATAL(harness_turn(&h));
+        CU_ASSERT_EQUAL(hg_log_state(h.log), HG_LOG_FAILED);
+        CU_ASSERT_FALSE(hg_log_is_corrupt(h.log) || hg_log_is_unusable(h.log));
+        CU_ASSERT_PTR_NOT_NULL(strstr(hg_log_message(h.log), "can't be read"));
+        CU_ASSERT_PTR_NOT_NULL(strstr(hg_log_message(h.log), "Input/output error"));
+        hg_disk_sim_fail_all(h.disk, HG_DISK_READ, 0);
         uint64_t promised = h.durable_promised;
         harness_crash(&h, true);
         h.durable_promised = promised;

@@ -14,6 +14,11 @@ static enum hg_log_verdict by_the_rules(enum hg_log_write_found write, enum hg_l
         return HG_LOG_VERDICT_PRESENT;
     if (write == HG_LOG_FOUND_UNCHAINED)
         return HG_LOG_VERDICT_FORK;
+    /* It may be the header of a write that was durable, and fit: rot with a header of its own is that anyway.
+     */
+    if (copy == HG_LOG_COPY_UNREADABLE)
+        return reach == HG_LOG_REACH_SETTLED && write == HG_LOG_FOUND_ROTTEN ? HG_LOG_VERDICT_MARKED
+                                                                             : HG_LOG_VERDICT_UNREADABLE;
     if (copy == HG_LOG_COPY_FITS)
         return HG_LOG_VERDICT_PRESENT_COPY;
     if (copy == HG_LOG_COPY_ABSENT && reach == HG_LOG_REACH_BEYOND)
@@ -33,7 +38,7 @@ static enum hg_log_verdict verdict_of(int write, int copy, int reach)
 
 static void test_every_combination(void)
 {
-    int seen[HG_LOG_VERDICT_END + 1] = {0};
+    int seen[HG_LOG_VERDICT_UNREADABLE + 1] = {0};
     for (int write = 0; write < HG_LOG_FOUND_COUNT; write++)
         for (int copy = 0; copy < HG_LOG_COPY_COUNT; copy++)
             for (int reach = 0; reach < HG_LOG_REACH_COUNT; reach++) {
@@ -43,7 +48,7 @@ static void test_every_combination(void)
                                              (enum hg_log_reach)reach));
                 seen[verdict]++;
             }
-    for (int verdict = 0; verdict <= HG_LOG_VERDICT_END; verdict++)
+    for (int verdict = 0; verdict <= HG_LOG_VERDICT_UNREADABLE; verdict++)
         CU_ASSERT(seen[verdict] > 0);
 }
 
@@ -70,7 +75,8 @@ static void test_marks_only_what_was_refused(void)
         for (int copy = 0; copy < HG_LOG_COPY_COUNT; copy++) {
             enum hg_log_verdict settled = verdict_of(write, copy, HG_LOG_REACH_SETTLED);
             enum hg_log_verdict durable = verdict_of(write, copy, HG_LOG_REACH_DURABLE);
-            CU_ASSERT(settled == durable || (is_mark(settled) && durable == HG_LOG_VERDICT_CORRUPT));
+            CU_ASSERT(settled == durable || (is_mark(settled) && (durable == HG_LOG_VERDICT_CORRUPT ||
+                                                                  durable == HG_LOG_VERDICT_UNREADABLE)));
             CU_ASSERT_FALSE(is_mark(durable) || is_mark(verdict_of(write, copy, HG_LOG_REACH_BEYOND)));
         }
     for (uint64_t below = 0; below < 40; below++) {
@@ -82,6 +88,28 @@ static void test_marks_only_what_was_refused(void)
     }
 }
 
+/* What can't be read ends no log, and is not called corrupt: neither of the ring, where any copy may have
+ * been, nor of the write itself. */
+static void test_unreadable(void)
+{
+    for (int write = 0; write < HG_LOG_FOUND_COUNT; write++)
+        for (int reach = 0; reach < HG_LOG_REACH_COUNT; reach++) {
+            enum hg_log_verdict unread = verdict_of(write, HG_LOG_COPY_UNREADABLE, reach);
+            CU_ASSERT(unread != HG_LOG_VERDICT_TORN && unread != HG_LOG_VERDICT_END &&
+                      unread != HG_LOG_VERDICT_CORRUPT);
+            /* What is said without the ring would be said, or be no refusal, with whatever it has. */
+            for (int copy = 0; copy < HG_LOG_COPY_COUNT && unread == HG_LOG_VERDICT_PRESENT; copy++)
+                CU_ASSERT_EQUAL(verdict_of(write, copy, reach), unread);
+            for (int copy = 0; copy < HG_LOG_COPY_COUNT; copy++) {
+                enum hg_log_verdict verdict = verdict_of(write, copy, reach),
+                                    said = hg_log_verdict_unread(verdict);
+                bool is_known = verdict == HG_LOG_VERDICT_PRESENT || verdict == HG_LOG_VERDICT_PRESENT_COPY ||
+                                verdict == HG_LOG_VERDICT_FORK || is_mark(verdict);
+                CU_ASSERT_EQUAL(said, is_known ? verdict : HG_LOG_VERDICT_UNREADABLE);
+            }
+        }
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -89,6 +117,7 @@ int main(void)
     CU_add_test(suite, "every combination", test_every_combination);
     CU_add_test(suite, "a durable write never ends the log", test_never_truncates);
     CU_add_test(suite, "a mark stands for a refusal alone", test_marks_only_what_was_refused);
+    CU_add_test(suite, "what can't be read", test_unreadable);
     CU_basic_run_tests();
     unsigned failures = CU_get_number_of_failures();
     CU_cleanup_registry();
