@@ -6,6 +6,7 @@
 #define HG_LOG_HARNESS_H
 
 #include "dataplane/wal/log_block.h"
+#include "dataplane/wal/log_heal.h"
 #include "dataplane/wal/log_loss.h"
 #include "drivers/disk/disk_sim.h"
 #include "drivers/platform/random.h"
@@ -453,6 +454,23 @@ static __attribute__((unused)) uint64_t harness_batch_place(struct harness *h, u
     while (index-- > 0)
         at += hg_batch_bytes((const struct hg_batch_header *)(hg_disk_sim_bytes(h->disk) + at));
     return at;
+}
+
+/* The batch that a repair wants, from who has it. */
+static __attribute__((unused)) void harness_give(struct harness *h)
+{
+    struct hg_log_heal_want want;
+    if (!hg_log_heal_wants(h->log, &want))
+        return;
+    for (size_t i = 0; i < h->count; i++) {
+        const struct hg_batch_header *header = (const struct hg_batch_header *)h->batches[i].bytes;
+        if (header->stream != want.stream || memcmp(header->chain, want.chain, sizeof(want.chain)) != 0)
+            continue;
+        hg_log_heal_fill(h->log, 0, h->batches[i].bytes, want.bytes);
+        CU_ASSERT_TRUE(hg_log_heal_filled(h->log));
+        return;
+    }
+    CU_FAIL_FATAL("nobody has it");
 }
 
 static __attribute__((unused)) void harness_flip(struct harness *h, uint64_t at)

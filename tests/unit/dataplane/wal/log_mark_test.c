@@ -9,6 +9,7 @@
 
 #define ROTTEN 5u
 #define WRITES 40u
+#define FAR    160u
 
 static struct harness h;
 
@@ -43,28 +44,11 @@ static int read_write(uint64_t sequence)
     return rc;
 }
 
-/* The batch that is wanted, from who has it. */
-static void give(void)
-{
-    struct hg_log_heal_want want;
-    if (!hg_log_heal_wants(h.log, &want))
-        return;
-    for (size_t i = 0; i < h.count; i++) {
-        const struct hg_batch_header *header = (const struct hg_batch_header *)h.batches[i].bytes;
-        if (header->stream != want.stream || memcmp(header->chain, want.chain, sizeof(want.chain)) != 0)
-            continue;
-        hg_log_heal_fill(h.log, 0, h.batches[i].bytes, want.bytes);
-        CU_ASSERT_TRUE(hg_log_heal_filled(h.log));
-        return;
-    }
-    CU_FAIL_FATAL("nobody has it");
-}
-
 /* All that was marked is as it was written again, for this process and the next. */
 static void heal_and_check(void)
 {
     while (hg_log_heal_left(h.log) > 0) {
-        give();
+        harness_give(&h);
         CU_ASSERT_TRUE_FATAL(harness_turn(&h));
     }
     harness_check_reads(&h);
@@ -143,7 +127,7 @@ static void test_crash(void)
         harness_open(&h);
         for (uint32_t i = 0; i < turns && harness_turn(&h); i++)
             if (hg_log_state(h.log) == HG_LOG_READY)
-                give();
+                harness_give(&h);
         harness_crash(&h, turns % 2 == 0);
         CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
         CU_ASSERT(marked() <= 1);
@@ -218,6 +202,39 @@ static void test_refused(void)
     }
 }
 
+/* Nothing but headers behind it tells that a write was durable, and it is marked; so are others, further on
+ * than was looked: of the end that is found then the same is asked. */
+static void test_headers_tell_twice(void)
+{
+    struct hg_log_write_header *header;
+    harness_create(&h, 9, 40);
+    harness_threes(&h, FAR, 1800);
+    h.may_mark = true;
+    uint64_t last = h.durable_promised;
+    for (uint64_t i = 0; i < HG_LOG_RING_BLOCKS; i++)
+        harness_ring_erase(&h, i);
+    for (uint16_t copy = 0; copy < HG_LOG_SUPERBLOCK_COPIES; copy++) {
+        struct hg_log_superblock *superblock = (struct hg_log_superblock *)hg_disk_sim_bytes(h.disk) + copy;
+        superblock->durable_sequence = 0;
+        hg_log_superblock_seal(superblock, copy);
+    }
+    CU_ASSERT(harness_place_of(&h, last, &header) - harness_place_of(&h, ROTTEN, &header) >
+              2 * (HG_LOG_WRITES_UNFLUSHED_MAX + 2) * hg_log_write_bytes_max(PAYLOAD_BYTES_MAX));
+    harness_flip(&h, payload_place(ROTTEN, 1));
+    harness_flip(&h, payload_place(last - 1, 1)); /* the last one says that this one was durable */
+    CU_ASSERT_EQUAL(harness_recover(&h), HG_LOG_FAILED);
+    CU_ASSERT_TRUE(hg_log_is_corrupt(h.log));
+    CU_ASSERT_EQUAL(marked(), 1);
+    harness_flip(&h, payload_place(last - 1, 1));
+    harness_crash(&h, false);
+    h.durable_promised = last;
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+    CU_ASSERT_EQUAL(marked(), 1);
+    harness_check_recovered(&h);
+    heal_and_check();
+    harness_destroy(&h);
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -227,6 +244,7 @@ int main(void)
     CU_add_test(suite, "its header is in the ring", test_header_in_ring);
     CU_add_test(suite, "many", test_many);
     CU_add_test(suite, "refused as ever", test_refused);
+    CU_add_test(suite, "headers tell twice", test_headers_tell_twice);
     CU_basic_run_tests();
     unsigned failures = CU_get_number_of_failures();
     CU_cleanup_registry();
