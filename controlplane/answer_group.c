@@ -171,15 +171,16 @@ static json_t *fail_over_what_if(struct hg_server *server, const struct members 
     const struct hg_control_config *wanted = &server->config->wanted;
     const struct hg_control_status *status = &server->status;
     char text[HG_METASTORE_TEXT_BYTES], writer[160];
+    const struct hg_members voters = hg_config_members(wanted, key->group);
     struct hg_metastore_record record;
-    uint32_t n = wanted->quorum_n != 0 ? wanted->quorum_n : 1,
-             w = wanted->quorum_w != 0 ? wanted->quorum_w : 1;
-    uint32_t up = 1;
+    uint32_t n = voters.generation != 0 ? voters.set.count : wanted->quorum_n != 0 ? wanted->quorum_n : 1;
+    uint32_t w = voters.set.w, up = 1;
 
     if (server->metastore->read(server->metastore, key, &record) != 0)
         return hg_answer_error(HG_API_REFUSED, "%s", server->metastore->problem);
     for (uint32_t i = 0; i < wanted->peer_count; i++)
-        for (uint32_t k = 0; k < status->peer_count && wanted->peers[i].region == key->region; k++)
+        for (uint32_t k = 0; k < status->peer_count && hg_members_is_voter(&voters, wanted->peers[i].node);
+             k++)
             up += strcmp(status->peers[k].name, wanted->peers[i].name) == 0 &&
                   status->peers[k].state == HG_PEER_UP;
     writer_text(&record, writer, sizeof(writer));

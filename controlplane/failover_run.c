@@ -4,6 +4,7 @@
  * ring and of the metastore, and tells it what is answered. What an order has come to is in the metastore and
  * the logs, so the next process goes on from there.
  */
+#include "controlplane/report.h"
 #include "controlplane/server.h"
 
 #include <errno.h>
@@ -11,14 +12,23 @@
 
 #define LEFT_NS (500 * HG_NS_PER_MS)
 
+/* Whose word is needed: as the metastore was last read, else as the command file says. */
 static void config_of(const struct hg_server *server, uint32_t group, struct hg_failover_config *config)
 {
     const struct hg_control_config *wanted = &server->config->wanted;
+    const struct hg_members members = hg_config_members(wanted, group);
 
     memset(config, 0, sizeof(*config));
     config->key = (struct hg_metastore_key){
         .cluster = wanted->node.cluster, .region = wanted->node.region, .group = group};
     config->node = wanted->node.node;
+    if (members.generation != 0) {
+        config->n = members.set.count;
+        config->w = members.set.w;
+        config->member_count = members.set.count;
+        memcpy(config->members, members.set.nodes, sizeof(members.set.nodes[0]) * members.set.count);
+        return;
+    }
     config->n = wanted->quorum_n != 0 ? wanted->quorum_n : 1;
     config->w = wanted->quorum_w != 0 ? wanted->quorum_w : 1;
     config->members[config->member_count++] = config->node;
@@ -141,6 +151,8 @@ static bool left_look(struct hg_server *server, uint32_t group, uint64_t now_ns)
             group, (unsigned long long)record.epoch);
     if (!hg_failover_is_left(&record, node->node, epoch_promised, is_open))
         return true;
+    if (record.members.generation > hg_config_members(&server->config->wanted, group).generation)
+        return false; /* not read yet by who reads it for the configuration */
     if (!hg_failover_run_check(server, group, text, sizeof(text))) {
         hg_event_addf(
             &server->events, HG_SEVERITY_ERROR, "group_failover_left",

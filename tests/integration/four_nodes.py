@@ -56,12 +56,14 @@ class Net:
 
 class FourNodes:
     """region_of(name) is a region; more(name) the lines of a node's command file that others have not; peer_words(name)
-    what follows a peer's options. self.end is the end of the stream: all that produce() appended."""
+    what follows a peer's options; `senders` send the stream to all others when they write it. self.end is the end of
+    the stream: all that produce() appended."""
 
-    def __init__(self, scratch, writer, region_of, more, peer_words=lambda name: "", log_size="256m"):
+    def __init__(self, scratch, writer, region_of, more, peer_words=lambda name: "", log_size="256m", senders="a"):
         self.scratch = scratch
         self.writer = writer
         self.net = Net(scratch, region_of)
+        self.senders = senders
         self.key = write(os.path.join(scratch.path, "link.key"), secrets.token_hex(32) + "\n", 0o600)
         self.nodes = {}
         for name, number in NODES.items():
@@ -77,8 +79,8 @@ class FourNodes:
                   f"mac 02:00:00:00:00:0{name} port wan0 key {self.key} rate 200m credit 8m{peer_words(name)}\n"
                   for name, number in NODES.items() if name != own]
         lines.append(f"stream add {STREAM} id 1 kind key-value region 1 node 1\n")
-        if own == "a":
-            lines.append(f"stream replicate {STREAM} b c d\n")
+        if own in self.senders:
+            lines.append(f"stream replicate {STREAM} {' '.join(name for name in NODES if name != own)}\n")
         return "".join(lines)
 
     def start(self):
