@@ -169,8 +169,6 @@ static bool reap(struct hg_log *log)
 
 bool hg_log_turn(struct hg_log *log, uint64_t now_ns, uint64_t *deadline_ns)
 {
-    uint64_t arena_offset;
-
     hg_assert(now_ns >= log->now_ns);
     log->now_ns = now_ns;
     log->pin_first = UINT64_MAX;
@@ -187,8 +185,7 @@ bool hg_log_turn(struct hg_log *log, uint64_t now_ns, uint64_t *deadline_ns)
         did |= hg_log_scrub_advance(log);
         did |= hg_log_heal_advance(log);
         /* Now, while nothing is pinned, so that readers of the oldest writes cannot keep new ones out. */
-        if (log->open == NULL)
-            (void)hg_log_arena_make_room(log, &arena_offset);
+        hg_log_arena_make_room(log);
     }
     if (log->has_submitted)
         did |= reap(log);

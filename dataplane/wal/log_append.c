@@ -1,38 +1,72 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The open write, and the arena that it and the newest writes live in: a ring of buffers of varying size. A
- * write reserves the largest size when it opens and gives back the rest when it closes.
+ * write that is open has all the room that follows it, and gives back the rest when it closes.
  */
 #include "dataplane/wal/log_internal.h"
 
-/* Finds write_bytes_max contiguous bytes. A head that has met the tail means full, unless nothing is cached.
- */
-static bool arena_find(struct hg_log *log, uint64_t *arena_offset)
+/* From here on the ring begins again at its front when that can be had: memory that was just used is in the
+ * caches, and each line of an arena that is gone round is a miss. Writes in flight and unflushed fit, and
+ * twice what readers of late were behind. */
+static uint64_t arena_hot_bytes(const struct hg_log *log)
 {
-    uint64_t need = log->write_bytes_max, size = log->write_arena_bytes;
-    if (log->cache_first == log->next_sequence) {
-        *arena_offset = 0;
-        return true;
-    }
-    uint64_t tail = hg_log_entry_of(log, log->cache_first)->arena_offset;
-    if (log->arena_head > tail) {
-        *arena_offset = size - log->arena_head >= need ? log->arena_head : 0;
-        return size - log->arena_head >= need || tail >= need;
-    }
-    *arena_offset = log->arena_head;
-    return tail - log->arena_head >= need;
+    uint64_t least = hg_min_u64(HG_LOG_ARENA_HOT_BYTES, log->write_arena_bytes / HG_LOG_ENTRIES_MIN);
+    return hg_max_u64(least, 2 * HG_LOG_WRITES_FULL_MAX * log->closed_bytes) + 2 * log->reach_bytes;
 }
 
-bool hg_log_arena_make_room(struct hg_log *log, uint64_t *arena_offset)
+struct room {
+    uint64_t offset;
+    uint64_t bytes;
+    bool is_behind; /* the head, up to the arena's end */
+};
+
+/* Where `need` contiguous bytes are. A head that has met the tail means full, unless nothing is in memory. */
+static bool arena_find(struct hg_log *log, uint64_t need, bool is_hot, struct room *room)
+{
+    uint64_t size = log->write_arena_bytes, head = log->arena_head;
+    *room = (struct room){.bytes = size};
+    if (log->cache_first == log->next_sequence)
+        return true;
+    uint64_t tail = hg_log_entry_of(log, log->cache_first)->arena_offset;
+    if (head <= tail)
+        *room = (struct room){.offset = head, .bytes = tail - head};
+    else if (size - head < need || (is_hot && tail >= need))
+        *room = (struct room){.offset = 0, .bytes = tail};
+    else
+        *room = (struct room){.offset = head, .bytes = size - head, .is_behind = true};
+    return room->bytes >= need;
+}
+
+/* Drops the oldest writes until there is room for another, or none may go. */
+static bool arena_make_room(struct hg_log *log, uint64_t need, struct room *room)
 {
     hg_assert(log->open == NULL);
-    while (!arena_find(log, arena_offset)) {
+    bool is_hot = log->arena_head >= arena_hot_bytes(log);
+    for (;;) {
+        bool is_found = arena_find(log, need, is_hot, room);
+        if (is_found && !(is_hot && room->is_behind))
+            return true;
         if (log->cache_first > log->durable_sequence || log->cache_first > log->flushed_sequence ||
             log->cache_first >= log->mirror_next || log->cache_first >= log->pin_first)
-            return false;
+            return is_found;
         log->cache_first++;
     }
-    return true;
+}
+
+/* A write that is opened finds room for one twice as large as those before it; what begins a segment, whose
+ * table is the caller's, for the largest. */
+static uint64_t room_needed(const struct hg_log *log, uint32_t payload_bytes)
+{
+    uint64_t bytes =
+        hg_max_u64(hg_log_write_bytes(payload_bytes), hg_align_up(2 * log->closed_bytes, HG_LOG_BLOCK_BYTES));
+    return log->next_offset == 0 ? log->write_bytes_max : hg_min_u64(bytes, log->write_bytes_max);
+}
+
+void hg_log_arena_make_room(struct hg_log *log)
+{
+    struct room room;
+    if (log->open == NULL)
+        (void)arena_make_room(log, room_needed(log, log->blocked_bytes), &room);
 }
 
 /* The header of a write that is opened: as much of it as its blocks' checksums need. */
@@ -83,23 +117,36 @@ static bool segment_allows(const struct hg_log *log, enum hg_log_user user)
     return free_count >= needed && free_count - needed >= hg_log_segments_kept(log, user);
 }
 
-static bool write_open(struct hg_log *log, enum hg_log_pressure *pressure)
+static void reach_decay(struct hg_log *log)
 {
-    uint64_t arena_offset;
+    if (log->now_ns - log->reach_ns < HG_LOG_REACH_NS)
+        return;
+    log->reach_bytes /= 2;
+    log->reach_ns = log->now_ns;
+}
+
+static bool write_open(struct hg_log *log, uint32_t payload_bytes, enum hg_log_pressure *pressure)
+{
+    struct room room;
+    reach_decay(log);
     if (log->closed_sequence - log->flushed_sequence >= HG_LOG_WRITES_UNFLUSHED_MAX ||
         (log->next_segment > log->head_segment && hg_log_growth_is_settling(log)) ||
-        !hg_log_arena_make_room(log, &arena_offset)) {
+        !arena_make_room(log, room_needed(log, payload_bytes), &room)) {
         *pressure = HG_LOG_PRESSURE_ARENA;
+        log->blocked_bytes = payload_bytes;
         return false;
     }
+    log->blocked_bytes = 0;
     struct hg_log_entry *entry = hg_log_entry_of(log, log->next_sequence);
     memset(entry, 0, sizeof(*entry));
     entry->sequence = log->next_sequence;
     entry->file_offset = hg_log_file_offset(log, log->next_segment, log->next_offset);
-    entry->arena_offset = arena_offset;
+    entry->arena_offset = room.offset;
+    entry->payload_bytes_max =
+        (uint32_t)hg_min_u64(room.bytes - HG_LOG_BLOCK_BYTES, log->geometry.write_payload_bytes_max);
     entry->opened_ns = log->now_ns;
     entry->state = HG_LOG_ENTRY_OPEN;
-    log->arena_head = arena_offset + log->write_bytes_max;
+    log->arena_head = room.offset;
     log->open = entry;
     header_begin(log, entry);
     log->next_sequence++;
@@ -109,6 +156,15 @@ static bool write_open(struct hg_log *log, enum hg_log_pressure *pressure)
         checkpoint_append(log);
     }
     return true;
+}
+
+/* The open write, in which there is nothing yet, has too little room. */
+static void write_abandon(struct hg_log *log)
+{
+    if (log->open == NULL || log->open->payload_bytes > 0)
+        return;
+    log->next_sequence = log->open->sequence;
+    log->open = NULL;
 }
 
 static void header_fill(struct hg_log *log, const struct hg_log_entry *entry,
@@ -146,6 +202,7 @@ void hg_log_close_write(struct hg_log *log)
     hg_log_place_next(log->geometry.segment_bytes, log->write_bytes_max, bytes, &log->next_segment,
                       &log->next_offset);
     log->arena_head = entry->arena_offset + bytes;
+    log->closed_bytes = hg_max_u64(bytes, log->closed_bytes - log->closed_bytes / 16);
     entry->state = HG_LOG_ENTRY_CLOSED;
     log->closed_sequence = entry->sequence;
     log->writes_uncompleted++;
@@ -156,25 +213,25 @@ void hg_log_close_write(struct hg_log *log)
 static void *reserve(struct hg_log *log, uint32_t bytes, enum hg_log_user user,
                      enum hg_log_pressure *pressure)
 {
-    uint32_t payload_bytes_max = log->geometry.write_payload_bytes_max;
     *pressure = HG_LOG_PRESSURE_ARENA;
     if (log->state != HG_LOG_READY)
         return NULL;
     bytes = (uint32_t)hg_align_up(bytes, HG_BATCH_ALIGN_BYTES);
-    hg_assert(bytes > 0 && bytes <= payload_bytes_max);
+    hg_assert(bytes > 0 && bytes <= log->geometry.write_payload_bytes_max);
     log->reserved_bytes = 0;
     if (log->open != NULL && !segment_allows(log, user)) {
         *pressure = HG_LOG_PRESSURE_SEGMENTS;
         return NULL;
     }
     /* Twice at most: a checkpoint may leave too little room in the write that it opens. */
-    while (log->open == NULL || payload_bytes_max - log->open->payload_bytes < bytes) {
+    while (log->open == NULL || log->open->payload_bytes_max - log->open->payload_bytes < bytes) {
         hg_log_close_write(log);
+        write_abandon(log);
         if (!segment_allows(log, user)) {
             *pressure = HG_LOG_PRESSURE_SEGMENTS;
             return NULL;
         }
-        if (!write_open(log, pressure))
+        if (!write_open(log, bytes, pressure))
             return NULL;
     }
     log->reserved_bytes = bytes;
@@ -211,9 +268,10 @@ uint64_t hg_log_append_copy(struct hg_log *log, const void *payload, uint32_t by
 {
     enum hg_log_pressure pressure;
     /* Twice at most: a segment's table goes before it. */
-    while (log->open == NULL || log->open->payload_bytes > 0) {
+    while (log->open == NULL || log->open->payload_bytes > 0 || log->open->payload_bytes_max < bytes) {
         hg_log_close_write(log);
-        if (!segment_allows(log, HG_LOG_USER_TAKER) || !write_open(log, &pressure))
+        write_abandon(log);
+        if (!segment_allows(log, HG_LOG_USER_TAKER) || !write_open(log, bytes, &pressure))
             return 0;
     }
     struct hg_log_entry *entry = log->open;

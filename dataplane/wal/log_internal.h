@@ -15,7 +15,9 @@
 
 #define HG_LOG_READ_SLOTS_MIN  8u
 #define HG_LOG_READ_SLOTS_MAX  16u
-#define HG_LOG_ENTRIES_MIN     4u /* writes of the largest size that the arena holds at least */
+#define HG_LOG_ENTRIES_MIN     4u         /* writes of the largest size that the arena holds at least */
+#define HG_LOG_ARENA_HOT_BYTES (2u << 20) /* fits any L2 and L3 that is shared */
+#define HG_LOG_REACH_NS        HG_NS_PER_S
 #define HG_LOG_FIXED_BLOCKS    (HG_LOG_SUPERBLOCK_COPIES + HG_LOG_RING_BLOCKS)
 #define HG_LOG_RING_DELAY_NS   HG_NS_PER_MS /* that a copy of a durable header waits for others at most */
 #define HG_LOG_LATENCY_LOOK_NS (100 * HG_NS_PER_MS)
@@ -51,6 +53,7 @@ struct hg_log_entry {
     uint64_t file_offset;
     uint64_t arena_offset;
     uint32_t payload_bytes;
+    uint32_t payload_bytes_max; /* the room that it has */
     uint32_t batch_count;
     uint32_t blocks_summed; /* of the payload, in the header already */
     uint64_t opened_ns;
@@ -130,7 +133,12 @@ struct hg_log {
     struct hg_log_entry *entries;
     uint64_t entries_mask;
     uint64_t cache_first;
-    uint64_t arena_head;
+    uint64_t arena_head;    /* behind the newest closed write */
+    uint32_t blocked_bytes; /* for which there was no room */
+    uint64_t closed_bytes;  /* of writes closed of late, the largest; a sixteenth less with each */
+    uint64_t
+        reach_bytes; /* how far readers were behind of late; half of it with each second since reach_ns */
+    uint64_t reach_ns;
     uint64_t pin_first; /* the oldest write handed out in this turn stays */
 
     /* The open write. */
@@ -225,7 +233,8 @@ static inline uint64_t hg_log_tag(enum hg_log_tag kind, uint64_t id)
 }
 
 /* log_append.c */
-bool hg_log_arena_make_room(struct hg_log *log, uint64_t *arena_offset);
+/* Drops the oldest writes until another one has room, where that is possible. */
+void hg_log_arena_make_room(struct hg_log *log);
 /* A write of its own that has what was in write `moved_sequence`: closed, and never read as itself. Its
  * sequence; 0 = would block. It may use what peers' batches may. */
 uint64_t hg_log_append_copy(struct hg_log *log, const void *payload, uint32_t bytes, uint32_t batch_count,

@@ -221,6 +221,19 @@ void hg_log_read_completed(struct hg_log *log, uint64_t slot_index, int32_t resu
     }
 }
 
+/* How much of the newest of the log should stay in memory. */
+static void reach_note(struct hg_log *log, uint64_t sequence)
+{
+    uint64_t segment;
+    uint32_t offset, payload_bytes;
+    hg_log_place_get(log, sequence, &segment, &offset, &payload_bytes);
+    uint64_t behind = (log->next_segment - segment) * log->geometry.segment_bytes + log->next_offset - offset;
+    if (behind < log->reach_bytes || behind > log->write_arena_bytes)
+        return;
+    log->reach_bytes = behind;
+    log->reach_ns = log->now_ns;
+}
+
 static int cached_at(struct hg_log *log, uint64_t sequence, const uint8_t **payload, uint32_t *payload_bytes)
 {
     const struct hg_log_entry *entry = hg_log_entry_of(log, sequence);
@@ -239,6 +252,7 @@ int hg_log_at(struct hg_log *log, uint64_t sequence, const uint8_t **payload, ui
         return -ENOENT;
     if (sequence > log->durable_sequence)
         return -ERANGE;
+    reach_note(log, sequence);
     if (sequence >= log->cache_first)
         return cached_at(log, sequence, payload, payload_bytes);
     if (hg_log_place_is_empty(log, sequence)) {

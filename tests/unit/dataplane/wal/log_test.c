@@ -412,6 +412,83 @@ static void test_pinned_while_read(void)
     harness_destroy(&h);
 }
 
+/* A log with much more memory than what is under way needs. Its size. */
+static uint64_t create_roomy(void)
+{
+    for (uint64_t seed = 20;; seed++) {
+        harness_create(&h, seed, 32);
+        CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+        uint64_t bytes = h.arena_bytes - hg_log_arena_bytes_min(PAYLOAD_BYTES_MAX);
+        if (bytes >= (512u << 10))
+            return bytes;
+        harness_destroy(&h);
+    }
+}
+
+/* One write of 8 KiB, durable and released; who reads is so many writes behind. */
+static const uint8_t *append_and_read_behind(uint64_t behind)
+{
+    const uint8_t *payload = NULL;
+    uint32_t bytes;
+    CU_ASSERT_FATAL(harness_append(&h, 1, 3000) != 0);
+    harness_settle(&h);
+    uint64_t newest = hg_log_durable_sequence(h.log);
+    harness_release(&h, newest);
+    if (newest <= behind)
+        return NULL;
+    while (hg_log_at(h.log, newest - behind, &payload, &bytes) == 0)
+        CU_ASSERT_TRUE_FATAL(harness_turn(&h));
+    return payload;
+}
+
+/* Nobody needs what was written long ago: its memory is used again before all of the arena is gone round, and
+ * all the same who reads somewhat behind finds it there. */
+static void test_arena_is_hot(void)
+{
+    static const uint64_t behind[] = {0, 10};
+    for (size_t i = 0; i < HG_COUNT(behind); i++) {
+        uint64_t roomy_bytes = create_roomy();
+        const uint8_t *first = NULL, *last = NULL;
+        struct hg_log_stats before, after;
+        for (int round = 0; round < 500; round++) {
+            if (round == 100)
+                hg_log_stats_get(h.log, &before);
+            const uint8_t *at = append_and_read_behind(behind[i]);
+            if (at == NULL)
+                continue;
+            first = first == NULL || at < first ? at : first;
+            last = at > last ? at : last;
+        }
+        hg_log_stats_get(h.log, &after);
+        CU_ASSERT(behind[i] != 0 || last - first < (ptrdiff_t)(roomy_bytes / 2));
+        CU_ASSERT_EQUAL(after.reads, before.reads); /* from memory */
+        harness_destroy(&h);
+    }
+}
+
+/* What fits where a write was opened is not all that its next user wants. */
+static void test_arena_reserved_for_less(void)
+{
+    create_roomy();
+    for (int round = 0; round < 600; round++) {
+        (void)hg_log_reserve(h.log, 64, NULL); /* not committed */
+        while (harness_append(&h, round % 7 == 0 ? 8 : 1, round % 7 == 0 ? 3500 : 300) == 0)
+            CU_ASSERT_TRUE_FATAL(harness_turn(&h));
+        if (round % 3 == 0)
+            hg_log_close_write(h.log);
+        if (round % 50 == 0)
+            harness_settle(&h);
+        harness_release(&h, hg_log_durable_sequence(h.log));
+    }
+    harness_settle(&h);
+    CU_ASSERT_EQUAL(hg_log_durable_sequence(h.log) + 1, hg_log_next_sequence(h.log));
+    harness_check_reads(&h);
+    harness_crash(&h, true);
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+    harness_check_recovered(&h);
+    harness_destroy(&h);
+}
+
 static void test_refusals(void)
 {
     struct hg_log_geometry geometry;
@@ -461,6 +538,8 @@ int main(void)
     CU_add_test(suite, "the tail is durable", test_tail_is_durable);
     CU_add_test(suite, "hlc ceiling", test_hlc_ceiling);
     CU_add_test(suite, "pinned while read", test_pinned_while_read);
+    CU_add_test(suite, "memory that was just used is used again", test_arena_is_hot);
+    CU_add_test(suite, "an open write has too little room", test_arena_reserved_for_less);
     CU_add_test(suite, "refusals", test_refusals);
     CU_basic_run_tests();
     unsigned failures = CU_get_number_of_failures();
