@@ -3,6 +3,7 @@
 
 #include "dataplane/wal/log_hole.h"
 #include "dataplane/wal/log_internal.h"
+#include "dataplane/wal/log_recovery.h"
 #include "tests/sim/scenario.h"
 
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 #define TRIES                8u /* of a kind and a place where the copy may be struck */
 #define SECTOR_BYTES         HG_DISK_SIM_SECTOR_BYTES
 #define KEEPER_SALT          50
+#define SETTLED_WRITES       40u /* behind a write: far enough for recovery to mark it, at any end */
 
 enum sim_damage_kind {
     SIM_DAMAGE_ROT,                              /* a bit of the batch */
@@ -35,6 +37,7 @@ enum sim_damage_kind {
 
 struct damages { /* of a disk, not mended when they were looked at last */
     uint64_t sequences[DAMAGES_MAX];
+    enum sim_damage_kind kinds[DAMAGES_MAX];
     uint32_t count;
     uint32_t ever; /* on this disk */
 };
@@ -133,10 +136,12 @@ static void damages_look(const struct sim_node *node)
     if (!is_running(node))
         return;
     for (uint32_t i = 0; i < damages->count; i++)
-        if (is_mended(node, damages->sequences[i]))
+        if (is_mended(node, damages->sequences[i])) {
             node->world->sometimes[SIM_atlas_mended]++;
-        else
-            damages->sequences[left++] = damages->sequences[i];
+        } else {
+            damages->sequences[left] = damages->sequences[i];
+            damages->kinds[left++] = damages->kinds[i];
+        }
     damages->count = left;
 }
 
@@ -148,9 +153,49 @@ bool hg_sim_atlas_is_damaged(const struct sim_node *node)
     return node->world->atlas->nodes[node->index].count > 0;
 }
 
+/* A stream begins with a batch of it: nothing before it says that this is right. */
+static bool has_beginning(const struct hg_log_write_header *header, const uint8_t *payload)
+{
+    static const uint8_t nothing[16];
+    for (uint32_t at = 0; at < header->payload_bytes;) {
+        const struct hg_batch_header *batch = (const struct hg_batch_header *)(payload + at);
+        if ((batch->flags & HG_BATCH_LOCAL) == 0 && memcmp(batch->chain_previous, nothing, 16) == 0)
+            return true;
+        at += hg_batch_bytes(batch);
+    }
+    return false;
+}
+
+/* Recovery opens the log with the write as it is: it is known what it has. */
+static bool is_marked_at_start(const struct sim_node *node, uint64_t sequence)
+{
+    const struct hg_log *log = log_of(node);
+    uint8_t *write = node->world->atlas->write;
+    const struct hg_log_write_header *header = (const struct hg_log_write_header *)write;
+    uint64_t segment;
+    uint32_t offset, payload_bytes;
+    hg_log_place_get(log, sequence, &segment, &offset, &payload_bytes);
+    for (uint32_t at = 0; at < hg_log_write_bytes(payload_bytes); at += HG_LOG_BLOCK_BYTES)
+        if (!hg_disk_sim_look(node->workers[0].disk, hg_log_file_offset(log, segment, offset) + at,
+                              write + at, HG_LOG_BLOCK_BYTES))
+            memset(write + at, 0, HG_LOG_BLOCK_BYTES);
+    return sequence + SETTLED_WRITES < log->flushed_sequence &&
+           hg_log_write_header_is_valid(header, log->geometry.log_uuid) && header->sequence == sequence &&
+           hg_log_payload_is_listed(header, write + HG_LOG_BLOCK_BYTES) &&
+           !has_beginning(header, write + HG_LOG_BLOCK_BYTES);
+}
+
 bool hg_sim_atlas_spares(const struct sim_node *node)
 {
-    return node->index != node->world->plan->blank_node && hg_sim_atlas_is_damaged(node);
+    if (node->index == node->world->plan->blank_node || !hg_sim_atlas_is_damaged(node))
+        return false;
+    const struct damages *damages = &node->world->atlas->nodes[node->index];
+    for (uint32_t i = 0; i < damages->count; i++)
+        if (!is_running(node) || damages->kinds[i] == SIM_DAMAGE_MISDIRECTED ||
+            !is_marked_at_start(node, damages->sequences[i]))
+            return true;
+    node->world->sometimes[SIM_atlas_dies_damaged]++;
+    return false;
 }
 
 /* ---- finding a place ---- */
@@ -393,7 +438,8 @@ static bool copy_strike(struct sim_node *node, const struct sim_flow *flow, uint
         !damage_choose(node, flow, lsn_end, operated, random, &damage))
         return false;
     strike(&damage, random);
-    damages->sequences[damages->count++] = damage.place.sequence;
+    damages->sequences[damages->count] = damage.place.sequence;
+    damages->kinds[damages->count++] = damage.kind;
     damages->ever++;
     hg_sim_trace(node->world, "atlas: damage %u on node %c, write %llu, bytes %u to %u of its payload",
                  damage.kind, (int)('A' + node->index), (unsigned long long)damage.place.sequence,
@@ -482,6 +528,7 @@ bool hg_sim_check_atlas_event(struct sim_node *node, const struct hg_event *even
         return operated || event->b == HG_LOG_HEAL_nobody;
     case HG_EVENT_scrub_corrupt:
     case HG_EVENT_repaired:
+    case HG_EVENT_log_marked:
     case HG_EVENT_stream_gap: /* until it is mended; all must be everywhere in the end */
     case HG_EVENT_stream_behind:
         return true;

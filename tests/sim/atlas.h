@@ -18,7 +18,7 @@ void hg_sim_atlas_free(struct sim_atlas *atlas);
 void hg_sim_atlas_strike(struct sim_world *world, const struct sim_fault *fault);
 /* Something on a disk of the node is bad and not mended yet. */
 bool hg_sim_atlas_is_damaged(const struct sim_node *node);
-/* It must not die now: a log that is opened with damage may refuse, and no operator comes to this node. */
+/* It must not die now: its log may refuse to open with this damage, and no operator comes to this node. */
 bool hg_sim_atlas_spares(const struct sim_node *node);
 /* The log of the node refused. True: as it may, and it has an empty disk now. */
 bool hg_sim_atlas_refused(struct sim_node *node);

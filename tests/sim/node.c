@@ -273,7 +273,8 @@ static void worker_boot(struct sim_node *node, uint32_t index)
         .streams_max = SIM_FLOWS_MAX,
         .peers_max = SIM_NODES_MAX - 1,
         .packets_in_flight_max = node->plan->packets_in_flight,
-        .log_may_mark = hg_sim_scenario_has(world->plan->scenario, SIM_SCENARIO_ROT),
+        .log_may_mark =
+            hg_sim_scenario_has(world->plan->scenario, SIM_SCENARIO_ROT) || hg_sim_is_atlas(world),
         .log_scrub_bytes_per_s = world->atlas != NULL ? ATLAS_SCRUB_BYTES_PER_S : 0,
         .batch_raw_bytes_max = world->plan->write_payload_bytes - 1024,
         .inbox = &worker->inbox,

@@ -187,6 +187,7 @@
     X(atlas_local)                                                                                           \
     X(atlas_one_copy_left)                                                                                   \
     X(atlas_mended)                                                                                          \
+    X(atlas_dies_damaged)                                                                                    \
     X(atlas_told_to_operator)                                                                                \
     X(copies_named)                                                                                          \
     X(cuts_refused)                                                                                          \
