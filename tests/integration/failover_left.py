@@ -83,6 +83,8 @@ class Test(resubmit.Test):
         return client, told
 
     def tried_again(self, writer, new, client, told):
+        # Somebody else's entry, which takes the place of what is lost.
+        self.there.update(self.append(new, "committed", (str(FIRST_CLIENT - 1), self.clients, self.clients)))
         again = self.append(new, "committed", (client, 1, 12))
         if {key: again[key] for key in told} != told:
             raise Failed(f"{told} was acknowledged, {new.name} says {again}")
