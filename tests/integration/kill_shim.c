@@ -87,6 +87,8 @@ MARKED("recvmsg", ssize_t, recvmsg, (int fd, struct msghdr *message, int flags),
 MARKED("write", ssize_t, write, (int fd, const void *data, size_t bytes), (fd, data, bytes))
 MARKED("write", int, eventfd_write, (int fd, eventfd_t value), (fd, value))
 MARKED("rename", int, rename, (const char *from, const char *to), (from, to))
+MARKED("rename", int, renameat, (int from_fd, const char *from, int to_fd, const char *to),
+       (from_fd, from, to_fd, to))
 MARKED("fsync", int, fsync, (int fd), (fd))
 
 int fprintf(FILE *file, const char *format, ...)

@@ -3,18 +3,30 @@
 """Entries that say whose they are, over a fail-over. Some are committed under the first writer, some of those at the
 third member only, and some are on the first writer's disk alone when it dies. At the next writer each client sends all
 its entries again: what was committed is where it was, the rest is appended once. Then the first writer comes back, and
-what it alone had lies in an orphan; resubmitted it adds what nobody sent again, and adds nothing the next time, be it
-at the same node or at another one. All readers have each entry once."""
+what it alone had lies in an orphan, though it is killed again and again while it cuts that off; resubmitted it adds
+what nobody sent again, and adds nothing the next time, be it at the same node or at another one. All readers have each
+entry once.
+
+    resubmit.py ONCE_CLIENT KILL_SHIM"""
 import os
 import re
 import shutil
+import signal
 import sys
 from collections import Counter
 
 import failover
 from cluster import Failed, Process, Scratch, wait_until
 from flow import say
+from log_image import helio_log
 
+# Where in a cut to die, once the log is ready, and what is there then: the orphan file under its name, and the record
+# of the cut in the log. The second flush is of the directory that has the name, the third of the note that the record
+# is there.
+CUT_POINTS = [("rename:1:before", False, False),
+              ("rename:1:after", True, False),
+              ("fsync:2:after", True, False),
+              ("fsync:3:before", True, True)]
 STREAM = "orders"
 # Clients: one sends all its entries again, one sends its last ones again, one never comes back, one goes on with later
 # entries, and two numbered nothing.
@@ -104,11 +116,26 @@ class Test(failover.Test):
         self.there = self.committed | told
         say("b writes: what was committed is told its LSN, 70 entries are new, and a second retry says the same")
 
-    def cut_off(self):
+    def killed_in_cut(self, shim):
+        """The one that comes back is killed at each step of the cut, and the next start goes on with it."""
+        directory = os.path.join(self.a.run, "orphan")
+        for mark, is_named, is_cut in CUT_POINTS:
+            self.a.start_dataplane(env={"LD_PRELOAD": shim, "HELIO_KILL": mark, "HELIO_KILL_SAYS": "log_ready"})
+            code = self.a.dataplane.wait(40)
+            names = os.listdir(directory)
+            found = (any(name.endswith(".orphan") for name in names),
+                     re.search(r"^ +stream 1 is cut", helio_log(0, "dump", self.a.log), re.M) is not None)
+            if code != -signal.SIGKILL or found != (is_named, is_cut):
+                raise Failed(f"killed at {mark}: it ended with {code}; named, cut: {found}; {names}")
+        say(f"killed at {len(CUT_POINTS)} points of the cut")
+
+    def cut_off(self, shim):
         """The orphan at a; the name of its file."""
         for other in ("b", "c"):
             self.net.restore("a", other)
-        self.a.start()
+        self.a.start_controlplane()
+        self.killed_in_cut(shim)
+        self.a.start_dataplane()
         rows = wait_until(lambda: [row for row in self.orphan(self.a, 0, "list")["data"]["orphans"]
                                    if row["state"] == "whole"], 40, "a is cut, and the log has recorded it")
         if len(rows) != 1 or rows[0]["stream"] != STREAM or rows[0]["resubmitted"] != "no" or (
@@ -167,11 +194,11 @@ class Test(failover.Test):
                              f"elsewhere {moved}")
         say(f"all nodes have the same {len(wanted)} entries, each once")
 
-    def run(self):
+    def run(self, shim):
         self.net.start_with(self.nodes.values())
         self.before()
         self.sent_again()
-        name = self.cut_off()
+        name = self.cut_off(shim)
         self.at_writer(name)
         self.at_origin(name)
         self.read()
@@ -179,4 +206,5 @@ class Test(failover.Test):
 
 if __name__ == "__main__":
     with Scratch() as scratch_directory:
-        Test(scratch_directory, os.path.abspath(sys.argv[1])).run()
+        client_path, shim_path = (os.path.abspath(path) for path in sys.argv[1:3])
+        Test(scratch_directory, client_path).run(shim_path)
