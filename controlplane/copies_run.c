@@ -8,32 +8,45 @@
 
 #include <errno.h>
 
+/* The logs of the peer at this index in the status page. */
+static bool logs_seen(const struct hg_control_status *status, uint32_t group, uint32_t peer,
+                      struct hg_copies_seen_node *node)
+{
+    for (uint32_t i = 0; i < status->stream_count; i++) {
+        const struct hg_status_stream *stream = &status->streams[i];
+
+        for (uint32_t k = 0; k < stream->peer_count && stream->group == group; k++)
+            if (stream->peers[k].peer == peer && stream->peers[k].copy != 0 &&
+                !hg_copies_seen_add(node, stream->peers[k].copy))
+                return false;
+    }
+    return true;
+}
+
+/* The nodes of the command file: a dataplane that has just started doesn't show its peers yet, and who is not
+ * seen counts no more. */
 static bool peers_seen(const struct hg_server *server, uint32_t group, const struct hg_members *members,
                        uint64_t caught_up, struct hg_copies_seen *seen)
 {
     const struct hg_control_config *wanted = &server->config->wanted;
     const struct hg_control_status *status = &server->status;
 
-    for (uint32_t p = 0; p < status->peer_count; p++) {
-        int peer = hg_config_peer_find(wanted, status->peers[p].name);
-
-        if (peer < 0 || wanted->peers[peer].region != wanted->node.region)
+    for (uint32_t i = 0; i < wanted->peer_count; i++) {
+        if (wanted->peers[i].region != wanted->node.region)
             continue;
         if (seen->count == HG_COUNT(seen->nodes))
             return false;
         struct hg_copies_seen_node *node = &seen->nodes[seen->count++];
 
-        node->node = wanted->peers[peer].node;
+        node->node = wanted->peers[i].node;
         node->is_voter = members->generation != 0 ? hg_members_is_voter(members, node->node)
-                                                  : wanted->peers[peer].learner == 0;
-        node->caught_up = (caught_up >> p & 1) != 0;
-        for (uint32_t i = 0; i < status->stream_count; i++) {
-            const struct hg_status_stream *stream = &status->streams[i];
-
-            for (uint32_t k = 0; k < stream->peer_count && stream->group == group; k++)
-                if (stream->peers[k].peer == p && stream->peers[k].copy != 0 &&
-                    !hg_copies_seen_add(node, stream->peers[k].copy))
-                    return false;
+                                                  : wanted->peers[i].learner == 0;
+        for (uint32_t p = 0; p < status->peer_count; p++) {
+            if (strcmp(status->peers[p].name, wanted->peers[i].name) != 0)
+                continue;
+            node->caught_up = (caught_up >> p & 1) != 0;
+            if (!logs_seen(status, group, p, node))
+                return false;
         }
     }
     return true;

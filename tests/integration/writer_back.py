@@ -66,6 +66,10 @@ class Test(resubmit.Test):
         if not process.find(why) or process.find("^entry") or self.row(node)["lsn_durable"] != before:
             raise Failed(f"{node.name} is to refuse with {why}: {process.lines}, {self.row(node)}, it was {before}")
 
+    def are_named(self):
+        wait_until(lambda: os.path.exists(os.path.join(self.scratch.path, "metastore")), 30, "a metastore is written")
+        wait_until(lambda: set(self.copies()) == {"1", "2", "3"}, 30, "each member's log is named in the metastore")
+
     def end_torn(self, node):
         """Killed, and the newest write of its log, which has entries, is torn."""
         self.kill(node)
@@ -79,6 +83,7 @@ class Test(resubmit.Test):
         self.there.update(self.more(self.a, "committed"))
         end = self.last + 1
         self.all_have(end)
+        self.are_named()  # else nobody could be sure of what the others have
         for other in ("b", "c"):
             self.net.cut("a", other)
         self.more(self.a, "durable")
@@ -130,7 +135,7 @@ class Test(resubmit.Test):
 
     def log_made_anew(self):
         """a is the writer of the command file, b that of the metastore, and a does not hear of b."""
-        wait_until(lambda: set(self.copies()) == {"1", "2", "3"}, 30, f"each member's log is named: {self.copies()}")
+        self.are_named()
         before = self.copies()
         for other in ("b", "c"):
             self.net.cut("a", other)
