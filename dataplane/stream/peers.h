@@ -233,6 +233,8 @@ struct hg_peer {
     struct hg_cursor repair_cursor; /* sequence 0 = nowhere */
     uint32_t repair_slot;           /* of its stream, here */
     bool repair_due;
+    bool repair_salvages; /* the write at the cursor is corrupt here, too: what is whole of it is looked at */
+    bool repair_met_corrupt; /* on the way: what is asked for may have been there */
 };
 
 /* Repairs of this log with what peers have, and what peers are given for theirs; each is counted. */
@@ -247,6 +249,7 @@ struct hg_peer {
     X(not_verified, "what the peer sent is not that batch")                                                  \
     X(stray, "bytes that nobody asked for, or no longer")                                                    \
     X(given, "windows of batches that a peer was given")                                                     \
+    X(salvaged, "of these, out of a write that is corrupt here, too, elsewhere")                             \
     X(refused, "a peer was told that the batch is not here, or not whole")                                   \
     X(stranger, "a peer asked that does not get the stream")                                                 \
     X(ask_limit, "an ask with sizes out of limits")

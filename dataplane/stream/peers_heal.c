@@ -207,6 +207,7 @@ void hg_peers_repair_ask_received(struct hg_peer_session *session, const struct 
     peer->repair_cursor.sequence =
         hg_max_u64(hg_streams_sequence_of(peers->config.streams, (uint32_t)slot, ask->lsn_end - 1), 1);
     peer->repair_cursor.offset = 0;
+    peer->repair_salvages = peer->repair_met_corrupt = false;
 }
 
 static void data_send(struct hg_peer *peer, uint16_t status, uint32_t offset, const uint8_t *from)
@@ -237,15 +238,20 @@ static void refuse(struct hg_peer *peer, uint16_t status)
     count(peer->peers, HG_PEERS_HEAL_refused);
 }
 
+static bool is_asked(const struct hg_peer *peer, const struct hg_batch_header *header)
+{
+    const struct hg_wire_log_repair_ask *ask = &peer->repair;
+    return (header->flags & HG_BATCH_LOCAL) == 0 && header->stream == ask->stream &&
+           header->lsn_end == ask->lsn_end && memcmp(header->chain, ask->chain, sizeof(ask->chain)) == 0 &&
+           hg_batch_bytes(header) == ask->batch_bytes && header->incarnation == ask->incarnation &&
+           (ask->epoch == 0 || header->epoch == ask->epoch);
+}
+
 /* The log's checksums vouch for what is read from it, and the batch's own once more. */
 static void batch_give(struct hg_peer *peer, const struct hg_batch_header *header)
 {
     const struct hg_wire_log_repair_ask *ask = &peer->repair;
-    bool is_it = memcmp(header->chain, ask->chain, sizeof(ask->chain)) == 0 &&
-                 hg_batch_bytes(header) == ask->batch_bytes && header->incarnation == ask->incarnation &&
-                 (ask->epoch == 0 || header->epoch == ask->epoch) &&
-                 hg_batch_verify(header, ask->batch_bytes) == HG_BATCH_REASON_OK;
-    if (!is_it) {
+    if (!is_asked(peer, header) || hg_batch_verify(header, ask->batch_bytes) != HG_BATCH_REASON_OK) {
         refuse(peer, HG_WIRE_REPAIR_ABSENT);
         return;
     }
@@ -255,26 +261,64 @@ static void batch_give(struct hg_peer *peer, const struct hg_batch_header *heade
     count(peer->peers, HG_PEERS_HEAL_given);
 }
 
+static bool is_cut(const struct hg_peer *peer, const struct hg_batch_header *header)
+{
+    return hg_streams_batch_is_cut(peer->peers->config.streams, peer->repair_slot,
+                                   peer->repair_cursor.sequence, header);
+}
+
+/* Of a write that is corrupt each batch is given that is whole all the same: who asks lacks another one of
+ * it, perhaps. False: this turn is over. */
+static bool salvage(struct hg_peer *peer)
+{
+    struct hg_log *log = peer->peers->config.log;
+    const struct hg_batch_header *header;
+    uint32_t at = 0;
+    int rc = hg_log_salvage_at(log, peer->repair_cursor.sequence);
+    if (rc == 0)
+        return false; /* being read */
+    while (rc > 0 && (header = hg_log_salvage_next(log, &at)) != NULL)
+        if (is_asked(peer, header) && !is_cut(peer, header)) {
+            batch_give(peer, header);
+            count(peer->peers, HG_PEERS_HEAL_salvaged);
+            return false;
+        }
+    peer->repair_salvages = false;
+    peer->repair_met_corrupt = true;
+    peer->repair_cursor.sequence++;
+    peer->repair_cursor.offset = 0;
+    return true;
+}
+
+static void not_found(struct hg_peer *peer)
+{
+    refuse(peer, peer->repair_met_corrupt ? HG_WIRE_REPAIR_CORRUPT : HG_WIRE_REPAIR_ABSENT);
+}
+
 static void answer_turn(struct hg_peer *peer)
 {
     const struct hg_batch_header *header;
     for (uint32_t budget = HG_PEER_NEXT_BUDGET; budget > 0; budget--) {
+        if (peer->repair_salvages) {
+            if (!salvage(peer))
+                return;
+            continue;
+        }
         int rc = hg_cursor_peek(&peer->repair_cursor, peer->peers->config.log, &header);
         if (rc == 0 && peer->repair_cursor.sequence <= hg_log_durable_sequence(peer->peers->config.log))
             return; /* being read */
-        if (rc <= 0) {
-            refuse(peer, rc == -EBADMSG ? HG_WIRE_REPAIR_CORRUPT : HG_WIRE_REPAIR_ABSENT);
+        if (rc == -EBADMSG) {
+            peer->repair_salvages = true;
+            continue;
+        }
+        bool is_of = rc > 0 && (header->flags & HG_BATCH_LOCAL) == 0 &&
+                     header->stream == peer->repair.stream && !is_cut(peer, header);
+        if (rc <= 0 || (is_of && header->lsn_end > peer->repair.lsn_end)) {
+            not_found(peer);
             return;
         }
-        bool is_of = (header->flags & HG_BATCH_LOCAL) == 0 && header->stream == peer->repair.stream &&
-                     !hg_streams_batch_is_cut(peer->peers->config.streams, peer->repair_slot,
-                                              peer->repair_cursor.sequence, header);
         if (is_of && header->lsn_end == peer->repair.lsn_end) {
             batch_give(peer, header);
-            return;
-        }
-        if (is_of && header->lsn_end > peer->repair.lsn_end) {
-            refuse(peer, HG_WIRE_REPAIR_ABSENT);
             return;
         }
         hg_cursor_advance(&peer->repair_cursor, header);

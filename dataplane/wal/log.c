@@ -90,6 +90,7 @@ void hg_log_close(struct hg_log *log)
     free(log->recovery);
     hg_log_scrub_free(log);
     hg_log_heal_free(log);
+    hg_log_pieces_free(&log->salvage.pieces);
     free(log);
 }
 
@@ -145,6 +146,9 @@ static void completion_take(struct hg_log *log, const struct hg_disk_completion 
     case HG_LOG_TAG_HEAL:
         hg_log_heal_completed(log, completion->result);
         return;
+    case HG_LOG_TAG_SALVAGE:
+        hg_log_salvage_completed(log, completion->result);
+        return;
     case HG_LOG_TAG_RECOVERY:
         hg_log_recovery_completed(log, id, completion->op, completion->result);
         return;
@@ -184,15 +188,16 @@ bool hg_log_turn(struct hg_log *log, uint64_t now_ns, uint64_t *deadline_ns)
         did |= hg_log_read_advance(log);
         did |= hg_log_scrub_advance(log);
         did |= hg_log_heal_advance(log);
+        did |= hg_log_salvage_advance(log);
         /* Now, while nothing is pinned, so that readers of the oldest writes cannot keep new ones out. */
         hg_log_arena_make_room(log);
     }
     if (log->has_submitted)
         did |= reap(log);
-    *deadline_ns = log->state == HG_LOG_READY
-                       ? hg_min_u64(hg_min_u64(hg_log_commit_deadline_ns(log), hg_log_scrub_deadline_ns(log)),
-                                    hg_log_heal_deadline_ns(log))
-                       : HG_TIME_NEVER;
+    *deadline_ns = HG_TIME_NEVER;
+    if (log->state == HG_LOG_READY)
+        *deadline_ns = hg_min_u64(hg_min_u64(hg_log_commit_deadline_ns(log), hg_log_scrub_deadline_ns(log)),
+                                  hg_min_u64(hg_log_heal_deadline_ns(log), hg_log_salvage_deadline_ns(log)));
     return did;
 }
 

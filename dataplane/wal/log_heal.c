@@ -3,10 +3,6 @@
 #include "dataplane/wal/log_hole.h"
 #include "dataplane/wal/log_internal.h"
 
-#include <stdlib.h>
-
-#define ROOM_NS HG_NS_PER_MS /* where the disk's queue or the log is full */
-
 const char *hg_log_heal_text(enum hg_log_heal_reason reason)
 {
     static const char *const texts[] = {
@@ -29,13 +25,12 @@ const char *hg_log_heal_name(enum hg_log_heal_reason reason)
 
 void hg_log_heal_prepare(struct hg_log *log)
 {
-    log->heal.buffer = aligned_alloc(HG_LOG_BLOCK_BYTES, log->write_bytes_max);
-    hg_assert(log->heal.buffer != NULL);
+    hg_log_pieces_prepare(log, &log->heal.pieces);
 }
 
 void hg_log_heal_free(struct hg_log *log)
 {
-    free(log->heal.buffer);
+    hg_log_pieces_free(&log->heal.pieces);
 }
 
 const struct hg_log_heal *hg_log_heal_of(const struct hg_log *log)
@@ -94,51 +89,14 @@ static void over(struct hg_log *log, enum hg_log_heal_reason reason)
 
 /* ---- what lies there ---- */
 
-static void block_read(struct hg_log *log)
-{
-    struct hg_log_heal *heal = &log->heal;
-    uint64_t segment;
-    uint32_t offset, payload_bytes;
-    hg_log_place_get(log, heal->sequence, &segment, &offset, &payload_bytes);
-    heal->is_reading =
-        log->disk->read(log->disk, hg_log_tag(HG_LOG_TAG_HEAL, 0), heal->buffer + heal->bytes_read,
-                        HG_LOG_BLOCK_BYTES, hg_log_file_offset(log, segment, offset) + heal->bytes_read);
-    log->has_submitted |= heal->is_reading;
-}
-
 void hg_log_heal_completed(struct hg_log *log, int32_t result)
 {
-    struct hg_log_heal *heal = &log->heal;
-    hg_assert(heal->is_reading);
-    heal->is_reading = false;
-    if (result != (int32_t)HG_LOG_BLOCK_BYTES)
-        memset(heal->buffer + heal->bytes_read, 0, HG_LOG_BLOCK_BYTES);
-    heal->bytes_read += HG_LOG_BLOCK_BYTES;
-}
-
-static bool header_is_of(const struct hg_log *log, const struct hg_log_write_header *header)
-{
-    const struct hg_log_heal *heal = &log->heal;
-    uint64_t segment;
-    uint32_t offset, payload_bytes;
-    hg_log_place_get(log, heal->sequence, &segment, &offset, &payload_bytes);
-    return hg_log_write_header_is_valid(header, log->geometry.log_uuid) && header->flags == 0 &&
-           header->sequence == heal->sequence && header->segment == segment &&
-           header->segment_offset == offset && header->payload_bytes == payload_bytes;
+    hg_log_pieces_completed(&log->heal.pieces, result);
 }
 
 static bool is_local(const struct hg_batch_header *batch)
 {
     return (batch->flags & HG_BATCH_LOCAL) != 0;
-}
-
-/* Where the next batch behind a lost header begins: `limit` = none does. */
-static uint32_t batch_behind(const uint8_t *payload, uint32_t at, uint32_t limit)
-{
-    for (at += sizeof(struct hg_batch_header); at < limit; at += HG_BATCH_ALIGN_BYTES)
-        if (hg_batch_check_header(payload + at, limit - at) == HG_BATCH_REASON_OK)
-            return at;
-    return limit;
 }
 
 /* The header of the batch is there. */
@@ -157,9 +115,9 @@ static void want_known(struct hg_log_heal *heal, const struct hg_batch_header *b
  * batch is lost, none of this size has that chain; and the checksums of the whole write decide. */
 static bool want_named(struct hg_log_heal *heal, const uint8_t *payload, uint32_t at)
 {
-    uint32_t behind = batch_behind(payload, at, heal->payload_bytes);
+    uint32_t behind = hg_log_pieces_batch_behind(payload, at, heal->pieces.payload_bytes);
     const struct hg_batch_header *next = (const struct hg_batch_header *)(payload + behind);
-    if (behind == heal->payload_bytes || is_local(next))
+    if (behind == heal->pieces.payload_bytes || is_local(next))
         return false;
     heal->want = (struct hg_log_heal_want){.sequence = heal->sequence,
                                            .stream = next->stream,
@@ -174,9 +132,10 @@ static bool want_named(struct hg_log_heal *heal, const uint8_t *payload, uint32_
 static void whole_judge(struct hg_log *log)
 {
     struct hg_log_heal *heal = &log->heal;
-    const struct hg_log_write_header *header = (const struct hg_log_write_header *)heal->buffer;
-    uint8_t *payload = heal->buffer + HG_LOG_BLOCK_BYTES;
-    memset(payload + heal->payload_bytes, 0, heal->bytes - HG_LOG_BLOCK_BYTES - heal->payload_bytes);
+    const struct hg_log_write_header *header = (const struct hg_log_write_header *)heal->pieces.buffer;
+    uint8_t *payload = heal->pieces.buffer + HG_LOG_BLOCK_BYTES;
+    memset(payload + heal->pieces.payload_bytes, 0,
+           heal->pieces.bytes - HG_LOG_BLOCK_BYTES - heal->pieces.payload_bytes);
     if (header->batch_count != heal->batch_count || !hg_log_write_payload_is_valid(header, payload)) {
         over(log, HG_LOG_HEAL_not_as_written);
         return;
@@ -188,9 +147,9 @@ static void whole_judge(struct hg_log *log)
 static void payload_judge(struct hg_log *log)
 {
     struct hg_log_heal *heal = &log->heal;
-    const uint8_t *payload = heal->buffer + HG_LOG_BLOCK_BYTES;
-    while (heal->at < heal->payload_bytes) {
-        uint32_t room = heal->payload_bytes - heal->at;
+    const uint8_t *payload = heal->pieces.buffer + HG_LOG_BLOCK_BYTES;
+    while (heal->at < heal->pieces.payload_bytes) {
+        uint32_t room = heal->pieces.payload_bytes - heal->at;
         const struct hg_batch_header *batch = (const struct hg_batch_header *)(payload + heal->at);
         bool has_batch = hg_batch_check_header(batch, room) == HG_BATCH_REASON_OK;
         if (has_batch && hg_batch_verify(batch, room) == HG_BATCH_REASON_OK) {
@@ -228,16 +187,16 @@ static bool range_add(struct hg_log_heal_write *write, const struct hg_batch_hea
     return true;
 }
 
-/* What is lost with the write until it is repaired: of whole batches in it, too, nothing is served. */
+/* What is lost with the write until it is repaired: of whole batches in it, too, readers get nothing. */
 static void ranges_learn(struct hg_log_heal *heal, struct hg_log_heal_write *write)
 {
-    const struct hg_log_write_header *header = (const struct hg_log_write_header *)heal->buffer;
-    const uint8_t *payload = heal->buffer + HG_LOG_BLOCK_BYTES;
+    const struct hg_log_write_header *header = (const struct hg_log_write_header *)heal->pieces.buffer;
+    const uint8_t *payload = heal->pieces.buffer + HG_LOG_BLOCK_BYTES;
     write->is_ranged = false;
     write->range_count = 0;
-    for (uint32_t at = 0; at < heal->payload_bytes;) {
+    for (uint32_t at = 0; at < heal->pieces.payload_bytes;) {
         const struct hg_batch_header *batch = (const struct hg_batch_header *)(payload + at);
-        if (hg_batch_check_header(batch, heal->payload_bytes - at) != HG_BATCH_REASON_OK ||
+        if (hg_batch_check_header(batch, heal->pieces.payload_bytes - at) != HG_BATCH_REASON_OK ||
             !hg_log_write_range_is_whole(header, payload, at, sizeof(*batch)) ||
             (!is_local(batch) && !range_add(write, batch)))
             return;
@@ -250,27 +209,28 @@ static void ranges_learn(struct hg_log_heal *heal, struct hg_log_heal_write *wri
 static void damage_judge(struct hg_log *log)
 {
     struct hg_log_heal *heal = &log->heal;
-    struct hg_log_write_header *own = (struct hg_log_write_header *)heal->buffer;
-    const struct hg_log_write_header *copy = &log->mirror[heal->sequence % HG_LOG_RING_BLOCKS];
+    struct hg_log_write_header *own = (struct hg_log_write_header *)heal->pieces.buffer;
     /* A read of what lay there may have been on its way when the copy came into force. */
     if (hg_log_hole_of(&log->superblock.holes, heal->sequence) != NULL) {
-        over(log, hg_log_read_is_right(log, heal->sequence, heal->buffer) ? HG_LOG_HEAL_whole
-                                                                          : HG_LOG_HEAL_copy_corrupt);
+        over(log, hg_log_read_is_right(log, heal->sequence, heal->pieces.buffer) ? HG_LOG_HEAL_whole
+                                                                                 : HG_LOG_HEAL_copy_corrupt);
         return;
     }
-    bool is_own = header_is_of(log, own);
-    if (is_own && hg_log_write_payload_is_valid(own, heal->buffer + HG_LOG_BLOCK_BYTES)) {
+    const struct hg_log_write_header *header = hg_log_pieces_header(log, &heal->pieces);
+    /* A block of zeros that can't be read is proved by its checksum, and has to be had from elsewhere. */
+    if (header == own && !heal->pieces.is_unreadable &&
+        hg_log_write_payload_is_valid(own, heal->pieces.buffer + HG_LOG_BLOCK_BYTES)) {
         over(log, HG_LOG_HEAL_whole);
         return;
     }
     /* Whole batches alone prove nothing: of a write that the device lost, they are of what lay there before.
      */
-    if (!is_own && !header_is_of(log, copy)) {
+    if (header == NULL) {
         over(log, HG_LOG_HEAL_no_header);
         return;
     }
-    if (!is_own)
-        memcpy(own, copy, sizeof(*own));
+    if (header != own)
+        memcpy(own, header, sizeof(*own));
     struct hg_log_heal_write *write = write_find(heal, heal->sequence);
     if (write != NULL)
         ranges_learn(heal, write);
@@ -280,12 +240,9 @@ static void damage_judge(struct hg_log *log)
 static void begin(struct hg_log *log, uint64_t sequence)
 {
     struct hg_log_heal *heal = &log->heal;
-    uint64_t segment;
-    uint32_t offset;
     heal->sequence = sequence;
-    hg_log_place_get(log, sequence, &segment, &offset, &heal->payload_bytes);
-    heal->bytes = hg_log_write_bytes(heal->payload_bytes);
-    heal->bytes_read = heal->at = heal->batch_count = 0;
+    hg_log_pieces_begin(log, &heal->pieces, sequence);
+    heal->at = heal->batch_count = 0;
     heal->state = HG_LOG_HEAL_READING;
 }
 
@@ -304,7 +261,7 @@ void hg_log_heal_fill(struct hg_log *log, uint32_t offset, const void *data, uin
     struct hg_log_heal *heal = &log->heal;
     hg_assert(heal->state == HG_LOG_HEAL_WANTING && offset <= heal->want.bytes &&
               bytes <= heal->want.bytes - offset);
-    memcpy(heal->buffer + HG_LOG_BLOCK_BYTES + heal->at + offset, data, bytes);
+    memcpy(heal->pieces.buffer + HG_LOG_BLOCK_BYTES + heal->at + offset, data, bytes);
 }
 
 bool hg_log_heal_filled(struct hg_log *log)
@@ -312,7 +269,7 @@ bool hg_log_heal_filled(struct hg_log *log)
     struct hg_log_heal *heal = &log->heal;
     const struct hg_log_heal_want *want = &heal->want;
     const struct hg_batch_header *batch =
-        (const struct hg_batch_header *)(heal->buffer + HG_LOG_BLOCK_BYTES + heal->at);
+        (const struct hg_batch_header *)(heal->pieces.buffer + HG_LOG_BLOCK_BYTES + heal->at);
     hg_assert(heal->state == HG_LOG_HEAL_WANTING);
     if (hg_batch_verify(batch, want->bytes) != HG_BATCH_REASON_OK || hg_batch_bytes(batch) != want->bytes ||
         is_local(batch) || batch->cluster != log->geometry.cluster || batch->stream != want->stream ||
@@ -355,8 +312,8 @@ static bool hole_add(struct hg_log *log)
                                .copy_sequence = heal->copy_sequence,
                                .copy_segment = copy_segment,
                                .copy_offset = copy_offset};
-    hg_log_place_next(log->geometry.segment_bytes, log->write_bytes_max, heal->bytes, &hole.next_segment,
-                      &hole.next_offset);
+    hg_log_place_next(log->geometry.segment_bytes, log->write_bytes_max, heal->pieces.bytes,
+                      &hole.next_segment, &hole.next_offset);
     return hg_log_hole_add(&log->superblock, &hole) == 0;
 }
 
@@ -382,7 +339,7 @@ void hg_log_heal_superblock_flushed(struct hg_log *log)
     if (heal->state != HG_LOG_HEAL_TABLE)
         return;
     hg_log_place_get(log, heal->copy_sequence, &segment, &offset, &none);
-    hg_log_place_set(log, heal->sequence, segment, offset, heal->payload_bytes);
+    hg_log_place_set(log, heal->sequence, segment, offset, heal->pieces.payload_bytes);
     for (uint32_t i = 0; i < log->slot_count; i++)
         if (log->slots[i].sequence == heal->sequence && log->slots[i].state == HG_LOG_SLOT_BAD)
             log->slots[i].state = HG_LOG_SLOT_EMPTY;
@@ -400,8 +357,8 @@ static bool copy_start(struct hg_log *log)
         over(log, HG_LOG_HEAL_table_full);
         return true;
     }
-    heal->copy_sequence = hg_log_append_copy(log, heal->buffer + HG_LOG_BLOCK_BYTES, heal->payload_bytes,
-                                             heal->batch_count, heal->sequence);
+    heal->copy_sequence = hg_log_append_copy(log, heal->pieces.buffer + HG_LOG_BLOCK_BYTES,
+                                             heal->pieces.payload_bytes, heal->batch_count, heal->sequence);
     if (heal->copy_sequence == 0)
         return false; /* the log is full, or its memory: it waits */
     heal->state = HG_LOG_HEAL_COPIED;
@@ -425,20 +382,20 @@ static bool next_begin(struct hg_log *log)
 bool hg_log_heal_advance(struct hg_log *log)
 {
     struct hg_log_heal *heal = &log->heal;
-    if (heal->state != HG_LOG_HEAL_IDLE && heal->state != HG_LOG_HEAL_TABLE && !heal->is_reading &&
+    if (heal->state != HG_LOG_HEAL_IDLE && heal->state != HG_LOG_HEAL_TABLE && !heal->pieces.is_reading &&
         heal->sequence < log->tail_sequence)
         heal->state = HG_LOG_HEAL_IDLE; /* nobody needs it any more */
     switch (heal->state) {
     case HG_LOG_HEAL_IDLE:
         return heal->count > 0 && next_begin(log);
     case HG_LOG_HEAL_READING:
-        if (heal->is_reading)
+        if (heal->pieces.is_reading)
             return false;
-        if (heal->bytes_read == heal->bytes)
+        if (heal->pieces.bytes_read == heal->pieces.bytes)
             damage_judge(log);
         else
-            block_read(log);
-        return heal->state != HG_LOG_HEAL_READING || heal->is_reading;
+            (void)hg_log_pieces_read(log, &heal->pieces, HG_LOG_TAG_HEAL);
+        return heal->state != HG_LOG_HEAL_READING || heal->pieces.is_reading;
     case HG_LOG_HEAL_WHOLE:
         return copy_start(log);
     case HG_LOG_HEAL_COPIED:
@@ -454,8 +411,8 @@ uint64_t hg_log_heal_deadline_ns(const struct hg_log *log)
 {
     const struct hg_log_heal *heal = &log->heal;
     uint64_t deadline_ns = HG_TIME_NEVER;
-    if (heal->state == HG_LOG_HEAL_WHOLE || (heal->state == HG_LOG_HEAL_READING && !heal->is_reading))
-        return log->now_ns + ROOM_NS;
+    if (heal->state == HG_LOG_HEAL_WHOLE || (heal->state == HG_LOG_HEAL_READING && !heal->pieces.is_reading))
+        return log->now_ns + HG_LOG_PIECES_ROOM_NS;
     for (uint32_t i = 0; heal->state == HG_LOG_HEAL_IDLE && i < heal->count; i++)
         deadline_ns = hg_min_u64(deadline_ns, hg_max_u64(heal->writes[i].due_ns, log->now_ns + 1));
     return deadline_ns;

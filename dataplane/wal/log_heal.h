@@ -10,7 +10,7 @@
 #ifndef HG_WAL_LOG_HEAL_H
 #define HG_WAL_LOG_HEAL_H
 
-#include "dataplane/wal/log.h"
+#include "dataplane/wal/log_pieces.h"
 
 #define HG_LOG_HEAL_WRITES_MAX  16u
 #define HG_LOG_HEAL_RANGES_MAX  8u /* streams of a write; of one with more it is not known what it has */
@@ -87,12 +87,8 @@ struct hg_log_heal {
     uint64_t repaired_sequence; /* the newest */
 
     enum hg_log_heal_state state;
-    uint64_t sequence; /* of the write under way */
-    uint8_t *buffer;   /* header block and payload */
-    uint32_t bytes;    /* of it, and how many were read */
-    uint32_t bytes_read;
-    bool is_reading;
-    uint32_t payload_bytes;
+    uint64_t sequence;           /* of the write under way */
+    struct hg_log_pieces pieces; /* of it, as they lie there; then as peers give them */
     uint32_t batch_count;
     uint32_t at; /* of the batch that is wanted, in the payload */
     struct hg_log_heal_want want;

@@ -37,7 +37,8 @@ enum hg_log_tag {
     HG_LOG_TAG_READ,
     HG_LOG_TAG_RECOVERY,
     HG_LOG_TAG_SCRUB,
-    HG_LOG_TAG_HEAL
+    HG_LOG_TAG_HEAL,
+    HG_LOG_TAG_SALVAGE
 };
 
 enum hg_log_entry_state {
@@ -206,6 +207,7 @@ struct hg_log {
     struct hg_log_growth *growth; /* NULL: it does not grow now */
     struct hg_log_scrub scrub;
     struct hg_log_heal heal;
+    struct hg_log_salvage salvage;
     struct hg_log_recovery *recovery;
     struct hg_log_stats stats;
 };

@@ -803,6 +803,7 @@ static void become_ready(struct hg_log *log)
                  r->io.unreadable_count > 0 ? "; blocks of it can't be read" : "");
     hg_log_scrub_prepare(log);
     hg_log_heal_prepare(log);
+    hg_log_pieces_prepare(log, &log->salvage.pieces);
     for (uint32_t i = 0; i < r->marked_count; i++)
         hg_log_heal_note(log, r->marked[i]);
     log->state = HG_LOG_READY;

@@ -12,8 +12,9 @@ static uint64_t counted(const struct site *site, enum hg_peers_heal_reason reaso
     return hg_peers_heal_of(site->peers)->counts[reason];
 }
 
-/* The write with the batch that ends at lsn_end, as the disk has it, and where in it the batch is. */
-static uint8_t *batch_on_disk(const struct site *site, uint64_t lsn_end, uint64_t *sequence)
+/* The write with the batch of the stream that ends at lsn_end, as the disk has it, and where in it that is.
+ */
+static uint8_t *batch_of(const struct site *site, uint64_t id, uint64_t lsn_end, uint64_t *sequence)
 {
     uint8_t *bytes = hg_disk_sim_bytes(site->node.disk);
     for (uint64_t at = HG_LOG_SEGMENTS_OFFSET; at < site->node.disk->size_bytes; at += HG_LOG_BLOCK_BYTES) {
@@ -23,7 +24,8 @@ static uint8_t *batch_on_disk(const struct site *site, uint64_t lsn_end, uint64_
         for (uint32_t offset = 0; offset < header->payload_bytes;) {
             struct hg_batch_header *batch =
                 (struct hg_batch_header *)(bytes + at + HG_LOG_BLOCK_BYTES + offset);
-            if ((batch->flags & HG_BATCH_LOCAL) == 0 && batch->lsn_end == lsn_end && header->flags == 0) {
+            if ((batch->flags & HG_BATCH_LOCAL) == 0 && batch->stream == id && batch->lsn_end == lsn_end &&
+                header->flags == 0) {
                 *sequence = header->sequence;
                 return (uint8_t *)batch;
             }
@@ -32,6 +34,11 @@ static uint8_t *batch_on_disk(const struct site *site, uint64_t lsn_end, uint64_
     }
     CU_FAIL_FATAL("no such batch");
     return NULL;
+}
+
+static uint8_t *batch_on_disk(const struct site *site, uint64_t lsn_end, uint64_t *sequence)
+{
+    return batch_of(site, 11, lsn_end, sequence);
 }
 
 static uint64_t rot(struct site *site, uint64_t lsn_end)
@@ -167,6 +174,104 @@ static void test_both_rot(void)
     CU_ASSERT_EQUAL(b->node.events[HG_EVENT_repaired], 1);
     CU_ASSERT_EQUAL(read_write(b, sequence), 1);
     sites_free();
+}
+
+/* The write with the batches of "one" up to `first` and of "two" up to `second`. */
+static uint64_t write_of_both(struct site *site, uint64_t first, uint64_t second)
+{
+    uint64_t one, two;
+    (void)batch_of(site, 11, first, &one);
+    (void)batch_of(site, 12, second, &two);
+    CU_ASSERT_EQUAL_FATAL(one, two);
+    return one;
+}
+
+/* Turns of both until each has mended its write. */
+static void run_until_both_repaired(void)
+{
+    for (uint32_t i = 0;
+         i < 60 && (a->node.events[HG_EVENT_repaired] == 0 || b->node.events[HG_EVENT_repaired] == 0); i++)
+        idle(HG_NS_PER_S);
+}
+
+/* What the site's disk has of the batch, in its second block or third: a bit of it, a block that can't be
+ * read, or a bit while the write's header block is bad too and the ring alone has that. */
+enum damage { DAMAGE_ROT, DAMAGE_UNREADABLE, DAMAGE_UNREADABLE_ZEROS, DAMAGE_HEADER_TOO, DAMAGE_KINDS };
+static uint64_t batch_damage(struct site *site, uint64_t id, uint64_t lsn_end, enum damage kind)
+{
+    uint64_t sequence;
+    uint8_t *batch = batch_of(site, id, lsn_end, &sequence), *bytes = hg_disk_sim_bytes(site->node.disk);
+    if (kind == DAMAGE_UNREADABLE || kind == DAMAGE_UNREADABLE_ZEROS) {
+        uint64_t block = (uint64_t)(batch + 5000 - bytes) / HG_LOG_BLOCK_BYTES * HG_LOG_BLOCK_BYTES;
+        hg_disk_sim_bad_block(site->node.disk, block);
+        return sequence;
+    }
+    batch[5000] ^= 1;
+    for (uint8_t *at = batch; kind == DAMAGE_HEADER_TOO; at -= HG_BATCH_ALIGN_BYTES) {
+        struct hg_log_write_header *header = (struct hg_log_write_header *)at;
+        if ((uint64_t)(at - bytes) % HG_LOG_BLOCK_BYTES == 0 &&
+            hg_log_write_header_is_valid(header, hg_log_uuid(site->node.log))) {
+            at[2048] ^= 1;
+            break;
+        }
+    }
+    hg_disk_sim_settle(site->node.disk);
+    return sequence;
+}
+
+/* An entry of 9,000 bytes: zeros, or none of them zero. */
+static void append_large(struct site *site, uint32_t slot, bool is_zeros)
+{
+    uint8_t data[9000] = {0};
+    struct hg_frame frame = {.span = 1, .op = HG_OP_INSERT, .data_bytes = sizeof(data), .data = data};
+    for (uint32_t i = 0; i < sizeof(data) && !is_zeros; i++)
+        data[i] = (uint8_t)(1 + i % 251);
+    CU_ASSERT_EQUAL(hg_streams_append(site->node.streams, slot, &frame, site->node.now_ns), HG_APPEND_OK);
+}
+
+/* Of a write of two batches each site has another one whole: each mends the other, and readers get nothing of
+ * it before. Zeros that can't be read are proved by their checksum, so nobody is asked for them. */
+static void test_each_has_another_batch(void)
+{
+    for (uint32_t kind = 0; kind < DAMAGE_KINDS; kind++) {
+        uint32_t slot = joined_with_entries();
+        uint32_t other = configure(a, "two", 12, KV, 1);
+        CU_ASSERT_EQUAL_FATAL(configure(b, "two", 12, KV, 1), other);
+        run(200 * HG_NS_PER_MS);
+        append(a, other, 9, 100);
+        run(100 * HG_NS_PER_MS);
+        append_large(a, slot, kind == DAMAGE_UNREADABLE_ZEROS);
+        append_large(a, other, kind == DAMAGE_UNREADABLE_ZEROS);
+        /* Both come before b closes its write. */
+        for (uint64_t end_ns = a->node.now_ns + 50 * HG_NS_PER_MS; a->node.now_ns < end_ns;) {
+            site_turn(a);
+            b->node.now_ns = a->node.now_ns;
+            packets_pass(b);
+        }
+        run(200 * HG_NS_PER_MS);
+        CU_ASSERT_EQUAL_FATAL(stream(b, slot)->lsn_durable, 8);
+        CU_ASSERT_EQUAL_FATAL(stream(b, other)->lsn_durable, 11);
+        for (uint32_t i = 0; i < 2; i++) {
+            struct site *site = i == 0 ? b : a;
+            restart(site);
+            (void)configure(site, "two", 12, KV, 1);
+            run(200 * HG_NS_PER_MS);
+            (void)write_of_both(site, 8, 11);
+        }
+        uint64_t at_a = batch_damage(a, 11, 8, (enum damage)kind),
+                 at_b = batch_damage(b, 12, 11, (enum damage)kind);
+        CU_ASSERT_EQUAL(read_write(a, at_a), -EBADMSG);
+        CU_ASSERT_EQUAL(read_write(b, at_b), -EBADMSG);
+        run_until_both_repaired();
+        CU_ASSERT_EQUAL(a->node.events[HG_EVENT_repaired], 1);
+        CU_ASSERT_EQUAL(b->node.events[HG_EVENT_repaired], 1);
+        bool asked = counted(a, HG_PEERS_HEAL_salvaged) + counted(b, HG_PEERS_HEAL_salvaged) > 0;
+        CU_ASSERT_EQUAL(asked, kind != DAMAGE_UNREADABLE_ZEROS);
+        CU_ASSERT_EQUAL(read_write(a, at_a), 1);
+        CU_ASSERT_EQUAL(read_write(b, at_b), 1);
+        CU_ASSERT_EQUAL(hg_log_heal_left(a->node.log) + hg_log_heal_left(b->node.log), 0);
+        sites_free();
+    }
 }
 
 static struct hg_wire_log_repair_ask ask_for(uint64_t lsn_end)
@@ -368,6 +473,7 @@ int main(void)
     CU_add_test(suite, "lost packets", test_lost_packets);
     CU_add_test(suite, "a lane goes on", test_lane_goes_on);
     CU_add_test(suite, "both rot", test_both_rot);
+    CU_add_test(suite, "each has another batch", test_each_has_another_batch);
     CU_add_test(suite, "hostile", test_hostile);
     CU_add_test(suite, "a liar", test_liar);
     CU_add_test(suite, "opened with a mark", test_opened_with_a_mark);
