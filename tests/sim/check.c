@@ -581,11 +581,12 @@ void hg_sim_harvest(struct sim_node *node)
 /* In this life the reader may have found nothing: what it had read before is released. What nobody is
  * registered for may be released unread. */
 static bool read_complete(const struct sim_node *node, const struct sim_worker *worker,
-                          const struct sim_flow *flow, uint32_t slot, uint64_t end)
+                          const struct sim_flow *flow, uint64_t end)
 {
     const struct sim_place *place = &flow->places[node->index];
-    bool overtaken =
-        !flow->plan->consumer && hg_streams_lsn_oldest(worker->worker->streams, slot) > place->read_end;
+    struct hg_streams *streams = worker->worker->streams;
+    uint32_t slot = (uint32_t)hg_streams_find(streams, flow->stream);
+    bool overtaken = !flow->plan->consumer && hg_streams_lsn_oldest(streams, slot) > place->read_end;
     return worker->reader.sequence >= hg_log_durable_sequence(worker->worker->log) &&
            (place->read_end == end || overtaken || (place->rolled_back && place->read_end == 0)) &&
            (place->read_next == end || place->read_next == 0);
@@ -604,36 +605,42 @@ bool hg_sim_is_required(struct sim_world *world, const struct sim_flow *flow, ui
     return !flow->gap_told[node]; /* a disk that was lost, and its origin has forgotten what was on it */
 }
 
-/* Where the stream ends everywhere when all is done. */
+/* NULL: no worker has it. */
+static const struct hg_stream_state *state_of(const struct sim_worker *worker, const struct sim_flow *flow)
+{
+    int32_t slot = worker == NULL ? -1 : hg_streams_find(worker->worker->streams, flow->stream);
+    return slot < 0 ? NULL : hg_streams_at(worker->worker->streams, (uint32_t)slot);
+}
+
+/* Where the stream ends everywhere when all is done; its origin runs. */
 static uint64_t flow_end(struct sim_world *world, struct sim_flow *flow)
 {
-    const struct sim_worker *worker = hg_sim_worker_of(&world->nodes[flow->plan->origin], flow);
-    struct hg_streams *streams = worker == NULL ? NULL : worker->worker->streams;
-    if (streams == NULL || !hg_sim_core_left_to_people(world, streams, flow))
+    uint32_t origin = flow->plan->origin;
+    const struct sim_worker *worker = hg_sim_worker_of(&world->nodes[origin], flow);
+    const struct hg_stream_state *s = state_of(worker, flow);
+    if (s == NULL || !hg_sim_core_left_to_people(world, worker->worker->streams, s, origin))
         return flow->lsn_produced;
     world->sometimes[SIM_torn_tails_left_to_people]++;
-    return hg_streams_at(streams, (uint32_t)hg_streams_find(streams, flow->stream))->lsn_durable;
+    return s->lsn_durable;
 }
 
 static bool flow_complete(struct sim_world *world, struct sim_flow *flow, char *text, size_t text_bytes)
 {
-    uint64_t end = flow_end(world, flow);
-    if (end == flow->plan->lsn_start || world->plan->nodes[flow->plan->origin].lies != 0 ||
+    if (flow->lsn_produced == flow->plan->lsn_start || world->plan->nodes[flow->plan->origin].lies != 0 ||
         !hg_sim_is_core(world, flow->plan->origin))
         return true;
+    uint64_t end = flow_end(world, flow);
     for (uint32_t i = 0; i < world->plan->node_count; i++) {
         struct sim_node *node = &world->nodes[i];
         if (!hg_sim_is_required(world, flow, i))
             continue;
         const struct sim_worker *worker = hg_sim_worker_of(node, flow);
-        int32_t slot = worker == NULL ? -1 : hg_streams_find(worker->worker->streams, flow->stream);
-        const struct hg_stream_state *s =
-            slot < 0 ? NULL : hg_streams_at(worker->worker->streams, (uint32_t)slot);
+        const struct hg_stream_state *s = state_of(worker, flow);
         /* A reader here walks the log of a node with one cursor: it waits for the stream that is held. */
         bool reads = !hg_sim_core_lacks_origin(world) &&
                      (!is_held(world) || i != world->plan->flows[world->plan->held_flow].origin);
         if (s == NULL || s->lsn_durable != end || s->lsn_committed != end ||
-            (reads && !read_complete(node, worker, flow, (uint32_t)slot, end))) {
+            (reads && !read_complete(node, worker, flow, end))) {
             snprintf(
                 text, text_bytes,
                 "s%u is produced to %llu; node %c has it durable to %llu, committed to %llu, read to %llu",

@@ -77,12 +77,10 @@ bool hg_sim_core_lacks_origin(const struct sim_world *world)
     return false;
 }
 
-bool hg_sim_core_left_to_people(const struct sim_world *world, struct hg_streams *streams,
-                                const struct sim_flow *flow)
+bool hg_sim_core_left_to_people(const struct sim_world *world, const struct hg_streams *streams,
+                                const struct hg_stream_state *s, uint32_t origin)
 {
-    uint32_t origin = flow->plan->origin, outside = 0;
-    const struct hg_stream_state *s =
-        hg_streams_at(streams, (uint32_t)hg_streams_find(streams, flow->stream));
+    uint32_t outside = 0;
     if (!world->healed || hg_streams_tail(streams, s) != HG_STREAMS_TAIL_WAITS)
         return false;
     for (uint32_t i = 0; i < world->plan->node_count; i++) {

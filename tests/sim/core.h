@@ -24,7 +24,7 @@ bool hg_sim_is_gone(const struct sim_node *node);
 bool hg_sim_core_lacks_origin(const struct sim_world *world);
 /* The log of the stream's origin ended torn, every member in the core has said what it has, and those outside
  * might have more: nobody can know, and the stream waits for people. It is whole at what is durable there. */
-bool hg_sim_core_left_to_people(const struct sim_world *world, struct hg_streams *streams,
-                                const struct sim_flow *flow);
+bool hg_sim_core_left_to_people(const struct sim_world *world, const struct hg_streams *streams,
+                                const struct hg_stream_state *s, uint32_t origin);
 
 #endif
