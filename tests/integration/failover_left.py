@@ -4,7 +4,9 @@
 after that (kill_shim.c). The next one goes on with it by itself, what was acknowledged is where it was, and entries
 that are tried again are there once; a group that was sealed by an order of its own stays as it is.
 
-    failover_left.py ONCE_CLIENT KILL_SHIM"""
+    failover_left.py ONCE_CLIENT KILL_SHIM [--all]
+
+Of a step's marked calls one is taken, by chance; with --all each."""
 import os
 import re
 import signal
@@ -13,7 +15,7 @@ import sys
 import failover
 import resubmit
 from cluster import Failed, Scratch, wait_until
-from flow import say
+from flow import say, seeded
 
 GROUP = failover.GROUP
 # What is said of a step, and where in it to die. A `write` is the doorbell of what it asks of dataplanes, a `rename`
@@ -32,8 +34,13 @@ POINTS = [("read", "asking the metastore who writes", "say:1:before"),
           ("open", "opening the epoch in the metastore", "rename:1:after"),
           ("release", "letting producers write", "say:1:before"),
           ("release", "letting producers write", "write:1:after")]
-NOTHING_DONE = 2  # of these, before an epoch is taken: the order is to be given again
+NOTHING_DONE = [("read", "say:1:before"), ("take", "rename:1:before")]  # no epoch is taken: ordered again
 FIRST_CLIENT = 100  # each fail-over has a client of its own, that tries its entries again
+
+
+def points_chosen():
+    chance, steps = seeded(), dict.fromkeys(step for step, _, _ in POINTS)
+    return [chance.choice([point for point in POINTS if point[0] == step]) for step in steps]
 
 
 class Test(resubmit.Test):
@@ -112,8 +119,9 @@ class Test(resubmit.Test):
         self.tried_again(self.a, self.b, client, told)
         say(f"killed at seal, twice: the fail-over to b goes on by itself under epoch {self.store()[1]}")
 
-    def killed_at(self, writer, new, point, is_done):
+    def killed_at(self, writer, new, point):
         step, text, mark = point
+        is_done = (step, mark) not in NOTHING_DONE
         client, told = self.lags(writer, new)
         before = self.store()[1]
         new.kill_controlplane()
@@ -161,12 +169,12 @@ class Test(resubmit.Test):
                 raise Failed(f"{name} has other entries than were acknowledged")
         say(f"all nodes have the same {len(self.there)} entries, each once")
 
-    def run(self):
+    def run(self, points):
         self.net.start_with(self.nodes.values())
         self.sealing()
         writer, new = self.b, self.c
-        for number, point in enumerate(POINTS):
-            self.killed_at(writer, new, point, number >= NOTHING_DONE)
+        for point in points:
+            self.killed_at(writer, new, point)
             writer, new = new, self.others(writer, new)
         self.sealed_by_order(writer)
         self.all_equal()
@@ -174,4 +182,5 @@ class Test(resubmit.Test):
 
 if __name__ == "__main__":
     with Scratch() as scratch_directory:
-        Test(scratch_directory, *(os.path.abspath(path) for path in sys.argv[1:3])).run()
+        test = Test(scratch_directory, *(os.path.abspath(path) for path in sys.argv[1:3]))
+        test.run(POINTS if "--all" in sys.argv else points_chosen())

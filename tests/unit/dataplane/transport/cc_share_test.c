@@ -5,6 +5,7 @@
 #include "dataplane/transport/cc_share.h"
 #include "drivers/platform/random.h"
 #include "tests/unit/dataplane/transport/bottleneck.h"
+#include "tests/unit/sanitized.h"
 #include <CUnit/Basic.h>
 #include <stdio.h>
 
@@ -153,7 +154,7 @@ static void test_random(void)
 {
     struct hg_random random;
     hg_random_init(&random, 20);
-    for (uint32_t run = 0; run < 500; run++) {
+    for (uint32_t run = 0; run < HG_TEST_SEEDS(500); run++) {
         struct lanes lanes;
         lanes_init(&lanes);
         for (uint32_t tick = 0; tick < 100; tick++) {
@@ -246,7 +247,7 @@ static void contest_run(const struct contest *c, uint64_t *share, uint64_t *lane
 {
     *share = 0;
     *lane_share = UINT64_MAX;
-    for (uint32_t seed = 1; seed <= c->seeds; seed++) {
+    for (uint32_t seed = 1; seed <= HG_TEST_SEEDS(c->seeds); seed++) {
         struct bottleneck_config config = competition(c->kind, c->lane_count, c->rtt_ms * MS);
         config.seed *= seed;
         config.rate_bytes_per_s *= c->rate_factor;
@@ -261,7 +262,7 @@ static void contest_run(const struct contest *c, uint64_t *share, uint64_t *lane
         }
         CU_ASSERT(result.used_per_mille >= 960);
     }
-    *share /= c->seeds;
+    *share /= HG_TEST_SEEDS(c->seeds);
 }
 
 static void test_lanes_are_one_flow(void)
