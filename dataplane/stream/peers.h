@@ -84,7 +84,7 @@ struct hg_peer_stream {
     uint8_t opening;   /* the next one, or the one under way */
     uint8_t held;      /* enum hg_peer_stream_held */
     bool cut_due;      /* the peer told its history: it waits to hear how much of it is ours */
-    uint8_t reserved;
+    bool is_question;  /* it had no entry yet when it was opened: whoever took it would take it from 0 on */
     struct hg_epoch_start cut; /* up to there it is, under that epoch */
     uint64_t lsn_next;         /* of the next batch to send */
     uint64_t lsn_needed;       /* as the peer was told: what is below holds our log's oldest segment */

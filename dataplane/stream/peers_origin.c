@@ -40,6 +40,7 @@ static void stream_open_send(struct hg_peer *peer, uint32_t slot)
     open.group = s->group;
     open.epoch = peer->streams[slot].epoch = hg_peers_epoch_sent(peer, slot);
     open.lsn_begin = s->lsn_begin;
+    peer->streams[slot].is_question = s->lsn_begin == 0;
     open.lsn_durable = s->lsn_durable;
     open.system_identifier = s->system_identifier;
     open.kind = s->kind;
@@ -99,18 +100,27 @@ static void stream_give_up(struct hg_peer *peer, uint32_t slot, enum hg_peer_str
     stream_close_send(peer, slot);
 }
 
+/* It was opened to ask where the peer ends, and has entries since: opened anew it is told where they begin.
+ */
+static bool is_answered(const struct hg_peer *peer, uint32_t slot)
+{
+    return peer->streams[slot].is_question &&
+           hg_streams_at(peer->peers->config.streams, slot)->lsn_begin != 0;
+}
+
 void hg_peers_open_streams(struct hg_peer *peer, uint64_t now_ns)
 {
     uint32_t count = hg_streams_count(peer->peers->config.streams);
     for (uint32_t slot = 0; slot < count && slot < peer->peers->config.streams_max; slot++) {
         struct hg_peer_stream *ps = &peer->streams[slot];
+        bool is_open = ps->state == HG_PEER_STREAM_OPENING || ps->state == HG_PEER_STREAM_STREAMING;
+        bool is_wanted = stream_wanted(peer, slot);
         if (ps->close_unsent)
             stream_close_send(peer, slot);
-        if (!stream_wanted(peer, slot)) {
-            if (ps->state == HG_PEER_STREAM_OPENING || ps->state == HG_PEER_STREAM_STREAMING)
-                stream_give_up(peer, slot, HG_PEER_STREAM_CLOSED);
+        if (is_open && (!is_wanted || is_answered(peer, slot)))
+            stream_give_up(peer, slot, HG_PEER_STREAM_CLOSED);
+        if (!is_wanted)
             continue;
-        }
         if (ps->close_unsent) /* it would be taken for one of the new opening */
             continue;
         /* What was told went, as its room was needed: it may be on its way still, to who would begin there.
@@ -218,7 +228,7 @@ static void cursor_trimmed(struct hg_peer *peer, struct hg_cursor *cursor)
     for (uint32_t slot = 0; slot < count && slot < peer->peers->config.streams_max; slot++) {
         const struct hg_peer_stream *ps = &peer->streams[slot];
         uint64_t lsn_oldest = hg_streams_lsn_oldest(streams, slot);
-        if (ps->state == HG_PEER_STREAM_STREAMING && ps->lsn_next < lsn_oldest)
+        if (ps->state == HG_PEER_STREAM_STREAMING && !ps->is_question && ps->lsn_next < lsn_oldest)
             stream_gap(peer, slot, ps->lsn_next, lsn_oldest);
     }
     cursor->sequence = hg_log_tail_sequence(peer->peers->config.log);
@@ -301,9 +311,11 @@ static void stream_start(struct hg_peer *peer, uint32_t slot, const struct hg_wi
         return;
     }
     uint64_t lsn_claimed = hg_max_u64(ps->lsn_claimed, answer->lsn_durable), epoch = ps->epoch;
+    bool is_question = ps->is_question;
     hg_peers_hold_end(peer, slot);
     memset(ps, 0, sizeof(*ps));
     ps->epoch = epoch;
+    ps->is_question = is_question;
     ps->opening = answer->control.opening;
     ps->state = HG_PEER_STREAM_STREAMING;
     ps->lsn_next = lsn;
@@ -438,7 +450,7 @@ static void stream_passed(const struct hg_peer *peer, uint32_t slot)
 {
     struct hg_streams *streams = peer->peers->config.streams;
     const struct hg_peer_stream *ps = &peer->streams[slot];
-    if (ps->state == HG_PEER_STREAM_STREAMING && peer->cursor.sequence != 0 &&
+    if (ps->state == HG_PEER_STREAM_STREAMING && !ps->is_question && peer->cursor.sequence != 0 &&
         ps->lsn_next <= hg_streams_at(streams, slot)->lsn_peer[peer->index])
         hg_streams_peer_passed(streams, slot, peer->index, hg_peers_sequence_next(peer, slot));
 }

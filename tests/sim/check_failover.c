@@ -336,6 +336,10 @@ bool hg_sim_check_failover_event(struct sim_node *node, const struct hg_event *e
     case HG_EVENT_group_begun:
     case HG_EVENT_group_open:
         return true;
+    case HG_EVENT_group_unnamed: /* a disk that was replaced, or one that nobody named, and a metastore that
+                                    is away */
+        node->world->sometimes[SIM_groups_unnamed]++;
+        return true;
     case HG_EVENT_stream_cut:
         node->world->sometimes[SIM_copies_cut]++;
         return true;

@@ -16,6 +16,8 @@ static void given(struct sim_node *node, const struct hg_metastore_record *recor
         return;
     group->group = SIM_FAILOVER_GROUP;
     group->copies = record->copies;
+    if (record->members.generation != 0)
+        group->members = record->members;
     group->copies_unknown = 0;
     group->first_is_over = record->epoch > HG_EPOCH_FIRST;
     if (memcmp(group, &before, sizeof(before)) == 0)

@@ -171,6 +171,7 @@
     X(empty_logs_kept_from_writing)                                                                          \
     X(failovers_resumed)                                                                                     \
     X(copies_filled)                                                                                         \
+    X(groups_unnamed)                                                                                        \
     X(copies_cut)                                                                                            \
     X(orphans_written)                                                                                       \
     X(writers_moved)                                                                                         \
