@@ -327,14 +327,9 @@ static void answer_turn(struct hg_peer *peer)
 
 /* ---- both ---- */
 
-/* Readers that stopped at what is repaired now go on; streams that had a gap there are opened anew. */
-static void repaired(struct hg_peers *peers)
+/* Readers that stopped at what is to be had now go on; streams that had a gap there are opened anew. */
+static void readers_go_on(struct hg_peers *peers)
 {
-    const struct hg_log_heal *log = hg_log_heal_of(peers->config.log);
-    char name[16];
-    snprintf(name, sizeof(name), "%u", peers->config.worker);
-    hg_event_put(peers->config.events, HG_EVENT_repaired, name, log->repaired_sequence,
-                 hg_log_heal_left(peers->config.log));
     for (struct hg_peer *peer = hg_peers_next(peers, NULL); peer != NULL; peer = hg_peers_next(peers, peer)) {
         peer->read_corrupt = false;
         uint32_t streams = peer->current < 0 ? 0 : hg_streams_count(peers->config.streams);
@@ -342,6 +337,15 @@ static void repaired(struct hg_peers *peers)
             if (peer->streams[slot].state == HG_PEER_STREAM_GAP)
                 peer->streams[slot].state = HG_PEER_STREAM_CLOSED;
     }
+}
+
+static void repaired(struct hg_peers *peers)
+{
+    const struct hg_log_heal *log = hg_log_heal_of(peers->config.log);
+    char name[16];
+    snprintf(name, sizeof(name), "%u", peers->config.worker);
+    hg_event_put(peers->config.events, HG_EVENT_repaired, name, log->repaired_sequence,
+                 hg_log_heal_left(peers->config.log));
 }
 
 /* Said once for each try that failed for another reason than that nobody is there yet. */
@@ -362,7 +366,9 @@ void hg_peers_heal_turn(struct hg_peers *peers)
         peers->heal.told[reason] = log->counts[reason];
         if (reason == HG_LOG_HEAL_repaired)
             repaired(peers);
-        else if (reason != HG_LOG_HEAL_whole)
+        if (reason == HG_LOG_HEAL_repaired || reason == HG_LOG_HEAL_whole)
+            readers_go_on(peers);
+        else
             not_repaired(peers, (enum hg_log_heal_reason)reason);
     }
     ask_turn(peers);

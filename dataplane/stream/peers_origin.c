@@ -595,8 +595,13 @@ bool hg_peers_batch_next(void *ctx, struct hg_lane_batch *batch)
  */
 static void batch_lost(struct hg_peer *peer, const struct hg_lane_batch *batch, int rc)
 {
-    if (rc == -EBADMSG)
+    if (rc == -EBADMSG) {
+        /* It is corrupt and not gone: opened again, the lane waits there until the log has mended it. */
         hg_event_put(peer->peers->config.events, HG_EVENT_read_corrupt, peer->name, batch->sequence, 0);
+        peer->streams[batch->alias].moved = true;
+        stream_give_up(peer, batch->alias, HG_PEER_STREAM_CLOSED);
+        return;
+    }
     stream_gap(peer, batch->alias, batch->lsn_first,
                hg_streams_lsn_oldest(peer->peers->config.streams, batch->alias));
 }

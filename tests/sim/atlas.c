@@ -529,8 +529,6 @@ bool hg_sim_check_atlas_event(struct sim_node *node, const struct hg_event *even
     case HG_EVENT_scrub_corrupt:
     case HG_EVENT_repaired:
     case HG_EVENT_log_marked:
-    case HG_EVENT_stream_gap: /* until it is mended; all must be everywhere in the end */
-    case HG_EVENT_stream_behind:
         return true;
     default:
         return false;

@@ -153,6 +153,39 @@ static void test_lane_goes_on(void)
     sites_free();
 }
 
+/* What the lane was promised rots before it is read: the other side is told of no gap and of no horizon, gets
+ * nothing across it, and all behind the repair. */
+static void test_promised(void)
+{
+    uint32_t slot = joined_with_entries();
+    restart(a);
+    uint64_t sequence = rot(a, 4);
+    struct hg_peer *peer = peer_of(a);
+    struct hg_lane_batch promised = {
+        .alias = slot, .sequence = sequence, .lsn_first = 3, .lsn_end = 4, .bytes = 1000};
+    uint32_t opened = a->node.events[HG_EVENT_stream_streaming];
+    CU_ASSERT_EQUAL(read_write(a, sequence), -EBADMSG);
+    CU_ASSERT_EQUAL_FATAL(peer->streams[slot].state, HG_PEER_STREAM_STREAMING);
+    a->cut = true; /* not mended yet */
+    for (uint32_t i = 0; i < 3000 && peer->streams[slot].state == HG_PEER_STREAM_STREAMING; i++) {
+        run(HG_NS_PER_MS);
+        CU_ASSERT_PTR_NULL(hg_peers_batch_bytes(&peer->sessions[peer->current], &promised));
+    }
+    CU_ASSERT_EQUAL(peer->streams[slot].state, HG_PEER_STREAM_CLOSED);
+    CU_ASSERT_FALSE(peer->streams[slot].horizon_due);
+    a->cut = false;
+    for (uint32_t i = 0; i < 3000 && a->node.events[HG_EVENT_repaired] == 0; i++)
+        run(10 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(a->node.events[HG_EVENT_repaired], 1);
+    append(a, slot, 2, 100);
+    run(200 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(stream(b, slot)->lsn_durable, 9);
+    CU_ASSERT_EQUAL(a->node.events[HG_EVENT_stream_streaming], opened + 1);
+    CU_ASSERT_EQUAL(a->node.events[HG_EVENT_stream_gap] + b->node.events[HG_EVENT_stream_closed], 0);
+    CU_ASSERT_EQUAL(b->node.events[HG_EVENT_stream_behind], 0);
+    sites_free();
+}
+
 /* The same batch rots at both: named, not repaired, not served; when one is mended by hand, it is. */
 static void test_both_rot(void)
 {
@@ -472,6 +505,7 @@ int main(void)
     CU_add_test(suite, "both ways", test_both_ways);
     CU_add_test(suite, "lost packets", test_lost_packets);
     CU_add_test(suite, "a lane goes on", test_lane_goes_on);
+    CU_add_test(suite, "promised to a lane", test_promised);
     CU_add_test(suite, "both rot", test_both_rot);
     CU_add_test(suite, "each has another batch", test_each_has_another_batch);
     CU_add_test(suite, "hostile", test_hostile);
