@@ -55,7 +55,7 @@ static bool group_known(struct hg_server *server, uint32_t group, const struct h
     if (record->copies.count != 0)
         known->copies = record->copies;
     known->copies_unknown = 0;
-    known->first_is_over |= record->epoch > 1;
+    known->epoch = hg_max_u64(known->epoch, record->epoch);
     return memcmp(&before, known, sizeof(before)) != 0;
 }
 

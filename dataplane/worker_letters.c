@@ -162,8 +162,8 @@ static int groups_apply(struct hg_worker *worker, const struct hg_control_config
         bool fits = group->group < HG_GROUPS_MAX && group->members.learner_count <= HG_LEARNERS_MAX &&
                     group->members.set.count <= HG_MEMBERS_MAX &&
                     group->members.other.count <= HG_MEMBERS_MAX;
-        if (fits && group->first_is_over != 0)
-            hg_streams_first_over(worker->streams, group->group);
+        if (fits)
+            hg_streams_epoch_given(worker->streams, group->group, group->epoch);
         if (fits && hg_copies_check(&group->copies))
             hg_streams_copies_set(worker->streams, group->group, &group->copies, group->copies_unknown != 0);
         if (fits && group->members.generation == 0) /* as the command file says */

@@ -90,6 +90,8 @@ static uint64_t committed_by_members(const struct hg_streams *streams, const str
 
 static uint64_t committed_counted(const struct hg_streams *streams, const struct hg_stream_state *s)
 {
+    if (s->epoch < streams->copies[s->group].epoch_given)
+        return 0;
     if (streams->voters[s->group].members.generation != 0)
         return committed_by_members(streams, s);
     /* Its members were something else than the command file says, and nobody has told what since. */
@@ -183,8 +185,8 @@ void hg_streams_nodes_set(struct hg_streams *streams, uint64_t self,
 
 static void suspect_look(struct hg_streams *streams, uint32_t group)
 {
-    bool is_suspect = streams->copies[group].is_unknown || streams->copies[group].is_first_over ||
-                      !own_counts(streams, group);
+    bool is_suspect = streams->copies[group].is_unknown ||
+                      streams->copies[group].epoch_given > HG_EPOCH_FIRST || !own_counts(streams, group);
     if (streams->copies[group].is_suspect == is_suspect)
         return;
     streams->copies[group].is_suspect = is_suspect;
@@ -193,10 +195,10 @@ static void suspect_look(struct hg_streams *streams, uint32_t group)
             hg_streams_moved(streams, &streams->table[slot]);
 }
 
-void hg_streams_first_over(struct hg_streams *streams, uint32_t group)
+void hg_streams_epoch_given(struct hg_streams *streams, uint32_t group, uint64_t epoch)
 {
     hg_assert(group < HG_GROUPS_MAX);
-    streams->copies[group].is_first_over = true;
+    streams->copies[group].epoch_given = hg_max_u64(streams->copies[group].epoch_given, epoch);
     suspect_look(streams, group);
 }
 

@@ -39,8 +39,10 @@ void hg_streams_nodes_set(struct hg_streams *streams, uint64_t self,
                           const uint64_t nodes[HG_STREAMS_PEERS_MAX]);
 void hg_streams_copies_set(struct hg_streams *streams, uint32_t group, const struct hg_copies *copies,
                            bool is_unknown);
-/* The metastore has given the group a newer epoch than the first, which the command file is about. */
-void hg_streams_first_over(struct hg_streams *streams, uint32_t group);
+/* The newest epoch that the metastore has given the group, as far as the control plane has read; never less
+ * than was said before. Nothing is committed under an older one: who is told of it may be a writer that
+ * nobody could seal, and the logs that count now are named for another writer. */
+void hg_streams_epoch_given(struct hg_streams *streams, uint32_t group, uint64_t epoch);
 /* This log holds nothing of the group and has promised nothing, as a new one, and by the metastore it is not
  * the one to write it under the first epoch: other logs are named, or that epoch is over, or nobody could
  * read who is. A writer that lost its disk would give the first epoch a second history, so until a fail-over

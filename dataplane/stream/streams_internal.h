@@ -62,10 +62,10 @@ struct hg_streams {
     uint64_t node, peer_nodes[HG_STREAMS_PEERS_MAX];
     struct {
         bool is_unknown;
-        bool is_first_over;
         bool is_suspect; /* an empty log here must not write under the first epoch */
         bool is_told;
         uint64_t since_ns;
+        uint64_t epoch_given; /* by the metastore, as far as was read */
         struct hg_copies of;
     } copies[HG_GROUPS_MAX];
     struct hg_group groups[HG_GROUPS_MAX];

@@ -140,8 +140,8 @@ struct hg_config_stream {
 /* Who keeps the copies of a group that originates in this region, as the metastore has it. */
 struct hg_config_group {
     uint32_t group;
-    uint16_t copies_unknown;   /* 1: the metastore was not read yet: nobody else's copy counts until it is */
-    uint16_t first_is_over;    /* 1: it has given a newer epoch than the first */
+    uint32_t copies_unknown;   /* 1: the metastore was not read yet: nobody else's copy counts until it is */
+    uint64_t epoch;            /* the newest that it has given, as far as was read; 0 = none */
     struct hg_members members; /* generation 0: as the command file says */
     struct hg_copies copies;
 };

@@ -19,7 +19,7 @@ static void given(struct sim_node *node, const struct hg_metastore_record *recor
     if (record->members.generation != 0)
         group->members = record->members;
     group->copies_unknown = 0;
-    group->first_is_over = record->epoch > HG_EPOCH_FIRST;
+    group->epoch = hg_max_u64(group->epoch, record->epoch);
     if (memcmp(group, &before, sizeof(before)) == 0)
         return;
     node->config->group_count = 1;

@@ -208,7 +208,7 @@ static void test_new_log_of_the_writer(void)
     stream_node_free(&node);
 
     new_log();
-    hg_streams_first_over(node.streams, 0); /* nothing named, but another epoch given */
+    hg_streams_epoch_given(node.streams, 0, 2); /* nothing named, but another epoch given */
     new_log_refuses(HG_APPEND_UNNAMED);
     CU_ASSERT_EQUAL(hg_streams_group_seal(node.streams, 0, 5), HG_GROUP_OK);
     stream_node_settle(&node);
@@ -235,6 +235,25 @@ static void test_new_epoch(void)
     peer_has(0, 12, 10);
     peer_has(1, 12, 10);
     peer_has(1, 13, 13);
+    stream_node_free(&node);
+}
+
+/* The metastore gave a newer epoch, which may be another node's: the logs that are named now count for that
+ * one. */
+static void test_epoch_given_elsewhere(void)
+{
+    begin(MEMBERS, 2);
+    peer_has(0, 4, 4);
+    hg_streams_epoch_given(node.streams, 0, 5);
+    hg_streams_epoch_given(node.streams, 0, 2); /* an older record */
+    peer_has(0, 10, 4);
+    peer_has(1, 10, 4);
+    CU_ASSERT_EQUAL(hg_streams_group_seal(node.streams, 0, 5), HG_GROUP_OK);
+    stream_node_settle(&node);
+    CU_ASSERT_EQUAL(hg_streams_group_open(node.streams, 0, 5), HG_GROUP_OK);
+    stream_node_settle(&node);
+    append(2);
+    peer_has(1, 12, 12); /* it was ours */
     stream_node_free(&node);
 }
 
@@ -477,6 +496,7 @@ int main(void)
     CU_add_test(suite, "a member is removed", test_removed_member);
     CU_add_test(suite, "a member does not get the stream", test_member_without_stream);
     CU_add_test(suite, "a restart counts anew", test_restart);
+    CU_add_test(suite, "an epoch given elsewhere", test_epoch_given_elsewhere);
     CU_add_test(suite, "told by the origin", test_told);
     CU_add_test(suite, "another region", test_other_region);
     CU_add_test(suite, "the watch", test_watch);
