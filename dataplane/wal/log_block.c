@@ -133,15 +133,21 @@ bool hg_log_write_header_is_valid(const struct hg_log_write_header *header, cons
     return header->crc32c == hg_crc32c(0, header, offsetof(struct hg_log_write_header, crc32c));
 }
 
-uint32_t hg_log_write_payload_first_bad(const struct hg_log_write_header *header, const uint8_t *payload,
-                                        uint32_t index)
+static uint32_t first_bad(const struct hg_log_write_header *header, const uint8_t *payload, uint32_t index,
+                          uint32_t end)
 {
     uint32_t seed = block_seed(header);
-    while (index < header->block_count &&
+    while (index < end &&
            header->block_crc32c[index] ==
                hg_crc32c(seed, payload + (size_t)index * HG_LOG_BLOCK_BYTES, HG_LOG_BLOCK_BYTES))
         index++;
     return index;
+}
+
+uint32_t hg_log_write_payload_first_bad(const struct hg_log_write_header *header, const uint8_t *payload,
+                                        uint32_t index)
+{
+    return first_bad(header, payload, index, header->block_count);
 }
 
 bool hg_log_write_payload_is_valid(const struct hg_log_write_header *header, const uint8_t *payload)
@@ -152,8 +158,8 @@ bool hg_log_write_payload_is_valid(const struct hg_log_write_header *header, con
 bool hg_log_write_range_is_whole(const struct hg_log_write_header *header, const uint8_t *payload,
                                  uint32_t offset, uint32_t bytes)
 {
-    uint32_t first = offset / HG_LOG_BLOCK_BYTES, last = (offset + bytes - 1) / HG_LOG_BLOCK_BYTES;
-    return hg_log_write_payload_first_bad(header, payload, first) > last;
+    uint32_t first = offset / HG_LOG_BLOCK_BYTES, end = (offset + bytes - 1) / HG_LOG_BLOCK_BYTES + 1;
+    return end <= header->block_count && first_bad(header, payload, first, end) == end;
 }
 
 void hg_log_place_next(uint64_t segment_bytes, uint32_t write_bytes_max, uint32_t write_bytes,

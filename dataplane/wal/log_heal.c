@@ -87,6 +87,31 @@ static void over(struct hg_log *log, enum hg_log_heal_reason reason)
     write->tries++;
 }
 
+static void read_begin(struct hg_log *log, uint64_t sequence, bool believes_none)
+{
+    struct hg_log_heal *heal = &log->heal;
+    heal->sequence = sequence;
+    hg_log_pieces_begin(log, &heal->pieces, sequence);
+    heal->at = heal->batch_count = 0;
+    heal->has_believed = false;
+    heal->believes_none = believes_none;
+    heal->state = HG_LOG_HEAL_READING;
+}
+
+/* What was taken for the write's batches did not come to it. */
+static void failed(struct hg_log *log, enum hg_log_heal_reason reason)
+{
+    struct hg_log_heal *heal = &log->heal;
+    if (heal->has_believed) {
+        heal->reason_first = reason;
+        read_begin(log, heal->sequence, true);
+        return;
+    }
+    bool is_first = heal->believes_none &&
+                    (reason != HG_LOG_HEAL_nobody || heal->reason_first == HG_LOG_HEAL_local_records);
+    over(log, is_first ? heal->reason_first : reason);
+}
+
 /* ---- what lies there ---- */
 
 void hg_log_heal_completed(struct hg_log *log, int32_t result)
@@ -115,9 +140,13 @@ static void want_known(struct hg_log_heal *heal, const struct hg_batch_header *b
  * batch is lost, none of this size has that chain; and the checksums of the whole write decide. */
 static bool want_named(struct hg_log_heal *heal, const uint8_t *payload, uint32_t at)
 {
-    uint32_t behind = hg_log_pieces_batch_behind(payload, at, heal->pieces.payload_bytes);
+    const struct hg_log_write_header *header = (const struct hg_log_write_header *)heal->pieces.buffer;
+    uint32_t behind = hg_log_pieces_batch_behind(header, payload, at, heal->believes_none);
     const struct hg_batch_header *next = (const struct hg_batch_header *)(payload + behind);
-    if (behind == heal->pieces.payload_bytes || is_local(next))
+    if (behind == heal->pieces.payload_bytes)
+        return false;
+    heal->has_believed |= !heal->believes_none && !hg_log_pieces_batch_is_proved(header, payload, behind);
+    if (is_local(next) || behind - at > HG_BATCH_BYTES_MAX)
         return false;
     heal->want = (struct hg_log_heal_want){.sequence = heal->sequence,
                                            .stream = next->stream,
@@ -137,10 +166,24 @@ static void whole_judge(struct hg_log *log)
     memset(payload + heal->pieces.payload_bytes, 0,
            heal->pieces.bytes - HG_LOG_BLOCK_BYTES - heal->pieces.payload_bytes);
     if (header->batch_count != heal->batch_count || !hg_log_write_payload_is_valid(header, payload)) {
-        over(log, HG_LOG_HEAL_not_as_written);
+        failed(log, HG_LOG_HEAL_not_as_written);
         return;
     }
     heal->state = HG_LOG_HEAL_WHOLE;
+}
+
+/* There is one at heal->at, and it may be what was written there. */
+static bool has_batch(struct hg_log_heal *heal)
+{
+    const struct hg_log_write_header *header = (const struct hg_log_write_header *)heal->pieces.buffer;
+    const uint8_t *payload = heal->pieces.buffer + HG_LOG_BLOCK_BYTES;
+    if (hg_log_pieces_batch_is_proved(header, payload, heal->at))
+        return true;
+    bool is_there = !heal->believes_none &&
+                    hg_batch_check_header(payload + heal->at, heal->pieces.payload_bytes - heal->at) ==
+                        HG_BATCH_REASON_OK;
+    heal->has_believed |= is_there;
+    return is_there;
 }
 
 /* From the first batch on that was not found whole yet. */
@@ -151,20 +194,20 @@ static void payload_judge(struct hg_log *log)
     while (heal->at < heal->pieces.payload_bytes) {
         uint32_t room = heal->pieces.payload_bytes - heal->at;
         const struct hg_batch_header *batch = (const struct hg_batch_header *)(payload + heal->at);
-        bool has_batch = hg_batch_check_header(batch, room) == HG_BATCH_REASON_OK;
-        if (has_batch && hg_batch_verify(batch, room) == HG_BATCH_REASON_OK) {
+        bool is_there = has_batch(heal);
+        if (is_there && hg_batch_verify(batch, room) == HG_BATCH_REASON_OK) {
             heal->at += hg_batch_bytes(batch);
             heal->batch_count++;
             continue;
         }
-        if (has_batch && is_local(batch)) {
-            over(log, HG_LOG_HEAL_local_records);
+        if (is_there && is_local(batch)) {
+            failed(log, HG_LOG_HEAL_local_records);
             return;
         }
-        if (has_batch)
+        if (is_there)
             want_known(heal, batch);
         else if (!want_named(heal, payload, heal->at)) {
-            over(log, HG_LOG_HEAL_no_identity);
+            failed(log, HG_LOG_HEAL_no_identity);
             return;
         }
         heal->state = HG_LOG_HEAL_WANTING;
@@ -237,15 +280,6 @@ static void damage_judge(struct hg_log *log)
     payload_judge(log);
 }
 
-static void begin(struct hg_log *log, uint64_t sequence)
-{
-    struct hg_log_heal *heal = &log->heal;
-    heal->sequence = sequence;
-    hg_log_pieces_begin(log, &heal->pieces, sequence);
-    heal->at = heal->batch_count = 0;
-    heal->state = HG_LOG_HEAL_READING;
-}
-
 /* ---- what peers have ---- */
 
 bool hg_log_heal_wants(const struct hg_log *log, struct hg_log_heal_want *want)
@@ -282,7 +316,7 @@ bool hg_log_heal_filled(struct hg_log *log)
 void hg_log_heal_give_up(struct hg_log *log)
 {
     hg_assert(log->heal.state == HG_LOG_HEAL_WANTING);
-    over(log, HG_LOG_HEAL_nobody);
+    failed(log, HG_LOG_HEAL_nobody);
 }
 
 void hg_log_heal_again(struct hg_log *log)
@@ -373,7 +407,7 @@ static bool next_begin(struct hg_log *log)
             write_remove(heal, i);
     for (uint32_t i = 0; i < heal->count; i++)
         if (heal->writes[i].due_ns <= log->now_ns) {
-            begin(log, heal->writes[i].sequence);
+            read_begin(log, heal->writes[i].sequence, false);
             return true;
         }
     return false;

@@ -91,6 +91,11 @@ struct hg_log_heal {
     struct hg_log_pieces pieces; /* of it, as they lie there; then as peers give them */
     uint32_t batch_count;
     uint32_t at; /* of the batch that is wanted, in the payload */
+    /* A header in a block that is not as it was written may be of what else lies there. It is believed at
+     * first; when that comes to nothing, the write is read once more, and none is. */
+    bool has_believed;
+    bool believes_none;
+    enum hg_log_heal_reason reason_first; /* why the first way came to nothing */
     struct hg_log_heal_want want;
     uint64_t copy_sequence;
 };

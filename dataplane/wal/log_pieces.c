@@ -71,10 +71,20 @@ const struct hg_log_write_header *hg_log_pieces_header(const struct hg_log *log,
     return header_is_of(log, pieces, copy) ? copy : NULL;
 }
 
-uint32_t hg_log_pieces_batch_behind(const uint8_t *payload, uint32_t at, uint32_t limit)
+bool hg_log_pieces_batch_is_proved(const struct hg_log_write_header *header, const uint8_t *payload,
+                                   uint32_t at)
 {
+    return hg_batch_check_header(payload + at, header->payload_bytes - at) == HG_BATCH_REASON_OK &&
+           hg_log_write_range_is_whole(header, payload, at, sizeof(struct hg_batch_header));
+}
+
+uint32_t hg_log_pieces_batch_behind(const struct hg_log_write_header *header, const uint8_t *payload,
+                                    uint32_t at, bool is_proved)
+{
+    uint32_t limit = header->payload_bytes;
     for (at += sizeof(struct hg_batch_header); at < limit; at += HG_BATCH_ALIGN_BYTES)
-        if (hg_batch_check_header(payload + at, limit - at) == HG_BATCH_REASON_OK)
+        if (is_proved ? hg_log_pieces_batch_is_proved(header, payload, at)
+                      : hg_batch_check_header(payload + at, limit - at) == HG_BATCH_REASON_OK)
             return at;
     return limit;
 }
@@ -127,7 +137,10 @@ void hg_log_salvage_completed(struct hg_log *log, int32_t result)
         return;
     salvage->is_done = true;
     salvage->done_ns = log->now_ns;
-    salvage->is_proved = hg_log_pieces_header(log, &salvage->pieces) != NULL;
+    const struct hg_log_write_header *header = hg_log_pieces_header(log, &salvage->pieces);
+    salvage->is_proved = header != NULL;
+    if (header != NULL) /* the ring goes on */
+        memmove(salvage->pieces.buffer, header, sizeof(*header));
 }
 
 bool hg_log_salvage_advance(struct hg_log *log)
@@ -150,14 +163,14 @@ const struct hg_batch_header *hg_log_salvage_next(const struct hg_log *log, uint
     const struct hg_log_pieces *pieces = &log->salvage.pieces;
     const uint8_t *payload = pieces->buffer + HG_LOG_BLOCK_BYTES;
     hg_assert(log->salvage.is_proved);
+    const struct hg_log_write_header *header = (const struct hg_log_write_header *)pieces->buffer;
     while (*at < pieces->payload_bytes) {
         const struct hg_batch_header *batch = (const struct hg_batch_header *)(payload + *at);
         uint32_t room = pieces->payload_bytes - *at;
-        if (hg_batch_check_header(batch, room) != HG_BATCH_REASON_OK) {
-            *at = hg_log_pieces_batch_behind(payload, *at, pieces->payload_bytes);
-            continue;
-        }
-        *at += hg_batch_bytes(batch);
+        /* One of what else lies there may say that it goes over those behind it. */
+        *at = hg_log_pieces_batch_is_proved(header, payload, *at)
+                  ? *at + hg_batch_bytes(batch)
+                  : hg_log_pieces_batch_behind(header, payload, *at, false);
         if (hg_batch_verify(batch, room) == HG_BATCH_REASON_OK)
             return batch;
     }

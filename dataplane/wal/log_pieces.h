@@ -47,8 +47,13 @@ void hg_log_pieces_completed(struct hg_log_pieces *pieces, int32_t result);
  * whole, and nothing says what lies there. */
 const struct hg_log_write_header *hg_log_pieces_header(const struct hg_log *log,
                                                        const struct hg_log_pieces *pieces);
-/* Where the next batch behind a lost header begins: `limit` = none does. */
-uint32_t hg_log_pieces_batch_behind(const uint8_t *payload, uint32_t at, uint32_t limit);
+/* The header of a batch at `at`, and the blocks that it lies in are as they were written: it is no other's.
+ */
+bool hg_log_pieces_batch_is_proved(const struct hg_log_write_header *header, const uint8_t *payload,
+                                   uint32_t at);
+/* Where the next batch behind a lost header begins, or the next one that is proved: payload_bytes = none. */
+uint32_t hg_log_pieces_batch_behind(const struct hg_log_write_header *header, const uint8_t *payload,
+                                    uint32_t at, bool is_proved);
 
 /* ---- for whoever gives peers what they lack ---- */
 /* Write `sequence`, which hg_log_at says is corrupt. 1: hg_log_salvage_next; 0: being read, or another one

@@ -69,17 +69,17 @@ static const struct model_batch *donor_find(const struct hg_log_heal_want *want)
 static void give(void)
 {
     struct hg_log_heal_want want;
-    if (!hg_log_heal_wants(h.log, &want))
-        return;
-    const struct model_batch *batch = donor_find(&want);
-    if (batch == NULL) {
-        hg_log_heal_give_up(h.log);
-        return;
+    while (hg_log_heal_wants(h.log, &want)) {
+        const struct model_batch *batch = donor_find(&want);
+        if (batch == NULL) {
+            hg_log_heal_give_up(h.log);
+            continue;
+        }
+        CU_ASSERT_EQUAL(want.lsn_end, batch->lsn_end);
+        hg_log_heal_fill(h.log, 0, batch->bytes, want.bytes / 2);
+        hg_log_heal_fill(h.log, want.bytes / 2, batch->bytes + want.bytes / 2, want.bytes - want.bytes / 2);
+        CU_ASSERT_TRUE(hg_log_heal_filled(h.log));
     }
-    CU_ASSERT_EQUAL(want.lsn_end, batch->lsn_end);
-    hg_log_heal_fill(h.log, 0, batch->bytes, want.bytes / 2);
-    hg_log_heal_fill(h.log, want.bytes / 2, batch->bytes + want.bytes / 2, want.bytes - want.bytes / 2);
-    CU_ASSERT_TRUE(hg_log_heal_filled(h.log));
 }
 
 /* Until what became of it is known. */
@@ -346,6 +346,49 @@ static void test_ranges(void)
     harness_destroy(&h);
 }
 
+/* A write of two batches that have blocks, and others from which a block may come: such, and small ones. */
+static void misdirect_prepare(uint64_t sequences[6])
+{
+    prepare(71, 4);
+    for (uint32_t i = 0; i < 6; i++) {
+        for (uint32_t batch = 0; batch < 2; batch++)
+            CU_ASSERT_FATAL(harness_append(&h, 4, i < 3 ? 4000 : 600) != 0);
+        sequences[i] = h.batches[h.count - 1].sequence;
+        CU_ASSERT_EQUAL_FATAL(h.batches[h.count - 2].sequence, sequences[i]);
+        harness_settle(&h);
+    }
+    harness_crash(&h, true); /* nothing is in memory */
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+}
+
+/* A block has what belongs elsewhere, which may begin with a batch, whole or larger than the block: that is
+ * not taken for what was there. The batch whose header is lost is named by the one behind it. */
+static void test_misdirected(void)
+{
+    uint32_t repaired = 0, refused = 0;
+    for (uint32_t round = 0; round < 20; round++) {
+        uint64_t sequences[6];
+        misdirect_prepare(sequences);
+        uint8_t *bytes = hg_disk_sim_bytes(h.disk);
+        uint64_t at = place_of(sequences[0]) + (1 + round % 4) * HG_LOG_BLOCK_BYTES;
+        uint64_t last = harness_batch_place(&h, sequences[0], 1);
+        bool is_last = last + sizeof(struct hg_batch_header) > at && last < at + HG_LOG_BLOCK_BYTES;
+        memcpy(bytes + at, bytes + place_of(sequences[1 + round / 4]) + HG_LOG_BLOCK_BYTES,
+               HG_LOG_BLOCK_BYTES);
+        hg_disk_sim_settle(h.disk);
+        CU_ASSERT_EQUAL(read_write(sequences[0]), -EBADMSG);
+        run_until_over();
+        CU_ASSERT_EQUAL(counted(HG_LOG_HEAL_repaired), !is_last);
+        CU_ASSERT_EQUAL(read_write(sequences[0]), is_last ? -EBADMSG : 1);
+        if (!is_last)
+            harness_check_reads(&h);
+        repaired += !is_last;
+        refused += is_last;
+        harness_destroy(&h);
+    }
+    CU_ASSERT(repaired > 5 && refused > 0);
+}
+
 /* Nobody has it now: it is tried again, ever more seldom, and repaired when somebody has. */
 static void test_again(void)
 {
@@ -549,6 +592,7 @@ int main(void)
     CU_add_test(suite, "crash", test_crash);
     CU_add_test(suite, "wrong donor", test_wrong_donor);
     CU_add_test(suite, "again, and the copy rots", test_again);
+    CU_add_test(suite, "a misdirected block", test_misdirected);
     CU_add_test(suite, "what it has", test_ranges);
     CU_add_test(suite, "local records", test_local);
     CU_add_test(suite, "whole after all", test_whole);
