@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dataplane/stream/event.h"
+#include "dataplane/transport/wire.h"
 #include "drivers/ipc/control_state.h"
 
 #include <inttypes.h>
@@ -49,11 +50,34 @@ uint32_t hg_event_severity(uint32_t type)
     return type < HG_EVENT_COUNT ? events[type].severity : HG_SEVERITY_ERROR;
 }
 
+/* A status of the wire, as who gets it reads it. */
+static const char *status_words(uint64_t status)
+{
+    static const char *const words[] = {
+        [HG_WIRE_REFUSED_UNKNOWN] = "is it configured there with the same id?",
+        [HG_WIRE_REFUSED_SYSTEM] = "it has it of another PostgreSQL cluster",
+        [HG_WIRE_REFUSED_EPOCH] = "it promised a newer epoch, of another writer",
+        [HG_WIRE_REFUSED_INCARNATION] = "it has it of another timeline",
+        [HG_WIRE_REFUSED_LIMIT] = "it takes as many streams as it can",
+        [HG_WIRE_REFUSED_BATCH] = "a batch does not follow from what is there",
+        [HG_WIRE_CLOSED_WITHDRAWN] = "it is no longer configured to",
+        [HG_WIRE_CLOSED_DIVERGED] = "this copy has other bytes, compare the two",
+        [HG_WIRE_CLOSED_GAP] = "what this copy needs next is gone there",
+        [HG_WIRE_REFUSED_HISTORY] = "it can't be cut to where the two histories part",
+        [HG_WIRE_REFUSED_MEMBERS] =
+            "this node is no member of the group there, or it has not heard of the newest members",
+    };
+    return status < sizeof(words) / sizeof(words[0]) && words[status] != NULL ? words[status]
+                                                                              : "an unknown reason";
+}
+
 static int event_value(const struct hg_event *event, char key, char *out, size_t out_bytes)
 {
     switch (key) {
     case 's':
         return snprintf(out, out_bytes, "%.*s", HG_EVENT_SUBJECT_BYTES, event->subject);
+    case 'W':
+        return snprintf(out, out_bytes, "%s", status_words(event->a));
     case 'a':
     case 'b':
         return snprintf(out, out_bytes, "%" PRIu64, key == 'a' ? event->a : event->b);
@@ -79,7 +103,7 @@ void hg_event_format(const struct hg_event *event, char *text, size_t text_bytes
     size_t used = 0;
     hg_assert(text_bytes > 0);
     while (*from != '\0' && used + 1 < text_bytes) {
-        if (*from == '$' && strchr("sabABMN", from[1]) != NULL && from[1] != '\0') {
+        if (*from == '$' && strchr("sabABMNW", from[1]) != NULL && from[1] != '\0') {
             int n = event_value(event, from[1], text + used, text_bytes - used);
             used += hg_min_u64((uint64_t)n, text_bytes - used - 1);
             from += 2;

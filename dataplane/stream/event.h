@@ -9,7 +9,9 @@
 #include "dataplane/wal/format.h"
 
 /* severity: enum hg_control_severity without its prefix. In the text $s is the subject, $a $b are decimal, $A
- * $B are LSNs in PostgreSQL's form, $M $N are MACs (a and b, first byte lowest). */
+ * $B are LSNs in PostgreSQL's form, $M $N are MACs (a and b, first byte lowest), $W is a
+ * as a status of the wire, in words. With a name as long as they get, the longest is not cut (test `event`).
+ */
 #define HG_EVENTS(X)                                                                                         \
     X(log_ready, INFO, "log $s is recovered: $a writes kept, $b of a torn tail discarded")                   \
     X(log_failed, CRITICAL, "log $s failed; the dataplane stops, the next event says why")                   \
@@ -35,13 +37,12 @@
       "the path to peer $s carries packets of $a bytes, not of the $b that its port allows")                 \
     X(path_wide, INFO, "the path to peer $s carries packets of $a bytes again")                              \
     X(path_overrun, WARNING,                                                                                 \
-      "the path to peer $s does not carry its fixed rate: it loses more than a tenth, or queues; sending "   \
-      "at $a of $b bytes/s: give it a lower rate, or congestion bbr")                                        \
+      "the path to peer $s does not carry its fixed rate, it loses a tenth or queues: $a of $b bytes/s are " \
+      "sent; give it a lower rate, or congestion bbr")                                                       \
     X(path_overrun_over, INFO, "peer $s is sent to at its fixed rate again, $a bytes/s")                     \
     X(path_ecn_over, WARNING,                                                                                \
-      "the path to peer $s clears, sets or drops the marks of ECN, or the peer miscounts them ('show "       \
-      "lanes' says which): after $a packets none is marked any more; full queues are told by losses. When "  \
-      "the path is mended: 'set peer ... ecn off', then 'on'")                                               \
+      "the path to peer $s clears, sets or drops marks of ECN ('show lanes'): after $a packets none is "     \
+      "marked; once mended: 'set peer ... ecn off', then 'on'")                                              \
     X(neighbour_unreachable, WARNING,                                                                        \
       "nobody on the port's link answers for $s: is it on, is the cable in, are address, prefix and VLAN "   \
       "right? It is asked on")                                                                               \
@@ -58,8 +59,8 @@
       "the session of peer $s under its former shared key is ended: the other side has not yet the same "    \
       "key")                                                                                                 \
     X(peer_key_used_up, CRITICAL,                                                                            \
-      "the keys of peer $s, generation $a, reached a hard limit: nothing is sent under them; new ones are "  \
-      "asked for, so see why none are agreed on: is the path open both ways to UDP port 47000?")             \
+      "the keys of peer $s, generation $a, are at a hard limit and new ones are not agreed on: nothing is "  \
+      "sent; is the path open both ways to UDP port 47000?")                                                 \
     X(lane_refused, ERROR,                                                                                   \
       "peer $s gets no lane: it takes $a MB of receive memory and $b MB are left for all peers; give "       \
       "it or others less `credit`")                                                                          \
@@ -72,8 +73,8 @@
     X(group_sealed, WARNING,                                                                                 \
       "group $s is sealed: epoch $a is promised, and nothing of an older one is taken any more")             \
     X(grant_lapsed, ERROR,                                                                                   \
-      "the write grant of group $s, epoch $a, is over: appends are refused and nothing more is "             \
-      "acknowledged until there is one again; does the control plane run, and reach its metastore?")         \
+      "the write grant of group $s, epoch $a, is over: appends are refused, nothing is acknowledged; does "  \
+      "the control plane run, and reach its metastore?")                                                     \
     X(grant_back, INFO, "group $s, epoch $a, has its write grant again: its producers may write")            \
     X(group_begun, INFO,                                                                                     \
       "group $s began epoch $a here: members are brought to where it began; producers wait")                 \
@@ -81,8 +82,7 @@
     X(stream_moved, INFO, "stream $s moved to the log of worker $a: its clients attach again there")         \
     X(stream_refused_config, ERROR, "stream $s contradicts what the log has of it; id $a stays as it was")   \
     X(stream_streaming, INFO, "stream $s resumes at $A on a peer")                                           \
-    X(stream_refused, ERROR,                                                                                 \
-      "stream $s is refused by a peer, status $a: is it configured there with the same id?")                 \
+    X(stream_refused, ERROR, "stream $s is refused by a peer: $W")                                           \
     X(stream_diverged, CRITICAL,                                                                             \
       "stream $s has other bytes on a peer at $A than here at $B: nothing is sent there until an operator "  \
       "decides")                                                                                             \
@@ -91,45 +91,43 @@
       "stream $s lost [$A, $B) with a write whose loss was accepted: it begins anew at $B, and who needs "   \
       "what is before is told a gap")                                                                        \
     X(consumer_lost, CRITICAL,                                                                               \
-      "consumer $s stands at $A, before a loss that was accepted; its stream goes on at $B: it stays, and "  \
-      "holds the log, until it is removed or reads on from there")                                           \
+      "consumer $s stands at $A, before a loss that was accepted; its stream goes on at $B: it holds the "   \
+      "log until it is removed or reads on there")                                                           \
     X(stream_behind, ERROR,                                                                                  \
-      "stream $s ends at $A here, and its origin's log begins at $B: nothing more can come until it begins " \
-      "anew there ('helioctl stream adopt'), with what is between from a backup")                            \
+      "stream $s ends at $A here, its origin's log begins at $B: take what is between from a backup, and "   \
+      "begin it anew there ('helioctl stream adopt')")                                                       \
     X(stream_anew, WARNING,                                                                                  \
       "stream $s ended at $A and begins anew at $B: who reads it from before that has a gap")                \
     X(stream_quorum_lost, ERROR,                                                                             \
-      "stream $s waits for its region's quorum: committed at $A, durable here at $B; nothing behind that "   \
-      "is "                                                                                                  \
-      "acknowledged or leaves the region until more members have it: see 'show streams'")                    \
+      "stream $s waits for its region's quorum: committed $A, durable here $B; nothing behind is "           \
+      "acknowledged or leaves the region: see 'show streams'")                                               \
     X(stream_quorum_back, INFO, "stream $s has its region's quorum again: committed at $A")                  \
     X(group_unnamed, ERROR,                                                                                  \
-      "this log has nothing of group $s, which the command file has written here, and the metastore can't "  \
-      "be read or has other logs count: no producer is taken; see 'group fail-over'")                        \
+      "this log has nothing of group $s, and the metastore can't be read or has other logs count: no "       \
+      "producer is taken; see 'group fail-over'")                                                            \
     X(stream_tail_unknown, ERROR,                                                                            \
-      "stream $s: the log's last write was torn, and may have been acknowledged: nothing is appended at $A " \
-      "before enough members have said that they have no more; see 'show peers' for who is away")            \
+      "stream $s: the log's last write was torn, it may have been acknowledged: nothing is appended at $A "  \
+      "until enough members say they have no more: 'show peers'")                                            \
     X(stream_tail_known, INFO,                                                                               \
       "stream $s: the log's last write was torn, and no member has any of it: goes on at $A")                \
     X(stream_tail_lost, CRITICAL,                                                                            \
-      "stream $s: a member has it up to $A, this log lost what is behind $B: nothing is written here until " \
+      "stream $s: a member has it to $A, this log lost what is behind $B: nothing is written here until "    \
       "another epoch begins: see 'group fail-over'")                                                         \
     X(stream_not_here, WARNING, "a peer offers stream $s, id $a, which is not configured here")              \
     X(stream_system, ERROR,                                                                                  \
       "stream $s belongs to another PostgreSQL cluster (system identifier $a, offered $b)")                  \
     X(stream_incarnation, ERROR,                                                                             \
       "stream $s is at timeline $a, offered $b: a timeline switch keeps what is here")                       \
-    X(stream_closed, WARNING,                                                                                \
-      "the origin of stream $s sends no more of it here, reason $a (7 withdrawn, 8 diverged, 9 gap)")        \
+    X(stream_closed, WARNING, "the origin of stream $s sends no more of it here: $W")                        \
     X(stream_cut, WARNING,                                                                                   \
-      "stream $s is cut at $A, where the writer of a newer epoch has other bytes than this copy; what was "  \
-      "behind it, up to $B, was never committed and is in an orphan file: see helioctl orphan list")         \
+      "stream $s is cut at $A, as the writer of a newer epoch goes on there; what was behind, to $B, was "   \
+      "never committed: see 'helioctl orphan list'")                                                         \
     X(orphan_failed, ERROR,                                                                                  \
-      "stream $s must be cut at $B, and its orphan file can't be written, error $a: nothing is cut and "     \
-      "nothing taken of it until that is possible; it is tried again")                                       \
+      "stream $s is to be cut at $B, but its orphan file can't be written, error $a: nothing is cut and "    \
+      "nothing taken until it can be")                                                                       \
     X(stream_not_cut, CRITICAL,                                                                              \
-      "stream $s ends at $A, and its writer's history has only what is below $B of that: it can't be cut "   \
-      "there, so it takes nothing; compare the copies before anything else")                                 \
+      "stream $s ends at $A, its writer's history has only what is below $B of that: it can't be cut there " \
+      "and takes nothing; compare the copies first")                                                         \
     X(stream_refused_batch, ERROR,                                                                           \
       "a batch of stream $s at $A fails its checks (reason $b) and is not appended")                         \
     X(consumer_new, INFO, "consumer $s is registered at $A: the log keeps what it has not passed")           \

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dataplane/stream/event.h"
+#include "dataplane/transport/wire.h"
 #include "drivers/ipc/control_state.h"
 
 #include <CUnit/Basic.h>
+#include <stdio.h>
+#include <string.h>
 
 static struct hg_event last;
 
@@ -55,6 +58,33 @@ static void test_mac(void)
                                         "it was at 02:00:00:00:00:fe"));
 }
 
+/* What to do stands at the end of a sentence: none is cut for a name as long as they get. */
+static void test_fits(void)
+{
+    char text[512];
+    struct hg_event event = {.a = 1234567, .b = 7654321};
+    memset(event.subject, 'x', HG_NAME_BYTES - 1);
+    for (event.type = 0; event.type < HG_EVENT_COUNT; event.type++) {
+        hg_event_format(&event, text, sizeof(text));
+        CU_ASSERT(strlen(text) < HG_CONTROL_TEXT_BYTES);
+        if (strlen(text) >= HG_CONTROL_TEXT_BYTES)
+            printf("\n  %s: %zu\n", hg_event_name(event.type), strlen(text));
+    }
+}
+
+static void test_status_in_words(void)
+{
+    char text[256];
+    hg_event_put(&sink, HG_EVENT_stream_refused, "one", HG_WIRE_REFUSED_EPOCH, 0);
+    hg_event_format(&last, text, sizeof(text));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "promised a newer epoch"));
+    for (uint64_t status = 0; status < 32; status++) {
+        hg_event_put(&sink, HG_EVENT_stream_closed, "one", status, 0);
+        hg_event_format(&last, text, sizeof(text));
+        CU_ASSERT_PTR_NULL(strstr(text, "$"));
+    }
+}
+
 static void test_unknown(void)
 {
     char text[64];
@@ -96,6 +126,8 @@ int main(void)
     CU_add_test(suite, "subject, numbers and LSNs in the sentence", test_sentence);
     CU_add_test(suite, "cut to any buffer", test_cut);
     CU_add_test(suite, "mac", test_mac);
+    CU_add_test(suite, "none is cut", test_fits);
+    CU_add_test(suite, "a status in words", test_status_in_words);
     CU_add_test(suite, "of a newer build", test_unknown);
     CU_add_test(suite, "a flood", test_limit);
     CU_basic_run_tests();
