@@ -61,7 +61,7 @@ static bool ask_send(struct hg_peers *peers)
     ask.lsn_end = heal->want.lsn_end;
     memcpy(ask.chain, heal->want.chain, sizeof(ask.chain));
     ask.incarnation = heal->want.incarnation;
-    ask.batch_bytes = heal->want.bytes;
+    ask.batch_bytes = heal->want.is_header ? 0 : heal->want.bytes;
     ask.offset = heal->offset;
     ask.bytes = window_bytes(heal);
     for (struct hg_peer *lane = &peers->table[heal->peer]; lane != NULL; lane = lane->lane_next)
@@ -91,7 +91,8 @@ static void next_peer(struct hg_peers *peers)
 static bool is_wanted(const struct hg_log_heal_want *a, const struct hg_log_heal_want *b)
 {
     return a->sequence == b->sequence && a->stream == b->stream && a->lsn_end == b->lsn_end &&
-           a->bytes == b->bytes && memcmp(a->chain, b->chain, sizeof(a->chain)) == 0;
+           a->bytes == b->bytes && a->is_header == b->is_header &&
+           memcmp(a->chain, b->chain, sizeof(a->chain)) == 0;
 }
 
 static void ask_turn(struct hg_peers *peers)
@@ -180,6 +181,16 @@ static bool may_have(const struct hg_peer *peer, uint32_t slot)
     return hg_streams_peer_counts(streams, s->group, peer->index);
 }
 
+/* Of a whole batch, or the header of one whose size is not known. */
+static bool sizes_are_right(const struct hg_wire_log_repair_ask *ask)
+{
+    if (ask->batch_bytes == 0)
+        return ask->offset == 0 && ask->bytes == sizeof(struct hg_batch_header);
+    return ask->batch_bytes <= HG_BATCH_BYTES_MAX && ask->bytes != 0 &&
+           ask->bytes <= CHUNKS * HG_WIRE_REPAIR_BYTES && ask->offset < ask->batch_bytes &&
+           ask->bytes <= ask->batch_bytes - ask->offset && ask->offset % HG_WIRE_REPAIR_BYTES == 0;
+}
+
 void hg_peers_repair_ask_received(struct hg_peer_session *session, const struct hg_wire_log_repair_ask *ask)
 {
     struct hg_peer *peer = session->peer;
@@ -189,9 +200,7 @@ void hg_peers_repair_ask_received(struct hg_peer_session *session, const struct 
         hg_lane_control_refused(session->lane); /* another worker of ours has it */
         return;
     }
-    bool is_bad = ask->lsn_end == 0 || ask->batch_bytes > HG_BATCH_BYTES_MAX || ask->bytes == 0 ||
-                  ask->bytes > CHUNKS * HG_WIRE_REPAIR_BYTES || ask->offset >= ask->batch_bytes ||
-                  ask->bytes > ask->batch_bytes - ask->offset || ask->offset % HG_WIRE_REPAIR_BYTES != 0;
+    bool is_bad = ask->lsn_end == 0 || !sizes_are_right(ask);
     if (is_bad || !may_have(peer, (uint32_t)slot)) {
         count(peers, is_bad ? HG_PEERS_HEAL_ask_limit : HG_PEERS_HEAL_stranger);
         hg_lane_control_refused(session->lane);
@@ -243,15 +252,15 @@ static bool is_asked(const struct hg_peer *peer, const struct hg_batch_header *h
     const struct hg_wire_log_repair_ask *ask = &peer->repair;
     return (header->flags & HG_BATCH_LOCAL) == 0 && header->stream == ask->stream &&
            header->lsn_end == ask->lsn_end && memcmp(header->chain, ask->chain, sizeof(ask->chain)) == 0 &&
-           hg_batch_bytes(header) == ask->batch_bytes && header->incarnation == ask->incarnation &&
-           (ask->epoch == 0 || header->epoch == ask->epoch);
+           (ask->batch_bytes == 0 || hg_batch_bytes(header) == ask->batch_bytes) &&
+           header->incarnation == ask->incarnation && (ask->epoch == 0 || header->epoch == ask->epoch);
 }
 
 /* The log's checksums vouch for what is read from it, and the batch's own once more. */
 static void batch_give(struct hg_peer *peer, const struct hg_batch_header *header)
 {
     const struct hg_wire_log_repair_ask *ask = &peer->repair;
-    if (!is_asked(peer, header) || hg_batch_verify(header, ask->batch_bytes) != HG_BATCH_REASON_OK) {
+    if (!is_asked(peer, header) || hg_batch_verify(header, hg_batch_bytes(header)) != HG_BATCH_REASON_OK) {
         refuse(peer, HG_WIRE_REPAIR_ABSENT);
         return;
     }

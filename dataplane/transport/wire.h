@@ -391,7 +391,7 @@ struct hg_wire_log_repair_ask {
     uint64_t lsn_end;
     uint8_t chain[16];
     uint32_t incarnation;
-    uint32_t batch_bytes; /* of the whole batch */
+    uint32_t batch_bytes; /* of the whole batch; 0 = not known, its header alone is asked for */
     uint32_t offset;      /* multiple of HG_WIRE_REPAIR_BYTES */
     uint32_t bytes;
 };

@@ -95,6 +95,7 @@ static void read_begin(struct hg_log *log, uint64_t sequence, bool believes_none
     heal->at = heal->batch_count = 0;
     heal->has_believed = false;
     heal->believes_none = believes_none;
+    heal->named_end = heal->told_end = 0;
     heal->state = HG_LOG_HEAL_READING;
 }
 
@@ -134,10 +135,18 @@ static void want_known(struct hg_log_heal *heal, const struct hg_batch_header *b
                                            .incarnation = batch->incarnation,
                                            .bytes = hg_batch_bytes(batch)};
     memcpy(heal->want.chain, batch->chain, sizeof(heal->want.chain));
+    heal->named_end = 0;
 }
 
-/* It is not, but the next one may be of the same stream, and then names it. If it is not, or more than one
- * batch is lost, none of this size has that chain; and the checksums of the whole write decide. */
+/* The batch that ends at named_end may be longer or shorter than what is lost before it. */
+static void want_header(struct hg_log_heal *heal)
+{
+    heal->want.is_header = true;
+    heal->want.bytes = sizeof(heal->header);
+}
+
+/* It is not, but the next one may be of the same stream, and then names it. If it is not, none of this stream
+ * fits; and the checksums of the whole write decide. */
 static bool want_named(struct hg_log_heal *heal, const uint8_t *payload, uint32_t at)
 {
     const struct hg_log_write_header *header = (const struct hg_log_write_header *)heal->pieces.buffer;
@@ -146,7 +155,7 @@ static bool want_named(struct hg_log_heal *heal, const uint8_t *payload, uint32_
     if (behind == heal->pieces.payload_bytes)
         return false;
     heal->has_believed |= !heal->believes_none && !hg_log_pieces_batch_is_proved(header, payload, behind);
-    if (is_local(next) || behind - at > HG_BATCH_BYTES_MAX)
+    if (is_local(next))
         return false;
     heal->want = (struct hg_log_heal_want){.sequence = heal->sequence,
                                            .stream = next->stream,
@@ -154,6 +163,9 @@ static bool want_named(struct hg_log_heal *heal, const uint8_t *payload, uint32_
                                            .incarnation = next->incarnation,
                                            .bytes = behind - at};
     memcpy(heal->want.chain, next->chain_previous, sizeof(heal->want.chain));
+    heal->named_end = heal->named_last = behind;
+    if (heal->want.bytes > HG_BATCH_BYTES_MAX)
+        want_header(heal);
     return true;
 }
 
@@ -177,7 +189,7 @@ static bool has_batch(struct hg_log_heal *heal)
 {
     const struct hg_log_write_header *header = (const struct hg_log_write_header *)heal->pieces.buffer;
     const uint8_t *payload = heal->pieces.buffer + HG_LOG_BLOCK_BYTES;
-    if (hg_log_pieces_batch_is_proved(header, payload, heal->at))
+    if (heal->at < heal->told_end || hg_log_pieces_batch_is_proved(header, payload, heal->at))
         return true;
     bool is_there = !heal->believes_none &&
                     hg_batch_check_header(payload + heal->at, heal->pieces.payload_bytes - heal->at) ==
@@ -295,7 +307,40 @@ void hg_log_heal_fill(struct hg_log *log, uint32_t offset, const void *data, uin
     struct hg_log_heal *heal = &log->heal;
     hg_assert(heal->state == HG_LOG_HEAL_WANTING && offset <= heal->want.bytes &&
               bytes <= heal->want.bytes - offset);
-    memcpy(heal->pieces.buffer + HG_LOG_BLOCK_BYTES + heal->at + offset, data, bytes);
+    uint8_t *to =
+        heal->want.is_header ? (uint8_t *)&heal->header : heal->pieces.buffer + HG_LOG_BLOCK_BYTES + heal->at;
+    memcpy(to + offset, data, bytes);
+}
+
+static bool is_wanted(const struct hg_log *log, const struct hg_batch_header *batch)
+{
+    const struct hg_log_heal_want *want = &log->heal.want;
+    return !is_local(batch) && batch->cluster == log->geometry.cluster && batch->stream == want->stream &&
+           batch->lsn_end == want->lsn_end && memcmp(batch->chain, want->chain, sizeof(want->chain)) == 0;
+}
+
+/* It is proved by its chain, and goes where it ends; then the one before it is wanted. */
+static bool header_filled(struct hg_log *log)
+{
+    struct hg_log_heal *heal = &log->heal;
+    const struct hg_batch_header *header = &heal->header;
+    uint32_t room = heal->named_end - heal->at;
+    if (hg_batch_check_header(header, room) != HG_BATCH_REASON_OK || !hg_batch_chain_is_right(header) ||
+        !is_wanted(log, header))
+        return false;
+    uint32_t before = room - hg_batch_bytes(header);
+    if (before != 0 && before < sizeof(*header))
+        return false;
+    heal->named_end -= hg_batch_bytes(header);
+    memcpy(heal->pieces.buffer + HG_LOG_BLOCK_BYTES + heal->named_end, header, sizeof(*header));
+    if (before == 0) {
+        heal->told_end = heal->named_last;
+        payload_judge(log);
+        return true;
+    }
+    heal->want.lsn_end = header->lsn_first;
+    memcpy(heal->want.chain, header->chain_previous, sizeof(heal->want.chain));
+    return true;
 }
 
 bool hg_log_heal_filled(struct hg_log *log)
@@ -305,9 +350,10 @@ bool hg_log_heal_filled(struct hg_log *log)
     const struct hg_batch_header *batch =
         (const struct hg_batch_header *)(heal->pieces.buffer + HG_LOG_BLOCK_BYTES + heal->at);
     hg_assert(heal->state == HG_LOG_HEAL_WANTING);
+    if (want->is_header)
+        return header_filled(log);
     if (hg_batch_verify(batch, want->bytes) != HG_BATCH_REASON_OK || hg_batch_bytes(batch) != want->bytes ||
-        is_local(batch) || batch->cluster != log->geometry.cluster || batch->stream != want->stream ||
-        batch->lsn_end != want->lsn_end || memcmp(batch->chain, want->chain, sizeof(want->chain)) != 0)
+        !is_wanted(log, batch))
         return false;
     payload_judge(log);
     return true;
@@ -315,8 +361,14 @@ bool hg_log_heal_filled(struct hg_log *log)
 
 void hg_log_heal_give_up(struct hg_log *log)
 {
-    hg_assert(log->heal.state == HG_LOG_HEAL_WANTING);
-    failed(log, HG_LOG_HEAL_nobody);
+    struct hg_log_heal *heal = &log->heal;
+    hg_assert(heal->state == HG_LOG_HEAL_WANTING);
+    bool may_be_more = !heal->want.is_header && heal->named_end != 0 &&
+                       heal->named_end - heal->at >= 2 * sizeof(struct hg_batch_header);
+    if (may_be_more)
+        want_header(heal);
+    else
+        failed(log, HG_LOG_HEAL_nobody);
 }
 
 void hg_log_heal_again(struct hg_log *log)

@@ -58,6 +58,7 @@ struct hg_log_heal_want {
     uint64_t lsn_end;
     uint32_t incarnation;
     uint32_t bytes;
+    bool is_header;    /* its header alone, which says how long it is; `bytes` are of that */
     uint8_t chain[16]; /* that the batch ends with */
 };
 
@@ -97,6 +98,12 @@ struct hg_log_heal {
     bool believes_none;
     enum hg_log_heal_reason reason_first; /* why the first way came to nothing */
     struct hg_log_heal_want want;
+    /* Where more than one header is lost, the chain of the one behind names the last of them, that names the
+     * one before, until they fill what is lost. */
+    struct hg_batch_header header; /* as somebody gives it */
+    uint32_t named_end;  /* where what is wanted ends by the one behind it; 0 = its own header says it */
+    uint32_t named_last; /* where the last of them ends */
+    uint32_t told_end;   /* before it all headers are in their place that peers gave */
     uint64_t copy_sequence;
 };
 

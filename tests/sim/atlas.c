@@ -272,8 +272,9 @@ static bool batch_is_kept(struct sim_node *node, const struct hg_batch_header *h
            flow->places[node->index].durable_before >= header->lsn_end;
 }
 
-/* What it meets: batches of streams that are kept elsewhere, and of each that loses its
- * header the one behind names it. `operated`: whatever they are, but of streams only what is kept. */
+/* What it meets: batches of streams that are kept elsewhere, and of each that loses its header the one behind
+ * is of the same stream, and so on to one that keeps it: that names them all. `operated`: whatever they are,
+ * but of streams only what is kept. */
 static bool may_strike(const struct damage *damage, bool operated)
 {
     const struct place *place = &damage->place;
@@ -288,7 +289,7 @@ static bool may_strike(const struct damage *damage, bool operated)
         bool loses = hit && at + sizeof(*header) > damage->first;
         if (hit && !local && !batch_is_kept(place->node, header))
             return false;
-        if (!operated && ((hit && local) || (lost && (loses || local || header->stream != lost_stream))))
+        if (!operated && ((hit && local) || (lost && (local || header->stream != lost_stream))))
             return false;
         lost = loses;
         lost_stream = header->stream;

@@ -307,6 +307,40 @@ static void test_each_has_another_batch(void)
     }
 }
 
+/* Three batches of one write lose their headers, and one of them more: the headers are asked for one after
+ * the other, and then that batch. */
+static void test_headers_side_by_side(void)
+{
+    uint32_t slot = joined_with_entries();
+    uint64_t sequence, first;
+    for (uint32_t i = 0; i < 4; i++) { /* all come before b closes its write */
+        append(a, slot, 1, 500);
+        for (uint64_t end_ns = a->node.now_ns + 20 * HG_NS_PER_MS; a->node.now_ns < end_ns;) {
+            site_turn(a);
+            b->node.now_ns = a->node.now_ns;
+            packets_pass(b);
+        }
+    }
+    run(200 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL_FATAL(stream(b, slot)->lsn_durable, 11);
+    restart(b);
+    (void)batch_on_disk(b, 8, &first);
+    (void)batch_on_disk(b, 11, &sequence);
+    CU_ASSERT_EQUAL_FATAL(first, sequence);
+    for (uint64_t lsn_end = 10; lsn_end >= 8; lsn_end--)
+        memset(batch_on_disk(b, lsn_end, &sequence), 0,
+               sizeof(struct hg_batch_header) + (lsn_end == 9 ? 100 : 0));
+    hg_disk_sim_settle(b->node.disk);
+    CU_ASSERT_EQUAL(read_write(b, sequence), -EBADMSG);
+    for (uint32_t i = 0; i < 3000 && b->node.events[HG_EVENT_repaired] == 0; i++)
+        run(10 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL_FATAL(b->node.events[HG_EVENT_repaired], 1);
+    CU_ASSERT_EQUAL(counted(b, HG_PEERS_HEAL_taken), 4);
+    CU_ASSERT_EQUAL(read_write(b, sequence), 1);
+    CU_ASSERT_EQUAL(hg_log_heal_left(b->node.log), 0);
+    sites_free();
+}
+
 static struct hg_wire_log_repair_ask ask_for(uint64_t lsn_end)
 {
     uint64_t sequence;
@@ -508,6 +542,7 @@ int main(void)
     CU_add_test(suite, "promised to a lane", test_promised);
     CU_add_test(suite, "both rot", test_both_rot);
     CU_add_test(suite, "each has another batch", test_each_has_another_batch);
+    CU_add_test(suite, "headers side by side", test_headers_side_by_side);
     CU_add_test(suite, "hostile", test_hostile);
     CU_add_test(suite, "a liar", test_liar);
     CU_add_test(suite, "opened with a mark", test_opened_with_a_mark);

@@ -54,7 +54,7 @@ static void run_ns(uint64_t ns)
     uint64_t until_ns = h.now_ns + ns;
     struct hg_log_heal_want want;
     while (h.now_ns < until_ns && harness_turn(&h))
-        if (hg_log_heal_wants(h.log, &want)) /* there is no peer */
+        while (hg_log_heal_wants(h.log, &want)) /* there is no peer */
             hg_log_heal_give_up(h.log);
 }
 
