@@ -368,6 +368,33 @@ static void test_recovery_read_error(void)
     }
 }
 
+/* One read of a recovery gives other bytes, and nothing but the newest writes themselves says that they were
+ * acknowledged: it finds them all, or it refuses, and the next one finds them. */
+static void test_recovery_wrong_read(void)
+{
+    static const uint64_t blocks[] = {0, 1, 2, 300};
+    uint32_t opened = 0, read_again = 0;
+    for (uint32_t i = 0; i < 4 * 4 * 16; i++) {
+        uint32_t writes = 1 + i % 4;
+        struct hg_log_stats stats;
+        prepare(1 + i, writes, false);
+        hg_disk_sim_wrong_read(h.disk, 1 + i / 16, blocks[i / 4 % 4]);
+        bool is_open = harness_recover(&h) == HG_LOG_READY;
+        hg_log_stats_get(h.log, &stats);
+        read_again += stats.reads_again > 0;
+        opened += is_open;
+        if (!is_open) {
+            harness_crash(&h, false);
+            CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+        }
+        CU_ASSERT_EQUAL(hg_log_durable_sequence(h.log), writes);
+        harness_check_recovered(&h);
+        harness_check_reads(&h);
+        harness_destroy(&h);
+    }
+    CU_ASSERT(opened > 150 && opened < 4 * 4 * 16 && read_again > 5);
+}
+
 /* Recovering what was recovered changes nothing but the restart number. */
 static void test_idempotent(void)
 {
@@ -407,6 +434,7 @@ int main(void)
     CU_add_test(suite, "rot under a reader", test_read_rot);
     CU_add_test(suite, "read error under a reader", test_read_error);
     CU_add_test(suite, "read error in recovery", test_recovery_read_error);
+    CU_add_test(suite, "a wrong read in recovery", test_recovery_wrong_read);
     CU_add_test(suite, "idempotent", test_idempotent);
     CU_basic_run_tests();
     unsigned failures = CU_get_number_of_failures();
