@@ -295,6 +295,10 @@ static void stream_start(struct hg_peer *peer, uint32_t slot, const struct hg_wi
                              (answer->flags & HG_WIRE_ANSWER_VOTER) != 0);
     hg_streams_tail_said(streams, slot, peer->index, answer->lsn_durable,
                          (answer->flags & HG_WIRE_ANSWER_UNKNOWN) != 0);
+    if (is_answered(peer, slot)) {
+        stream_give_up(peer, slot, HG_PEER_STREAM_CLOSED);
+        return;
+    }
     /* A batch leaves only when it is durable here, so nobody can be ahead of us with our own bytes. */
 #ifndef HG_SEEDED_BUG_SKIP_CHAIN_CHECK
     bool foreign =

@@ -172,6 +172,39 @@ static enum hg_group_reason writer_follow(struct hg_peer *peer, const struct hg_
     return reason;
 }
 
+/* The stream is one that this copy takes: opens its alias where it ends here, and answers. False as below. */
+static bool open_take(struct hg_peer_session *session, const struct hg_wire_stream_open *open, uint32_t slot)
+{
+    struct hg_peer *peer = session->peer;
+    struct hg_streams *streams = peer->peers->config.streams;
+    uint32_t alias = open->control.alias;
+    const struct hg_stream_state *s = hg_streams_at(streams, slot);
+    /* An answer that was lost lets an opening be repeated under the epoch that its sender has by now. */
+    const struct hg_peer_alias *pa = &peer->aliases[alias];
+    if (pa->slot >= 0 && (pa->slot != (int32_t)slot || pa->epoch != open->epoch))
+        alias_close(session, alias);
+    /* The origin proves our chain where our answer says we end; what is not durable yet would go unproved,
+     * and after a rollback there it may be bytes that the origin no longer has. */
+    if (peer->aliases[alias].slot < 0 && s->lsn_durable != s->lsn_sealed)
+        return false;
+    if (peer->aliases[alias].slot < 0 && hg_peers_join_is_due(s, open->epoch)) {
+        hg_peers_join_begin(session, open, slot);
+        return true;
+    }
+    if (hg_streams_is_adopting(s))
+        return false;
+    if (peer->aliases[alias].slot < 0 &&
+        !alias_begin(session, alias, slot, open->epoch, open->control.opening, open->lsn_begin)) {
+        answer_own(session, open, HG_WIRE_REFUSED_LIMIT, NULL);
+        return true;
+    }
+    /* And others may have sent of it meanwhile: it goes on where the answer says. */
+    if (s->lsn_begin != 0 && s->lsn_durable == s->lsn_sealed)
+        (void)hg_lane_alias_open(session->lane, alias, s->lsn_sealed);
+    answer_own(session, open, HG_WIRE_OK, s);
+    return true;
+}
+
 /* Returns false when it must be tried again: the log has no room to record whose stream this is, or batches
  * of it from before are not durable yet. */
 static bool open_handle(struct hg_peer_session *session, const struct hg_wire_stream_open *open)
@@ -221,26 +254,7 @@ static bool open_handle(struct hg_peer_session *session, const struct hg_wire_st
         answer_own(session, open, status, NULL);
         return true;
     }
-    const struct hg_stream_state *s = hg_streams_at(streams, (uint32_t)slot);
-    if (peer->aliases[alias].slot >= 0 && peer->aliases[alias].slot != slot)
-        alias_close(session, alias);
-    /* The origin proves our chain where our answer says we end; what is not durable yet would go unproved,
-     * and after a rollback there it may be bytes that the origin no longer has. */
-    if (peer->aliases[alias].slot < 0 && s->lsn_durable != s->lsn_sealed)
-        return false;
-    if (peer->aliases[alias].slot < 0 && hg_peers_join_is_due(s, open->epoch)) {
-        hg_peers_join_begin(session, open, (uint32_t)slot);
-        return true;
-    }
-    if (hg_streams_is_adopting(s))
-        return false;
-    if (peer->aliases[alias].slot < 0 &&
-        !alias_begin(session, alias, (uint32_t)slot, open->epoch, open->control.opening, open->lsn_begin)) {
-        answer_own(session, open, HG_WIRE_REFUSED_LIMIT, NULL);
-        return true;
-    }
-    answer_own(session, open, HG_WIRE_OK, s);
-    return true;
+    return open_take(session, open, (uint32_t)slot);
 }
 
 void hg_peers_open_received(struct hg_peer_session *session, const struct hg_wire_stream_open *open)
