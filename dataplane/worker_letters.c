@@ -133,7 +133,6 @@ static void voters_of(const struct hg_worker *worker, const struct hg_control_co
         if (here < 0 || peer->region != config->node.region || !hg_members_has(members, peer->node))
             continue;
         voters->nodes[here] = peer->node;
-        voters->told |= UINT64_C(1) << here;
         voters->counted |= (uint64_t)hg_members_is_voter(members, peer->node) << here;
     }
 }

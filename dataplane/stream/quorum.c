@@ -71,7 +71,7 @@ static uint64_t committed_by_members(const struct hg_streams *streams, const str
     uint64_t counted = voters->counted & s->peers_mask & s->voters_there;
     ends[0] = (struct hg_members_end){.node = voters->self, .end = end_own(streams, s)};
 #ifdef HG_SEEDED_BUG_COUNT_LEARNER
-    counted = voters->told & s->peers_mask;
+    counted = s->peers_mask;
     for (uint32_t i = 0; i < members.learner_count && members.set.count < HG_MEMBERS_MAX; i++)
         members.set.nodes[members.set.count++] = members.learners[i];
 #endif
@@ -309,8 +309,9 @@ enum hg_group_reason hg_streams_writer_check(struct hg_streams *streams, uint32_
 
 bool hg_streams_is_told(const struct hg_streams *streams, uint32_t slot, uint32_t peer)
 {
-    const struct hg_streams_voters *voters = &streams->voters[streams->table[slot].group];
-    uint64_t told = voters->members.generation != 0 ? voters->told : streams->quorum_members;
+    const struct hg_stream_state *s = &streams->table[slot];
+    bool has_members = streams->voters[s->group].members.generation != 0;
+    uint64_t told = has_members ? s->peers_mask : streams->quorum_members;
     return (told & UINT64_C(1) << peer) != 0;
 }
 

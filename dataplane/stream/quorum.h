@@ -17,7 +17,6 @@ struct hg_streams_voters {
     uint64_t self;                        /* this node */
     uint64_t nodes[HG_STREAMS_PEERS_MAX]; /* by peer; 0 = there is none */
     uint64_t counted;                     /* peers that are voters, a bit each */
-    uint64_t told;                        /* peers that are told what is committed: voters and learners */
 };
 
 /* Takes a configuration of the group. It counts from now on, and the log keeps its generation. A lower one
@@ -61,7 +60,8 @@ bool hg_streams_is_voter(const struct hg_streams *streams, uint32_t group);
 /* Whether a node may open streams of the group and region under that generation here. Counted if not. */
 enum hg_group_reason hg_streams_writer_check(struct hg_streams *streams, uint32_t group, uint16_t region,
                                              uint64_t generation, uint64_t node);
-/* The peer is told of the stream what is committed. */
+/* The peer is told of the stream what is committed: whoever of its region gets it. One that is no member any
+ * more has readers, too, and its log would be held for ever by what they may not read. */
 bool hg_streams_is_told(const struct hg_streams *streams, uint32_t slot, uint32_t peer);
 
 #endif

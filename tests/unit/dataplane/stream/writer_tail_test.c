@@ -182,7 +182,6 @@ static void test_joint(void)
         .self = 1,
         .nodes = {2, 3, 4},
         .counted = 7,
-        .told = 7,
     };
     bool is_new;
     begin(1, 1);
