@@ -281,7 +281,7 @@ static void world_events(struct sim_world *world)
     hg_sim_violation(world, "stall", "no event is left to happen, and it is not done");
 }
 
-/* What all have in the end is on their disks. */
+/* What all have in the end is on their disks. Nobody wants or orders anything any more. */
 static void world_recover(struct sim_world *world)
 {
     uint64_t begin_ns = world->now_ns;
@@ -290,7 +290,9 @@ static void world_recover(struct sim_world *world)
     while (!hg_sim_recovered_all(world)) {
         struct sim_event event = event_take(world);
         world->now_ns = event.time_ns;
-        if (event.type != SIM_EVENT_PRODUCE)
+        bool is_over =
+            event.type == SIM_EVENT_PRODUCE || (event.type == SIM_EVENT_AGENT && world->failover == NULL);
+        if (!is_over)
             event_handle(world, &event);
         if (world->now_ns - begin_ns > SIM_LIVENESS_NS)
             hg_sim_violation(world, "stall", "not all logs are recovered at the end of the run");
