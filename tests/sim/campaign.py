@@ -28,7 +28,7 @@ def main():
         done = run(tool, program, "--state", state, "--first", "1")
         found = json.loads(done.stdout)
         check(done.returncode == 0 and found["violations"] == 0, f"a good build is green: {done}")
-        check({name: row["seeds"] for name, row in found["scenarios"].items()} == {"idle": 3, "power": 13},
+        check({name: row["seeds"] for name, row in found["scenarios"].items()} == {"idle": 6, "power": 10},
               f"each scenario has its share: {found}")
         again = json.loads(run(tool, program, "--state", state, "--first", "1").stdout)
         check(again["scenarios"] == found["scenarios"], f"nothing is run twice: {again}")

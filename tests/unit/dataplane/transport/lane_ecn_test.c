@@ -101,7 +101,7 @@ static void test_all_ce(void)
 /* A cut is no black hole: after it packets are marked as before. */
 static void test_cut(void)
 {
-    for (uint64_t seed = 1; seed <= 8; seed++) {
+    for (uint64_t seed = 1; seed <= HG_TEST_SEEDS(8); seed++) {
         struct sim_config config = sim_config_default(seed);
         config.ecn = true;
         config.batches[0] = 200;

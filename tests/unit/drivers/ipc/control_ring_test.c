@@ -4,6 +4,7 @@
  * for a ring of 4 cells and 3 messages. And hostile bytes in every field.
  */
 #include "drivers/ipc/control_ring.h"
+#include "tests/unit/sanitized.h"
 
 #include <CUnit/Basic.h>
 #include <CUnit/CUnit.h>
@@ -277,7 +278,7 @@ static void explore(void (*send)(void), void (*receive)(void))
     static const uint32_t thirds[] = {0, 1, 2, 5, 11, 17};
 
     for (uint32_t i = 0; i <= send_steps; i++) {
-        for (uint32_t j = 0; j <= receive_steps; j++) {
+        for (uint32_t j = i % HG_TEST_STEP(1); j <= receive_steps; j += HG_TEST_STEP(1)) {
             for (enum kill kill = 0; kill < KILL_COUNT; kill++) {
                 for (size_t k = 0; k < ((i + j) % 4 == 0 ? HG_COUNT(thirds) : 1); k++, runs++) {
                     if (schedule(send, receive, i, j, thirds[k], kill))
@@ -521,7 +522,7 @@ static void test_hostile_cell(void)
 {
     struct hg_control_received received;
 
-    for (size_t bit = 0; bit < 280 * 8; bit += bit < 64 * 8 ? 1 : 13) {
+    for (size_t bit = 0; bit < 280 * 8; bit += HG_TEST_STEP(bit < 64 * 8 ? 1 : 13)) {
         open_both();
         CU_ASSERT_EQUAL(send(&control, HG_CONTROL_APPLY, 1), 0);
         ((uint8_t *)memory)[cells_offset() + bit / 8] ^= (uint8_t)(1u << (bit % 8));
