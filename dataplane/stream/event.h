@@ -9,9 +9,8 @@
 #include "dataplane/wal/format.h"
 
 /* severity: enum hg_control_severity without its prefix. In the text $s is the subject, $a $b are decimal, $A
- * $B are LSNs in PostgreSQL's form, $M $N are MACs (a and b, first byte lowest), $W is a
- * as a status of the wire, in words. With a name as long as they get, the longest is not cut (test `event`).
- */
+ * $B are LSNs in PostgreSQL's form, $M $N are MACs (a and b, first byte lowest), $W is a in
+ * words, as a status of the wire. With a name as long as they get, the longest is not cut (test `event`). */
 #define HG_EVENTS(X)                                                                                         \
     X(log_ready, INFO, "log $s is recovered: $a writes kept, $b of a torn tail discarded")                   \
     X(log_failed, CRITICAL, "log $s failed; the dataplane stops, the next event says why")                   \

@@ -60,8 +60,9 @@ bool hg_streams_is_voter(const struct hg_streams *streams, uint32_t group);
 /* Whether a node may open streams of the group and region under that generation here. Counted if not. */
 enum hg_group_reason hg_streams_writer_check(struct hg_streams *streams, uint32_t group, uint16_t region,
                                              uint64_t generation, uint64_t node);
-/* The peer is told of the stream what is committed: whoever of its region gets it. One that is no member any
- * more has readers, too, and its log would be held for ever by what they may not read. */
+/* The peer is told of the stream what is committed: by the command file its members; where the group has
+ * members of its own, whoever of its region gets it, for one that is no member any more has readers, too, and
+ * its log would be held for ever by what they may not read. */
 bool hg_streams_is_told(const struct hg_streams *streams, uint32_t slot, uint32_t peer);
 
 #endif
