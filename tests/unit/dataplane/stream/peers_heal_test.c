@@ -262,6 +262,16 @@ static void append_large(struct site *site, uint32_t slot, bool is_zeros)
     CU_ASSERT_EQUAL(hg_streams_append(site->node.streams, slot, &frame, site->node.now_ns), HG_APPEND_OK);
 }
 
+/* Packets reach b, whose own turns stand still: it closes no write meanwhile. */
+static void run_b_takes_only(uint64_t ns)
+{
+    for (uint64_t end_ns = a->node.now_ns + ns; a->node.now_ns < end_ns;) {
+        site_turn(a);
+        b->node.now_ns = a->node.now_ns;
+        packets_pass(b);
+    }
+}
+
 /* Of a write of two batches each site has another one whole: each mends the other, and readers get nothing of
  * it before. Zeros that can't be read are proved by their checksum, so nobody is asked for them. */
 static void test_each_has_another_batch(void)
@@ -276,11 +286,7 @@ static void test_each_has_another_batch(void)
         append_large(a, slot, kind == DAMAGE_UNREADABLE_ZEROS);
         append_large(a, other, kind == DAMAGE_UNREADABLE_ZEROS);
         /* Both come before b closes its write. */
-        for (uint64_t end_ns = a->node.now_ns + 50 * HG_NS_PER_MS; a->node.now_ns < end_ns;) {
-            site_turn(a);
-            b->node.now_ns = a->node.now_ns;
-            packets_pass(b);
-        }
+        run_b_takes_only(50 * HG_NS_PER_MS);
         run(200 * HG_NS_PER_MS);
         CU_ASSERT_EQUAL_FATAL(stream(b, slot)->lsn_durable, 8);
         CU_ASSERT_EQUAL_FATAL(stream(b, other)->lsn_durable, 11);
@@ -315,11 +321,7 @@ static void test_headers_side_by_side(void)
     uint64_t sequence, first;
     for (uint32_t i = 0; i < 4; i++) { /* all come before b closes its write */
         append(a, slot, 1, 500);
-        for (uint64_t end_ns = a->node.now_ns + 20 * HG_NS_PER_MS; a->node.now_ns < end_ns;) {
-            site_turn(a);
-            b->node.now_ns = a->node.now_ns;
-            packets_pass(b);
-        }
+        run_b_takes_only(20 * HG_NS_PER_MS);
     }
     run(200 * HG_NS_PER_MS);
     CU_ASSERT_EQUAL_FATAL(stream(b, slot)->lsn_durable, 11);
