@@ -485,8 +485,7 @@ static bool stream_take(struct hg_peer *peer, uint32_t slot, const struct hg_bat
     struct hg_peer_stream *ps = &peer->streams[slot];
     if (ps->state != HG_PEER_STREAM_STREAMING || header->lsn_end <= ps->lsn_next)
         return false;
-    if (ps->lsn_next ==
-        0) { /* asked where it ends before it had an entry; opened anew, now from its beginning */
+    if (is_answered(peer, slot)) {
         stream_give_up(peer, slot, HG_PEER_STREAM_CLOSED);
         return false;
     }
