@@ -6,7 +6,6 @@
 
 #include <stdio.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -44,15 +43,12 @@ static bool arena_map(struct lcore_log *own, const struct hg_config_log *log, ch
     uint64_t bytes = log->arena_bytes != 0 ? log->arena_bytes : HG_WORKER_LOG_ARENA_BYTES;
     bytes = hg_max_u64(bytes, hg_log_arena_bytes_min(HG_LOG_WRITE_PAYLOAD_BYTES_MAX));
     own->arena_bytes = hg_align_up(bytes, 2u << 20);
-    own->arena = mmap(NULL, own->arena_bytes, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-    if (own->arena == MAP_FAILED) {
+    own->arena = hg_disk_memory_map(own->arena_bytes);
+    if (own->arena == NULL) {
         snprintf(error, error_bytes, "log %u: no %llu MB of memory for its writes: lower `memory`", log->id,
                  (unsigned long long)(own->arena_bytes >> 20));
         return false;
     }
-    /* A fork must not copy pages that the device reads. */
-    (void)madvise(own->arena, own->arena_bytes, MADV_DONTFORK);
     return true;
 }
 
@@ -62,7 +58,7 @@ static void log_close(struct lcore_log *own)
         return;
     hg_worker_free(own->worker);
     own->disk->close(own->disk);
-    munmap(own->arena, own->arena_bytes);
+    hg_disk_memory_unmap(own->arena, own->arena_bytes);
     own->worker = NULL;
 }
 
@@ -90,7 +86,7 @@ static bool log_open(struct lcore *lcore, uint32_t index, const struct hg_start 
     own->disk = hg_disk_uring_open(log->path, own->arena, own->arena_bytes, DISK_DEPTH,
                                    &shared->log_registered, error, error_bytes);
     if (own->disk == NULL) {
-        munmap(own->arena, own->arena_bytes);
+        hg_disk_memory_unmap(own->arena, own->arena_bytes);
         return false;
     }
     static_assert((int)HG_CONFIG_FLUSH_GROUP == HG_DISK_SYNC_GROUP &&

@@ -282,7 +282,7 @@ int hg_perf_log(const struct hg_perf_options *options, struct hg_perf_report *re
 {
     struct bench bench = {.options = options, .report = report, .clock = hg_clock_tsc()};
     bench.arena_bytes = hg_log_arena_bytes_min(HG_LOG_WRITE_PAYLOAD_BYTES_MAX);
-    bench.arena = aligned_alloc(HG_LOG_BLOCK_BYTES, bench.arena_bytes);
+    bench.arena = hg_disk_memory_map(bench.arena_bytes); /* as a worker's */
     hg_assert(bench.arena != NULL);
     for (uint64_t i = 0; i < bench.arena_bytes; i += sizeof(uint64_t)) {
         uint64_t value = bench.clock->random_u64(bench.clock);
@@ -293,6 +293,6 @@ int hg_perf_log(const struct hg_perf_options *options, struct hg_perf_report *re
     if (result == 0)
         result = all_measure(&bench);
     files_remove(&bench);
-    free(bench.arena);
+    hg_disk_memory_unmap(bench.arena, bench.arena_bytes);
     return result;
 }

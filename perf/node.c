@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -96,9 +95,8 @@ static int worker_open(struct hg_perf_node *node, const struct hg_perf_node_opti
                        size_t error_bytes)
 {
     uint64_t bytes = HG_WORKER_LOG_ARENA_BYTES;
-    void *arena =
-        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-    hg_assert(arena != MAP_FAILED);
+    void *arena = hg_disk_memory_map(bytes);
+    hg_assert(arena != NULL);
     node->disk = hg_disk_uring_open(options->log_path, arena, bytes, DISK_DEPTH, NULL, error, error_bytes);
     if (node->disk == NULL)
         return -EIO;

@@ -86,6 +86,14 @@ int hg_disk_uring_fd(struct hg_disk *disk);
  * off lcores. Best effort: kernels before 5.14 run them anywhere. */
 void hg_disk_uring_cpus_set(struct hg_disk *disk, const cpu_set_t *cpus);
 
+/* Memory that a device writes from and reads into: zeroed, all of it there, and in huge pages where the
+ * kernel gives them (it begins at one), so that io_uring sees a registered buffer of a few long pieces and a
+ * write of megabytes is no list of hundreds of pages. A child of fork() doesn't have it. NULL: there is not
+ * so much memory. Blocks while it is zeroed. */
+void *hg_disk_memory_map(uint64_t bytes);
+/* `bytes` as they were asked for; NULL is let pass. */
+void hg_disk_memory_unmap(void *memory, uint64_t bytes);
+
 /* Creates `path` of exactly `bytes`, writes zeros through to the device, syncs file and directory, so that no
  * append ever meets ENOSPC or an unwritten extent. Fails with -EEXIST when the path exists. `progress` (may
  * be NULL) is called with the bytes done. Blocks: for tools and housekeeping, never a worker. */
