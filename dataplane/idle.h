@@ -18,10 +18,10 @@ struct hg_idle {
     int disk_fds[HG_IDLE_WORKERS_MAX]; /* of their logs' completions */
 };
 
-/* Waits for a doorbell, a completion or the deadline, at most 50 us while anything happened in the last 100
- * ms
- * (`active_ns` = when a turn last did something), else at most 1 ms: a port may have no descriptor to wait
- * on. Returns at once when there is news for one of the workers or waiting is not worth its price. */
+/* Waits for a doorbell, a completion or the deadline, at most the 32nd part of the time since a turn last did
+ * something (`active_ns`), from 50 us to 1 ms: a port may have no descriptor to wait on, so what comes in
+ * after a pause waits for a 32nd of that pause at most. Returns at once when there is news for one of the
+ * workers or waiting is not worth its price. */
 void hg_idle_wait(struct hg_idle *idle, uint64_t deadline_ns, uint64_t active_ns);
 
 #endif
