@@ -52,7 +52,7 @@ def skip(reason):
 
 def wait_until(condition, seconds, what):
     """Returns the first true value of condition(); Failed after `seconds`. A look that takes long is not repeated at
-    once: what is looked at needs the machine too."""
+    once: what is looked at needs the machine too, three times as much of it."""
     deadline = time.monotonic() + seconds
     while True:
         began = time.monotonic()
@@ -62,7 +62,7 @@ def wait_until(condition, seconds, what):
         now = time.monotonic()
         if now >= deadline:
             raise Failed(f"not within {seconds} s: {what}")
-        threading.Event().wait(max(LOOKS_PAUSE_SECONDS, now - began))
+        threading.Event().wait(max(LOOKS_PAUSE_SECONDS, 3 * (now - began)))
 
 
 def server_user():

@@ -10,7 +10,7 @@ import os
 import secrets
 
 from cluster import Process, wait_until
-from regions import Region, program, wan_command, write
+from regions import WAN_NAP_US, Region, program, wan_command, write
 
 STREAM = "orders"
 NODES = {"a": 1, "b": 2, "c": 3, "d": 4}
@@ -36,7 +36,8 @@ class Net:
         return os.path.join(self.run, f"memif-{name}.sock")
 
     def start(self):
-        Process(self.scratch, "wan", [program("helio-wan"), "--run", self.run, "--config", self.config])
+        Process(self.scratch, "wan", [program("helio-wan"), "--run", self.run, "--config", self.config,
+                                      "--nap", WAN_NAP_US])
         wait_until(lambda: all(os.path.exists(self.socket(name)) for name in NODES), 20, "helio-wan listens")
 
     def start_with(self, nodes):
