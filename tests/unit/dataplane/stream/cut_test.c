@@ -7,6 +7,7 @@
 #include "dataplane/stream/follow.h"
 #include "dataplane/wal/log_audit.h"
 #include "orphan_directory.h"
+#include "tests/unit/sanitized.h"
 
 #define EPOCH     5
 #define COMMON    5u  /* LSN up to which both have the same */
@@ -326,9 +327,9 @@ static void test_refusals(void)
 static void test_power_cut_at_every_step(void)
 {
     uint32_t before = 0, pieces = 0, unnoted = 0, cut = 0, joined = 0;
-    for (uint32_t steps = 0; steps < 720; steps += 8) {
+    for (uint32_t steps = 0; steps < 720; steps += HG_TEST_STEP(8)) {
         fail_over();
-        directory.notes_fail = steps % 16 == 8; /* in this life */
+        directory.notes_fail = steps / HG_TEST_STEP(8) % 2 == 1; /* in this life */
         turns(steps);
         bool written = directory.count == 1 && directory.files[0].whole;
         bool noted = written && directory.files[0].recorded;
@@ -399,7 +400,7 @@ static void fail_over_of_nothing(void)
 static void test_empty_epoch(void)
 {
     uint32_t before = 0, taken_back = 0, joined = 0;
-    for (uint32_t steps = 0; steps < 240; steps += 8) {
+    for (uint32_t steps = 0; steps < 240; steps += HG_TEST_STEP(8)) {
         fail_over_of_nothing();
         turns(steps);
         b_power_cut();

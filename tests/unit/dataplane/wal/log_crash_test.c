@@ -5,9 +5,10 @@
  * a crash corruption.
  */
 #include "log_harness.h"
+#include "tests/unit/sanitized.h"
 
 /* By default few enough for every build; `log_crash_test 20000` is a night's work. */
-#define SEEDS_DEFAULT 120
+#define SEEDS_DEFAULT HG_TEST_SEEDS(120)
 
 static struct harness h;
 static uint64_t seeds = SEEDS_DEFAULT;

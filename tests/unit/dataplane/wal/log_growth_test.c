@@ -6,6 +6,7 @@
 #include "dataplane/wal/log_audit.h"
 #include "dataplane/wal/log_growth.h"
 #include "log_harness.h"
+#include "tests/unit/sanitized.h"
 
 #define SEGMENTS 8u
 #define MORE     5u
@@ -236,7 +237,7 @@ static void test_grows_anywhere(void)
 static void test_crash_at_every_step(void)
 {
     uint64_t old_size = 0, new_size = 0, held = 0;
-    for (uint32_t round = 0; round < 160; round++) {
+    for (uint32_t round = 0; round < HG_TEST_SEEDS(160); round++) {
         uint32_t stop = round % 32;
         harness_create(&h, 1000 + round, SEGMENTS);
         CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
