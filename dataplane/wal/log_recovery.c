@@ -6,74 +6,12 @@
  * durable is ever overwritten by anything else; so a crash at any step leaves a log that recovers to the
  * same.
  */
-#include "dataplane/wal/log_recovery.h"
 #include "dataplane/wal/log_hole.h"
-#include "dataplane/wal/log_internal.h"
-#include "dataplane/wal/log_recovery_read.h"
+#include "dataplane/wal/log_recovery_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum phase {
-    START,
-    SUPERBLOCKS,
-    RING,
-    SCAN,
-    EVIDENCE,
-    RESTORE,
-    SETTLE,
-    SETTLING,
-    REPAIR,
-    REPAIRING,
-    FINISHING
-};
-
-struct hg_log_recovery {
-    enum phase phase;
-    struct hg_log_recovery_io io;
-
-    /* The next write: expected at (segment, offset). */
-    uint64_t sequence;
-    uint64_t segment;
-    uint32_t offset;
-    bool has_previous;
-    uint32_t previous_crc32c;
-    uint32_t previous_restarts;
-    uint64_t head_segment;
-    bool hole_is_open; /* no table of streams came since the last hole: what they had in it may be anything */
-
-    uint64_t durable; /* D */
-    uint32_t restarts_max;
-    uint32_t numbers_unread; /* generations and restarts that a superblock copy which can't be read may have
-                                used beyond all others */
-    uint64_t hlc_ceiling;
-    uint64_t ring_sequence[HG_LOG_RING_BLOCKS]; /* of the valid copy in this slot of the mirror, 0 = none */
-    bool ring_is_dirty[HG_LOG_RING_BLOCKS];
-    bool ring_is_unread[HG_LOG_RING_BLOCKS]; /* it can't be read: this slot may have been any write's */
-    uint32_t ring_slot;                      /* next to look at for repair */
-    uint64_t restore_sequence;
-    bool restore_is_read;
-
-    /* The search behind a bad write for headers that prove it had been durable. */
-    enum hg_log_write_found found;
-    enum hg_log_copy_found copy;
-    uint64_t evidence_segment;
-    uint64_t evidence_offset;
-    uint64_t evidence_left;
-    bool evidence_is_done;
-
-    /* Blocks that can't be read, and that decide; HG_LOG_READABLE: there is none. */
-    uint64_t superblock_unread; /* its pair may have been in force, and an older one is */
-    uint64_t write_unread;      /* of the next write, as far as it was judged */
-    uint64_t evidence_unread;   /* behind it, or of the ring: it may have proved that it was durable */
-
-    bool torn_is_told;
-    uint64_t marked[HG_LOG_HEAL_WRITES_MAX];
-    uint32_t marked_count;
-    bool wants_evidence;
-    enum hg_log_verdict verdict;
-};
 
 struct hg_log_recovery_io *hg_log_recovery_io_of(const struct hg_log *log)
 {
@@ -91,167 +29,9 @@ uint32_t hg_log_recovery_percent_of(const struct hg_log *log)
 {
     const struct hg_log_recovery *r = log->recovery;
     uint64_t first = log->superblock.tail_sequence;
-    if (r->phase < SCAN || r->durable <= first || r->sequence <= first)
-        return r->phase > SCAN ? 99 : 0;
+    if (r->phase < HG_RECOVERY_SCAN || r->durable <= first || r->sequence <= first)
+        return r->phase > HG_RECOVERY_SCAN ? 99 : 0;
     return (uint32_t)hg_min_u64(99, (r->sequence - first) * 100 / (r->durable - first + 1));
-}
-
-/* ---- superblock and ring ---- */
-
-static bool superblocks_read(struct hg_log *log)
-{
-    if (log->disk->size_bytes < HG_LOG_SEGMENTS_OFFSET) {
-        hg_log_fail(log, "the file of %llu bytes is too small for a log",
-                    (unsigned long long)log->disk->size_bytes);
-        return false;
-    }
-    log->recovery->phase = SUPERBLOCKS;
-    return hg_log_recovery_read(log, HG_LOG_SUPERBLOCK_COPIES * HG_LOG_BLOCK_BYTES, 0);
-}
-
-/* Starting again does not help: an operator has to look. */
-static void superblock_refuse(struct hg_log *log)
-{
-    log->is_unusable = log->state == HG_LOG_FAILED;
-}
-
-/* False, and said why, when the chosen superblock cannot be worked with. */
-static bool superblock_fits(struct hg_log *log)
-{
-    const struct hg_log_superblock *superblock = &log->superblock;
-    uint64_t bytes = hg_log_file_bytes(&log->geometry);
-    if (log->cluster != 0 && superblock->cluster != log->cluster) {
-        hg_log_fail(log, "it belongs to cluster %llu, this node to %llu: give this node a log of its own",
-                    (unsigned long long)superblock->cluster, (unsigned long long)log->cluster);
-    } else if (bytes > log->disk->size_bytes) {
-        hg_log_fail(log, "its superblock speaks of %llu bytes, the file has %llu: it was cut short",
-                    (unsigned long long)bytes, (unsigned long long)log->disk->size_bytes);
-    } else if (hg_log_superblock_is_absurd(superblock, log->recovery->restarts_max)) {
-        hg_log_fail(log, "its superblock has numbers that no log reaches");
-    } else if (!hg_log_layout(log)) {
-        hg_log_fail(log, "its writes of up to %u bytes need %llu MiB of memory, it was given %llu MiB",
-                    superblock->write_payload_bytes_max,
-                    (unsigned long long)(hg_log_arena_bytes_min(superblock->write_payload_bytes_max) >> 20),
-                    (unsigned long long)(log->arena_bytes >> 20));
-    }
-    superblock_refuse(log);
-    return log->state == HG_LOG_RECOVERING;
-}
-
-static bool block_is_zero(const uint8_t *block)
-{
-    return block[0] == 0 && memcmp(block, block + 1, HG_LOG_BLOCK_BYTES - 1) == 0;
-}
-
-static bool superblock_is_unread(const struct hg_log *log, uint32_t copy)
-{
-    return hg_log_recovery_unreadable_in(log, (uint64_t)copy * HG_LOG_BLOCK_BYTES, HG_LOG_BLOCK_BYTES) !=
-           HG_LOG_READABLE;
-}
-
-/* A copy that can't be read is as good as a bad one where the other of its pair says what it may have said,
- * above all of promises, or where that pair never was in force. False, and said why, where it is not. */
-static bool superblocks_suffice(struct hg_log *log, int chosen)
-{
-    struct hg_log_recovery *r = log->recovery;
-    r->superblock_unread = HG_LOG_READABLE;
-    for (uint16_t copy = 0; copy < HG_LOG_SUPERBLOCK_COPIES; copy++) {
-        const struct hg_log_superblock *other = &log->superblock_buffers[copy ^ 1];
-        if (!superblock_is_unread(log, copy))
-            continue;
-        bool is_told = hg_log_superblock_is_valid(other, copy ^ 1) || block_is_zero((const uint8_t *)other);
-        if (chosen < 0 || !is_told) {
-            hg_log_fail(log,
-                        "superblock copy %u at byte %llu can't be read (%s), and no others say what it does; "
-                        "nothing was changed: check the device, then restart",
-                        copy, (unsigned long long)copy * HG_LOG_BLOCK_BYTES, hg_log_recovery_error_text(log));
-            return false;
-        }
-        if (other->generation > log->superblock_buffers[chosen].generation)
-            r->superblock_unread = (uint64_t)copy * HG_LOG_BLOCK_BYTES;
-        /* Nor are the numbers of an update that it alone may have used a second time. */
-        r->numbers_unread = 1;
-    }
-    return true;
-}
-
-static bool superblocks_take(struct hg_log *log)
-{
-    struct hg_log_recovery *r = log->recovery;
-    int chosen = hg_log_superblock_choose(log->superblock_buffers);
-    if (!superblocks_suffice(log, chosen))
-        return false;
-    if (chosen < 0) {
-        hg_log_fail(
-            log, "no two copies of its superblock agree: it was never formatted, or is damaged; nothing was "
-                 "changed");
-        superblock_refuse(log);
-        return false;
-    }
-    log->superblock = log->superblock_buffers[chosen];
-    log->superblock_pair = chosen < 2 ? 1 : 0;
-    hg_log_geometry_of(&log->superblock, &log->geometry);
-    /* An unfinished update is not believed, but its numbers are not used a second time. */
-    for (uint16_t i = 0; i < HG_LOG_SUPERBLOCK_COPIES; i++) {
-        const struct hg_log_superblock *copy = &log->superblock_buffers[i];
-        if (!hg_log_superblock_is_valid(copy, i))
-            continue;
-        log->superblock.generation = hg_max_u64(log->superblock.generation, copy->generation);
-        r->restarts_max = (uint32_t)hg_max_u64(r->restarts_max, copy->restarts);
-        /* A promise of any copy stands: of two that agreed one may have rotted since, and one that was never
-         * answered costs nothing but another seal. */
-        for (uint32_t group = 0; group < HG_GROUPS_MAX; group++) {
-            log->epoch_wanted[group] = hg_max_u64(log->epoch_wanted[group], copy->epoch_promised[group]);
-            log->members_wanted[group] =
-                (uint32_t)hg_max_u64(log->members_wanted[group], copy->members_generation[group]);
-        }
-        log->superblock.tail_torn_sequence =
-            hg_max_u64(log->superblock.tail_torn_sequence, copy->tail_torn_sequence);
-        log->superblock.durable_sequence =
-            hg_max_u64(log->superblock.durable_sequence, copy->durable_sequence);
-    }
-    log->superblock.generation += r->numbers_unread;
-    r->restarts_max += r->restarts_max == UINT32_MAX ? 0 : r->numbers_unread;
-    if (!superblock_fits(log))
-        return false;
-    log->tail_segment = log->superblock.tail_segment;
-    log->tail_sequence = log->superblock.tail_sequence;
-    r->hlc_ceiling = log->superblock.hlc_ceiling;
-    r->sequence = log->superblock.tail_sequence;
-    r->segment = r->head_segment = log->superblock.tail_segment;
-    /* The tail only ever moves to a durable write. */
-    r->durable = hg_max_u64(r->sequence > 1 ? r->sequence : 0, log->superblock.durable_sequence);
-    hg_log_recovery_window_prepare(log);
-    r->phase = RING;
-    return hg_log_recovery_read(log, HG_LOG_RING_BLOCKS * HG_LOG_BLOCK_BYTES, HG_LOG_RING_OFFSET);
-}
-
-/* What every valid header tells, wherever it was found. */
-static void header_learn(struct hg_log_recovery *r, const struct hg_log_write_header *header)
-{
-    r->durable = hg_max_u64(r->durable, header->durable_sequence);
-    r->restarts_max = (uint32_t)hg_max_u64(r->restarts_max, header->restarts);
-}
-
-static bool ring_take(struct hg_log *log)
-{
-    struct hg_log_recovery *r = log->recovery;
-    for (uint32_t slot = 0; slot < HG_LOG_RING_BLOCKS; slot++) {
-        const struct hg_log_write_header *header = &log->mirror[slot];
-        uint64_t at = HG_LOG_RING_OFFSET + (uint64_t)slot * HG_LOG_BLOCK_BYTES;
-        if (hg_log_recovery_unreadable_in(log, at, HG_LOG_BLOCK_BYTES) != HG_LOG_READABLE) {
-            r->ring_is_unread[slot] = r->ring_is_dirty[slot] = true; /* written anew with the others */
-            memset(&log->mirror[slot], 0, HG_LOG_BLOCK_BYTES);
-        }
-        if (!hg_log_write_header_is_valid(header, log->geometry.log_uuid) ||
-            header->sequence % HG_LOG_RING_BLOCKS != slot)
-            continue;
-        r->ring_sequence[slot] = header->sequence;
-        r->durable = hg_max_u64(r->durable, header->sequence);
-        header_learn(r, header);
-    }
-    r->phase = SCAN;
-    return true;
 }
 
 /* ---- windows ---- */
@@ -301,7 +81,7 @@ static void write_judge(struct hg_log *log, const uint8_t *at, uint32_t bytes)
     const struct hg_log_write_header *header = (const struct hg_log_write_header *)at;
     struct hg_log_walk walk = walk_of(log);
     if (hg_log_write_header_is_valid(header, log->geometry.log_uuid))
-        header_learn(r, header);
+        hg_log_recovery_learn(r, header);
     r->found = hg_log_walk_judge(&walk, at);
     r->copy = hg_log_walk_judge_copy(&walk, ring_copy(log), at);
     if (r->copy == HG_LOG_COPY_ABSENT && r->ring_is_unread[r->sequence % HG_LOG_RING_BLOCKS])
@@ -457,7 +237,7 @@ static bool write_take(struct hg_log *log, const struct hg_log_write_header *hea
     r->previous_crc32c = header->crc32c;
     r->previous_restarts = header->restarts;
     r->hlc_ceiling = hg_max_u64(r->hlc_ceiling, header->hlc_ceiling);
-    header_learn(r, header);
+    hg_log_recovery_learn(r, header);
     ring_keep(log, header);
     hg_log_place_next(log->geometry.segment_bytes, log->write_bytes_max,
                       hg_log_write_bytes(header->payload_bytes), &r->segment, &r->offset);
@@ -474,7 +254,7 @@ static void evidence_start(struct hg_log *log)
     r->evidence_offset = r->offset;
     r->evidence_left = hg_min_u64(bytes, log->geometry.segment_bytes * log->geometry.segment_count);
     r->io.window_bytes = 0;
-    r->phase = EVIDENCE;
+    r->phase = HG_RECOVERY_EVIDENCE;
 }
 
 /* Its own block, bad already, and the ring's copy stays until a flush: in place is safe. */
@@ -546,7 +326,7 @@ static bool write_decide(struct hg_log *log, const uint8_t *at)
         return write_take(log, ring_copy(log), at + HG_LOG_BLOCK_BYTES);
     case HG_LOG_VERDICT_MARKED:
         if (at == NULL) { /* headers behind it raised D: it is read and judged again, as is what follows */
-            r->phase = SCAN;
+            r->phase = HG_RECOVERY_SCAN;
             r->evidence_is_done = false;
             log->stats.discarded_writes = 0;
             return true;
@@ -560,7 +340,7 @@ static bool write_decide(struct hg_log *log, const uint8_t *at)
         return false;
     case HG_LOG_VERDICT_TORN:
     case HG_LOG_VERDICT_END:
-        r->phase = RESTORE;
+        r->phase = HG_RECOVERY_RESTORE;
         return true;
     case HG_LOG_VERDICT_UNREADABLE:
         unreadable_report(log, verdict_unread(log));
@@ -613,7 +393,7 @@ static bool hole_pass(struct hg_log *log, const struct hg_log_hole *hole)
         segment_last >= segments_end) {
         hg_log_fail(log, "its superblock names a loss from write %llu on that is not at its place here",
                     (unsigned long long)hole->sequence_first);
-        superblock_refuse(log);
+        hg_log_recovery_refuse(log);
         return false;
     }
     torn_tell(log);
@@ -665,7 +445,7 @@ static bool scan_step(struct hg_log *log)
         write_judge(log, at, bytes);
     }
     log->tail_is_torn = (r->found == HG_LOG_FOUND_BAD || r->found == HG_LOG_FOUND_ROTTEN) &&
-                        !block_is_zero(at); /* if this is the end */
+                        !hg_log_block_is_zero(at); /* if this is the end */
     return write_decide(log, at);
 }
 
@@ -689,7 +469,7 @@ static bool evidence_step(struct hg_log *log)
         return false;
     if (end_is_whole(log)) {
         log->stats.reads_again++;
-        r->phase = SCAN; /* and judge it by this window */
+        r->phase = HG_RECOVERY_SCAN; /* and judge it by this window */
         return true;
     }
     for (uint64_t at = 0; at < r->io.window_bytes; at += HG_LOG_BLOCK_BYTES) {
@@ -700,7 +480,7 @@ static bool evidence_step(struct hg_log *log)
             continue;
         bool is_behind = header->sequence > r->sequence && header->restarts >= r->previous_restarts;
         uint64_t slot = header->sequence % HG_LOG_RING_BLOCKS;
-        header_learn(r, header);
+        hg_log_recovery_learn(r, header);
         log->stats.discarded_writes += is_behind;
         if (is_behind && r->ring_is_unread[slot]) /* and what is in the ring was durable */
             r->evidence_unread = HG_LOG_RING_OFFSET + slot * HG_LOG_BLOCK_BYTES;
@@ -739,7 +519,7 @@ static bool restore_step(struct hg_log *log)
         return false;
     r->restore_sequence = hg_max_u64(r->restore_sequence, hg_max_u64(r->durable, log->tail_sequence - 1) + 1);
     if (r->restore_sequence >= r->sequence) {
-        r->phase = SETTLE;
+        r->phase = HG_RECOVERY_SETTLE;
         return true;
     }
     hg_log_place_get(log, r->restore_sequence, &segment, &offset, &payload_bytes);
@@ -830,7 +610,7 @@ static bool repair_start(struct hg_log *log)
 {
     struct hg_log_recovery *r = log->recovery;
     log->superblock.restarts = r->restarts_max + 1;
-    log->superblock.durable_sequence = r->sequence - 1; /* the flush of SETTLE is done */
+    log->superblock.durable_sequence = r->sequence - 1; /* the flush of HG_RECOVERY_SETTLE is done */
     if (log->tail_is_torn) {
         log->superblock.tail_torn_sequence = r->sequence;
         r->torn_is_told = false;
@@ -838,7 +618,7 @@ static bool repair_start(struct hg_log *log)
     torn_tell(log);
     hg_log_hlc_ceiling_set(log, r->hlc_ceiling);
     hg_log_superblock_start(log);
-    r->phase = REPAIRING;
+    r->phase = HG_RECOVERY_REPAIRING;
     return true;
 }
 
@@ -846,37 +626,37 @@ static bool phase_step(struct hg_log *log)
 {
     struct hg_log_recovery *r = log->recovery;
     switch (r->phase) {
-    case START:
-        return superblocks_read(log);
-    case SUPERBLOCKS:
-        return r->io.pending == 0 && superblocks_take(log);
-    case RING:
-        return r->io.pending == 0 && ring_take(log);
-    case SCAN:
+    case HG_RECOVERY_START:
+        return hg_log_recovery_superblocks_read(log);
+    case HG_RECOVERY_SUPERBLOCKS:
+        return r->io.pending == 0 && hg_log_recovery_superblocks_take(log);
+    case HG_RECOVERY_RING:
+        return r->io.pending == 0 && hg_log_recovery_ring_take(log);
+    case HG_RECOVERY_SCAN:
         return scan_step(log);
-    case EVIDENCE:
+    case HG_RECOVERY_EVIDENCE:
         if (r->io.window_bytes == 0)
             hg_log_recovery_window_start(log, r->evidence_segment, r->evidence_offset);
         return evidence_step(log);
-    case RESTORE:
+    case HG_RECOVERY_RESTORE:
         return restore_step(log);
-    case SETTLE: /* what was read may be in the device's cache only */
+    case HG_RECOVERY_SETTLE: /* what was read may be in the device's cache only */
         if (r->io.pending > 0 || !hg_log_flush_start(log))
             return false;
-        r->phase = SETTLING;
+        r->phase = HG_RECOVERY_SETTLING;
         return true;
-    case SETTLING:
-        r->phase = log->is_flushing ? SETTLING : REPAIR;
+    case HG_RECOVERY_SETTLING:
+        r->phase = log->is_flushing ? HG_RECOVERY_SETTLING : HG_RECOVERY_REPAIR;
         return !log->is_flushing;
-    case REPAIR:
+    case HG_RECOVERY_REPAIR:
         return repair_start(log);
-    case REPAIRING:
+    case HG_RECOVERY_REPAIRING:
         (void)hg_log_superblock_submit(log);
         if (!ring_repair(log) || r->io.pending > 0 || !log->superblock_is_written || !hg_log_flush_start(log))
             return false;
-        r->phase = FINISHING;
+        r->phase = HG_RECOVERY_FINISHING;
         return true;
-    case FINISHING:
+    case HG_RECOVERY_FINISHING:
         if (log->is_flushing || log->superblock_is_busy)
             return false;
         become_ready(log);
