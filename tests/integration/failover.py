@@ -17,6 +17,9 @@ from regions import Region, write
 GROUP = "3"
 MEMBERS = ("a", "b", "c")
 STREAMS = {"orders": 1, "audit": 2}
+# Of the new writer: with what the first one wrote in seconds, less than the logs hold. A disk that is lost in the end is
+# filled from the beginning.
+ENTRIES = 15000
 
 
 def region_of(name):
@@ -56,9 +59,9 @@ class Test:
         shown = node.show() or {"groups": []}
         return next((row for row in shown["groups"] if row["group"] == int(GROUP)), {})
 
-    def write(self, node, stream, life):
+    def write(self, node, stream, life, *entries):
         return Process(self.scratch, f"writer-{node.name}-{stream}", [self.writer, node.run, stream, "committed",
-                                                                      str(life)])
+                                                                      str(life), *map(str, entries)])
 
     def acknowledged(self, writer):
         found = re.findall(r"^acknowledged (\d+)", "\n".join(writer.lines), re.M)
@@ -116,7 +119,7 @@ class Test:
             row = self.row(self.new, stream)
             if row["lsn_durable"] < kept:
                 raise Failed(f"{stream}: {kept} was acknowledged, the new writer has {row['lsn_durable']}")
-        self.second = [self.write(self.new, stream, 100) for stream in STREAMS]
+        self.second = [self.write(self.new, stream, 100, ENTRIES) for stream in STREAMS]
         for stream, kept in self.kept.items():
             wait_until(lambda name=stream, end=kept: self.row(self.d, name).get("lsn_durable", 0) > end + 2000, 40,
                        f"{stream} goes on arriving in the other region: {self.row(self.d, stream)}")

@@ -3,10 +3,10 @@
  * Appends entries of life_entry.h to a stream until it gets SIGTERM, and holds the dataplane to what it
  * acknowledged: once a position was durable, it is durable in every later life. For integration tests.
  *
- *     life_writer RUN_DIR STREAM [durable|committed [LIFE]]
+ *     life_writer RUN_DIR STREAM [durable|committed [LIFE [ENTRIES]]]
  *
  * What it waits for and calls acknowledged is durable at its node unless `committed`. LIFE is the number of
- * its first life.
+ * its first life. After ENTRIES it ends as if told to.
  *
  *     life K from N      attached; the entries from N on are of life K
  *     acknowledged N     all below N is durable; said every 5 ms at most
@@ -32,6 +32,7 @@ struct writer {
     enum hg_where where;
     uint64_t life;
     uint64_t lsn; /* of the next entry */
+    uint64_t entries_left;
     uint64_t acknowledged;
     uint64_t printed_ns;
     struct hg_random random;
@@ -88,6 +89,7 @@ static int burst(struct writer *writer)
 {
     uint8_t data[LIFE_ENTRY_BYTES_MAX];
     uint64_t count = 1 + hg_random_u64(&writer->random) % BURST_ENTRIES;
+    count = hg_min_u64(count, writer->entries_left);
     for (uint64_t i = 0; i < count; i++) {
         struct hg_entry entry = {.lsn = writer->lsn, .span = 1, .op = 1, .data = data};
         entry.data_bytes = life_entry_make(writer->lsn, writer->life, data);
@@ -95,7 +97,9 @@ static int burst(struct writer *writer)
         if (rc != 1)
             return rc;
         writer->lsn++;
+        writer->entries_left--;
     }
+    stopping |= writer->entries_left == 0;
     acknowledged_note(writer, false);
     if (writer->lsn <= WINDOW_ENTRIES)
         return 0;
@@ -133,17 +137,19 @@ static int run(struct writer *writer)
 
 int main(int argc, char **argv)
 {
-    struct writer writer = {.where = HG_WHERE_DURABLE};
+    struct writer writer = {.where = HG_WHERE_DURABLE, .entries_left = UINT64_MAX};
     struct hg_stream_options options = {.append = true, .append_ring_bytes = 4u << 20};
     struct sigaction action = {.sa_handler = on_signal};
-    if (argc < 3 || argc > 5) {
-        fprintf(stderr, "usage: %s RUN_DIR STREAM [durable|committed [LIFE]]\n", argv[0]);
+    if (argc < 3 || argc > 6) {
+        fprintf(stderr, "usage: %s RUN_DIR STREAM [durable|committed [LIFE [ENTRIES]]]\n", argv[0]);
         return 2;
     }
     if (argc > 3 && strcmp(argv[3], "committed") == 0)
         writer.where = HG_WHERE_COMMITTED;
     if (argc > 4)
         writer.life = strtoull(argv[4], NULL, 10) - 1;
+    if (argc > 5)
+        writer.entries_left = strtoull(argv[5], NULL, 10);
     setvbuf(stdout, NULL, _IOLBF, 0);
     sigaction(SIGTERM, &action, NULL);
     hg_random_init(&writer.random, life_now_ns());
