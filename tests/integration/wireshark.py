@@ -192,6 +192,7 @@ class Tshark:
 HEADER = ("version flags".split(), "<BB")
 PLACE = ("group index k m depth".split(), "<IBBBB")
 HEADER_BYTES, DATA_BYTES, FLAG_FEC = 2, 16, 1
+RECOVERED, PARITY = 4, 32
 FRAMES = {
     2: ("data", "batch_grains_high alias bytes offset_units batch_grains lsn_first_high lsn_first_low".split(),
         "<BHHHHHI"),
@@ -223,7 +224,8 @@ def shown(value):
 
 
 def frames_of(inner):
-    """The type, beginning and end of each frame of an honest packet without parity."""
+    """The type, beginning and end of each frame of an honest packet. On a busy machine packets are lost on their way
+    from the capture to the receiver: then some are of parity, and acks tell of what was recovered."""
     at = HEADER_BYTES + (struct.calcsize(PLACE[1]) if inner[1] & FLAG_FEC else 0)
     while at < len(inner):
         kind, start = inner[at], at
@@ -233,6 +235,10 @@ def frames_of(inner):
             at += DATA_BYTES + struct.unpack_from("<H", inner, at + 4)[0]
         elif kind == 3:
             at += 24 + 8 * inner[at + 1]
+        elif kind == RECOVERED:
+            at += 4 + 8 * inner[at + 1]
+        elif kind == PARITY:
+            at += 4 + struct.unpack_from("<H", inner, at + 2)[0]
         else:
             at += struct.unpack_from("<H", inner, at + 2)[0]
         yield kind, start, at
@@ -255,7 +261,7 @@ def parsed(inner):
     for kind, start, end in frames_of(inner):
         if kind != 0:
             out["heliograph.type"].append(str(kind))
-        if kind in (0, 1):
+        if kind in (0, 1, RECOVERED, PARITY):
             continue
         name, names, layout = FRAMES[kind]
         if kind >= 16:
