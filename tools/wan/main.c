@@ -33,9 +33,9 @@
 #define PACKETS_RECEIVE      2048 /* of these, kept out of the lines: for receiving and flooding */
 #define SHELL_EVERY_NS       HG_NS_PER_MS
 #define BUSY_NS              HG_NS_PER_MS        /* no sleep for so long after a frame */
-#define SLEEP_NS             (50 * HG_NS_PER_US) /* then naps of this length */
-#define SLEEP_IDLE_NS        HG_NS_PER_MS        /* and after IDLE_NS of this */
-#define IDLE_NS              HG_NS_PER_S
+#define SLEEP_NS             (50 * HG_NS_PER_US) /* then naps of this length, or a 32nd of the pause */
+#define SLEEP_NS_MAX         HG_NS_PER_MS
+#define SLEEP_PAUSE_SHIFT    5
 #define SLEEP_NS_MIN         (5 * HG_NS_PER_US) /* shorter ones cost more than they save */
 #define FRAME_OVER_MTU_BYTES 18
 #define TAP_MTU_BYTES        1500 /* net_tap takes frames of 1522 bytes at most */
@@ -436,7 +436,8 @@ static void idle(struct wan *w, uint64_t now_ns, uint64_t last_ns)
             nanosleep(&nap, NULL);
         return;
     }
-    uint64_t sleep_ns = now_ns - last_ns < IDLE_NS ? SLEEP_NS : SLEEP_IDLE_NS;
+    uint64_t sleep_ns =
+        hg_max_u64(SLEEP_NS, hg_min_u64(SLEEP_NS_MAX, (now_ns - last_ns) >> SLEEP_PAUSE_SHIFT));
     uint64_t due_ns = hg_wan_switch_due_ns(&w->sw, now_ns);
     if (due_ns != HG_TIME_NEVER)
         sleep_ns = hg_min_u64(sleep_ns, due_ns > now_ns ? due_ns - now_ns : 0);
