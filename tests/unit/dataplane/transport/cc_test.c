@@ -432,13 +432,15 @@ int main(void)
     CU_add_test(suite, "bbr: startup of a limited lane", test_bbr_startup_limited);
     CU_add_test(suite, "fills the link", test_fills_the_link);
     CU_add_test(suite, "startup among bursts", test_startup_among_bursts);
-    CU_add_test(suite, "short path among bursts", test_short_path_among_bursts);
     CU_add_test(suite, "coarse turns", test_coarse_turns);
-    CU_add_test(suite, "paused hosts", test_paused_hosts);
     CU_add_test(suite, "follows the rate", test_follows_the_rate);
-    CU_add_test(suite, "recovers from a cut", test_recovers_from_a_cut);
     CU_add_test(suite, "two flows share", test_two_flows_share);
-    CU_add_test(suite, "repeats", test_repeats);
+    if (!HG_TEST_IS_SANITIZED) {
+        CU_add_test(suite, "short path among bursts", test_short_path_among_bursts);
+        CU_add_test(suite, "paused hosts", test_paused_hosts);
+        CU_add_test(suite, "recovers from a cut", test_recovers_from_a_cut);
+        CU_add_test(suite, "repeats", test_repeats);
+    }
     CU_basic_set_mode(CU_BRM_VERBOSE);
     CU_basic_run_tests();
     unsigned failures = CU_get_number_of_failures();
