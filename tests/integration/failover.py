@@ -17,8 +17,8 @@ from regions import Region, write
 GROUP = "3"
 MEMBERS = ("a", "b", "c")
 STREAMS = {"orders": 1, "audit": 2}
-# Of the new writer: with what the first one wrote in seconds, less than the logs hold. A disk that is lost in the end is
-# filled from the beginning.
+# Of the new writer: with what the first one wrote in seconds, less than the logs hold. A disk that is lost in the end
+# is filled from the beginning.
 ENTRIES = 15000
 
 
