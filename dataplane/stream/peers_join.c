@@ -7,6 +7,8 @@
 #include "dataplane/stream/cut.h"
 #include "dataplane/stream/follow.h"
 #include "dataplane/stream/peers_internal.h"
+#include "dataplane/stream/quorum.h"
+#include "dataplane/stream/seal.h"
 #include "drivers/ipc/epoch_fork.h"
 
 #include <errno.h>
@@ -199,6 +201,17 @@ void hg_peers_cuts_advance(struct hg_peer *peer)
     peer->cuts_due = left;
 }
 
+/* Members are cut so that the epoch's beginning is on w of them; before that is so, and it is released,
+ * another fail-over may yet go on with what they lost. The others are spared that: they are asked again with
+ * the next opening. */
+static bool cut_is_decided(const struct hg_peer *peer, uint32_t slot)
+{
+    struct hg_streams *streams = peer->peers->config.streams;
+    const struct hg_stream_state *s = hg_streams_at(streams, slot);
+    return hg_peers_fills(peer, slot) || hg_streams_peer_counts(streams, s->group, peer->index) ||
+           hg_streams_group(streams, s->group)->epoch_open >= s->epoch;
+}
+
 void hg_peers_history_received(struct hg_peer_session *session, const struct hg_wire_stream_history *frame)
 {
     struct hg_peer *peer = session->peer;
@@ -230,8 +243,9 @@ void hg_peers_history_received(struct hg_peer_session *session, const struct hg_
         hg_peers_cut_impossible(peer, slot, frame->lsn_end, -ENOENT);
         return;
     }
-    if (ps->cut_due && ps->cut.lsn == common.lsn && ps->cut.epoch == common.epoch)
-        return; /* being looked for */
+    if ((ps->cut_due && ps->cut.lsn == common.lsn && ps->cut.epoch == common.epoch) || /* being looked for */
+        !cut_is_decided(peer, slot))
+        return;
     ps->cut = common;
     ps->cut_due = peer->cuts_due = true;
     if (peer->cut_slot == slot)

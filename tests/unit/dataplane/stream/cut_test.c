@@ -67,13 +67,23 @@ static void batches_random(struct site *site, uint32_t count, uint32_t bytes)
     append(site, 0, count, bytes);
 }
 
+static void epoch_released(struct site *site, uint64_t epoch)
+{
+    CU_ASSERT_EQUAL(hg_streams_group_release(site->node.streams, 0, epoch), HG_GROUP_OK);
+    stream_node_settle(&site->node);
+    CU_ASSERT_TRUE_FATAL(hg_streams_group_opened(site->node.streams, 0, epoch));
+}
+
+static bool is_unreleased; /* what begins is not released, and nothing is appended */
+
 static void epoch_begins(struct site *site, uint64_t epoch)
 {
     CU_ASSERT_EQUAL(hg_streams_group_seal(site->node.streams, 0, epoch), HG_GROUP_OK);
     stream_node_settle(&site->node);
-    CU_ASSERT_EQUAL(hg_streams_group_open(site->node.streams, 0, epoch), HG_GROUP_OK);
+    CU_ASSERT_EQUAL(hg_streams_group_begin(site->node.streams, 0, epoch), HG_GROUP_OK);
     stream_node_settle(&site->node);
-    CU_ASSERT_TRUE_FATAL(hg_streams_group_opened(site->node.streams, 0, epoch));
+    if (!is_unreleased)
+        epoch_released(site, epoch);
 }
 
 /* b wrote COMMON - 1 entries that both have and more that it alone has; a takes over with epoch 5 at COMMON.
@@ -98,7 +108,8 @@ static void fail_over(void)
     origin_is(a, true);
     hg_streams_quorum_set(a->node.streams, 1, 2);
     epoch_begins(a, EPOCH);
-    append(a, 0, 3, 200);
+    if (!is_unreleased)
+        append(a, 0, 3, 200);
     stream_node_settle(&a->node);
     origin_is(b, false);
     a->node.now_ns = b->node.now_ns = hg_max_u64(a->node.now_ns, b->node.now_ns);
@@ -246,6 +257,28 @@ static void test_rejoin(void)
         audits_clean();
     }
     CU_ASSERT_EQUAL(b->node.events[HG_EVENT_stream_cut], 1); /* not again */
+    over();
+}
+
+/* Who is no member is cut only when the epoch is released: until then another fail-over may go on with just
+ * what would be cut off here, and the orphan would say that it was never committed. */
+static void test_no_member_before_release(void)
+{
+    is_unreleased = true;
+    fail_over();
+    is_unreleased = false;
+    hg_streams_quorum_set(a->node.streams, 0, 1);
+    turns(1500);
+    CU_ASSERT(stream(b, 0)->lsn_durable == END_OLD && directory.count == 0);
+    CU_ASSERT_EQUAL(b->node.events[HG_EVENT_stream_cut], 0);
+    epoch_released(a, EPOCH);
+    append(a, 0, 3, 200);
+    uint64_t begin_ns = a->node.now_ns;
+    while (stream(b, 0)->lsn_durable != COMMON + 3 && a->node.now_ns < begin_ns + 2 * HG_PEER_OPEN_RETRY_NS)
+        turn();
+    CU_ASSERT_EQUAL(stream(b, 0)->lsn_durable, COMMON + 3);
+    turns(100);
+    orphan_is_whole();
     over();
 }
 
@@ -428,6 +461,7 @@ int main(void)
     CU_initialize_registry();
     CU_pSuite suite = CU_add_suite("cut", NULL, NULL);
     CU_add_test(suite, "a former writer comes back", test_rejoin);
+    CU_add_test(suite, "no member, before the release", test_no_member_before_release);
     CU_add_test(suite, "no orphan, no cut", test_no_orphan_no_cut);
     CU_add_test(suite, "nothing committed is cut", test_floor);
     CU_add_test(suite, "the floor is kept", test_floor_is_kept);
@@ -437,5 +471,5 @@ int main(void)
     CU_add_test(suite, "an epoch that nothing was written under", test_empty_epoch);
     CU_basic_run_tests();
     free(old_bytes);
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 8;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 9;
 }
