@@ -6,8 +6,6 @@
 #include "controlplane/copies_read.h"
 #include "controlplane/server.h"
 
-#include <errno.h>
-
 static void changes_say(struct hg_server *server, uint32_t group, const struct hg_copies *before,
                         const struct hg_copies *after)
 {

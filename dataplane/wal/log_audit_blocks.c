@@ -137,12 +137,6 @@ bool hg_log_audit_tail_moved(struct hg_log_audit *audit)
 
 /* ---- header ring ---- */
 
-static bool is_zero(const void *data, size_t bytes)
-{
-    const uint8_t *at = data;
-    return at[0] == 0 && memcmp(at, at + 1, bytes - 1) == 0;
-}
-
 static bool ring_block_is_valid(const struct hg_log_audit *audit, uint32_t slot)
 {
     const struct hg_log_write_header *header = &audit->ring[slot];
@@ -161,7 +155,7 @@ static void ring_block_doubt(struct hg_log_audit *audit, uint32_t slot)
         hg_log_audit_pause(audit);
         finding.error = block_read(audit, &audit->ring[slot], HG_LOG_BLOCK_BYTES, finding.file_offset);
         if (finding.error == 0 &&
-            (ring_block_is_valid(audit, slot) || is_zero(&audit->ring[slot], HG_LOG_BLOCK_BYTES))) {
+            (ring_block_is_valid(audit, slot) || hg_log_is_zero(&audit->ring[slot], HG_LOG_BLOCK_BYTES))) {
             audit->result->changed++;
             return;
         }
@@ -185,7 +179,7 @@ void hg_log_audit_ring(struct hg_log_audit *audit)
         if (error != 0 && block_read(audit, &audit->ring[slot], HG_LOG_BLOCK_BYTES,
                                      HG_LOG_RING_OFFSET + (uint64_t)slot * HG_LOG_BLOCK_BYTES) != 0)
             memset(&audit->ring[slot], 0xff, HG_LOG_BLOCK_BYTES);
-        if (!ring_block_is_valid(audit, slot) && !is_zero(header, HG_LOG_BLOCK_BYTES))
+        if (!ring_block_is_valid(audit, slot) && !hg_log_is_zero(header, HG_LOG_BLOCK_BYTES))
             ring_block_doubt(audit, slot);
         audit->ring_sequence[slot] = 0;
         if (!ring_block_is_valid(audit, slot))

@@ -9,6 +9,12 @@
 
 #include "dataplane/wal/log.h"
 
+static inline bool hg_log_is_zero(const void *data, uint64_t bytes)
+{
+    const uint8_t *at = (const uint8_t *)data;
+    return bytes == 0 || (at[0] == 0 && memcmp(at, at + 1, bytes - 1) == 0);
+}
+
 /* NULL when fine, else what is wrong with the geometry, for a message. */
 const char *hg_log_geometry_problem(const struct hg_log_geometry *geometry);
 void hg_log_geometry_of(const struct hg_log_superblock *superblock, struct hg_log_geometry *geometry);

@@ -445,7 +445,7 @@ static bool scan_step(struct hg_log *log)
         write_judge(log, at, bytes);
     }
     log->tail_is_torn = (r->found == HG_LOG_FOUND_BAD || r->found == HG_LOG_FOUND_ROTTEN) &&
-                        !hg_log_block_is_zero(at); /* if this is the end */
+                        !hg_log_is_zero(at, HG_LOG_BLOCK_BYTES); /* if this is the end */
     return write_decide(log, at);
 }
 

@@ -64,7 +64,7 @@ static bool superblocks_suffice(struct hg_log *log, int chosen)
         if (!superblock_is_unread(log, copy))
             continue;
         bool is_told =
-            hg_log_superblock_is_valid(other, copy ^ 1) || hg_log_block_is_zero((const uint8_t *)other);
+            hg_log_superblock_is_valid(other, copy ^ 1) || hg_log_is_zero(other, HG_LOG_BLOCK_BYTES);
         if (chosen < 0 || !is_told) {
             hg_log_fail(log,
                         "superblock copy %u at byte %llu can't be read (%s), and no others say what it does; "

@@ -70,11 +70,6 @@ struct hg_log_recovery {
     enum hg_log_verdict verdict;
 };
 
-static inline bool hg_log_block_is_zero(const uint8_t *block)
-{
-    return block[0] == 0 && memcmp(block, block + 1, HG_LOG_BLOCK_BYTES - 1) == 0;
-}
-
 /* What every valid header tells, wherever it was found. */
 static inline void hg_log_recovery_learn(struct hg_log_recovery *r, const struct hg_log_write_header *header)
 {

@@ -168,14 +168,6 @@ static int header_find(struct hg_log_repair *repair)
     return rc;
 }
 
-static bool is_zero(const uint8_t *bytes, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++)
-        if (bytes[i] != 0)
-            return false;
-    return true;
-}
-
 static bool part_add(struct part *parts, uint32_t *count, const struct hg_batch_header *batch, bool has_bytes)
 {
     uint32_t bytes = hg_batch_bytes(batch);
@@ -204,7 +196,7 @@ static void parts_find(struct hg_log_repair *repair)
         offset += hg_batch_bytes(batch);
     }
     bool is_padding = !repair->has_header && offset > 0 && limit - offset < HG_LOG_BLOCK_BYTES &&
-                      is_zero(payload + offset, limit - offset);
+                      hg_log_is_zero(payload + offset, limit - offset);
     repair->has_unknown = offset < limit && !is_padding;
 }
 
@@ -364,7 +356,7 @@ static bool stream_fill(struct hg_log_repair *repair, struct stream_ends *ends)
                 memcmp(header->chain_previous, ends->chain, sizeof(ends->chain)) == 0)
                 next = &repair->taken[i];
         }
-        if (next == NULL && ends->lsn == 0 && is_zero(ends->chain_after, sizeof(ends->chain_after)))
+        if (next == NULL && ends->lsn == 0 && hg_log_is_zero(ends->chain_after, sizeof(ends->chain_after)))
             return true; /* it began behind it */
         if (next == NULL) {
             snprintf(repair->problem, sizeof(repair->problem),
@@ -482,7 +474,8 @@ static int place_prepare(const struct hg_log_repair *repair, uint64_t place)
     if (block == NULL)
         return -ENOMEM;
     int rc = repair->ops->read(repair->ctx, block, HG_LOG_BLOCK_BYTES, place);
-    bool is_torn = rc == 0 && repair->result.end == HG_LOG_END_NOTHING && !is_zero(block, HG_LOG_BLOCK_BYTES);
+    bool is_torn =
+        rc == 0 && repair->result.end == HG_LOG_END_NOTHING && !hg_log_is_zero(block, HG_LOG_BLOCK_BYTES);
     free(block);
     return is_torn ? hg_log_torn_keep(repair->ops, repair->ctx, repair->hole.copy_sequence) : rc;
 }
