@@ -48,16 +48,19 @@ bool hg_grant_may_tell(const struct hg_grant *grant, uint64_t epoch, uint64_t bo
 #endif
 }
 
-enum hg_grant_turn hg_grant_turn(struct hg_grant *grant, uint64_t epoch, uint64_t boottime_ns)
+enum hg_grant_turn hg_grant_turn(struct hg_grant *grant, uint64_t epoch, uint64_t since_ns,
+                                 uint64_t boottime_ns)
 {
-    bool held = hg_grant_left_ns(grant, epoch, boottime_ns) > 0, was_held = grant->was_held;
-    grant->was_held = held;
-    if (held == was_held)
-        return HG_GRANT_SAME;
-    if (!held) {
+    bool was_held = grant->was_held;
+    grant->was_held = hg_grant_left_ns(grant, epoch, boottime_ns) > 0;
+    if (!grant->was_held) {
+        if (!was_held && hg_grant_left_ns(grant, epoch, since_ns) == 0)
+            return HG_GRANT_SAME;
         grant->lapse_told = true;
         return HG_GRANT_LAPSED;
     }
+    if (was_held)
+        return HG_GRANT_SAME;
     bool back = grant->lapse_told;
     grant->lapse_told = false;
     return back ? HG_GRANT_BACK : HG_GRANT_FIRST;

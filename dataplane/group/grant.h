@@ -44,8 +44,10 @@ bool hg_grant_may_append(const struct hg_grant *grant, uint64_t epoch, uint64_t 
 bool hg_grant_may_tell(const struct hg_grant *grant, uint64_t epoch, uint64_t boottime_ns);
 
 enum hg_grant_turn { HG_GRANT_SAME, HG_GRANT_FIRST, HG_GRANT_LAPSED, HG_GRANT_BACK };
-/* What happened since the last look. */
-enum hg_grant_turn hg_grant_turn(struct hg_grant *grant, uint64_t epoch, uint64_t boottime_ns);
+/* What happened since the last look, at `since_ns`. A grant that was taken after it, held by that time's
+ * clock and over by this one's, has lapsed: what it allowed may have been shown in between. */
+enum hg_grant_turn hg_grant_turn(struct hg_grant *grant, uint64_t epoch, uint64_t since_ns,
+                                 uint64_t boottime_ns);
 /* What is left of it; 0 = nothing. */
 uint64_t hg_grant_left_ns(const struct hg_grant *grant, uint64_t epoch, uint64_t boottime_ns);
 

@@ -38,6 +38,7 @@ void hg_streams_grants_require(struct hg_streams *streams, bool required)
     if (streams->grants_required == required)
         return;
     streams->grants_required = required;
+    streams->boottime_ns = boottime_ns(streams);
     for (uint32_t slot = 0; slot < streams->count; slot++) {
         hg_streams_committed_move(streams, &streams->table[slot]);
         hg_streams_moved(streams, &streams->table[slot]);
@@ -79,12 +80,13 @@ void hg_streams_grants_turn(struct hg_streams *streams)
 {
     if (!streams->grants_required)
         return;
+    uint64_t since_ns = streams->boottime_ns;
     streams->boottime_ns = boottime_ns(streams);
     for (uint32_t group = 0; group < HG_GROUPS_MAX; group++) {
         if (streams->grants[group].epoch == 0)
             continue;
-        enum hg_grant_turn turn =
-            hg_grant_turn(&streams->grants[group], streams->groups[group].epoch_open, streams->boottime_ns);
+        enum hg_grant_turn turn = hg_grant_turn(&streams->grants[group], streams->groups[group].epoch_open,
+                                                since_ns, streams->boottime_ns);
         if (turn != HG_GRANT_SAME)
             grant_turned(streams, group, turn);
     }

@@ -48,18 +48,33 @@ static void test_over(void)
 static void test_turns(void)
 {
     struct hg_grant grant = {0};
-    CU_ASSERT_EQUAL(hg_grant_turn(&grant, 5, 0), HG_GRANT_SAME);
+    CU_ASSERT_EQUAL(hg_grant_turn(&grant, 5, 0, 0), HG_GRANT_SAME);
     (void)hg_grant_take(&grant, 5, 2 * SECOND, SECOND);
-    CU_ASSERT_EQUAL(hg_grant_turn(&grant, 5, SECOND), HG_GRANT_FIRST);
-    CU_ASSERT_EQUAL(hg_grant_turn(&grant, 5, SECOND), HG_GRANT_SAME);
-    CU_ASSERT_EQUAL(hg_grant_turn(&grant, 5, 2 * SECOND), HG_GRANT_LAPSED);
-    CU_ASSERT_EQUAL(hg_grant_turn(&grant, 5, 2 * SECOND), HG_GRANT_SAME);
+    CU_ASSERT_EQUAL(hg_grant_turn(&grant, 5, SECOND, SECOND), HG_GRANT_FIRST);
+    CU_ASSERT_EQUAL(hg_grant_turn(&grant, 5, SECOND, SECOND), HG_GRANT_SAME);
+    CU_ASSERT_EQUAL(hg_grant_turn(&grant, 5, 2 * SECOND, 2 * SECOND), HG_GRANT_LAPSED);
+    CU_ASSERT_EQUAL(hg_grant_turn(&grant, 5, 2 * SECOND, 2 * SECOND), HG_GRANT_SAME);
     (void)hg_grant_take(&grant, 5, 4 * SECOND, 3 * SECOND);
-    CU_ASSERT_EQUAL(hg_grant_turn(&grant, 5, 3 * SECOND), HG_GRANT_BACK);
-    CU_ASSERT_EQUAL(hg_grant_turn(&grant, 7, 3 * SECOND),
+    CU_ASSERT_EQUAL(hg_grant_turn(&grant, 5, 3 * SECOND, 3 * SECOND), HG_GRANT_BACK);
+    CU_ASSERT_EQUAL(hg_grant_turn(&grant, 7, 3 * SECOND, 3 * SECOND),
                     HG_GRANT_LAPSED); /* the group has another epoch now */
     (void)hg_grant_take(&grant, 7, 5 * SECOND, 3 * SECOND);
-    CU_ASSERT_EQUAL(hg_grant_turn(&grant, 7, 3 * SECOND), HG_GRANT_BACK);
+    CU_ASSERT_EQUAL(hg_grant_turn(&grant, 7, 3 * SECOND, 3 * SECOND), HG_GRANT_BACK);
+}
+
+/* The process stood still between taking a grant and its next look. */
+static void test_over_between_looks(void)
+{
+    struct hg_grant grant = {0};
+    CU_ASSERT_EQUAL(hg_grant_turn(&grant, 5, 0, SECOND), HG_GRANT_SAME);
+    (void)hg_grant_take(&grant, 5, 2 * SECOND, SECOND);
+    CU_ASSERT_TRUE(hg_grant_may_append(&grant, 5, SECOND)); /* shown to producers, who must hear of its end */
+    CU_ASSERT_EQUAL(hg_grant_turn(&grant, 5, SECOND, 3 * SECOND), HG_GRANT_LAPSED);
+    CU_ASSERT_EQUAL(hg_grant_turn(&grant, 5, 3 * SECOND, 3 * SECOND), HG_GRANT_SAME);
+    (void)hg_grant_take(&grant, 5, 4 * SECOND, 3 * SECOND);
+    CU_ASSERT_EQUAL(hg_grant_turn(&grant, 5, 3 * SECOND, 5 * SECOND), HG_GRANT_LAPSED);
+    (void)hg_grant_take(&grant, 5, 6 * SECOND, 7 * SECOND); /* it was over when it came */
+    CU_ASSERT_EQUAL(hg_grant_turn(&grant, 5, 7 * SECOND, 8 * SECOND), HG_GRANT_SAME);
 }
 
 /* Whatever comes in whatever order: it is never held past the latest deadline that was given for its epoch.
@@ -93,7 +108,8 @@ int main(void)
     CU_add_test(suite, "taken", test_taken);
     CU_add_test(suite, "over", test_over);
     CU_add_test(suite, "turns", test_turns);
+    CU_add_test(suite, "over between looks", test_over_between_looks);
     CU_add_test(suite, "any order", test_any_order);
     CU_basic_run_tests();
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 4;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 5;
 }
