@@ -286,6 +286,7 @@ static bool attach_subscribe(struct hg_clients *clients, const struct hg_client_
     uint64_t lsn_first = slot->lsn_next != 0 ? slot->lsn_next : hg_streams_lsn_oldest(streams, slot->stream);
     slot->cursor.sequence = hg_max_u64(1, hg_streams_sequence_of(streams, slot->stream, lsn_first));
     slot->cursor.offset = 0;
+    slot->walk_from = slot->cursor.sequence;
     (void)hg_clients_gap_check(clients, slot); /* told by delivery, as every hole is */
     answer->lsn_from = lsn_from != 0 ? slot->lsn_next : hg_streams_lsn_oldest(streams, slot->stream);
     return true;

@@ -33,6 +33,7 @@ struct hg_clients_slot {
     uint32_t stream; /* slot in the stream table */
     int32_t consumer;
     struct hg_cursor cursor;
+    uint64_t walk_from;              /* the write that the cursor was put at; 0 = met the stream since */
     uint64_t lsn_next;               /* to deliver; 0 = whatever comes first */
     bool started;                    /* something was delivered: from there on without a gap */
     enum hg_deliver_type error_type; /* waiting for room in the deliver ring; 0 = none */

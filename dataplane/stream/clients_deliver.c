@@ -32,8 +32,13 @@ static bool deliver_wanted(struct hg_clients *clients, struct hg_clients_slot *s
 {
     const struct hg_stream_state *s = hg_streams_at(clients->config.streams, slot->stream);
     if ((header->flags & HG_BATCH_LOCAL) || header->stream != s->stream ||
-        header->lsn_end <= slot->lsn_next ||
         hg_stream_batch_is_cut(s, slot->cursor.sequence, header->lsn_first))
+        return false;
+    if (slot->walk_from != 0) {
+        hg_streams_oldest_found(clients->config.streams, slot->stream, slot->walk_from, header->lsn_first);
+        slot->walk_from = 0;
+    }
+    if (header->lsn_end <= slot->lsn_next)
         return false;
     bool hole = slot->started ? header->lsn_first != slot->lsn_next
                               : slot->lsn_next != 0 && header->lsn_first > slot->lsn_next;
@@ -56,6 +61,7 @@ static uint32_t slot_deliver(struct hg_clients *clients, struct hg_clients_entry
                 break;
             slot->cursor.sequence = hg_log_tail_sequence(clients->config.log);
             slot->cursor.offset = 0;
+            slot->walk_from = slot->cursor.sequence;
             continue;
         }
         if (rc == -EBADMSG) {

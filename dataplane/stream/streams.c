@@ -626,3 +626,13 @@ uint64_t hg_streams_lsn_oldest(const struct hg_streams *streams, uint32_t slot)
     hg_assert(slot < streams->count);
     return s->index.count > 0 ? hg_min_u64(s->index.entries[0].lsn_first, s->lsn_durable) : s->lsn_durable;
 }
+
+void hg_streams_oldest_found(struct hg_streams *streams, uint32_t slot, uint64_t sequence, uint64_t lsn_first)
+{
+    struct hg_stream_state *s = &streams->table[slot];
+    hg_assert(slot < streams->count);
+    uint64_t before = hg_streams_lsn_oldest(streams, slot);
+    hg_index_oldest_found(&s->index, sequence, lsn_first);
+    if (hg_streams_lsn_oldest(streams, slot) != before)
+        hg_streams_moved(streams, s);
+}

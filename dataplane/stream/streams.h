@@ -354,7 +354,11 @@ bool hg_streams_range_in(const struct hg_streams *streams, uint32_t slot, uint64
 /* The LSN from which on hg_streams_sequence_of gives a write after `sequence`: who has everything below it
  * needs no write up to that one. */
 uint64_t hg_streams_lsn_after(const struct hg_streams *streams, uint32_t slot, uint64_t sequence);
-/* Oldest LSN that can be read; equals lsn_durable when nothing can. */
+/* Oldest LSN that can be read; equals lsn_durable when nothing can. After retention moved the tail it may be
+ * too small, by what one entry of the index stands for, until the first walk from the tail (below). */
 uint64_t hg_streams_lsn_oldest(const struct hg_streams *streams, uint32_t slot);
+/* Who walked the log from write `sequence` on met `lsn_first` first of the stream. */
+void hg_streams_oldest_found(struct hg_streams *streams, uint32_t slot, uint64_t sequence,
+                             uint64_t lsn_first);
 
 #endif

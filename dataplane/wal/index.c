@@ -49,6 +49,15 @@ void hg_index_trim(struct hg_index *index, uint64_t sequence)
         index->stride /= 2;
 }
 
+void hg_index_oldest_found(struct hg_index *index, uint64_t sequence, uint64_t lsn_first)
+{
+    struct hg_index_entry *oldest = &index->entries[0];
+    if (index->count == 0 || sequence > oldest->sequence || lsn_first <= oldest->lsn_first ||
+        (index->count > 1 && lsn_first > index->entries[1].lsn_first))
+        return;
+    oldest->lsn_first = lsn_first;
+}
+
 uint64_t hg_index_find(const struct hg_index *index, uint64_t lsn)
 {
     uint32_t low = 0, high = index->count;

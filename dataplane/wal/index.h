@@ -29,8 +29,13 @@ void hg_index_init(struct hg_index *index);
 /* Batches must come in LSN order. `bytes`: of this one. */
 void hg_index_add(struct hg_index *index, uint64_t lsn_first, uint64_t sequence, uint64_t bytes);
 /* Forgets writes below `sequence`, but keeps the newest entry at or below it, raised to `sequence`, so that a
- * look-up still starts at the tail. */
+ * look-up still starts at the tail. Its LSN stays: of what lies between two entries nothing is known, and
+ * saying too much is gone would lose it for a reader. */
 void hg_index_trim(struct hg_index *index, uint64_t sequence);
+/* A walk from write `sequence` on came to `lsn_first` before anything else of the stream: what trim left
+ * unknown.
+ */
+void hg_index_oldest_found(struct hg_index *index, uint64_t sequence, uint64_t lsn_first);
 /* The newest known write whose first LSN is <= lsn. 0 = the stream has nothing that old (or nothing at all).
  */
 uint64_t hg_index_find(const struct hg_index *index, uint64_t lsn);

@@ -91,7 +91,7 @@ struct hg_stream_status {
     uint64_t epoch;
     uint64_t system_identifier; /* 0 = the stream is still empty and belongs to nobody */
     uint32_t lsn_unit_bytes;
-    uint64_t lsn_oldest;             /* that can still be read; 0 = empty */
+    uint64_t lsn_oldest;             /* that can still be read, or a little before it; 0 = empty */
     uint64_t lsn_consumed;           /* taken from our append ring */
     uint64_t lsn_durable;            /* on the local device */
     uint64_t lsn_committed;          /* in the region's quorum */

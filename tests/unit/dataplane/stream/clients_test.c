@@ -665,6 +665,30 @@ static void test_gap_under_a_reader(void)
     teardown();
 }
 
+/* No entry of the index stands for where the tail is: the oldest is not known, until a reader walks there. */
+static void test_oldest_found(void)
+{
+    setup();
+    uint64_t lsn = 0;
+    int32_t code = 0;
+    uint32_t slot = configure("kv", 1, 1);
+    hg_streams_at(node.streams, slot)->index.stride = UINT32_MAX;
+    forget_beginning(slot);
+    CU_ASSERT_EQUAL(hg_streams_lsn_oldest(node.streams, slot), 1);
+    CU_ASSERT_EQUAL(subscribe(0, "kv", "", 1).code, 0);
+    turns(20);
+    CU_ASSERT_EQUAL(delivered(0, &lsn, &code), HG_DELIVER_READ_ERROR);
+    CU_ASSERT_EQUAL(code, HG_E_GAP);
+    CU_ASSERT(lsn > 1);
+    CU_ASSERT_EQUAL(hg_streams_lsn_oldest(node.streams, slot), lsn);
+    struct hg_client_answer again = subscribe(1, "kv", "", lsn);
+    CU_ASSERT_EQUAL(again.code, 0);
+    CU_ASSERT_EQUAL(again.lsn_oldest, lsn);
+    turns(20);
+    expect_batch(1, lsn);
+    teardown();
+}
+
 static void test_consumer(void)
 {
     setup();
@@ -825,6 +849,7 @@ int main(void)
     CU_add_test(suite, "a write grant ends in a turn", test_grant_ends_in_a_turn);
     CU_add_test(suite, "a gap when attaching", test_gap);
     CU_add_test(suite, "a gap under a reader", test_gap_under_a_reader);
+    CU_add_test(suite, "the oldest is found by who walks there", test_oldest_found);
     CU_add_test(suite, "consumer", test_consumer);
     CU_add_test(suite, "a consumer that another client holds", test_consumer_held);
     CU_add_test(suite, "a client that breaks the rules", test_poisoned);

@@ -92,6 +92,24 @@ static void test_same_write(void)
     CU_ASSERT_EQUAL(hg_index_find(&index_, 35), 1);
 }
 
+static void test_oldest_found(void)
+{
+    hg_index_init(&index_);
+    hg_index_oldest_found(&index_, 1, 10); /* nothing to know of */
+    CU_ASSERT_EQUAL(index_.count, 0);
+    hg_index_add(&index_, 10, 1, 1);
+    hg_index_add(&index_, 90, 9, 1);
+    hg_index_trim(&index_, 5);
+    hg_index_oldest_found(&index_, 6, 60); /* who began behind the tail may have passed some */
+    CU_ASSERT_EQUAL(index_.entries[0].lsn_first, 10);
+    hg_index_oldest_found(&index_, 5, 91); /* write 9 is there */
+    CU_ASSERT_EQUAL(index_.entries[0].lsn_first, 10);
+    hg_index_oldest_found(&index_, 5, 50);
+    hg_index_oldest_found(&index_, 4, 40); /* of a walk before the tail moved */
+    CU_ASSERT_EQUAL(index_.entries[0].lsn_first, 50);
+    CU_ASSERT_EQUAL(index_.entries[0].sequence, 5);
+}
+
 static void test_stride_recovers(void)
 {
     hg_index_init(&index_);
@@ -130,6 +148,7 @@ int main(void)
     CU_add_test(suite, "range", test_range);
     CU_add_test(suite, "trim", test_trim);
     CU_add_test(suite, "several batches in a write", test_same_write);
+    CU_add_test(suite, "the oldest is found", test_oldest_found);
     CU_add_test(suite, "stride recovers", test_stride_recovers);
     CU_add_test(suite, "so many bytes from the end", test_behind);
     CU_basic_run_tests();
