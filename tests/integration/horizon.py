@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A peer stays away for longer than it may hold its origin's log: the log goes on without it, by name. When it is back
 it is told where the log begins, and begins anew there by one order, though producers went on: it has all from there
-on, and who reads it from before is told of the gap, also after a kill -9."""
+on, and who reads it from before is told of the gap, also after a kill -9. An orphan whose place is
+forgotten is resubmitted only when somebody says that its entries did not come back."""
 import os
 import secrets
 import sys
@@ -17,8 +18,8 @@ MEANWHILE = 60000  # between the offer and the order: four times what the peer m
 
 
 class Test:
-    def __init__(self, scratch, reader, writer):
-        self.scratch, self.reader, self.writer = scratch, reader, writer
+    def __init__(self, scratch, reader, writer, orphan_of):
+        self.scratch, self.reader, self.writer, self.orphan_of = scratch, reader, writer, orphan_of
         self.wan = Wan(scratch, rtt_ms=2, loss_percent=0)
         key = write(os.path.join(scratch.path, "link.key"), secrets.token_hex(32) + "\n", 0o600)
 
@@ -89,6 +90,20 @@ class Test:
         self.refused(self.a, "stream", "adopt", "s")
         say(self.done(self.b, "stream", "adopt", "s", "peer", "a", "--dry-run"))
 
+    def orphan(self):
+        """Of the first ten entries, made while they are there; its name."""
+        maker = Process(self.scratch, "orphan-of", [self.orphan_of, self.a.run, "s", "1", "11", "11"])
+        maker.expect(0, 60)
+        return maker.lines[-1]
+
+    def orphan_place_forgotten(self, name):
+        answer = self.a.ctl("orphan", "resubmit", name)
+        if answer["code"] != 1 or "no longer has what is at 1," not in answer["error"]:
+            raise Failed(f"an orphan whose place is forgotten: {answer}")
+        end = self.stream(self.a)["lsn_end"]
+        say(self.done(self.a, "orphan", "resubmit", name, "--yes"))
+        wait_until(lambda: self.stream(self.a)["lsn_durable"] == end + 10, 20, "ten entries are appended")
+
     def run(self):
         self.wan.start()
         self.a.start()
@@ -97,6 +112,7 @@ class Test:
         self.write(BEFORE)
         wait_until(lambda: self.stream(self.b).get("lsn_durable") == BEFORE + 1, 30, "b has the beginning")
         self.read(0, 1, BEFORE + 1)
+        orphan = self.orphan()
         self.away()
         self.behind()
         self.write(MEANWHILE)
@@ -119,6 +135,7 @@ class Test:
             self.read(0, begins, end)
         self.write(100)
         wait_until(lambda: self.stream(self.b).get("lsn_durable") == end + 100, 30, "b goes on")
+        self.orphan_place_forgotten(orphan)
 
 
 def main():

@@ -7,7 +7,9 @@ what it alone had lies in an orphan, though it is killed again and again while i
 what nobody sent again, and adds nothing the next time, be it at the same node or at another one. All readers have each
 entry once.
 
-    resubmit.py ONCE_CLIENT KILL_SHIM"""
+At last orphans whose entries came back by a later fail-over, all and some: what is where it was is not appended again.
+
+    resubmit.py ONCE_CLIENT KILL_SHIM ORPHAN_OF"""
 import os
 import re
 import shutil
@@ -194,7 +196,27 @@ class Test(failover.Test):
                              f"elsewhere {moved}")
         say(f"all nodes have the same {len(wanted)} entries, each once")
 
-    def run(self, shim):
+    def came_back(self, orphan_of):
+        """Of entries without a client nothing else would say that they are there."""
+        plain = sorted(lsn for (client, _), lsn in self.committed.items() if client == PLAIN)
+        first, end = plain[0], plain[-1] + 1
+        before = self.row(self.a)["lsn_committed"]
+        for same in (len(plain), 3):
+            maker = Process(self.scratch, f"orphan-of-{same}",
+                            [orphan_of, self.a.run, STREAM, str(first), str(end), str(first + same)])
+            maker.expect(0, 60)
+            name = maker.lines[-1]
+            data = self.orphan(self.a, 0, "resubmit", name)["data"]
+            if (data["entries"], data["found"], data["returned"]) != (len(plain), same, same):
+                raise Failed(f"{same} of {len(plain)} entries came back: {data}")
+            self.orphan(self.a, 0, "discard", name, "--yes")
+        wanted = before + len(plain) - 3
+        wait_until(lambda: self.row(self.a)["lsn_committed"] >= wanted, 30, "what did not come back is appended")
+        if self.row(self.a)["lsn_committed"] != wanted:
+            raise Failed(f"from {before} on {len(plain) - 3} entries are new: {self.row(self.a)}")
+        say(f"of orphans whose entries came back, all {len(plain)} or 3 of them, only the others are appended")
+
+    def run(self, shim, orphan_of):
         self.net.start_with(self.nodes.values())
         self.before()
         self.sent_again()
@@ -202,9 +224,10 @@ class Test(failover.Test):
         self.at_writer(name)
         self.at_origin(name)
         self.read()
+        self.came_back(orphan_of)
 
 
 if __name__ == "__main__":
     with Scratch() as scratch_directory:
-        client_path, shim_path = (os.path.abspath(path) for path in sys.argv[1:3])
-        Test(scratch_directory, client_path).run(shim_path)
+        client_path, shim_path, maker_path = (os.path.abspath(path) for path in sys.argv[1:4])
+        Test(scratch_directory, client_path).run(shim_path, maker_path)

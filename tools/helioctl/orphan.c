@@ -17,7 +17,6 @@
 
 struct command {
     const char *run;
-    bool yes;
     struct orphan_answer answer;
     const char *words[WORDS_MAX];
     int count;
@@ -376,7 +375,7 @@ static int export_run(struct command *command, struct orphan_file *file)
 static int discard_run(struct command *command, struct orphan_file *file)
 {
     char note[HG_ORPHAN_NAME_BYTES + 32];
-    if (!command->yes && !command->answer.dry_run)
+    if (!command->answer.yes && !command->answer.dry_run)
         return orphan_refuse(
             &command->answer,
             "%s holds %llu batches that are nowhere else: discard it with --yes, after an export "
@@ -400,13 +399,15 @@ static int discard_run(struct command *command, struct orphan_file *file)
 
 static void usage(FILE *out)
 {
-    fprintf(out, "usage: helioctl [--run DIR] [--json] [--dry-run] orphan COMMAND\n"
-                 "\n"
-                 "  orphan list                       what was cut off streams of this node\n"
-                 "  orphan show NAME                  its batches, every one checked\n"
-                 "  orphan export NAME FILE           a checked copy, byte for byte\n"
-                 "  orphan resubmit NAME [to STREAM]  appends its entries as new ones, each once\n"
-                 "  orphan discard NAME --yes         deletes it for ever\n");
+    fprintf(out,
+            "usage: helioctl [--run DIR] [--json] [--dry-run] orphan COMMAND\n"
+            "\n"
+            "  orphan list                       what was cut off streams of this node\n"
+            "  orphan show NAME                  its batches, every one checked\n"
+            "  orphan export NAME FILE           a checked copy, byte for byte\n"
+            "  orphan resubmit NAME [to STREAM]  appends its entries as new ones, each once; --yes: also\n"
+            "                                    when the stream no longer has what came in their place\n"
+            "  orphan discard NAME --yes         deletes it for ever\n");
 }
 
 bool orphan_is_meant(int argc, char **argv)
@@ -436,7 +437,7 @@ static int line_parse(int argc, char **argv, struct command *command)
         else if (strcmp(argv[i], "--dry-run") == 0)
             command->answer.dry_run = true;
         else if (strcmp(argv[i], "--yes") == 0)
-            command->yes = true;
+            command->answer.yes = true;
         else if (argv[i][0] == '-' || command->count == WORDS_MAX)
             return -1;
         else

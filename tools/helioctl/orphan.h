@@ -32,6 +32,7 @@ struct orphan_file {
 struct orphan_answer {
     bool json;
     bool dry_run;
+    bool yes;
     json_t *data;
     char error[512];
 };
@@ -54,7 +55,7 @@ int orphan_note_write(const struct orphan_file *file, const char *suffix, const 
 json_t *orphan_note_read(const struct orphan_file *file, const char *suffix); /* NULL: there is none */
 
 #define ORPHAN_RESUBMIT_SUFFIX ".resubmit"
-/* Appends the entries to `stream` (NULL: the one they are of) as new ones. */
+/* Appends the entries to `stream` (NULL: the one they are of) as new ones, but for those that it has. */
 int orphan_resubmit(struct orphan_file *file, const char *stream, struct orphan_answer *answer);
 
 #endif

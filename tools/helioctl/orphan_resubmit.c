@@ -4,6 +4,10 @@
  * first is appended a note beside the orphan says to which stream and from which position on. An entry that
  * had no client of its own gets the orphan as its client and its old position as the sequence; so whoever
  * goes on reads the stream from the note's position and knows what is there already.
+ *
+ * What was cut off may have come back by itself: a copy was cut for an epoch that was never released, and the
+ * next fail-over went on from another copy that had the same tail. Then it lies where it was, stamp for
+ * stamp, so the stream is read there first.
  */
 #include "drivers/client/heliograph.h"
 #include "tools/helioctl/orphan.h"
@@ -26,7 +30,8 @@ struct resubmit {
     uint64_t entries; /* in the file */
     uint8_t *there;   /* for each of them: 1 = an earlier try appended it */
     uint64_t lsn_from;
-    uint64_t found; /* entries that were there already */
+    uint64_t found;    /* entries that were there already */
+    uint64_t returned; /* of them: where they were cut off */
     uint64_t appended;
     uint64_t lsn_end;  /* of the last of them in the stream */
     uint64_t left_out; /* entries of clients that went on with later ones, or are forgotten: may be there */
@@ -34,6 +39,7 @@ struct resubmit {
     /* Where we are in the file. */
     struct hg_orphan_walk walk;
     uint64_t offset;
+    struct hg_frame frame; /* the entry given last, as it lies in the file */
     const uint8_t *frames;
     uint32_t frames_bytes, frames_offset;
     uint64_t hlc_base;
@@ -71,7 +77,7 @@ static void walk_begin(struct resubmit *r)
 /* The next entry of the file, as it is to be appended. 1, 0 at the end, -1: the file is damaged. */
 static int entry_next(struct resubmit *r, struct hg_entry *entry)
 {
-    struct hg_frame frame;
+    struct hg_frame *frame = &r->frame;
     for (;;) {
         if (r->frames_offset == r->frames_bytes) {
             const struct hg_batch_header *batch = orphan_batch_next(r->file, &r->walk, &r->offset);
@@ -84,23 +90,23 @@ static int entry_next(struct resubmit *r, struct hg_entry *entry)
                 return -1;
             continue;
         }
-        if (hg_frame_next(r->frames, r->frames_bytes, r->hlc_base, &r->frames_offset, &frame) != 1)
+        if (hg_frame_next(r->frames, r->frames_bytes, r->hlc_base, &r->frames_offset, frame) != 1)
             return -1;
-        if (frame.op <= HG_OP_OPAQUE) /* the others are the dataplanes' own */
+        if (frame->op <= HG_OP_OPAQUE) /* the others are the dataplanes' own */
             break;
     }
-    bool own = frame.client_id != 0;
+    bool own = frame->client_id != 0;
     *entry = (struct hg_entry){.span = 1,
-                               .op = frame.op,
-                               .continues = (frame.flags & HG_FRAME_CONTINUES) != 0,
-                               .key_bytes = frame.key_bytes,
-                               .data_bytes = frame.data_bytes,
-                               .table_id = frame.table_id,
-                               .transaction_id = frame.transaction_id,
-                               .client_id = own ? frame.client_id : r->client_id,
-                               .client_sequence = own ? frame.client_sequence : frame.lsn,
-                               .key = frame.key,
-                               .data = frame.data};
+                               .op = frame->op,
+                               .continues = (frame->flags & HG_FRAME_CONTINUES) != 0,
+                               .key_bytes = frame->key_bytes,
+                               .data_bytes = frame->data_bytes,
+                               .table_id = frame->table_id,
+                               .transaction_id = frame->transaction_id,
+                               .client_id = own ? frame->client_id : r->client_id,
+                               .client_sequence = own ? frame->client_sequence : frame->lsn,
+                               .key = frame->key,
+                               .data = frame->data};
     return 1;
 }
 
@@ -164,11 +170,81 @@ static int note_look(struct resubmit *r, bool *begun)
 
 /* ---- the stream ---- */
 
-static int attach(struct resubmit *r, bool append, bool subscribe)
+static int attach(struct resubmit *r, bool append, bool subscribe, uint64_t lsn_from)
 {
-    struct hg_stream_options options = {.append = append, .subscribe = subscribe, .lsn_from = r->lsn_from};
+    struct hg_stream_options options = {.append = append, .subscribe = subscribe, .lsn_from = lsn_from};
     int rc = hg_stream_attach(r->client, r->name, &options, &r->stream, in_seconds(WAIT_SECONDS));
     return rc == 0 ? ORPHAN_EXIT_DONE : client_refuse(r, "can't be attached", rc);
+}
+
+/* The hybrid clock's stamp is of one append: nobody appends the same at the same place again. */
+static bool is_same(const struct hg_frame *mine, const struct hg_entry *there)
+{
+    return mine->lsn == there->lsn && mine->span == there->span && mine->hlc == there->hlc &&
+           mine->op == there->op && mine->table_id == there->table_id &&
+           mine->transaction_id == there->transaction_id && mine->client_id == there->client_id &&
+           mine->client_sequence == there->client_sequence && mine->key_bytes == there->key_bytes &&
+           mine->data_bytes == there->data_bytes &&
+           (mine->key_bytes == 0 || memcmp(mine->key, there->key, mine->key_bytes) == 0) &&
+           (mine->data_bytes == 0 || memcmp(mine->data, there->data, mine->data_bytes) == 0);
+}
+
+static int returned_unknown(struct resubmit *r, uint64_t lsn)
+{
+    if (r->answer->yes)
+        return ORPHAN_EXIT_DONE;
+    return orphan_refuse(
+        r->answer,
+        "stream %s no longer has what is at %llu, so it can't be told whether these entries came "
+        "back with a later fail-over: look there in a backup or a reader, and say it with --yes "
+        "when they did not",
+        r->name, (unsigned long long)lsn);
+}
+
+/* Marks what is in the stream where it was cut off. The first that is another's is the end of it: what comes
+ * behind follows from that one. */
+static int returned_mark(struct resubmit *r)
+{
+    uint64_t at = r->file->header.lsn_first, count = 0;
+    uint64_t end = hg_min_u64(hg_stream_committed_end(r->stream), r->file->header.lsn_end);
+    struct hg_entry there, mine;
+    bool same = true;
+    walk_begin(r);
+    while (at < end && same) {
+        int rc = hg_stream_read(r->stream, &there, in_seconds(WAIT_SECONDS));
+        if (rc == HG_E_GAP)
+            return returned_unknown(r, at);
+        if (rc < 0)
+            return client_refuse(r, "can't be read where the entries were", rc);
+        rc = entry_next(r, &mine);
+        if (rc < 0)
+            return damaged(r);
+        same = rc == 1 && is_same(&r->frame, &there);
+        if (same)
+            r->there[count++] = 1;
+        at = there.lsn + there.span;
+    }
+    r->returned = count;
+    return ORPHAN_EXIT_DONE;
+}
+
+/* Whether the stream is the one that it was cut off. */
+static bool is_of(const struct resubmit *r)
+{
+    struct hg_stream_status status;
+    return hg_stream_status_get(r->stream, &status) == 0 && status.stream == r->file->header.stream &&
+           status.incarnation == r->file->header.incarnation;
+}
+
+static int returned_look(struct resubmit *r)
+{
+    int code = attach(r, false, true, r->file->header.lsn_first);
+    if (code != ORPHAN_EXIT_DONE)
+        return code;
+    if (is_of(r))
+        code = returned_mark(r);
+    hg_stream_detach(r->stream);
+    return code;
 }
 
 static int key_compare(const void *one, const void *other)
@@ -269,16 +345,16 @@ static int append_rest(struct resubmit *r)
 
 static int resubmit_stream(struct resubmit *r, bool begun)
 {
-    int code = ORPHAN_EXIT_DONE;
-    if (begun) {
-        code = attach(r, false, true);
+    int code = returned_look(r);
+    if (code == ORPHAN_EXIT_DONE && begun) {
+        code = attach(r, false, true, r->lsn_from);
         if (code == ORPHAN_EXIT_DONE) {
             code = found_mark(r);
             hg_stream_detach(r->stream);
         }
     }
     if (code == ORPHAN_EXIT_DONE)
-        code = attach(r, true, false);
+        code = attach(r, true, false, 0);
     if (code != ORPHAN_EXIT_DONE)
         return code;
     if (!begun) {
@@ -298,15 +374,17 @@ static void message_set(const struct resubmit *r)
     json_t *data = r->answer->data;
     json_object_set_new(data, "entries", json_integer((json_int_t)(r->entries - r->left_out)));
     json_object_set_new(data, "found", json_integer((json_int_t)r->found));
+    json_object_set_new(data, "returned", json_integer((json_int_t)r->returned));
     json_object_set_new(data, "left_out", json_integer((json_int_t)r->left_out));
     json_object_set_new(
         data, "message",
         json_sprintf(
-            "%llu entries of %s %s stream %s, %llu of them were there already; %llu are left out, for their "
+            "%llu entries of %s %s stream %s, %llu of them were there already (%llu came back by a later "
+            "fail-over); %llu are left out, for their "
             "clients have gone on, and they may be there: look at them with 'orphan export'",
             (unsigned long long)(r->entries - r->left_out), r->file->name,
             r->answer->dry_run ? "go to" : "are in", r->name, (unsigned long long)r->found,
-            (unsigned long long)r->left_out));
+            (unsigned long long)r->returned, (unsigned long long)r->left_out));
 }
 
 int orphan_resubmit(struct orphan_file *file, const char *stream, struct orphan_answer *answer)
