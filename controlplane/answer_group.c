@@ -165,32 +165,82 @@ static void writer_text(const struct hg_metastore_record *record, char *text, si
                  (unsigned long long)record->epoch, (unsigned long long)record->node);
 }
 
-static json_t *fail_over_what_if(struct hg_server *server, const struct members *members,
-                                 const struct hg_metastore_key *key)
+static const char *node_name(const struct hg_control_config *wanted, uint64_t node, char number[24])
 {
-    const struct hg_control_config *wanted = &server->config->wanted;
-    const struct hg_control_status *status = &server->status;
-    char text[HG_METASTORE_TEXT_BYTES], writer[160];
-    const struct hg_members voters = hg_config_members(wanted, key->group);
-    struct hg_metastore_record record;
-    uint32_t n = voters.generation != 0 ? voters.set.count : wanted->quorum_n != 0 ? wanted->quorum_n : 1;
-    uint32_t w = voters.set.w, up = 1;
-
-    if (server->metastore->read(server->metastore, key, &record) != 0)
-        return hg_answer_error(HG_API_REFUSED, "%s", server->metastore->problem);
     for (uint32_t i = 0; i < wanted->peer_count; i++)
-        for (uint32_t k = 0; k < status->peer_count && hg_members_is_voter(&voters, wanted->peers[i].node);
-             k++)
-            up += strcmp(status->peers[k].name, wanted->peers[i].name) == 0 &&
-                  status->peers[k].state == HG_PEER_UP;
-    writer_text(&record, writer, sizeof(writer));
+        if (wanted->peers[i].node == node)
+            return wanted->peers[i].name;
+    snprintf(number, 24, "node %llu", (unsigned long long)node);
+    return number;
+}
+
+/* Epochs are taken from who writes, and not given back: where too few would answer, only when forced. */
+static json_t *fail_over_too_few(const struct hg_server *server, uint32_t group,
+                                 const struct hg_failover_reach *reach)
+{
+    char names[256] = "", number[24];
+    size_t bytes = 0;
+
+    for (uint32_t i = 0; i < reach->down_count && bytes < sizeof(names); i++)
+        bytes += (size_t)snprintf(names + bytes, sizeof(names) - bytes, "%s%s", i == 0 ? "" : ", ",
+                                  node_name(&server->config->wanted, reach->down[i], number));
+    return hg_answer_error(
+        HG_API_REFUSED,
+        "group %u is not failed over to this node: %u of %u %smembers are up from here, %u must answer, and "
+        "not "
+        "up are %s. It would stop who writes now and stay sealed: start them or mend the way to them, order "
+        "it where they are up, or add `force`",
+        group, reach->up, reach->n, reach->is_former ? "former " : "", reach->seals,
+        names[0] != '\0' ? names : "some that this node has no peer line of");
+}
+
+static json_t *fail_over_what_if(const struct hg_server *server, const struct members *members,
+                                 uint32_t group, const struct hg_metastore_record *record,
+                                 const struct hg_failover_reach *reach)
+{
+    char text[HG_METASTORE_TEXT_BYTES], writer[160];
+    uint64_t epoch = hg_max_u64(hg_max_u64(record->epoch, members->epoch_promised), 1) + 1;
+
+    writer_text(record, writer, sizeof(writer));
     snprintf(
         text, sizeof(text),
         "would make node %llu the writer of group %u (%u streams) under epoch %llu or higher; now %s. Of %u "
-        "members %u are up from here; %u must answer and %u take part%s",
-        (unsigned long long)wanted->node.node, key->group, members->streams,
-        (unsigned long long)hg_max_u64(hg_max_u64(record.epoch, members->epoch_promised), 1) + 1, writer, n,
-        up, n - w + 1, w, up >= n - w + 1 && up >= w ? "" : ": start more of them first");
+        "%smembers %u are up from here; %u must answer and %u take part%s",
+        (unsigned long long)server->config->wanted.node.node, group, members->streams,
+        (unsigned long long)(reach->takes ? epoch : record->epoch), writer, reach->n,
+        reach->is_former ? "former " : "", reach->up, reach->seals, reach->w,
+        reach->up >= reach->seals && reach->up >= reach->w ? "" : ": start more of them first");
+    return hg_answer_done(text);
+}
+
+/* NULL: it may begin. Else what an order, or one that only asks, is told. */
+static json_t *fail_over_look(struct hg_server *server, const struct members *members,
+                              const struct hg_metastore_key *key, bool is_forced, bool is_dry_run)
+{
+    struct hg_metastore_record record;
+    struct hg_failover_reach reach;
+
+    if (server->metastore->read(server->metastore, key, &record) != 0)
+        return is_forced && !is_dry_run ? NULL
+                                        : hg_answer_error(HG_API_REFUSED, "%s", server->metastore->problem);
+    const char *why = hg_failover_run_reach(server, key->group, &record, &reach);
+
+    if (why != NULL)
+        return hg_answer_error(HG_API_REFUSED,
+                               "group %u can't be failed over to this node: %s; see 'group members %u show'",
+                               key->group, why, key->group);
+    if (!is_forced && !hg_failover_reach_suffices(&reach))
+        return fail_over_too_few(server, key->group, &reach);
+    return is_dry_run ? fail_over_what_if(server, members, key->group, &record, &reach) : NULL;
+}
+
+static json_t *fail_over_under_way(const struct hg_failover *failover, uint32_t group)
+{
+    char text[HG_METASTORE_TEXT_BYTES];
+
+    snprintf(text, sizeof(text), "group %u is being failed over to this node already: %s%s%s", group,
+             hg_failover_step_text(failover->step), failover->reason[0] != '\0' ? ": " : "",
+             failover->reason);
     return hg_answer_done(text);
 }
 
@@ -211,26 +261,23 @@ json_t *hg_answer_group_fail_over(struct hg_server *server, const struct hg_comm
                                key.region);
     if (!hg_failover_run_check(server, group, text, sizeof(text)))
         return hg_answer_error(HG_API_REFUSED, "group %u can't be failed over to this node: %s", group, text);
-    if (hg_command_value(command, "dry-run") != NULL)
-        return fail_over_what_if(server, &members, &key);
-    if (!hg_link_usable(server))
+    bool is_dry_run = hg_command_value(command, "dry-run") != NULL;
+
+    if (!is_dry_run && !hg_link_usable(server))
         return hg_answer_error(
             HG_API_NO_DATAPLANE,
             "the dataplane of this node does not answer: start it, its log is the one to write");
-    switch (hg_failover_run_start(server, group, uv_hrtime())) {
-    case 0:
-        snprintf(text, sizeof(text),
-                 "group %u is being failed over to this node: helioctl show groups says how far it is",
-                 group);
-        return hg_answer_done(text);
-    case -EALREADY:
-        snprintf(text, sizeof(text), "group %u is being failed over to this node already: %s%s%s", group,
-                 hg_failover_step_text(hg_failover_run_of(server, group)->step),
-                 hg_failover_run_of(server, group)->reason[0] != '\0' ? ": " : "",
-                 hg_failover_run_of(server, group)->reason);
-        return hg_answer_done(text);
-    default:
+    const struct hg_failover *before = hg_failover_run_of(server, group);
+
+    if (!is_dry_run && before != NULL && hg_failover_is_under_way(before))
+        return fail_over_under_way(before, group);
+    refusal = fail_over_look(server, &members, &key, hg_command_value(command, "force") != NULL, is_dry_run);
+    if (refusal != NULL)
+        return refusal;
+    if (hg_failover_run_start(server, group, uv_hrtime()) != 0)
         return hg_answer_error(HG_API_REFUSED, "%u groups are being failed over: try again when one is done",
                                HG_FAILOVERS_MAX);
-    }
+    snprintf(text, sizeof(text),
+             "group %u is being failed over to this node: helioctl show groups says how far it is", group);
+    return hg_answer_done(text);
 }

@@ -139,28 +139,38 @@ static uint32_t voters_add(struct hg_failover_config *config, const struct hg_me
     return voters;
 }
 
-/* Who counts, where the record says it and not the command file. False: that can't be driven now. */
+const char *hg_failover_config_members(struct hg_failover_config *config, const struct hg_members *members)
+{
+    struct hg_failover_config next = *config;
+    if (members->generation == 0)
+        return NULL;
+    next.n = members->set.count;
+    next.w = members->set.w;
+    next.member_count = 0;
+    next.former = next.former_n = next.former_w = 0;
+    memset(next.members, 0, sizeof(next.members));
+    next.voters = voters_add(&next, &members->set);
+    const char *why = hg_failover_config_check(&next);
+    if (why != NULL)
+        return why;
+    if (members->phase == HG_MEMBERS_JOINT) {
+        next.former = voters_add(&next, &members->other);
+        next.former_n = members->other.count;
+        next.former_w = members->other.w;
+    }
+    *config = next;
+    return NULL;
+}
+
+/* False: that can't be driven now. */
 static bool members_take(struct hg_failover *failover, const struct hg_members *members)
 {
     struct hg_failover_config config = failover->config;
-    if (members->generation == 0)
-        return true;
-    config.n = members->set.count;
-    config.w = members->set.w;
-    config.member_count = 0;
-    config.former = config.former_n = config.former_w = 0;
-    memset(config.members, 0, sizeof(config.members));
-    config.voters = voters_add(&config, &members->set);
-    const char *why = hg_failover_config_check(&config);
+    const char *why = hg_failover_config_members(&config, members);
     if (why != NULL) {
         snprintf(failover->reason, sizeof(failover->reason), "%s: see 'group members %u show'", why,
                  config.key.group);
         return false;
-    }
-    if (members->phase == HG_MEMBERS_JOINT) {
-        config.former = voters_add(&config, &members->other);
-        config.former_n = members->other.count;
-        config.former_w = members->other.w;
     }
     if (memcmp(&config, &failover->config, sizeof(config)) != 0)
         copies_clear(failover);

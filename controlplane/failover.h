@@ -155,6 +155,9 @@ struct hg_failover {
 
 /* NULL, or why these can't be driven (static text). */
 const char *hg_failover_config_check(const struct hg_failover_config *config);
+/* Who counts, where a record says it (generation above 0) and not the command file. Likewise; *config is as
+ * it was then. */
+const char *hg_failover_config_members(struct hg_failover_config *config, const struct hg_members *members);
 /* Begins, or begins anew with nothing known: what was done is found out. The configuration is a good one. */
 void hg_failover_start(struct hg_failover *failover, const struct hg_failover_config *config,
                        uint64_t now_ns);

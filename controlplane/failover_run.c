@@ -94,6 +94,25 @@ bool hg_failover_run_check(const struct hg_server *server, uint32_t group, char 
     return true;
 }
 
+const char *hg_failover_run_reach(const struct hg_server *server, uint32_t group,
+                                  const struct hg_metastore_record *record, struct hg_failover_reach *reach)
+{
+    const struct hg_control_config *wanted = &server->config->wanted;
+    const struct hg_control_status *status = &server->status;
+    struct hg_failover_config config;
+    uint64_t up[HG_CONTROL_PEERS_MAX];
+    uint32_t up_count = 0;
+
+    config_of(server, group, &config);
+    for (uint32_t i = 0; i < status->peer_count; i++) {
+        int peer = hg_config_peer_find(wanted, status->peers[i].name);
+
+        if (peer >= 0 && status->peers[i].state == HG_PEER_UP)
+            up[up_count++] = wanted->peers[peer].node;
+    }
+    return hg_failover_reach(&config, record, up, up_count, reach);
+}
+
 int hg_failover_run_start(struct hg_server *server, uint32_t group, uint64_t now_ns)
 {
     struct hg_failover_run *run = place_of(server, group);

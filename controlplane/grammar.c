@@ -272,10 +272,10 @@ static const struct hg_grammar_command commands[] = {
     {HG_CMD_GROUP_FAIL_OVER,
      HG_CONTEXT_LIVE,
      {WORD("group"), WORD("fail-over"), VALUE("GROUP", GROUP)},
-     {FLAG("dry-run")},
+     {FLAG("force"), FLAG("dry-run")},
      "makes this node the writer of the group: seals it at the members of the quorum, takes what they have, "
-     "and "
-     "opens it under a new epoch; `show groups` says how far it is"},
+     "and opens it under a new epoch; `show groups` says how far it is. Refused where too few of them are up "
+     "from here to seal it: force goes on all the same, and the group stays sealed until they are"},
     {HG_CMD_STOP,
      HG_CONTEXT_LIVE,
      {WORD("stop"), WORD("dataplane")},

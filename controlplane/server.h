@@ -9,6 +9,7 @@
 #include "controlplane/command_file.h"
 #include "controlplane/events.h"
 #include "controlplane/failover.h"
+#include "controlplane/failover_reach.h"
 #include "controlplane/grant.h"
 #include "controlplane/metastore.h"
 #include "drivers/ipc/control_socket.h"
@@ -156,6 +157,10 @@ uint64_t hg_link_target(struct hg_server *server, enum hg_control_command comman
 /* ---- failover_run.c: groups that this node takes over ---- */
 /* False: this node can't take the group over, and text says why and what to do. */
 bool hg_failover_run_check(const struct hg_server *server, uint32_t group, char *text, size_t text_bytes);
+/* Whom of the members that `record` (the metastore's) or the command file names this node hears now. NULL, or
+ * why this node can't take the group over. */
+const char *hg_failover_run_reach(const struct hg_server *server, uint32_t group,
+                                  const struct hg_metastore_record *record, struct hg_failover_reach *reach);
 /* 0; -EALREADY: it is under way; -EBUSY: too many are. */
 int hg_failover_run_start(struct hg_server *server, uint32_t group, uint64_t now_ns);
 /* The group's newest one, or NULL. */

@@ -3,7 +3,7 @@
 """A region of three nodes, two of which commit, and a node of another region. The writer's node dies under load; the
 two others are told to take the group over, at once. Nothing that was acknowledged is lost, the other region goes on
 receiving, and the old writer, when it comes back, is a copy. A member that loses its disk counts for nothing until it
-has everything again."""
+has everything again. A node that hears no other member takes nothing over."""
 import os
 import re
 import secrets
@@ -72,7 +72,32 @@ class Test:
         if answer["code"] != code or says not in answer.get("error", "") + answer.get("data", {}).get("message", ""):
             raise Failed(f"{node.name}: group fail-over: {answer}, wanted {code} {says}")
 
+    def hears_enough(self, node):
+        wait_until(lambda: node.ctl("group", "fail-over", GROUP, "dry-run")["code"] == 0, 40,
+                   f"enough members are up at {node.name}")
+
+    def take_over(self, node):
+        self.hears_enough(node)
+        self.order(node, 0, "is being failed over")
+
     # ---- what is shown ------------------------------------------------------------------------------------------
+
+    def cut_off(self):
+        """b hears no other member: an order there takes no epoch, and the writer is not disturbed."""
+        for other in ("a", "c"):
+            self.b.wait_up(other, 40)
+            self.net.cut("b", other)
+        for other in ("a", "c"):
+            wait_until(lambda name=other: self.b.peer(name)["state"] == "down", 20, f"{other} is down at b")
+        for words in ((), ("dry-run",)):
+            self.order(self.b, 1, "1 of 3 members are up from here, 2 must answer, and not up are a, c", *words)
+        self.order(self.b, 0, "start more of them first", "force", "dry-run")
+        self.under_load()
+        if self.group(self.b).get("epoch_promised") != 0 or self.group(self.b).get("step") != "idle":
+            raise Failed(f"a node that hears nobody promised: {self.group(self.b)}")
+        for other in ("a", "c"):
+            self.net.restore("b", other)
+        say("a node that hears no other member is told so and takes nothing over; the writer goes on")
 
     def under_load(self):
         self.first = [self.write(self.a, stream, 1) for stream in STREAMS]
@@ -83,6 +108,7 @@ class Test:
 
     def refused(self):
         self.order(self.d, 1, "region 1")
+        self.hears_enough(self.b)
         self.order(self.b, 0, "would make node 2 the writer", "dry-run")
         if self.group(self.b).get("epoch_promised") != 0:
             raise Failed(f"a dry run promises: {self.group(self.b)}")
@@ -183,7 +209,7 @@ class Test:
         os.remove(self.a.log)
         self.a.create_log("128m")
         self.a.start()
-        self.order(third, 0, "is being failed over")
+        self.take_over(third)
         wait_until(lambda: "node 1's log is none of those" in self.group(third).get("reason", ""), 30,
                    f"an empty log does not count in a seal: {self.group(third)}")
         say("a member's disk is lost while the writer is dead: the group stays sealed, and says why")
@@ -199,7 +225,7 @@ class Test:
 
     def run(self):
         self.net.start_with(self.nodes.values())
-        self.under_load()
+        self.cut_off()
         self.refused()
         self.writer_dies()
         self.nothing_lost()

@@ -106,7 +106,7 @@ class Test(resubmit.Test):
         """Too few members answer: the step lasts, and two control planes die in it."""
         client, told = self.lags(self.a, self.b)
         self.c.kill_dataplane()
-        self.order(self.b, 0, "is being failed over")
+        self.order(self.b, 0, "is being failed over", "force")  # it hears nobody
         for _ in range(2):
             wait_until(lambda: self.group(self.b).get("step") == "seal", 20, "it waits at seal")
             self.b.kill_controlplane()
@@ -127,7 +127,7 @@ class Test(resubmit.Test):
         new.kill_controlplane()
         new.start_controlplane({"LD_PRELOAD": self.shim, "HELIO_KILL": mark, "HELIO_KILL_SAYS": text})
         wait_until(lambda: self.group(new).get("members_generation") is not None, 20, "its control plane is there")
-        self.order(new, 0, "is being failed over")
+        self.take_over(new)
         code = new.controlplane.wait(40)
         if code != -signal.SIGKILL:
             raise Failed(f"its control plane ended with {code} at {step}, {mark}")
@@ -136,7 +136,7 @@ class Test(resubmit.Test):
         new.start_controlplane()
         if not is_done:
             wait_until(lambda: self.group(new).get("step") == "idle", 20, f"{new.name} has its group")
-            self.order(new, 0, "is being failed over")
+            self.take_over(new)
         self.goes_on(new, f"{new.name} takes over, killed at {step}, {mark}")
         self.tried_again(writer, new, client, told)
         say(f"killed at {step}, {mark}: {'goes on by itself' if is_done else 'nothing was done'}, "

@@ -137,9 +137,12 @@ class Test(FourNodes):
         return acknowledged
 
     def goes_on(self, acknowledged):
-        answer = self.nodes["d"].ctl("group", "fail-over", "0")
+        refusal = "1 of 3 former members are up from here, 2 must answer, and not up are a, b"
+        wait_until(lambda: refusal in self.nodes["d"].ctl("group", "fail-over", "0", "dry-run").get("error", ""), 20,
+                   "d hears c alone, which is no former member")
+        answer = self.nodes["d"].ctl("group", "fail-over", "0", "force")
         if answer["code"] != 0:
-            raise Failed(f"group fail-over 0: {answer}")
+            raise Failed(f"group fail-over 0 force: {answer}")
         wait_until(lambda: "1 of 2 copies of the former members answered" in self.failing_over().get("reason", ""), 30,
                    "d waits for a second one of the former members")
         self.nodes["b"].start()

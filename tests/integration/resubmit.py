@@ -77,7 +77,7 @@ class Test(failover.Test):
             raise Failed(f"{node.name}: resubmit counts {data}, wanted {wanted}")
 
     def fail_over(self, node):
-        self.order(node, 0, "is being failed over")
+        self.take_over(node)
         wait_until(lambda: self.group(node).get("step") == "done" and self.group(node).get("state") == "open", 40,
                    f"{node.name} writes: {self.group(node)}")
 
