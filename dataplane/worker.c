@@ -204,6 +204,8 @@ static void worker_log_state(struct hg_worker *worker)
         if (worker->state != HG_WORKER_FAILED)
             hg_event_put(&worker->events, HG_EVENT_log_failed, worker->log_name, 0, 0);
         worker->state = HG_WORKER_FAILED;
+        hg_clients_log_set(worker->clients, HG_CLIENT_WHY_LOG_FAILED);
+        hg_clients_publish(worker->clients);
         return;
     case HG_LOG_READY:
         if (worker->state != HG_WORKER_RECOVERING)
@@ -272,16 +274,30 @@ static bool producers_wait(const struct hg_worker *worker)
            (seal_ns < worker->now_ns && worker->now_ns - seal_ns >= HG_WORKER_RETAIN_NS);
 }
 
+static bool is_pressed(const struct hg_worker *worker, struct hg_log_stats *stats)
+{
+    hg_log_stats_get(worker->log, stats);
+    return producers_wait(worker) && stats->segments_free <= stats->segments_kept;
+}
+
 static void worker_pressure(struct hg_worker *worker)
 {
     struct hg_log_stats stats;
-    hg_log_stats_get(worker->log, &stats);
-    bool pressed = producers_wait(worker) && stats.segments_free <= stats.segments_kept;
-    if (pressed == worker->pressure_told)
+    worker->is_full = is_pressed(worker, &stats);
+    if (worker->is_full == worker->pressure_told)
         return;
-    worker->pressure_told = pressed;
-    hg_event_put(&worker->events, pressed ? HG_EVENT_log_pressure : HG_EVENT_log_pressure_over,
+    worker->pressure_told = worker->is_full;
+    hg_event_put(&worker->events, worker->is_full ? HG_EVENT_log_pressure : HG_EVENT_log_pressure_over,
                  worker->log_name, stats.segments_free, 0);
+}
+
+/* That it goes on, producers hear at once: they wait for it. */
+static void worker_publish(struct hg_worker *worker)
+{
+    struct hg_log_stats stats;
+    worker->is_full = worker->is_full && is_pressed(worker, &stats);
+    hg_clients_log_set(worker->clients, worker->is_full ? HG_CLIENT_WHY_LOG_FULL : HG_CLIENT_WHY_NONE);
+    hg_clients_publish(worker->clients);
 }
 
 static void worker_scrub(struct hg_worker *worker)
@@ -331,7 +347,7 @@ static bool worker_run(struct hg_worker *worker, uint64_t *deadline_ns)
     did |= hg_worker_group_turn(worker);
     did |= hg_worker_group_tails(worker);
     did |= hg_clients_deliver(worker->clients);
-    hg_clients_publish(worker->clients);
+    worker_publish(worker);
     did |= hg_link_transmit(&worker->link, worker->now_ns) > 0;
     *deadline_ns = hg_min_u64(*deadline_ns, hg_link_deadline_ns(&worker->link, worker->now_ns));
     /* A batch that is due and still open waits for the log, which has its own events: no reason to spin. */

@@ -512,6 +512,8 @@ static uint32_t writable_why(const struct hg_clients *clients, const struct hg_c
         return HG_CLIENT_WHY_NOT_PRODUCER;
     if (!s->origin_local && !s->writer_configured.is_local)
         return HG_CLIENT_WHY_NOT_ORIGIN;
+    if (clients->log_why == HG_CLIENT_WHY_LOG_FAILED)
+        return HG_CLIENT_WHY_LOG_FAILED;
     if (!s->origin_local || is_deposed(clients, s))
         return HG_CLIENT_WHY_DEPOSED;
     if (hg_streams_is_unnamed(clients->config.streams, s->group))
@@ -526,7 +528,13 @@ static uint32_t writable_why(const struct hg_clients *clients, const struct hg_c
     case HG_STREAMS_TAIL_KNOWN:
         break;
     }
-    return slot->refused ? HG_CLIENT_WHY_REFUSED : HG_CLIENT_WHY_NONE;
+    return slot->refused ? HG_CLIENT_WHY_REFUSED : clients->log_why;
+}
+
+void hg_clients_log_set(struct hg_clients *clients, enum hg_client_why why)
+{
+    clients->log_turned |= why != clients->log_why;
+    clients->log_why = why;
 }
 
 static void told_keep(struct hg_clients_told *told, struct hg_stream_state *s,
@@ -585,13 +593,16 @@ void hg_clients_publish(struct hg_clients *clients)
             struct hg_clients_slot *slot = &client->slots[j];
             if (!slot->used)
                 continue;
-            if (changed_count > 0 && hg_streams_at(clients->config.streams, slot->stream)->positions_changed)
+            if (clients->log_turned ||
+                (changed_count > 0 &&
+                 hg_streams_at(clients->config.streams, slot->stream)->positions_changed))
                 hg_clients_position_publish(clients, client->ring, j, slot);
             consumer_advance(clients, client, j);
         }
         if (hg_client_ring_doorbell_needed(client->ring))
             clients->config.doorbell(clients->config.ctx, client->doorbell);
     }
+    clients->log_turned = false;
     hg_streams_changed_clear(clients->config.streams);
 }
 

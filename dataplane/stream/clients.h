@@ -106,6 +106,9 @@ struct hg_clients_taken {
     bool is_full;    /* the turn's share was used up: more may wait in the rings */
     bool is_blocked; /* the log takes nothing now */
 };
+/* What the log of this worker does to its producers: HG_CLIENT_WHY_LOG_FULL, _LOG_FAILED, or _NONE. The next
+ * hg_clients_publish tells it to all of them when it is another than before. */
+void hg_clients_log_set(struct hg_clients *clients, enum hg_client_why why);
 struct hg_clients_taken hg_clients_take(struct hg_clients *clients, uint64_t now_ns);
 /* Delivers batches and errors. Returns true when it delivered any. */
 bool hg_clients_deliver(struct hg_clients *clients);

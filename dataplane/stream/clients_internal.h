@@ -12,6 +12,8 @@ struct hg_clients {
     struct hg_clients_entry table[HG_CLIENTS_MAX];
     uint32_t bound;      /* above every index in use: a turn looks no further */
     uint32_t take_first; /* who is asked first in the next turn */
+    enum hg_client_why log_why;
+    bool log_turned; /* since it was last published */
     uint64_t fault_counts[HG_CLIENT_FAULT_COUNT];
     uint64_t dropped_count;
 };

@@ -96,8 +96,11 @@ struct hg_stream_status {
     uint64_t lsn_durable;            /* on the local device */
     uint64_t lsn_committed;          /* in the region's quorum */
     uint64_t lsn_durable_region[32]; /* by region number; 0 = unknown */
+    /* Appends are taken now. Where they are not, `writable_why` is a sentence that says why, never NULL.
+     * While the log is full, or its end is not known yet, hg_stream_append waits and refuses nothing; when
+     * the log has failed it gives HG_E_CLOSED, for all other reasons HG_E_READ_ONLY or HG_E_NOT_LEADER. */
     bool writable;
-    const char *writable_why; /* when not */
+    const char *writable_why;
 };
 int hg_stream_status_get(struct hg_stream *stream, struct hg_stream_status *status);
 /* lsn_durable of the status alone. */

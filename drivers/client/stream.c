@@ -279,6 +279,19 @@ static int entry_check(struct hg_stream *stream, const struct hg_entry *entry,
     return 0;
 }
 
+/* The dataplane ends for it. What it had taken and was not durable is gone, as with any dataplane that ends.
+ */
+static int append_log_failed(struct hg_stream *stream)
+{
+    struct hg_client *client = stream->client;
+    client_fail(client, HG_E_CLOSED,
+                "stream %s: %s; the next waiting call attaches again, then go on from hg_stream_durable_end",
+                stream->name, hg_client_why_text(HG_CLIENT_WHY_LOG_FAILED));
+    client_lost(client, HG_E_CLOSED);
+    stream->report = 0;
+    return HG_E_CLOSED;
+}
+
 /* HG_E_WOULD_BLOCK = not now. */
 static int append_one(struct hg_stream *stream, const struct hg_entry *entry)
 {
@@ -287,9 +300,10 @@ static int append_one(struct hg_stream *stream, const struct hg_entry *entry)
         return append_error_report(stream);
     uint32_t why;
     if (!hg_client_view_writable(&stream->link->view, stream->facts.slot, &why)) {
-        if (why == HG_CLIENT_WHY_LOG_FULL || why == HG_CLIENT_WHY_RECOVERING ||
-            why == HG_CLIENT_WHY_TAIL_UNKNOWN)
+        if (why == HG_CLIENT_WHY_LOG_FULL || why == HG_CLIENT_WHY_TAIL_UNKNOWN)
             return HG_E_WOULD_BLOCK;
+        if (why == HG_CLIENT_WHY_LOG_FAILED)
+            return append_log_failed(stream);
         return client_fail(client,
                            why == HG_CLIENT_WHY_NOT_ORIGIN || why == HG_CLIENT_WHY_DEPOSED ? HG_E_NOT_LEADER
                                                                                            : HG_E_READ_ONLY,

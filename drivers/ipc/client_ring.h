@@ -36,7 +36,7 @@
 
 #include "drivers/platform/platform.h"
 
-#define HG_CLIENT_ABI                   1u
+#define HG_CLIENT_ABI                   2u
 #define HG_CLIENT_MEMORY_MAGIC          UINT64_C(0x4d454d434f494c48) /* "HLIOCMEM" */
 #define HG_CLIENT_SLOTS                 16u
 #define HG_CLIENT_REGIONS               32u
@@ -107,18 +107,17 @@ static_assert(sizeof(struct hg_deliver_record) == HG_CLIENT_DELIVER_ALIGN_BYTES,
               "a header never crosses the end");
 
 /* ---- positions ---- */
-/* Why a stream is not writable by this client. */
+/* Why a stream is not writable by this client. LOG_FULL passes by itself: appends wait for that. */
 #define HG_CLIENT_WHYS(X)                                                                                    \
     X(NONE, "writable")                                                                                      \
     X(NOT_PRODUCER, "attached without append: attach with append = true")                                    \
     X(NOT_ORIGIN, "this region is not the stream's origin: write where it is")                               \
-    X(OTHER_PRODUCER, "another client is the stream's one producer: stop it first")                          \
-    X(RECOVERING, "the dataplane is recovering its log: wait, see helioctl show log")                        \
-    X(LOG_FULL, "the log is full: a peer or a registered consumer is behind, see helioctl show log")         \
-    X(LOG_FAILED, "the log stopped after an error of its device: see helioctl show log")                     \
+    X(LOG_FULL, "the log is full, appends wait: a peer or a registered consumer is behind, see helioctl "    \
+                "show retention")                                                                            \
+    X(LOG_FAILED, "the log stopped after an error of its device: the dataplane ends, see helioctl show "     \
+                  "events")                                                                                  \
     X(DEPOSED, "a newer epoch of the stream exists: this region was deposed")                                \
     X(REFUSED, "an append was refused: attach again and go on from the durable end")                         \
-    X(STOPPING, "the dataplane is stopping")                                                                 \
     X(NO_GRANT, "no write grant: the control plane or its metastore is away; see helioctl show groups")      \
     X(TAIL_UNKNOWN, "the log's last write was torn: waiting for what the other members have of the stream")  \
     X(TAIL_LOST, "the log lost what another member has: the group needs a fail-over, see helioctl show "     \

@@ -49,6 +49,7 @@ class Test:
         log = wait_until(lambda: next((log for log in (self.pair.a.show() or {"log": []})["log"]
                                        if log["pressure"] == "segments are held back"), None), 20,
                          "show log says who is to blame")
+        self.flow.writer.wait_line("held_back: .*the log is full, appends wait: a peer", 20, seen)
         say(f"log full: {log['segments_free']} of {log['segment_count']} segments free")
         return rss
 

@@ -295,10 +295,11 @@ struct producer {
     uint64_t lsn;
 };
 
-static void producer_open(struct producer *producer)
+static void producer_open(struct producer *producer, const char *stream)
 {
     uint64_t bytes = hg_client_memory_bytes(PRODUCER_RING_BYTES, PRODUCER_RING_BYTES);
-    struct hg_client_attach attach = {.flags = HG_CLIENT_ATTACH_APPEND, .name = "one"};
+    struct hg_client_attach attach = {.flags = HG_CLIENT_ATTACH_APPEND};
+    snprintf(attach.name, sizeof(attach.name), "%s", stream);
     memset(producer, 0, sizeof(*producer));
     producer->lsn = 1;
     producer->memory = aligned_alloc(4096, bytes);
@@ -347,7 +348,7 @@ static void test_gather(void)
     turns(5);
     hg_streams_at(worker->streams, 0)->codec =
         HG_CODEC_LZ4; /* zeros: neither bytes nor segments end a write */
-    producer_open(&producer);
+    producer_open(&producer, "one");
     turns(20); /* so that the last write is longer ago than any gathering */
     uint64_t before = writes_count();
     for (int i = 0; i < 5; i++) {
@@ -385,7 +386,7 @@ static void test_pressure_of_one_who_waits(void)
     turns(100);
     put(HG_LETTER_CONFIG, config);
     turns(20);
-    producer_open(&producer);
+    producer_open(&producer, "one");
     produce(&producer, 20);
     for (int i = 0; i < 50000 && !told; i++) {
         turns(1);
@@ -398,6 +399,71 @@ static void test_pressure_of_one_who_waits(void)
     CU_ASSERT_FALSE(worker->taken.is_blocked);
     teardown();
     free(producer.memory);
+}
+
+/* As the producer reads it. */
+static uint32_t why_of(const struct producer *producer)
+{
+    uint32_t why;
+    bool is_writable = hg_client_view_writable(&producer->view, producer->answer.slot, &why);
+    CU_ASSERT_EQUAL(is_writable, why == HG_CLIENT_WHY_NONE);
+    return why;
+}
+
+static bool has_room(void)
+{
+    struct hg_log_stats stats;
+    hg_log_stats_get(worker->log, &stats);
+    return stats.segments_free > stats.segments_kept;
+}
+
+/* All producers of a log hear that it is full, or has failed, also one that has nothing on its way; and in
+ * the turn in which there is room again, that there is. */
+static void test_log_told_to_producers(void)
+{
+    struct producer busy, idle;
+    setup();
+    config_make();
+    config->streams[1] = config->streams[0];
+    config->streams[1].stream = 2;
+    snprintf(config->streams[1].name, sizeof(config->streams[1].name), "other");
+    config->stream_count = 2;
+    config->consumer_count = 1;
+    config->consumers[0] = (struct hg_config_consumer){.name = "away", .stream = "one"};
+    turns(100);
+    put(HG_LETTER_CONFIG, config);
+    turns(20);
+    producer_open(&busy, "one");
+    producer_open(&idle, "other");
+    for (int i = 0; i < 50000 && why_of(&busy) == HG_CLIENT_WHY_NONE; i++) {
+        CU_ASSERT_EQUAL(why_of(&idle), HG_CLIENT_WHY_NONE);
+        produce(&busy, 20);
+        turns(1);
+    }
+    CU_ASSERT_EQUAL(why_of(&busy), HG_CLIENT_WHY_LOG_FULL);
+    CU_ASSERT_EQUAL(why_of(&idle), HG_CLIENT_WHY_LOG_FULL);
+    CU_ASSERT_FALSE(has_room());
+    int32_t consumer = hg_streams_consumer_find(worker->streams, "away");
+    hg_streams_consumer_advance(worker->streams, (uint32_t)consumer,
+                                hg_streams_at(worker->streams, 0)->lsn_durable);
+    for (int i = 0; i < 1000 && worker->taken.is_blocked && !has_room(); i++) {
+        CU_ASSERT_EQUAL(why_of(&busy), HG_CLIENT_WHY_LOG_FULL);
+        CU_ASSERT_EQUAL(why_of(&idle), HG_CLIENT_WHY_LOG_FULL);
+        turns(1);
+    }
+    CU_ASSERT_TRUE(!worker->taken.is_blocked || has_room());
+    CU_ASSERT_EQUAL(why_of(&busy), HG_CLIENT_WHY_NONE);
+    CU_ASSERT_EQUAL(why_of(&idle), HG_CLIENT_WHY_NONE);
+    hg_disk_sim_fail(node.disk, HG_DISK_WRITE, 1, EIO);
+    produce(&busy, 20);
+    for (int i = 0; i < 1000 && worker->state == HG_WORKER_RUNNING; i++)
+        turns(1);
+    CU_ASSERT_EQUAL(worker->state, HG_WORKER_FAILED);
+    CU_ASSERT_EQUAL(why_of(&busy), HG_CLIENT_WHY_LOG_FAILED);
+    CU_ASSERT_EQUAL(why_of(&idle), HG_CLIENT_WHY_LOG_FAILED);
+    teardown();
+    free(busy.memory);
+    free(idle.memory);
 }
 
 /* What a peer's lane does with a batch of one frame that has arrived. */
@@ -488,7 +554,7 @@ static void test_group(void)
     turns(100);
     put(HG_LETTER_CONFIG, config);
     turns(20);
-    producer_open(&producer);
+    producer_open(&producer, "one");
     produce(&producer, 3);
     turns(30);
     (void)answers(0, &last);
@@ -553,6 +619,7 @@ int main(void)
     CU_add_test(suite, "a busy producer's writes gather", test_gather);
     CU_add_test(suite, "writes of what peers send in bulk gather", test_gather_taken);
     CU_add_test(suite, "a full log and a producer that waits", test_pressure_of_one_who_waits);
+    CU_add_test(suite, "a log that is full, or failed, is told to its producers", test_log_told_to_producers);
     CU_basic_run_tests();
     return CU_get_number_of_failures() != 0;
 }

@@ -463,6 +463,17 @@ static void test_not_writable(void)
     pthread_mutex_unlock(&fake->mutex);
     producer = attach("orders", true, false);
     CU_ASSERT_EQUAL(append_lsn(producer, 1, 1, 0), HG_E_WOULD_BLOCK);
+    CU_ASSERT_EQUAL(hg_stream_status_get(producer, &status), 0);
+    CU_ASSERT_FALSE(status.writable);
+    CU_ASSERT_PTR_NOT_NULL(strstr(status.writable_why, "the log is full, appends wait"));
+    hg_stream_detach(producer);
+    pthread_mutex_lock(&fake->mutex);
+    fake->writable_why = HG_CLIENT_WHY_LOG_FAILED;
+    pthread_mutex_unlock(&fake->mutex);
+    producer = attach("orders", true, false);
+    CU_ASSERT_EQUAL(append_lsn(producer, 1, 1, 0), HG_E_CLOSED); /* once, as of any dataplane that ends */
+    CU_ASSERT_PTR_NOT_NULL(strstr(hg_client_error(client), "an error of its device"));
+    CU_ASSERT_EQUAL(hg_stream_status_get(producer, &status), HG_E_CLOSED);
     pthread_mutex_lock(&fake->mutex);
     fake->writable_why = 0;
     pthread_mutex_unlock(&fake->mutex);
