@@ -17,6 +17,7 @@
 
 struct command {
     const char *run;
+    bool help;
     struct orphan_answer answer;
     const char *words[WORDS_MAX];
     int count;
@@ -283,6 +284,11 @@ static int list_run(struct command *command)
                 row_print(row);
             json_array_append_new(rows, row);
             orphan_close(&file);
+        } else { /* it is there, and whoever looks for it is told */
+            json_t *row = json_pack("{s:s, s:s}", "name", names[i], "state", command->answer.error);
+            if (!command->answer.json)
+                row_print(row);
+            json_array_append_new(rows, row);
         }
         free(names[i]);
     }
@@ -400,14 +406,22 @@ static int discard_run(struct command *command, struct orphan_file *file)
 static void usage(FILE *out)
 {
     fprintf(out,
-            "usage: helioctl [--run DIR] [--json] [--dry-run] orphan COMMAND\n"
+            "usage: helioctl [--run DIR] [--json] [--dry-run] orphan COMMAND [--yes]\n"
             "\n"
             "  orphan list                       what was cut off streams of this node\n"
             "  orphan show NAME                  its batches, every one checked\n"
             "  orphan export NAME FILE           a checked copy, byte for byte\n"
             "  orphan resubmit NAME [to STREAM]  appends its entries as new ones, each once; --yes: also\n"
             "                                    when the stream no longer has what came in their place\n"
-            "  orphan discard NAME --yes         deletes it for ever\n");
+            "  orphan discard NAME --yes         deletes it for ever\n"
+            "\n"
+            "  --run DIR   of the node; else $HELIO_RUN, else /run/heliograph\n"
+            "  --json      the answer as one JSON object\n"
+            "  --dry-run   resubmit, export, discard: says what would be done\n"
+            "\n"
+            "exit: 0 done, 1 refused, 2 usage\n"
+            "example: helioctl orphan show orders-1-2-136.orphan\n"
+            "         helioctl --dry-run orphan resubmit orders-1-2-136.orphan\n");
 }
 
 bool orphan_is_meant(int argc, char **argv)
@@ -436,6 +450,8 @@ static int line_parse(int argc, char **argv, struct command *command)
             command->answer.json = true;
         else if (strcmp(argv[i], "--dry-run") == 0)
             command->answer.dry_run = true;
+        else if (strcmp(argv[i], "--help") == 0)
+            command->help = true;
         else if (strcmp(argv[i], "--yes") == 0)
             command->answer.yes = true;
         else if (argv[i][0] == '-' || command->count == WORDS_MAX)
@@ -443,7 +459,7 @@ static int line_parse(int argc, char **argv, struct command *command)
         else
             command->words[command->count++] = argv[i];
     }
-    return command->count >= 2 ? 0 : -1;
+    return command->count >= 2 || command->help ? 0 : -1;
 }
 
 static int file_command(struct command *command)
@@ -487,19 +503,37 @@ static void answer_print(struct orphan_answer *answer, int code)
         fprintf(stderr, "helioctl: %s\n", answer->error);
 }
 
+static void usage_refuse(struct command *command)
+{
+    if (!command->answer.json) {
+        usage(stderr);
+        return;
+    }
+    orphan_refuse(&command->answer,
+                  "no such command, or words are missing or too many: see 'helioctl orphan --help'");
+    answer_print(&command->answer, ORPHAN_EXIT_USAGE);
+}
+
+static int command_run(struct command *command)
+{
+    if (strcmp(command->words[1], "list") == 0 && command->count == 2)
+        return list_run(command);
+    return file_command(command);
+}
+
 int orphan_run(int argc, char **argv)
 {
     struct command command;
     memset(&command, 0, sizeof(command));
-    if (line_parse(argc, argv, &command) < 0) {
-        usage(stderr);
-        return ORPHAN_EXIT_USAGE;
+    bool is_understood = line_parse(argc, argv, &command) == 0;
+    if (is_understood && command.help) {
+        usage(stdout);
+        return ORPHAN_EXIT_DONE;
     }
     command.answer.data = json_object();
-    bool is_list = strcmp(command.words[1], "list") == 0 && command.count == 2;
-    int code = is_list ? list_run(&command) : file_command(&command);
+    int code = is_understood ? command_run(&command) : ORPHAN_EXIT_USAGE;
     if (code == ORPHAN_EXIT_USAGE)
-        usage(stderr);
+        usage_refuse(&command);
     else
         answer_print(&command.answer, code);
     json_decref(command.answer.data);

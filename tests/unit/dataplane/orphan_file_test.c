@@ -194,6 +194,8 @@ static void test_links_and_names(void)
     CU_ASSERT_EQUAL(symlink("/etc/passwd", path_of("link-1-1-1.orphan")), 0);
     CU_ASSERT_EQUAL(ctl("show link-1-1-1.orphan"), 1);
     CU_ASSERT_TRUE(says("not followed"));
+    CU_ASSERT_EQUAL(ctl("list"), 0); /* nothing that is there is left out */
+    CU_ASSERT_TRUE(says("link-1-1-1.orphan") && says("not followed"));
     snprintf(part, sizeof(part), "%s.part", piece.name);
     CU_ASSERT_EQUAL(symlink("/tmp/elsewhere", path_of(part)), 0);
     CU_ASSERT_EQUAL(hg_orphan_file_write(run, &piece), -EXDEV);
@@ -202,6 +204,10 @@ static void test_links_and_names(void)
     CU_ASSERT_EQUAL(hg_orphan_file_write(run, &piece), -EINVAL);
     CU_ASSERT_EQUAL(ctl("frobnicate x"), 2);
     CU_ASSERT_EQUAL(ctl(""), 2);
+    CU_ASSERT_EQUAL(ctl("--json"), 2);
+    CU_ASSERT_TRUE(says("\"code\": 2") && says("orphan --help"));
+    CU_ASSERT_EQUAL(ctl("--help"), 0);
+    CU_ASSERT_TRUE(says("example: helioctl orphan show"));
 }
 
 int main(int argc, char **argv)
