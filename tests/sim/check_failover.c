@@ -3,9 +3,9 @@
  * The invariants of a region whose writer changes, held against every turn of every node: an epoch has one
  * writer, the metastore's (I2); equal (epoch, position) means equal chain (I3); what was sealed stands still
  * (I4); nothing committed is cut (I5) or in an orphan (I17); what was acknowledged is in every log that a
- * newer epoch begins in, and readers are given one history for ever (I1). When so many disks were put back to
- * older images that this can't be kept, what is left is refused: no other copy loses what it knows to be
- * committed.
+ * newer epoch begins in, and readers are given one history for ever (I1). Another region has only what is
+ * committed, under epochs that are open, and is never cut. When so many disks were put back to older images
+ * that this can't be kept, what is left is refused: no other copy loses what it knows to be committed.
  */
 #include "dataplane/stream/cut.h"
 #include "dataplane/stream/seal.h"
@@ -200,15 +200,33 @@ static struct sim_chain *chain_check(struct sim_node *node, struct sim_flow *flo
 }
 
 /* Of a disk that was replaced nobody knows any more what it had. */
-static uint64_t second_end(const struct sim_world *world, const struct sim_flow *flow)
+static uint64_t end_of_quorum(const struct sim_world *world, const struct sim_flow *flow)
 {
-    uint64_t first = 0, second = 0;
-    for (uint32_t i = 0; i < world->plan->node_count; i++) {
-        uint64_t end = flow->places[i].durable_floor;
-        second = hg_max_u64(second, hg_min_u64(first, end));
-        first = hg_max_u64(first, end);
-    }
-    return world->failover->is_lost ? first : second;
+    return hg_sim_end_of_w(world, flow, world->plan->quorum_w - world->failover->is_lost, true);
+}
+
+/* Nothing leaves the region that a newer writer may lack: neither what is not committed nor an epoch that is
+ * not open. So no copy outside ever has anything to be cut. */
+static void outside_check(struct sim_node *node, struct sim_flow *flow, const struct hg_stream_state *s)
+{
+    struct sim_world *world = node->world;
+    struct sim_failover *failover = world->failover;
+    uint64_t committed = flow->plan->lsn_start;
+    for (uint64_t epoch = HG_EPOCH_FIRST; epoch < SIM_FAILOVER_EPOCHS; epoch++)
+        committed = hg_max_u64(committed, failover->epochs[epoch].acknowledged[flow->index]);
+    if (s->lsn_durable > committed)
+        hg_sim_violation(world, "left_before_commit",
+                         "node %c of another region has s%u to %llu, which is committed to %llu",
+                         letter_of(node), flow->index, (unsigned long long)s->lsn_durable,
+                         (unsigned long long)committed);
+    if (!failover->epochs[epoch_check(world, hg_max_u64(s->epoch, HG_EPOCH_FIRST))].opened)
+        hg_sim_violation(world, "left_before_release",
+                         "node %c of another region has the beginning of epoch %llu in s%u, which the "
+                         "metastore has not opened",
+                         letter_of(node), (unsigned long long)s->epoch, flow->index);
+    world->sometimes[SIM_outside_followed] +=
+        s->epoch > HG_EPOCH_FIRST && flow->places[node->index].epoch < s->epoch;
+    flow->places[node->index].epoch = s->epoch;
 }
 
 void hg_sim_check_failover_flow(struct sim_node *node, struct sim_flow *flow, const struct hg_stream_state *s)
@@ -249,17 +267,25 @@ void hg_sim_check_failover_flow(struct sim_node *node, struct sim_flow *flow, co
         hg_sim_check_members(world);
     if (hg_sim_is_members(world))
         hg_sim_check_members_place(node, flow, s);
-    if (s->lsn_committed > second_end(world, flow) && !world->failover->is_beyond)
+    if (s->lsn_committed > end_of_quorum(world, flow) && !world->failover->is_beyond)
         hg_sim_violation(world, "committed_too_early",
-                         "node %c believes s%u committed to %llu, no second disk has it beyond %llu",
+                         "node %c believes s%u committed to %llu, the %u-th of the region's disks has it to "
+                         "%llu",
                          letter_of(node), flow->index, (unsigned long long)s->lsn_committed,
-                         (unsigned long long)second_end(world, flow));
+                         world->plan->quorum_w, (unsigned long long)end_of_quorum(world, flow));
+    if (hg_sim_is_outside(node))
+        outside_check(node, flow, s);
     if (s->lsn_durable != 0)
         (void)chain_check(node, flow, epoch_at(s, s->lsn_durable), s->lsn_durable, s->chain_durable, "chain");
     acknowledged_check(node, flow, s);
-    world->sometimes[SIM_deposed_writers_appended] +=
-        s->origin_local && !hg_group_is_sealed(group) &&
-        node->world->failover->epochs[s->epoch + 1].begun != 0 && s->lsn_durable > s->lsn_committed;
+    bool appends = s->origin_local && !hg_group_is_sealed(group) &&
+                   node->world->failover->epochs[s->epoch + 1].begun != 0 &&
+                   s->lsn_durable > s->lsn_committed;
+    uint32_t last = world->plan->node_count - 1;
+    world->sometimes[SIM_deposed_writers_appended] += appends;
+    world->sometimes[SIM_deposed_writers_reached_outside] +=
+        appends && last >= world->plan->quorum_n &&
+        world->links[node->index][last].cut_until_ns < world->now_ns;
 }
 
 /* ---- batches ---- */
@@ -342,7 +368,7 @@ bool hg_sim_check_failover_event(struct sim_node *node, const struct hg_event *e
         return true;
     case HG_EVENT_stream_cut:
         node->world->sometimes[SIM_copies_cut]++;
-        return true;
+        return !hg_sim_is_outside(node);
     case HG_EVENT_stream_refused: /* a taker promised a newer epoch than the writer has */
         return event->a == HG_WIRE_REFUSED_EPOCH || node->world->failover->is_beyond;
     case HG_EVENT_stream_refused_batch:

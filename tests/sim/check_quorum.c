@@ -9,9 +9,7 @@ static int letter_of(uint32_t node)
     return (int)('A' + node);
 }
 
-/* The w-th largest of the ends that members of the origin's region have; `now`: of what is on their disks,
- * without what a lost one had. */
-static uint64_t end_of_w(const struct sim_world *world, const struct sim_flow *flow, uint32_t w, bool now)
+uint64_t hg_sim_end_of_w(const struct sim_world *world, const struct sim_flow *flow, uint32_t w, bool now)
 {
     const struct sim_plan *plan = world->plan;
     uint64_t ends[SIM_NODES_MAX] = {0};
@@ -31,7 +29,7 @@ static uint64_t end_of_w(const struct sim_world *world, const struct sim_flow *f
 
 uint64_t hg_sim_committed(const struct sim_world *world, const struct sim_flow *flow)
 {
-    return end_of_w(world, flow, world->plan->quorum_w, false);
+    return hg_sim_end_of_w(world, flow, world->plan->quorum_w, false);
 }
 
 static void sometimes(struct sim_world *world, const struct sim_node *node, const struct sim_flow *flow,
@@ -47,7 +45,7 @@ static void sometimes(struct sim_world *world, const struct sim_node *node, cons
     world->sometimes[SIM_commits_counted_anew] +=
         rises && place->committed_told == 0 && node->boots_count > 1;
     world->sometimes[SIM_commits_without_a_member] +=
-        rises && end_of_w(world, flow, world->plan->quorum_n, true) < s->lsn_committed;
+        rises && hg_sim_end_of_w(world, flow, world->plan->quorum_n, true) < s->lsn_committed;
 }
 
 void hg_sim_check_committed(struct sim_node *node, struct sim_flow *flow, const struct hg_stream_state *s)
@@ -74,7 +72,7 @@ void hg_sim_check_committed(struct sim_node *node, struct sim_flow *flow, const 
         uint64_t committed = hg_sim_committed(world, flow);
         bool is_lost = plan->blank_node != SIM_NODES_MAX;
         if (s->lsn_committed > committed ||
-            s->lsn_committed > end_of_w(world, flow, plan->quorum_w - is_lost, true))
+            s->lsn_committed > hg_sim_end_of_w(world, flow, plan->quorum_w - is_lost, true))
             hg_sim_violation(world, "committed_too_early",
                              "node %c believes s%u committed to %llu, the %u-th of its region's disks has it "
                              "to %llu",

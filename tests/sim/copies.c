@@ -41,7 +41,7 @@ static bool seen_take(struct sim_node *node, const struct hg_members *members, s
     struct hg_streams *streams = node->workers[0].worker->streams;
     memset(seen, 0, sizeof(*seen));
     seen->own.node = node->index + 1;
-    seen->count = world->plan->node_count - 1;
+    seen->count = world->plan->quorum_n - 1;
     (void)hg_copies_seen_add(&seen->own, hg_copies_id(node->workers[0].worker->log->geometry.log_uuid));
     for (uint32_t peer = 0; peer < seen->count; peer++) {
         seen->nodes[peer].node = peer < node->index ? peer + 1 : peer + 2;

@@ -164,6 +164,34 @@ void hg_sim_plan_failover(struct sim_plan *plan, struct hg_random *random)
         plan_lost_disk(plan, random);
 }
 
+/* It is cut off from some or all, and dies, at other times than they. Who is deposed may go on reaching it.
+ */
+void hg_sim_plan_failover_outside(struct sim_plan *plan, struct hg_random *random)
+{
+    uint32_t outside = plan->node_count - 1;
+    plan->nodes[outside].region = 1;
+    plan->nodes[outside].segment_count = SEGMENTS;
+    for (uint64_t i = hg_random_below(random, 4); i > 0 && plan->classes != 0; i--) {
+        uint64_t time_ns = hg_random_below(random, plan->safety_ns);
+        uint32_t node = (uint32_t)hg_random_below(random, outside);
+        if (hg_random_chance(random, 1, 2)) {
+            plan_cut(plan, random, time_ns, outside);
+            continue;
+        }
+        struct sim_fault *fault = hg_sim_plan_fault(plan, SIM_FAULT_CUT, time_ns, node);
+        fault->other = outside;
+        fault->a = hg_random_between(random, 50 * HG_NS_PER_MS, 5 * HG_NS_PER_S);
+    }
+    for (uint64_t i = hg_random_below(random, 3); i > 0 && plan->classes != 0; i--) {
+        bool power = hg_random_chance(random, 1, 2);
+        uint64_t time_ns = hg_random_below(random, plan->safety_ns);
+        struct sim_fault *fault =
+            hg_sim_plan_fault(plan, power ? SIM_FAULT_POWER : SIM_FAULT_KILL, time_ns, outside);
+        fault->a = hg_random_between(random, 1, 40);
+        fault->b = hg_random_between(random, HG_NS_PER_MS, 3 * HG_NS_PER_S);
+    }
+}
+
 /* ---- making ---- */
 
 struct sim_failover *hg_sim_failover_make(const struct sim_world *world)
@@ -205,7 +233,7 @@ static void poll_later(struct sim_node *node)
 
 void hg_sim_failover_begin(struct sim_world *world)
 {
-    for (uint32_t i = 0; i < world->plan->node_count; i++)
+    for (uint32_t i = 0; i < world->plan->quorum_n; i++)
         poll_later(&world->nodes[i]);
 }
 
@@ -259,7 +287,7 @@ void hg_sim_failover_operate(struct sim_world *world, const struct sim_fault *fa
 
 void hg_sim_failover_die(struct sim_node *node, bool power)
 {
-    if (!power)
+    if (!power || hg_sim_is_outside(node))
         return;
     memset(control_of(node), 0, sizeof(*control_of(node)));
     control_of(node)->looks = true;
@@ -280,7 +308,7 @@ bool hg_sim_failover_spares_disk(struct sim_world *world)
 {
     struct hg_metastore_record record;
     (void)world->failover->store->read(world->failover->store, &key, &record);
-    return record.copies.count == world->plan->node_count && !world->failover->is_lost;
+    return record.copies.count == world->plan->quorum_n && !world->failover->is_lost;
 }
 
 void hg_sim_failover_boot(struct sim_node *node)
@@ -521,7 +549,7 @@ static bool is_undecidable(struct sim_world *world)
     for (uint32_t i = 0; i < plan->flow_count; i++) {
         uint64_t known[SIM_NODES_MAX];
         uint32_t count = 0;
-        for (uint32_t j = 0; j < plan->node_count; j++) {
+        for (uint32_t j = 0; j < plan->quorum_n; j++) {
             struct sim_worker *worker = &world->nodes[j].workers[0];
             int32_t slot = hg_streams_find(worker->worker->streams, world->flows[i].stream);
             if (slot >= 0 && !hg_streams_at(worker->worker->streams, (uint32_t)slot)->tail_unknown &&

@@ -4,6 +4,8 @@
  * control plane that runs the fail-over driver of production (controlplane/failover.h) against a metastore
  * in memory, and asks its dataplane as housekeeping does. Each node has a producer of each stream: it goes on
  * wherever its node lets it, so one that was deposed and has not heard of it writes what no other node has.
+ * In half of the seeds a node of another region takes all streams: it has no control plane of this group, and
+ * what it has was committed.
  */
 #ifndef HG_SIM_FAILOVER_H
 #define HG_SIM_FAILOVER_H
@@ -71,6 +73,13 @@ struct sim_failover {
 
 void hg_sim_plan_failover_sizes(struct sim_plan *plan, struct hg_random *random);
 void hg_sim_plan_failover(struct sim_plan *plan, struct hg_random *random);
+/* The last node, added after all else was drawn, is in another region. */
+void hg_sim_plan_failover_outside(struct sim_plan *plan, struct hg_random *random);
+
+static inline bool hg_sim_is_outside(const struct sim_node *node)
+{
+    return node->index >= node->world->plan->quorum_n;
+}
 
 struct sim_failover *hg_sim_failover_make(const struct sim_world *world);
 void hg_sim_failover_free(struct sim_failover *failover);

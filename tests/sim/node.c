@@ -136,8 +136,9 @@ static void node_config(struct sim_node *node)
         stream->group = hg_sim_group_of(plan, plan->nodes[flow->plan->origin].region);
         stream->epoch = 1;
         stream->compression = HG_CONFIG_COMPRESSION_LZ4;
-        stream->peers_mask =
-            flow->plan->origin == node->index || node->world->failover != NULL ? peers_of(node, i) : 0;
+        bool may_write =
+            node->world->failover != NULL ? !hg_sim_is_outside(node) : flow->plan->origin == node->index;
+        stream->peers_mask = may_write ? peers_of(node, i) : 0;
         if (!flow->plan->consumer)
             continue;
         struct hg_config_consumer *consumer = &config->consumers[config->consumer_count++];

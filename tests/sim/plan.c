@@ -697,6 +697,35 @@ static void plan_dsync(struct sim_plan *plan, struct hg_random *root)
         plan->nodes[i].disk_dsync = hg_random_chance(&random, 1, 2);
 }
 
+/* One more node: what was drawn of the others stays what it was. */
+static void plan_node_more(struct sim_plan *plan, struct hg_random *random)
+{
+    uint32_t last = plan->node_count++;
+    struct sim_node_plan *node = &plan->nodes[last];
+    plan_node(plan, node, random);
+    plan_congestion(node, random);
+    plan_fec(node, random);
+    node->ecn = hg_random_chance(random, 3, 4) ? HG_CONFIG_ECN_ON : HG_CONFIG_ECN_OFF;
+    node->workers = node->workers_after = 1;
+    node->steers = true;
+    node->disk_dsync = hg_random_chance(random, 1, 2);
+    for (uint32_t i = 0; i < last; i++) {
+        plan_link(plan, &plan->links[i][last], random);
+        plan_link(plan, &plan->links[last][i], random);
+    }
+}
+
+/* Half of the regions whose writers change have another region beside them. */
+static void plan_outside(struct sim_plan *plan, struct hg_random *root)
+{
+    struct hg_random random;
+    hg_random_fork(root, 28, &random);
+    if (!is_flagged(plan, SIM_SCENARIO_FAILOVER) || hg_random_chance(&random, 1, 2))
+        return;
+    plan_node_more(plan, &random);
+    hg_sim_plan_failover_outside(plan, &random);
+}
+
 /* What came later than the rest, and must not reshuffle it. */
 static void plan_last(struct sim_plan *plan, struct hg_random *root)
 {
@@ -704,6 +733,7 @@ static void plan_last(struct sim_plan *plan, struct hg_random *root)
     plan_dsync(plan, root);
     hg_random_fork(root, 27, &core);
     hg_sim_plan_core(plan, &core);
+    plan_outside(plan, root);
 }
 
 void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)

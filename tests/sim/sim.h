@@ -176,6 +176,8 @@
     X(orphans_written)                                                                                       \
     X(writers_moved)                                                                                         \
     X(deposed_writers_appended)                                                                              \
+    X(deposed_writers_reached_outside)                                                                       \
+    X(outside_followed)                                                                                      \
     X(metastore_answers_late)                                                                                \
     X(atlas_rot)                                                                                             \
     X(atlas_lost_sector)                                                                                     \
@@ -462,6 +464,7 @@ struct sim_place {
     uint64_t told_peer[SIM_NODES_MAX];
     uint64_t committed_told; /* in this life of the process */
     uint64_t committed_ever;
+    uint64_t epoch; /* of another region's copy: the newest that it follows */
 };
 
 struct sim_chain {
@@ -824,6 +827,9 @@ bool hg_sim_recovered_all(struct sim_world *world);
 void hg_sim_check_recovered_alike(struct sim_world *world, struct sim_flow *flow);
 /* tests/sim/check_quorum.c */
 void hg_sim_check_committed(struct sim_node *node, struct sim_flow *flow, const struct hg_stream_state *s);
+/* The w-th largest of the ends that members of the origin's region have; `now`: of what is on their disks,
+ * without what a lost one had. */
+uint64_t hg_sim_end_of_w(const struct sim_world *world, const struct sim_flow *flow, uint32_t w, bool now);
 /* Up to where w of the members have, or had, a stream of theirs on their devices. */
 uint64_t hg_sim_committed(const struct sim_world *world, const struct sim_flow *flow);
 /* An event of this scenario: true when it is one that may be. */
