@@ -9,6 +9,8 @@
 #include <stdlib.h>
 
 #define NODES             3u
+#define NODES_MANY        5u
+#define FIVE_SALT         UINT64_C(0x9c)
 #define SEGMENTS          48u
 #define POLL_NS_MIN       (5 * HG_NS_PER_MS)
 #define POLL_NS_MAX       (100 * HG_NS_PER_MS)
@@ -25,11 +27,21 @@ static int letter_of(const struct sim_node *node)
 
 /* ---- the plan ---- */
 
+/* A quarter of the regions whose members stay have five. Drawn beside all else, which it must not reshuffle.
+ */
+static bool draws_five(const struct sim_plan *plan)
+{
+    struct hg_random random;
+    hg_random_init(&random, plan->seed * UINT64_C(0x9e3779b97f4a7c15) + FIVE_SALT);
+    return !hg_sim_scenario_has(plan->scenario, SIM_SCENARIO_MEMBERS) && hg_random_chance(&random, 1, 4);
+}
+
 void hg_sim_plan_failover_sizes(struct sim_plan *plan, struct hg_random *random)
 {
     plan->quorum_regions = 1;
-    plan->quorum_n = plan->node_count = NODES;
-    plan->quorum_w = 2;
+    bool is_five = draws_five(plan);
+    plan->quorum_n = plan->node_count = is_five ? NODES_MANY : NODES;
+    plan->quorum_w = plan->quorum_n / 2 + 1;
     plan->origins = 1;
     plan->flow_count = (uint32_t)hg_random_between(random, 1, 3);
     plan->safety_ns = hg_random_between(random, 4 * HG_NS_PER_S, 14 * HG_NS_PER_S);
@@ -63,13 +75,30 @@ static void plan_order(struct sim_plan *plan, enum sim_failover_order what, uint
     hg_sim_plan_fault(plan, SIM_FAULT_OPERATE, time_ns, node)->a = what;
 }
 
+/* Of five members one or two more are gone when the writer is: those that are left are just enough, or not.
+ */
+static void plan_more_gone(struct sim_plan *plan, struct hg_random *random, uint64_t time_ns, uint32_t writer)
+{
+    for (uint64_t i = hg_random_below(random, 3); i > 0 && plan->classes != 0; i--) {
+        uint32_t node = (writer + (uint32_t)hg_random_between(random, 1, NODES_MANY - 1)) % NODES_MANY;
+        if (hg_random_chance(random, 1, 2)) {
+            plan_cut(plan, random, time_ns, node);
+            continue;
+        }
+        struct sim_fault *fault = hg_sim_plan_fault(plan, SIM_FAULT_KILL, time_ns, node);
+        fault->a = hg_random_between(random, 1, 40);
+        fault->b = hg_random_between(random, HG_NS_PER_MS, 3 * HG_NS_PER_S);
+    }
+}
+
 /* Fail-overs one after the other, most to another node; often what makes one order them came just before. */
 static void plan_orders(struct sim_plan *plan, struct hg_random *random)
 {
-    uint32_t writer = plan->flows[0].origin;
+    uint32_t writer = plan->flows[0].origin,
+             members = plan->members_n != 0 ? plan->members_n : plan->quorum_n;
     uint64_t time_ns = hg_random_between(random, 50 * HG_NS_PER_MS, HG_NS_PER_S);
     while (time_ns < plan->safety_ns) {
-        uint32_t next = (writer + (uint32_t)hg_random_between(random, 0, 5) % NODES) % plan->node_count;
+        uint32_t next = (writer + (uint32_t)hg_random_between(random, 0, 5) % members) % plan->node_count;
         uint64_t before_ns = hg_random_between(random, HG_NS_PER_MS, 400 * HG_NS_PER_MS);
         bool cut = hg_random_chance(random, 1, 2), dies = hg_random_chance(random, 1, 5);
         bool races = hg_random_chance(random, 1, 4), ends = hg_random_chance(random, 1, 4);
@@ -78,6 +107,8 @@ static void plan_orders(struct sim_plan *plan, struct hg_random *random)
             cut = dies = false;
         if (cut)
             plan_cut(plan, random, time_ns - hg_min_u64(time_ns, before_ns), writer);
+        if (plan->quorum_n == NODES_MANY && plan->members_n == 0)
+            plan_more_gone(plan, random, time_ns, writer);
         plan_order(plan, SIM_FAILOVER_ORDER, time_ns, next);
         if (races)
             plan_order(plan, SIM_FAILOVER_ORDER, time_ns + after_ns / 4, (next + 1) % plan->node_count);
@@ -104,31 +135,33 @@ static void plan_metastore(struct sim_plan *plan, struct hg_random *random)
     }
 }
 
-/* Two members come back with older images of their disks while the third is cut off, and one of them becomes
- * the writer: what was acknowledged is in the third alone, and its writer's history parts below that. It must
- * not be cut there. */
+/* As many members as acknowledge come back with older images of their disks while the others are cut off, and
+ * one of them becomes the writer: what was acknowledged is in those others alone, and their writer's history
+ * parts below that. They must not be cut there. */
 static void plan_old_disks(struct sim_plan *plan, struct hg_random *random)
 {
-    uint32_t left = (uint32_t)hg_random_below(random, NODES), writer = (left + 1) % NODES;
+    uint32_t n = plan->quorum_n, first = (uint32_t)hg_random_below(random, n), others = n - plan->quorum_w;
     uint64_t image_ns = hg_random_between(random, plan->safety_ns / 8, plan->safety_ns / 3);
     uint64_t old_ns = hg_random_between(random, plan->safety_ns / 2, plan->safety_ns - HG_NS_PER_S);
-    for (uint32_t i = 0; i < NODES; i++) {
-        if (i == left)
+    for (uint32_t i = 0; i < n; i++) {
+        if ((i + n - first) % n < others)
             continue;
         hg_sim_plan_fault(plan, SIM_FAULT_SNAPSHOT, image_ns, i)->b = HG_NS_PER_MS;
         hg_sim_plan_fault(plan, SIM_FAULT_ROLLBACK, old_ns, i)->b = HG_NS_PER_MS;
-        for (uint32_t way = 0; way < 2; way++) {
-            struct sim_fault *fault = hg_sim_plan_fault(plan, SIM_FAULT_CUT, old_ns - 1, way == 0 ? i : left);
-            fault->other = way == 0 ? left : i;
+        for (uint32_t j = 0; j < 2 * others; j++) {
+            uint32_t other = (first + j / 2) % n;
+            struct sim_fault *fault =
+                hg_sim_plan_fault(plan, SIM_FAULT_CUT, old_ns - 1, j % 2 == 0 ? i : other);
+            fault->other = j % 2 == 0 ? other : i;
             fault->a = plan->safety_ns;
         }
     }
-    plan_order(plan, SIM_FAILOVER_ORDER, old_ns + 100 * HG_NS_PER_MS, writer);
+    plan_order(plan, SIM_FAILOVER_ORDER, old_ns + 100 * HG_NS_PER_MS, (first + others) % n);
 }
 
 static void plan_lost_disk(struct sim_plan *plan, struct hg_random *random)
 {
-    uint32_t node = (uint32_t)hg_random_below(random, NODES);
+    uint32_t node = (uint32_t)hg_random_below(random, plan->quorum_n);
     uint64_t time_ns = hg_random_between(random, plan->safety_ns / 4, plan->safety_ns - 1);
     hg_sim_plan_fault(plan, SIM_FAULT_BLANK, time_ns, node)->b =
         hg_random_between(random, HG_NS_PER_MS, 2 * HG_NS_PER_S);
@@ -406,6 +439,8 @@ static void act(struct sim_node *node, const struct hg_failover_action *action)
     case HG_FAILOVER_DO_SAY:
         hg_sim_trace(node->world, "node %c control %s: %s", letter_of(node), action->name, action->text);
         node->world->sometimes[SIM_failovers_done] += strcmp(action->name, "group_failed_over") == 0;
+        node->world->sometimes[SIM_failovers_of_five] +=
+            strcmp(action->name, "group_failed_over") == 0 && control->core.config.n == NODES_MANY;
         node->world->sometimes[SIM_failovers_while_joint] +=
             strcmp(action->name, "group_failed_over") == 0 &&
             control->core.record.members.phase == HG_MEMBERS_JOINT;

@@ -157,6 +157,7 @@ static const enum sim_sometimes promises_gray[] = {
     SIM_reads_again, SIM_power_losses, SIM_process_kills};
 
 static const enum sim_sometimes promises_failover[] = {SIM_failovers_done,
+                                                       SIM_failovers_of_five,
                                                        SIM_failovers_lost,
                                                        SIM_failovers_resumed,
                                                        SIM_copies_filled,

@@ -166,6 +166,7 @@
     X(unheard_appends_there)                                                                                 \
     X(unheard_appends_gone)                                                                                  \
     X(failovers_done)                                                                                        \
+    X(failovers_of_five)                                                                                     \
     X(failovers_lost)                                                                                        \
     X(failovers_blocked)                                                                                     \
     X(empty_logs_kept_from_writing)                                                                          \

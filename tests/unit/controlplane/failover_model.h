@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What failover_model_test.c makes three nodes of: their logs and promises (failover_model_copy.c), the
- * writer among them (failover_model_writer.c), and who drives a fail-over (failover_model_driver.c). One
+ * What failover_model_test.c makes three or five nodes of: their logs and promises (failover_model_copy.c),
+ * the writer among them (failover_model_writer.c), and who drives a fail-over (failover_model_driver.c). One
  * thread.
  */
 #ifndef HG_TESTS_FAILOVER_MODEL_H
@@ -12,11 +12,13 @@
 #include "dataplane/group/epoch.h"
 #include "drivers/platform/random.h"
 
-#define NODES        3u
-#define W            2u
+#ifndef NODES
+#define NODES 3u /* or by the build */
+#endif
+#define W            (NODES / 2 + 1)
 #define STREAMS      2u
 #define ENTRIES_MAX  24u
-#define MESSAGES_MAX 96u
+#define MESSAGES_MAX (32 * NODES)
 #define EPOCHS_MAX   64u
 #define STEPS        2500u
 #define STEP_NS      (20 * HG_NS_PER_MS)

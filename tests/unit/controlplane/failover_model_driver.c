@@ -111,8 +111,9 @@ void model_driver_step(struct world *world, uint32_t n)
 
 void model_driver_start(struct world *world, uint32_t n)
 {
-    struct hg_failover_config config = {
-        .key = model_key, .node = n + 1, .n = NODES, .w = W, .member_count = NODES, .members = {1, 2, 3}};
+    struct hg_failover_config config = {.key = model_key, .node = n + 1, .n = NODES, .w = W};
+    for (uint32_t m = 0; m < NODES; m++)
+        config.members[config.member_count++] = m + 1;
     model_sometimes.resumed += world->nodes[n].driver.epoch != 0;
     hg_failover_start(&world->nodes[n].driver, &config, world->now_ns);
 }

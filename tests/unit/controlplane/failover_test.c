@@ -10,9 +10,11 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define OWN   2u
-#define OTHER 3u
-#define OLD   1u /* writer */
+#define OWN    2u
+#define OTHER  3u
+#define OLD    1u /* writer */
+#define FOURTH 4u
+#define FIFTH  5u
 
 static struct hg_failover *driver;
 static struct hg_metastore_record record;
@@ -20,14 +22,14 @@ static uint64_t now_ns;
 static uint32_t asked[8], begins, releases, fills, opens, fill_from;
 static char blocked[HG_FAILOVER_TEXT_BYTES];
 
-static void begin(void)
+static void begin_of(uint32_t n)
 {
     const struct hg_failover_config config = {.key = {.cluster = 7, .region = 1, .group = 3},
                                               .node = OWN,
-                                              .n = 3,
-                                              .w = 2,
-                                              .member_count = 3,
-                                              .members = {OLD, OWN, OTHER}};
+                                              .n = n,
+                                              .w = n / 2 + 1,
+                                              .member_count = n,
+                                              .members = {OLD, OWN, OTHER, FOURTH, FIFTH}};
     now_ns = 1000 * HG_NS_PER_S;
     memset(&record, 0, sizeof(record));
     record = (struct hg_metastore_record){
@@ -39,6 +41,11 @@ static void begin(void)
     driver = calloc(1, sizeof(*driver));
     CU_ASSERT_PTR_NOT_NULL_FATAL(driver);
     hg_failover_start(driver, &config, now_ns);
+}
+
+static void begin(void)
+{
+    begin_of(3);
 }
 
 static void swap(const struct hg_failover_action *action)
@@ -136,6 +143,36 @@ static void test_whole_way(void)
     CU_ASSERT_EQUAL(releases, 1);
     hg_failover_released(driver, 4, now_ns); /* of another epoch */
     CU_ASSERT_TRUE(hg_failover_is_under_way(driver));
+    hg_failover_released(driver, 5, now_ns);
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_DONE);
+}
+
+/* Of five three acknowledge: three have to answer, and three to stand at the beginning. */
+static void test_five(void)
+{
+    begin_of(5);
+    act();
+    CU_ASSERT_EQUAL(asked[OLD] + asked[OWN] + asked[OTHER] + asked[FOURTH] + asked[FIFTH], 5);
+    answer(OWN, 1, 1, 50);
+    answer(FOURTH, 1, 1, 40);
+    pass(3 * HG_NS_PER_S);
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_SEAL); /* the other three may have acknowledged more */
+    CU_ASSERT_PTR_NOT_NULL(strstr(blocked, "group 3 stays sealed: 2 of 3 copies answered"));
+    answer(FIFTH, 1, 1, 60);
+    act();
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_FILL); /* two hang, and nobody waits for them */
+    CU_ASSERT_EQUAL(fill_from, FIFTH);
+    answer(OWN, 1, 1, 60);
+    act();
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_BEGIN);
+    answer(OWN, 5, 60, 60);
+    answer(FIFTH, 5, 60, 60);
+    pass(HG_NS_PER_S);
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_ADOPT); /* two stand there */
+    CU_ASSERT_EQUAL(opens, 0);
+    answer(FOURTH, 5, 60, 60);
+    act();
+    CU_ASSERT_EQUAL(opens, 1);
     hg_failover_released(driver, 5, now_ns);
     CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_DONE);
 }
@@ -387,6 +424,7 @@ int main(void)
     CU_initialize_registry();
     CU_pSuite suite = CU_add_suite("failover", NULL, NULL);
     CU_add_test(suite, "the whole way", test_whole_way);
+    CU_add_test(suite, "five members", test_five);
     CU_add_test(suite, "blocked by name", test_blocked_by_name);
     CU_add_test(suite, "the copy with the tail dies", test_source_dies);
     CU_add_test(suite, "a source has a gap", test_source_has_a_gap);
@@ -399,5 +437,5 @@ int main(void)
     CU_add_test(suite, "left in the middle", test_left);
     CU_basic_run_tests();
     free(driver);
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 11;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 12;
 }
