@@ -252,6 +252,12 @@ void hg_sim_failover_free(struct sim_failover *failover)
     free(failover);
 }
 
+/* By which its control plane waits: it may drift. */
+static uint64_t local_ns(const struct sim_node *node)
+{
+    return hg_sim_local_ns(node, node->world->now_ns);
+}
+
 static struct sim_control *control_of(struct sim_node *node)
 {
     return node->world->failover->controls[node->index];
@@ -286,7 +292,7 @@ static void driver_start(struct sim_node *node)
     for (uint32_t i = 0; i < config.n; i++)
         config.members[config.member_count++] = i + 1;
     hg_assert(hg_failover_config_check(&config) == NULL);
-    hg_failover_start(&control->core, &config, node->world->now_ns);
+    hg_failover_start(&control->core, &config, local_ns(node));
 }
 
 /* The node, or else the next one, that is a member now and stays one. */
@@ -514,7 +520,7 @@ void hg_sim_failover_poll(struct sim_node *node)
     poll_later(node);
     if (control->store.waits && world->now_ns >= control->store.time_ns) {
         control->store.waits = false;
-        hg_failover_record(&control->core, control->store.rc, &control->store.found, world->now_ns);
+        hg_failover_record(&control->core, control->store.rc, &control->store.found, local_ns(node));
     }
     left_look(node);
     left_members(node);
@@ -523,7 +529,7 @@ void hg_sim_failover_poll(struct sim_node *node)
     if (world->healed && is_running(node) && !is_any_under_way(world) &&
         node_behind(world) == (int32_t)node->index)
         driver_start(node); /* as an operator would */
-    for (uint32_t i = 0; i < ACTIONS_MAX && hg_failover_next(&control->core, world->now_ns, &action); i++)
+    for (uint32_t i = 0; i < ACTIONS_MAX && hg_failover_next(&control->core, local_ns(node), &action); i++)
         act(node, &action);
     if (node->is_up)
         hg_sim_node_step(node);
@@ -540,16 +546,16 @@ void hg_sim_failover_ordered(struct sim_node *node, const struct hg_letter *lett
     if (is_before)
         return;
     if (letter->code == 0 && releases)
-        hg_failover_released(core, core->epoch, node->world->now_ns);
+        hg_failover_released(core, core->epoch, local_ns(node));
     else if (letter->code == -EPERM)
-        hg_failover_refused(core, core->config.node, core->epoch, 0, node->world->now_ns);
+        hg_failover_refused(core, core->config.node, core->epoch, 0, local_ns(node));
 }
 
 void hg_sim_failover_tail(struct sim_node *node, const struct hg_control_tail *tail)
 {
     struct sim_control *control = control_of(node);
     struct hg_failover_answer answer;
-    uint64_t from = tail->node == 0 ? node->index + 1 : tail->node, now_ns = node->world->now_ns;
+    uint64_t from = tail->node == 0 ? node->index + 1 : tail->node, now_ns = local_ns(node);
     if (tail->epoch_promised > tail->epoch) {
         hg_failover_refused(&control->core, from, tail->epoch, tail->epoch_promised, now_ns);
         return;

@@ -19,6 +19,7 @@
 #define SEGMENT_BYTES_RING (5u << 20) /* three origins do not fill such logs */
 #define SEGMENTS_HOSTILE   32u        /* what a liar never confirms does not fill these */
 #define SEGMENTS_QUORUM    48u
+#define BESIDES_SALT       UINT64_C(0x70605)
 #define SIM_FOREVER_NS     (HG_TIME_NEVER / 2)
 
 static bool is_flagged(const struct sim_plan *plan, enum sim_scenario_flag flag)
@@ -70,6 +71,16 @@ static void plan_classes(struct sim_plan *plan, struct hg_random *random)
         plan->classes |= scenario->always;
 }
 
+static void plan_link_harm(struct sim_plan *plan, struct sim_link_plan *link, struct hg_random *random)
+{
+    link->replay_ppm = ppm_if(plan, random, SIM_CLASS_REPLAY, PPM / 10000, PPM / 100);
+    link->corrupt_ppm = ppm_if(plan, random, SIM_CLASS_CORRUPT, PPM / 10000, PPM / 10);
+    link->truncate_ppm = ppm_if(plan, random, SIM_CLASS_TRUNCATE, PPM / 10000, PPM / 20);
+    uint64_t rate = log_uniform(random, 500000, 200000000);
+    link->queue_ns = log_uniform(random, HG_NS_PER_MS, 200 * HG_NS_PER_MS);
+    link->rate_bytes_per_s = on(plan, SIM_CLASS_QUEUE) ? rate : 0;
+}
+
 static void plan_link(struct sim_plan *plan, struct sim_link_plan *link, struct hg_random *random)
 {
     link->path_count = 1;
@@ -80,12 +91,15 @@ static void plan_link(struct sim_plan *plan, struct sim_link_plan *link, struct 
     link->burst_ppm = ppm_if(plan, random, SIM_CLASS_BURST, PPM / 100000, PPM / 200);
     link->burst_packets = (uint32_t)log_uniform(random, 2, 200);
     link->duplicate_ppm = ppm_if(plan, random, SIM_CLASS_DUPLICATE, PPM / 10000, PPM / 5);
-    link->replay_ppm = ppm_if(plan, random, SIM_CLASS_REPLAY, PPM / 10000, PPM / 100);
-    link->corrupt_ppm = ppm_if(plan, random, SIM_CLASS_CORRUPT, PPM / 10000, PPM / 10);
-    link->truncate_ppm = ppm_if(plan, random, SIM_CLASS_TRUNCATE, PPM / 10000, PPM / 20);
-    uint64_t rate = log_uniform(random, 500000, 200000000);
-    link->queue_ns = log_uniform(random, HG_NS_PER_MS, 200 * HG_NS_PER_MS);
-    link->rate_bytes_per_s = on(plan, SIM_CLASS_QUEUE) ? rate : 0;
+    plan_link_harm(plan, link, random);
+}
+
+static void plan_clock(const struct sim_plan *plan, struct sim_node_plan *node, struct hg_random *random)
+{
+    int32_t drift = (int32_t)hg_random_below(random, 1001) - 500;
+    int64_t offset = (int64_t)hg_random_below(random, 20 * HG_NS_PER_S) - (int64_t)(10 * HG_NS_PER_S);
+    node->drift_ppm = on(plan, SIM_CLASS_CLOCK) ? drift : 0;
+    node->realtime_offset_ns = on(plan, SIM_CLASS_CLOCK) ? offset : 0;
 }
 
 static void plan_node(struct sim_plan *plan, struct sim_node_plan *node, struct hg_random *random)
@@ -106,10 +120,7 @@ static void plan_node(struct sim_plan *plan, struct sim_node_plan *node, struct 
     node->rate_bytes_per_s = log_uniform(random, 1000000, 500000000);
     node->receive_bytes = log_uniform(random, 1u << 20, 3u << 20);
     node->packets_in_flight = 1u << hg_random_between(random, 6, 11);
-    int32_t drift = (int32_t)hg_random_below(random, 1001) - 500;
-    int64_t offset = (int64_t)hg_random_below(random, 20 * HG_NS_PER_S) - (int64_t)(10 * HG_NS_PER_S);
-    node->drift_ppm = on(plan, SIM_CLASS_CLOCK) ? drift : 0;
-    node->realtime_offset_ns = on(plan, SIM_CLASS_CLOCK) ? offset : 0;
+    plan_clock(plan, node, random);
     node->clock_offset_ns = log_uniform(random, HG_NS_PER_S, UINT64_C(1) << 50);
     node->port_refuse_ppm = ppm_if(plan, random, SIM_CLASS_PORT, PPM / 1000, PPM / 4);
     uint32_t queue = (uint32_t)log_uniform(random, 16, 1000);
@@ -351,14 +362,19 @@ static void plan_reads(struct sim_plan *plan, struct hg_random *random)
         fault_random(plan, SIM_FAULT_DISK_READ, random)->a = log_uniform(random, 1, 64);
 }
 
-static void plan_small(struct sim_plan *plan, struct hg_random *random)
+static void plan_jumps(struct sim_plan *plan, struct hg_random *random, uint64_t jumps)
 {
-    uint64_t jumps = log_uniform(random, 1, 4), pauses = log_uniform(random, 1, 4);
-    for (uint64_t i = 0; i < jumps && on(plan, SIM_CLASS_CLOCK); i++) {
+    for (uint64_t i = 0; i < jumps; i++) {
         struct sim_fault *fault = fault_random(plan, SIM_FAULT_CLOCK_JUMP, random);
         uint64_t size = log_uniform(random, HG_NS_PER_US, 100 * HG_NS_PER_S);
         fault->a = hg_random_chance(random, 1, 2) ? size : (uint64_t)(-(int64_t)size);
     }
+}
+
+static void plan_small(struct sim_plan *plan, struct hg_random *random)
+{
+    uint64_t jumps = log_uniform(random, 1, 4), pauses = log_uniform(random, 1, 4);
+    plan_jumps(plan, random, on(plan, SIM_CLASS_CLOCK) ? jumps : 0);
     for (uint64_t i = 0; i < pauses && on(plan, SIM_CLASS_PAUSE); i++)
         fault_random(plan, SIM_FAULT_PAUSE, random)->a = log_uniform(random, HG_NS_PER_MS, 8 * HG_NS_PER_S);
 }
@@ -726,6 +742,33 @@ static void plan_outside(struct sim_plan *plan, struct hg_random *root)
     hg_sim_plan_failover_outside(plan, &random);
 }
 
+/* Half of the regions have faults that their scenarios once lacked: clocks that drift, differ and jump, by
+ * which nothing may be decided, and links that replay, damage, queue and lose what passes. Drawn beside the
+ * rest, with a salt by which the kept seeds keep their plans. Write grants have clocks of their own. */
+static void plan_besides(struct sim_plan *plan)
+{
+    static const enum sim_class besides[] = {SIM_CLASS_CLOCK,    SIM_CLASS_REPLAY, SIM_CLASS_CORRUPT,
+                                             SIM_CLASS_TRUNCATE, SIM_CLASS_QUEUE,  SIM_CLASS_CUT};
+    const struct sim_scenario *scenario = hg_sim_scenario_at(plan->scenario);
+    uint32_t added = 0, regions = SIM_SCENARIO_QUORUM | SIM_SCENARIO_CLUSTER | SIM_SCENARIO_FAILOVER;
+    struct hg_random random;
+    hg_random_init(&random, plan->seed * UINT64_C(0x9e3779b97f4a7c15) + BESIDES_SALT);
+    if (hg_random_chance(&random, 1, 2) || (scenario->flags & regions) == 0 || plan->classes == 0)
+        return;
+    for (uint32_t i = 0; i < HG_COUNT(besides); i++)
+        added |= hg_random_chance(&random, 1, 2) ? 1u << besides[i] : 0;
+    added &= ~scenario->classes;
+    plan->classes |= added;
+    for (uint32_t i = 0; i < plan->node_count; i++)
+        for (uint32_t j = 0; j < plan->node_count; j++)
+            plan_link_harm(plan, &plan->links[i][j], &random);
+    if ((added & 1u << SIM_CLASS_CUT) != 0)
+        plan_cuts(plan, &random);
+    for (uint32_t i = 0; i < plan->node_count && plan->nodes[i].grant_ms == 0; i++)
+        plan_clock(plan, &plan->nodes[i], &random);
+    plan_jumps(plan, &random, (added & 1u << SIM_CLASS_CLOCK) != 0 ? log_uniform(&random, 1, 4) : 0);
+}
+
 /* What came later than the rest, and must not reshuffle it. */
 static void plan_last(struct sim_plan *plan, struct hg_random *root)
 {
@@ -734,6 +777,7 @@ static void plan_last(struct sim_plan *plan, struct hg_random *root)
     hg_random_fork(root, 27, &core);
     hg_sim_plan_core(plan, &core);
     plan_outside(plan, root);
+    plan_besides(plan);
 }
 
 void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)

@@ -122,12 +122,13 @@ static const enum sim_sometimes promises_quorum[] = {SIM_commits_awaited,    SIM
                                                      SIM_rest_dead,          SIM_rest_cut_off,
                                                      SIM_streams_held_back,  SIM_process_kills,
                                                      SIM_power_losses,       SIM_unheard_appends_there,
-                                                     SIM_recovered_alike};
+                                                     SIM_recovered_alike,    SIM_clock_jumps,
+                                                     SIM_corruption_dropped};
 
 static const enum sim_sometimes promises_members[] = {
     SIM_commits_awaited,     SIM_members_joint, SIM_members_changed, SIM_members_awaited,
     SIM_members_old_refused, SIM_process_kills, SIM_power_losses,    SIM_packets_lost_on_the_link,
-    SIM_recovered_alike};
+    SIM_recovered_alike,     SIM_clock_jumps};
 
 static const enum sim_sometimes promises_grants[] = {
     SIM_grants_lapsed,    SIM_grants_back, SIM_appends_without_grant, SIM_acks_held_back,
@@ -150,7 +151,10 @@ static const enum sim_sometimes promises_cluster[] = {SIM_groups_sealed,
                                                       SIM_flaps,
                                                       SIM_rest_dead,
                                                       SIM_rest_cut_off,
-                                                      SIM_recovered_alike};
+                                                      SIM_recovered_alike,
+                                                      SIM_clock_jumps,
+                                                      SIM_corruption_dropped,
+                                                      SIM_replays_dropped};
 
 static const enum sim_sometimes promises_gray[] = {
     SIM_writes_lost, SIM_reads_wrong,  SIM_recoveries_misread, SIM_damage_refused,
@@ -177,7 +181,9 @@ static const enum sim_sometimes promises_failover[] = {SIM_failovers_done,
                                                        SIM_recovered_alike,
                                                        SIM_unheard_appends_gone,
                                                        SIM_copies_named,
-                                                       SIM_disks_lost};
+                                                       SIM_disks_lost,
+                                                       SIM_clock_jumps,
+                                                       SIM_corruption_dropped};
 
 static const enum sim_sometimes promises_joint[] = {SIM_failovers_done,
                                                     SIM_failovers_while_joint,
@@ -199,13 +205,14 @@ static const enum sim_sometimes promises_joint[] = {SIM_failovers_done,
                                                     SIM_process_kills,
                                                     SIM_power_losses,
                                                     SIM_recovered_alike,
-                                                    SIM_copies_named};
+                                                    SIM_copies_named,
+                                                    SIM_clock_jumps};
 
 static const enum sim_sometimes promises_minority[] = {
-    SIM_grants_lapsed,  SIM_grants_back,      SIM_appends_without_grant,
-    SIM_acks_held_back, SIM_frozen_in_a_turn, SIM_suspends,
-    SIM_quorums_lost,   SIM_quorums_back,     SIM_minorities_without_grant,
-    SIM_commits_awaited};
+    SIM_grants_lapsed,   SIM_grants_back,      SIM_appends_without_grant,
+    SIM_acks_held_back,  SIM_frozen_in_a_turn, SIM_suspends,
+    SIM_quorums_lost,    SIM_quorums_back,     SIM_minorities_without_grant,
+    SIM_commits_awaited, SIM_clock_jumps};
 
 static const enum sim_sometimes promises_atlas[] = {SIM_atlas_rot,
                                                     SIM_atlas_lost_sector,
@@ -225,7 +232,8 @@ static const enum sim_sometimes promises_atlas[] = {SIM_atlas_rot,
                                                     SIM_disks_lost,
                                                     SIM_disks_filled_again,
                                                     SIM_power_losses,
-                                                    SIM_process_kills};
+                                                    SIM_process_kills,
+                                                    SIM_clock_jumps};
 
 /* ---- the table ---- */
 
