@@ -267,7 +267,7 @@ static bool worker_log(struct hg_worker *worker, uint64_t *deadline_ns)
 }
 
 /* A producer waits: what it appended is not taken, or it waits for what was, and that can't be sealed. */
-static bool producers_wait(const struct hg_worker *worker)
+bool hg_worker_producers_wait(const struct hg_worker *worker)
 {
     uint64_t seal_ns = hg_streams_deadline_ns(worker->streams);
     return worker->taken.is_blocked ||
@@ -277,7 +277,7 @@ static bool producers_wait(const struct hg_worker *worker)
 static bool is_pressed(const struct hg_worker *worker, struct hg_log_stats *stats)
 {
     hg_log_stats_get(worker->log, stats);
-    return producers_wait(worker) && stats->segments_free <= stats->segments_kept;
+    return hg_worker_producers_wait(worker) && stats->segments_free <= stats->segments_kept;
 }
 
 static void worker_pressure(struct hg_worker *worker)
@@ -300,6 +300,20 @@ static void worker_publish(struct hg_worker *worker)
     hg_clients_publish(worker->clients);
 }
 
+/* Nothing becomes durable meanwhile, whether or not anybody waits for it. */
+static void worker_device(struct hg_worker *worker)
+{
+    uint64_t since_ns = hg_log_pending_since_ns(worker->log);
+    bool is_stuck = since_ns < worker->now_ns && worker->now_ns - since_ns >= HG_LOG_STUCK_NS;
+    if (is_stuck == worker->stuck_told)
+        return;
+    if (is_stuck)
+        worker->stuck_since_ns = since_ns;
+    worker->stuck_told = is_stuck;
+    hg_event_put(&worker->events, is_stuck ? HG_EVENT_disk_stuck : HG_EVENT_disk_stuck_over, worker->log_name,
+                 (worker->now_ns - worker->stuck_since_ns) / HG_NS_PER_MS, 0);
+}
+
 static void worker_scrub(struct hg_worker *worker)
 {
     struct hg_log_stats stats;
@@ -317,6 +331,7 @@ static void worker_timers(struct hg_worker *worker)
     worker->tick_ns = worker->now_ns;
     hg_peers_tick(worker->peers, worker->now_ns);
     events_held_put(worker);
+    worker_device(worker);
     /* A blocked producer waits for nothing but this. */
     if (!worker->taken.is_blocked && worker->now_ns - worker->retain_ns < HG_WORKER_RETAIN_NS)
         return;

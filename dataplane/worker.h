@@ -75,6 +75,8 @@ struct hg_worker {
     uint64_t closed_ns;            /* when a write was last closed to let its entries go */
     uint64_t closed_sealed_count;  /* batches taken from peers by then */
     bool pressure_told;
+    uint64_t stuck_since_ns; /* the oldest write or flush, when it was last said that the device is stuck */
+    bool stuck_told;
     bool is_full;            /* as producers are told: begins as the event does, ends at once */
     uint64_t scrub_told;     /* corrupt writes that scrub had found when it was last said */
     struct hg_letter unsent; /* an answer that found the outbox full */

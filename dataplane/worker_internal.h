@@ -7,6 +7,8 @@
 
 #include "dataplane/worker.h"
 
+bool hg_worker_producers_wait(const struct hg_worker *worker);
+
 /* Handles letters from housekeeping. Returns true when there were any. */
 bool hg_worker_letters(struct hg_worker *worker);
 /* worker_letters.c: an answer to housekeeping; `later`: once the log has write `sequence` on its device. */

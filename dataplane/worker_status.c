@@ -341,6 +341,15 @@ static void status_repair(const struct hg_worker *worker, struct hg_status_log *
     }
 }
 
+static enum hg_log_pressure pressure_of(const struct hg_worker *worker)
+{
+    if (worker->pressure_told)
+        return HG_LOG_PRESSURE_SEGMENTS;
+    return hg_worker_producers_wait(worker) && hg_streams_device_is_behind(worker->streams)
+               ? HG_LOG_PRESSURE_ARENA
+               : HG_LOG_PRESSURE_NONE;
+}
+
 static void status_log(struct hg_worker *worker, struct hg_control_status *status)
 {
     struct hg_log_stats stats;
@@ -383,7 +392,7 @@ static void status_log(struct hg_worker *worker, struct hg_control_status *statu
     out->durable_ns_p99 = stats.durable_ns_p99;
     out->restarts = hg_log_restarts(worker->log);
     out->recovery_percent = hg_log_recovery_percent(worker->log);
-    out->pressure = worker->pressure_told ? HG_LOG_PRESSURE_SEGMENTS : HG_LOG_PRESSURE_NONE;
+    out->pressure = pressure_of(worker);
     snprintf(out->message, sizeof(out->message), "%s", hg_log_message(worker->log));
     status_retention(worker, out);
 }

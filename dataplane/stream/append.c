@@ -28,6 +28,11 @@ static bool commits_full(const struct hg_streams *streams)
     return streams->commits_head - streams->commits_tail == HG_STREAMS_COMMITS_MAX;
 }
 
+bool hg_streams_device_is_behind(const struct hg_streams *streams)
+{
+    return commits_full(streams) || hg_log_is_behind(streams->log);
+}
+
 /* The batch at `header` was committed to the log in write `sequence`. */
 static void stream_appended(struct hg_streams *streams, uint32_t slot, const struct hg_batch_header *header,
                             uint64_t sequence, uint64_t now_ns)

@@ -17,6 +17,10 @@
     X(log_pressure, WARNING,                                                                                 \
       "log $s pushes producers back: $a segments free; a peer or a consumer holds the rest")                 \
     X(log_pressure_over, INFO, "log $s takes appends again: $a segments free")                               \
+    X(disk_stuck, ERROR,                                                                                     \
+      "log $s: its device has not answered a write or a flush for $a ms: nothing more becomes durable, and " \
+      "nothing is acknowledged, until it does")                                                              \
+    X(disk_stuck_over, WARNING, "log $s: its device answers again, after $a ms: look at it")                 \
     X(log_held, WARNING,                                                                                     \
       "$s holds $a % of what producers may fill; at the present rate they are pushed back within $b s (0: "  \
       "it "                                                                                                  \

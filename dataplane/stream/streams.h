@@ -268,6 +268,8 @@ enum hg_sealed_reason hg_streams_append_sealed(struct hg_streams *streams, uint3
 /* Moves durable positions up to the log's durable sequence. Returns true when one moved. */
 bool hg_streams_commit(struct hg_streams *streams, uint64_t now_ns);
 
+/* What is appended waits for the log's device: all memory for it is on its way there. */
+bool hg_streams_device_is_behind(const struct hg_streams *streams);
 const uint64_t *hg_streams_append_counts(const struct hg_streams *streams); /* by enum hg_append_reason */
 const uint64_t *hg_streams_sealed_counts(const struct hg_streams *streams); /* by enum hg_sealed_reason */
 

@@ -19,6 +19,7 @@ enum hg_log_state { HG_LOG_RECOVERING, HG_LOG_READY, HG_LOG_FAILED };
 #define HG_LOG_WRITES_GATHER_MAX 2           /* in flight, while what is open may still gain by gathering */
 #define HG_LOG_WRITES_FULL_MAX   4           /* in flight, when it would not: checksums take their time too */
 #define HG_LOG_WRITE_FULL_BYTES  (16u << 10) /* of payload: a header block is a fifth of it at most */
+#define HG_LOG_STUCK_NS          (2 * HG_NS_PER_S) /* that a write or flush is under way: then it is told */
 #define HG_LOG_READ_TRIES        3u /* before an old write is called corrupt: a device may err once */
 
 /* Why appends are not taken now. */
@@ -128,6 +129,11 @@ void hg_log_close(
 bool hg_log_turn(struct hg_log *log, uint64_t now_ns, uint64_t *deadline_ns);
 
 enum hg_log_state hg_log_state(const struct hg_log *log);
+/* Since when the device owes an answer to the oldest write or flush of each kind, on the caller's clock;
+ * HG_TIME_NEVER = it owes none. Once READY. */
+uint64_t hg_log_pending_since_ns(const struct hg_log *log);
+/* Appends find no room in memory: all of it is on its way to the device. */
+bool hg_log_is_behind(const struct hg_log *log);
 /* A sentence for the operator when FAILED ("write of sequence 17 at ...: Input/output error; restart reads
  * the disk anew"), or about what recovery found. Static in the log. */
 const char *hg_log_message(const struct hg_log *log);

@@ -239,6 +239,11 @@ static void *reserve(struct hg_log *log, uint32_t bytes, enum hg_log_user user,
     return hg_log_entry_buffer(log, log->open) + HG_LOG_BLOCK_BYTES + log->open->payload_bytes;
 }
 
+bool hg_log_is_behind(const struct hg_log *log)
+{
+    return log->blocked_bytes != 0;
+}
+
 void *hg_log_reserve(struct hg_log *log, uint32_t bytes, enum hg_log_pressure *pressure)
 {
     enum hg_log_pressure ignored;

@@ -170,6 +170,7 @@ static bool ring_submit(struct hg_log *log)
     log->ring_flight_first = log->ring_next;
     log->ring_flight_end = log->ring_next + count;
     log->ring_next += count;
+    log->ring_flight_ns = log->now_ns;
     log->has_submitted = true;
     log->stats.written_bytes += bytes;
     return true;
@@ -268,6 +269,21 @@ uint64_t hg_log_commit_deadline_ns(const struct hg_log *log)
     if (ring_is_waiting(log) && log->ring_flight_end == 0)
         deadline_ns = hg_min_u64(deadline_ns, log->ring_waiting_ns + HG_LOG_RING_DELAY_NS);
     return deadline_ns;
+}
+
+uint64_t hg_log_pending_since_ns(const struct hg_log *log)
+{
+    const struct hg_log_entry *oldest = &log->entries[(log->written_sequence + 1) & log->entries_mask];
+    uint64_t since_ns = HG_TIME_NEVER;
+    if (log->written_sequence < log->closed_sequence && oldest->state == HG_LOG_ENTRY_IN_FLIGHT)
+        since_ns = oldest->submitted_ns;
+    if (log->is_flushing)
+        since_ns = hg_min_u64(since_ns, log->flush_ns);
+    if (log->ring_flight_end != 0)
+        since_ns = hg_min_u64(since_ns, log->ring_flight_ns);
+    if (log->superblock_in_flight > 0)
+        since_ns = hg_min_u64(since_ns, log->superblock_ns);
+    return since_ns;
 }
 
 uint32_t hg_log_open_bytes(const struct hg_log *log)

@@ -175,6 +175,7 @@ struct hg_log {
     uint64_t ring_waiting_ns; /* since when the oldest copy that was not submitted waits */
     uint64_t ring_flight_first;
     uint64_t ring_flight_end; /* 0 = none in flight */
+    uint64_t ring_flight_ns;  /* since when */
     bool ring_is_dirty;       /* written since the last flush */
     bool ring_was_short;
 
@@ -182,6 +183,7 @@ struct hg_log {
     uint32_t superblock_pair;
     uint32_t superblock_to_submit; /* bit mask of copies */
     uint32_t superblock_in_flight;
+    uint64_t superblock_ns;     /* when the newest of these was given to the device */
     bool superblock_is_written; /* all copies done, the flush is missing */
     bool superblock_is_busy;
     bool superblock_was_short;

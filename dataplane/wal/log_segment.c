@@ -159,6 +159,7 @@ bool hg_log_superblock_submit(struct hg_log *log)
             break;
         log->superblock_to_submit &= ~(1u << copy);
         log->superblock_in_flight++;
+        log->superblock_ns = log->now_ns;
         log->has_submitted = true;
         log->stats.written_bytes += HG_LOG_BLOCK_BYTES;
         did = true;

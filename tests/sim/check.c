@@ -404,6 +404,14 @@ static bool is_of_rot(const struct sim_node *node, const struct hg_event *event)
     }
 }
 
+/* Said while the disk stalls, and over when it does not, and at no other time. */
+static bool is_of_stall(struct sim_node *node, const struct hg_event *event)
+{
+    bool is_stalled = node->world->now_ns < node->disk_stall_ns;
+    node->world->sometimes[SIM_disks_told_stuck] += event->type == HG_EVENT_disk_stuck;
+    return event->type == (is_stalled ? HG_EVENT_disk_stuck : HG_EVENT_disk_stuck_over);
+}
+
 /* One that may be said for what the scenario does. */
 static bool is_of_scenario(struct sim_node *node, const struct hg_event *event, uint32_t flow)
 {
@@ -414,7 +422,8 @@ static bool is_of_scenario(struct sim_node *node, const struct hg_event *event, 
            (is_rollback && event->type == HG_EVENT_stream_behind) || /* besides the origin's stream_gap */
            (world->cluster != NULL && hg_sim_check_cluster_event(node, event)) ||
            (world->failover != NULL && hg_sim_check_failover_event(node, event)) || is_of_rot(node, event) ||
-           hg_sim_check_gray_event(node, event) || hg_sim_check_atlas_event(node, event) ||
+           is_of_stall(node, event) || hg_sim_check_gray_event(node, event) ||
+           hg_sim_check_atlas_event(node, event) ||
            (world->plan->quorum_n != 0 && hg_sim_check_quorum_event(node, event, flow));
 }
 

@@ -68,7 +68,7 @@ static const enum sim_sometimes promises_bottleneck[] = {SIM_packets_lost_on_the
                                                          SIM_packets_recovered, SIM_paths_changed,
                                                          SIM_spurious_retransmissions};
 static const enum sim_sometimes promises_disk[] = {SIM_disk_errors_restarted, SIM_short_writes,
-                                                   SIM_reads_again};
+                                                   SIM_reads_again, SIM_disks_told_stuck};
 static const enum sim_sometimes promises_rollback[] = {SIM_rollbacks, SIM_streams_diverged};
 static const enum sim_sometimes promises_rot[] = {SIM_corrupt_logs_refused, SIM_logs_opened_with_a_mark,
                                                   SIM_marks_mended};

@@ -74,6 +74,7 @@
     X(disk_errors_restarted)                                                                                 \
     X(short_writes)                                                                                          \
     X(disk_stalls)                                                                                           \
+    X(disks_told_stuck)                                                                                      \
     X(clock_jumps)                                                                                           \
     X(pauses)                                                                                                \
     X(port_refusals)                                                                                         \

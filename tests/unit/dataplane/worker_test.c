@@ -466,6 +466,84 @@ static void test_log_told_to_producers(void)
     free(idle.memory);
 }
 
+static uint32_t nothing_reaped(struct hg_disk *disk, struct hg_disk_completion *completions, uint32_t most)
+{
+    (void)disk;
+    (void)completions;
+    (void)most;
+    return 0;
+}
+
+/* The device takes what it is given, and answers nothing meanwhile. */
+static void turns_of_stuck_device(uint64_t ns)
+{
+    uint32_t (*poll)(struct hg_disk *, struct hg_disk_completion *, uint32_t) = node.disk->poll;
+    uint64_t deadline_ns;
+    node.disk->poll = nothing_reaped;
+    for (uint64_t end_ns = node.now_ns + ns; node.now_ns < end_ns;) {
+        node.now_ns += 10 * HG_NS_PER_MS;
+        hg_worker_turn(worker, &deadline_ns);
+    }
+    node.disk->poll = poll;
+}
+
+static uint32_t events(uint32_t type, uint64_t *a)
+{
+    struct hg_letter letter;
+    uint32_t count = 0;
+    while (hg_mailbox_take(outbox, &letter))
+        if (letter.type == HG_LETTER_EVENT && letter.body.event.type == type) {
+            count++;
+            *a = letter.body.event.a;
+        }
+    return count;
+}
+
+static uint32_t pressure(void)
+{
+    hg_worker_status(worker, status);
+    return status->logs[0].pressure;
+}
+
+/* Said once when a write has been on its way for HG_LOG_STUCK_NS, and once when the device answers; and while
+ * producers wait for nothing but the device, that is what they wait for. */
+static void test_stuck_device(void)
+{
+    struct producer producer;
+    uint64_t ms = 0;
+    setup();
+    config_make();
+    turns(100);
+    put(HG_LETTER_CONFIG, config);
+    turns(20);
+    producer_open(&producer, "one");
+    turns_of_stuck_device(2 * HG_LOG_STUCK_NS); /* it owes nothing */
+    CU_ASSERT_EQUAL(events(HG_EVENT_disk_stuck, &ms), 0);
+    turns(20);
+    produce(&producer, 1);
+    turns_of_stuck_device(HG_LOG_STUCK_NS - 10 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(events(HG_EVENT_disk_stuck, &ms), 0);
+    CU_ASSERT_EQUAL(pressure(), HG_LOG_PRESSURE_NONE);
+    turns_of_stuck_device(HG_LOG_STUCK_NS);
+    CU_ASSERT_EQUAL(events(HG_EVENT_disk_stuck, &ms), 1);
+    CU_ASSERT_EQUAL(ms, HG_LOG_STUCK_NS / HG_NS_PER_MS);
+    for (int i = 0; i < 200; i++) { /* until memory is full */
+        produce(&producer, INT32_MAX);
+        turns_of_stuck_device(10 * HG_NS_PER_MS);
+    }
+    CU_ASSERT_TRUE(worker->taken.is_blocked);
+    CU_ASSERT_EQUAL(pressure(), HG_LOG_PRESSURE_ARENA);
+    CU_ASSERT_EQUAL(why_of(&producer), HG_CLIENT_WHY_NONE);
+    CU_ASSERT_EQUAL(events(HG_EVENT_disk_stuck_over, &ms), 0);
+    turns(300);
+    CU_ASSERT_EQUAL(events(HG_EVENT_disk_stuck_over, &ms), 1);
+    CU_ASSERT(ms >= 2 * HG_LOG_STUCK_NS / HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(pressure(), HG_LOG_PRESSURE_NONE);
+    CU_ASSERT_EQUAL(hg_client_view_durable(&producer.view, producer.answer.slot), producer.lsn);
+    teardown();
+    free(producer.memory);
+}
+
 /* What a peer's lane does with a batch of one frame that has arrived. */
 static void take_batch(uint64_t lsn, uint32_t bytes)
 {
@@ -620,6 +698,7 @@ int main(void)
     CU_add_test(suite, "writes of what peers send in bulk gather", test_gather_taken);
     CU_add_test(suite, "a full log and a producer that waits", test_pressure_of_one_who_waits);
     CU_add_test(suite, "a log that is full, or failed, is told to its producers", test_log_told_to_producers);
+    CU_add_test(suite, "a device that answers nothing", test_stuck_device);
     CU_basic_run_tests();
     return CU_get_number_of_failures() != 0;
 }
