@@ -88,7 +88,8 @@ static void status_drops(struct hg_worker *worker, struct hg_control_status *sta
         status_drop(status, "streams", append_names[i], hg_streams_append_counts(worker->streams)[i]);
     for (uint32_t i = HG_SEALED_WOULD_BLOCK + 1; i < HG_SEALED_REASON_COUNT; i++)
         status_drop(status, "streams", sealed_names[i], hg_streams_sealed_counts(worker->streams)[i]);
-    for (uint32_t i = HG_GROUP_seal_epoch; i < HG_GROUP_REASON_COUNT; i++) /* those before it stand above */
+    /* Producers and batches that are refused later stand above: here are those refused before they begin. */
+    for (uint32_t i = HG_GROUP_append_sealed; i < HG_GROUP_REASON_COUNT; i++)
         status_drop(status, "groups", hg_group_reason_name(i), hg_streams_group_counts(worker->streams)[i]);
     for (uint32_t i = 1; i < HG_GRANT_REASON_COUNT; i++)
         status_drop(status, "streams", hg_grant_reason_name(i), hg_streams_grant_counts(worker->streams)[i]);

@@ -2,7 +2,10 @@
  *
  * Letters to a worker: what waits until the log is read back, what is answered meanwhile, whose box fills.
  */
+#include "dataplane/stream/follow.h"
+#include "dataplane/stream/quorum.h"
 #include "dataplane/worker.h"
+#include "drivers/client/heliograph.h"
 #include "drivers/ipc/client_ring.h"
 #include "tests/unit/dataplane/stream/stream_node.h"
 
@@ -295,7 +298,7 @@ struct producer {
     uint64_t lsn;
 };
 
-static void producer_open(struct producer *producer, const char *stream)
+static int32_t producer_ask(struct producer *producer, const char *stream)
 {
     uint64_t bytes = hg_client_memory_bytes(PRODUCER_RING_BYTES, PRODUCER_RING_BYTES);
     struct hg_client_attach attach = {.flags = HG_CLIENT_ATTACH_APPEND};
@@ -309,7 +312,12 @@ static void producer_open(struct producer *producer, const char *stream)
     int index = hg_clients_open(worker->clients, &producer->ring, 0, "test", 1, 0);
     CU_ASSERT_FATAL(index >= 0);
     (void)hg_clients_attach(worker->clients, (uint32_t)index, &attach, &producer->answer);
-    CU_ASSERT_EQUAL_FATAL(producer->answer.code, 0);
+    return producer->answer.code;
+}
+
+static void producer_open(struct producer *producer, const char *stream)
+{
+    CU_ASSERT_EQUAL_FATAL(producer_ask(producer, stream), 0);
     hg_client_view_slot_attach(&producer->view, producer->answer.slot, producer->answer.attachment);
 }
 
@@ -683,6 +691,30 @@ static void test_group(void)
     teardown();
 }
 
+/* Producers and writers that are refused before their first entry, and so before anything else counts them.
+ */
+static void test_refusals_shown(void)
+{
+    struct hg_copies none = {0};
+    struct producer producer;
+    setup();
+    config_make();
+    turns(100);
+    put(HG_LETTER_CONFIG, config);
+    turns(20);
+    hg_streams_copies_set(worker->streams, 0, &none, true); /* the metastore can't be read */
+    CU_ASSERT_EQUAL(drop_count("append_unnamed"), 0);
+    CU_ASSERT_EQUAL(producer_ask(&producer, "one"), HG_E_NOT_READY);
+    CU_ASSERT_EQUAL(drop_count("append_unnamed"), 1);
+    order(HG_LETTER_GROUP_SEAL, 0, 5);
+    turns(30);
+    CU_ASSERT_EQUAL(drop_count("batch_epoch"), 0);
+    CU_ASSERT_EQUAL(hg_streams_follow(worker->streams, 0, 4), HG_GROUP_batch_epoch);
+    CU_ASSERT_EQUAL(drop_count("batch_epoch"), 1);
+    free(producer.memory);
+    teardown();
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -690,6 +722,7 @@ int main(void)
     CU_add_test(suite, "letters while the log is read back", test_recovering);
     CU_add_test(suite, "a full outbox", test_outbox_full);
     CU_add_test(suite, "a group is sealed and opened", test_group);
+    CU_add_test(suite, "refusals are shown", test_refusals_shown);
     CU_add_test(suite, "a flood of handshakes", test_handshake_flood);
     CU_add_test(suite, "a flood of events", test_event_flood);
     CU_add_test(suite, "answers about consumers wait for the log", test_consumer_answers);
