@@ -354,6 +354,49 @@ static void test_refusals(void)
     over();
 }
 
+/* b cuts itself by one entry under the next epoch, then goes on under it. */
+static enum hg_group_reason cut_of_one(uint64_t epoch)
+{
+    struct hg_stream_state *s = stream(b, 0);
+    struct hg_cut_point point = {.epoch = epoch, .epoch_common = hg_history_last(&s->history).epoch};
+    enum hg_group_reason reason = HG_GROUP_WOULD_BLOCK;
+    for (int i = 0; i < 2; i++) {
+        point.lsn = s->lsn_durable;
+        memcpy(point.chain, s->chain_durable, sizeof(point.chain));
+        batches_random(b, 1, 100);
+        stream_node_settle(&b->node);
+    }
+    CU_ASSERT_EQUAL(hg_streams_group_seal(b->node.streams, 0, epoch), HG_GROUP_OK);
+    stream_node_settle(&b->node);
+    for (int i = 0; i < 200 && reason == HG_GROUP_WOULD_BLOCK; i++) {
+        reason = hg_streams_cut(b->node.streams, 0, &point, b->node.now_ns);
+        b_turns_alone(1);
+    }
+    b_turns_alone(50);
+    CU_ASSERT_EQUAL(hg_streams_group_begin(b->node.streams, 0, epoch), HG_GROUP_OK);
+    stream_node_settle(&b->node);
+    epoch_released(b, epoch);
+    return reason;
+}
+
+/* A log remembers so many cuts as it still holds what they cut off, and takes no more under a name. */
+static void test_too_many(void)
+{
+    one_region = true;
+    sites_make();
+    a->cut = b->cut = true;
+    origin_is(b, true);
+    const uint64_t *counts = hg_streams_group_counts(b->node.streams);
+    for (uint64_t i = 0; i < HG_STREAM_CUTS_MAX; i++)
+        CU_ASSERT_EQUAL(cut_of_one(EPOCH + i), HG_GROUP_OK);
+    uint64_t end = stream(b, 0)->lsn_durable;
+    CU_ASSERT_EQUAL(counts[HG_GROUP_truncate_many], 0);
+    CU_ASSERT_EQUAL(cut_of_one(EPOCH + HG_STREAM_CUTS_MAX), HG_GROUP_truncate_many);
+    CU_ASSERT_EQUAL(counts[HG_GROUP_truncate_many], 1);
+    CU_ASSERT_EQUAL(stream(b, 0)->lsn_durable, end + 2);
+    over();
+}
+
 /* Power goes after each step: the copy is either whole as it was, or cut with its orphan on the device; it is
  * noted beside the file when, and only when, the log has the cut, by the next life alone if need be; and the
  * copy goes on from there to the same end. */
@@ -466,10 +509,11 @@ int main(void)
     CU_add_test(suite, "nothing committed is cut", test_floor);
     CU_add_test(suite, "the floor is kept", test_floor_is_kept);
     CU_add_test(suite, "refusals", test_refusals);
+    CU_add_test(suite, "more cuts than are remembered", test_too_many);
     CU_add_test(suite, "a power cut at every step", test_power_cut_at_every_step);
     CU_add_test(suite, "a power cut before the record", test_power_cut_before_the_record);
     CU_add_test(suite, "an epoch that nothing was written under", test_empty_epoch);
     CU_basic_run_tests();
     free(old_bytes);
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 9;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 10;
 }

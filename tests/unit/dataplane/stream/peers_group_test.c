@@ -220,11 +220,8 @@ static void test_fill_is_late(void)
     sites_free();
 }
 
-/* The tail is the end of a copy that has nothing: what the other one has was never committed. */
-static void test_fill_of_nothing(void)
+static void region_joined(void)
 {
-    static struct orphan_directory directory;
-    uint32_t slot = 0;
     one_region = true;
     sites_make();
     keys();
@@ -234,6 +231,14 @@ static void test_fill_of_nothing(void)
         hg_streams_quorum_set(site->node.streams, 1, 2);
     }
     run(30 * HG_NS_PER_MS);
+}
+
+/* The tail is the end of a copy that has nothing: what the other one has was never committed. */
+static void test_fill_of_nothing(void)
+{
+    static struct orphan_directory directory;
+    uint32_t slot = 0;
+    region_joined();
     a->cut = b->cut = true;
     append(a, slot, 3, 100);
     run(50 * HG_NS_PER_MS);
@@ -258,6 +263,31 @@ static void test_fill_of_nothing(void)
     one_region = false;
 }
 
+/* Who asks has got further than the one that is to fill it, which leaves it as it is. */
+static void test_fill_of_more(void)
+{
+    uint32_t slot = 0;
+    region_joined();
+    const uint64_t *counts = hg_streams_group_counts(b->node.streams);
+    append(a, slot, 2, 100);
+    run(50 * HG_NS_PER_MS);
+    a->cut = b->cut = true;
+    append(a, slot, 3, 100);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(hg_streams_group_seal(b->node.streams, 0, EPOCH), HG_GROUP_OK);
+    a->cut = b->cut = false;
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(stream(b, slot)->lsn_durable, 3);
+    CU_ASSERT_EQUAL(counts[HG_GROUP_fill_behind], 0);
+    fill_begin(a, 2);
+    run(7 * HG_NS_PER_S);
+    CU_ASSERT(counts[HG_GROUP_fill_behind] > 0);
+    CU_ASSERT_EQUAL(stream(a, slot)->lsn_durable, 6);
+    CU_ASSERT_EQUAL(stream(b, slot)->lsn_durable, 3);
+    sites_free();
+    one_region = false;
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -270,6 +300,7 @@ int main(void)
     CU_add_test(suite, "another one fills it", test_fill_by_another);
     CU_add_test(suite, "a fill that comes too late", test_fill_is_late);
     CU_add_test(suite, "a fill of nothing", test_fill_of_nothing);
+    CU_add_test(suite, "a fill of a copy that has more", test_fill_of_more);
     CU_basic_run_tests();
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 8;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 9;
 }

@@ -458,6 +458,51 @@ static void test_sealed(void)
     node_free();
 }
 
+/* Whole batches, in their place, that say they are of another stream than the one they come for. */
+static void test_sealed_of_another(void)
+{
+    static const struct {
+        enum hg_sealed_reason reason;
+        uint64_t stream;
+        uint32_t incarnation;
+        uint32_t group;
+        uint64_t epoch;
+        uint16_t region;
+        uint8_t kind;
+    } rows[] = {
+        {HG_SEALED_STREAM, 8, 1, 0, 1, 2, HG_STREAM_KEY_VALUE},
+        {HG_SEALED_STREAM, 9, 1, 0, 1, 3, HG_STREAM_KEY_VALUE},
+        {HG_SEALED_STREAM, 9, 1, 0, 1, 2, HG_STREAM_POSTGRES_LOGICAL},
+        {HG_SEALED_INCARNATION, 9, 2, 0, 1, 2, HG_STREAM_KEY_VALUE},
+        {HG_SEALED_GROUP, 9, 1, 1, 1, 2, HG_STREAM_KEY_VALUE},
+        {HG_SEALED_ORDER, 9, 1, 0, 2, 2, HG_STREAM_KEY_VALUE}, /* newer than its writer */
+        {HG_SEALED_OK, 9, 1, 0, 1, 2, HG_STREAM_KEY_VALUE},    /* as it must be */
+    };
+    static uint8_t raw[HG_FRAME_BYTES_MAX + 4096];
+    static uint8_t batch[4096] __attribute__((aligned(16)));
+    static uint64_t lz4[4096];
+    struct hg_frame frame = {.lsn = 1, .span = 1, .op = HG_OP_INSERT, .hlc = 1};
+    struct hg_batch_builder builder;
+    node_make();
+    configure("taken", 9, HG_STREAM_KEY_VALUE, 2, 0);
+    hg_batch_builder_init(&builder, raw, sizeof(raw));
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct hg_batch_origin origin = {.cluster = 7,
+                                         .stream = rows[i].stream,
+                                         .incarnation = rows[i].incarnation,
+                                         .group = rows[i].group,
+                                         .region = rows[i].region,
+                                         .kind = rows[i].kind,
+                                         .epoch = rows[i].epoch};
+        uint64_t before = hg_streams_sealed_counts(node.streams)[rows[i].reason];
+        CU_ASSERT_EQUAL(hg_batch_builder_add(&builder, &frame), 0);
+        uint32_t bytes = hg_batch_seal(&builder, &origin, NULL, 0, batch, sizeof(batch), lz4);
+        CU_ASSERT_EQUAL(hg_streams_append_sealed(node.streams, 0, 1, batch, bytes, 0), rows[i].reason);
+        CU_ASSERT_EQUAL(hg_streams_sealed_counts(node.streams)[rows[i].reason], before + 1);
+    }
+    node_free();
+}
+
 /* Seals one frame of stream 9. */
 static uint32_t sealed_make(uint8_t *batch, uint32_t batch_bytes, uint64_t lsn, uint32_t span)
 {
@@ -663,6 +708,7 @@ int main(void)
                 test_consumer_behind_the_tail);
     CU_add_test(suite, "streams whose positions moved", test_changed);
     CU_add_test(suite, "sealed batches are taken or refused by name", test_sealed);
+    CU_add_test(suite, "sealed batches of another stream", test_sealed_of_another);
     CU_add_test(suite, "a sealed batch at position 0", test_sealed_at_zero);
     CU_add_test(suite, "a sealed batch into a full log", test_sealed_into_a_full_log);
     CU_add_test(suite, "a consumer of a full log", test_consumer_of_a_full_log);
