@@ -407,7 +407,11 @@ static enum hg_tail_verdict verdict_of(const struct hg_failover_config *config,
         for (uint32_t i = 0; i < count; i++) {
             uint32_t counts = (quorums[q].voters & counted) >> from[i] & 1;
             said += counts;
+#ifdef HG_SEEDED_BUG_CORRUPT_IS_NACK
+            nacks += counts;
+#else
             nacks += counts && !answers[i].is_unknown;
+#endif
         }
         if (said < seals)
             return HG_TAIL_FEW;

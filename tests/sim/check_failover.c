@@ -26,6 +26,29 @@ static uint64_t epoch_check(struct sim_world *world, uint64_t epoch)
     return epoch;
 }
 
+/* An epoch is opened where w copies of each quorum stand at its beginning, in each stream: else a writer that
+ * is lost may take what producers were let in on with it. */
+static void opened_check(struct sim_world *world, uint64_t epoch)
+{
+    const struct sim_failover *failover = world->failover;
+    const struct sim_plan *plan = world->plan;
+    for (uint32_t i = 0; i < plan->flow_count; i++) {
+        uint64_t start = failover->epochs[epoch].start[i];
+        struct hg_members_end there[SIM_NODES_MAX];
+        uint32_t count = 0;
+        for (uint32_t j = 0; j < plan->node_count; j++)
+            if (failover->nodes[j].newest[i] == epoch && world->flows[i].places[j].durable_floor >= start)
+                there[count++] = (struct hg_members_end){.node = j + 1, .end = 1};
+        if (start == 0 ||
+            (hg_sim_is_members(world) ? hg_members_committed(&world->members.record, there, count) != 0
+                                      : count >= plan->quorum_w))
+            continue;
+        hg_sim_violation(world, "opened_alone",
+                         "epoch %llu is opened, and %u nodes have the beginning of it in s%u, at %llu",
+                         (unsigned long long)epoch, count, i, (unsigned long long)start);
+    }
+}
+
 void hg_sim_check_record(struct sim_world *world, const struct hg_metastore_record *record)
 {
     struct sim_failover *failover = world->failover;
@@ -42,6 +65,8 @@ void hg_sim_check_record(struct sim_world *world, const struct hg_metastore_reco
         hg_sim_violation(world, "members_overwritten", "generation %llu is written over generation %llu",
                          (unsigned long long)record->members.generation,
                          (unsigned long long)world->members.record.generation);
+    if (record->state == HG_METASTORE_OPEN && !failover->epochs[epoch].opened && !failover->is_lost)
+        opened_check(world, epoch);
     failover->epochs[epoch].opened |= record->state == HG_METASTORE_OPEN;
 }
 
@@ -259,6 +284,7 @@ void hg_sim_check_failover_flow(struct sim_node *node, struct sim_flow *flow, co
                      (unsigned long long)s->lsn_durable);
     }
     place->durable_floor = s->lsn_durable;
+    world->failover->nodes[node->index].newest[flow->index] = hg_history_last(&s->history).epoch;
     place->durable_ever = hg_max_u64(place->durable_ever, s->lsn_durable);
     bool rises = s->lsn_committed > place->committed_ever;
     place->committed_told = s->lsn_committed;

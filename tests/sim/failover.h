@@ -66,6 +66,7 @@ struct sim_failover {
             uint64_t lsn;
             uint8_t chain[16];
         } tails[SIM_FLOWS_MAX];
+        uint64_t newest[SIM_FLOWS_MAX]; /* epoch that its copy has the beginning of */
     } nodes[SIM_NODES_MAX];
 };
 
