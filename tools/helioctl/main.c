@@ -46,7 +46,11 @@ static void usage(FILE *out)
         "examples: helioctl --run /run/heliograph show lag\n"
         "          helioctl --run /run/heliograph --json show all\n"
         "          helioctl --run /run/heliograph --dry-run set peer b rate 400m\n"
-        "          helioctl --run /run/heliograph show config > saved.conf\n");
+        "          helioctl --run /run/heliograph show config > saved.conf\n"
+        "          helioctl --dry-run log grow 0 8g\n"
+        "          helioctl --dry-run stream adopt orders\n"
+        "          helioctl --dry-run group fail-over 1\n"
+        "          helioctl group members 1 show\n");
 }
 
 /* The words of the command line as one line of the grammar. */

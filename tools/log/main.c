@@ -61,7 +61,9 @@ static void usage(FILE *to)
         "has something to mend (a copy of a superblock or a header).\n"
         "\n"
         "Examples: helio-log create /var/lib/heliograph/log-0 --size 4g --cluster 7\n"
-        "          helio-log verify /var/lib/heliograph/log-0 || echo look at it\n",
+        "          helio-log verify /var/lib/heliograph/log-0 || echo look at it\n"
+        "          helio-log repair log-0 --from /mnt/b/log-0 --from /mnt/c/log-0 --dry-run\n"
+        "          helio-log accept-loss log-0 --sequence 4711 --dry-run\n",
         to);
 }
 
