@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dataplane/lcore.h"
+#include "dataplane/disk_failures.h"
 #include "dataplane/idle.h"
 #include "dataplane/worker.h"
 #include "drivers/disk/disk.h"
@@ -181,18 +182,44 @@ static bool logs_wait(struct lcore *lcore)
 
 /* ---- running ---- */
 
+/* Why this process ends, for the control plane. */
+static void end_set(struct hg_node *node, int code, const char *name, const char *text)
+{
+    node->end_code = code;
+    node->end_name = name;
+    snprintf(node->end_text, sizeof(node->end_text), "%.*s", (int)sizeof(node->end_text) - 1, text);
+}
+
+static void end_for_device(struct hg_node *node, const char *message)
+{
+    char why[HG_CONTROL_TEXT_BYTES + 512];
+    int count = hg_disk_failures_add(node->run_dir, node->clock->realtime_ns(node->clock), message);
+    if (count < 0)
+        fprintf(stderr,
+                "helio-dataplane: %s/disk.failures can't be written (%s): the next start doesn't know\n",
+                node->run_dir, strerror(-count));
+    end_set(node, HG_EXIT_LOG_FAILED, "log_device", message);
+    if (hg_disk_failures_allow(node->run_dir, why, sizeof(why)))
+        return;
+    fprintf(stderr, "helio-dataplane: disk_failed: %s\n", why);
+    end_set(node, HG_EXIT_DISK_FAILED, "disk_failed", why);
+}
+
 static int worker_failed(struct hg_node *node, const struct lcore_log *own)
 {
     const struct hg_worker *worker = own->worker;
+    const char *message = hg_log_message(worker->log);
     bool unusable = hg_log_is_unusable(worker->log);
     bool corrupt = hg_log_is_corrupt(worker->log) || unusable || hg_streams_recovery_broken(worker->streams);
-    fprintf(stderr, "helio-dataplane: %s: %s\n", own->log.path, hg_log_message(worker->log));
-    if (!atomic_exchange(&node->failed, true)) {
-        node->end_name = unusable ? "log_unusable" : corrupt ? "log_corrupt" : "log_device";
-        snprintf(node->end_text, sizeof(node->end_text), "%.*s", (int)sizeof(node->end_text) - 1,
-                 hg_log_message(worker->log));
-    }
-    return corrupt ? HG_EXIT_LOG_CORRUPT : HG_EXIT_LOG_FAILED;
+    fprintf(stderr, "helio-dataplane: %s: %s\n", own->log.path, message);
+    pthread_mutex_lock(&node->start.mutex); /* the first one says why, and the process ends no sooner */
+    if (!node->failed && corrupt)
+        end_set(node, HG_EXIT_LOG_CORRUPT, unusable ? "log_unusable" : "log_corrupt", message);
+    else if (!node->failed)
+        end_for_device(node, message);
+    node->failed = true;
+    pthread_mutex_unlock(&node->start.mutex);
+    return node->end_code;
 }
 
 static void housekeeping_wake(struct hg_node *node, const struct hg_node_worker *shared)

@@ -4,6 +4,7 @@
  * of them. Everything else comes from the control plane.
  */
 #include "dataplane/cores.h"
+#include "dataplane/disk_failures.h"
 #include "dataplane/lcore.h"
 #include "dataplane/security/esp.h"
 #include "drivers/net/eal.h"
@@ -45,7 +46,9 @@ static const char usage[] =
     "  helio-controlplane --run /run/heliograph --config configs/one-node.conf\n"
     "\n"
     "Exit: 0 stopped, 1 refused to start, 2 usage, 3 the log's device failed (start again), 4 the log is "
-    "corrupt\nor not this node's: starting again won't help.\n";
+    "corrupt\nor not this node's: starting again won't help, 5 the device failed three times within ten "
+    "minutes:\n"
+    "it stays down until DIR/disk.failures is removed.\n";
 
 static void on_signal(int number)
 {
@@ -225,6 +228,10 @@ int main(int argc, char **argv)
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
+    if (!hg_disk_failures_allow(node.run_dir, error, sizeof(error))) {
+        fprintf(stderr, "helio-dataplane: disk_failed: %s\n", error);
+        return HG_EXIT_DISK_FAILED;
+    }
     if (arguments_check(error, sizeof(error)) != 0 || node_make(error, sizeof(error)) != 0 ||
         hg_esp_start(error, sizeof(error)) != 0 || eal_start(lcores, error, sizeof(error)) != 0) {
         fprintf(stderr, "helio-dataplane: %s\n", error);
@@ -237,5 +244,5 @@ int main(int argc, char **argv)
     int code = lcores_run();
     eventfd_write(node.housekeeping_eventfd, 1);
     pthread_join(housekeeping, NULL);
-    return code;
+    return node.failed ? node.end_code : code;
 }

@@ -25,6 +25,7 @@ enum hg_exit {
     HG_EXIT_USAGE = 2,
     HG_EXIT_LOG_FAILED = 3,  /* an I/O error: start again, recovery reads the disk anew */
     HG_EXIT_LOG_CORRUPT = 4, /* a durable write is corrupt: needs an operator */
+    HG_EXIT_DISK_FAILED = 5, /* too many I/O errors of late (disk_failures.h): likewise */
 };
 
 #define HG_NODE_WORKERS_MAX HG_CONTROL_LOGS_MAX
@@ -85,6 +86,7 @@ struct hg_node {
     _Atomic bool stop;
     /* Why a worker ended, written by the first to fail before `stop`; empty = they were asked to. */
     _Atomic bool failed;
+    int end_code; /* enum hg_exit */
     const char *end_name;
     char end_text[HG_CONTROL_TEXT_BYTES];
 };

@@ -12,6 +12,7 @@ again; if it stays bad, its reader is told and nobody else, and it can be read o
 
 The second shows that this can fail: DATAPLANE acknowledges what is not flushed, and loses it."""
 import os
+import pathlib
 import sys
 
 from cluster import Failed, Scratch, wait_until
@@ -57,9 +58,11 @@ class Test:
         self.node.start()
         self.lives = Lives(scratch, programs, STREAM, self.node, [self.node])
 
-    def start(self, rules=None, at_once=False, path=None):
+    def start(self, rules=None, at_once=False, path=None, looked_at=True):
         """A new dataplane. The rules hold from fail_now() on, or at once."""
         self.node.kill_dataplane()
+        if looked_at:
+            pathlib.Path(self.node.run, "disk.failures").unlink(missing_ok=True)
         if os.path.exists(self.when):
             os.unlink(self.when)
         env = {"LD_PRELOAD": self.shim, "HELIO_URING": rules} if rules else {}
@@ -122,6 +125,25 @@ class Test:
         self.events_seen = len(self.node.controlplane.lines)
         self.start(rules, at_once=True)
         self.ended(words)
+
+    def stays_down(self):
+        """The third end within ten minutes says so, and no start after it touches the log until somebody looked."""
+        rules, words = RECOVERY_ENDS["recovery_flush_error"]
+        text = f"3 ends within 10 min for errors of a log's device: .*{self.node.run}/disk.failures"
+        self.start()
+        for _ in range(2):
+            self.events_seen = len(self.node.controlplane.lines)
+            self.start(rules, at_once=True, looked_at=False)
+            self.ended(words)
+        self.events_seen = len(self.node.controlplane.lines)
+        self.start(rules, at_once=True, looked_at=False)
+        self.node.dataplane.expect(5, 30)
+        self.node.controlplane.wait_line(f"critical disk_failed {text}", 10, self.events_seen)
+        self.start(looked_at=False)
+        self.node.dataplane.expect(5, 30)
+        self.node.dataplane.wait_line(f"helio-dataplane: disk_failed: {text}.* The last: log 0: {words}", 1)
+        self.start()
+        self.more()
 
     def short_writes(self):
         """Of each kind once: written again, counted, and all goes on; what was acknowledged is there after a kill."""
@@ -199,7 +221,7 @@ class Test:
     def run(self, wanted):
         cases = {name: (lambda name=name: self.ends(name)) for name in ENDS}
         cases.update({name: (lambda name=name: self.recovery_ends(name)) for name in RECOVERY_ENDS})
-        cases.update({"short_writes": self.short_writes, "reads_again": self.reads_again,
+        cases.update({"stays_down": self.stays_down, "short_writes": self.short_writes, "reads_again": self.reads_again,
                       "recovery_reads_again": self.recovery_reads_again,
                       "reads_fail": self.reads_fail})
         self.more()
