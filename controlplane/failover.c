@@ -269,6 +269,27 @@ static void copies_forget(struct hg_failover *failover, uint32_t m, uint32_t log
             failover->streams[i].copies[m].has = false;
 }
 
+void hg_failover_answer_of(const struct hg_control_tail *tail, struct hg_failover_answer *answer)
+{
+    memset(answer, 0, sizeof(*answer));
+    answer->node = tail->node;
+    answer->epoch = tail->epoch;
+    answer->log = tail->log;
+    answer->logs = tail->logs;
+    answer->streams = tail->streams;
+    answer->stream = tail->stream;
+    memcpy(answer->log_uuid, tail->log_uuid, sizeof(answer->log_uuid));
+    answer->tail.is_unknown = tail->unknown != 0;
+    answer->tail.lsn_end = tail->lsn_end;
+    answer->tail.lsn_floor = tail->lsn_floor;
+    memcpy(answer->tail.chain, tail->chain, sizeof(answer->tail.chain));
+    answer->tail.epoch_count = tail->epoch_count;
+    memcpy(answer->tail.epochs, tail->epochs, sizeof(answer->tail.epochs));
+    answer->tail.corrupt_count = tail->corrupt != 0;
+    answer->tail.corrupt[0].lsn_first = tail->corrupt_first;
+    answer->tail.corrupt[0].lsn_end = tail->corrupt_end;
+}
+
 void hg_failover_answer(struct hg_failover *failover, const struct hg_failover_answer *answer,
                         uint64_t now_ns)
 {
@@ -405,7 +426,7 @@ static enum hg_tail_verdict verdict_of(const struct hg_failover_config *config,
     for (uint32_t q = 0; q < quorum_count; q++) {
         uint32_t said = 0, nacks = 0, seals = quorums[q].n - quorums[q].w + 1;
         for (uint32_t i = 0; i < count; i++) {
-            uint32_t counts = (quorums[q].voters & counted) >> from[i] & 1;
+            uint32_t counts = answers[i].is_member && ((quorums[q].voters & counted) >> from[i] & 1) != 0;
             said += counts;
 #ifdef HG_SEEDED_BUG_CORRUPT_IS_NACK
             nacks += counts;
@@ -428,14 +449,16 @@ static void choose_of(const struct hg_failover *failover, struct hg_failover_str
     uint32_t from[HG_TAIL_COPIES_MAX], count = 0, counted = 0;
     for (uint32_t m = 0; m < failover->config.member_count; m++) {
         const struct hg_failover_copy *copy = &stream->copies[m];
-        if (!copy->has || (only_fresh && m != own(failover) && !is_fresh(copy, now_ns)))
+        if (!copy->has)
             continue;
         from[count] = m;
-        answers[count++] = copy->tail;
+        answers[count] = copy->tail; /* what one knows that is left out is true still */
+        answers[count++].is_member = !only_fresh || m == own(failover) || is_fresh(copy, now_ns);
         counted |= (uint32_t)is_counted(failover, m) << m;
     }
     stream->verdict = verdict_of(&failover->config, answers, from, count, counted, &stream->tail);
-    stream->winner = count == 0 ? own(failover) : from[stream->tail.winner];
+    stream->winner = stream->tail.answers == 0 ? own(failover) : from[stream->tail.winner];
+    stream->knows = count == 0 ? own(failover) : from[stream->tail.knows];
     stream->source = source_of(failover, stream, now_ns);
     if (stream->source >= 0 || stream->passed == 0)
         return;
@@ -481,6 +504,20 @@ static void waits(struct hg_failover *failover, const struct hg_failover_stream 
 {
     snprintf(failover->reason, sizeof(failover->reason), "stream %.*s: %s", HG_CONTROL_NAME_BYTES,
              stream->name, why);
+}
+
+static void undecided_say(struct hg_failover *failover, const struct hg_failover_stream *stream)
+{
+    char why[144];
+    if (stream->verdict != HG_TAIL_FLOOR) {
+        waits(failover, stream, hg_tail_verdict_text(stream->verdict));
+        return;
+    }
+    snprintf(why, sizeof(why),
+             "node %llu knows that it was committed to %llu, those that answered end at %llu: start others",
+             (unsigned long long)failover->config.members[stream->knows],
+             (unsigned long long)stream->tail.lsn_floor, (unsigned long long)stream->tail.lsn_end);
+    waits(failover, stream, why);
 }
 
 /* Whether a member is lacking that did answer, but from a log that does not count. */
@@ -639,7 +676,7 @@ static bool is_chosen(struct hg_failover *failover, uint64_t now_ns)
     }
     if (open != NULL) {
         step_set(failover, HG_FAILOVER_SEAL, now_ns);
-        waits(failover, open, hg_tail_verdict_text(open->verdict));
+        undecided_say(failover, open);
     }
     return open == NULL;
 }

@@ -123,6 +123,7 @@ struct hg_failover_stream {
     enum hg_tail_verdict verdict;
     struct hg_tail tail;
     uint32_t winner; /* member */
+    uint32_t knows;  /* member that knows most to be committed */
     int32_t source;  /* member that can send it; -1 = none answers now */
     /* While this node's copy is filled: sources, by bits, that brought nothing, others go first; how often
      * all of them did; since when the present one brings nothing, and the end of this node's copy then. */
@@ -178,6 +179,8 @@ bool hg_failover_next(struct hg_failover *failover, uint64_t now_ns, struct hg_f
  * known, it is read again. */
 void hg_failover_record(struct hg_failover *failover, int rc, const struct hg_metastore_record *found,
                         uint64_t now_ns);
+/* As the dataplane has it of a copy's answer that is no refusal; the stream has no name. */
+void hg_failover_answer_of(const struct hg_control_tail *tail, struct hg_failover_answer *answer);
 void hg_failover_answer(struct hg_failover *failover, const struct hg_failover_answer *answer,
                         uint64_t now_ns);
 /* That copy refuses `epoch`: it has promised `epoch_promised`. */

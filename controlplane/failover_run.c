@@ -322,22 +322,7 @@ void hg_failover_run_tail(struct hg_server *server, const struct hg_control_tail
 {
     struct hg_failover_answer answer;
 
-    memset(&answer, 0, sizeof(answer));
-    answer.node = tail->node;
-    answer.epoch = tail->epoch;
-    answer.log = tail->log;
-    answer.logs = tail->logs;
-    answer.streams = tail->streams;
-    answer.stream = tail->stream;
-    memcpy(answer.log_uuid, tail->log_uuid, sizeof(answer.log_uuid));
-    answer.tail.is_unknown = tail->unknown != 0;
-    answer.tail.lsn_end = tail->lsn_end;
-    memcpy(answer.tail.chain, tail->chain, sizeof(answer.tail.chain));
-    answer.tail.epoch_count = tail->epoch_count;
-    memcpy(answer.tail.epochs, tail->epochs, sizeof(answer.tail.epochs));
-    answer.tail.corrupt_count = tail->corrupt != 0;
-    answer.tail.corrupt[0].lsn_first = tail->corrupt_first;
-    answer.tail.corrupt[0].lsn_end = tail->corrupt_end;
+    hg_failover_answer_of(tail, &answer);
     name_of(server, tail->stream, answer.name);
     for (uint32_t i = 0; i < HG_FAILOVERS_MAX; i++) {
         struct hg_failover_run *run = server->failovers[i];

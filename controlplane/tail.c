@@ -35,6 +35,9 @@ static struct hg_epoch_copy copy_of(const struct hg_tail_answer *answer)
 
 static bool is_later(const struct hg_tail_answer *a, const struct hg_tail_answer *b)
 {
+#ifdef HG_SEEDED_BUG_TAIL_OF_FIRST
+    return false;
+#endif
     struct hg_epoch_copy of_a = copy_of(a), of_b = copy_of(b);
     return hg_epoch_is_later(&of_a, &of_b);
 }
@@ -90,6 +93,10 @@ enum hg_tail_verdict hg_tail_choose(uint32_t n, uint32_t w, const struct hg_tail
     hg_assert(n >= 1 && n <= HG_TAIL_COPIES_MAX && w >= 1 && w <= n);
     memset(tail, 0, sizeof(*tail));
     for (uint32_t i = 0; i < count; i++) {
+        if (answers[i].lsn_floor > tail->lsn_floor) {
+            tail->lsn_floor = answers[i].lsn_floor;
+            tail->knows = i;
+        }
         if (!counts(answers, i))
             continue;
         if (tail->answers++ == 0 || is_later(&answers[i], &answers[tail->winner]))
@@ -110,5 +117,7 @@ enum hg_tail_verdict hg_tail_choose(uint32_t n, uint32_t w, const struct hg_tail
         return HG_TAIL_DIVERGED;
     if (tail->nacks < n - w + 1)
         return HG_TAIL_UNKNOWN;
+    if (tail->lsn_floor > tail->lsn_end)
+        return HG_TAIL_FLOOR;
     return is_repairable(answers, count, tail->winner) ? HG_TAIL_CHOSEN : HG_TAIL_CORRUPT;
 }

@@ -45,6 +45,7 @@ static bool answer_put(struct hg_peers *peers, uint64_t node, const struct hg_wi
     answer->corrupt = frame->corrupt;
     answer->corrupt_first = frame->corrupt_first;
     answer->corrupt_end = frame->corrupt_end;
+    answer->lsn_floor = frame->lsn_floor;
     for (uint32_t i = 0; i < frame->epoch_count; i++)
         answer->epochs[i] =
             (struct hg_epoch_start){.epoch = frame->epochs[i].epoch, .lsn = frame->epochs[i].lsn};
@@ -64,7 +65,8 @@ void hg_peers_tail_received(struct hg_peer_session *session, const struct hg_wir
     struct hg_peer *peer = session->peer;
     /* Not more is believed than that it said so: who decides asks for what it needs. */
     if (frame->epoch_count > HG_WIRE_EPOCH_STARTS_MAX || frame->group >= HG_GROUPS_MAX ||
-        frame->log >= frame->logs || frame->logs > HG_WIRE_WORKERS_MAX || !is_member(peer, frame->group) ||
+        frame->log >= frame->logs || frame->logs > HG_WIRE_WORKERS_MAX ||
+        (frame->stream == 0 && frame->lsn_floor != 0) || !is_member(peer, frame->group) ||
         !answer_put(peer->peers, peer->head->node, frame))
         hg_lane_control_refused(session->lane);
 }
@@ -133,6 +135,7 @@ static void tail_of(struct hg_peers *peers, uint32_t slot, struct hg_wire_group_
     frame->lsn_end = s->lsn_durable;
     memcpy(frame->chain, s->chain_durable, sizeof(frame->chain));
     frame->unknown = s->tail_unknown;
+    frame->lsn_floor = hg_streams_committed_known(s);
     hg_streams_history_durable(s, &history);
     frame->epoch_count = (uint8_t)history.count;
     for (uint32_t i = 0; i < history.count; i++) {

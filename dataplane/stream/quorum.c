@@ -337,6 +337,11 @@ void hg_streams_peer_gone(struct hg_streams *streams, uint32_t peer)
         hg_streams_peer_restated(streams, slot, peer, 0, 0, false);
 }
 
+uint64_t hg_streams_committed_known(const struct hg_stream_state *s)
+{
+    return hg_max_u64(hg_streams_floor(s), s->lsn_committed_told);
+}
+
 void hg_streams_committed_told(struct hg_streams *streams, uint32_t slot, uint64_t lsn)
 {
     struct hg_stream_state *s = hg_streams_at(streams, slot);

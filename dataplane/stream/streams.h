@@ -299,6 +299,10 @@ void hg_streams_peer_restated(struct hg_streams *streams, uint32_t slot, uint32_
 void hg_streams_peer_gone(struct hg_streams *streams, uint32_t peer);
 /* The origin, another node of this region, says that everything below is committed. */
 void hg_streams_committed_told(struct hg_streams *streams, uint32_t slot, uint64_t lsn);
+/* All below was committed, as this copy knows: by its own count, the writer's word, or a record of an earlier
+ * life. It may lie above the copy's end: the copy lags behind what it was told of, or lost some of it since.
+ */
+uint64_t hg_streams_committed_known(const struct hg_stream_state *s);
 /* Says by name which streams have waited for their quorum for HG_STREAMS_QUORUM_QUIET_NS, and that it is
  * over. */
 void hg_streams_quorum_watch(struct hg_streams *streams, uint64_t now_ns);

@@ -364,11 +364,12 @@ struct hg_wire_group_tail {
     uint8_t corrupt; /* 1: what is between corrupt_first and corrupt_end can't all be read */
     uint8_t reserved[5];
     uint64_t corrupt_first, corrupt_end;
+    uint64_t lsn_floor; /* all below was committed, as is known there; also above lsn_end. 0 = nothing is */
     struct {
         uint64_t epoch, lsn;
     } epochs[HG_WIRE_EPOCH_STARTS_MAX]; /* oldest first; zero beyond epoch_count */
 };
-static_assert(sizeof(struct hg_wire_group_tail) == 232, "group tail");
+static_assert(sizeof(struct hg_wire_group_tail) == 240, "group tail");
 
 /* Asks a member that promised the epoch to send this stream as if it were its writer, under that epoch and
  * without beginning it. The alias is only to keep frames about several streams apart. */

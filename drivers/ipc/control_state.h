@@ -494,6 +494,7 @@ struct hg_control_tail {
     uint8_t corrupt;     /* 1: what is between the next two can't all be read */
     uint8_t reserved[7];
     uint64_t corrupt_first, corrupt_end;
+    uint64_t lsn_floor; /* all below was committed, as is known there; may lie above lsn_end */
     struct hg_epoch_start epochs[HG_EPOCH_STARTS_MAX];
 };
 

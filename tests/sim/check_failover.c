@@ -70,6 +70,22 @@ void hg_sim_check_record(struct sim_world *world, const struct hg_metastore_reco
     failover->epochs[epoch].opened |= record->state == HG_METASTORE_OPEN;
 }
 
+/* Enough answered, and none has all that one of them knows to be committed: only disks that went back do
+ * that. */
+void hg_sim_check_choice(struct sim_node *node, const struct hg_failover *core)
+{
+    for (uint32_t i = 0; i < core->stream_count && core->step == HG_FAILOVER_SEAL; i++) {
+        const struct hg_failover_stream *stream = &core->streams[i];
+        if (stream->verdict == HG_TAIL_FLOOR && !node->world->failover->is_beyond)
+            hg_sim_violation(node->world, "floor",
+                             "node %c: stream %s was committed to %llu, as node %c knows, and those that "
+                             "answered end at %llu",
+                             letter_of(node), stream->name, (unsigned long long)stream->tail.lsn_floor,
+                             (int)('@' + core->config.members[stream->knows]),
+                             (unsigned long long)stream->tail.lsn_end);
+    }
+}
+
 /* ---- epochs ---- */
 
 /* The node's log has the beginning of the epoch: whatever was acknowledged under older ones is below it. */

@@ -531,6 +531,7 @@ void hg_sim_failover_poll(struct sim_node *node)
         driver_start(node); /* as an operator would */
     for (uint32_t i = 0; i < ACTIONS_MAX && hg_failover_next(&control->core, local_ns(node), &action); i++)
         act(node, &action);
+    hg_sim_check_choice(node, &control->core);
     if (node->is_up)
         hg_sim_node_step(node);
 }
@@ -560,23 +561,9 @@ void hg_sim_failover_tail(struct sim_node *node, const struct hg_control_tail *t
         hg_failover_refused(&control->core, from, tail->epoch, tail->epoch_promised, now_ns);
         return;
     }
-    memset(&answer, 0, sizeof(answer));
+    hg_failover_answer_of(tail, &answer);
     answer.node = from;
-    answer.epoch = tail->epoch;
-    answer.log = tail->log;
-    answer.logs = tail->logs;
-    answer.streams = tail->streams;
-    answer.stream = tail->stream;
-    memcpy(answer.log_uuid, tail->log_uuid, sizeof(answer.log_uuid));
     snprintf(answer.name, sizeof(answer.name), "%llu", (unsigned long long)tail->stream);
-    answer.tail.is_unknown = tail->unknown != 0;
-    answer.tail.lsn_end = tail->lsn_end;
-    memcpy(answer.tail.chain, tail->chain, sizeof(answer.tail.chain));
-    answer.tail.epoch_count = tail->epoch_count;
-    memcpy(answer.tail.epochs, tail->epochs, sizeof(answer.tail.epochs));
-    answer.tail.corrupt_count = tail->corrupt != 0;
-    answer.tail.corrupt[0].lsn_first = tail->corrupt_first;
-    answer.tail.corrupt[0].lsn_end = tail->corrupt_end;
     hg_failover_answer(&control->core, &answer, now_ns);
 }
 

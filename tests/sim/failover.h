@@ -116,6 +116,8 @@ bool hg_sim_failover_is_written_by(struct sim_node *node);
 bool hg_sim_failover_complete(struct sim_world *world, char *text, size_t text_bytes);
 
 /* ---- check_failover.c ---- */
+/* A driver looked at what copies answered. */
+void hg_sim_check_choice(struct sim_node *node, const struct hg_failover *core);
 /* The metastore's record was written. */
 void hg_sim_check_record(struct sim_world *world, const struct hg_metastore_record *record);
 void hg_sim_check_failover_node(struct sim_node *node);

@@ -103,6 +103,7 @@ local bodies = {
         { "epoch", 8 }, { "epoch_promised", 8 }, { "stream", 8 }, { "lsn_end", 8 }, { "chain", 16, "bytes" },
         { "log_uuid", 16, "bytes" }, { "group", 4 }, { "streams", 2 }, { "log", 1 }, { "logs", 1 }, { "unknown", 1 },
         { "epoch_count", 1 }, { "corrupt", 1 }, { "reserved", 5, "bytes" }, { "corrupt_first", 8 }, { "corrupt_end", 8 },
+        { "lsn_floor", 8 },
         { "epoch_0", 8 }, { "lsn_0", 8 }, { "epoch_1", 8 }, { "lsn_1", 8 }, { "epoch_2", 8 }, { "lsn_2", 8 },
         { "epoch_3", 8 }, { "lsn_3", 8 }, { "epoch_4", 8 }, { "lsn_4", 8 }, { "epoch_5", 8 }, { "lsn_5", 8 },
         { "epoch_6", 8 }, { "lsn_6", 8 }, { "epoch_7", 8 }, { "lsn_7", 8 } }),

@@ -42,6 +42,7 @@ struct node {
     uint64_t begun_disk, released_disk;
     struct log log[STREAMS], disk[STREAMS];
     uint32_t committed[STREAMS], committed_disk[STREAMS];
+    uint32_t known[STREAMS]; /* to be committed: told of, or as a record of a life that had more says */
     bool is_unknown;
     uint32_t life, uuid;
     uint64_t answered, retired;
@@ -88,7 +89,7 @@ struct world {
 /* How often a thing happened that a run is to bring about. */
 extern struct model_sometimes {
     uint64_t done, lost, resumed, acknowledged, filled, cut, adopted, blocked, refused, crashes, store_failed,
-        partial, wiped, counted, gaps, passed;
+        partial, wiped, counted, gaps, passed, known_above;
 } model_sometimes;
 
 /* ---- logs, and what is sent between nodes ---- */

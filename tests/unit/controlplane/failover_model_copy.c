@@ -124,6 +124,7 @@ void model_flush(struct world *world, uint32_t n)
 void model_crash(struct world *world, uint32_t n)
 {
     struct node *node = &world->nodes[n];
+    uint32_t kept[STREAMS] = {0};
     model_sometimes.crashes++;
     node->life++;
     if (model_chance(world,
@@ -133,6 +134,8 @@ void model_crash(struct world *world, uint32_t n)
         if (disk->count > 0 && model_epoch_last(disk) == disk->entries[disk->count - 1].epoch &&
             disk->starts[disk->start_count - 1].lsn < disk->count) {
             memset(&disk->entries[--disk->count], 0, sizeof(disk->entries[0]));
+            if (model_draw(world, 2) == 0)
+                kept[s] = node->committed_disk[s];
             node->committed_disk[s] = (uint32_t)hg_min_u64(node->committed_disk[s], disk->count);
             node->is_unknown = true;
             node->retired = node->group.epoch_begun; /* it would write the same position of its epoch again */
@@ -143,6 +146,7 @@ void model_crash(struct world *world, uint32_t n)
     memset(node->there, 0, sizeof(node->there));
     memset(node->seen, 0, sizeof(node->seen));
     memset(&node->copies, 0, sizeof(node->copies));
+    memcpy(node->known, kept, sizeof(node->known));
     memset(node->beginning, 0, sizeof(node->beginning));
     memset(&node->driver, 0, sizeof(node->driver));
     hg_group_recovered(&node->group, node->group.epoch_promised, node->begun_disk > 1 ? node->begun_disk : 0,
@@ -158,6 +162,7 @@ void model_reply(struct world *world, uint32_t from, const struct message *to, e
                               .epoch = to->epoch,
                               .epoch_promised = hg_group_fence(&node->group)};
     for (uint32_t s = 0; s < STREAMS && type == ANSWER; s++) {
+        uint64_t floor = hg_max_u64(node->committed[s], node->known[s]);
         message.answer = (struct hg_failover_answer){.node = from + 1,
                                                      .epoch = to->epoch,
                                                      .logs = 1,
@@ -165,6 +170,8 @@ void model_reply(struct world *world, uint32_t from, const struct message *to, e
                                                      .stream = s + 1,
                                                      .tail = tail_of(&node->disk[s], node->is_unknown)};
         message.answer.log_uuid[0] = (uint8_t)node->uuid;
+        message.answer.tail.lsn_floor = floor == 0 ? 0 : floor + 1;
+        model_sometimes.known_above += message.answer.tail.lsn_floor > message.answer.tail.lsn_end;
         model_send(world, &message);
     }
     if (type != ANSWER)
@@ -273,6 +280,7 @@ void model_copy_log(struct world *world, uint32_t n, const struct message *messa
     log_take(world, n, s, message);
     if (is_fill)
         return;
+    node->known[s] = (uint32_t)hg_max_u64(node->known[s], message->answer.epoch);
     if (node->log[s].count >= message->start)
         node->committed[s] = (uint32_t)hg_max_u64(
             node->committed[s], hg_min_u64(message->log.count, node->log[s].count) < message->answer.epoch

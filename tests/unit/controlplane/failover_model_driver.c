@@ -102,6 +102,9 @@ void model_driver_step(struct world *world, uint32_t n)
         }
         model_send(world, &message);
     }
+    for (uint32_t s = 0; s < node->driver.stream_count; s++)
+        if (node->driver.step == HG_FAILOVER_SEAL && node->driver.streams[s].verdict == HG_TAIL_FLOOR)
+            model_violate(world, "a tail lacks what a copy knows to be committed");
     if (node->driver.epoch >= EPOCHS_MAX - 1)
         node->driver.step = HG_FAILOVER_IDLE;
     model_sometimes.passed +=

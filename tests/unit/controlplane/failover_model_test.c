@@ -177,6 +177,7 @@ static int report(uint64_t runs)
                 {"logs named", model_sometimes.counted},
                 {"fills from a log that forgot", model_sometimes.gaps},
                 {"sources passed over", model_sometimes.passed},
+                {"answers that know of more than they have", model_sometimes.known_above},
                 {"answers of the metastore lost", model_sometimes.store_failed}};
     bool all = true;
     printf("%llu runs of %u steps:", (unsigned long long)runs, STEPS);
@@ -191,10 +192,13 @@ static int report(uint64_t runs)
 int main(int argc, char **argv)
 {
     uint64_t runs = 1000, first = 1;
+    const char *says = NULL;
     bool find = false;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--find") == 0)
             find = true;
+        else if (strcmp(argv[i], "--says") == 0 && i + 1 < argc)
+            says = argv[++i];
         else if (strcmp(argv[i], "--runs") == 0 && i + 1 < argc)
             runs = strtoull(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--first") == 0 && i + 1 < argc)
@@ -205,7 +209,7 @@ int main(int argc, char **argv)
     for (uint64_t seed = first; seed < first + runs; seed++) {
         uint32_t steps;
         const char *violation = run(seed, &steps);
-        if (violation == NULL)
+        if (violation == NULL || (find && says != NULL && strcmp(violation, says) != 0))
             continue;
         printf("run %llu, step %u: %s\n", (unsigned long long)seed, steps, violation);
         return find ? 0 : 1;

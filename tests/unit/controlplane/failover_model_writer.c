@@ -167,6 +167,8 @@ void model_writer_step(struct world *world, uint32_t n)
                                       .start = start_of(log, epoch),
                                       .log = node->disk[s]};
             message.answer.epoch = node->committed[s];
+            if (model_chance(world, 4)) /* the rest comes later */
+                message.count = model_draw(world, message.count + 1);
             if (m != n && model_draw(world, 2) == 0)
                 model_send(world, &message);
         }

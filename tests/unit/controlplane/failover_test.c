@@ -215,6 +215,65 @@ static void test_source_dies(void)
     CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_BEGIN);
 }
 
+/* As answer(), and it knows that all below `floor` was committed. */
+static void answer_knows(uint64_t node, uint64_t end, uint64_t floor)
+{
+    struct hg_control_tail tail = {.node = node,
+                                   .epoch = driver->epoch,
+                                   .logs = 1,
+                                   .streams = 1,
+                                   .stream = 11,
+                                   .lsn_end = end,
+                                   .chain = {(uint8_t)end},
+                                   .log_uuid = {(uint8_t)node},
+                                   .epoch_count = 1,
+                                   .epochs = {{.epoch = 1, .lsn = 1}},
+                                   .lsn_floor = floor};
+    struct hg_failover_answer said;
+    hg_failover_answer_of(&tail, &said);
+    snprintf(said.name, sizeof(said.name), "orders");
+    hg_failover_answer(driver, &said, now_ns);
+}
+
+/* A copy knows that more was committed than those that answered have: nothing begins until one has it. */
+static void test_floor(void)
+{
+    begin();
+    act();
+    answer_knows(OWN, 50, 50);
+    answer_knows(OTHER, 55, 61);
+    pass(3 * HG_NS_PER_S);
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_SEAL);
+    CU_ASSERT_PTR_NOT_NULL(
+        strstr(blocked, "node 3 knows that it was committed to 61, those that answered end at 55"));
+    CU_ASSERT_EQUAL(fills + begins, 0);
+    answer_knows(OLD, 61, 61);
+    act();
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_FILL);
+    CU_ASSERT_EQUAL(fill_from, OLD);
+    answer_knows(OWN, 61, 61);
+    act();
+    CU_ASSERT_EQUAL(begins, 1);
+}
+
+/* The copy that has the tail answers no more: what it knew to be committed is not gone on without. */
+static void test_floor_of_the_dead(void)
+{
+    for (uint32_t knows = 0; knows < 2; knows++) {
+        begin();
+        act();
+        answer_knows(OWN, 50, 50);
+        answer_knows(OTHER, 61, knows ? 61 : 50);
+        act();
+        now_ns += HG_FAILOVER_HUNG_NS;
+        answer_knows(OWN, 50, 50);
+        answer_knows(OLD, 50, 50);
+        pass(2 * HG_NS_PER_S);
+        CU_ASSERT_EQUAL(begins != 0, !knows);
+        CU_ASSERT_EQUAL(driver->step, knows ? HG_FAILOVER_FILL : HG_FAILOVER_BEGIN);
+    }
+}
+
 static void test_log_made_anew(void)
 {
     begin();
@@ -428,6 +487,8 @@ int main(void)
     CU_add_test(suite, "blocked by name", test_blocked_by_name);
     CU_add_test(suite, "the copy with the tail dies", test_source_dies);
     CU_add_test(suite, "a source has a gap", test_source_has_a_gap);
+    CU_add_test(suite, "a copy knows of more", test_floor);
+    CU_add_test(suite, "what a dead copy knew", test_floor_of_the_dead);
     CU_add_test(suite, "a log that was made anew", test_log_made_anew);
     CU_add_test(suite, "refused, and lost", test_refused_and_lost);
     CU_add_test(suite, "members of the record", test_members_of_the_record);
@@ -437,5 +498,5 @@ int main(void)
     CU_add_test(suite, "left in the middle", test_left);
     CU_basic_run_tests();
     free(driver);
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 12;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 14;
 }

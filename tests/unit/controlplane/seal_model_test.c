@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * seal_model_test [--runs N] [--find]: the fail-over as a whole, in a model of three copies (two acknowledge)
- * and two writers that depose each other over four epochs. The decisions are the real ones: dataplane/group
- * for what a copy takes, controlplane/tail for the tail, the metastore's compare-and-swap for who writes.
- * Around them: messages that are lost, doubled and reordered, copies that lose what is not flushed, and
- * sometimes the last thing that was (they know that they may have), ranges that can't be read, writers that
- * die and come back.
+ * seal_model_test [--runs N] [--find [--says TEXT]]: the fail-over as a whole, in a model of three copies
+ * (two acknowledge) and two writers that depose each other over four epochs. The decisions are the real ones:
+ * dataplane/group for what a copy takes, controlplane/tail for the tail, the metastore's compare-and-swap for
+ * who writes. Around them: messages that are lost, doubled and reordered, copies that lose what is not
+ * flushed, and sometimes the last thing that was (they know that they may have), ranges that can't be read,
+ * writers that die and come back.
  *
  * Checked after every step: an epoch has one writer; what was acknowledged is in every tail chosen after it,
  * and nothing is acknowledged that a chosen tail lacks; a copy that answered a seal never takes less; nothing
@@ -214,6 +214,7 @@ static struct hg_tail_answer answer_of(const struct copy *copy, uint32_t c)
     answer.is_member = true;
     answer.is_unknown = copy->is_unknown;
     answer.lsn_end = copy->disk.count + 1;
+    answer.lsn_floor = copy->committed == 0 ? 0 : copy->committed + 1;
     for (uint32_t i = 0; i < copy->disk.count; i++) {
         const struct entry *entry = &copy->disk.entries[i];
         if (i == 0 || entry->epoch != copy->disk.entries[i - 1].epoch)
@@ -373,6 +374,8 @@ static void writer_choose(struct world *world, uint32_t w)
     sometimes.undecided_corrupt += verdict == HG_TAIL_CORRUPT;
     if (verdict == HG_TAIL_DIVERGED)
         violate(world, "two histories with one end");
+    if (verdict == HG_TAIL_FLOOR)
+        violate(world, "a tail lacks what a copy knows to be committed");
     if (verdict != HG_TAIL_CHOSEN)
         return;
     writer->log = writer->read[from[tail.winner]];
@@ -592,10 +595,13 @@ static int report(uint64_t runs)
 int main(int argc, char **argv)
 {
     uint64_t runs = HG_TEST_SEEDS(20000);
+    const char *says = NULL;
     bool find = false;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--find") == 0)
             find = true;
+        else if (strcmp(argv[i], "--says") == 0 && i + 1 < argc)
+            says = argv[++i];
         else if (strcmp(argv[i], "--runs") == 0 && i + 1 < argc)
             runs = strtoull(argv[++i], NULL, 10);
         else
@@ -604,7 +610,7 @@ int main(int argc, char **argv)
     for (uint64_t seed = 1; seed <= runs; seed++) {
         uint32_t steps;
         const char *violation = run(seed, &steps);
-        if (violation == NULL)
+        if (violation == NULL || (find && says != NULL && strcmp(violation, says) != 0))
             continue;
         printf("run %llu, step %u: %s\n", (unsigned long long)seed, steps, violation);
         return find ? 0 : 1;

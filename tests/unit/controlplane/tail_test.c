@@ -90,6 +90,41 @@ static void test_table(void)
               seen[HG_TAIL_CORRUPT] > 0);
 }
 
+/* One of them, a learner too, knows what is committed: where that is above the tail nothing is chosen, and
+ * else it changes nothing. */
+static void test_floor(void)
+{
+    static const uint64_t floors[] = {8, 11, 12, 30, 31};
+    uint32_t blocked = 0, chosen = 0;
+    for (uint32_t row = 0; row < KINDS * KINDS * KINDS * 3 * HG_COUNT(floors); row++) {
+        const enum kind kinds[3] = {row % KINDS, row / KINDS % KINDS, row / KINDS / KINDS % KINDS};
+        uint32_t knows = row / (KINDS * KINDS * KINDS) % 3, count = 0, place = 3;
+        uint64_t floor = floors[row / (KINDS * KINDS * KINDS * 3)], lsn_end;
+        struct hg_tail_answer answers[3];
+        struct hg_tail tail;
+        for (uint32_t i = 0; i < 3; i++) {
+            if (kinds[i] == AWAY)
+                continue;
+            answers[count] = answer_of(kinds[i], 100 + i);
+            if (i == knows) {
+                answers[count].lsn_floor = floor;
+                place = count;
+            }
+            count++;
+        }
+        enum hg_tail_verdict want = wanted(kinds, 2, &lsn_end);
+        bool decides = want == HG_TAIL_CHOSEN || want == HG_TAIL_CORRUPT;
+        if (decides && place < 3 && floor > lsn_end)
+            want = HG_TAIL_FLOOR;
+        enum hg_tail_verdict verdict = hg_tail_choose(3, 2, answers, count, &tail);
+        CU_ASSERT_EQUAL(verdict, want);
+        CU_ASSERT(verdict != HG_TAIL_FLOOR || (tail.knows == place && tail.lsn_floor == floor));
+        blocked += verdict == HG_TAIL_FLOOR;
+        chosen += verdict == HG_TAIL_CHOSEN && place < 3;
+    }
+    CU_ASSERT(blocked > 100 && chosen > 100);
+}
+
 static void test_diverged(void)
 {
     struct hg_tail_answer answers[2] = {answer_of(NEW, 1), answer_of(NEW, 2)};
@@ -150,8 +185,9 @@ int main(void)
     CU_initialize_registry();
     CU_pSuite suite = CU_add_suite("tail", NULL, NULL);
     CU_add_test(suite, "every combination of three answers", test_table);
+    CU_add_test(suite, "what a copy knows to be committed", test_floor);
     CU_add_test(suite, "diverged", test_diverged);
     CU_add_test(suite, "the highest common point", test_common);
     CU_basic_run_tests();
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 3;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 4;
 }

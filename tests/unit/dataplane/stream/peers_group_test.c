@@ -55,6 +55,7 @@ static void test_seal_and_tail(void)
     CU_ASSERT_EQUAL(tail.streams, 1);
     CU_ASSERT_EQUAL(tail.logs, 1);
     CU_ASSERT_EQUAL(tail.lsn_end, 4);
+    CU_ASSERT_EQUAL(tail.lsn_floor, 4); /* nothing leaves its region before it is committed */
     CU_ASSERT_EQUAL(memcmp(tail.chain, stream(a, slot)->chain_durable, sizeof(tail.chain)), 0);
     CU_ASSERT_EQUAL(memcmp(tail.log_uuid, hg_log_uuid(b->node.log), sizeof(tail.log_uuid)), 0);
     CU_ASSERT_EQUAL(tail.epoch_count, 1);
@@ -63,10 +64,13 @@ static void test_seal_and_tail(void)
     append(a, slot, 2, 100);
     run(100 * HG_NS_PER_MS);
     CU_ASSERT_EQUAL(stream(b, slot)->lsn_durable, 4);
-    /* Asked again, it says the same; and this node's own log is asked in the same way. */
+    /* Asked again, it says the same, and what it was told of meanwhile beyond its end; and this node's own
+     * log is asked in the same way. */
+    hg_streams_committed_told(b->node.streams, 0, 6);
     CU_ASSERT_EQUAL(hg_peers_group_ask(a->peers, 2, 0, EPOCH), 0);
     CU_ASSERT_TRUE_FATAL(answered(a, &tail));
     CU_ASSERT_EQUAL(tail.lsn_end, 4);
+    CU_ASSERT_EQUAL(tail.lsn_floor, 6);
     CU_ASSERT_EQUAL(hg_peers_group_ask(a->peers, 0, 0, EPOCH), 0);
     CU_ASSERT_TRUE_FATAL(answered(a, &tail));
     CU_ASSERT_EQUAL(tail.node, 0);
@@ -86,6 +90,7 @@ static void test_refuses_older(void)
     CU_ASSERT_EQUAL(tail.epoch, EPOCH - 1);
     CU_ASSERT_EQUAL(tail.epoch_promised, EPOCH);
     CU_ASSERT_EQUAL(tail.stream, 0);
+    CU_ASSERT_EQUAL(tail.lsn_floor, 0);
     CU_ASSERT_EQUAL(hg_streams_group_counts(b->node.streams)[HG_GROUP_seal_epoch], 1);
     /* Groups that can't be, epochs that can't be, nodes that are nobody. */
     CU_ASSERT_EQUAL(hg_peers_group_ask(a->peers, 2, HG_GROUPS_MAX, EPOCH), -EINVAL);
