@@ -115,6 +115,11 @@ bool hg_sim_failover_is_written_by(struct sim_node *node);
 /* No driver is under way, and the group is open where the metastore says so. */
 bool hg_sim_failover_complete(struct sim_world *world, char *text, size_t text_bytes);
 
+/* ---- newest.c ---- */
+void hg_sim_plan_newest(struct sim_plan *plan);
+/* SIM_FAULT_ROT here: tried until `other` lacks what the node has of the third one, its writer. */
+void hg_sim_newest_rot(struct sim_node *node, const struct sim_fault *fault);
+
 /* ---- check_failover.c ---- */
 /* A driver looked at what copies answered. */
 void hg_sim_check_choice(struct sim_node *node, const struct hg_failover *core);

@@ -769,6 +769,10 @@ static void snapshot(struct sim_node *node, uint64_t restart_ns)
 
 static void rot(struct sim_node *node, const struct sim_fault *fault)
 {
+    if (node->world->failover != NULL) {
+        hg_sim_newest_rot(node, fault);
+        return;
+    }
     hg_sim_node_die(node, true, fault->b);
     /* Where something is: an untouched byte would tell nothing. */
     struct hg_disk *disk = node->workers[0].disk;

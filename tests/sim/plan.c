@@ -778,6 +778,7 @@ static void plan_last(struct sim_plan *plan, struct hg_random *root)
     hg_sim_plan_core(plan, &core);
     plan_outside(plan, root);
     plan_besides(plan);
+    hg_sim_plan_newest(plan);
 }
 
 void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)

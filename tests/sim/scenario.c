@@ -161,6 +161,8 @@ static const enum sim_sometimes promises_gray[] = {
     SIM_reads_again, SIM_power_losses, SIM_process_kills};
 
 static const enum sim_sometimes promises_failover[] = {SIM_failovers_done,
+                                                       SIM_failovers_blocked,
+                                                       SIM_newest_writes_rotten,
                                                        SIM_failovers_of_five,
                                                        SIM_failovers_lost,
                                                        SIM_failovers_resumed,

@@ -175,6 +175,7 @@
     X(copies_filled)                                                                                         \
     X(groups_unnamed)                                                                                        \
     X(copies_cut)                                                                                            \
+    X(newest_writes_rotten)                                                                                  \
     X(orphans_written)                                                                                       \
     X(writers_moved)                                                                                         \
     X(deposed_writers_appended)                                                                              \
@@ -246,7 +247,7 @@ enum sim_fault_kind {
     SIM_FAULT_PAUSE,      /* a = ns in which the node does nothing */
     SIM_FAULT_SNAPSHOT,   /* process dies, its disk is copied, it starts again */
     SIM_FAULT_ROLLBACK,   /* power goes, the disk is replaced by the copy */
-    SIM_FAULT_ROT,        /* power goes, bit a of the disk is flipped */
+    SIM_FAULT_ROT,        /* power goes, bit a of the disk is flipped; in `failover` as newest.c has it */
     SIM_FAULT_FLAP,       /* node -> other, cut and whole in turns; a = ns in all, b = ns of one turn */
     SIM_FAULT_PATH,       /* node -> other; a = the ns that path b takes longer than the link from now on */
     SIM_FAULT_RATE,       /* node -> other; a = the bytes/s that the link carries from now on */
