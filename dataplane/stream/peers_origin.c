@@ -605,8 +605,8 @@ static void batch_lost(struct hg_peer *peer, const struct hg_lane_batch *batch, 
         stream_give_up(peer, batch->alias, HG_PEER_STREAM_CLOSED);
         return;
     }
-    stream_gap(peer, batch->alias, batch->lsn_first,
-               hg_streams_lsn_oldest(peer->peers->config.streams, batch->alias));
+    uint64_t lsn_oldest = hg_streams_lsn_oldest(peer->peers->config.streams, batch->alias);
+    stream_gap(peer, batch->alias, batch->lsn_first, hg_max_u64(lsn_oldest, batch->lsn_end));
 }
 
 const uint8_t *hg_peers_batch_bytes(void *ctx, const struct hg_lane_batch *batch)
