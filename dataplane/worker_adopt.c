@@ -58,8 +58,12 @@ void hg_worker_stream_adopt(struct hg_worker *worker, const struct hg_letter *le
 bool hg_worker_stream_adopting(struct hg_worker *worker)
 {
     char text[HG_CONTROL_TEXT_BYTES];
-    if (worker->adopt_sequence == 0 || worker->adopt_sequence > hg_log_durable_sequence(worker->log))
+    if (worker->adopt_sequence == 0)
         return false;
+#ifndef HG_SEEDED_BUG_ADOPT_BEFORE_FLUSH
+    if (worker->adopt_sequence > hg_log_durable_sequence(worker->log))
+        return false;
+#endif
     hg_peers_stream_anew(worker->peers, worker->adopt_slot);
     worker->adopt_sequence = 0;
     const struct hg_stream_state *s = hg_streams_at(worker->streams, worker->adopt_slot);

@@ -7,6 +7,7 @@
 #include "tests/sim/core.h"
 #include "tests/sim/failover.h"
 #include "tests/sim/gray.h"
+#include "tests/sim/horizon.h"
 #include "tests/sim/liar.h"
 #include "tests/sim/members.h"
 #include "tests/sim/scenario.h"
@@ -163,12 +164,14 @@ static void order_check(struct sim_node *node, struct sim_flow *flow, const stru
     const struct sim_place *place = &flow->places[node->index];
     const uint8_t *previous = place->read_chain;
     uint64_t expected = place->read_next;
+    if (hg_sim_is_begun_anew(node, flow, header))
+        return;
     if (expected == 0 && header->lsn_first == flow->plan->lsn_start) {
         expected = header->lsn_first;
         previous = zero;
     }
     if (expected == 0) { /* the log's tail: nothing may be missing between what was read before and here */
-        if (flow->plan->consumer && !place->rolled_back &&
+        if ((flow->plan->consumer || hg_sim_is_left_behind(node)) && !place->rolled_back &&
             header->lsn_first > hg_max_u64(place->read_end, flow->plan->lsn_start))
             hg_sim_violation(node->world, "retention",
                              "node %c has s%u from %llu on, its registered reader is only at %llu",
@@ -309,6 +312,7 @@ static void flow_check(struct sim_node *node, struct sim_flow *flow, const struc
                      (unsigned long long)s->lsn_durable);
     }
     place->durable_ever = hg_max_u64(place->durable_ever, s->lsn_durable);
+    hg_sim_check_horizon(node, flow, s);
     hg_sim_check_committed(node, flow, s);
     if (world->plan->nodes[flow->plan->origin].lies != 0)
         return;
@@ -420,6 +424,7 @@ static bool is_of_scenario(struct sim_node *node, const struct hg_event *event, 
     bool is_rollback = hg_sim_scenario_has(world->plan->scenario, SIM_SCENARIO_ROLLBACK);
     return (is_hostile && hg_sim_check_liar_event(node, event)) ||
            (is_rollback && event->type == HG_EVENT_stream_behind) || /* besides the origin's stream_gap */
+           hg_sim_check_horizon_event(node, event, flow) ||
            (world->cluster != NULL && hg_sim_check_cluster_event(node, event)) ||
            (world->failover != NULL && hg_sim_check_failover_event(node, event)) || is_of_rot(node, event) ||
            is_of_stall(node, event) || hg_sim_check_gray_event(node, event) ||
@@ -595,10 +600,12 @@ static bool read_complete(const struct sim_node *node, const struct sim_worker *
     const struct sim_place *place = &flow->places[node->index];
     struct hg_streams *streams = worker->worker->streams;
     uint32_t slot = (uint32_t)hg_streams_find(streams, flow->stream);
-    bool overtaken = !flow->plan->consumer && hg_streams_lsn_oldest(streams, slot) > place->read_end;
+    bool is_told = place->anew_lsn > place->read_end; /* a registered reader is told of the gap */
+    bool overtaken =
+        (!flow->plan->consumer || is_told) && hg_streams_lsn_oldest(streams, slot) > place->read_end;
     return worker->reader.sequence >= hg_log_durable_sequence(worker->worker->log) &&
            (place->read_end == end || overtaken || (place->rolled_back && place->read_end == 0)) &&
-           (place->read_next == end || place->read_next == 0);
+           (place->read_next == end || place->read_next == 0 || place->anew_lsn == end);
 }
 
 static bool is_held(const struct sim_world *world)

@@ -134,9 +134,10 @@ void hg_sim_reader_batch(struct sim_node *node, struct sim_flow *flow, const str
     const struct sim_place *place = &flow->places[node->index];
     if (flow->history == NULL)
         return;
-    if (place->read_next == 0)
+    bool is_anew = place->anew_lsn != 0 && header->lsn_first == place->anew_lsn;
+    if (place->read_next == 0 || is_anew)
         hg_sim_history_reader_restart(flow->history, node->index,
-                                      flow->plan->consumer && !place->rolled_back);
+                                      flow->plan->consumer && !place->rolled_back && !is_anew);
     hg_sim_history_read_range(flow->history, node->index, header->lsn_first, header->lsn_end);
 }
 

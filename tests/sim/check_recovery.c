@@ -42,7 +42,9 @@ void hg_sim_check_recovered_void(struct sim_worker *worker)
 bool hg_sim_recover_all(struct sim_world *world)
 {
     uint32_t flags = hg_sim_scenario_at(world->plan->scenario)->flags;
-    if (!world->whole || (flags & (SIM_SCENARIO_QUORUM | SIM_SCENARIO_CLUSTER | SIM_SCENARIO_FAILOVER)) == 0)
+    uint32_t kinds =
+        SIM_SCENARIO_QUORUM | SIM_SCENARIO_CLUSTER | SIM_SCENARIO_FAILOVER | SIM_SCENARIO_HORIZON;
+    if (!world->whole || (flags & kinds) == 0)
         return false;
     for (uint32_t i = 0; i < world->plan->node_count; i++)
         if (hg_sim_is_core(world, i))

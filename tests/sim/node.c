@@ -9,6 +9,7 @@
 #include "tests/sim/core.h"
 #include "tests/sim/failover.h"
 #include "tests/sim/gray.h"
+#include "tests/sim/horizon.h"
 #include "tests/sim/members.h"
 
 #include <arpa/inet.h>
@@ -124,6 +125,7 @@ static void node_config(struct sim_node *node)
         peer->receive_bytes_max = node->plan->receive_bytes;
         peer->rekey_packets = node->plan->rekey_packets;
         peer->rekey_seconds = node->plan->rekey_seconds;
+        peer->drop_behind_bytes = plan->nodes[i].drop_behind_bytes;
     }
     for (uint32_t i = 0; i < plan->flow_count; i++) {
         struct hg_config_stream *stream = &config->streams[config->stream_count++];
@@ -342,6 +344,7 @@ void hg_sim_node_boot(struct sim_node *node)
         hg_sim_agent_boot(node);
     if (world->failover != NULL)
         hg_sim_failover_boot(node);
+    hg_sim_horizon_boot(node);
     hg_sim_trace(world, "node %c boots", (int)('A' + node->index));
     hg_sim_node_step(node);
 }
@@ -511,6 +514,9 @@ static bool letters_take(struct sim_node *node, struct sim_worker *worker)
             break;
         case HG_LETTER_GROUP_TAIL:
             hg_sim_failover_tail(node, &letter.body.tail);
+            break;
+        case HG_LETTER_STREAM_ADOPTED:
+            hg_sim_horizon_answer(node, &letter);
             break;
         case HG_LETTER_ORPHAN:
             hg_sim_orphan_letter(node, worker, &letter);

@@ -10,6 +10,7 @@
 #include "tests/sim/core.h"
 #include "tests/sim/failover.h"
 #include "tests/sim/gray.h"
+#include "tests/sim/horizon.h"
 #include "tests/sim/members.h"
 
 #define PPM                1000000u
@@ -658,6 +659,8 @@ static void plan_region_sizes(struct sim_plan *plan, struct hg_random *quorum, s
         hg_sim_plan_cluster_sizes(plan, cluster);
     if (is_flagged(plan, SIM_SCENARIO_FAILOVER))
         hg_sim_plan_failover_sizes(plan, cluster);
+    if (is_flagged(plan, SIM_SCENARIO_HORIZON))
+        hg_sim_plan_horizon_sizes(plan, cluster);
 }
 
 static void plan_regions(struct sim_plan *plan, struct hg_random *quorum, struct hg_random *held,
@@ -671,6 +674,8 @@ static void plan_regions(struct sim_plan *plan, struct hg_random *quorum, struct
         hg_sim_plan_cluster(plan, cluster);
     if (is_flagged(plan, SIM_SCENARIO_FAILOVER))
         hg_sim_plan_failover(plan, cluster);
+    if (is_flagged(plan, SIM_SCENARIO_HORIZON))
+        hg_sim_plan_horizon(plan, cluster);
 }
 
 static void plan_sizes(struct sim_plan *plan, struct hg_random *sizes, struct hg_random *bottleneck)

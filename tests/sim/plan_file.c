@@ -71,6 +71,7 @@ static const struct field node_fields[] = {
     FIELD(sim_node_plan, lies_burst),
     FIELD(sim_node_plan, lie_gap_ns),
     FIELD(sim_node_plan, lies_rekey),
+    FIELD(sim_node_plan, drop_behind_bytes),
     FIELD(sim_node_plan, shunned),
     FIELD(sim_node_plan, grant_ms),
     FIELD(sim_node_plan, rest),

@@ -237,6 +237,11 @@ static const enum sim_sometimes promises_atlas[] = {SIM_atlas_rot,
                                                     SIM_process_kills,
                                                     SIM_clock_jumps};
 
+static const enum sim_sometimes promises_horizon[] = {
+    SIM_holders_let_go,           SIM_holders_back,         SIM_streams_gap,   SIM_streams_begun_anew,
+    SIM_streams_begun_anew_twice, SIM_reads_from_a_horizon, SIM_process_kills, SIM_power_losses,
+    SIM_recovered_alike};
+
 /* ---- the table ---- */
 
 #define PROMISES(name) promises_##name, HG_COUNT(promises_##name)
@@ -340,6 +345,12 @@ static const struct sim_scenario scenarios[] = {
      BIT(LOSS) | BIT(JITTER) | BIT(DUPLICATE) | BIT(CUT) | BIT(KILL) | BIT(POWER) | BIT(PAUSE) |
          BIT(DISK_STALL),
      0, SIM_SCENARIO_QUORUM | SIM_SCENARIO_GRANTS, PROMISES(minority)},
+    {"horizon",
+     "a peer is away for longer than it may hold its origin's log: a gap by name, and it begins anew by "
+     "order where "
+     "that log begins",
+     BIT(LOSS) | BIT(JITTER) | BIT(DUPLICATE) | BIT(CUT) | BIT(KILL) | BIT(POWER) | BIT(PAUSE), 0,
+     SIM_SCENARIO_HORIZON, PROMISES(horizon)},
 };
 
 uint32_t hg_sim_scenario_count(void)

@@ -27,6 +27,7 @@ enum sim_scenario_flag { /* what the fault classes don't say */
                          SIM_SCENARIO_MEMBERS = 1 << 20, /* besides QUORUM */
                          SIM_SCENARIO_GRANTS = 1 << 22,
                          SIM_SCENARIO_FAILOVER = 1 << 24,
+                         SIM_SCENARIO_HORIZON = 1 << 26,
                          SIM_SCENARIO_ATLAS = 1 << 25, /* besides QUORUM */
 };
 

@@ -197,6 +197,13 @@
     X(atlas_told_to_operator)                                                                                \
     X(copies_named)                                                                                          \
     X(cuts_refused)                                                                                          \
+    X(holders_let_go)                                                                                        \
+    X(holders_back)                                                                                          \
+    X(streams_begun_anew)                                                                                    \
+    X(streams_begun_anew_twice)                                                                              \
+    X(adopts_refused)                                                                                        \
+    X(adopts_found_after_restart)                                                                            \
+    X(reads_from_a_horizon)                                                                                  \
     X(recovered_alike)                                                                                       \
     X(rest_dead)                                                                                             \
     X(rest_cut_off)                                                                                          \
@@ -339,9 +346,10 @@ struct sim_node_plan {
     uint32_t lies_burst;
     uint64_t lie_gap_ns;
     bool lies_rekey;
-    bool shunned;      /* others give it no streams of theirs */
-    uint32_t grant_ms; /* of its write grants; 0 = none are needed */
-    uint32_t rest;     /* enum sim_rest (core.h): what becomes of it when the faults end */
+    uint64_t drop_behind_bytes; /* it holds no more of the others' logs; 0 = all */
+    bool shunned;               /* others give it no streams of theirs */
+    uint32_t grant_ms;          /* of its write grants; 0 = none are needed */
+    uint32_t rest;              /* enum sim_rest (core.h): what becomes of it when the faults end */
 };
 
 struct sim_flow_plan { /* one stream, from its origin to every other node */
@@ -467,7 +475,10 @@ struct sim_place {
     uint64_t told_peer[SIM_NODES_MAX];
     uint64_t committed_told; /* in this life of the process */
     uint64_t committed_ever;
-    uint64_t epoch; /* of another region's copy: the newest that it follows */
+    uint64_t horizon_lsn; /* it lacks what is before: as far as its process was told; 0 = nothing */
+    uint64_t anew_lsn;    /* where it began anew last */
+    bool is_adopting;     /* it was ordered to */
+    uint64_t epoch;       /* of another region's copy: the newest that it follows */
 };
 
 struct sim_chain {
@@ -563,6 +574,12 @@ struct sim_grant {
     struct sim_told told[SIM_FLOWS_MAX];
 };
 
+/* tests/sim/horizon.c: who has a node's streams begin anew. */
+struct sim_horizon {
+    struct hg_random random;
+    uint32_t asked_flow; /* that its worker was ordered to begin anew; SIM_FLOWS_MAX = none */
+};
+
 /* What the last recovery of a log found. */
 struct sim_recovered {
     bool known;
@@ -634,6 +651,7 @@ struct sim_node {
     jmp_buf death;
     uint64_t spins;
     struct sim_grant grant;
+    struct sim_horizon horizon;
     struct sim_orphan *orphans; /* outlive the process */
 };
 

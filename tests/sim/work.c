@@ -10,6 +10,7 @@
 #include "tests/sim/atlas.h"
 #include "tests/sim/failover.h"
 #include "tests/sim/gray.h"
+#include "tests/sim/horizon.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -278,7 +279,8 @@ static void consumers_advance(struct sim_node *node, struct sim_worker *worker)
     }
 }
 
-/* What is left here of a stream that moved is read where it is now. */
+/* What is left here of a stream that moved is read where it is now, and what is before its new beginning
+ * nowhere. */
 static bool is_read_here(const struct sim_node *node, const struct sim_worker *worker,
                          const struct hg_batch_header *header)
 {
@@ -288,7 +290,8 @@ static bool is_read_here(const struct sim_node *node, const struct sim_worker *w
     if (held >= 0 && (uint32_t)held != worker->worker->config.worker)
         return false;
     bool has_moved = slot >= 0 && hg_streams_at(streams, (uint32_t)slot)->move > 0;
-    return !has_moved || header->lsn_end > hg_streams_lsn_oldest(streams, (uint32_t)slot);
+    return !(has_moved || hg_sim_is_left_behind(node)) ||
+           header->lsn_end > hg_streams_lsn_oldest(streams, (uint32_t)slot);
 }
 
 /* As hg_clients_deliver has it. */

@@ -8,6 +8,7 @@
 #include "tests/sim/cluster.h"
 #include "tests/sim/core.h"
 #include "tests/sim/failover.h"
+#include "tests/sim/horizon.h"
 #include "tests/sim/liar.h"
 #include "tests/sim/members.h"
 #include "tests/sim/scenario.h"
@@ -147,6 +148,7 @@ static void world_begin(struct sim_world *world)
         hg_sim_members_begin(world);
     if (world->failover != NULL)
         hg_sim_failover_begin(world);
+    hg_sim_horizon_begin(world);
     for (uint32_t i = 0; i < plan->node_count; i++)
         hg_sim_grant_begin(&world->nodes[i]);
     for (uint32_t i = 0; i < plan->node_count; i++)
@@ -249,7 +251,10 @@ static void event_handle(struct sim_world *world, const struct sim_event *event)
         hg_sim_grant_event(node);
         break;
     case SIM_EVENT_OPERATOR:
-        hg_sim_atlas_operator(node);
+        if (world->atlas != NULL)
+            hg_sim_atlas_operator(node);
+        else
+            hg_sim_horizon_operator(node);
         break;
     }
 }
