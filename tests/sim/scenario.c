@@ -74,7 +74,7 @@ static const enum sim_sometimes promises_rot[] = {SIM_corrupt_logs_refused, SIM_
                                                   SIM_marks_mended};
 static const enum sim_sometimes promises_narrow[] = {SIM_packets_too_large_for_the_path,
                                                      SIM_paths_found_narrow};
-static const enum sim_sometimes promises_fullog[] = {SIM_peer_downs, SIM_credit_stalls,
+static const enum sim_sometimes promises_fullog[] = {SIM_stalls_named, SIM_peer_downs, SIM_credit_stalls,
                                                      SIM_appends_pushed_back};
 static const enum sim_sometimes promises_paths[] = {SIM_packets_reordered, SIM_spurious_retransmissions,
                                                     SIM_paths_changed, SIM_flaps};
@@ -115,15 +115,13 @@ static const enum sim_sometimes promises_hostile[] = {SIM_lies_told,
                                                       SIM_rekeys,
                                                       SIM_process_kills};
 
-static const enum sim_sometimes promises_quorum[] = {SIM_commits_awaited,    SIM_commits_without_a_member,
-                                                     SIM_commits_told_ahead, SIM_commits_counted_anew,
-                                                     SIM_quorums_lost,       SIM_quorums_back,
-                                                     SIM_disks_lost,         SIM_disks_filled_again,
-                                                     SIM_rest_dead,          SIM_rest_cut_off,
-                                                     SIM_streams_held_back,  SIM_process_kills,
-                                                     SIM_power_losses,       SIM_unheard_appends_there,
-                                                     SIM_recovered_alike,    SIM_clock_jumps,
-                                                     SIM_corruption_dropped};
+static const enum sim_sometimes promises_quorum[] = {
+    SIM_stalls_named,       SIM_commits_awaited,      SIM_commits_without_a_member,
+    SIM_commits_told_ahead, SIM_commits_counted_anew, SIM_quorums_lost,
+    SIM_quorums_back,       SIM_disks_lost,           SIM_disks_filled_again,
+    SIM_rest_dead,          SIM_rest_cut_off,         SIM_streams_held_back,
+    SIM_process_kills,      SIM_power_losses,         SIM_unheard_appends_there,
+    SIM_recovered_alike,    SIM_clock_jumps,          SIM_corruption_dropped};
 
 static const enum sim_sometimes promises_members[] = {
     SIM_commits_awaited,     SIM_members_joint, SIM_members_changed, SIM_members_awaited,
@@ -134,7 +132,8 @@ static const enum sim_sometimes promises_grants[] = {
     SIM_grants_lapsed,    SIM_grants_back, SIM_appends_without_grant, SIM_acks_held_back,
     SIM_frozen_in_a_turn, SIM_suspends,    SIM_control_planes_killed, SIM_pauses};
 
-static const enum sim_sometimes promises_cluster[] = {SIM_groups_sealed,
+static const enum sim_sometimes promises_cluster[] = {SIM_stalls_named,
+                                                      SIM_groups_sealed,
                                                       SIM_groups_opened,
                                                       SIM_orders_refused,
                                                       SIM_promises_after_restart,

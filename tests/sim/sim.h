@@ -204,6 +204,7 @@
     X(adopts_refused)                                                                                        \
     X(adopts_found_after_restart)                                                                            \
     X(reads_from_a_horizon)                                                                                  \
+    X(stalls_named)                                                                                          \
     X(recovered_alike)                                                                                       \
     X(rest_dead)                                                                                             \
     X(rest_cut_off)                                                                                          \
@@ -534,6 +535,11 @@ struct sim_flow {
     uint8_t *frame_memory;
     uint32_t attempt; /* how often a producer attached */
     uint32_t frame_attempt;
+    struct {
+        uint64_t lsn, boot;            /* committed there, on that process */
+        uint64_t since_ns, unnamed_ns; /* so, and without a cause */
+        bool is_counted;
+    } still;
     struct sim_history *history;              /* NULL = nothing is promised of it any more */
     struct sim_client clients[SIM_NODES_MAX]; /* by the node that they are at */
 };
@@ -837,6 +843,8 @@ void hg_sim_check_batch(struct sim_node *node, struct sim_worker *worker,
                         const struct hg_batch_header *header);
 void hg_sim_check_event(struct sim_node *node, const struct hg_event *event);
 void hg_sim_check_keys(struct sim_node *node, struct sim_worker *worker);
+/* tests/sim/stall.c: whatever stands still says why. Now and then. */
+void hg_sim_check_stalls(struct sim_world *world);
 /* tests/sim/check_recovery.c: the log is read back; its process ends; its disk is another one. */
 void hg_sim_check_recovered(struct sim_node *node, struct sim_worker *worker);
 void hg_sim_check_touched(struct sim_worker *worker);

@@ -16,6 +16,8 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
+#define STALLS_NS (100 * HG_NS_PER_MS)
+
 struct sim_world *hg_sim_world;
 
 /* ---- trace and violations ---- */
@@ -262,7 +264,7 @@ static void event_handle(struct sim_world *world, const struct sim_event *event)
 static void world_events(struct sim_world *world)
 {
     char text[SIM_TEXT_BYTES];
-    uint64_t safety_ns = world->plan->safety_ns, checked_ns = 0;
+    uint64_t safety_ns = world->plan->safety_ns, checked_ns = 0, stalls_ns = 0;
     while (world->heap_count > 0) {
         struct sim_event event = event_take(world);
         world->now_ns = event.time_ns;
@@ -272,6 +274,10 @@ static void world_events(struct sim_world *world)
         event_handle(world, &event);
         if (world->over)
             return;
+        if (world->now_ns - stalls_ns >= STALLS_NS) {
+            stalls_ns = world->now_ns;
+            hg_sim_check_stalls(world);
+        }
         if (!world->healed || world->now_ns - checked_ns < HG_NS_PER_MS)
             continue;
         checked_ns = world->now_ns;
