@@ -29,7 +29,8 @@ static void usage(FILE *out)
             "acknowledged is lost, order is kept, bytes are equal and nobody waits for ever.\n\n"
             "  --seeds A-B       seeds to run, or one seed A\n"
             "  --scenario NAME   default pair; see --list\n"
-            "  --list            scenarios and what they are for, as an array with --json\n"
+            "  --list            scenarios and what they are for; with --json an array, with what each "
+            "promises\n"
             "  --json            one object: seeds, violations, trace_hash, seconds, and how often rare "
             "things happened\n"
             "  --plan            print the plan (options and faults) of each seed before it runs\n"
@@ -93,15 +94,30 @@ static int refuse(const char *what, const char *value)
     return 2;
 }
 
+static void promises_print(uint32_t scenario)
+{
+    const char *between = "";
+    for (uint32_t i = 0; i < SIM_SOMETIMES_COUNT; i++) {
+        if (!hg_sim_scenario_promises(scenario, i))
+            continue;
+        printf("%s\"%s\"", between, sometimes_names[i]);
+        between = ", ";
+    }
+}
+
 static void scenarios_print(bool json)
 {
     const char *between = "[";
     for (uint32_t i = 0; i < hg_sim_scenario_count(); i++) {
         const struct sim_scenario *scenario = hg_sim_scenario_at(i);
-        if (json)
-            printf("%s{\"name\": \"%s\", \"purpose\": \"%s\"}", between, scenario->name, scenario->purpose);
-        else
+        if (!json) {
             printf("%-10s %s\n", scenario->name, scenario->purpose);
+            continue;
+        }
+        printf("%s{\"name\": \"%s\", \"purpose\": \"%s\", \"promises\": [", between, scenario->name,
+               scenario->purpose);
+        promises_print(i);
+        printf("]}");
         between = ",\n ";
     }
     if (json)

@@ -13,7 +13,11 @@ static const enum sim_sometimes promises_always[] = {
     SIM_batches_read_back,  SIM_log_reads_from_disk, SIM_batches_compressed,
     SIM_batches_stored_raw, SIM_retransmissions,     SIM_probe_timeouts,
     SIM_segments_reused,    SIM_appends_judged,      SIM_turns_without_allocation};
-static const enum sim_sometimes promises_pair[] = {SIM_packets_lost_on_the_link,
+static const enum sim_sometimes promises_pair[] = {SIM_retries_told,
+                                                   SIM_breakers_opened,
+                                                   SIM_breakers_closed,
+                                                   SIM_receive_overruns,
+                                                   SIM_packets_lost_on_the_link,
                                                    SIM_spurious_retransmissions,
                                                    SIM_packets_reordered,
                                                    SIM_duplicates_dropped,
@@ -42,7 +46,8 @@ static const enum sim_sometimes promises_loss[] = {
     SIM_packets_lost_on_the_link, SIM_spurious_retransmissions, SIM_packets_reordered,
     SIM_duplicates_dropped,       SIM_replays_dropped,          SIM_corruption_dropped,
     SIM_truncation_dropped,       SIM_packets_recovered,        SIM_port_refusals};
-static const enum sim_sometimes promises_crash[] = {SIM_recoveries_again,
+static const enum sim_sometimes promises_crash[] = {SIM_retries_told,
+                                                    SIM_recoveries_again,
                                                     SIM_process_kills,
                                                     SIM_kills_inside_a_turn,
                                                     SIM_crashes_in_recovery,
@@ -69,7 +74,8 @@ static const enum sim_sometimes promises_bottleneck[] = {SIM_packets_lost_on_the
                                                          SIM_spurious_retransmissions};
 static const enum sim_sometimes promises_disk[] = {SIM_disk_errors_restarted, SIM_short_writes,
                                                    SIM_reads_again, SIM_disks_told_stuck};
-static const enum sim_sometimes promises_rollback[] = {SIM_rollbacks, SIM_streams_diverged};
+static const enum sim_sometimes promises_rollback[] = {SIM_retries_told, SIM_streams_gap, SIM_rollbacks,
+                                                       SIM_streams_diverged};
 static const enum sim_sometimes promises_rot[] = {SIM_corrupt_logs_refused, SIM_logs_opened_with_a_mark,
                                                   SIM_marks_mended};
 static const enum sim_sometimes promises_narrow[] = {SIM_packets_too_large_for_the_path,
@@ -81,7 +87,8 @@ static const enum sim_sometimes promises_paths[] = {SIM_packets_reordered, SIM_s
 
 static const enum sim_sometimes promises_workers[] = {
     SIM_packets_handed_over, SIM_streams_elsewhere, SIM_workers_changed, SIM_streams_moved,
-    SIM_moves_refused,       SIM_process_kills,     SIM_power_losses,    SIM_lanes_made_late};
+    SIM_moves_refused,       SIM_moves_settled,     SIM_retries_told,    SIM_process_kills,
+    SIM_power_losses,        SIM_lanes_made_late};
 
 static const enum sim_sometimes promises_rekey[] = {
     SIM_keys_renewed,       SIM_packets_under_old_keys, SIM_exchanges_from_both_sides,
@@ -116,11 +123,10 @@ static const enum sim_sometimes promises_hostile[] = {SIM_lies_told,
                                                       SIM_process_kills};
 
 static const enum sim_sometimes promises_quorum[] = {
-    SIM_stalls_named,       SIM_commits_awaited,      SIM_commits_without_a_member,
-    SIM_commits_told_ahead, SIM_commits_counted_anew, SIM_quorums_lost,
-    SIM_quorums_back,       SIM_disks_lost,           SIM_disks_filled_again,
-    SIM_rest_dead,          SIM_rest_cut_off,         SIM_streams_held_back,
-    SIM_process_kills,      SIM_power_losses,         SIM_unheard_appends_there,
+    SIM_retries_told,       SIM_stalls_named,         SIM_commits_awaited,   SIM_commits_without_a_member,
+    SIM_commits_told_ahead, SIM_commits_counted_anew, SIM_quorums_lost,      SIM_quorums_back,
+    SIM_disks_lost,         SIM_disks_filled_again,   SIM_rest_dead,         SIM_rest_cut_off,
+    SIM_streams_held_back,  SIM_process_kills,        SIM_power_losses,      SIM_unheard_appends_there,
     SIM_recovered_alike,    SIM_clock_jumps,          SIM_corruption_dropped};
 
 static const enum sim_sometimes promises_members[] = {
@@ -132,7 +138,9 @@ static const enum sim_sometimes promises_grants[] = {
     SIM_grants_lapsed,    SIM_grants_back, SIM_appends_without_grant, SIM_acks_held_back,
     SIM_frozen_in_a_turn, SIM_suspends,    SIM_control_planes_killed, SIM_pauses};
 
-static const enum sim_sometimes promises_cluster[] = {SIM_stalls_named,
+static const enum sim_sometimes promises_cluster[] = {SIM_retries_told,
+                                                      SIM_breakers_opened,
+                                                      SIM_stalls_named,
                                                       SIM_groups_sealed,
                                                       SIM_groups_opened,
                                                       SIM_orders_refused,
@@ -159,7 +167,9 @@ static const enum sim_sometimes promises_gray[] = {
     SIM_writes_lost, SIM_reads_wrong,  SIM_recoveries_misread, SIM_damage_refused,
     SIM_reads_again, SIM_power_losses, SIM_process_kills};
 
-static const enum sim_sometimes promises_failover[] = {SIM_failovers_done,
+static const enum sim_sometimes promises_failover[] = {SIM_breakers_opened,
+                                                       SIM_breakers_closed,
+                                                       SIM_failovers_done,
                                                        SIM_failovers_blocked,
                                                        SIM_newest_writes_rotten,
                                                        SIM_failovers_of_five,
@@ -186,7 +196,10 @@ static const enum sim_sometimes promises_failover[] = {SIM_failovers_done,
                                                        SIM_clock_jumps,
                                                        SIM_corruption_dropped};
 
-static const enum sim_sometimes promises_joint[] = {SIM_failovers_done,
+static const enum sim_sometimes promises_joint[] = {SIM_failovers_blocked,
+                                                    SIM_members_cancelled,
+                                                    SIM_breakers_opened,
+                                                    SIM_failovers_done,
                                                     SIM_failovers_while_joint,
                                                     SIM_failovers_resumed,
                                                     SIM_members_joint,
