@@ -58,7 +58,8 @@ static void flow_look(struct sim_world *world, struct sim_flow *flow)
         s = hg_streams_at(owner->worker->streams,
                           (uint32_t)hg_streams_find(owner->worker->streams, flow->stream));
     bool is_still = s != NULL && s->lsn_committed == flow->still.lsn &&
-                    s->lsn_committed < flow->lsn_produced && flow->still.boot == node->boot;
+                    hg_max_u64(s->lsn_committed, flow->plan->lsn_start) < flow->lsn_produced &&
+                    flow->still.boot == node->boot;
     const char *cause = is_still ? cause_of(owner->worker, s) : NULL;
     if (!is_still) {
         flow->still.since_ns = flow->still.unnamed_ns = world->now_ns;
