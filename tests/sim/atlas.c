@@ -108,11 +108,6 @@ static struct hg_log *log_of(const struct sim_node *node)
     return node->workers[0].worker->log;
 }
 
-static bool is_running(const struct sim_node *node)
-{
-    return node->is_up && node->workers[0].worker->state == HG_WORKER_RUNNING;
-}
-
 /* Also recovery may have mended it: from where the log takes the write, it is what was written. */
 static bool is_mended(const struct sim_node *node, uint64_t sequence)
 {
@@ -133,7 +128,7 @@ static void damages_look(const struct sim_node *node)
 {
     struct damages *damages = &node->world->atlas->nodes[node->index];
     uint32_t left = 0;
-    if (!is_running(node))
+    if (!hg_sim_is_running(node))
         return;
     for (uint32_t i = 0; i < damages->count; i++)
         if (is_mended(node, damages->sequences[i])) {
@@ -191,7 +186,7 @@ bool hg_sim_atlas_spares(const struct sim_node *node)
         return false;
     const struct damages *damages = &node->world->atlas->nodes[node->index];
     for (uint32_t i = 0; i < damages->count; i++)
-        if (!is_running(node) || damages->kinds[i] == SIM_DAMAGE_MISDIRECTED ||
+        if (!hg_sim_is_running(node) || damages->kinds[i] == SIM_DAMAGE_MISDIRECTED ||
             !is_marked_at_start(node, damages->sequences[i]))
             return true;
     node->world->sometimes[SIM_atlas_dies_damaged]++;
@@ -458,7 +453,7 @@ static bool copy_strike(struct sim_node *node, const struct sim_flow *flow, uint
     struct damages *damages = &node->world->atlas->nodes[node->index];
     struct damage damage;
     bool dies = node->steps_fuse != 0 || node->transmit_fuse != 0;
-    if (!is_running(node) || damages->ever == DAMAGES_MAX || (!operated && dies) ||
+    if (!hg_sim_is_running(node) || damages->ever == DAMAGES_MAX || (!operated && dies) ||
         !damage_choose(node, flow, lsn_end, operated, random, &damage))
         return false;
     strike(&damage, random);
@@ -479,7 +474,7 @@ void hg_sim_atlas_strike(struct sim_world *world, const struct sim_fault *fault)
     struct sim_node *first = &world->nodes[fault->node];
     uint32_t struck = 0, there = 0;
     hg_random_init(&random, fault->a);
-    if (!is_running(first) || !place_find(first, NULL, 0, false, &random, &place))
+    if (!hg_sim_is_running(first) || !place_find(first, NULL, 0, false, &random, &place))
         return;
     const struct hg_batch_header *header = batch_at(world, place.batch);
     const struct sim_flow *flow = flow_of(world, header->stream);

@@ -32,7 +32,7 @@ static int letter_of(const struct sim_node *node)
 static bool draws_five(const struct sim_plan *plan)
 {
     struct hg_random random;
-    hg_random_init(&random, plan->seed * UINT64_C(0x9e3779b97f4a7c15) + FIVE_SALT);
+    hg_sim_plan_random(plan, FIVE_SALT, &random);
     return !hg_sim_scenario_has(plan->scenario, SIM_SCENARIO_MEMBERS) && hg_random_chance(&random, 1, 4);
 }
 
@@ -362,8 +362,7 @@ void hg_sim_failover_boot(struct sim_node *node)
 
 static bool is_running(const struct sim_node *node)
 {
-    return node->is_up && node->workers[0].worker->state == HG_WORKER_RUNNING &&
-           hg_placement_known(&node->placement);
+    return hg_sim_is_running(node) && hg_placement_known(&node->placement);
 }
 
 static bool order_give(struct sim_node *node, enum hg_letter_type type,
@@ -421,6 +420,16 @@ static void store_do(struct sim_node *node, const struct hg_failover_action *act
         (is_slow ? hg_random_between(&failover->random, HG_NS_PER_MS, 2 * HG_NS_PER_S) : HG_NS_PER_MS);
 }
 
+static void said_count(uint64_t *sometimes, const struct hg_failover *core, const char *name)
+{
+    bool is_done = strcmp(name, "group_failed_over") == 0;
+    sometimes[SIM_failovers_done] += is_done;
+    sometimes[SIM_failovers_of_five] += is_done && core->config.n == NODES_MANY;
+    sometimes[SIM_failovers_while_joint] += is_done && core->record.members.phase == HG_MEMBERS_JOINT;
+    sometimes[SIM_failovers_lost] += strcmp(name, "group_failover_lost") == 0;
+    sometimes[SIM_failovers_blocked] += strcmp(name, "recovery_blocked") == 0;
+}
+
 static void act(struct sim_node *node, const struct hg_failover_action *action)
 {
     struct sim_control *control = control_of(node);
@@ -444,14 +453,7 @@ static void act(struct sim_node *node, const struct hg_failover_action *action)
         break;
     case HG_FAILOVER_DO_SAY:
         hg_sim_trace(node->world, "node %c control %s: %s", letter_of(node), action->name, action->text);
-        node->world->sometimes[SIM_failovers_done] += strcmp(action->name, "group_failed_over") == 0;
-        node->world->sometimes[SIM_failovers_of_five] +=
-            strcmp(action->name, "group_failed_over") == 0 && control->core.config.n == NODES_MANY;
-        node->world->sometimes[SIM_failovers_while_joint] +=
-            strcmp(action->name, "group_failed_over") == 0 &&
-            control->core.record.members.phase == HG_MEMBERS_JOINT;
-        node->world->sometimes[SIM_failovers_lost] += strcmp(action->name, "group_failover_lost") == 0;
-        node->world->sometimes[SIM_failovers_blocked] += strcmp(action->name, "recovery_blocked") == 0;
+        said_count(node->world->sometimes, &control->core, action->name);
         break;
     }
 }

@@ -130,8 +130,8 @@ void hg_sim_horizon_operator(struct sim_node *node)
     struct sim_world *world = node->world;
     look_later(node);
     bool acts = hg_random_chance(&node->horizon.random, 1, 3) || world->healed;
-    if (!acts || !node->is_up || node->workers[0].worker->state != HG_WORKER_RUNNING ||
-        !hg_placement_known(&node->placement) || node->config_pending > 0)
+    if (!acts || !hg_sim_is_running(node) || !hg_placement_known(&node->placement) ||
+        node->config_pending > 0)
         return;
     for (uint32_t i = 0; i < world->plan->flow_count; i++) {
         struct hg_streams *streams = node->workers[0].worker->streams;

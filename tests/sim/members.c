@@ -223,8 +223,8 @@ static void drive(struct sim_node *node)
 
 static bool is_running(const struct sim_node *node)
 {
-    return node->is_up && node->config_pending == 0 && !node->config_refused &&
-           hg_placement_known(&node->placement) && node->workers[0].worker->state == HG_WORKER_RUNNING;
+    return hg_sim_is_running(node) && node->config_pending == 0 && !node->config_refused &&
+           hg_placement_known(&node->placement);
 }
 
 void hg_sim_members_poll(struct sim_node *node)

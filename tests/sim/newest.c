@@ -24,7 +24,7 @@ struct place {
 void hg_sim_plan_newest(struct sim_plan *plan)
 {
     struct hg_random random;
-    hg_random_init(&random, plan->seed * UINT64_C(0x9e3779b97f4a7c15) + SALT);
+    hg_sim_plan_random(plan, SALT, &random);
     if (!hg_sim_scenario_has(plan->scenario, SIM_SCENARIO_FAILOVER) || plan->members_n != 0 ||
         plan->quorum_n != 3 || plan->classes == 0 || hg_random_chance(&random, 3, 4))
         return;
@@ -82,11 +82,6 @@ static bool is_ripe(struct sim_node *writer, struct sim_node *other, const uint8
     return found;
 }
 
-static bool is_running(const struct sim_node *node)
-{
-    return node->is_up && node->workers[0].worker->state == HG_WORKER_RUNNING;
-}
-
 /* The newest durable write of the node, and what it wrote behind; 0 = not now. */
 static uint32_t places_find(struct sim_node *node, struct sim_node *writer, struct sim_node *other,
                             struct place places[PLACES_MAX])
@@ -119,7 +114,7 @@ void hg_sim_newest_rot(struct sim_node *node, const struct sim_fault *fault)
     if (last >= world->plan->node_count || world->failover->is_lost ||
         world->now_ns > fault->time_ns + PATIENCE_NS)
         return;
-    if (is_running(node) && is_running(other) && is_running(writer))
+    if (hg_sim_is_running(node) && hg_sim_is_running(other) && hg_sim_is_running(writer))
         count = places_find(node, writer, other, places);
     if (count == 0) {
         hg_sim_event_put(world, world->now_ns + RETRY_NS, SIM_EVENT_FAULT,

@@ -747,6 +747,11 @@ static void plan_outside(struct sim_plan *plan, struct hg_random *root)
     hg_sim_plan_failover_outside(plan, &random);
 }
 
+void hg_sim_plan_random(const struct sim_plan *plan, uint64_t salt, struct hg_random *random)
+{
+    hg_random_init(random, plan->seed * UINT64_C(0x9e3779b97f4a7c15) + salt);
+}
+
 /* Half of the regions have faults that their scenarios once lacked: clocks that drift, differ and jump, by
  * which nothing may be decided, and links that replay, damage, queue and lose what passes. Drawn beside the
  * rest, with a salt by which the kept seeds keep their plans. Write grants have clocks of their own. */
@@ -757,7 +762,7 @@ static void plan_besides(struct sim_plan *plan)
     const struct sim_scenario *scenario = hg_sim_scenario_at(plan->scenario);
     uint32_t added = 0, regions = SIM_SCENARIO_QUORUM | SIM_SCENARIO_CLUSTER | SIM_SCENARIO_FAILOVER;
     struct hg_random random;
-    hg_random_init(&random, plan->seed * UINT64_C(0x9e3779b97f4a7c15) + BESIDES_SALT);
+    hg_sim_plan_random(plan, BESIDES_SALT, &random);
     if (hg_random_chance(&random, 1, 2) || (scenario->flags & regions) == 0 || plan->classes == 0)
         return;
     for (uint32_t i = 0; i < HG_COUNT(besides); i++)

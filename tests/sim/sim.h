@@ -15,6 +15,7 @@
 #include "drivers/disk/disk_sim.h"
 #include "drivers/platform/random.h"
 #include "tests/sim/history.h"
+#include "tests/sim/sometimes.h"
 
 #include <setjmp.h>
 #include <stdio.h>
@@ -33,189 +34,6 @@
 #define SIM_PACKET_BYTES    9344u
 #define SIM_LIVENESS_NS     (300 * HG_NS_PER_S) /* after the heal everything must be everywhere by then */
 #define SIM_RESTART_FAIL_NS (100 * HG_NS_PER_MS)
-
-/* ---- what must have happened at least once: a scenario promises some of it (tests/sim/scenario.h) ---- */
-#define SIM_SOMETIMES(X)                                                                                     \
-    X(batches_read_back)                                                                                     \
-    X(packets_lost_on_the_link)                                                                              \
-    X(retransmissions)                                                                                       \
-    X(spurious_retransmissions)                                                                              \
-    X(probe_timeouts)                                                                                        \
-    X(packets_reordered)                                                                                     \
-    X(duplicates_dropped)                                                                                    \
-    X(replays_dropped)                                                                                       \
-    X(corruption_dropped)                                                                                    \
-    X(truncation_dropped)                                                                                    \
-    X(unknown_spi)                                                                                           \
-    X(keys_renewed)                                                                                          \
-    X(packets_under_old_keys)                                                                                \
-    X(exchanges_from_both_sides)                                                                             \
-    X(kills_between_keys)                                                                                    \
-    X(rekeys)                                                                                                \
-    X(peer_downs)                                                                                            \
-    X(process_kills)                                                                                         \
-    X(kills_inside_a_turn)                                                                                   \
-    X(power_losses)                                                                                          \
-    X(power_losses_with_dsync)                                                                               \
-    X(crashes_in_recovery)                                                                                   \
-    X(all_nodes_down_at_once)                                                                                \
-    X(torn_tails_discarded)                                                                                  \
-    X(torn_tails_of_writers)                                                                                 \
-    X(torn_tails_unknown_for_long)                                                                           \
-    X(torn_tails_left_to_people)                                                                             \
-    X(chains_verified_at_resume)                                                                             \
-    X(segments_reused)                                                                                       \
-    X(log_reads_from_disk)                                                                                   \
-    X(read_stalls)                                                                                           \
-    X(credit_stalls)                                                                                         \
-    X(appends_pushed_back)                                                                                   \
-    X(batches_compressed)                                                                                    \
-    X(batches_stored_raw)                                                                                    \
-    X(disk_errors_restarted)                                                                                 \
-    X(short_writes)                                                                                          \
-    X(disk_stalls)                                                                                           \
-    X(disks_told_stuck)                                                                                      \
-    X(clock_jumps)                                                                                           \
-    X(pauses)                                                                                                \
-    X(port_refusals)                                                                                         \
-    X(receive_overruns)                                                                                      \
-    X(streams_diverged)                                                                                      \
-    X(streams_gap)                                                                                           \
-    X(rollbacks)                                                                                             \
-    X(logs_opened_with_a_mark)                                                                               \
-    X(marks_mended)                                                                                          \
-    X(corrupt_logs_refused)                                                                                  \
-    X(packets_too_large_for_the_path)                                                                        \
-    X(reads_again)                                                                                           \
-    X(paths_found_narrow)                                                                                    \
-    X(paths_found_wide_again)                                                                                \
-    X(paths_changed)                                                                                         \
-    X(flaps)                                                                                                 \
-    X(breakers_opened)                                                                                       \
-    X(breakers_closed)                                                                                       \
-    X(packets_handed_over)                                                                                   \
-    X(streams_elsewhere)                                                                                     \
-    X(workers_changed)                                                                                       \
-    X(streams_moved)                                                                                         \
-    X(moves_refused)                                                                                         \
-    X(moves_settled)                                                                                         \
-    X(packets_recovered)                                                                                     \
-    X(parity_not_enough)                                                                                     \
-    X(packets_marked)                                                                                        \
-    X(marks_told)                                                                                            \
-    X(marks_hidden)                                                                                          \
-    X(ecn_ended)                                                                                             \
-    X(lies_told)                                                                                             \
-    X(liar_replays_dropped)                                                                                  \
-    X(liar_versions_refused)                                                                                 \
-    X(liar_frames_malformed)                                                                                 \
-    X(liar_acks_refused)                                                                                     \
-    X(liar_aliases_refused)                                                                                  \
-    X(liar_data_beyond_credit)                                                                               \
-    X(liar_data_contradicted)                                                                                \
-    X(liar_batches_refused)                                                                                  \
-    X(liar_parity_refused)                                                                                   \
-    X(liar_groups_crowded)                                                                                   \
-    X(liar_controls_refused)                                                                                 \
-    X(liar_controls_of_nothing)                                                                              \
-    X(liar_workers_refused)                                                                                  \
-    X(liar_streams_not_here)                                                                                 \
-    X(liar_streams_given_up)                                                                                 \
-    X(liar_silences)                                                                                         \
-    X(liar_memory_full)                                                                                      \
-    X(events_suppressed)                                                                                     \
-    X(commits_awaited)                                                                                       \
-    X(commits_without_a_member)                                                                              \
-    X(commits_told_ahead)                                                                                    \
-    X(commits_counted_anew)                                                                                  \
-    X(quorums_lost)                                                                                          \
-    X(quorums_back)                                                                                          \
-    X(streams_held_back)                                                                                     \
-    X(disks_lost)                                                                                            \
-    X(disks_filled_again)                                                                                    \
-    X(members_joint)                                                                                         \
-    X(members_changed)                                                                                       \
-    X(members_changed_by_another)                                                                            \
-    X(members_cancelled)                                                                                     \
-    X(failovers_while_joint)                                                                                 \
-    X(members_awaited)                                                                                       \
-    X(members_old_refused)                                                                                   \
-    X(grants_lapsed)                                                                                         \
-    X(grants_back)                                                                                           \
-    X(appends_without_grant)                                                                                 \
-    X(minorities_without_grant)                                                                              \
-    X(acks_held_back)                                                                                        \
-    X(frozen_in_a_turn)                                                                                      \
-    X(suspends)                                                                                              \
-    X(control_planes_killed)                                                                                 \
-    X(groups_sealed)                                                                                         \
-    X(groups_opened)                                                                                         \
-    X(orders_refused)                                                                                        \
-    X(epochs_taken_by_others)                                                                                \
-    X(metastore_writes_unanswered)                                                                           \
-    X(writers_deposed)                                                                                       \
-    X(slow_turns)                                                                                            \
-    X(promises_after_restart)                                                                                \
-    X(recoveries_again)                                                                                      \
-    X(writes_lost)                                                                                           \
-    X(reads_wrong)                                                                                           \
-    X(recoveries_misread)                                                                                    \
-    X(damage_refused)                                                                                        \
-    X(damage_met_by_a_reader)                                                                                \
-    X(retries_told)                                                                                          \
-    X(appends_judged)                                                                                        \
-    X(unheard_appends_there)                                                                                 \
-    X(unheard_appends_gone)                                                                                  \
-    X(failovers_done)                                                                                        \
-    X(failovers_of_five)                                                                                     \
-    X(failovers_lost)                                                                                        \
-    X(failovers_blocked)                                                                                     \
-    X(empty_logs_kept_from_writing)                                                                          \
-    X(failovers_resumed)                                                                                     \
-    X(copies_filled)                                                                                         \
-    X(groups_unnamed)                                                                                        \
-    X(copies_cut)                                                                                            \
-    X(newest_writes_rotten)                                                                                  \
-    X(orphans_written)                                                                                       \
-    X(writers_moved)                                                                                         \
-    X(deposed_writers_appended)                                                                              \
-    X(deposed_writers_reached_outside)                                                                       \
-    X(outside_followed)                                                                                      \
-    X(metastore_answers_late)                                                                                \
-    X(atlas_rot)                                                                                             \
-    X(atlas_lost_sector)                                                                                     \
-    X(atlas_misdirected)                                                                                     \
-    X(atlas_unreadable)                                                                                      \
-    X(atlas_header)                                                                                          \
-    X(atlas_header_unreadable)                                                                               \
-    X(atlas_lost_write)                                                                                      \
-    X(atlas_misdirected_write)                                                                               \
-    X(atlas_local)                                                                                           \
-    X(atlas_one_copy_left)                                                                                   \
-    X(atlas_mended)                                                                                          \
-    X(atlas_dies_damaged)                                                                                    \
-    X(atlas_told_to_operator)                                                                                \
-    X(copies_named)                                                                                          \
-    X(cuts_refused)                                                                                          \
-    X(holders_let_go)                                                                                        \
-    X(holders_back)                                                                                          \
-    X(streams_begun_anew)                                                                                    \
-    X(streams_begun_anew_twice)                                                                              \
-    X(adopts_refused)                                                                                        \
-    X(adopts_found_after_restart)                                                                            \
-    X(reads_from_a_horizon)                                                                                  \
-    X(stalls_named)                                                                                          \
-    X(recovered_alike)                                                                                       \
-    X(rest_dead)                                                                                             \
-    X(rest_cut_off)                                                                                          \
-    X(turns_without_allocation)                                                                              \
-    X(lanes_made_late)
-enum sim_sometimes {
-#define HG_X(name) SIM_##name,
-    SIM_SOMETIMES(HG_X)
-#undef HG_X
-        SIM_SOMETIMES_COUNT
-};
 
 /* ---- the plan ---- */
 enum sim_class { /* fault classes that swarm testing switches one by one */
@@ -414,6 +232,9 @@ struct sim_plan {
 void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed);
 struct sim_fault *hg_sim_plan_fault(struct sim_plan *plan, enum sim_fault_kind kind, uint64_t time_ns,
                                     uint32_t node);
+/* Begins a random stream of the plan's own beside the one that all else is drawn from: what is drawn of it
+ * leaves the plans of kept seeds as they are. */
+void hg_sim_plan_random(const struct sim_plan *plan, uint64_t salt, struct hg_random *random);
 void hg_sim_plan_print(const struct sim_plan *plan, FILE *out);
 static inline bool hg_sim_has_quorum(const struct sim_plan *plan, uint32_t region)
 {
@@ -778,6 +599,11 @@ void hg_sim_node_init(struct sim_world *world, uint32_t index);
 void hg_sim_node_free(struct sim_node *node);
 void hg_sim_node_boot(struct sim_node *node);
 void hg_sim_node_step(struct sim_node *node);
+/* Its process is up, and its first worker has its log. */
+static inline bool hg_sim_is_running(const struct sim_node *node)
+{
+    return node->is_up && node->workers[0].worker->state == HG_WORKER_RUNNING;
+}
 /* power: the device's cache is lost too. It is started again after restart_ns. */
 void hg_sim_node_die(struct sim_node *node, bool power, uint64_t restart_ns);
 /* Power goes, and it starts with an empty disk: what it had said of streams is void. */
