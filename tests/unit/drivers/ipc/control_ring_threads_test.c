@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The control ring between two threads, as it is between two processes, for ThreadSanitizer: messages both
- * ways as fast as they go, through a ring that is full most of the time, and pages that are written while
- * they are read.
+ * ways as fast as they go, through a ring that is full when they begin and often after that, and pages that
+ * are written while they are read.
  */
 #include "drivers/ipc/control_ring.h"
 
@@ -128,6 +128,9 @@ static void test_both_ways(void)
         sides[i].side = i == 0 ? HG_SIDE_CONTROL : HG_SIDE_DATAPLANE;
         CU_ASSERT_EQUAL_FATAL(hg_control_ring_open(&sides[i].ring, memory, bytes, sides[i].side), 0);
     }
+    for (int i = 0; i < 2; i++) /* with luck neither would ever meet a full ring */
+        while (sides[i].ring.counters[HG_CONTROL_RING_refused_full] == 0 && sides[i].wrong == NULL)
+            send_next(&sides[i]);
     for (int i = 0; i < 2; i++)
         CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[i], NULL, run, &sides[i]), 0);
     for (int i = 0; i < 2; i++) {
@@ -138,9 +141,9 @@ static void test_both_ways(void)
         CU_ASSERT_EQUAL(sides[i].sent, MESSAGES);
         CU_ASSERT_EQUAL(sides[i].received, MESSAGES);
         CU_ASSERT_FALSE(hg_control_ring_must_recreate(&sides[i].ring));
+        CU_ASSERT(sides[i].ring.counters[HG_CONTROL_RING_refused_full] > 0);
     }
     CU_ASSERT(sides[HG_SIDE_DATAPLANE].pages_read > 10);
-    CU_ASSERT(sides[HG_SIDE_CONTROL].ring.counters[HG_CONTROL_RING_refused_full] > 0);
     free(memory);
 }
 
