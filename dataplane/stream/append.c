@@ -47,6 +47,8 @@ static void stream_appended(struct hg_streams *streams, uint32_t slot, const str
     hg_marks_add(&s->marks, header->lsn_end, now_ns);
     commit_push(streams, slot, sequence, header->lsn_end, header->chain);
     hg_history_add(&s->history, header->epoch, header->lsn_first);
+    if (s->horizon.lsn != 0) /* its origin had what comes next after all: nobody is to begin above it */
+        memset(&s->horizon, 0, sizeof(s->horizon));
     s->frames_count += header->frame_count;
     s->batches_count++;
     s->raw_bytes += header->raw_bytes;

@@ -13,7 +13,9 @@
 #include "dataplane/stream/streams.h"
 #include "dataplane/transport/wire.h"
 
-/* The origin of the stream says where its log begins: `worker` of `peer`. */
+/* The origin of the stream says where its log begins: `worker` of `peer`. It holds until the stream begins
+ * anew, or a batch of it is taken: its origin lets go of the log earlier than the log does, and may have what
+ * comes next after all. */
 void hg_streams_horizon_told(struct hg_streams *streams, uint32_t slot, uint32_t peer, uint32_t worker,
                              const struct hg_wire_stream_horizon *told);
 /* Orders the stream to begin anew at its horizon; nothing of it is taken until the end. 0, and *sequence =

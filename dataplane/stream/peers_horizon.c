@@ -68,6 +68,14 @@ void hg_peers_horizon_send(struct hg_peer *peer, uint32_t slot)
         ps->horizon_sequence = next;
 }
 
+/* It names the opening that comes next: one that is open already, or over, was told before that. */
+static bool is_late(const struct hg_peer *peer, const struct hg_wire_control *control)
+{
+    const struct hg_peer_alias *pa = &peer->aliases[control->alias];
+    return (int8_t)(control->opening - pa->opening_min) < 0 ||
+           (pa->slot >= 0 && pa->opening == control->opening);
+}
+
 void hg_peers_horizon_received(struct hg_peer_session *session, const struct hg_wire_stream_horizon *horizon)
 {
     struct hg_peer *peer = session->peer;
@@ -78,7 +86,8 @@ void hg_peers_horizon_received(struct hg_peer_session *session, const struct hg_
     if (s == NULL || !s->configured || s->origin_local || s->region != peer->head->region ||
         (s->origin_node != 0 && s->origin_node != peer->head->node) || s->moving ||
         (s->incarnation != 0 && s->incarnation != horizon->incarnation) || horizon->lsn_begin == 0 ||
-        horizon->lsn_begin > horizon->lsn) {
+        horizon->lsn_begin > horizon->lsn || horizon->control.alias >= HG_WIRE_ALIASES_MAX ||
+        is_late(peer, &horizon->control)) {
         hg_lane_control_refused(session->lane);
         return;
     }

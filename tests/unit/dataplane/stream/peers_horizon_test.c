@@ -100,6 +100,57 @@ static void test_begins_anew(void)
     sites_free();
 }
 
+static void word_of_horizon(struct hg_wire_stream_horizon *told)
+{
+    memset(told, 0, sizeof(*told));
+    told->control.type = HG_WIRE_STREAM_HORIZON;
+    told->control.bytes = sizeof(*told);
+    told->control.alias = slot;
+    told->control.opening = sending(a, slot)->opening;
+    told->stream = stream(a, slot)->stream;
+    told->incarnation = stream(a, slot)->incarnation;
+    told->lsn_begin = 1;
+    told->lsn = stream(b, slot)->lsn_durable + 1000;
+    told->epoch = 1;
+}
+
+/* An order that follows such a word would skip what is on its way. */
+static void test_told_late(void)
+{
+    struct hg_wire_stream_horizon told;
+    behind(3);
+    CU_ASSERT_EQUAL(begin_anew(), 0);
+    run(100 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL_FATAL(sending(a, slot)->state, HG_PEER_STREAM_STREAMING);
+    for (uint8_t before = 0; before < 2; before++) {
+        word_of_horizon(&told);
+        told.control.opening = (uint8_t)(told.control.opening - before);
+        CU_ASSERT_EQUAL(hg_lane_control_send(peer_of(a)->sessions[peer_of(a)->current].lane, &told.control),
+                        0);
+        run(50 * HG_NS_PER_MS);
+        CU_ASSERT_EQUAL(begin_anew(), -ENODATA);
+    }
+    CU_ASSERT_EQUAL(b->node.events[HG_EVENT_stream_behind], 1);
+    sites_free();
+}
+
+/* Its origin had what comes next after all. */
+static void test_withdrawn(void)
+{
+    struct hg_wire_stream_horizon told;
+    behind(3);
+    CU_ASSERT_EQUAL(begin_anew(), 0);
+    run(100 * HG_NS_PER_MS);
+    word_of_horizon(&told);
+    hg_streams_horizon_told(b->node.streams, slot, 0, 0, &told);
+    CU_ASSERT_EQUAL(stream(b, slot)->horizon.lsn, told.lsn);
+    append(a, slot, 1, 100);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(stream(b, slot)->lsn_durable, stream(a, slot)->lsn_durable);
+    CU_ASSERT_EQUAL(begin_anew(), -ENODATA);
+    sites_free();
+}
+
 static void grow(uint32_t entries)
 {
     for (uint32_t i = 0; i < entries; i++) {
@@ -321,6 +372,8 @@ int main(void)
     CU_pSuite suite = CU_add_suite("peers_horizon", NULL, NULL);
     CU_add_test(suite, "a peer behind is told where the log begins", test_told);
     CU_add_test(suite, "and begins anew there", test_begins_anew);
+    CU_add_test(suite, "told late", test_told_late);
+    CU_add_test(suite, "withdrawn by what comes", test_withdrawn);
     CU_add_test(suite, "what is told is kept", test_kept);
     CU_add_test(suite, "beyond the peer's limit too", test_kept_beyond_the_limit);
     CU_add_test(suite, "while there is room", test_kept_while_there_is_room);
