@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A stall has a named cause (I21): where what a producer has for a stream is not committed for STILL_NS, and
- * its worker runs, then something that a user is shown says why.
+ * A stall has a named cause (I21): where what a producer has for a stream is not committed for UNNAMED_NS,
+ * and its worker runs, then something that a user is shown says why.
  */
 #include "dataplane/stream/grants.h"
 #include "dataplane/stream/quorum.h"
@@ -11,8 +11,9 @@
 #include "tests/sim/core.h"
 #include "tests/sim/failover.h"
 
-#define STILL_NS                                                                                             \
-    (4 * HG_NS_PER_S) /* a lost quorum is said after 3 s, a device that answers nothing after 2 */
+#define STILL_NS (HG_STREAMS_QUORUM_QUIET_NS + HG_NS_PER_S)
+/* Of two causes, one after the other, each may last as long as it is not said. */
+#define UNNAMED_NS (HG_LOG_STUCK_NS + STILL_NS)
 
 /* By the page of a position, `show log`, `show streams` or `show groups`; NULL = nothing says why. */
 static const char *cause_of(const struct hg_worker *worker, const struct hg_stream_state *s)
@@ -70,7 +71,7 @@ static void flow_look(struct sim_world *world, struct sim_flow *flow)
     }
     if (cause != NULL)
         flow->still.unnamed_ns = world->now_ns;
-    if (world->now_ns - flow->still.unnamed_ns > STILL_NS)
+    if (world->now_ns - flow->still.unnamed_ns > UNNAMED_NS)
         hg_sim_violation(
             world, "stall_unnamed",
             "s%u is committed to %llu on node %c, produced to %llu, and nothing says why it stands "
