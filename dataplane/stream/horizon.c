@@ -46,11 +46,9 @@ void hg_streams_horizon_told(struct hg_streams *streams, uint32_t slot, uint32_t
         hg_event_put(streams->config.events, HG_EVENT_stream_behind, s->name, s->lsn_durable, told->lsn);
 }
 
-static void record_of_anew(const struct hg_stream_state *s, struct hg_local_record *record)
+void hg_streams_record_anew(const struct hg_stream_state *s, struct hg_local_record *record)
 {
     const struct hg_stream_horizon *horizon = &s->horizon;
-    hg_streams_record_of_stream(s, record);
-    record->type = HG_LOCAL_STREAM_BEGUN_ANEW;
     record->tail_unknown = 0;
     record->floor_behind = 1;     /* all before the horizon is committed, or it would not have been told */
     record->sessions_evicted = 1; /* who appended what is missing here */
@@ -61,6 +59,13 @@ static void record_of_anew(const struct hg_stream_state *s, struct hg_local_reco
     record->lsn = horizon->lsn;
     record->lsn_begin = horizon->lsn_begin; /* else who asks for what is below would be given what is above */
     memcpy(record->chain, horizon->chain, sizeof(record->chain));
+}
+
+static void record_of_anew(const struct hg_stream_state *s, struct hg_local_record *record)
+{
+    hg_streams_record_of_stream(s, record);
+    hg_streams_record_anew(s, record);
+    record->type = HG_LOCAL_STREAM_BEGUN_ANEW;
 }
 
 int hg_streams_anew_begin(struct hg_streams *streams, uint32_t slot, uint64_t *sequence)
@@ -93,6 +98,9 @@ int hg_streams_anew_begin(struct hg_streams *streams, uint32_t slot, uint64_t *s
         passed[i]->let_go = true;
         passed[i]->let_go_sequence = *sequence;
     }
+    /* The next segment's table may come before this is durable, and would say what clients did before. */
+    (void)hg_sessions_leave(streams->sessions, s->stream);
+    s->anew_write = *sequence;
     s->moving = true; /* nothing of it is taken, by nobody */
     return 0;
 }
@@ -108,6 +116,7 @@ static void history_forget(struct hg_streams *streams, struct hg_stream_state *s
     s->epoch = s->epoch_recorded = 0;
     memset(&s->history, 0, sizeof(s->history));
     memset(&s->horizon, 0, sizeof(s->horizon));
+    s->anew_write = 0;
     hg_index_init(&s->index);
     hg_marks_init(&s->marks);
 }

@@ -279,6 +279,8 @@ void hg_streams_record_of_stream(const struct hg_stream_state *s, struct hg_loca
     record->lsn_begin = s->lsn_begin;
     record->move = s->move;
     record->sessions_evicted = s->sessions_evicted;
+    if (s->anew_write != 0) /* likewise */
+        hg_streams_record_anew(s, record);
 }
 
 static void session_forgot(void *ctx, uint64_t stream)

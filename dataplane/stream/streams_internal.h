@@ -108,6 +108,8 @@ bool hg_streams_copy_counts(const struct hg_streams *streams, const struct hg_st
 void hg_streams_committed_move(struct hg_streams *streams, struct hg_stream_state *s);
 int32_t hg_streams_slot_make(struct hg_streams *streams, uint64_t stream);
 void hg_streams_record_of_stream(const struct hg_stream_state *s, struct hg_local_record *record);
+/* Makes the record one of the stream as it is when it has begun anew (horizon.h). */
+void hg_streams_record_anew(const struct hg_stream_state *s, struct hg_local_record *record);
 void hg_streams_record_of_group(const struct hg_streams *streams, uint32_t group,
                                 struct hg_local_record *record);
 /* Promises the epoch, which the group may promise; what is not sealed yet is dropped. */

@@ -3,6 +3,7 @@
  * A peer behind what our log still has: told where that begins, begins anew there by order, and never skips.
  */
 #include "dataplane/stream/horizon.h"
+#include "dataplane/stream/seal.h"
 #include "dataplane/stream/streams_internal.h"
 #include "peers_pair.h"
 
@@ -317,6 +318,59 @@ static void test_crash(void)
     }
 }
 
+/* The log goes on while it is on its way: a segment begins, with a table, positions of consumers are put
+ * down. Recovery must be able to follow. */
+static void test_crash_behind_a_table(void)
+{
+    behind(3);
+    hg_streams_configure_begin(b->node.streams);
+    configure(b, "one", 11, KV, 1);
+    uint32_t other = configure(b, "two", 12, KV, 2);
+    hg_streams_configure_end(b->node.streams);
+    uint64_t lsn = stream(b, slot)->horizon.lsn, sequence, at;
+    uint32_t out = (uint32_t)hg_streams_consumer_add(b->node.streams, "out", slot);
+    (void)hg_sessions_add(b->node.streams->sessions, 11, 77, 5, 2, 1);
+    stream_node_settle(&b->node);
+    hg_streams_consumer_advance(b->node.streams, out, 4); /* all that is here */
+    CU_ASSERT_EQUAL_FATAL(hg_streams_anew_begin(b->node.streams, slot, &sequence), 0);
+    stream(b, other)->codec = HG_CODEC_NONE;
+    for (uint32_t i = 0;
+         hg_log_segment_last(b->node.log, sequence) >= hg_log_durable_sequence(b->node.log) && i < 100; i++) {
+        append(b, other, 1, ENTRY);
+        stream_node_settle(&b->node);
+        hg_streams_retain(b->node.streams, b->node.now_ns += 2 * HG_STREAMS_CONSUMER_SAVE_NS);
+    }
+    stream_node_settle(&b->node);
+    struct stream_node node = b->node;
+    hg_disk_sim_crash(node.disk);
+    stream_node_close(&node);
+    stream_node_open(&node);
+    b->node.streams = node.streams; /* to be freed with the site */
+    b->node.log = node.log;
+    const struct hg_stream_state *s =
+        hg_streams_at(node.streams, (uint32_t)hg_streams_find(node.streams, 11));
+    CU_ASSERT_FALSE(hg_streams_recovery_broken(node.streams));
+    CU_ASSERT_EQUAL(s->lsn_durable, lsn);
+    CU_ASSERT_EQUAL(hg_sessions_ask(node.streams->sessions, 11, 77, 6, true, s->sessions_evicted, &at),
+                    HG_SESSION_EVICTED);
+    CU_ASSERT_EQUAL(hg_streams_consumer_at(node.streams, out)->lsn, 4);
+    CU_ASSERT(hg_streams_consumer_at(node.streams, out)->let_go);
+    sites_free();
+}
+
+/* Where an epoch begins in the stream is not settled until then. */
+static void test_epoch_waits(void)
+{
+    slot = sites_joined();
+    CU_ASSERT_EQUAL(hg_streams_group_seal(a->node.streams, 0, 2), HG_GROUP_OK);
+    stream_node_settle(&a->node);
+    stream(a, slot)->anew_write = 1;
+    CU_ASSERT_EQUAL(hg_streams_group_begin(a->node.streams, 0, 2), HG_GROUP_WOULD_BLOCK);
+    stream(a, slot)->anew_write = 0;
+    CU_ASSERT_EQUAL(hg_streams_group_begin(a->node.streams, 0, 2), HG_GROUP_OK);
+    sites_free();
+}
+
 /* The last entry of a segment is sent, lost on its way, and forgotten before it is sent again: where the log
  * begins is told behind it, though the index knows that only to a write. */
 static void test_forgotten_on_its_way(void)
@@ -381,6 +435,8 @@ int main(void)
     CU_add_test(suite, "what is not committed is not let go of", test_uncommitted);
     CU_add_test(suite, "a replaced disk", test_blank);
     CU_add_test(suite, "a crash on the way, and consumers", test_crash);
+    CU_add_test(suite, "a crash behind a table that came meanwhile", test_crash_behind_a_table);
+    CU_add_test(suite, "an epoch waits for it", test_epoch_waits);
     CU_add_test(suite, "forgotten on its way", test_forgotten_on_its_way);
     CU_add_test(suite, "refusals", test_refusals);
     CU_basic_run_tests();
