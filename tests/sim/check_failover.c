@@ -135,7 +135,10 @@ static void acknowledged_check(struct sim_node *node, struct sim_flow *flow, con
 {
     struct sim_world *world = node->world;
     struct sim_failover *failover = world->failover;
-    uint64_t epoch = epoch_check(world, s->epoch);
+    const struct hg_group *group = hg_streams_group(node->workers[0].worker->streams, SIM_FAILOVER_GROUP);
+    /* A writer that cuts off what it wrote itself has the stream under an older epoch; what it told, it told
+     * under the one that it began. */
+    uint64_t epoch = epoch_check(world, hg_max_u64(s->epoch, group->epoch_begun));
     uint64_t *acknowledged = &failover->epochs[epoch].acknowledged[flow->index];
     if (!s->origin_local || s->lsn_committed <= *acknowledged)
         return;
