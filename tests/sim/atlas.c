@@ -46,8 +46,8 @@ struct sim_atlas {
     struct damages nodes[SIM_NODES_MAX];
     bool any;
     bool operator_comes; /* to the plan's blank_node */
-    uint8_t write[HG_LOG_BLOCK_BYTES + HG_LOG_WRITE_PAYLOAD_BYTES_MAX];
-    uint8_t other[HG_LOG_BLOCK_BYTES];
+    uint8_t write[HG_LOG_BLOCK_BYTES + HG_LOG_WRITE_PAYLOAD_BYTES_MAX] __attribute__((aligned(8)));
+    uint8_t other[HG_LOG_BLOCK_BYTES] __attribute__((aligned(8)));
 };
 
 /* A write of a log, and a batch of it. */
