@@ -27,11 +27,23 @@ static const char *why_not(int rc)
     case -ENODATA:
         return "it lacks nothing that its origin does not have, as far as the origin said: see 'show "
                "streams'";
+    case -EALREADY:
+        return "its origin sends it at this moment: see 'show streams', and try again where that ends in a "
+               "gap";
     case -EBUSY:
         return "it is on its way to another worker, or to the disk: try again";
     default:
         return "the log takes no records now: see 'show log', and try again";
     }
+}
+
+/* What it was told may be old: where its origin sends it nevertheless, it would skip what is on its way. */
+static int anew_begin(struct hg_worker *worker, uint32_t slot, uint64_t *sequence)
+{
+    const struct hg_stream_state *s = hg_streams_at(worker->streams, slot);
+    if (s->horizon.lsn > s->lsn_sealed && hg_peers_is_taking(worker->peers, slot))
+        return -EALREADY;
+    return hg_streams_anew_begin(worker->streams, slot, sequence);
 }
 
 void hg_worker_stream_adopt(struct hg_worker *worker, const struct hg_letter *letter)
@@ -44,7 +56,7 @@ void hg_worker_stream_adopt(struct hg_worker *worker, const struct hg_letter *le
         return;
     }
     uint64_t sequence;
-    int rc = hg_streams_anew_begin(worker->streams, (uint32_t)slot, &sequence);
+    int rc = anew_begin(worker, (uint32_t)slot, &sequence);
     if (rc != 0) {
         snprintf(text, sizeof(text), "stream %.31s: %s", letter->body.name, why_not(rc));
         answer(worker, rc, text);

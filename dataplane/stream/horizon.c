@@ -100,7 +100,9 @@ int hg_streams_anew_begin(struct hg_streams *streams, uint32_t slot, uint64_t *s
     }
     /* The next segment's table may come before this is durable, and would say what clients did before. */
     (void)hg_sessions_leave(streams->sessions, s->stream);
-    s->anew_write = *sequence;
+    s->sessions_evicted = true;
+    hg_streams_adopt_cancel(streams, s); /* an epoch that would have begun in what is not here */
+    s->anew_pending = true;
     s->moving = true; /* nothing of it is taken, by nobody */
     return 0;
 }
@@ -116,7 +118,7 @@ static void history_forget(struct hg_streams *streams, struct hg_stream_state *s
     s->epoch = s->epoch_recorded = 0;
     memset(&s->history, 0, sizeof(s->history));
     memset(&s->horizon, 0, sizeof(s->horizon));
-    s->anew_write = 0;
+    s->anew_pending = false;
     hg_index_init(&s->index);
     hg_marks_init(&s->marks);
 }

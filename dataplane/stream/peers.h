@@ -361,8 +361,8 @@ void hg_peers_log_moved(struct hg_peers *peers, uint64_t now_ns);
 /* Once a turn, before hg_clients_publish: tells the peers of this region what has been committed since. */
 void hg_peers_committed_moved(struct hg_peers *peers);
 /* The stream moves to another worker of this node (dataplane/stream/move.h). Leave, before: no more of it is
- * taken here, and its origin opens it anew, which waits until it has moved or stays. Gone, after: it is sent
- * from here no more; its new owner opens it. */
+ * taken here, also where it was only being joined, and its origin opens it anew, which waits until it has
+ * moved or stays. Gone, after: it is sent from here no more; its new owner opens it. */
 void hg_peers_stream_leave(struct hg_peers *peers, uint32_t slot);
 void hg_peers_stream_gone(struct hg_peers *peers, uint32_t slot);
 /* The stream's group began another epoch: peers get it as opened anew under that one. */
@@ -370,6 +370,9 @@ void hg_peers_stream_epoch(struct hg_peers *peers, uint32_t slot);
 /* The group's members are of a newer generation: what peers send of it is opened anew, for they are to know
  * what this copy is to it now; what they refused of ours is offered again. */
 void hg_peers_members_new(struct hg_peers *peers, uint32_t group);
+/* Whether somebody has opened it to send of it: what comes next here is on its way, or is a gap in a moment.
+ */
+bool hg_peers_is_taking(struct hg_peers *peers, uint32_t slot);
 /* The record by which the stream begins anew is durable (dataplane/stream/horizon.h): it does, and who said
  * where is asked for what follows. */
 void hg_peers_stream_anew(struct hg_peers *peers, uint32_t slot);

@@ -315,21 +315,38 @@ static void stream_refuse(struct hg_peers *peers, uint32_t slot, enum hg_wire_st
         peer_refuse(peer, slot, reason);
 }
 
+/* Its writer opens it again. */
+static void joins_end(struct hg_peer *peer, uint32_t slot)
+{
+    for (uint32_t alias = 0; alias < peer->alias_end; alias++)
+        if (peer->aliases[alias].join.state != HG_PEER_JOIN_NONE && peer->aliases[alias].join.slot == slot)
+            peer->aliases[alias].join.state = HG_PEER_JOIN_NONE;
+}
+
 void hg_peers_fill_only(struct hg_peers *peers, uint32_t slot, uint64_t node)
 {
     for (struct hg_peer *peer = hg_peers_next(peers, NULL); peer != NULL; peer = hg_peers_next(peers, peer)) {
         if (peer->head->node == node)
             continue;
-        for (uint32_t alias = 0; alias < peer->alias_end; alias++)
-            if (peer->aliases[alias].join.state != HG_PEER_JOIN_NONE &&
-                peer->aliases[alias].join.slot == slot)
-                peer->aliases[alias].join.state = HG_PEER_JOIN_NONE;
+        joins_end(peer, slot);
         peer_refuse(peer, slot, HG_WIRE_REFUSED_EPOCH);
     }
 }
 
+bool hg_peers_is_taking(struct hg_peers *peers, uint32_t slot)
+{
+    for (struct hg_peer *peer = hg_peers_next(peers, NULL); peer != NULL; peer = hg_peers_next(peers, peer))
+        for (uint32_t alias = 0; peer->current >= 0 && alias < peer->alias_end; alias++)
+            if (peer->aliases[alias].slot == (int32_t)slot)
+                return true;
+    return false;
+}
+
+/* A join would end in what is taken no more: cut it, or take of it. */
 void hg_peers_stream_leave(struct hg_peers *peers, uint32_t slot)
 {
+    for (struct hg_peer *peer = hg_peers_next(peers, NULL); peer != NULL; peer = hg_peers_next(peers, peer))
+        joins_end(peer, slot);
     stream_refuse(peers, slot, HG_WIRE_MOVED);
 }
 

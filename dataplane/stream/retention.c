@@ -246,7 +246,7 @@ static uint64_t consumer_hold(struct hg_streams *streams, uint32_t index, uint64
     struct hg_consumer_state *c = &streams->consumers[index];
     uint64_t needed = hg_streams_sequence_of(streams, c->slot, c->lsn);
     uint64_t limit = limit_sequence(streams, &c->limit, now_ns);
-    bool gone = c->lsn < hg_streams_lsn_oldest(streams, c->slot) || streams->table[c->slot].anew_write != 0;
+    bool gone = c->lsn < hg_streams_lsn_oldest(streams, c->slot) || streams->table[c->slot].anew_pending;
     struct hg_holder holder = {.kind = HG_HOLDER_CONSUMER,
                                .index = index,
                                .slot = c->slot,

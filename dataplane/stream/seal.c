@@ -114,7 +114,7 @@ static bool starts_record(struct hg_streams *streams, uint32_t group, uint64_t e
     uint32_t slots[RECORDS_AT_ONCE], count = 0;
     for (uint32_t slot = 0; slot <= streams->count; slot++) {
         struct hg_stream_state *s = slot < streams->count ? member(streams, slot, group) : NULL;
-        if (s != NULL && s->anew_write != 0) /* where the epoch begins in it is not settled */
+        if (s != NULL && s->anew_pending) /* where the epoch begins in it is not settled */
             return false;
         if (s != NULL && hg_history_last(&s->history).epoch < epoch) {
             hg_streams_record_of_stream(s, &records[count]);

@@ -279,7 +279,7 @@ void hg_streams_record_of_stream(const struct hg_stream_state *s, struct hg_loca
     record->lsn_begin = s->lsn_begin;
     record->move = s->move;
     record->sessions_evicted = s->sessions_evicted;
-    if (s->anew_write != 0) /* likewise */
+    if (s->anew_pending) /* the record of that stands before this one */
         hg_streams_record_anew(s, record);
 }
 

@@ -206,7 +206,7 @@ void hg_sim_check_horizon(struct sim_node *node, struct sim_flow *flow, const st
                          (unsigned long long)s->lsn_sealed);
     /* What was told is withdrawn by what its origin sends after all; a hole in that is for readers to find.
      */
-    if (!place->is_adopting)
+    if (!place->is_adopting || s->horizon.lsn != 0)
         place->horizon_lsn = s->horizon.lsn;
 }
 
@@ -241,7 +241,8 @@ bool hg_sim_check_horizon_event(struct sim_node *node, const struct hg_event *ev
         return hg_sim_is_left_behind(node) && event->a == HG_WIRE_CLOSED_GAP;
     case HG_EVENT_stream_anew:
         if (!hg_sim_is_left_behind(node) || flow >= world->plan->flow_count || event->a >= event->b ||
-            !world->flows[flow].places[node->index].is_adopting)
+            !world->flows[flow].places[node->index].is_adopting ||
+            event->b != world->flows[flow].places[node->index].horizon_lsn)
             return false;
         world->sometimes[SIM_streams_begun_anew]++;
         world->sometimes[SIM_streams_begun_anew_twice] +=

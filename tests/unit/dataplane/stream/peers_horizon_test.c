@@ -115,6 +115,12 @@ static void word_of_horizon(struct hg_wire_stream_horizon *told)
     told->epoch = 1;
 }
 
+static void horizon_say(const struct hg_wire_stream_horizon *told)
+{
+    CU_ASSERT_EQUAL(hg_lane_control_send(peer_of(a)->sessions[peer_of(a)->current].lane, &told->control), 0);
+    run(50 * HG_NS_PER_MS);
+}
+
 /* An order that follows such a word would skip what is on its way. */
 static void test_told_late(void)
 {
@@ -123,15 +129,22 @@ static void test_told_late(void)
     CU_ASSERT_EQUAL(begin_anew(), 0);
     run(100 * HG_NS_PER_MS);
     CU_ASSERT_EQUAL_FATAL(sending(a, slot)->state, HG_PEER_STREAM_STREAMING);
+    struct hg_lane *lane = peer_of(b)->sessions[peer_of(b)->current].lane;
+    uint64_t refused = hg_lane_stats(lane)->drop_control_state;
     for (uint8_t before = 0; before < 2; before++) {
         word_of_horizon(&told);
         told.control.opening = (uint8_t)(told.control.opening - before);
-        CU_ASSERT_EQUAL(hg_lane_control_send(peer_of(a)->sessions[peer_of(a)->current].lane, &told.control),
-                        0);
-        run(50 * HG_NS_PER_MS);
+        horizon_say(&told);
         CU_ASSERT_EQUAL(begin_anew(), -ENODATA);
     }
-    CU_ASSERT_EQUAL(b->node.events[HG_EVENT_stream_behind], 1);
+    told.control.alias = HG_WIRE_ALIASES_MAX;
+    horizon_say(&told);
+    CU_ASSERT_EQUAL(hg_lane_stats(lane)->drop_control_state, refused + 3);
+    word_of_horizon(&told);
+    told.control.opening++; /* of the next one */
+    horizon_say(&told);
+    CU_ASSERT_EQUAL(stream(b, slot)->horizon.lsn, told.lsn);
+    CU_ASSERT_EQUAL(b->node.events[HG_EVENT_stream_behind], 2);
     sites_free();
 }
 
@@ -341,6 +354,7 @@ static void test_crash_behind_a_table(void)
         hg_streams_retain(b->node.streams, b->node.now_ns += 2 * HG_STREAMS_CONSUMER_SAVE_NS);
     }
     stream_node_settle(&b->node);
+    CU_ASSERT_FATAL(hg_log_segment_last(b->node.log, sequence) < hg_log_durable_sequence(b->node.log));
     struct stream_node node = b->node;
     hg_disk_sim_crash(node.disk);
     stream_node_close(&node);
@@ -364,9 +378,9 @@ static void test_epoch_waits(void)
     slot = sites_joined();
     CU_ASSERT_EQUAL(hg_streams_group_seal(a->node.streams, 0, 2), HG_GROUP_OK);
     stream_node_settle(&a->node);
-    stream(a, slot)->anew_write = 1;
+    stream(a, slot)->anew_pending = true;
     CU_ASSERT_EQUAL(hg_streams_group_begin(a->node.streams, 0, 2), HG_GROUP_WOULD_BLOCK);
-    stream(a, slot)->anew_write = 0;
+    stream(a, slot)->anew_pending = false;
     CU_ASSERT_EQUAL(hg_streams_group_begin(a->node.streams, 0, 2), HG_GROUP_OK);
     sites_free();
 }

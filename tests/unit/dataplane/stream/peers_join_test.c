@@ -4,6 +4,7 @@
  * and that this holds after a power cut at every step.
  */
 #include "dataplane/stream/follow.h"
+#include "dataplane/stream/horizon.h"
 #include "dataplane/stream/peers_internal.h"
 #include "peers_pair.h"
 #include "tests/unit/sanitized.h"
@@ -49,6 +50,88 @@ static bool has_epoch(const struct site *site, uint32_t slot)
     struct hg_history history;
     hg_streams_history_durable(stream(site, slot), &history);
     return hg_history_last(&history).epoch == EPOCH;
+}
+
+static const struct hg_peer_join *join_of(const struct site *site, uint32_t slot)
+{
+    return &peer_of(site)->aliases[slot].join; /* the first stream's alias is its slot */
+}
+
+/* It is told that it lacks something, begins to join who has it after all, and is ordered to begin anew: no
+ * cut and no batch may get between the record of that and what follows from it. */
+static void test_order_to_begin_anew_ends_the_join(void)
+{
+    uint32_t slot = sites_joined();
+    uint64_t sequence;
+    append(a, slot, 3, 100);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL_FATAL(stream(b, slot)->lsn_durable, 4);
+    a->cut = b->cut = true;
+    append(a, slot, 20, 100);
+    run(50 * HG_NS_PER_MS);
+    struct hg_wire_stream_horizon told = {.stream = 11,
+                                          .incarnation = stream(a, slot)->incarnation,
+                                          .epoch = HG_EPOCH_FIRST,
+                                          .lsn_begin = 1,
+                                          .lsn = stream(a, slot)->lsn_durable};
+    memcpy(told.chain, stream(a, slot)->chain_durable, sizeof(told.chain));
+    writer_begins(slot);
+    a->cut = b->cut = false;
+    for (int i = 0; i < 5000 && join_of(b, slot)->state != HG_PEER_JOIN_COMPARING; i++) {
+        site_turn(a);
+        site_turn(b);
+    }
+    CU_ASSERT_EQUAL_FATAL(join_of(b, slot)->state, HG_PEER_JOIN_COMPARING);
+    hg_streams_horizon_told(b->node.streams, slot, 0, 0, &told);
+    CU_ASSERT_FALSE(hg_peers_is_taking(b->peers, slot));
+    CU_ASSERT_EQUAL_FATAL(hg_streams_anew_begin(b->node.streams, slot, &sequence), 0);
+    hg_peers_stream_leave(b->peers, slot);
+    run(HG_NS_PER_S);
+    CU_ASSERT_EQUAL(stream(b, slot)->lsn_sealed, 4);
+    hg_peers_stream_anew(b->peers, slot);
+    run(8 * HG_NS_PER_S);
+    CU_ASSERT_EQUAL(sending(a, slot)->state, HG_PEER_STREAM_STREAMING);
+    CU_ASSERT_TRUE(hg_peers_is_taking(b->peers, slot));
+    CU_ASSERT_TRUE(has_epoch(b, slot));
+    CU_ASSERT_EQUAL(stream(b, slot)->lsn_durable, told.lsn);
+    CU_ASSERT_EQUAL(b->node.events[HG_EVENT_stream_not_cut], 0);
+    b_power_cut(false);
+    CU_ASSERT_EQUAL(stream(b, 0)->lsn_durable, told.lsn);
+    sites_free();
+}
+
+/* An epoch that was to begin further on, where the stream now begins anew under the one before it: the next
+ * opening says again where it begins. */
+static void test_order_to_begin_anew_ends_an_adoption(void)
+{
+    uint32_t slot = sites_joined();
+    uint64_t sequence;
+    append(a, slot, 3, 100);
+    run(50 * HG_NS_PER_MS);
+    a->cut = b->cut = true;
+    append(a, slot, 20, 100);
+    run(50 * HG_NS_PER_MS);
+    struct hg_wire_stream_horizon told = {.stream = 11,
+                                          .incarnation = stream(a, slot)->incarnation,
+                                          .epoch = HG_EPOCH_FIRST,
+                                          .lsn_begin = 1,
+                                          .lsn = stream(a, slot)->lsn_durable};
+    memcpy(told.chain, stream(a, slot)->chain_durable, sizeof(told.chain));
+    hg_streams_adopt_epoch(b->node.streams, slot, EPOCH, told.lsn);
+    CU_ASSERT_FALSE(hg_streams_is_adopting(stream(b, slot)));
+    hg_streams_horizon_told(b->node.streams, slot, 0, 0, &told);
+    CU_ASSERT_EQUAL_FATAL(hg_streams_anew_begin(b->node.streams, slot, &sequence), 0);
+    hg_peers_stream_leave(b->peers, slot);
+    stream_node_settle(&b->node);
+    hg_peers_stream_anew(b->peers, slot);
+    CU_ASSERT_EQUAL(stream(b, slot)->lsn_durable, told.lsn);
+    CU_ASSERT_FALSE(hg_streams_is_adopting(stream(b, slot)));
+    writer_begins(slot);
+    a->cut = b->cut = false;
+    run(8 * HG_NS_PER_S);
+    CU_ASSERT_EQUAL(sending(a, slot)->state, HG_PEER_STREAM_STREAMING);
+    CU_ASSERT_TRUE(has_epoch(b, slot));
+    sites_free();
 }
 
 static void test_adopts_at_the_tail(void)
@@ -285,6 +368,8 @@ int main(void)
     CU_add_test(suite, "a power cut at every step", test_power_cut_at_every_step);
     CU_add_test(suite, "a group with streams of several regions", test_mixed_group);
     CU_add_test(suite, "a former writer is told nothing", test_former_writer_is_told_nothing);
+    CU_add_test(suite, "an order to begin anew ends the join", test_order_to_begin_anew_ends_the_join);
+    CU_add_test(suite, "and an adoption", test_order_to_begin_anew_ends_an_adoption);
     CU_add_test(suite, "a repeated open ends the join", test_repeated_open_ends_the_join);
     CU_basic_run_tests();
     return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 6;
