@@ -359,6 +359,7 @@ struct sim_flow {
     struct {
         uint64_t lsn, boot;            /* committed there, on that process */
         uint64_t since_ns, unnamed_ns; /* so, and without a cause */
+        bool is_theirs;                /* the device has what is not committed: other nodes lack it */
         bool is_counted;
     } still;
     struct sim_history *history;              /* NULL = nothing is promised of it any more */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A stall has a named cause (I21): where what a producer has for a stream is not committed for UNNAMED_NS,
+ * A stall has a named cause (I21): where what a producer has for a stream is not committed for STILL_NS,
  * and its worker runs, then something that a user is shown says why.
  */
 #include "dataplane/stream/grants.h"
@@ -11,9 +11,8 @@
 #include "tests/sim/core.h"
 #include "tests/sim/failover.h"
 
-#define STILL_NS (HG_STREAMS_QUORUM_QUIET_NS + HG_NS_PER_S)
-/* Of two causes, one after the other, each may last as long as it is not said. */
-#define UNNAMED_NS (HG_LOG_STUCK_NS + STILL_NS)
+#define STILL_NS                                                                                             \
+    (4 * HG_NS_PER_S) /* a lost quorum is said after 3 s, a device that answers nothing after 2 */
 
 /* By the page of a position, `show log`, `show streams` or `show groups`; NULL = nothing says why. */
 static const char *cause_of(const struct hg_worker *worker, const struct hg_stream_state *s)
@@ -66,12 +65,15 @@ static void flow_look(struct sim_world *world, struct sim_flow *flow)
         flow->still.since_ns = flow->still.unnamed_ns = world->now_ns;
         flow->still.lsn = s == NULL ? 0 : s->lsn_committed;
         flow->still.boot = node == NULL ? 0 : node->boot;
-        flow->still.is_counted = false;
+        flow->still.is_counted = flow->still.is_theirs = false;
         return;
     }
-    if (cause != NULL)
+    /* First the device had it, now the other nodes have: each may last as long as it is not said. */
+    bool is_theirs = s->lsn_durable > s->lsn_committed;
+    if (cause != NULL || (is_theirs && !flow->still.is_theirs))
         flow->still.unnamed_ns = world->now_ns;
-    if (world->now_ns - flow->still.unnamed_ns > UNNAMED_NS)
+    flow->still.is_theirs |= is_theirs;
+    if (world->now_ns - flow->still.unnamed_ns > STILL_NS)
         hg_sim_violation(
             world, "stall_unnamed",
             "s%u is committed to %llu on node %c, produced to %llu, and nothing says why it stands "
