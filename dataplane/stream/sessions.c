@@ -248,7 +248,7 @@ bool hg_sessions_load(struct hg_sessions *sessions, const struct hg_local_sessio
         session = session_make(sessions, record->stream, record->client, lost);
     memcpy(session->runs, made.runs, sizeof(made.runs));
     session->run_count = made.run_count;
-    session->is_short = false;
+    session->is_short = made.run_count == HG_SESSION_RUNS_MAX; /* older ones may have had no room */
     session_used(sessions, session);
     return true;
 }

@@ -141,6 +141,21 @@ static void test_pushed_out(void)
     end_at = UINT64_MAX;
 }
 
+/* A record that is full may have had no room for older entries: they are behind the cut no more. */
+static void test_cut_behind_a_full_record(void)
+{
+    struct hg_local_session record;
+    uint64_t lost;
+    hg_sessions_init(&sessions);
+    for (uint64_t i = 1; i <= 2 * HG_SESSION_RUNS_MAX; i++)
+        (void)hg_sessions_add(&sessions, 5, 7, 2 * i, 20 + 2 * i, 1);
+    CU_ASSERT_EQUAL(hg_sessions_save(&sessions, &record, 1, &owner), 1);
+    hg_sessions_init(&sessions);
+    CU_ASSERT_TRUE(hg_sessions_load(&sessions, &record, &lost));
+    CU_ASSERT_TRUE(hg_sessions_cut(&sessions, 5, 24));
+    CU_ASSERT_EQUAL(ask(7, 2, true, true), HG_SESSION_EVICTED);
+}
+
 static void test_hostile_record(void)
 {
     struct hg_local_session good, record;
@@ -218,10 +233,11 @@ int main(void)
     CU_add_test(suite, "window", test_window);
     CU_add_test(suite, "evicted", test_evicted);
     CU_add_test(suite, "cut", test_cut);
+    CU_add_test(suite, "a cut behind a full record", test_cut_behind_a_full_record);
     CU_add_test(suite, "open batch", test_open_batch);
     CU_add_test(suite, "pushed out by an open batch", test_pushed_out);
     CU_add_test(suite, "records that nobody saved", test_hostile_record);
     CU_add_test(suite, "model", test_model);
     CU_basic_run_tests();
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 8;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 9;
 }
