@@ -32,6 +32,10 @@ void hg_worker_stream_leave(struct hg_worker *worker, const struct hg_letter *le
         left(worker, rc, "its group was sealed here, and another log did not promise what this one did");
         return;
     }
+    if (rc == -EACCES) {
+        left(worker, rc, "the metastore names the logs that count for its group, and this one is among them");
+        return;
+    }
     if (rc != 0) {
         left(worker, -EAGAIN, "the stream that moved before it is not off its log yet: try again");
         return;

@@ -8,6 +8,8 @@ int hg_streams_move_begin(struct hg_streams *streams, uint32_t slot)
 {
     if (hg_group_fence(hg_streams_group_of(streams, hg_streams_at(streams, slot))) != HG_EPOCH_FIRST)
         return -EPERM;
+    if (streams->copies[hg_streams_at(streams, slot)->group].of.count != 0)
+        return -EACCES;
     hg_streams_end_save(streams);
     if (streams->end_due != 0)
         return -EBUSY;
@@ -36,7 +38,8 @@ enum hg_move_wait hg_streams_move_waits(const struct hg_streams *streams, uint32
     }
 #ifndef HG_SEEDED_BUG_MOVE_BEFORE_PEERS
     for (uint32_t peer = 0; s->origin_local && peer < HG_STREAMS_PEERS_MAX; peer++)
-        if ((s->peers_mask & (UINT64_C(1) << peer)) != 0 && s->lsn_peer[peer] < s->lsn_durable) {
+        /* Counted: what it has now, if its disk was replaced since. */
+        if ((s->peers_mask & (UINT64_C(1) << peer)) != 0 && s->lsn_counted[peer] < s->lsn_durable) {
             *who = peer;
             return HG_MOVE_WAITS_FOR_PEER;
         }

@@ -4,6 +4,7 @@
  * at each step.
  */
 #include "dataplane/stream/move.h"
+#include "dataplane/stream/quorum.h"
 #include "stream_node.h"
 
 #define ID 11u
@@ -69,9 +70,24 @@ static void test_waits(void)
     CU_ASSERT_EQUAL(hg_streams_move_waits(logs[0].streams, slot, &who), HG_MOVE_WAITS_FOR_PEER);
     hg_streams_peer_durable(logs[0].streams, slot, 0, 7);
     CU_ASSERT_EQUAL(hg_streams_move_waits(logs[0].streams, slot, &who), HG_MOVE_WAITS_FOR_NOBODY);
+    hg_streams_peer_restated(logs[0].streams, slot, 0, 0, 77, false); /* it has another disk, and nothing */
+    CU_ASSERT_EQUAL(hg_streams_move_waits(logs[0].streams, slot, &who), HG_MOVE_WAITS_FOR_PEER);
+    hg_streams_peer_durable(logs[0].streams, slot, 0, 7);
+    CU_ASSERT_EQUAL(hg_streams_move_waits(logs[0].streams, slot, &who), HG_MOVE_WAITS_FOR_NOBODY);
     hg_streams_move_cancel(logs[0].streams, slot);
     CU_ASSERT_EQUAL(stream_node_append(&logs[0], slot, 100), HG_APPEND_OK);
     CU_ASSERT_EQUAL(state_of(0)->lsn_taken, 8);
+    end();
+}
+
+/* The writer's own copy would count no more. */
+static void test_logs_that_are_named(void)
+{
+    struct hg_copies copies = {.count = 1, .nodes[0] = {.node = 1, .log_count = 1, .logs = {42}}};
+    begin(0);
+    hg_streams_copies_set(logs[0].streams, 0, &copies, false);
+    CU_ASSERT_EQUAL(hg_streams_move_begin(logs[0].streams, slot), -EACCES);
+    CU_ASSERT_EQUAL(stream_node_append(&logs[0], slot, 100), HG_APPEND_OK);
     end();
 }
 
@@ -313,6 +329,7 @@ int main(void)
     CU_initialize_registry();
     CU_pSuite suite = CU_add_suite("move", NULL, NULL);
     CU_add_test(suite, "whom it waits for", test_waits);
+    CU_add_test(suite, "a group whose logs are named", test_logs_that_are_named);
     CU_add_test(suite, "from one log to another", test_moves);
     CU_add_test(suite, "a crash at each step", test_crashes);
     CU_add_test(suite, "several ends", test_several_ends);
