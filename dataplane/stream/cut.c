@@ -289,6 +289,7 @@ bool hg_streams_cut_apply(struct hg_streams *streams, struct hg_stream_state *s,
     if (has_batches && s->sequence_last != 0)
         cut_remember(s, s->sequence_last + 1, lsn);
     s->lsn_taken = s->lsn_sealed = s->lsn_durable = lsn;
+    s->tail_chosen = false;
     memcpy(s->chain_sealed, chain, sizeof(s->chain_sealed));
     memcpy(s->chain_durable, chain, sizeof(s->chain_durable));
     if (lsn == 0)

@@ -63,6 +63,10 @@ void hg_streams_promise(struct hg_streams *streams, uint32_t number, uint64_t ep
         if (s == NULL)
             continue;
         open_batch_drop(streams, s);
+        /* Where an older epoch was to begin, other bytes may come to be now. One whose record the log has or
+         * is about to get is true: all below is here. */
+        if (!s->adopt_due)
+            hg_streams_adopt_cancel(streams, s);
         group->sealed_write = hg_max_u64(group->sealed_write, s->sequence_last);
     }
     streams->groups_pending |= UINT64_C(1) << number;
@@ -128,8 +132,10 @@ static bool starts_record(struct hg_streams *streams, uint32_t group, uint64_t e
             continue;
         if (hg_log_append_records(streams->log, records, count) == 0)
             return false;
-        for (uint32_t i = 0; i < count; i++)
+        for (uint32_t i = 0; i < count; i++) {
             hg_history_add(&streams->table[slots[i]].history, epoch, records[i].epoch_lsn);
+            streams->table[slots[i]].tail_chosen = true;
+        }
         count = 0;
     }
     return true;
@@ -251,7 +257,7 @@ void hg_streams_groups_commit(struct hg_streams *streams)
             group_moved(streams, number);
             for (uint32_t slot = 0; slot < streams->count; slot++) /* whoever began it has chosen the tail */
                 if (member(streams, slot, number) != NULL) {
-                    streams->table[slot].tail_unknown = false;
+                    streams->table[slot].tail_unknown = streams->table[slot].tail_chosen = false;
                     streams->table[slot].epoch_recorded = group->epoch_started;
                 }
         }

@@ -261,7 +261,7 @@ void hg_streams_record_of_stream(const struct hg_stream_state *s, struct hg_loca
         record->epoch_lsn = hg_history_last(&s->history).lsn;
         record->epoch_known = 1;
     }
-    record->tail_unknown = s->tail_unknown;
+    record->tail_unknown = s->tail_unknown && !s->tail_chosen;
     uint64_t floor = hg_streams_floor(s);
     if (floor != 0 && floor <= s->lsn_sealed && s->lsn_sealed - floor < UINT32_MAX)
         record->floor_behind = (uint32_t)(s->lsn_sealed - floor) + 1;

@@ -127,7 +127,8 @@ struct hg_stream_state {
     bool sessions_evicted; /* clients of it were forgotten (sessions.h) */
     bool tail_unknown;     /* at recovery more may have been lost (hg_log_tail_is_torn); an epoch ends it, or
                               the word of the other members (dataplane/stream/tail.h) */
-    uint8_t tail_told;     /* enum hg_streams_tail */
+    bool tail_chosen;  /* an epoch begins here; that its record ends this is not known to be durable yet */
+    uint8_t tail_told; /* enum hg_streams_tail */
     uint64_t tail_since_ns;
     uint64_t tail_said;     /* peers that said that they have no more, a bit each */
     uint64_t tail_vague;    /* those of them whose own end is torn */

@@ -134,6 +134,27 @@ static void test_order_to_begin_anew_ends_an_adoption(void)
     sites_free();
 }
 
+/* The one whose epoch was to be adopted is dead: what another one fills in up to there is not of that epoch.
+ */
+static void test_promise_ends_an_adoption(void)
+{
+    uint32_t slot = sites_joined();
+    append(a, slot, 3, 100);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(hg_streams_follow(b->node.streams, 0, EPOCH), HG_GROUP_WOULD_BLOCK);
+    stream_node_settle(&b->node);
+    CU_ASSERT_EQUAL(hg_streams_follow(b->node.streams, 0, EPOCH), HG_GROUP_OK);
+    hg_streams_adopt_epoch(b->node.streams, slot, EPOCH, 6);
+    CU_ASSERT_EQUAL(hg_streams_follow(b->node.streams, 0, EPOCH + 2), HG_GROUP_WOULD_BLOCK);
+    append(a, slot, 5, 100); /* to 9, as of the epoch before */
+    run(50 * HG_NS_PER_MS);
+    struct hg_stream_state *s = stream(b, slot);
+    CU_ASSERT_FALSE(hg_streams_is_adopting(s));
+    CU_ASSERT_EQUAL(s->adopt_epoch, 0);
+    CU_ASSERT_EQUAL(hg_history_last(&s->history).epoch, HG_EPOCH_FIRST);
+    sites_free();
+}
+
 static void test_adopts_at_the_tail(void)
 {
     uint32_t slot = sites_joined();
@@ -370,7 +391,8 @@ int main(void)
     CU_add_test(suite, "a former writer is told nothing", test_former_writer_is_told_nothing);
     CU_add_test(suite, "an order to begin anew ends the join", test_order_to_begin_anew_ends_the_join);
     CU_add_test(suite, "and an adoption", test_order_to_begin_anew_ends_an_adoption);
+    CU_add_test(suite, "a promise ends an adoption", test_promise_ends_an_adoption);
     CU_add_test(suite, "a repeated open ends the join", test_repeated_open_ends_the_join);
     CU_basic_run_tests();
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 6;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 9;
 }

@@ -4,6 +4,7 @@
  * and that all of it holds after a crash at every step.
  */
 #include "dataplane/stream/seal.h"
+#include "dataplane/wal/log_internal.h"
 #include "stream_node.h"
 
 #define KV HG_STREAM_KEY_VALUE
@@ -246,6 +247,41 @@ static void test_torn_tail_is_remembered(void)
     stream_node_free(&node);
 }
 
+/* A segment begins between an epoch's start in a stream and its flush: its table must not say again that more
+ * may have been there. */
+static void test_torn_tail_and_a_table(void)
+{
+    stream_node_make(&node, 1);
+    uint32_t slot = stream_node_configure(&node, "own", 1, KV, 1, 0);
+    (void)stream_node_append(&node, slot, 100);
+    stream_node_settle(&node);
+    tear_the_tail(slot);
+    uint32_t other = stream_node_configure(&node, "other", 2, KV, 1, 0);
+    hg_streams_at(node.streams, other)->group = 1;
+    hg_streams_at(node.streams, other)->codec = HG_CODEC_NONE;
+    hg_streams_at(node.streams, other)->tail_unknown = false;
+    CU_ASSERT_EQUAL(hg_streams_group_seal(node.streams, 0, 5), HG_GROUP_OK);
+    turns_until_sealed(5);
+    CU_ASSERT_TRUE(hg_streams_at(node.streams, slot)->tail_unknown);
+    uint64_t head = node.log->head_segment;
+    for (int i = 0; i < 60 && node.log->next_offset < NODE_SEGMENT_BYTES / 2; i++) {
+        CU_ASSERT_EQUAL(stream_node_append(&node, other, 900000), HG_APPEND_OK);
+        stream_node_settle(&node);
+    }
+    CU_ASSERT_EQUAL(hg_streams_group_open(node.streams, 0, 5), HG_GROUP_OK);
+    for (int i = 0; i < 60 && node.log->head_segment == head; i++)
+        if (stream_node_append(&node, other, 900000) != HG_APPEND_OK)
+            break;
+    CU_ASSERT_FATAL(node.log->head_segment > head);
+    CU_ASSERT_TRUE(hg_streams_at(node.streams, slot)->tail_unknown); /* nothing of it is durable yet */
+    stream_node_settle(&node);
+    turns_until_open(5);
+    CU_ASSERT_FALSE(hg_streams_at(node.streams, slot)->tail_unknown);
+    crash();
+    CU_ASSERT_FALSE(hg_streams_at(node.streams, slot)->tail_unknown);
+    stream_node_free(&node);
+}
+
 /* A group that another region writes is sealed here, and opened there. */
 static void test_foreign(void)
 {
@@ -272,6 +308,7 @@ int main(void)
     CU_add_test(suite, "history after reuse", test_history_after_reuse);
     CU_add_test(suite, "another region's group", test_foreign);
     CU_add_test(suite, "a torn tail is remembered", test_torn_tail_is_remembered);
+    CU_add_test(suite, "and ends with the epoch", test_torn_tail_and_a_table);
     CU_basic_run_tests();
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 7;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 8;
 }
