@@ -506,9 +506,20 @@ static bool evidence_step(struct hg_log *log)
 
 /* ---- the end ---- */
 
+/* What was read a second time is the write that the walk took. `bytes`: that were read. */
+static bool restore_is_right(const struct hg_log *log, const struct hg_log_write_header *header,
+                             uint32_t payload_bytes, uint32_t bytes)
+{
+    return hg_log_write_header_is_valid(header, log->geometry.log_uuid) &&
+           header->sequence == log->recovery->restore_sequence &&
+           (payload_bytes == 0 || header->payload_bytes == payload_bytes) &&
+           hg_log_write_bytes(header->payload_bytes) <= bytes &&
+           hg_log_write_payload_is_valid(header, (const uint8_t *)header + HG_LOG_BLOCK_BYTES);
+}
+
 /* Writes beyond D are there to be read, but a flush that failed in an earlier process may have let go of
  * them: a later flush would then succeed without them. So they are written again, the same bytes to the same
- * place, for our own flush to cover. */
+ * place, for our own flush to cover. Copies of older writes, too: they are links of the chain. */
 static bool restore_step(struct hg_log *log)
 {
     struct hg_log_recovery *r = log->recovery;
@@ -523,21 +534,18 @@ static bool restore_step(struct hg_log *log)
         return true;
     }
     hg_log_place_get(log, r->restore_sequence, &segment, &offset, &payload_bytes);
-    if (payload_bytes == 0) { /* of no use without the table of holes, and with it older than this */
-        r->restore_sequence++;
-        return true;
-    }
-    uint32_t bytes = hg_log_write_bytes(payload_bytes);
     uint64_t at = hg_log_file_offset(log, segment, offset);
+    uint32_t bytes =
+        payload_bytes != 0 /* else it is a copy, its header alone says how large: holes are <= D */
+            ? hg_log_write_bytes(payload_bytes)
+            : (uint32_t)hg_min_u64(log->write_bytes_max, hg_log_recovery_bytes_to_hole(log, segment, offset));
     if (!r->restore_is_read) {
         r->io.window_bytes = 0;
         r->io.window_offset = at;
         r->restore_is_read = hg_log_recovery_read(log, bytes, at);
         return r->restore_is_read;
     }
-    if (!hg_log_write_header_is_valid(header, log->geometry.log_uuid) ||
-        header->sequence != r->restore_sequence || header->payload_bytes != payload_bytes ||
-        !hg_log_write_payload_is_valid(header, r->io.window + HG_LOG_BLOCK_BYTES)) {
+    if (!restore_is_right(log, header, payload_bytes, bytes)) {
         uint64_t unread = hg_log_recovery_unreadable_in(log, at, bytes);
         if (unread != HG_LOG_READABLE) {
             unreadable_report(log, unread);
@@ -548,7 +556,7 @@ static bool restore_step(struct hg_log *log)
                     (unsigned long long)r->restore_sequence);
         return false;
     }
-    if (!hg_log_recovery_write(log, r->io.window, bytes, at))
+    if (!hg_log_recovery_write(log, header, hg_log_write_bytes(header->payload_bytes), at))
         return false;
     r->restore_is_read = false;
     r->restore_sequence++;
