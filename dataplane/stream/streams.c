@@ -399,11 +399,33 @@ static void recovered_end(struct hg_streams *streams, const struct hg_local_reco
         streams->recovery_broken = true;
 }
 
+/* Not below where the stream stands: unless a hole has what it cuts off, and some before that too, it ends
+ * just there. */
+static bool recovered_cut_follows(struct hg_streams *streams, struct hg_stream_state *s,
+                                  const struct hg_local_record *record)
+{
+    if (record->lsn < s->lsn_sealed)
+        return true;
+    if (!recovered_follows(streams, s, record->lsn, record->chain))
+        return false;
+    if (s->lsn_begin == 0)
+        s->lsn_begin = record->lsn;
+    if (s->name[0] == 0)
+        name_copy(s->name, record->name);
+    s->ended = false;
+    s->group = record->group;
+    hg_history_add(&s->history, record->epoch, record->lsn);
+    s->lsn_sealed = record->lsn;
+    memcpy(s->chain_sealed, record->chain, sizeof(s->chain_sealed));
+    return true;
+}
+
 static void recovered_cut(struct hg_streams *streams, const struct hg_local_record *record)
 {
-    int32_t slot = hg_streams_find(streams, record->stream);
-    if (slot < 0 ||
-        !hg_streams_cut_apply(streams, &streams->table[slot], record->lsn, record->chain, record->epoch))
+    int32_t slot = hg_streams_slot_make(streams, record->stream);
+    struct hg_stream_state *s = slot < 0 ? NULL : &streams->table[slot];
+    if (s == NULL || record->group >= HG_GROUPS_MAX || !recovered_cut_follows(streams, s, record) ||
+        !hg_streams_cut_apply(streams, s, record->lsn, record->chain, record->epoch))
         streams->recovery_broken = true;
     else
         hg_streams_recovered_cut_note(streams, record);

@@ -64,15 +64,15 @@ static bool stream_follows(struct hg_log_audit *audit, const struct hg_log_write
     return false;
 }
 
-/* The stream goes back to where it was cut; what was behind that is another copy's no more. */
+/* The stream goes back to where it was cut; what was behind that is another copy's no more. At or above where
+ * it stands that has to follow, as a table does. */
 static void cut_take(struct hg_log_audit *audit, const struct hg_log_write_header *header,
                      uint32_t payload_offset, struct hg_log_audit_stream *state,
                      const struct hg_local_record *record)
 {
-    struct hg_log_finding finding = {
-        .stream = state->stream, .lsn_first = state->lsn, .lsn_end = record->lsn};
-    if (state->lsn != 0 && record->lsn > state->lsn)
-        batch_report(audit, HG_LOG_FINDING_TABLE, header, payload_offset, &finding);
+    if (record->lsn >= state->lsn)
+        (void)stream_follows(audit, header, payload_offset, state, record->lsn, record->chain,
+                             HG_LOG_FINDING_TABLE);
     state->lsn = record->lsn;
     memcpy(state->chain, record->chain, sizeof(state->chain));
     state->sequence = header->sequence;
