@@ -196,6 +196,55 @@ static void test_lost(void)
     }
 }
 
+/* A write of its own, with nothing but a record. */
+static uint64_t put_record(uint32_t type)
+{
+    struct hg_local_record record = {.type = type, .stream = 1, .lsn = 1, .name = "reader"};
+    uint64_t sequence = hg_log_append_records(h.log, &record, 1);
+    CU_ASSERT_FATAL(sequence != 0);
+    harness_settle(&h);
+    return sequence;
+}
+
+/* The device never did the write, and what it is of the lap before lies there: write `old`. */
+static void leave_stale(uint64_t sequence, uint64_t old)
+{
+    struct hg_log_write_header *at =
+        (struct hg_log_write_header *)(hg_disk_sim_bytes(h.disk) + offset_of(sequence));
+    uint64_t segment = at->segment;
+    uint32_t segment_offset = at->segment_offset;
+    CU_ASSERT_EQUAL_FATAL(bytes_of(sequence), bytes_of(old));
+    memcpy(at, other + offset_of(old), bytes_of(old));
+    at->segment = segment;
+    at->segment_offset = segment_offset;
+    hg_log_write_header_seal(at, (uint8_t *)at + HG_LOG_BLOCK_BYTES);
+    harness_ring_erase(&h, sequence);
+    hg_disk_sim_settle(h.disk);
+}
+
+/* A write of records that is not there at all, but a whole one of the lap before, which nothing tells from
+ * it: its records must not be taken for those. */
+static void test_lost_records(void)
+{
+    struct hg_log_repair_facts facts;
+    prepare(16, 8);
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+    uint64_t old = put_record(HG_LOCAL_CONSUMER_REMOVED), lost = put_record(HG_LOCAL_CONSUMER);
+    for (int i = 0; i < 4; i++) {
+        CU_ASSERT_FATAL(harness_append(&h, 4, 1200) != 0);
+        harness_settle(&h);
+    }
+    harness_crash(&h, true);
+    memcpy(other, hg_disk_sim_bytes(h.disk), h.disk->size_bytes);
+    leave_stale(lost, old);
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_FAILED);
+    harness_crash(&h, false);
+    const char *why = repair(lost, true, &facts);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(why);
+    CU_ASSERT_STRING_EQUAL(why, "missing");
+    finish();
+}
+
 /* Nobody has it, or what they have is not it. */
 static void test_not_there(void)
 {
@@ -286,6 +335,7 @@ int main(void)
     CU_pSuite suite = CU_add_suite("log_repair", NULL, NULL);
     CU_add_test(suite, "every block", test_blocks);
     CU_add_test(suite, "a lost write", test_lost);
+    CU_add_test(suite, "lost records, and older ones in their place", test_lost_records);
     CU_add_test(suite, "nobody has it", test_not_there);
     CU_add_test(suite, "crash at every step", test_crash);
     CU_add_test(suite, "the copy rots", test_copy_rots);
