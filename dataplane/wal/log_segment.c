@@ -223,7 +223,8 @@ static uint64_t tail_possible(const struct hg_log *log, uint64_t most)
             (first > log->keep_sequence && free_count > scarce))
             break;
         segment++;
-        if (!hg_log_hole_has_start(&log->superblock.holes, segment))
+        /* A copy that no entry names, because a repair was cut short there, is the first of it too. */
+        if (!hg_log_hole_has_start(&log->superblock.holes, segment) && !hg_log_place_is_empty(log, first))
             possible = segment; /* else its table is lost: the tail goes over it with the next */
     }
     return possible;

@@ -285,6 +285,44 @@ static void test_crash(void)
     CU_ASSERT(refused > 8 && opened > 8);
 }
 
+/* The lights go out when the copy is written and the table does not name it, in a segment that it is the
+ * first write of: the copy that is named is made behind it, and the segment has no table of streams. */
+static void test_start_without_table(void)
+{
+    struct hg_log_repair_facts facts;
+    struct hg_log_audit_result result;
+    prepare(60, 12);
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+    do {
+        CU_ASSERT_FATAL(harness_append(&h, 4, 1200) != 0);
+        harness_settle(&h);
+        result = audit();
+    } while (result.offset_next != 0);
+    harness_crash(&h, true);
+    memcpy(other, hg_disk_sim_bytes(h.disk), h.disk->size_bytes);
+    flip(offset_of(5) + HG_LOG_BLOCK_BYTES + 900);
+    h.sectors_left = bytes_of(5) / HG_DISK_SIM_SECTOR_BYTES;
+    CU_ASSERT_STRING_EQUAL_FATAL(repair(5, true, &facts), "device");
+    h.sectors_left = UINT64_MAX;
+    CU_ASSERT_PTR_NULL_FATAL(repair(5, true, &facts));
+    uint64_t unnamed = result.sequence_next;
+    CU_ASSERT_EQUAL_FATAL(facts.copy_sequence, unnamed + 1);
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+    CU_ASSERT_FALSE(h.recovered_wrong);
+    for (uint32_t i = 0; i < 2000 && hg_log_tail_sequence(h.log) <= unnamed; i++) {
+        harness_release(&h, hg_min_u64(hg_log_durable_sequence(h.log), unnamed + 1 + i / 4));
+        (void)harness_append(&h, 4, 1500);
+        harness_settle(&h);
+        CU_ASSERT_NOT_EQUAL_FATAL(hg_log_tail_sequence(h.log), unnamed);
+    }
+    CU_ASSERT(hg_log_tail_sequence(h.log) > unnamed);
+    harness_check_reads(&h);
+    harness_crash(&h, true);
+    CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+    CU_ASSERT_FALSE(h.recovered_wrong);
+    finish();
+}
+
 /* The copy rots too: refused by name, nothing of it is served; and repaired again it can't be, for the table
  * says that it was. */
 static void test_copy_rots(void)
@@ -338,6 +376,7 @@ int main(void)
     CU_add_test(suite, "lost records, and older ones in their place", test_lost_records);
     CU_add_test(suite, "nobody has it", test_not_there);
     CU_add_test(suite, "crash at every step", test_crash);
+    CU_add_test(suite, "crash before the table names the first of a segment", test_start_without_table);
     CU_add_test(suite, "the copy rots", test_copy_rots);
     CU_add_test(suite, "used again", test_recycled);
     CU_basic_set_mode(CU_BRM_VERBOSE);
