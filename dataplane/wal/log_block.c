@@ -53,6 +53,16 @@ void hg_log_superblock_seal(struct hg_log_superblock *superblock, uint16_t copy)
     superblock->crc32c = hg_crc32c(0, superblock, offsetof(struct hg_log_superblock, crc32c));
 }
 
+void hg_log_superblock_pair_fill(struct hg_log_superblock superblocks[HG_LOG_SUPERBLOCK_COPIES],
+                                 uint32_t pair, const struct hg_log_superblock *superblock)
+{
+    for (uint16_t copy = (uint16_t)(2 * pair); copy < 2 * pair + 2; copy++) {
+        if (&superblocks[copy] != superblock)
+            superblocks[copy] = *superblock;
+        hg_log_superblock_seal(&superblocks[copy], copy);
+    }
+}
+
 bool hg_log_superblock_is_valid(const struct hg_log_superblock *superblock, uint16_t copy)
 {
     struct hg_log_geometry geometry;

@@ -269,6 +269,8 @@ uint32_t hg_log_segments_kept(const struct hg_log *log, enum hg_log_user user);
 bool hg_log_segment_advance(struct hg_log *log);
 /* Writes log->superblock under the next generation to the pair of copies that is not in force. */
 void hg_log_superblock_start(struct hg_log *log);
+/* Writes the pair that is in force, as it is in memory, to its place. */
+void hg_log_superblock_again(struct hg_log *log);
 bool hg_log_superblock_submit(struct hg_log *log);
 void hg_log_superblock_completed(struct hg_log *log, uint64_t copy, int32_t result);
 /* The flush after it is done: the tail it names is in force. */

@@ -519,7 +519,8 @@ static bool restore_is_right(const struct hg_log *log, const struct hg_log_write
 
 /* Writes beyond D are there to be read, but a flush that failed in an earlier process may have let go of
  * them: a later flush would then succeed without them. So they are written again, the same bytes to the same
- * place, for our own flush to cover. Copies of older writes, too: they are links of the chain. */
+ * place, for our own flush to cover. Copies of older writes, too: they are links of the chain. Last the pair
+ * of superblocks that was chosen, for the next update overwrites the other one. */
 static bool restore_step(struct hg_log *log)
 {
     struct hg_log_recovery *r = log->recovery;
@@ -530,6 +531,7 @@ static bool restore_step(struct hg_log *log)
         return false;
     r->restore_sequence = hg_max_u64(r->restore_sequence, hg_max_u64(r->durable, log->tail_sequence - 1) + 1);
     if (r->restore_sequence >= r->sequence) {
+        hg_log_superblock_again(log);
         r->phase = HG_RECOVERY_SETTLE;
         return true;
     }
@@ -649,7 +651,8 @@ static bool phase_step(struct hg_log *log)
     case HG_RECOVERY_RESTORE:
         return restore_step(log);
     case HG_RECOVERY_SETTLE: /* what was read may be in the device's cache only */
-        if (r->io.pending > 0 || !hg_log_flush_start(log))
+        (void)hg_log_superblock_submit(log);
+        if (r->io.pending > 0 || !log->superblock_is_written || !hg_log_flush_start(log))
             return false;
         r->phase = HG_RECOVERY_SETTLING;
         return true;

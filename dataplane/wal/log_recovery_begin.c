@@ -127,6 +127,8 @@ bool hg_log_recovery_superblocks_take(struct hg_log *log)
     /* The tail only ever moves to a durable write. */
     r->durable = hg_max_u64(r->sequence > 1 ? r->sequence : 0, log->superblock.durable_sequence);
     hg_log_recovery_window_prepare(log);
+    hg_log_superblock_pair_fill(log->superblock_buffers, 1 - log->superblock_pair,
+                                &log->superblock_buffers[chosen]); /* to be written again */
     r->phase = HG_RECOVERY_RING;
     return hg_log_recovery_read(log, HG_LOG_RING_BLOCKS * HG_LOG_BLOCK_BYTES, HG_LOG_RING_OFFSET);
 }

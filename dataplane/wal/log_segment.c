@@ -127,9 +127,14 @@ uint32_t hg_log_members_wanted(const struct hg_log *log, uint32_t group)
     return log->members_wanted[group];
 }
 
+void hg_log_superblock_again(struct hg_log *log)
+{
+    log->superblock_to_submit = 3u << 2 * (1 - log->superblock_pair);
+    log->superblock_is_busy = true;
+}
+
 void hg_log_superblock_start(struct hg_log *log)
 {
-    uint32_t first = log->superblock_pair * 2;
     hg_assert(!log->superblock_is_busy);
     memcpy(log->superblock.epoch_promised, log->epoch_wanted, sizeof(log->superblock.epoch_promised));
     memcpy(log->superblock.members_generation, log->members_wanted,
@@ -138,13 +143,9 @@ void hg_log_superblock_start(struct hg_log *log)
     log->superblock.generation++;
     log->superblock.hlc_ceiling = log->hlc_ceiling;
     log->superblock.durable_sequence = hg_max_u64(log->superblock.durable_sequence, log->flushed_sequence);
-    for (uint32_t copy = first; copy < first + 2; copy++) {
-        log->superblock_buffers[copy] = log->superblock;
-        hg_log_superblock_seal(&log->superblock_buffers[copy], (uint16_t)copy);
-    }
-    log->superblock_to_submit = 3u << first;
+    hg_log_superblock_pair_fill(log->superblock_buffers, log->superblock_pair, &log->superblock);
     log->superblock_pair = 1 - log->superblock_pair;
-    log->superblock_is_busy = true;
+    hg_log_superblock_again(log);
 }
 
 bool hg_log_superblock_submit(struct hg_log *log)

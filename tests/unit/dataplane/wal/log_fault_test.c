@@ -232,6 +232,42 @@ static void test_superblocks(void)
     }
 }
 
+static void promise(uint64_t epoch)
+{
+    hg_log_epoch_promise(h.log, 0, epoch);
+    while (hg_log_state(h.log) == HG_LOG_READY && hg_log_epoch_promised(h.log, 0) < epoch)
+        CU_ASSERT_TRUE_FATAL(harness_turn(&h));
+}
+
+/* The flush of an update fails, and the device may have let go of it: it can be read, and the pair of before
+ * is the only one on the device. Then power goes after any number of turns of the recovery: that pair's
+ * promise was answered. */
+static void test_superblock_let_go(void)
+{
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        enum hg_log_state reached = HG_LOG_RECOVERING;
+        for (uint32_t turns = 0; reached == HG_LOG_RECOVERING; turns++) {
+            harness_create(&h, seed * 1000 + turns, 24);
+            CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+            promise(5);
+            CU_ASSERT_EQUAL_FATAL(hg_log_epoch_promised(h.log, 0), 5);
+            hg_disk_sim_fail(h.disk, HG_DISK_FLUSH, 1, EIO);
+            promise(6);
+            CU_ASSERT_EQUAL_FATAL(hg_log_state(h.log), HG_LOG_FAILED);
+            harness_crash(&h, false);
+            harness_open(&h);
+            for (uint32_t turn = 0; turn < turns && hg_log_state(h.log) == HG_LOG_RECOVERING; turn++)
+                CU_ASSERT_TRUE_FATAL(harness_turn(&h));
+            reached = hg_log_state(h.log);
+            harness_crash(&h, true);
+            CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
+            CU_ASSERT(hg_log_epoch_promised(h.log, 0) >= 5);
+            harness_destroy(&h);
+        }
+        CU_ASSERT_EQUAL(reached, HG_LOG_READY);
+    }
+}
+
 static void expect_failed(const char *text)
 {
     uint64_t durable = hg_log_durable_sequence(h.log);
@@ -429,6 +465,7 @@ int main(void)
     CU_add_test(suite, "stale tail", test_stale_tail);
     CU_add_test(suite, "fork", test_fork);
     CU_add_test(suite, "superblocks", test_superblocks);
+    CU_add_test(suite, "a superblock that a flush let go of", test_superblock_let_go);
     CU_add_test(suite, "I/O errors", test_io_errors);
     CU_add_test(suite, "short write", test_short_write);
     CU_add_test(suite, "rot under a reader", test_read_rot);
