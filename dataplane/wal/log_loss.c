@@ -76,21 +76,33 @@ static int next_make(const struct hg_log_superblock *copies, int chosen, const s
     return rc == -EEXIST ? 0 : rc;
 }
 
-static int pair_update(const struct hg_log_loss_ops *ops, void *ctx, struct hg_log_superblock *copies,
-                       const struct change *change)
+static int pair_write(const struct hg_log_loss_ops *ops, void *ctx, struct hg_log_superblock *copies,
+                      uint32_t pair, const struct hg_log_superblock *superblock)
+{
+    uint32_t bytes = 2 * HG_LOG_BLOCK_BYTES;
+    hg_log_superblock_pair_fill(copies, pair, superblock);
+    int rc = ops->write(ctx, &copies[2 * pair], bytes, (uint64_t)pair * bytes);
+    return rc != 0 ? rc : ops->flush(ctx);
+}
+
+/* The pair in force first as it is: a flush that failed may have let go of it, and then the other one is the
+ * only one on the device. */
+static int pairs_update(const struct hg_log_loss_ops *ops, void *ctx, struct hg_log_superblock *copies,
+                        const struct change *change)
 {
     struct hg_log_superblock next;
     int chosen = hg_log_superblock_choose(copies);
     int rc = chosen < 0 ? -EINVAL : next_make(copies, chosen, change, &next);
     if (rc != 0)
         return rc;
-    uint16_t first = chosen < 2 ? 2 : 0;
-    for (uint16_t copy = first; copy < first + 2; copy++) {
-        copies[copy] = next;
-        hg_log_superblock_seal(&copies[copy], copy);
-    }
-    rc = ops->write(ctx, &copies[first], 2 * HG_LOG_BLOCK_BYTES, (uint64_t)first * HG_LOG_BLOCK_BYTES);
-    return rc != 0 ? rc : ops->flush(ctx);
+    uint32_t pair = chosen < 2 ? 0 : 1;
+    rc = pair_write(ops, ctx, copies, pair, &copies[chosen]);
+    if (rc == 0)
+        rc = pair_write(ops, ctx, copies, 1 - pair, &next);
+    next.generation++;
+    if (rc == 0) /* then this one: the rot of one copy must not bring back what was before */
+        rc = pair_write(ops, ctx, copies, pair, &next);
+    return rc;
 }
 
 static int change_write(const struct hg_log_loss_ops *ops, void *ctx, const struct change *change)
@@ -100,14 +112,10 @@ static int change_write(const struct hg_log_loss_ops *ops, void *ctx, const stru
     if (copies == NULL)
         return -ENOMEM;
     int rc = ops->read(ctx, copies, bytes, 0);
-    if (rc == 0 && change->hole != NULL && has_hole(copies, change->hole)) {
+    if (rc == 0 && change->hole != NULL && has_hole(copies, change->hole))
         rc = 1;
-    } else {
-        if (rc == 0)
-            rc = pair_update(ops, ctx, copies, change);
-        if (rc == 0) /* then the other pair: the rot of one copy must not bring back what was before */
-            rc = pair_update(ops, ctx, copies, change);
-    }
+    else if (rc == 0)
+        rc = pairs_update(ops, ctx, copies, change);
     free(copies);
     return rc;
 }

@@ -18,10 +18,11 @@ struct hg_log_loss_ops {
 /* The hole that a finding leaves, if it is of a kind that may be accepted: a durable write that is corrupt or
  * not there, with room behind it. NULL: it is; else why not, for a message. */
 const char *hg_log_loss_of(const struct hg_log_finding *finding, struct hg_log_hole *hole);
-/* Puts it into all four copies of the superblock, a pair at a time, each flushed: a crash at any step leaves
- * a log that refuses to open as before, or one that opens. Nothing else is written. 0; 1 = all four had it
- * already; -EINVAL = it meets another hole, or no two copies agree; -ENOSPC = the table is full of losses
- * that lie in the log still; or the error of an operation, after which it may be called again. */
+/* Writes the pair of superblocks in force again, as recovery does, then puts it into all four copies, a pair
+ * at a time, each flushed: a crash at any step leaves a log that refuses to open as before, or one that
+ * opens. Nothing else is written. 0; 1 = all four had it already; -EINVAL = it meets another hole, or no two
+ * copies agree; -ENOSPC = the table is full of losses that lie in the log still; or the error of an
+ * operation, after which it may be called again. */
 int hg_log_loss_accept(const struct hg_log_loss_ops *ops, void *ctx, const struct hg_log_hole *hole);
 /* Keeps the place where the log's end was torn, before something is written there: as recovery does.
  * Likewise. */
