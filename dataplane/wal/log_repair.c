@@ -24,6 +24,7 @@ struct stream_ends {
 struct part {
     struct hg_batch_header header;
     uint8_t *bytes; /* NULL = missing */
+    bool is_taken;  /* from another log */
 };
 
 struct hg_log_repair {
@@ -51,13 +52,12 @@ struct hg_log_repair {
     uint32_t part_count;
     struct part taken[PARTS_MAX]; /* from elsewhere, that may fill what is not known */
     uint32_t taken_count;
-    uint32_t filled; /* of the parts */
 
     uint8_t *write; /* the copy: header block and payload */
     uint32_t write_bytes;
     uint32_t payload_bytes;
     uint32_t batch_count;
-    uint32_t used; /* of the taken */
+    uint32_t taken_used; /* of its batches: from other logs */
     bool is_proved;
     struct hg_log_hole hole;
     char problem[200];
@@ -168,13 +168,15 @@ static int header_find(struct hg_log_repair *repair)
     return rc;
 }
 
-static bool part_add(struct part *parts, uint32_t *count, const struct hg_batch_header *batch, bool has_bytes)
+static bool part_add(struct part *parts, uint32_t *count, const struct hg_batch_header *batch, bool has_bytes,
+                     bool is_taken)
 {
     uint32_t bytes = hg_batch_bytes(batch);
     if (*count == PARTS_MAX)
         return false;
     struct part *part = &parts[(*count)++];
     part->header = *batch;
+    part->is_taken = is_taken;
     part->bytes = has_bytes ? malloc(bytes) : NULL;
     if (has_bytes && part->bytes != NULL)
         memcpy(part->bytes, batch, bytes);
@@ -191,13 +193,11 @@ static void parts_find(struct hg_log_repair *repair)
     while (offset < limit && hg_batch_check_header(payload + offset, limit - offset) == HG_BATCH_REASON_OK) {
         const struct hg_batch_header *batch = (const struct hg_batch_header *)(payload + offset);
         bool is_whole = hg_batch_verify(batch, limit - offset) == HG_BATCH_REASON_OK;
-        if (!part_add(repair->parts, &repair->part_count, batch, is_whole))
+        if (!part_add(repair->parts, &repair->part_count, batch, is_whole, false))
             break;
         offset += hg_batch_bytes(batch);
     }
-    bool is_padding = !repair->has_header && offset > 0 && limit - offset < HG_LOG_BLOCK_BYTES &&
-                      hg_log_is_zero(payload + offset, limit - offset);
-    repair->has_unknown = offset < limit && !is_padding;
+    repair->has_unknown = offset < limit || !repair->has_header;
 }
 
 static const char *damage_read(struct hg_log_repair *repair)
@@ -305,13 +305,13 @@ static void other_batch_take(void *ctx, const struct hg_log_write_header *header
         part->bytes = malloc(hg_batch_bytes(batch));
         hg_assert(part->bytes != NULL);
         memcpy(part->bytes, batch, hg_batch_bytes(batch));
-        repair->filled++;
+        part->is_taken = true;
         return;
     }
     const struct stream_ends *ends = ends_of(repair, batch->stream);
     if (repair->has_unknown && ends != NULL && ends->has_after && batch->lsn_first >= ends->lsn &&
         batch->lsn_end <= ends->lsn_after && !is_taken(repair, batch))
-        (void)part_add(repair->taken, &repair->taken_count, batch, true);
+        (void)part_add(repair->taken, &repair->taken_count, batch, true, true);
 }
 
 void hg_log_repair_take(struct hg_log_repair *repair,
@@ -341,6 +341,7 @@ static bool payload_add(struct hg_log_repair *repair, const struct part *part)
     memcpy(repair->write + HG_LOG_BLOCK_BYTES + repair->payload_bytes, part->bytes, bytes);
     repair->payload_bytes += bytes;
     repair->batch_count++;
+    repair->taken_used += part->is_taken;
     return true;
 }
 
@@ -367,11 +368,24 @@ static bool stream_fill(struct hg_log_repair *repair, struct stream_ends *ends)
         }
         if (!payload_add(repair, next))
             return false;
-        repair->used++;
         ends->lsn = next->header.lsn_end;
         memcpy(ends->chain, next->header.chain, sizeof(ends->chain));
     }
     return true;
+}
+
+static bool part_follows(const struct stream_ends *ends, const struct hg_batch_header *header)
+{
+    return ends->lsn == 0 || (ends->lsn == header->lsn_first &&
+                              memcmp(ends->chain, header->chain_previous, sizeof(ends->chain)) == 0);
+}
+
+/* Without the write's header it may be of what lay there before: it is left out where the stream has to come,
+ * without it, to where it goes on behind. */
+static bool part_is_other(struct hg_log_repair *repair, const struct part *part)
+{
+    const struct stream_ends *ends = ends_of(repair, part->header.stream);
+    return !repair->has_header && ends != NULL && ends->has_after && !part_follows(ends, &part->header);
 }
 
 /* The parts whose headers lie there, then what fills the streams. `with_local`: local records too. */
@@ -381,11 +395,11 @@ static bool payload_make(struct hg_log_repair *repair, bool with_local)
     bool good = true;
     hg_assert(before != NULL);
     memcpy(before, repair->streams, STREAMS_PLACES * sizeof(*before));
-    repair->payload_bytes = repair->batch_count = repair->used = 0;
+    repair->payload_bytes = repair->batch_count = repair->taken_used = 0;
     for (uint32_t i = 0; i < repair->part_count && good; i++) {
         const struct part *part = &repair->parts[i];
         bool is_local = (part->header.flags & HG_BATCH_LOCAL) != 0;
-        if (is_local && !with_local)
+        if (is_local ? !with_local : part_is_other(repair, part))
             continue;
         if (part->bytes == NULL) {
             snprintf(repair->problem, sizeof(repair->problem),
@@ -400,8 +414,7 @@ static bool payload_make(struct hg_log_repair *repair, bool with_local)
         struct stream_ends *ends = is_local ? NULL : ends_of(repair, part->header.stream);
         if (ends == NULL)
             continue;
-        good = good && (ends->lsn == 0 || (ends->lsn == part->header.lsn_first &&
-                                           memcmp(ends->chain, part->header.chain_previous, 16) == 0));
+        good = good && part_follows(ends, &part->header);
         ends->lsn = part->header.lsn_end;
         memcpy(ends->chain, part->header.chain, sizeof(ends->chain));
         if (!good && repair->problem[0] == 0)
@@ -448,9 +461,6 @@ const char *hg_log_repair_problem(struct hg_log_repair *repair, struct hg_log_re
     repair->problem[0] = 0;
     memset(facts, 0, sizeof(*facts));
     facts->damage = repair->damage;
-    for (uint32_t i = 0; i < repair->part_count; i++)
-        facts->batches_left += repair->parts[i].bytes != NULL;
-    facts->batches_left -= repair->filled;
     facts->copy_sequence = repair->result.sequence_next;
     repair->is_proved = payload_make(repair, true) && is_as_it_was(repair);
     if (!repair->is_proved) {
@@ -463,7 +473,8 @@ const char *hg_log_repair_problem(struct hg_log_repair *repair, struct hg_log_re
                    "loses anything";
     }
     facts->is_proved = repair->is_proved;
-    facts->batches_taken = repair->filled + repair->used;
+    facts->batches_taken = repair->taken_used;
+    facts->batches_left = repair->batch_count - repair->taken_used;
     hole_make(repair);
     return NULL;
 }

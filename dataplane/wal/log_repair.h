@@ -15,8 +15,8 @@ struct hg_log_repair;
 
 struct hg_log_repair_facts {
     struct hg_log_finding damage;
-    uint32_t batches_left;  /* that are whole in the damaged write */
-    uint32_t batches_taken; /* from other logs */
+    uint32_t batches_left;  /* of the copy: that are whole in the damaged write */
+    uint32_t batches_taken; /* of the copy: from other logs */
     bool is_proved;         /* byte for byte, local records too; else its streams' batches by their chains */
     uint64_t copy_sequence; /* the write that has, or would have, the copy */
 };
