@@ -25,10 +25,10 @@ uint32_t hg_log_write_bytes_max(uint32_t write_payload_bytes_max);
 uint32_t hg_log_write_bytes(uint32_t payload_bytes);
 
 void hg_log_superblock_seal(struct hg_log_superblock *superblock, uint16_t copy);
-/* Magic, version, CRC, its own copy number and a geometry within the limits. */
 /* Both copies of the pair, sealed. `superblock` may be one of them. */
 void hg_log_superblock_pair_fill(struct hg_log_superblock superblocks[HG_LOG_SUPERBLOCK_COPIES],
                                  uint32_t pair, const struct hg_log_superblock *superblock);
+/* Magic, version, CRC, its own copy number and a geometry within the limits. */
 bool hg_log_superblock_is_valid(const struct hg_log_superblock *superblock, uint16_t copy);
 /* `superblocks`: the four blocks. Returns the index of a copy of the newest generation that at least two
  * copies agree on, or -1. One copy alone may be an update that never finished. */

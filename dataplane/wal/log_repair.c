@@ -433,8 +433,8 @@ static bool is_as_it_was(struct hg_log_repair *repair)
     uint8_t *payload = repair->write + HG_LOG_BLOCK_BYTES;
     uint32_t bytes = hg_log_write_bytes(repair->payload_bytes);
     memset(payload + repair->payload_bytes, 0, bytes - HG_LOG_BLOCK_BYTES - repair->payload_bytes);
-    if (!repair
-             ->has_header) /* whole batches alone may be of what lay there before, where the write is lost */
+    /* Whole batches alone may be of what lay there before, where the write is lost. */
+    if (!repair->has_header)
         return false;
     return repair->payload_bytes == repair->header.payload_bytes &&
            repair->batch_count == repair->header.batch_count &&
