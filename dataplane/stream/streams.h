@@ -170,9 +170,10 @@ struct hg_stream_state {
     uint64_t voters_there;                        /* peers that know that their copy counts, a bit each */
     uint64_t sequence_peer[HG_STREAMS_PEERS_MAX]; /* writes before it hold nothing that the peer lacks */
     struct hg_stream_horizon horizon;
-    bool anew_pending;   /* that it begins anew there is in the log, and not yet known to be durable: what the
-                            log   is given behind it has to follow from it */
-    uint64_t lsn_needed; /* taken from a peer: what is below holds the oldest segment of its log */
+    /* That it begins anew there is in the log, and not yet known to be durable: what the log is given behind
+     * it has to follow from it. */
+    bool anew_pending;
+    uint64_t lsn_needed;    /* taken from a peer: what is below holds the oldest segment of its log */
     bool positions_changed; /* it is among the changed ones */
 
     int32_t raw_slot; /* of the open batch, -1 = none */

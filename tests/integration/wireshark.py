@@ -288,6 +288,12 @@ def clear(inner):
 # ---- the test -------------------------------------------------------------------------------------------------------
 
 
+def put(batch, offset, part):
+    """What was sent again may be cut into other pieces than before."""
+    batch.extend(bytes(max(0, offset + len(part) - len(batch))))
+    batch[offset:offset + len(part)] = part
+
+
 def region(scratch, name, number, other, key, net):
     own_mac, other_mac = f"02:00:00:00:00:0{name}", f"02:00:00:00:00:0{other}"
     return Region(scratch, name, number,
@@ -391,7 +397,7 @@ class Test:
             self.codepoint_check(place, row["heliograph.type"])
             for lsn, offset, text in zip(row["heliograph.data.lsn_first"], row["heliograph.data.offset"],
                                          row["heliograph.data.data"]):
-                batches.setdefault(int(lsn), {})[int(offset)] = bytes.fromhex(text)
+                put(batches.setdefault(int(lsn), bytearray()), int(offset), bytes.fromhex(text))
         if not {"2", "3", "16", "17", "18"} <= kinds:
             raise Failed(f"the session shows only frames of types {sorted(kinds)}")
         if max(map(int, told)) < 20:
@@ -399,7 +405,7 @@ class Test:
         shakes = {kind for row in rows for kind in row["heliograph_handshake.type"]}
         if shakes != {"1", "2", "3"}:
             raise Failed(f"handshake messages shown: {shakes}")
-        stream = b"".join(part for _, parts in sorted(batches.items()) for _, part in sorted(parts.items()))
+        stream = b"".join(batch for _, batch in sorted(batches.items()))
         lost = [line for line in self.said if line.split(" ", 1)[1].encode() not in stream]
         if len(self.said) != ENTRIES or lost:
             raise Failed(f"{len(lost)} of {len(self.said)} appended entries are not in what tshark decrypted")
