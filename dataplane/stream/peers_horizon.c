@@ -72,7 +72,7 @@ void hg_peers_horizon_send(struct hg_peer *peer, uint32_t slot)
 static bool is_late(const struct hg_peer *peer, const struct hg_wire_control *control)
 {
     const struct hg_peer_alias *pa = &peer->aliases[control->alias];
-    return (int8_t)(control->opening - pa->opening_min) < 0 ||
+    return hg_peers_opening_is_over(pa, control->opening) ||
            (pa->slot >= 0 && pa->opening == control->opening);
 }
 

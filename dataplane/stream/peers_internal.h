@@ -80,6 +80,11 @@ void hg_peers_horizon_send(struct hg_peer *peer, uint32_t slot);
 void hg_peers_horizon_received(struct hg_peer_session *session, const struct hg_wire_stream_horizon *horizon);
 
 /* Streams we take. */
+/* Whether this opening of the alias was closed, or a newer one came: numbers wrap. */
+static inline bool hg_peers_opening_is_over(const struct hg_peer_alias *pa, uint8_t opening)
+{
+    return (int8_t)(opening - pa->opening_min) < 0;
+}
 void hg_peers_open_received(struct hg_peer_session *session, const struct hg_wire_stream_open *open);
 void hg_peers_answer_send(struct hg_peer_session *session, uint32_t alias, uint16_t status,
                           const struct hg_stream_state *s);

@@ -111,7 +111,7 @@ static void alias_close(struct hg_peer_session *session, uint32_t alias)
 static bool opening_goes_on(struct hg_peer_session *session, const struct hg_wire_control *control)
 {
     struct hg_peer_alias *pa = &session->peer->aliases[control->alias];
-    if ((int8_t)(control->opening - pa->opening_min) < 0) {
+    if (hg_peers_opening_is_over(pa, control->opening)) {
         hg_lane_control_refused(session->lane);
         return false;
     }

@@ -299,6 +299,18 @@ static void test_blank(void)
     sites_free();
 }
 
+/* Power goes at b: its log, opened again, without peers. */
+static struct stream_node b_power_cut(void)
+{
+    struct stream_node node = b->node;
+    hg_disk_sim_crash(node.disk);
+    stream_node_close(&node);
+    stream_node_open(&node);
+    b->node.streams = node.streams; /* to be freed with the site */
+    b->node.log = node.log;
+    return node;
+}
+
 /* Consumers that had not passed what was here are told of the gap, also by the next process; and a crash on
  * the way leaves the stream as it was or begun anew. */
 static void test_crash(void)
@@ -315,12 +327,7 @@ static void test_crash(void)
         CU_ASSERT_EQUAL(hg_streams_anew_begin(b->node.streams, slot, &sequence), -EBUSY);
         if (done == 1)
             stream_node_settle(&b->node);
-        struct stream_node node = b->node;
-        hg_disk_sim_crash(node.disk);
-        stream_node_close(&node);
-        stream_node_open(&node);
-        b->node.streams = node.streams; /* to be freed with the site */
-        b->node.log = node.log;
+        struct stream_node node = b_power_cut();
         const struct hg_stream_state *s = hg_streams_at(node.streams, 0);
         CU_ASSERT_EQUAL(s->lsn_durable, done == 1 ? lsn : 4);
         CU_ASSERT_EQUAL(hg_streams_lsn_oldest(node.streams, 0), done == 1 ? lsn : 1);
@@ -355,12 +362,7 @@ static void test_crash_behind_a_table(void)
     }
     stream_node_settle(&b->node);
     CU_ASSERT_FATAL(hg_log_segment_last(b->node.log, sequence) < hg_log_durable_sequence(b->node.log));
-    struct stream_node node = b->node;
-    hg_disk_sim_crash(node.disk);
-    stream_node_close(&node);
-    stream_node_open(&node);
-    b->node.streams = node.streams; /* to be freed with the site */
-    b->node.log = node.log;
+    struct stream_node node = b_power_cut();
     const struct hg_stream_state *s =
         hg_streams_at(node.streams, (uint32_t)hg_streams_find(node.streams, 11));
     CU_ASSERT_FALSE(hg_streams_recovery_broken(node.streams));

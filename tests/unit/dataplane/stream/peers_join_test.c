@@ -57,24 +57,32 @@ static const struct hg_peer_join *join_of(const struct site *site, uint32_t slot
     return &peer_of(site)->aliases[slot].join; /* the first stream's alias is its slot */
 }
 
-/* It is told that it lacks something, begins to join who has it after all, and is ordered to begin anew: no
- * cut and no batch may get between the record of that and what follows from it. */
-static void test_order_to_begin_anew_ends_the_join(void)
+/* b has the first entries and is cut off; *told: as if a's log began where it ends. Returns the slot. */
+static uint32_t cut_off_with_a_word(struct hg_wire_stream_horizon *told)
 {
     uint32_t slot = sites_joined();
-    uint64_t sequence;
     append(a, slot, 3, 100);
     run(50 * HG_NS_PER_MS);
     CU_ASSERT_EQUAL_FATAL(stream(b, slot)->lsn_durable, 4);
     a->cut = b->cut = true;
     append(a, slot, 20, 100);
     run(50 * HG_NS_PER_MS);
-    struct hg_wire_stream_horizon told = {.stream = 11,
-                                          .incarnation = stream(a, slot)->incarnation,
-                                          .epoch = HG_EPOCH_FIRST,
-                                          .lsn_begin = 1,
-                                          .lsn = stream(a, slot)->lsn_durable};
-    memcpy(told.chain, stream(a, slot)->chain_durable, sizeof(told.chain));
+    *told = (struct hg_wire_stream_horizon){.stream = 11,
+                                            .incarnation = stream(a, slot)->incarnation,
+                                            .epoch = HG_EPOCH_FIRST,
+                                            .lsn_begin = 1,
+                                            .lsn = stream(a, slot)->lsn_durable};
+    memcpy(told->chain, stream(a, slot)->chain_durable, sizeof(told->chain));
+    return slot;
+}
+
+/* It is told that it lacks something, begins to join who has it after all, and is ordered to begin anew: no
+ * cut and no batch may get between the record of that and what follows from it. */
+static void test_order_to_begin_anew_ends_the_join(void)
+{
+    struct hg_wire_stream_horizon told;
+    uint64_t sequence;
+    uint32_t slot = cut_off_with_a_word(&told);
     writer_begins(slot);
     a->cut = b->cut = false;
     for (int i = 0; i < 5000 && join_of(b, slot)->state != HG_PEER_JOIN_COMPARING; i++) {
@@ -104,19 +112,9 @@ static void test_order_to_begin_anew_ends_the_join(void)
  * opening says again where it begins. */
 static void test_order_to_begin_anew_ends_an_adoption(void)
 {
-    uint32_t slot = sites_joined();
+    struct hg_wire_stream_horizon told;
     uint64_t sequence;
-    append(a, slot, 3, 100);
-    run(50 * HG_NS_PER_MS);
-    a->cut = b->cut = true;
-    append(a, slot, 20, 100);
-    run(50 * HG_NS_PER_MS);
-    struct hg_wire_stream_horizon told = {.stream = 11,
-                                          .incarnation = stream(a, slot)->incarnation,
-                                          .epoch = HG_EPOCH_FIRST,
-                                          .lsn_begin = 1,
-                                          .lsn = stream(a, slot)->lsn_durable};
-    memcpy(told.chain, stream(a, slot)->chain_durable, sizeof(told.chain));
+    uint32_t slot = cut_off_with_a_word(&told);
     hg_streams_adopt_epoch(b->node.streams, slot, EPOCH, told.lsn);
     CU_ASSERT_FALSE(hg_streams_is_adopting(stream(b, slot)));
     hg_streams_horizon_told(b->node.streams, slot, 0, 0, &told);
