@@ -27,6 +27,14 @@ struct part {
     bool is_taken;  /* from another log */
 };
 
+/* A write that is there to be read and of which nothing says that a flush covered it. */
+struct unflushed {
+    uint64_t sequence;
+    uint64_t segment;
+    uint32_t segment_offset;
+    uint32_t payload_bytes;
+};
+
 struct hg_log_repair {
     const struct hg_log_loss_ops *ops;
     void *ctx;
@@ -38,6 +46,8 @@ struct hg_log_repair {
     uint64_t sequence_at;       /* of the write that the audit is at */
     uint64_t hlc_ceiling;
     uint32_t restarts;
+    struct unflushed *unflushed; /* in order */
+    uint32_t unflushed_count, unflushed_room;
 
     struct stream_ends *streams;
     uint32_t stream_count;
@@ -112,9 +122,34 @@ static void finding_take(void *ctx, const struct hg_log_finding *finding)
     repair->has_damage = true;
 }
 
+/* The audit learns what was durable as it goes, from the headers behind: few are left at any time. */
+static void unflushed_take(struct hg_log_repair *repair, const struct hg_log_write_header *header)
+{
+    uint32_t flushed = 0;
+    while (flushed < repair->unflushed_count && repair->unflushed[flushed].sequence <= repair->result.durable)
+        flushed++;
+    repair->unflushed_count -= flushed;
+    if (flushed > 0)
+        memmove(repair->unflushed, repair->unflushed + flushed,
+                repair->unflushed_count * sizeof(repair->unflushed[0]));
+    if (header->sequence <= repair->result.durable)
+        return;
+    if (repair->unflushed_count == repair->unflushed_room) {
+        repair->unflushed_room += HG_LOG_WRITES_UNFLUSHED_MAX;
+        repair->unflushed = realloc(repair->unflushed, repair->unflushed_room * sizeof(repair->unflushed[0]));
+        hg_assert(repair->unflushed != NULL);
+    }
+    repair->unflushed[repair->unflushed_count++] =
+        (struct unflushed){.sequence = header->sequence,
+                           .segment = header->segment,
+                           .segment_offset = header->segment_offset,
+                           .payload_bytes = header->payload_bytes};
+}
+
 static void write_take(void *ctx, const struct hg_log_write_header *header)
 {
     struct hg_log_repair *repair = ctx;
+    unflushed_take(repair, header);
     repair->is_inside = false;
     repair->sequence_at = header->sequence;
     repair->hlc_ceiling = hg_max_u64(repair->hlc_ceiling, header->hlc_ceiling);
@@ -274,6 +309,7 @@ void hg_log_repair_free(struct hg_log_repair *repair)
         free(repair->parts[i].bytes);
     for (uint32_t i = 0; i < repair->taken_count; i++)
         free(repair->taken[i].bytes);
+    free(repair->unflushed);
     free(repair->streams);
     free(repair->at);
     free(repair->write);
@@ -469,8 +505,12 @@ const char *hg_log_repair_problem(struct hg_log_repair *repair, struct hg_log_re
             return repair->problem;
         (void)is_as_it_was(repair); /* pads it */
         if (repair->batch_count == 0)
-            return "it had nothing but local records, which no other log has: accept its loss, no stream "
-                   "loses anything";
+            return repair->has_unknown
+                       ? "nothing of any stream that goes on behind it is missing, and local records no "
+                         "other "
+                         "log has: accept its loss; a stream that ends with it may lose its end"
+                       : "it had nothing but local records, which no other log has: accept its loss, no "
+                         "stream loses anything";
     }
     facts->is_proved = repair->is_proved;
     facts->batches_taken = repair->taken_used;
@@ -490,6 +530,34 @@ static int place_prepare(const struct hg_log_repair *repair, uint64_t place)
         rc == 0 && repair->result.end == HG_LOG_END_NOTHING && !hg_log_is_zero(block, HG_LOG_BLOCK_BYTES);
     free(block);
     return is_torn ? hg_log_torn_keep(repair->ops, repair->ctx, repair->hole.copy_sequence) : rc;
+}
+
+static uint64_t place_of(const struct hg_log_repair *repair, uint64_t segment, uint32_t segment_offset)
+{
+    return hg_log_segment_place(&repair->geometry, segment) + segment_offset;
+}
+
+/* As recovery does: a flush that failed may have let go of what can still be read, and the copy's header is
+ * to say that all before it is durable. The same bytes to the same place. */
+static int unflushed_write(const struct hg_log_repair *repair)
+{
+    struct hg_log_write_header *header =
+        aligned_alloc(HG_LOG_BLOCK_BYTES, hg_log_write_bytes_max(repair->geometry.write_payload_bytes_max));
+    int rc = header == NULL ? -ENOMEM : 0;
+    for (uint32_t i = 0; i < repair->unflushed_count && rc == 0; i++) {
+        const struct unflushed *write = &repair->unflushed[i];
+        uint32_t bytes = hg_log_write_bytes(write->payload_bytes);
+        uint64_t place = place_of(repair, write->segment, write->segment_offset);
+        rc = repair->ops->read(repair->ctx, header, bytes, place);
+        bool is_right = rc == 0 && hg_log_write_header_is_valid(header, repair->geometry.log_uuid) &&
+                        header->sequence == write->sequence &&
+                        header->payload_bytes == write->payload_bytes &&
+                        hg_log_write_payload_is_valid(header, (const uint8_t *)header + HG_LOG_BLOCK_BYTES);
+        if (rc == 0)
+            rc = is_right ? repair->ops->write(repair->ctx, header, bytes, place) : -EIO;
+    }
+    free(header);
+    return rc != 0 || repair->unflushed_count == 0 ? rc : repair->ops->flush(repair->ctx);
 }
 
 int hg_log_repair_write(struct hg_log_repair *repair)
@@ -512,8 +580,10 @@ int hg_log_repair_write(struct hg_log_repair *repair)
     header->previous_crc32c = repair->result.previous_crc32c;
     header->hlc_ceiling = hg_max_u64(superblock->hlc_ceiling, repair->hlc_ceiling);
     hg_log_write_header_seal(header, repair->write + HG_LOG_BLOCK_BYTES);
-    uint64_t place = hg_log_segment_place(&repair->geometry, header->segment) + header->segment_offset;
-    int rc = place_prepare(repair, place);
+    uint64_t place = place_of(repair, header->segment, header->segment_offset);
+    int rc = unflushed_write(repair);
+    if (rc == 0)
+        rc = place_prepare(repair, place);
     if (rc == 0)
         rc = repair->ops->write(repair->ctx, repair->write, bytes, place);
     if (rc == 0)

@@ -4,7 +4,7 @@
  * bytes everywhere, so what is lost here is taken from there, proved against what must be here (the checksums
  * of the write where its header or the ring's copy is whole; the chains of its streams on both sides else)
  * and written to a new place, at the end of the log. The superblock's table of holes then says where it is.
- * Nothing is written in place. Blocks; for tools, while nobody has the log open.
+ * Nothing is changed in place. Blocks; for tools, while nobody has the log open.
  */
 #ifndef HG_WAL_LOG_REPAIR_H
 #define HG_WAL_LOG_REPAIR_H
@@ -31,8 +31,9 @@ void hg_log_repair_take(struct hg_log_repair *repair,
                         uint64_t size_bytes);
 /* Puts it together and proves it. NULL: it can be written; else what is missing, good until the next call. */
 const char *hg_log_repair_problem(struct hg_log_repair *repair, struct hg_log_repair_facts *facts);
-/* After a NULL of hg_log_repair_problem: the copy, flushed, then the superblock. A crash at any step leaves a
- * log that is refused as before or one that has it back. 0 or -errno. */
+/* After a NULL of hg_log_repair_problem: what nothing says was flushed once more, the same bytes in place,
+ * flushed; the copy, flushed; then the superblock. -EIO also when a write reads differently a second time. A
+ * crash at any step leaves a log that is refused as before or one that has it back. 0 or -errno. */
 int hg_log_repair_write(struct hg_log_repair *repair);
 void hg_log_repair_free(struct hg_log_repair *repair);
 
