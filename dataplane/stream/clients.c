@@ -359,9 +359,12 @@ uint64_t hg_clients_attach(struct hg_clients *clients, uint32_t client, const st
 
 /* ---- taking ---- */
 
-static void slot_error(struct hg_clients_slot *slot, enum hg_deliver_type type, int32_t code, uint64_t lsn)
+static void append_refuse(struct hg_clients *clients, struct hg_clients_slot *slot, int32_t code,
+                          uint64_t lsn)
 {
-    slot->error_type = type;
+    slot->refused = true;
+    slot->lsn_refused = hg_streams_at(clients->config.streams, slot->stream)->lsn_taken;
+    slot->error_type = HG_DELIVER_APPEND_REFUSED;
     slot->error_code = code;
     slot->error_lsn = lsn;
 }
@@ -389,11 +392,12 @@ void hg_clients_depose(struct hg_clients *clients, uint32_t stream)
     for (uint32_t i = 0; i < clients->bound; i++)
         for (uint32_t j = 0; clients->table[i].used && j < HG_CLIENT_SLOTS; j++) {
             struct hg_clients_slot *slot = &clients->table[i].slots[j];
-            if (!slot->used || !slot->append || slot->refused || slot->stream != stream)
+            if (!slot->used || !slot->append || slot->stream != stream)
                 continue;
-            slot->refused = true;
-            slot_error(slot, HG_DELIVER_APPEND_REFUSED, HG_E_NOT_LEADER,
-                       hg_streams_at(clients->config.streams, stream)->lsn_sealed);
+            slot->deposed = true;
+            if (!slot->refused)
+                append_refuse(clients, slot, HG_E_NOT_LEADER,
+                              hg_streams_at(clients->config.streams, stream)->lsn_sealed);
         }
 }
 
@@ -427,9 +431,8 @@ static bool take_record(struct hg_clients *clients, struct hg_clients_entry *cli
     if (reason == HG_APPEND_WOULD_BLOCK)
         return false;
     if (reason != HG_APPEND_OK) {
-        slot->refused = true;
-        slot_error(slot, HG_DELIVER_APPEND_REFUSED, append_code(reason),
-                   reason == HG_APPEND_DUPLICATE ? frame.lsn : record->lsn);
+        append_refuse(clients, slot, append_code(reason),
+                      reason == HG_APPEND_DUPLICATE ? frame.lsn : record->lsn);
         if (reason == HG_APPEND_STAMP)
             hg_event_put(clients->config.events, HG_EVENT_client_stamp, client->name, 0, 0);
     }
@@ -537,10 +540,11 @@ void hg_clients_log_set(struct hg_clients *clients, enum hg_client_why why)
     clients->log_why = why;
 }
 
-static void told_keep(struct hg_clients_told *told, struct hg_stream_state *s,
+static void told_keep(struct hg_clients_slot *slot, struct hg_stream_state *s,
                       struct hg_client_position *position, bool may_tell)
 {
-    if (may_tell) {
+    struct hg_clients_told *told = &slot->told;
+    if (may_tell && !slot->deposed) {
         s->lsn_granted = s->lsn_durable;
         told->lsn_durable = position->lsn_durable;
         told->lsn_committed = position->lsn_committed;
@@ -550,6 +554,18 @@ static void told_keep(struct hg_clients_told *told, struct hg_stream_state *s,
     position->lsn_durable = told->lsn_durable;
     position->lsn_committed = told->lsn_committed;
     memcpy(position->lsn_durable_region, told->lsn_durable_region, sizeof(told->lsn_durable_region));
+}
+
+/* What is appended behind what was refused is somebody else's. */
+static void told_limit(const struct hg_clients_slot *slot, struct hg_client_position *position)
+{
+    if (!slot->refused)
+        return;
+    position->lsn_consumed = hg_min_u64(position->lsn_consumed, slot->lsn_refused);
+    position->lsn_durable = hg_min_u64(position->lsn_durable, slot->lsn_refused);
+    position->lsn_committed = hg_min_u64(position->lsn_committed, slot->lsn_refused);
+    for (uint32_t i = 0; i < HG_CLIENT_REGIONS; i++)
+        position->lsn_durable_region[i] = hg_min_u64(position->lsn_durable_region[i], slot->lsn_refused);
 }
 
 void hg_clients_position_publish(struct hg_clients *clients, struct hg_client_ring *ring, uint32_t slot_index,
@@ -577,7 +593,8 @@ void hg_clients_position_publish(struct hg_clients *clients, struct hg_client_ri
                 hg_max_u64(position.lsn_durable_region[region], s->lsn_peer[i]);
     }
     /* Last, so that who was paused since all this became durable finds it out. */
-    told_keep(&slot->told, s, &position, hg_streams_may_tell(clients->config.streams, s));
+    told_limit(slot, &position);
+    told_keep(slot, s, &position, hg_streams_may_tell(clients->config.streams, s));
     hg_client_ring_position_set(ring, slot_index, &position);
 }
 

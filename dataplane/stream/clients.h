@@ -17,7 +17,8 @@
 #define HG_CLIENTS_BYTES_TURN   (256u << 10)
 #define HG_CLIENTS_DELIVER_TURN 256u /* batches to one client in a turn */
 
-/* What a client was last told of what is acknowledged: it stands while there is no write grant. */
+/* What a client was last told of what is acknowledged: it stands while there is no write grant, and for good
+ * once its stream was taken from it, for other entries may come under the same LSNs. */
 struct hg_clients_told {
     uint64_t lsn_durable;
     uint64_t lsn_committed;
@@ -29,6 +30,7 @@ struct hg_clients_slot {
     bool append;
     bool subscribe;
     bool refused; /* an append was refused: what follows of this attachment is dropped */
+    bool deposed; /* the stream has, or will have, another writer */
     uint16_t attachment;
     uint32_t stream; /* slot in the stream table */
     int32_t consumer;
@@ -39,6 +41,7 @@ struct hg_clients_slot {
     enum hg_deliver_type error_type; /* waiting for room in the deliver ring; 0 = none */
     int32_t error_code;
     uint64_t error_lsn;
+    uint64_t lsn_refused; /* with `refused`: it appended what is below, and is told of no more */
     struct hg_clients_told told;
 };
 

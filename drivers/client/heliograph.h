@@ -148,7 +148,9 @@ int hg_stream_append_once(struct hg_stream *stream, const struct hg_entry *entry
 uint64_t hg_stream_append_end(const struct hg_stream *stream);
 
 enum hg_where { HG_WHERE_CONSUMED, HG_WHERE_DURABLE, HG_WHERE_COMMITTED, HG_WHERE_REGION };
-/* Waits until the position reaches lsn there (`region` only with HG_WHERE_REGION). */
+/* Waits until the position reaches lsn there (`region` only with HG_WHERE_REGION). Where an entry of this
+ * stream was refused it says that instead, once, also when the position is reached: LSNs from the refused one
+ * on are not those entries. */
 int hg_stream_wait(struct hg_stream *stream, enum hg_where where, uint32_t region, uint64_t lsn,
                    uint64_t deadline_ns);
 

@@ -217,12 +217,13 @@ int hg_stream_wait(struct hg_stream *stream, enum hg_where where, uint32_t regio
         if (rc != 0)
             return rc;
         hg_client_view_seen(&stream->link->view);
-        if (position_where(stream, where, region) >= lsn)
-            return 0;
+        bool is_reached = position_where(stream, where, region) >= lsn;
         if (!client_link_pump(stream->client, stream->link))
             continue;
-        if (stream->append_error != 0)
+        if (stream->append_error != 0) /* first: others may have filled the LSNs of what was dropped */
             return append_error_report(stream);
+        if (is_reached)
+            return 0;
         rc = client_deadline(stream->client, stream->name, "the position waited for was not reached",
                              deadline_ns);
         if (rc != 0) {

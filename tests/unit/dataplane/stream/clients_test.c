@@ -409,9 +409,15 @@ static void test_append_refusals(void)
     turn();
     CU_ASSERT_FALSE(hg_client_view_writable(&table[0].view, producer.slot, &why));
     CU_ASSERT_EQUAL(why, HG_CLIENT_WHY_REFUSED);
-    struct hg_client_answer again = produce(1, "kv"); /* a refused producer holds nobody up */
+    struct hg_client_answer again = produce(2, "kv"); /* a refused producer holds nobody up */
+    CU_ASSERT_EQUAL(append(2, &again, 2, 100), 0);
+    turns(5);
+    CU_ASSERT_EQUAL(hg_client_view_durable(&table[2].view, again.slot), 3);
+    CU_ASSERT_EQUAL(hg_client_view_durable(&table[0].view, producer.slot), 2); /* 2 is not what it appended */
+    hg_clients_detach(clients, table[2].index, again.slot, again.attachment);
+    again = produce(1, "kv");
     CU_ASSERT_EQUAL(again.code, 0);
-    CU_ASSERT_EQUAL(again.lsn_end, 2);
+    CU_ASSERT_EQUAL(again.lsn_end, 3);
     CU_ASSERT_EQUAL(append(1, &again, 1, 100), 0);
     turns(5);
     expect_error(1, HG_DELIVER_APPEND_REFUSED, HG_E_OVERLAP);
@@ -460,8 +466,17 @@ static void test_deposed(void)
     CU_ASSERT_EQUAL(late.code, 0);
     CU_ASSERT_EQUAL(late.epoch, 5);
     CU_ASSERT_EQUAL(append(1, &late, 2, 100), 0);
+    CU_ASSERT_EQUAL(append(1, &late, 3, 100), 0);
+    CU_ASSERT_EQUAL(append(1, &late, 4, 100), 0);
     turns(20);
-    CU_ASSERT_EQUAL(hg_client_view_durable(&table[1].view, late.slot), 3);
+    CU_ASSERT_EQUAL(hg_client_view_durable(&table[1].view, late.slot), 5);
+    /* Its own entries 2 and 3 were dropped: it is not told that those are durable. */
+    struct hg_client_position position;
+    CU_ASSERT_TRUE(hg_client_view_position_get(&table[0].view, producer.slot, &position));
+    CU_ASSERT_EQUAL(position.lsn_durable, 2);
+    CU_ASSERT_EQUAL(position.lsn_committed, 2);
+    CU_ASSERT_EQUAL(position.lsn_durable_region[1], 2);
+    CU_ASSERT(position.lsn_consumed <= 3);
     teardown();
 }
 

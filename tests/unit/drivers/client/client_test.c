@@ -445,6 +445,28 @@ static void test_refused_append(void)
     teardown();
 }
 
+/* Who takes its place appends under the same LSNs: the position that is reached is not that of what was
+ * dropped. */
+static void test_refused_append_and_others(void)
+{
+    setup();
+    struct hg_stream *producer = attach("orders", true, false), *other = attach("orders", true, false);
+    append_range(producer, 1, 50);
+    CU_ASSERT_EQUAL(hg_stream_wait(producer, HG_WHERE_DURABLE, 0, 50, soon()), 0);
+    pthread_mutex_lock(&fake->mutex);
+    fake->refuse_code = HG_E_NOT_LEADER;
+    pthread_mutex_unlock(&fake->mutex);
+    CU_ASSERT_EQUAL(append_lsn(producer, 50, 10, soon()), 1);
+    CU_ASSERT_EQUAL(hg_stream_wait(other, HG_WHERE_DURABLE, 0, 50, soon()), 0);
+    hg_stream_detach(other);
+    other = attach("orders", true, false);
+    append_range(other, 50, 60);
+    CU_ASSERT_EQUAL(hg_stream_wait(other, HG_WHERE_DURABLE, 0, 60, soon()), 0);
+    CU_ASSERT_EQUAL(hg_stream_wait(producer, HG_WHERE_DURABLE, 0, 51, soon()), HG_E_NOT_LEADER);
+    CU_ASSERT_EQUAL(hg_stream_wait(producer, HG_WHERE_DURABLE, 0, 60, soon()), 0); /* it asked for others' */
+    teardown();
+}
+
 static void test_not_writable(void)
 {
     setup();
@@ -754,6 +776,7 @@ int main(void)
     CU_add_test(suite, "killed and restarted", test_killed_and_restarted);
     CU_add_test(suite, "killed often", test_killed_often);
     CU_add_test(suite, "refused append", test_refused_append);
+    CU_add_test(suite, "refused append, and others in its place", test_refused_append_and_others);
     CU_add_test(suite, "not writable", test_not_writable);
     CU_add_test(suite, "physical positions", test_physical_positions);
     CU_add_test(suite, "corrupt batch", test_corrupt_batch);
