@@ -279,6 +279,8 @@ static bool attach_subscribe(struct hg_clients *clients, const struct hg_client_
         struct hg_consumer_state *consumer = hg_streams_consumer_at(streams, (uint32_t)slot->consumer);
         consumer->attached_count++;
         lsn_from = lsn_from != 0 ? lsn_from : consumer->lsn;
+        if (lsn_from == 0 && consumer->let_go) /* it never acknowledged, and is to be told of the gap */
+            lsn_from = s->lsn_begin;
     }
     /* Below the beginning nothing ever was; asked from there, the first byte must come first. */
     slot->lsn_next = lsn_from != 0 ? hg_max_u64(lsn_from, s->lsn_begin) : 0;

@@ -654,6 +654,32 @@ static void test_gap(void)
     teardown();
 }
 
+/* A consumer that never acknowledged anything is let go of: it is told, and not moved to what is left. */
+static void test_gap_of_who_never_acknowledged(void)
+{
+    static const struct hg_retention_limit limit = {.ns = 1};
+    setup();
+    hg_streams_configure_begin(node.streams);
+    hg_streams_configure_end(node.streams);
+    uint32_t slot = configure("kv", 1, 1);
+    CU_ASSERT_EQUAL(subscribe(0, "kv", "out", 0).code, 0);
+    hg_clients_close(clients, table[0].index);
+    client_open(0);
+    hg_streams_consumer_limit(node.streams, "out", &limit);
+    forget_beginning(slot);
+    struct hg_client_answer reader = subscribe(0, "kv", "out", 0);
+    CU_ASSERT_EQUAL(reader.code, 0);
+    turns(20);
+    expect_error(0, HG_DELIVER_READ_ERROR, HG_E_GAP);
+    expect_nothing(0);
+    hg_clients_detach(clients, table[0].index, reader.slot, reader.attachment);
+    uint64_t lsn_oldest = hg_streams_lsn_oldest(node.streams, slot);
+    CU_ASSERT_EQUAL(subscribe(0, "kv", "out", lsn_oldest).code, 0); /* it has a snapshot */
+    turns(5);
+    expect_batch(0, lsn_oldest);
+    teardown();
+}
+
 /* The log forgets what a slow reader without a name has not read: it is told, once. */
 static void test_gap_under_a_reader(void)
 {
@@ -863,6 +889,7 @@ int main(void)
     CU_add_test(suite, "duplicate", test_duplicate);
     CU_add_test(suite, "a write grant ends in a turn", test_grant_ends_in_a_turn);
     CU_add_test(suite, "a gap when attaching", test_gap);
+    CU_add_test(suite, "a gap of who never acknowledged", test_gap_of_who_never_acknowledged);
     CU_add_test(suite, "a gap under a reader", test_gap_under_a_reader);
     CU_add_test(suite, "the oldest is found by who walks there", test_oldest_found);
     CU_add_test(suite, "consumer", test_consumer);
