@@ -366,9 +366,7 @@ static void append_refuse(struct hg_clients *clients, struct hg_clients_slot *sl
 {
     slot->refused = true;
     slot->lsn_refused = hg_streams_at(clients->config.streams, slot->stream)->lsn_taken;
-    slot->error_type = HG_DELIVER_APPEND_REFUSED;
-    slot->error_code = code;
-    slot->error_lsn = lsn;
+    slot->append_error = (struct hg_clients_error){code, lsn};
 }
 
 static int32_t append_code(enum hg_append_reason reason)

@@ -25,6 +25,12 @@ struct hg_clients_told {
     uint64_t lsn_durable_region[HG_CLIENT_REGIONS];
 };
 
+/* Told once, when the deliver ring has room. */
+struct hg_clients_error {
+    int32_t code; /* 0 = none */
+    uint64_t lsn;
+};
+
 struct hg_clients_slot {
     bool used;
     bool append;
@@ -35,12 +41,10 @@ struct hg_clients_slot {
     uint32_t stream; /* slot in the stream table */
     int32_t consumer;
     struct hg_cursor cursor;
-    uint64_t walk_from;              /* the write that the cursor was put at; 0 = met the stream since */
-    uint64_t lsn_next;               /* to deliver; 0 = whatever comes first */
-    bool started;                    /* something was delivered: from there on without a gap */
-    enum hg_deliver_type error_type; /* waiting for room in the deliver ring; 0 = none */
-    int32_t error_code;
-    uint64_t error_lsn;
+    uint64_t walk_from; /* the write that the cursor was put at; 0 = met the stream since */
+    uint64_t lsn_next;  /* to deliver; 0 = whatever comes first */
+    bool started;       /* something was delivered: from there on without a gap */
+    struct hg_clients_error append_error, read_error;
     uint64_t lsn_refused; /* with `refused`: it appended what is below, and is told of no more */
     struct hg_clients_told told;
 };

@@ -12,9 +12,7 @@
 static void read_error(struct hg_clients_slot *slot, int32_t code, uint64_t lsn)
 {
     slot->subscribe = false;
-    slot->error_type = HG_DELIVER_READ_ERROR;
-    slot->error_code = code;
-    slot->error_lsn = lsn;
+    slot->read_error = (struct hg_clients_error){code, lsn};
 }
 
 bool hg_clients_gap_check(struct hg_clients *clients, struct hg_clients_slot *slot)
@@ -97,6 +95,15 @@ static uint32_t slot_deliver(struct hg_clients *clients, struct hg_clients_entry
     return delivered;
 }
 
+static bool error_deliver(struct hg_clients_entry *client, uint32_t slot, enum hg_deliver_type type,
+                          struct hg_clients_error *error)
+{
+    if (error->code == 0 || !hg_client_ring_deliver_error(client->ring, slot, type, error->code, error->lsn))
+        return false;
+    error->code = 0;
+    return true;
+}
+
 bool hg_clients_deliver(struct hg_clients *clients)
 {
     bool any = false;
@@ -108,11 +115,8 @@ bool hg_clients_deliver(struct hg_clients *clients)
                 continue;
             if (slot->subscribe)
                 any |= slot_deliver(clients, client, j) > 0;
-            if (slot->error_type != 0 && hg_client_ring_deliver_error(client->ring, j, slot->error_type,
-                                                                      slot->error_code, slot->error_lsn)) {
-                slot->error_type = 0;
-                any = true;
-            }
+            any |= error_deliver(client, j, HG_DELIVER_APPEND_REFUSED, &slot->append_error);
+            any |= error_deliver(client, j, HG_DELIVER_READ_ERROR, &slot->read_error);
         }
     }
     return any;

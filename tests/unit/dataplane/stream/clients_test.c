@@ -680,6 +680,24 @@ static void test_gap_of_who_never_acknowledged(void)
     teardown();
 }
 
+/* A slot that appends and reads: both are told in one turn, and neither hides the other. */
+static void test_both_errors(void)
+{
+    setup();
+    uint32_t slot = configure("kv", 1, 1);
+    forget_beginning(slot);
+    struct hg_client_attach request = attach_make("kv", HG_CLIENT_ATTACH_APPEND | HG_CLIENT_ATTACH_SUBSCRIBE);
+    request.lsn_from = 1;
+    struct hg_client_answer both = attach(0, &request);
+    CU_ASSERT_EQUAL_FATAL(both.code, 0);
+    CU_ASSERT_EQUAL(append(0, &both, both.lsn_end + 1, 100), 0);
+    turns(5);
+    expect_error(0, HG_DELIVER_APPEND_REFUSED, HG_E_GAP);
+    expect_error(0, HG_DELIVER_READ_ERROR, HG_E_GAP);
+    expect_nothing(0);
+    teardown();
+}
+
 /* The log forgets what a slow reader without a name has not read: it is told, once. */
 static void test_gap_under_a_reader(void)
 {
@@ -890,6 +908,7 @@ int main(void)
     CU_add_test(suite, "a write grant ends in a turn", test_grant_ends_in_a_turn);
     CU_add_test(suite, "a gap when attaching", test_gap);
     CU_add_test(suite, "a gap of who never acknowledged", test_gap_of_who_never_acknowledged);
+    CU_add_test(suite, "an append and a reading refused at once", test_both_errors);
     CU_add_test(suite, "a gap under a reader", test_gap_under_a_reader);
     CU_add_test(suite, "the oldest is found by who walks there", test_oldest_found);
     CU_add_test(suite, "consumer", test_consumer);
