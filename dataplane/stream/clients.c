@@ -334,6 +334,10 @@ uint64_t hg_clients_attach(struct hg_clients *clients, uint32_t client, const st
         refuse(answer, HG_E_NOT_READY, "stream %s is on its way to another worker: try again", attach->name);
         return 0;
     }
+    if (entry->poisoned || entry->dismissed) { /* a place of its that is free is read as what it had there */
+        refuse(answer, HG_E_NOT_READY, "the connection is about to be closed: attach on a new one");
+        return 0;
+    }
     uint32_t index = 0;
     while (index < HG_CLIENT_SLOTS && entry->slots[index].used)
         index++;

@@ -304,6 +304,7 @@ static void test_stream_moves(void)
     CU_ASSERT_TRUE(hg_clients_at(clients, table[0].index)->dismissed);
     CU_ASSERT_TRUE(hg_clients_at(clients, table[1].index)->dismissed);
     CU_ASSERT_FALSE(hg_clients_at(clients, table[2].index)->dismissed);
+    CU_ASSERT_EQUAL(subscribe(1, "stays", "", 0).code, HG_E_NOT_READY); /* not in the place of what it had */
     CU_ASSERT_EQUAL(append(0, &other, 1, 100), 0);
     turns(20); /* what was left of the stream in its ring is nobody's now */
     CU_ASSERT_EQUAL(hg_streams_at(node.streams, slot)->lsn_taken, 2);
@@ -337,6 +338,8 @@ static void test_stream_came_back(void)
     producer = produce(2, "kv");
     CU_ASSERT_EQUAL(append(2, &producer, 50, 100), 0);
     turns(20);
+    hg_clients_close(clients, table[0].index);
+    client_open(0);
     CU_ASSERT_EQUAL(subscribe(0, "kv", "", 0).lsn_from, 50);
     turns(5);
     expect_batch(1, 50);
