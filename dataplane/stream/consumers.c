@@ -132,6 +132,7 @@ int hg_streams_consumer_remove(struct hg_streams *streams, const char *name, uin
     if (*sequence == 0)
         return -EAGAIN;
     consumer->used = false;
+    streams->consumer_removed_sequence = *sequence;
     hg_event_put(streams->config.events, HG_EVENT_consumer_removed, name, 0, 0);
     return 0;
 }

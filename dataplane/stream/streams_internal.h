@@ -34,10 +34,11 @@ struct hg_streams {
     uint32_t holes;   /* in the log, that recovery has come by */
     bool tail_torn;   /* this process found the log so: a stream that it does not know may be behind it */
     uint64_t end_due; /* stream whose end is not on the device yet; 0 = none */
-    uint64_t end_sequence;    /* the write that has it; 0 = the log has not taken it yet */
-    bool configuration_whole; /* there was one */
-    uint64_t configuration;   /* counts them */
-    uint64_t quorum_members;  /* peers, for groups without members of their own */
+    uint64_t end_sequence;              /* the write that has it; 0 = the log has not taken it yet */
+    uint64_t consumer_removed_sequence; /* the write that has the newest removal */
+    bool configuration_whole;           /* there was one */
+    uint64_t configuration;             /* counts them */
+    uint64_t quorum_members;            /* peers, for groups without members of their own */
     uint32_t quorum_w;
 
     struct hg_stream_state *table;

@@ -236,6 +236,25 @@ static void test_let_go_is_recorded_first(void)
     stream_node_free(&node);
 }
 
+/* What a removed consumer held goes when the device has the removal, and not before. */
+static void test_removal_is_recorded_first(void)
+{
+    uint64_t sequence;
+    stream_node_make(&node, 1);
+    configuration_whole();
+    uint32_t slot = configure("orders", 11, 0);
+    CU_ASSERT(hg_streams_consumer_add(node.streams, "out", slot) >= 0);
+    CU_ASSERT_EQUAL(fill(slot, 20), 20);
+    CU_ASSERT_EQUAL(hg_streams_consumer_remove(node.streams, "out", &sequence), 0);
+    CU_ASSERT(sequence > hg_log_durable_sequence(node.log));
+    hg_streams_retain(node.streams, node.now_ns);
+    CU_ASSERT_EQUAL(node.log->release_sequence, 1);
+    stream_node_settle(&node);
+    hg_streams_retain(node.streams, node.now_ns);
+    CU_ASSERT(node.log->release_sequence > 20);
+    stream_node_free(&node);
+}
+
 static uint64_t kept_from(void)
 {
     retain();
@@ -340,6 +359,7 @@ int main(void)
     CU_add_test(suite, "by time", test_peer_let_go_by_time);
     CU_add_test(suite, "a consumer that was let go of skips nothing", test_consumer_let_go);
     CU_add_test(suite, "recorded before anything goes", test_let_go_is_recorded_first);
+    CU_add_test(suite, "a removal is recorded before anything goes", test_removal_is_recorded_first);
     CU_add_test(suite, "kept for readers that may come", test_keep);
     CU_add_test(suite, "why peers' batches are refused", test_refuses_peers);
     CU_add_test(suite, "streams that nobody has configured yet", test_unconfigured);
