@@ -217,7 +217,8 @@ void hg_failover_record(struct hg_failover *failover, int rc, const struct hg_me
                found->epoch > failover->epoch_over) { /* an empty log would take the first one for its own */
         epoch_set(failover, found->epoch, now_ns);
         step_set(failover, HG_FAILOVER_RELEASE, now_ns);
-    } else if (!is_other && found->state == HG_METASTORE_SEALING && found->epoch > failover->epoch_over) {
+    } else if (!is_other && found->state == HG_METASTORE_SEALING && found->failover != 0 &&
+               found->epoch > failover->epoch_over) { /* one of an order is opened by an order, anywhere */
         failover->is_taken = failover->epoch == found->epoch ? failover->is_taken : taking && rc == 0;
         epoch_set(failover, found->epoch, now_ns);
         step_set(failover, HG_FAILOVER_SEAL, now_ns);

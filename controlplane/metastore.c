@@ -15,6 +15,18 @@ static int taken(const struct hg_metastore_key *key, const struct hg_metastore_r
     return -EEXIST;
 }
 
+/* It has yet to choose tails and to fill copies: who opens its epoch before drops what was acknowledged. */
+static int driven(const struct hg_metastore_key *key, const struct hg_metastore_record *found,
+                  char text[HG_METASTORE_TEXT_BYTES])
+{
+    snprintf(text, HG_METASTORE_TEXT_BYTES,
+             "group %u of region %u: a fail-over of node %llu drives epoch %llu: wait for it (`show groups` "
+             "there), or `group seal %u epoch ...` with a higher one first",
+             key->group, key->region, (unsigned long long)found->node, (unsigned long long)found->epoch,
+             key->group);
+    return -EEXIST;
+}
+
 static int failed(const struct hg_metastore *store, int rc, char text[HG_METASTORE_TEXT_BYTES])
 {
     snprintf(text, HG_METASTORE_TEXT_BYTES, "%s", store->problem);
@@ -71,6 +83,8 @@ int hg_metastore_begin(struct hg_metastore *store, const struct hg_metastore_key
                      (unsigned long long)epoch);
             return -ENOENT;
         }
+        if (found.failover != 0)
+            return driven(key, &found, text);
         wanted = found;
         wanted.node = node;
         wanted.state = HG_METASTORE_OPEN;

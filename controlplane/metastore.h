@@ -58,7 +58,8 @@ struct hg_metastore *hg_metastore_file_open(const char *path);
 struct hg_metastore *hg_metastore_memory_open(void);
 
 /* The steps of a fail-over that are the store's. 0, or -errno with why in text: -EEXIST = somebody has this
- * epoch or a newer one; -ENOENT = it was not sealed for this epoch. Each may be taken again. */
+ * epoch or a newer one, or a fail-over, which opens it by itself; -ENOENT = it was not sealed for this epoch.
+ * Each may be taken again. */
 int hg_metastore_seal(struct hg_metastore *store, const struct hg_metastore_key *key, uint64_t epoch,
                       uint64_t node, char text[HG_METASTORE_TEXT_BYTES]);
 int hg_metastore_begin(struct hg_metastore *store, const struct hg_metastore_key *key, uint64_t epoch,

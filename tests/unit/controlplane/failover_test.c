@@ -305,6 +305,27 @@ static void test_refused_and_lost(void)
     CU_ASSERT_FALSE(hg_failover_is_under_way(driver));
 }
 
+/* What `group seal` sealed here waits for `group open`, which may be ordered at another node: a fail-over
+ * shares no epoch with that. */
+static void test_sealed_by_an_order(void)
+{
+    begin();
+    record = (struct hg_metastore_record){
+        .revision = 2, .epoch = 5, .node = OWN, .state = HG_METASTORE_SEALING, .failover = 0};
+    act();
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_SEAL);
+    CU_ASSERT_EQUAL(record.epoch, 6);
+    CU_ASSERT_EQUAL(record.failover, 1);
+    CU_ASSERT_EQUAL(driver->epoch, 6);
+    begin(); /* a control plane before this one took it for a fail-over: this one goes on with it */
+    record = (struct hg_metastore_record){
+        .revision = 2, .epoch = 5, .node = OWN, .state = HG_METASTORE_SEALING, .failover = 1};
+    act();
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_SEAL);
+    CU_ASSERT_EQUAL(record.revision, 2);
+    CU_ASSERT_EQUAL(driver->epoch, 5);
+}
+
 static void test_members_of_the_record(void)
 {
     begin();
@@ -491,6 +512,7 @@ int main(void)
     CU_add_test(suite, "what a dead copy knew", test_floor_of_the_dead);
     CU_add_test(suite, "a log that was made anew", test_log_made_anew);
     CU_add_test(suite, "refused, and lost", test_refused_and_lost);
+    CU_add_test(suite, "sealed by an order", test_sealed_by_an_order);
     CU_add_test(suite, "members of the record", test_members_of_the_record);
     CU_add_test(suite, "members that are being changed", test_members_joint);
     CU_add_test(suite, "a torn end of one set", test_members_joint_unknown);
@@ -498,5 +520,5 @@ int main(void)
     CU_add_test(suite, "left in the middle", test_left);
     CU_basic_run_tests();
     free(driver);
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 14;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 15;
 }

@@ -238,9 +238,18 @@ static void test_taken_by_a_failover(void)
     CU_ASSERT_EQUAL(store->swap(store, &key, 0, &wanted, &found), 0);
     CU_ASSERT_EQUAL(store->read(store, &key, &found), 0);
     CU_ASSERT_EQUAL(found.failover, 1);
+    for (uint64_t node = 11; node < 13;
+         node++) { /* it has yet to choose tails and to fill: nobody opens it */
+        CU_ASSERT_EQUAL(hg_metastore_begin(store, &key, 5, node, text), -EEXIST);
+        CU_ASSERT_PTR_NOT_NULL(strstr(text, "a fail-over of node 11 drives epoch 5"));
+        CU_ASSERT_EQUAL(store->read(store, &key, &found), 0);
+        CU_ASSERT_EQUAL(found.state, HG_METASTORE_SEALING);
+        CU_ASSERT_EQUAL(found.failover, 1);
+    }
     CU_ASSERT_EQUAL(hg_metastore_seal(store, &key, 6, 11, text), 0);
     CU_ASSERT_EQUAL(store->read(store, &key, &found), 0);
     CU_ASSERT_EQUAL(found.failover, 0);
+    CU_ASSERT_EQUAL(hg_metastore_begin(store, &key, 6, 11, text), 0);
     store->close(store);
     unlink(file_path);
 }
