@@ -32,7 +32,7 @@ static void refused(struct hg_worker *worker, enum hg_group_reason reason)
     snprintf(text, sizeof(text), "the log of worker %u has group %u with epoch %llu promised: it refuses %s",
              worker->config.worker, worker->order.group,
              worker->order.group < HG_GROUPS_MAX
-                 ? (unsigned long long)hg_streams_group(worker->streams, worker->order.group)->epoch_promised
+                 ? (unsigned long long)hg_streams_group(worker->streams, worker->order.group)->epoch_wanted
                  : 0ull,
              hg_group_reason_text(reason));
     answer(worker, -EPERM, text);
@@ -51,10 +51,20 @@ static void event_say(struct hg_worker *worker, enum hg_event_type type)
     hg_event_put(&worker->events, type, group, worker->order.epoch, 0);
 }
 
-static void sealed(struct hg_worker *worker)
+/* True when it is answered. */
+static bool seal_turn(struct hg_worker *worker)
 {
+    if (hg_group_fence(hg_streams_group(worker->streams, worker->order.group)) > worker->order.epoch) {
+        /* A peer's seal came meanwhile: this epoch will never be what is promised. */
+        hg_streams_group_refused(worker->streams, HG_GROUP_seal_epoch);
+        refused(worker, HG_GROUP_seal_epoch);
+        return true;
+    }
+    if (!hg_streams_group_sealed(worker->streams, worker->order.group, worker->order.epoch))
+        return false;
     event_say(worker, HG_EVENT_group_sealed);
     answer(worker, 0, "");
+    return true;
 }
 
 /* It is on the device: peers get the streams as opened anew under it. */
@@ -183,12 +193,8 @@ bool hg_worker_group_turn(struct hg_worker *worker)
     uint64_t epoch = worker->order.epoch;
     if (worker->order.type == 0 || worker->unsent_used)
         return false;
-    if (worker->order.type == HG_LETTER_GROUP_SEAL) {
-        if (!hg_streams_group_sealed(worker->streams, group, epoch))
-            return false;
-        sealed(worker);
-        return true;
-    }
+    if (worker->order.type == HG_LETTER_GROUP_SEAL)
+        return seal_turn(worker);
     const struct hg_group *state = hg_streams_group(worker->streams, group);
     if (worker->order.type == HG_LETTER_GROUP_BEGIN) {
         if (state->epoch_begun != epoch) {

@@ -691,6 +691,33 @@ static void test_group(void)
     teardown();
 }
 
+/* A higher promise overtakes an order to seal that is on its way to the device: it is refused by name, for
+ * housekeeping takes no other order before it is answered. */
+static void test_seal_overtaken(void)
+{
+    struct hg_letter last;
+    uint64_t deadline_ns;
+    setup();
+    config_make();
+    turns(100);
+    put(HG_LETTER_CONFIG, config);
+    turns(20);
+    (void)answers(0, &last);
+    order(HG_LETTER_GROUP_SEAL, 0, 5);
+    hg_worker_turn(worker, &deadline_ns); /* the disk's time stands still */
+    CU_ASSERT_EQUAL(hg_streams_group_seal(worker->streams, 0, 7), HG_GROUP_OK); /* as a peer asks */
+    turns(30);
+    CU_ASSERT_EQUAL(answers(HG_LETTER_GROUP_DONE, &last), 1);
+    CU_ASSERT_EQUAL(last.code, -EPERM);
+    CU_ASSERT_PTR_NOT_NULL(strstr(last.body.text, "epoch 7 promised"));
+    CU_ASSERT_EQUAL(drop_count("seal_epoch"), 1);
+    order(HG_LETTER_GROUP_SEAL, 0, 7);
+    turns(30);
+    CU_ASSERT_EQUAL(answers(HG_LETTER_GROUP_DONE, &last), 1);
+    CU_ASSERT_EQUAL(last.code, 0);
+    teardown();
+}
+
 /* Producers and writers that are refused before their first entry, and so before anything else counts them.
  */
 static void test_refusals_shown(void)
@@ -722,6 +749,7 @@ int main(void)
     CU_add_test(suite, "letters while the log is read back", test_recovering);
     CU_add_test(suite, "a full outbox", test_outbox_full);
     CU_add_test(suite, "a group is sealed and opened", test_group);
+    CU_add_test(suite, "an order to seal is overtaken", test_seal_overtaken);
     CU_add_test(suite, "refusals are shown", test_refusals_shown);
     CU_add_test(suite, "a flood of handshakes", test_handshake_flood);
     CU_add_test(suite, "a flood of events", test_event_flood);
