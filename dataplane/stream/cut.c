@@ -432,6 +432,10 @@ enum hg_group_reason hg_streams_cut(struct hg_streams *streams, uint32_t slot,
     struct hg_stream_cutting *cutting = streams->cutting;
     struct hg_stream_state *s = hg_streams_at(streams, slot);
     hg_assert(s->lsn_durable == s->lsn_sealed);
+    /* This node writes under it, or did: such a word is from before it began. Its being the writer is no
+     * reason: a former one that is filled to be it again is cut before it begins. */
+    if (point->epoch <= hg_streams_group_of(streams, s)->epoch_begun)
+        return hg_streams_group_counted(streams, HG_GROUP_truncate_epoch);
     if (s->lsn_sealed == point->lsn)
         return epochs_cut(streams, s, point);
     enum hg_group_reason reason = cut_check(streams, s, point);

@@ -4,8 +4,8 @@
  * epoch. What is above was never committed; it is kept, byte for byte, in an orphan file, and is this log's
  * no more.
  *
- *   1. Refused: under an epoch that is not the one promised here, below the commit floor, at a point that is
- *      not a batch's beginning here or has another chain. Each has its own counter.
+ *   1. Refused: under an epoch that is not the one promised here or that this node began, below the commit
+ *      floor, at a point that is not a batch's beginning here or has another chain. Each has its own counter.
  *   2. The batches above go into an orphan file: a piece at a time is lent to whoever writes files
  *      (hg_streams_orphan_due, hg_streams_orphan_written). While that fails nothing is cut.
  *   3. When the file and its directory are on the device, a record of the log cuts (HG_LOCAL_STREAM_CUT): its

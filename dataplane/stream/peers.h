@@ -376,7 +376,7 @@ bool hg_peers_is_taking(struct hg_peers *peers, uint32_t slot);
 /* The record by which the stream begins anew is durable (dataplane/stream/horizon.h): it does, and who said
  * where is asked for what follows. */
 void hg_peers_stream_anew(struct hg_peers *peers, uint32_t slot);
-/* The stream's group began an epoch here: nobody else's is taken any more. */
+/* The stream's group began an epoch here: nobody else's is taken any more, and no join cuts it. */
 void hg_peers_stream_begun(struct hg_peers *peers, uint32_t slot);
 
 /* ---- a fail-over (controlplane/failover.h orders it) ---- */

@@ -308,13 +308,6 @@ static void peer_refuse(struct hg_peer *peer, uint32_t slot, enum hg_wire_status
     }
 }
 
-/* ... from anybody. */
-static void stream_refuse(struct hg_peers *peers, uint32_t slot, enum hg_wire_status reason)
-{
-    for (struct hg_peer *peer = hg_peers_next(peers, NULL); peer != NULL; peer = hg_peers_next(peers, peer))
-        peer_refuse(peer, slot, reason);
-}
-
 /* Its writer opens it again. */
 static void joins_end(struct hg_peer *peer, uint32_t slot)
 {
@@ -342,18 +335,25 @@ bool hg_peers_is_taking(struct hg_peers *peers, uint32_t slot)
     return false;
 }
 
-/* A join would end in what is taken no more: cut it, or take of it. */
+/* No more of the stream is taken from anybody. A join would end in what is taken no more: cut it, or take of
+ * it. */
+static void stream_leave(struct hg_peers *peers, uint32_t slot, enum hg_wire_status reason)
+{
+    for (struct hg_peer *peer = hg_peers_next(peers, NULL); peer != NULL; peer = hg_peers_next(peers, peer)) {
+        joins_end(peer, slot);
+        peer_refuse(peer, slot, reason);
+    }
+}
+
 void hg_peers_stream_leave(struct hg_peers *peers, uint32_t slot)
 {
-    for (struct hg_peer *peer = hg_peers_next(peers, NULL); peer != NULL; peer = hg_peers_next(peers, peer))
-        joins_end(peer, slot);
-    stream_refuse(peers, slot, HG_WIRE_MOVED);
+    stream_leave(peers, slot, HG_WIRE_MOVED);
 }
 
 void hg_peers_stream_begun(struct hg_peers *peers, uint32_t slot)
 {
     peers->fills[slot] = (struct hg_peers_fill){0};
-    stream_refuse(peers, slot, HG_WIRE_REFUSED_EPOCH);
+    stream_leave(peers, slot, HG_WIRE_REFUSED_EPOCH);
 }
 
 int hg_peers_batch_received(void *ctx, uint32_t alias, const uint8_t *batch, uint32_t bytes)

@@ -328,6 +328,27 @@ static void test_floor_is_kept(void)
     over();
 }
 
+/* Nobody else wrote under the epoch that this node began: such a cut is a word from before that. */
+static void test_own_epoch(void)
+{
+    fail_over();
+    struct hg_stream_state *s = stream(a, 0);
+    struct hg_cut_point point = {.epoch = EPOCH, .lsn = COMMON, .epoch_common = 1};
+    struct hg_cursor cursor = {0};
+    int rc = 0;
+    for (int i = 0; i < 100 && rc == 0; i++) {
+        rc = hg_streams_chain_at(a->node.streams, 0, COMMON, &cursor, point.chain);
+        stream_node_turn(&a->node);
+    }
+    CU_ASSERT_EQUAL_FATAL(rc, 1);
+    uint64_t lsn_end = s->lsn_durable;
+    CU_ASSERT_EQUAL_FATAL(lsn_end, COMMON + 3);
+    CU_ASSERT_EQUAL(hg_streams_cut(a->node.streams, 0, &point, a->node.now_ns), HG_GROUP_truncate_epoch);
+    CU_ASSERT_EQUAL(hg_streams_group_counts(a->node.streams)[HG_GROUP_truncate_epoch], 1);
+    CU_ASSERT_EQUAL(s->lsn_durable, lsn_end);
+    over();
+}
+
 static void test_refusals(void)
 {
     fail_over();
@@ -508,6 +529,7 @@ int main(void)
     CU_add_test(suite, "no orphan, no cut", test_no_orphan_no_cut);
     CU_add_test(suite, "nothing committed is cut", test_floor);
     CU_add_test(suite, "the floor is kept", test_floor_is_kept);
+    CU_add_test(suite, "nobody cuts under an epoch that was begun here", test_own_epoch);
     CU_add_test(suite, "refusals", test_refusals);
     CU_add_test(suite, "more cuts than are remembered", test_too_many);
     CU_add_test(suite, "a power cut at every step", test_power_cut_at_every_step);
@@ -515,5 +537,5 @@ int main(void)
     CU_add_test(suite, "an epoch that nothing was written under", test_empty_epoch);
     CU_basic_run_tests();
     free(old_bytes);
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 10;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 11;
 }

@@ -268,6 +268,54 @@ static void test_fill_of_nothing(void)
     one_region = false;
 }
 
+/* What a fill compared is over where the epoch begins: the word to cut, late, would cut off what is written.
+ */
+static void test_cut_is_late(void)
+{
+    static struct orphan_directory directory;
+    uint32_t slot = 0;
+    region_joined();
+    append(a, slot, 3, 100);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL_FATAL(stream(b, slot)->lsn_durable, 4);
+    fill_begin(a, 2);
+    const struct hg_peer_alias *alias = &peer_of(a)->aliases[slot]; /* the first stream's alias is its slot */
+    for (int i = 0; i < 5000 && alias->join.state != HG_PEER_JOIN_COMPARING; i++) {
+        site_turn(b);
+        if (alias->join.state != HG_PEER_JOIN_COMPARING)
+            site_turn(a);
+    }
+    CU_ASSERT_EQUAL_FATAL(alias->join.state, HG_PEER_JOIN_COMPARING);
+    b->cut = true;
+    run(20 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL_FATAL(alias->join.state, HG_PEER_JOIN_COMPARING);
+    CU_ASSERT_EQUAL_FATAL(hg_streams_group_begin(a->node.streams, 0, EPOCH), HG_GROUP_OK);
+    CU_ASSERT_EQUAL(hg_streams_group_release(a->node.streams, 0, EPOCH), HG_GROUP_OK);
+    stream_node_settle(&a->node);
+    hg_peers_stream_begun(a->peers, slot);
+    CU_ASSERT_EQUAL(alias->join.state, HG_PEER_JOIN_NONE);
+    append(a, slot, 3, 100);
+    stream_node_settle(&a->node);
+    const struct hg_lane_stats *stats = hg_lane_stats(peer_of(a)->sessions[peer_of(a)->current].lane);
+    uint64_t refused = stats->drop_control_state;
+    b->cut = false;
+    for (uint64_t end_ns = a->node.now_ns + HG_NS_PER_S; a->node.now_ns < end_ns;) {
+        a->cut = alias->join.state == HG_PEER_JOIN_CUTTING; /* the filler hears of no epoch in time */
+        site_turn(a);
+        site_turn(b);
+        orphan_directory_turn(&directory, a);
+    }
+    CU_ASSERT(stats->drop_control_state > refused);
+    CU_ASSERT_EQUAL(directory.count, 0);
+    CU_ASSERT_EQUAL(stream(a, slot)->lsn_durable, 7);
+    CU_ASSERT_EQUAL(stream(a, slot)->epoch, EPOCH);
+    CU_ASSERT_EQUAL(hg_history_last(&stream(a, slot)->history).epoch, EPOCH);
+    CU_ASSERT_EQUAL(hg_history_last(&stream(a, slot)->history).lsn, 4);
+    orphan_directory_empty(&directory);
+    sites_free();
+    one_region = false;
+}
+
 /* Who asks has got further than the one that is to fill it, which leaves it as it is. */
 static void test_fill_of_more(void)
 {
@@ -304,8 +352,9 @@ int main(void)
     CU_add_test(suite, "a copy is filled", test_fill);
     CU_add_test(suite, "another one fills it", test_fill_by_another);
     CU_add_test(suite, "a fill that comes too late", test_fill_is_late);
+    CU_add_test(suite, "a fill's cut that comes too late", test_cut_is_late);
     CU_add_test(suite, "a fill of nothing", test_fill_of_nothing);
     CU_add_test(suite, "a fill of a copy that has more", test_fill_of_more);
     CU_basic_run_tests();
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 9;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 10;
 }
