@@ -70,7 +70,7 @@ void hg_worker_stream_adopt(struct hg_worker *worker, const struct hg_letter *le
 bool hg_worker_stream_adopting(struct hg_worker *worker)
 {
     char text[HG_CONTROL_TEXT_BYTES];
-    if (worker->adopt_sequence == 0)
+    if (worker->adopt_sequence == 0 || worker->unsent_used)
         return false;
 #ifndef HG_SEEDED_BUG_ADOPT_BEFORE_FLUSH
     if (worker->adopt_sequence > hg_log_durable_sequence(worker->log))

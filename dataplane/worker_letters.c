@@ -398,7 +398,7 @@ static void letter_log_grow(struct hg_worker *worker, const struct hg_letter *le
 bool hg_worker_growth_turn(struct hg_worker *worker)
 {
     struct hg_letter answer;
-    if (worker->growth == NULL || hg_log_is_growing(worker->log))
+    if (worker->growth == NULL || worker->unsent_used || hg_log_is_growing(worker->log))
         return false;
     memset(&answer, 0, sizeof(answer));
     answer.type = HG_LETTER_LOG_GROWN;

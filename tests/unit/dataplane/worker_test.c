@@ -167,6 +167,38 @@ static void test_outbox_full(void)
     teardown();
 }
 
+/* An order that takes a while ends while the box is full and another answer waits already: its own waits too.
+ */
+static void test_outbox_full_and_an_order_done(void)
+{
+    struct hg_letter last;
+    struct hg_log_geometry geometry;
+    setup();
+    config_make();
+    turns(100);
+    CU_ASSERT_EQUAL_FATAL(worker->state, HG_WORKER_RUNNING);
+    (void)answers(0, &last);
+    hg_log_geometry_get(worker->log, &geometry);
+    struct hg_log_geometry longer = geometry;
+    longer.segment_count++;
+    hg_disk_sim_extend(node.disk, hg_log_file_bytes(&longer));
+    struct hg_log_growth *growth = hg_log_growth_create(&geometry, longer.segment_count);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(growth);
+    put(HG_LETTER_LOG_GROW, growth);
+    struct hg_letter event = {.type = HG_LETTER_EVENT};
+    while (hg_mailbox_put(outbox, &event))
+        ;
+    put(HG_LETTER_CONFIG, config);
+    turns(100);
+    CU_ASSERT_FALSE(hg_log_is_growing(worker->log));
+    CU_ASSERT_EQUAL(answers(HG_LETTER_CONFIG_DONE, &last), 0);
+    turns(20);
+    CU_ASSERT_TRUE(hg_mailbox_take(outbox, &last) && last.type == HG_LETTER_CONFIG_DONE);
+    CU_ASSERT_EQUAL(answers(HG_LETTER_LOG_GROWN, &last), 1);
+    hg_log_growth_free(growth);
+    teardown();
+}
+
 /* One kind of event without end leaves room for the others, and how it ended is said when the flood is over.
  */
 static void test_event_flood(void)
@@ -748,6 +780,7 @@ int main(void)
     CU_pSuite suite = CU_add_suite("worker", NULL, NULL);
     CU_add_test(suite, "letters while the log is read back", test_recovering);
     CU_add_test(suite, "a full outbox", test_outbox_full);
+    CU_add_test(suite, "a full outbox, and an order that is done", test_outbox_full_and_an_order_done);
     CU_add_test(suite, "a group is sealed and opened", test_group);
     CU_add_test(suite, "an order to seal is overtaken", test_seal_overtaken);
     CU_add_test(suite, "refusals are shown", test_refusals_shown);
