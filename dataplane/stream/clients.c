@@ -594,7 +594,7 @@ void hg_clients_position_publish(struct hg_clients *clients, struct hg_client_ri
         uint16_t region = hg_peers_at(clients->config.peers, i)->region;
         if ((s->peers_mask & (UINT64_C(1) << i)) != 0 && region < HG_CLIENT_REGIONS)
             position.lsn_durable_region[region] =
-                hg_max_u64(position.lsn_durable_region[region], s->lsn_peer[i]);
+                hg_max_u64(position.lsn_durable_region[region], s->lsn_peer_told[i]);
     }
     /* Last, so that who was paused since all this became durable finds it out. */
     told_limit(slot, &position);

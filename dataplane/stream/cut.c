@@ -301,6 +301,7 @@ bool hg_streams_cut_apply(struct hg_streams *streams, struct hg_stream_state *s,
     s->lsn_needed = 0;
     for (uint32_t peer = 0; peer < HG_STREAMS_PEERS_MAX; peer++) {
         s->lsn_peer[peer] = hg_min_u64(s->lsn_peer[peer], lsn);
+        s->lsn_peer_told[peer] = hg_min_u64(s->lsn_peer_told[peer], lsn);
         s->lsn_counted[peer] = hg_min_u64(s->lsn_counted[peer], lsn);
     }
     s->sessions_evicted |= hg_sessions_cut(streams->sessions, s->stream, lsn);

@@ -314,6 +314,7 @@ static void stream_start(struct hg_peer *peer, uint32_t slot, const struct hg_wi
         stream_gap(peer, slot, lsn, lsn_oldest);
         return;
     }
+    hg_streams_peer_begins(streams, slot, peer->index, answer->lsn_durable);
     uint64_t lsn_claimed = hg_max_u64(ps->lsn_claimed, answer->lsn_durable), epoch = ps->epoch;
     bool is_question = ps->is_question;
     hg_peers_hold_end(peer, slot);

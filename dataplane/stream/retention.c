@@ -16,6 +16,7 @@ void hg_streams_peer_durable(struct hg_streams *streams, uint32_t slot, uint32_t
         return;
     if (lsn > s->lsn_peer[peer]) {
         s->lsn_peer[peer] = lsn;
+        s->lsn_peer_told[peer] = hg_max_u64(s->lsn_peer_told[peer], lsn);
         hg_streams_moved(streams, s);
     }
     if (lsn > s->lsn_counted[peer]) {
@@ -31,13 +32,26 @@ void hg_streams_peer_passed(struct hg_streams *streams, uint32_t slot, uint32_t 
     s->sequence_peer[peer] = hg_max_u64(s->sequence_peer[peer], sequence);
 }
 
+static void peer_falls_back(struct hg_stream_state *s, uint32_t peer, uint64_t lsn, uint64_t sequence)
+{
+    s->lsn_peer[peer] = hg_min_u64(s->lsn_peer[peer], lsn);
+    s->sequence_peer[peer] = hg_min_u64(s->sequence_peer[peer], sequence);
+}
+
+void hg_streams_peer_begins(struct hg_streams *streams, uint32_t slot, uint32_t peer, uint64_t lsn)
+{
+    struct hg_stream_state *s = hg_streams_at(streams, slot);
+    hg_assert(peer < HG_STREAMS_PEERS_MAX);
+    if (lsn < s->lsn_peer[peer])
+        peer_falls_back(s, peer, lsn, hg_streams_sequence_of(streams, slot, lsn));
+}
+
 void hg_streams_peer_lacks(struct hg_streams *streams, uint32_t slot, uint32_t peer, uint64_t lsn,
                            uint64_t sequence)
 {
     struct hg_stream_state *s = hg_streams_at(streams, slot);
     hg_assert(peer < HG_STREAMS_PEERS_MAX);
-    s->lsn_peer[peer] = hg_min_u64(s->lsn_peer[peer], lsn);
-    s->sequence_peer[peer] = hg_min_u64(s->sequence_peer[peer], sequence);
+    peer_falls_back(s, peer, lsn, sequence);
     struct hg_retention_peer *p = &streams->retention.peers[peer];
     bool is_there = p->offered >= hg_log_tail_sequence(streams->log);
     p->offered = is_there ? hg_min_u64(p->offered, sequence) : sequence;

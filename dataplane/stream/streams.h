@@ -164,8 +164,9 @@ struct hg_stream_state {
     bool quorum_lost;            /* it was said */
     uint8_t chain_sealed[16];
     uint8_t chain_durable[16];
-    uint64_t lsn_peer[HG_STREAMS_PEERS_MAX];      /* durable there, as far as this process has been told */
-    uint64_t lsn_counted[HG_STREAMS_PEERS_MAX];   /* likewise, and less once the peer says that it has less */
+    uint64_t lsn_peer[HG_STREAMS_PEERS_MAX];      /* durable there, by its newest word */
+    uint64_t lsn_peer_told[HG_STREAMS_PEERS_MAX]; /* the most that it ever said: clients know of it */
+    uint64_t lsn_counted[HG_STREAMS_PEERS_MAX];   /* like lsn_peer, of that very copy: a quorum counts it */
     uint64_t copy_peer[HG_STREAMS_PEERS_MAX];     /* whose word that is: of its log's uuid */
     uint64_t voters_there;                        /* peers that know that their copy counts, a bit each */
     uint64_t sequence_peer[HG_STREAMS_PEERS_MAX]; /* writes before it hold nothing that the peer lacks */
@@ -313,6 +314,9 @@ void hg_streams_quorum_watch(struct hg_streams *streams, uint64_t now_ns);
 /* No write before `sequence` holds a batch of the stream behind the peer's position: whoever walked the log
  * for the peer knows better than the index, which is coarse in a long log. */
 void hg_streams_peer_passed(struct hg_streams *streams, uint32_t slot, uint32_t peer, uint64_t sequence);
+/* The peer says what it has, behind which its stream goes on: where that is less than before, its log was
+ * made anew or lost some, and what it lacks now is kept for it again. */
+void hg_streams_peer_begins(struct hg_streams *streams, uint32_t slot, uint32_t peer, uint64_t lsn);
 /* The peer has less than we thought, but all before `lsn`, which is in write `sequence` or later, as far as
  * this log is concerned: it is kept from there on. */
 void hg_streams_peer_lacks(struct hg_streams *streams, uint32_t slot, uint32_t peer, uint64_t lsn,

@@ -550,6 +550,54 @@ static void test_back_pressure(void)
     sites_free();
 }
 
+/* b's log is made anew while a runs: what its former one had is kept for it again until this one has it,
+ * though producers would fill a's log with newer entries meanwhile. */
+static void test_log_anew(void)
+{
+    uint32_t slot = sites_joined(), filled = 0;
+    stream(a, slot)->codec = HG_CODEC_NONE;
+    append(a, slot, 9, 500000);
+    run(100 * HG_NS_PER_MS);
+    uint64_t first = hg_streams_sequence_of(a->node.streams, slot, 1);
+    CU_ASSERT_EQUAL_FATAL(stream(a, slot)->lsn_peer[0], 10);
+    CU_ASSERT_EQUAL(hg_streams_peer_needs(a->node.streams, slot, 0), hg_log_append_sequence(a->node.log));
+    site_free(b);
+    site_make(b, a, 2, NODE_STREAMS_MAX);
+    b->node.now_ns = a->node.now_ns;
+    CU_ASSERT_EQUAL(configure(b, "one", 11, KV, 1), 0);
+    keys();
+    for (int i = 0; i < 1000 && a->node.events[HG_EVENT_stream_streaming] < 2; i++) {
+        site_turn(a);
+        site_turn(b);
+    }
+    CU_ASSERT_EQUAL_FATAL(a->node.events[HG_EVENT_stream_streaming], 2);
+    a->cut = b->cut = true;
+    hg_streams_retain(a->node.streams, a->node.now_ns);
+    CU_ASSERT_EQUAL(stream(b, 0)->lsn_durable, 0);
+    CU_ASSERT_EQUAL(hg_streams_peer_needs(a->node.streams, slot, 0), first);
+    CU_ASSERT_EQUAL(hg_streams_retention(a->node.streams)->holder_count, 1);
+    CU_ASSERT_EQUAL(hg_streams_retention(a->node.streams)->holders[0].sequence, first);
+    CU_ASSERT_EQUAL(stream(a, slot)->lsn_peer_told[0], 10); /* clients are told no less than before */
+    while (filled < 100 && stream_node_append(&a->node, slot, 500000) == HG_APPEND_OK) {
+        filled++;
+        stream_node_settle(&a->node);
+        hg_streams_retain(a->node.streams, a->node.now_ns);
+    }
+    CU_ASSERT(filled > 0 && filled < 100); /* then producers wait */
+    CU_ASSERT_EQUAL(hg_streams_lsn_oldest(a->node.streams, slot), 1);
+    a->cut = b->cut = false;
+    for (int i = 0; i < 400 && stream(a, slot)->lsn_peer[0] < filled + 10; i++) {
+        hg_streams_retain(a->node.streams, a->node.now_ns);
+        hg_streams_retain(b->node.streams, b->node.now_ns);
+        run(10 * HG_NS_PER_MS);
+    }
+    CU_ASSERT_EQUAL(stream(b, 0)->lsn_durable, filled + 10);
+    CU_ASSERT_EQUAL(stream(b, 0)->lsn_begin, 1);
+    CU_ASSERT_EQUAL(a->node.events[HG_EVENT_stream_gap], 0);
+    CU_ASSERT_EQUAL(hg_streams_peer_needs(a->node.streams, slot, 0), hg_log_append_sequence(a->node.log));
+    sites_free();
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -559,6 +607,7 @@ int main(void)
     CU_add_test(suite, "a DURABLE that overtakes the answer", test_durable_before_answer);
     CU_add_test(suite, "a sealed taker", test_sealed_taker);
     CU_add_test(suite, "resume after an outage", test_resume);
+    CU_add_test(suite, "a log that is made anew", test_log_anew);
     CU_add_test(suite, "make before break", test_make_before_break);
     CU_add_test(suite, "keys renewed", test_keys_renewed);
     CU_add_test(suite, "keys of no lane", test_keys_of_no_lane);
