@@ -42,6 +42,7 @@ struct file {
     struct hg_metastore store; /* first */
     char path[PATH_BYTES];
     uint64_t revision;
+    uint64_t revision_synced; /* known to stay in its place */
     uint32_t count;
     struct row rows[HG_METASTORE_RECORDS_MAX];
     char text[FILE_BYTES_MAX + 1];
@@ -221,6 +222,21 @@ static int text_parse(struct file *file, size_t bytes)
     return 0;
 }
 
+static int directory_sync(struct file *file)
+{
+    char path[PATH_BYTES];
+    snprintf(path, sizeof(path), "%s", file->path);
+    int fd = open(dirname(path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int rc = fd < 0 || fsync(fd) < 0 ? problem(file, -errno, "may not be on the device yet") : 0;
+    if (fd >= 0)
+        close(fd);
+    if (rc == 0)
+        file->revision_synced = file->revision;
+    return rc;
+}
+
+/* Whoever put it in place may have died, or failed, before it was sure to stay there: what a power loss could
+ * take back must not be believed. */
 static int file_load(struct file *file)
 {
     int fd = open(file->path, O_RDONLY | O_CLOEXEC);
@@ -236,7 +252,7 @@ static int file_load(struct file *file)
     }
     int rc = got < 0 ? problem(file, -errno, "can't be read") : text_parse(file, bytes);
     close(fd);
-    return rc;
+    return rc == 0 && file->revision != file->revision_synced ? directory_sync(file) : rc;
 }
 
 static size_t text_print(struct file *file)
@@ -267,17 +283,6 @@ static size_t text_print(struct file *file)
     bytes = ftell(out);
     fclose(out);
     return (size_t)bytes;
-}
-
-static int directory_sync(struct file *file)
-{
-    char path[PATH_BYTES];
-    snprintf(path, sizeof(path), "%s", file->path);
-    int fd = open(dirname(path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int rc = fd < 0 || fsync(fd) < 0 ? problem(file, -errno, "may not be on the device yet") : 0;
-    if (fd >= 0)
-        close(fd);
-    return rc;
 }
 
 static int file_save(struct file *file)
