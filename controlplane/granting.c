@@ -4,6 +4,7 @@
  * them on the page that the dataplane reads. The metastore is asked only while the dataplane's heart beats:
  * one that is gone or stuck must not keep anybody from taking over.
  */
+#include "controlplane/grant_groups.h"
 #include "controlplane/server.h"
 
 #include <errno.h>
@@ -15,18 +16,6 @@ static uint64_t boottime_ns(void)
 
     clock_gettime(CLOCK_BOOTTIME, &now);
     return (uint64_t)now.tv_sec * HG_NS_PER_S + (uint64_t)now.tv_nsec;
-}
-
-/* The groups of the streams that originate here. */
-static uint64_t groups_written(const struct hg_control_config *config)
-{
-    uint64_t groups = 0;
-
-    for (uint32_t i = 0; i < config->stream_count; i++) {
-        if (hg_config_stream_is_ours(config, &config->streams[i]))
-            groups |= UINT64_C(1) << config->streams[i].group;
-    }
-    return groups;
 }
 
 /* Whether this dataplane has the group, and *fresh: whether no log of it was ever sealed. Only then may a
@@ -72,8 +61,9 @@ static void renew(struct hg_server *server, uint32_t group)
         hg_granting_failed(granting, boottime_ns());
         return;
     }
+    bool may_make = fresh && (hg_grant_groups_configured(&server->config->wanted) >> group & 1) != 0;
     int rc =
-        hg_metastore_grant(server->metastore, &key, node->node, granting->grant_ms, fresh, &record, text);
+        hg_metastore_grant(server->metastore, &key, node->node, granting->grant_ms, may_make, &record, text);
 
     if (rc == 0) {
         hg_granting_committed(granting, record.epoch);
@@ -120,19 +110,19 @@ static void page_write(struct hg_server *server)
 void hg_grants_tick(struct hg_server *server)
 {
     struct hg_grants_kept *kept = &server->grants;
-    uint64_t now_ns = boottime_ns(), groups = groups_written(&server->config->wanted);
+    uint64_t now_ns = boottime_ns(), groups;
     bool asked = false;
 
     if (server->config->wanted.grant_ms == 0)
         return;
+    groups = hg_grant_groups(&server->config->wanted, &server->status);
     for (uint32_t i = 0; i < HG_CONTROL_GROUPS_MAX; i++) {
         uint32_t group = (kept->next + i) % HG_CONTROL_GROUPS_MAX; /* each has its turn */
         struct hg_granting *granting = &kept->groups[group];
 
-        if ((groups >> group & 1) == 0)
-            continue;
         granting->grant_ms = server->config->wanted.grant_ms;
-        if (!asked && hg_link_usable(server) && hg_granting_due(granting, now_ns)) {
+        if ((groups >> group & 1) != 0 && !asked && hg_link_usable(server) &&
+            hg_granting_due(granting, now_ns)) {
             renew(server, group);
             asked = true;
             kept->next = group + 1;

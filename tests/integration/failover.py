@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A region of three nodes, two of which commit, and a node of another region. The writer's node dies under load; the
 two others are told to take the group over, at once. Nothing that was acknowledged is lost, the other region goes on
-receiving, and the old writer, when it comes back, is a copy. A member that loses its disk counts for nothing until it
-has everything again. A node that hears no other member takes nothing over."""
+receiving, and the old writer, when it comes back, is a copy. All of them write under grants. A member that loses its
+disk counts for nothing until it has everything again. A node that hears no other member takes nothing over."""
 import os
 import re
 import secrets
@@ -20,14 +20,15 @@ STREAMS = {"orders": 1, "audit": 2}
 # Of the new writer: with what the first one wrote in seconds, less than the logs hold. A disk that is lost in the end
 # is filled from the beginning.
 ENTRIES = 15000
+GRANTS = "grant 2000\n"  # of main() alone: other tests of this region kill the control planes that renew them
 
 
 def region_of(name):
     return 1 if name in MEMBERS else 2
 
 
-def commands(net, key, own, store):
-    lines = ["quorum set n 3 w 2\n"] if own in MEMBERS else []
+def commands(net, key, own, store, grants):
+    lines = ["quorum set n 3 w 2\n", grants] if own in MEMBERS else []
     lines.append(f"metastore file {store}\n")
     lines.append(f"port add wan0 memif socket {net.socket(own)} id 0 mac 02:00:00:00:00:0{own} "
                  f"address 10.0.0.{NODES[own]}/24\n")
@@ -43,13 +44,13 @@ def commands(net, key, own, store):
 
 
 class Test:
-    def __init__(self, scratch, writer, reader):
+    def __init__(self, scratch, writer, reader, grants=""):
         self.scratch, self.writer, self.reader = scratch, writer, reader
         self.net = Net(scratch, region_of)
         key = write(os.path.join(scratch.path, "link.key"), secrets.token_hex(32) + "\n", 0o600)
         store = os.path.join(scratch.path, "metastore")
-        self.nodes = {name: Region(scratch, name, number, commands(self.net, key, name, store), log_size="128m",
-                                   region=region_of(name)) for name, number in NODES.items()}
+        self.nodes = {name: Region(scratch, name, number, commands(self.net, key, name, store, grants),
+                                   log_size="128m", region=region_of(name)) for name, number in NODES.items()}
         self.a, self.b, self.c, self.d = (self.nodes[name] for name in "abcd")
 
     def row(self, node, stream="orders"):
@@ -137,6 +138,10 @@ class Test:
         if rows[self.new.name]["state"] != "open":
             raise Failed(f"who took over is not open: {rows}")
         self.order(self.new, 0)  # again: nothing more happens
+        try:
+            wait_until(lambda: self.group(self.new).get("grant") == "held", 10, "the new writer has a write grant")
+        except Failed as late:
+            raise Failed(f"{late}: {self.group(self.new)}") from late
         say(f"the writer's node is killed, two are told to take over: {self.new.name} writes under epoch "
             f"{rows[self.new.name]['epoch_open']}, the other one says {[row['step'] for row in rows.values()]}")
 
@@ -236,4 +241,4 @@ class Test:
 
 if __name__ == "__main__":
     with Scratch() as scratch_directory:
-        Test(scratch_directory, *(os.path.abspath(path) for path in sys.argv[1:3])).run()
+        Test(scratch_directory, *(os.path.abspath(path) for path in sys.argv[1:3]), GRANTS).run()

@@ -4,6 +4,7 @@
  * said, with any clock within its bound, any delay of the write, and writes whose answer is lost.
  */
 #include "controlplane/grant.h"
+#include "controlplane/grant_groups.h"
 #include "controlplane/metastore.h"
 #include "drivers/platform/random.h"
 
@@ -111,6 +112,60 @@ static void test_metastore(void)
     store->close(store);
 }
 
+/* Node 1 of region 1, with a stream of group 3 that node `origin` is to write. */
+static struct hg_control_config *config_with(uint64_t origin)
+{
+    static struct hg_control_config config;
+    memset(&config, 0, sizeof(config));
+    config.node.node = config.node.region = 1;
+    config.stream_count = 1;
+    config.streams[0] = (struct hg_config_stream){.stream = 5, .region = 1, .node = origin, .group = 3};
+    return &config;
+}
+
+/* What the dataplane shows of it. */
+static struct hg_control_status *status_with(uint32_t writes, uint32_t state)
+{
+    static struct hg_control_status status;
+    memset(&status, 0, sizeof(status));
+    status.stream_count = status.group_count = 1;
+    status.streams[0] = (struct hg_status_stream){.stream = 5, .region = 1, .group = 3, .writes = writes};
+    status.groups[0] = (struct hg_status_group){.group = 3, .streams = 1, .state = state};
+    return &status;
+}
+
+static uint64_t groups_of(uint64_t origin, uint32_t writes, uint32_t state)
+{
+    return hg_grant_groups(config_with(origin), status_with(writes, state));
+}
+
+static void test_groups(void)
+{
+    static const struct hg_control_status none;
+    const uint64_t group = 1u << 3;
+    /* By the command file, whatever is shown: the record says whether it was deposed. */
+    CU_ASSERT_EQUAL(hg_grant_groups(config_with(1), &none), group);
+    CU_ASSERT_EQUAL(groups_of(1, 0, HG_STATUS_GROUP_SEALED), group);
+    CU_ASSERT_EQUAL(hg_grant_groups_configured(config_with(1)), group);
+    /* Another node's, which was failed over to this one: no record is made for it. */
+    CU_ASSERT_EQUAL(hg_grant_groups(config_with(2), &none), 0);
+    CU_ASSERT_EQUAL(groups_of(2, 0, HG_STATUS_GROUP_OPEN), 0);
+    CU_ASSERT_EQUAL(groups_of(2, 1, HG_STATUS_GROUP_OPEN), group);
+    CU_ASSERT_EQUAL(groups_of(2, 1, HG_STATUS_GROUP_UNNAMED), group);
+    CU_ASSERT_EQUAL(hg_grant_groups_configured(config_with(2)), 0);
+    /* The metastore does not say so yet, or somebody took it over from here. */
+    CU_ASSERT_EQUAL(groups_of(2, 1, HG_STATUS_GROUP_OPENING), 0);
+    CU_ASSERT_EQUAL(groups_of(2, 1, HG_STATUS_GROUP_SEALED), 0);
+    /* One that is not in the command file, or not of this region. */
+    struct hg_control_config *config = config_with(2);
+    config->streams[0].stream = 6;
+    CU_ASSERT_EQUAL(hg_grant_groups(config, status_with(1, HG_STATUS_GROUP_OPEN)), 0);
+    config = config_with(2);
+    struct hg_control_status *status = status_with(1, HG_STATUS_GROUP_OPEN);
+    config->streams[0].region = status->streams[0].region = 2;
+    CU_ASSERT_EQUAL(hg_grant_groups(config, status), 0);
+}
+
 static int swap_broken(struct hg_metastore *store, const struct hg_metastore_key *key, uint64_t revision,
                        const struct hg_metastore_record *wanted, struct hg_metastore_record *found)
 {
@@ -142,6 +197,7 @@ int main(void)
     CU_add_test(suite, "clocks", test_clocks);
     CU_add_test(suite, "metastore", test_metastore);
     CU_add_test(suite, "a metastore that can't write", test_metastore_broken);
+    CU_add_test(suite, "groups that are asked for", test_groups);
     CU_basic_run_tests();
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 4;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 5;
 }
