@@ -247,7 +247,8 @@ static json_t *order_check(struct hg_server *server, uint32_t group, enum hg_mem
                                "group %u is %s node %llu: change its members where it is written", group,
                                record->state == HG_METASTORE_OPEN ? "written by" : "sealed, last by",
                                (unsigned long long)record->node);
-    for (uint32_t i = 0; i < config->stream_count; i++)
+    /* Without a record nobody took the group over, and the command file says who writes. */
+    for (uint32_t i = 0; i < config->stream_count && record->revision == 0; i++)
         if (config->streams[i].group == group && !hg_config_stream_is_ours(config, &config->streams[i]))
             return hg_answer_error(
                 HG_API_REFUSED,

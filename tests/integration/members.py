@@ -31,8 +31,8 @@ class Test(FourNodes):
         answer = self.nodes[node].ctl("group", "members", "0", *words)
         return answer, (answer.get("data") or {}).get("members", [{}])[0]
 
-    def ordered(self, *words):
-        answer, members = self.group(*words)
+    def ordered(self, *words, node="a"):
+        answer, members = self.group(*words, node=node)
         if answer["code"] != 0:
             raise Failed(f"group members 0 {' '.join(words)}: {answer}")
         return members
@@ -162,6 +162,10 @@ class Test(FourNodes):
             wait_until(lambda: self.tail(name) == self.tail("d") and self.tail(name)[0] == end, 30,
                        f"{name} has the history of d, to {end}")
         say("the next writer ended the change, and all have the same history")
+        self.refused("written by node 4", "replace", "c", "b")
+        self.ordered("replace", "c", "b", node="d")
+        self.counts("a", "b", "d", at="d")
+        say("the next writer takes orders, and the first one takes none")
 
     def run(self):
         self.start()
