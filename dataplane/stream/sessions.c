@@ -234,14 +234,15 @@ bool hg_sessions_load(struct hg_sessions *sessions, const struct hg_local_sessio
         record->run_count > HG_SESSION_RUNS_MAX || record->runs[0].sequence_back != 0)
         return false;
     for (uint32_t i = record->run_count; i-- > 0;) {
-        uint64_t count = record->runs[i].count;
-        uint64_t sequence = record->sequence_last - record->runs[i].sequence_back + 1;
-        uint64_t lsn = record->lsn_last - record->runs[i].lsn_back + 1;
+        /* Of the run's last entry: it may be UINT64_MAX, so no run has an end behind it. */
+        uint64_t sequence = record->sequence_last - record->runs[i].sequence_back;
+        uint64_t lsn = record->lsn_last - record->runs[i].lsn_back;
+        uint32_t count = record->runs[i].count, back = count - 1;
         if (record->runs[i].sequence_back > record->sequence_last ||
-            record->runs[i].lsn_back > record->lsn_last || count == 0 || sequence < count || lsn < count ||
-            (made.run_count > 0 && sequence - count <= run_last(&made.runs[made.run_count - 1])))
+            record->runs[i].lsn_back > record->lsn_last || count == 0 || sequence < back || lsn < back ||
+            (made.run_count > 0 && sequence - back <= run_last(&made.runs[made.run_count - 1])))
             return false;
-        made.runs[made.run_count++] = (struct hg_session_run){sequence - count, lsn - count, (uint32_t)count};
+        made.runs[made.run_count++] = (struct hg_session_run){sequence - back, lsn - back, count};
     }
     struct hg_session *session = find(sessions, record->stream, record->client);
     if (session == NULL)

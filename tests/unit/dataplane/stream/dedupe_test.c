@@ -65,12 +65,9 @@ static void test_restart(void)
     stream_node_free(&node);
 }
 
-/* Its segments are forgotten; the table at the beginning of each that follows still has it. */
-static void test_segments_reused(void)
+/* Only tables of segments have what was appended until now. */
+static void reuse_segments(void)
 {
-    begin();
-    for (uint64_t i = 1; i <= 20; i++)
-        expect(HG_APPEND_OK, 7, 2 * i, i);
     settle();
     hg_streams_at(node.streams, 0)->codec = HG_CODEC_NONE;
     for (int i = 0; i < 400 && hg_log_tail_sequence(node.log) <= 3; i++) {
@@ -80,9 +77,34 @@ static void test_segments_reused(void)
     }
     CU_ASSERT_TRUE_FATAL(hg_log_tail_sequence(node.log) > 3);
     restart();
+}
+
+/* Its segments are forgotten; the table at the beginning of each that follows still has it. */
+static void test_segments_reused(void)
+{
+    begin();
+    for (uint64_t i = 1; i <= 20; i++)
+        expect(HG_APPEND_OK, 7, 2 * i, i);
+    reuse_segments();
     expect(HG_APPEND_DUPLICATE, 7, 40, 20);
     expect(HG_APPEND_DUPLICATE, 7, 2 * (21 - HG_SESSION_RUNS_MAX), 21 - HG_SESSION_RUNS_MAX);
     expect(HG_APPEND_SESSION_OLD, 7, 2, 0);
+    stream_node_free(&node);
+}
+
+/* Whatever sequence a client chose, the log can be opened. */
+static void test_highest_sequence(void)
+{
+    begin();
+    expect(HG_APPEND_OK, 7, 3, 1);
+    expect(HG_APPEND_OK, 7, UINT64_MAX, 2);
+    expect(HG_APPEND_OK, 8, UINT64_MAX - 1, 3);
+    expect(HG_APPEND_OK, 8, UINT64_MAX, 4);
+    reuse_segments();
+    expect(HG_APPEND_DUPLICATE, 7, UINT64_MAX, 2);
+    expect(HG_APPEND_DUPLICATE, 8, UINT64_MAX - 1, 3);
+    expect(HG_APPEND_DUPLICATE, 8, UINT64_MAX, 4);
+    expect(HG_APPEND_SESSION_OLD, 7, 3, 0);
     stream_node_free(&node);
 }
 
@@ -186,10 +208,11 @@ int main(void)
     CU_pSuite suite = CU_add_suite("dedupe", NULL, NULL);
     CU_add_test(suite, "restart", test_restart);
     CU_add_test(suite, "segments reused", test_segments_reused);
+    CU_add_test(suite, "the highest sequence", test_highest_sequence);
     CU_add_test(suite, "a table before its batch", test_table_before_its_batch);
     CU_add_test(suite, "copy", test_copy);
     CU_add_test(suite, "sealed", test_sealed);
     CU_add_test(suite, "evicted", test_evicted);
     CU_basic_run_tests();
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 6;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 7;
 }

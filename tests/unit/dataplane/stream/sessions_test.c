@@ -156,6 +156,43 @@ static void test_cut_behind_a_full_record(void)
     CU_ASSERT_EQUAL(ask(7, 2, true, true), HG_SESSION_EVICTED);
 }
 
+/* Ends of runs are inclusive: behind the highest sequence there is none. */
+static void test_highest_sequence(void)
+{
+    struct hg_local_session record;
+    uint64_t lost;
+    for (uint64_t count = 1; count <= 3; count++) {
+        hg_sessions_init(&sessions);
+        (void)hg_sessions_add(&sessions, 5, 7, UINT64_MAX - 9, 4, 1);
+        for (uint64_t i = 0; i < count; i++)
+            (void)hg_sessions_add(&sessions, 5, 7, UINT64_MAX - count + 1 + i, 10 + i, 1);
+        for (int life = 0; life < 2; life++) {
+            (void)hg_sessions_add(&sessions, 5, 7, 0, 10 + count, 1); /* it follows nothing */
+            for (uint64_t i = 0; i < count; i++) {
+                CU_ASSERT_EQUAL(ask(7, UINT64_MAX - count + 1 + i, true, false), HG_SESSION_DUPLICATE);
+                CU_ASSERT_EQUAL(lsn, 10 + i);
+            }
+            CU_ASSERT_EQUAL(ask(7, UINT64_MAX - count, true, false), HG_SESSION_OLD);
+            CU_ASSERT_EQUAL(ask(7, UINT64_MAX - 9, true, false), HG_SESSION_DUPLICATE);
+            CU_ASSERT_EQUAL(ask(7, 0, true, false), HG_SESSION_OLD);
+            CU_ASSERT_EQUAL(hg_sessions_save(&sessions, &record, 1, &owner), 1);
+            hg_sessions_init(&sessions);
+            CU_ASSERT_TRUE_FATAL(hg_sessions_load(&sessions, &record, &lost));
+        }
+        end_at = 9 + count; /* the highest is in an open batch */
+        CU_ASSERT_EQUAL(hg_sessions_save(&sessions, &record, 1, &owner), 1);
+        CU_ASSERT_EQUAL(record.sequence_last, count == 1 ? UINT64_MAX - 9 : UINT64_MAX - 1);
+        end_at = UINT64_MAX;
+        CU_ASSERT_FALSE(hg_sessions_cut(&sessions, 5, 9 + count));
+        CU_ASSERT_EQUAL(ask(7, UINT64_MAX, true, false), HG_SESSION_NEW);
+        CU_ASSERT_EQUAL(ask(7, UINT64_MAX - 1, true, false),
+                        count == 1 ? HG_SESSION_NEW : HG_SESSION_DUPLICATE);
+        (void)hg_sessions_add(&sessions, 5, 7, UINT64_MAX, 9 + count, 1);
+        CU_ASSERT_EQUAL(ask(7, UINT64_MAX, true, false), HG_SESSION_DUPLICATE);
+        CU_ASSERT_EQUAL(lsn, 9 + count);
+    }
+}
+
 static void test_hostile_record(void)
 {
     struct hg_local_session good, record;
@@ -236,8 +273,9 @@ int main(void)
     CU_add_test(suite, "a cut behind a full record", test_cut_behind_a_full_record);
     CU_add_test(suite, "open batch", test_open_batch);
     CU_add_test(suite, "pushed out by an open batch", test_pushed_out);
+    CU_add_test(suite, "the highest sequence", test_highest_sequence);
     CU_add_test(suite, "records that nobody saved", test_hostile_record);
     CU_add_test(suite, "model", test_model);
     CU_basic_run_tests();
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 9;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 10;
 }
