@@ -187,12 +187,14 @@ static bool open_take(struct hg_peer_session *session, const struct hg_wire_stre
      * and after a rollback there it may be bytes that the origin no longer has. */
     if (peer->aliases[alias].slot < 0 && s->lsn_durable != s->lsn_sealed)
         return false;
+    /* Nor do we tell of an epoch whose record is not durable yet; but the log has it, and a join that passed
+     * it over would put another writer's older batches behind it. */
+    if (hg_streams_is_adopting(s))
+        return false;
     if (peer->aliases[alias].slot < 0 && hg_peers_join_is_due(s, open->epoch)) {
         hg_peers_join_begin(session, open, slot);
         return true;
     }
-    if (hg_streams_is_adopting(s))
-        return false;
     if (peer->aliases[alias].slot < 0 &&
         !alias_begin(session, alias, slot, open->epoch, open->control.opening, open->lsn_begin)) {
         answer_own(session, open, HG_WIRE_REFUSED_LIMIT, NULL);
@@ -206,7 +208,7 @@ static bool open_take(struct hg_peer_session *session, const struct hg_wire_stre
 }
 
 /* Returns false when it must be tried again: the log has no room to record whose stream this is, or batches
- * of it from before are not durable yet. */
+ * of it from before are not durable yet, or the beginning of an epoch. */
 static bool open_handle(struct hg_peer_session *session, const struct hg_wire_stream_open *open)
 {
     struct hg_peer *peer = session->peer;

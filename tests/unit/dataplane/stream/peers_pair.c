@@ -147,7 +147,8 @@ void packets_pass(struct site *site)
 void site_turn(struct site *site)
 {
     hg_streams_seal(site->node.streams, true, site->node.now_ns);
-    hg_log_close_write(site->node.log);
+    if (!site->gathers)
+        hg_log_close_write(site->node.log);
     if (stream_node_turn(&site->node))
         hg_peers_log_moved(site->peers, site->node.now_ns);
     if (site->node.now_ns - site->tick_ns >= 10 * HG_NS_PER_MS) {

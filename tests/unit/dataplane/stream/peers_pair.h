@@ -19,7 +19,8 @@ struct site {
     uint64_t tick_ns;
     uint32_t rekeys; /* asked for */
     enum hg_rekey rekey_why;
-    bool cut; /* what it sends is lost */
+    bool cut;     /* what it sends is lost */
+    bool gathers; /* its log's open write stays open for more */
 };
 
 extern struct site *const a, *const b; /* of region 1 and region 2, nodes 1 and 2 */
