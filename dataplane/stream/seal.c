@@ -160,6 +160,17 @@ static uint64_t group_record(struct hg_streams *streams, uint32_t number, uint64
     return hg_log_append_records(streams->log, &record, 1);
 }
 
+/* One that came since the epoch began has it not. */
+static bool all_begun(struct hg_streams *streams, uint32_t group, uint64_t epoch)
+{
+    for (uint32_t slot = 0; slot < streams->count; slot++) {
+        const struct hg_stream_state *s = member(streams, slot, group);
+        if (s != NULL && hg_history_last(&s->history).epoch < epoch)
+            return false;
+    }
+    return true;
+}
+
 enum hg_group_reason hg_streams_group_begin(struct hg_streams *streams, uint32_t number, uint64_t epoch)
 {
     if (number >= HG_GROUPS_MAX)
@@ -169,6 +180,9 @@ enum hg_group_reason hg_streams_group_begin(struct hg_streams *streams, uint32_t
         if (member(streams, slot, number) != NULL && streams->table[slot].region != streams->config.region)
             return hg_streams_group_counted(streams, HG_GROUP_open_foreign);
     enum hg_group_reason reason = hg_group_open(group, epoch, epoch_written(streams, number));
+    if (reason == HG_GROUP_OK && group->epoch_begun == epoch && group->epoch_released != epoch &&
+        !all_begun(streams, number, epoch)) /* nobody chose its tail: all begin a higher one */
+        reason = HG_GROUP_open_epoch;
     if (reason != HG_GROUP_OK || group->epoch_begun == epoch)
         return hg_streams_group_counted(streams, reason);
     if (!starts_record(streams, number, epoch))

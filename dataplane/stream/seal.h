@@ -18,8 +18,9 @@ enum hg_group_reason hg_streams_group_seal(struct hg_streams *streams, uint32_t 
 bool hg_streams_group_sealed(const struct hg_streams *streams, uint32_t group, uint64_t epoch);
 
 /* Begins the epoch, which must be promised: each stream's start is recorded where it ends, then the group's.
- * Producers wait. WOULD_BLOCK: the log takes no records now; what it took stands, so try again. Refusals are
- * counted. */
+ * Producers wait. WOULD_BLOCK: the log takes no records now; what it took stands, so try again. Fine
+ * also when it began already, unless a stream came between that and its release: a higher one is to begin.
+ * Refusals are counted. */
 enum hg_group_reason hg_streams_group_begin(struct hg_streams *streams, uint32_t group, uint64_t epoch);
 /* True once the records are on the device: peers may be opened under it. */
 bool hg_streams_group_begun(const struct hg_streams *streams, uint32_t group, uint64_t epoch);

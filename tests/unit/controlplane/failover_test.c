@@ -305,6 +305,33 @@ static void test_refused_and_lost(void)
     CU_ASSERT_FALSE(hg_failover_is_under_way(driver));
 }
 
+/* A stream came to this node behind the beginning, which its log refuses to repeat: all begin a higher epoch
+ * together. */
+static void test_stream_after_beginning(void)
+{
+    struct hg_failover_answer late = {
+        .node = OWN, .epoch = 5, .logs = 1, .streams = 2, .log_uuid = {OWN}, .stream = 12, .name = "late"};
+    begin();
+    act();
+    answer(OWN, 1, 1, 50);
+    answer(OTHER, 1, 1, 50);
+    act();
+    CU_ASSERT_EQUAL(begins, 1);
+    answer(OWN, 5, 50, 50);
+    hg_failover_answer(driver, &late, now_ns);
+    late.node = OTHER;
+    late.log_uuid[0] = OTHER;
+    hg_failover_answer(driver, &late, now_ns);
+    pass(HG_NS_PER_S);
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_BEGIN);
+    CU_ASSERT(begins > 1);
+    hg_failover_refused(driver, OWN, 5, 0, now_ns);
+    pass(HG_NS_PER_S);
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_SEAL);
+    CU_ASSERT_EQUAL(record.epoch, 6);
+    CU_ASSERT_EQUAL(record.state, HG_METASTORE_SEALING);
+}
+
 /* What `group seal` sealed here waits for `group open`, which may be ordered at another node: a fail-over
  * shares no epoch with that. */
 static void test_sealed_by_an_order(void)
@@ -512,6 +539,7 @@ int main(void)
     CU_add_test(suite, "what a dead copy knew", test_floor_of_the_dead);
     CU_add_test(suite, "a log that was made anew", test_log_made_anew);
     CU_add_test(suite, "refused, and lost", test_refused_and_lost);
+    CU_add_test(suite, "a stream that comes after the beginning", test_stream_after_beginning);
     CU_add_test(suite, "sealed by an order", test_sealed_by_an_order);
     CU_add_test(suite, "members of the record", test_members_of_the_record);
     CU_add_test(suite, "members that are being changed", test_members_joint);
@@ -520,5 +548,5 @@ int main(void)
     CU_add_test(suite, "left in the middle", test_left);
     CU_basic_run_tests();
     free(driver);
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 15;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 16;
 }

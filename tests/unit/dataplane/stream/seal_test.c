@@ -119,6 +119,31 @@ static void test_open(void)
     stream_node_free(&node);
 }
 
+/* A stream that comes between an epoch's beginning and its release has no beginning under it, and nobody
+ * chose its tail: the epoch does not begin once more, a higher one begins in all of them. */
+static void test_stream_after_beginning(void)
+{
+    stream_node_make(&node, 1);
+    (void)stream_node_configure(&node, "own", 1, KV, 1, 0);
+    CU_ASSERT_EQUAL(hg_streams_group_seal(node.streams, 0, 5), HG_GROUP_OK);
+    turns_until_sealed(5);
+    CU_ASSERT_EQUAL(hg_streams_group_begin(node.streams, 0, 5), HG_GROUP_OK);
+    CU_ASSERT_EQUAL(hg_streams_group_begin(node.streams, 0, 5), HG_GROUP_OK); /* again */
+    uint32_t late = stream_node_configure(&node, "late", 2, KV, 1, 0);
+    CU_ASSERT_EQUAL(hg_streams_group_begin(node.streams, 0, 5), HG_GROUP_open_epoch);
+    CU_ASSERT_EQUAL(hg_streams_group_counts(node.streams)[HG_GROUP_open_epoch], 1);
+    stream_node_settle(&node);
+    CU_ASSERT_EQUAL(hg_streams_group_begin(node.streams, 0, 5), HG_GROUP_open_epoch);
+    CU_ASSERT_EQUAL(hg_streams_group_seal(node.streams, 0, 6), HG_GROUP_OK);
+    turns_until_sealed(6);
+    CU_ASSERT_EQUAL(hg_streams_group_open(node.streams, 0, 6), HG_GROUP_OK);
+    turns_until_open(6);
+    CU_ASSERT_EQUAL(hg_history_last(&hg_streams_at(node.streams, late)->history).epoch, 6);
+    (void)stream_node_configure(&node, "later", 3, KV, 1, 0); /* of the epoch that is open */
+    CU_ASSERT_EQUAL(hg_streams_group_open(node.streams, 0, 6), HG_GROUP_OK);
+    stream_node_free(&node);
+}
+
 /* Power goes after each turn: an answered promise, and an epoch that was open, are there again. */
 static void test_crash_at_every_step(void)
 {
@@ -301,6 +326,7 @@ int main(void)
 {
     CU_initialize_registry();
     CU_pSuite suite = CU_add_suite("seal", NULL, NULL);
+    CU_add_test(suite, "a stream that comes after the beginning", test_stream_after_beginning);
     CU_add_test(suite, "seal", test_seal);
     CU_add_test(suite, "open", test_open);
     CU_add_test(suite, "crash at every step", test_crash_at_every_step);
@@ -310,5 +336,5 @@ int main(void)
     CU_add_test(suite, "a torn tail is remembered", test_torn_tail_is_remembered);
     CU_add_test(suite, "and ends with the epoch", test_torn_tail_and_a_table);
     CU_basic_run_tests();
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 8;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 9;
 }
