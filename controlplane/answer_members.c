@@ -80,7 +80,8 @@ static uint64_t node_of_peer(const struct hg_server *server, uint32_t status_pee
 }
 
 /* Of all logs of this node that have the group. */
-static struct hg_members_facts facts_of(struct hg_server *server, uint32_t group)
+static struct hg_members_facts facts_of(struct hg_server *server, uint32_t group,
+                                        const struct hg_members *members)
 {
     struct hg_members_facts facts = {
         .node = server->config->wanted.node.node, .generation = UINT64_MAX, .is_synced = true};
@@ -100,9 +101,9 @@ static struct hg_members_facts facts_of(struct hg_server *server, uint32_t group
     }
     if (!any || !hg_link_usable(server))
         return (struct hg_members_facts){0};
-    for (uint32_t i = 0; i < server->status.peer_count && facts.caught_up_count < HG_LEARNERS_MAX; i++)
-        if ((caught_up & UINT64_C(1) << i) != 0 && node_of_peer(server, i) != 0)
-            facts.caught_up[facts.caught_up_count++] = node_of_peer(server, i);
+    for (uint32_t i = 0; i < server->status.peer_count; i++)
+        if ((caught_up & UINT64_C(1) << i) != 0)
+            hg_members_caught_up(&facts, members, node_of_peer(server, i));
     return facts;
 }
 
@@ -110,7 +111,7 @@ static void drive(struct hg_server *server, uint32_t group, const struct hg_meta
 {
     struct hg_metastore_key key = key_of(server, group);
     struct hg_metastore_record wanted = *record, found;
-    struct hg_members_facts facts = facts_of(server, group);
+    struct hg_members_facts facts = facts_of(server, group, &record->members);
     char text[HG_METASTORE_TEXT_BYTES];
 
     if (record->state != HG_METASTORE_OPEN || record->node != server->config->wanted.node.node ||
@@ -171,7 +172,7 @@ static json_t *nodes_json(const uint64_t *nodes, uint32_t count)
 static json_t *members_json(struct hg_server *server, uint32_t group, const struct hg_members *members)
 {
     static const char *const phases[] = {"stable", "catching-up", "joint"};
-    struct hg_members_facts facts = facts_of(server, group);
+    struct hg_members_facts facts = facts_of(server, group, members);
     struct hg_members next;
     const char *progress = hg_members_verdict_text(hg_members_next(members, &facts, &next));
 

@@ -110,6 +110,12 @@ const char *hg_members_verdict_text(enum hg_members_verdict verdict)
     return verdict < HG_COUNT(texts) ? texts[verdict] : "unknown";
 }
 
+void hg_members_caught_up(struct hg_members_facts *facts, const struct hg_members *now, uint64_t node)
+{
+    if (hg_members_is_learner(now, node) && facts->caught_up_count < HG_LEARNERS_MAX)
+        facts->caught_up[facts->caught_up_count++] = node;
+}
+
 static bool is_caught_up(const struct hg_members_facts *facts, uint64_t node)
 {
     for (uint32_t i = 0; i < facts->caught_up_count; i++)

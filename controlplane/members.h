@@ -33,6 +33,10 @@ struct hg_members_facts {
     uint64_t caught_up[HG_LEARNERS_MAX]; /* learners that have all that is committed */
 };
 
+/* This node has all that is committed: kept of a learner, since of members nobody asks, and they may be more
+ * than there is room for. */
+void hg_members_caught_up(struct hg_members_facts *facts, const struct hg_members *now, uint64_t node);
+
 enum hg_members_verdict {
     HG_MEMBERS_DONE,        /* no change is under way */
     HG_MEMBERS_STEP,        /* *next may replace it */

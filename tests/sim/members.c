@@ -206,9 +206,8 @@ static void drive(struct sim_node *node)
     struct hg_members next;
     for (uint32_t peer = 0; peer < node->config->peer_count; peer++) {
         uint64_t id = node->config->peers[peer].node;
-        if (hg_members_is_learner(&world->members.record, id) && facts.caught_up_count < HG_LEARNERS_MAX &&
-            hg_streams_members_caught_up(streams, GROUP, peer))
-            facts.caught_up[facts.caught_up_count++] = id;
+        if (hg_streams_members_caught_up(streams, GROUP, peer))
+            hg_members_caught_up(&facts, &world->members.record, id);
     }
     enum hg_members_verdict verdict = hg_members_next(&world->members.record, &facts, &next);
     world->sometimes[SIM_members_awaited] +=

@@ -99,6 +99,25 @@ static void test_learner(void)
     check(&end, 4, 3, 9, 4);
 }
 
+/* More members than learners can be have everything, and are told of before the one that is asked for. */
+static void test_learner_behind_members(void)
+{
+    static const struct hg_members five = {.generation = 3,
+                                           .set = {.count = 5, .w = 3, .nodes = {1, 2, 3, 4, 5}}};
+    struct hg_members catching = ordered(&five, HG_MEMBERS_ADD, 6, 0), next;
+    struct hg_members_facts facts = {.node = 1, .generation = catching.generation};
+    for (uint64_t node = 2; node <= 5; node++)
+        hg_members_caught_up(&facts, &catching, node);
+    CU_ASSERT_EQUAL(hg_members_next(&catching, &facts, &next), HG_MEMBERS_CATCHES_UP);
+    hg_members_caught_up(&facts, &catching, 0); /* a peer that no command file names any more */
+    hg_members_caught_up(&facts, &catching, 6);
+    CU_ASSERT_EQUAL(hg_members_next(&catching, &facts, &next), HG_MEMBERS_STEP);
+    CU_ASSERT_EQUAL(next.phase, HG_MEMBERS_JOINT);
+    for (uint32_t i = 0; i < HG_LEARNERS_MAX; i++) /* told again and again: no more than there is room for */
+        hg_members_caught_up(&facts, &catching, 6);
+    CU_ASSERT_EQUAL(facts.caught_up_count, HG_LEARNERS_MAX);
+}
+
 /* A fail-over made it the writer after it was ordered to go. */
 static void test_writer_goes(void)
 {
@@ -153,6 +172,7 @@ int main(void)
     CU_add_test(suite, "add and remove", test_add_and_remove);
     CU_add_test(suite, "w stays as far above the majority", test_w);
     CU_add_test(suite, "a learner", test_learner);
+    CU_add_test(suite, "a learner behind more members", test_learner_behind_members);
     CU_add_test(suite, "the writer is to go", test_writer_goes);
     CU_add_test(suite, "cancel", test_cancel);
     CU_add_test(suite, "refused", test_refused);
