@@ -251,6 +251,28 @@ static int streams_apply(struct hg_worker *worker, const struct hg_control_confi
     return result;
 }
 
+static void consumer_refused(struct hg_worker *worker, const struct hg_config_consumer *consumer,
+                             int32_t slot, char *text, size_t text_bytes)
+{
+    int32_t found = hg_streams_consumer_find(worker->streams, consumer->name);
+    if (slot < 0) {
+        snprintf(text, text_bytes, "consumer %s: stream %s is unknown", consumer->name, consumer->stream);
+        return;
+    }
+    if (found < 0) {
+        snprintf(text, text_bytes, "consumer %s: there are too many, or the log is full", consumer->name);
+        return;
+    }
+    uint32_t slot_of = hg_streams_consumer_at(worker->streams, (uint32_t)found)->slot;
+    const struct hg_stream_state *of = hg_streams_at(worker->streams, slot_of);
+    snprintf(
+        text, text_bytes,
+        "consumer %s is of the stream %.31s with id %llu and holds the log for it: 'consumer remove' ends "
+        "that; then it can begin on id %llu",
+        consumer->name, of->name, (unsigned long long)of->stream,
+        (unsigned long long)hg_streams_at(worker->streams, (uint32_t)slot)->stream);
+}
+
 static int config_apply(struct hg_worker *worker, const struct hg_control_config *config, char *text,
                         size_t text_bytes)
 {
@@ -278,9 +300,7 @@ static int config_apply(struct hg_worker *worker, const struct hg_control_config
                                            .ns = consumer->drop_behind_seconds * HG_NS_PER_S};
         if (slot < 0 || hg_streams_consumer_add(worker->streams, consumer->name, (uint32_t)slot) < 0) {
             result = -EINVAL;
-            snprintf(text, text_bytes,
-                     "consumer %s: stream %s is unknown, or the name is taken, or the log is full",
-                     consumer->name, consumer->stream);
+            consumer_refused(worker, consumer, slot, text, text_bytes);
         }
         hg_streams_consumer_limit(worker->streams, consumer->name, &limit);
     }

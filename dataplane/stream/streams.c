@@ -23,10 +23,15 @@ int32_t hg_streams_find(const struct hg_streams *streams, uint64_t stream)
 
 int32_t hg_streams_find_name(const struct hg_streams *streams, const char *name)
 {
-    for (uint32_t slot = 0; slot < streams->count; slot++)
-        if (strncmp(streams->table[slot].name, name, HG_NAME_BYTES) == 0)
+    int32_t first = -1;
+    for (uint32_t slot = 0; slot < streams->count; slot++) {
+        if (strncmp(streams->table[slot].name, name, HG_NAME_BYTES) != 0)
+            continue;
+        if (streams->table[slot].configured)
             return (int32_t)slot;
-    return -1;
+        first = first < 0 ? (int32_t)slot : first;
+    }
+    return first;
 }
 
 int32_t hg_streams_slot_make(struct hg_streams *streams, uint64_t stream)

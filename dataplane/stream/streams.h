@@ -231,7 +231,8 @@ bool hg_streams_recovery_broken(const struct hg_streams *streams);
 
 uint32_t hg_streams_count(const struct hg_streams *streams);
 struct hg_stream_state *hg_streams_at(struct hg_streams *streams, uint32_t slot);
-/* Slot of a stream id or a name, -1 = unknown. */
+/* Slot of a stream id or a name, -1 = unknown. A log may have several streams of one name, of which one is
+ * configured: that one is meant. */
 int32_t hg_streams_find(const struct hg_streams *streams, uint64_t stream);
 int32_t hg_streams_find_name(const struct hg_streams *streams, const char *name);
 

@@ -376,6 +376,48 @@ static uint64_t writes_count(void)
     return stats.writes;
 }
 
+static void config_apply(int32_t code, const char *text)
+{
+    struct hg_letter last;
+    put(HG_LETTER_CONFIG, config);
+    turns(50);
+    CU_ASSERT_EQUAL_FATAL(answers(HG_LETTER_CONFIG_DONE, &last), 1);
+    CU_ASSERT_EQUAL(last.code, code);
+    CU_ASSERT_PTR_NOT_NULL(strstr(last.body.text, text));
+}
+
+/* The file gives a stream's name to another id: who attaches gets that one. A consumer of the former is
+ * neither moved silently nor registered on what nobody can read: the refusal says what it stands on. */
+static void test_name_used_again(void)
+{
+    static struct producer producer;
+    struct hg_letter last;
+    setup();
+    config_make();
+    config->consumer_count = 1;
+    config->consumers[0] = (struct hg_config_consumer){.name = "archive", .stream = "one"};
+    turns(100);
+    (void)answers(0, &last);
+    config_apply(0, "");
+    config->streams[0].stream = 2;
+    config_apply(-EINVAL, "consumer archive is of the stream one with id 1 and holds");
+    CU_ASSERT_EQUAL_FATAL(producer_ask(&producer, "one"), 0);
+    CU_ASSERT_EQUAL(producer.answer.stream, 2);
+    struct hg_letter remove = {.type = HG_LETTER_CONSUMER_REMOVE, .body.name = "archive"};
+    CU_ASSERT_TRUE(hg_mailbox_put(inbox, &remove));
+    turns(50);
+    CU_ASSERT_EQUAL(answers(HG_LETTER_CONSUMER_REMOVED, &last), 1);
+    config_apply(0, "");
+    int32_t consumer = hg_streams_consumer_find(worker->streams, "archive");
+    CU_ASSERT_FATAL(consumer >= 0);
+    const struct hg_consumer_state *at = hg_streams_consumer_at(worker->streams, (uint32_t)consumer);
+    CU_ASSERT_EQUAL(hg_streams_at(worker->streams, at->slot)->stream, 2);
+    config->consumers[0] = (struct hg_config_consumer){.name = "lost", .stream = "nowhere"};
+    config_apply(-EINVAL, "stream nowhere is unknown");
+    teardown();
+    free(producer.memory);
+}
+
 /* One write and one flush serve what a busy producer appends in a millisecond; who appends little waits for
  * nobody. */
 static void test_gather(void)
@@ -786,6 +828,7 @@ int main(void)
     CU_add_test(suite, "refusals are shown", test_refusals_shown);
     CU_add_test(suite, "a flood of handshakes", test_handshake_flood);
     CU_add_test(suite, "a flood of events", test_event_flood);
+    CU_add_test(suite, "a stream's name that is used again", test_name_used_again);
     CU_add_test(suite, "answers about consumers wait for the log", test_consumer_answers);
     CU_add_test(suite, "a configuration that is refused", test_configuration_refused);
     CU_add_test(suite, "a busy producer's writes gather", test_gather);

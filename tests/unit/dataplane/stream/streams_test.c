@@ -323,6 +323,32 @@ static void test_no_longer_configured(void)
     node_free();
 }
 
+/* A name that was used again: it means the stream that is configured, wherever the log has the other one. */
+static void test_name_used_again(void)
+{
+    node_make();
+    configure("wal", 5, HG_STREAM_POSTGRES_PHYSICAL, 1, 0);
+    CU_ASSERT_EQUAL(append(0, 1000, 60000), HG_APPEND_OK);
+    settle();
+    node_crash();
+    CU_ASSERT_EQUAL(hg_streams_find_name(node.streams, "wal"), 0); /* nobody has said anything yet */
+    for (int life = 0; life < 2; life++) {
+        hg_streams_configure_begin(node.streams);
+        configure("wal", 6, HG_STREAM_POSTGRES_PHYSICAL, 1, 0);
+        hg_streams_configure_end(node.streams);
+        CU_ASSERT_EQUAL(hg_streams_find(node.streams, 6), 1);
+        CU_ASSERT_EQUAL(hg_streams_find_name(node.streams, "wal"), 1);
+        CU_ASSERT_EQUAL(append(1, 1000 + (uint64_t)life * 60000, 60000), HG_APPEND_OK);
+        settle();
+        node_crash();
+    }
+    hg_streams_configure_begin(node.streams);
+    configure("wal", 5, HG_STREAM_POSTGRES_PHYSICAL, 1, 0);
+    hg_streams_configure_end(node.streams);
+    CU_ASSERT_EQUAL(hg_streams_find_name(node.streams, "wal"), 0);
+    node_free();
+}
+
 /* What moved since the last look, each stream once, and nothing of the others. */
 static void test_changed(void)
 {
@@ -703,6 +729,7 @@ int main(void)
     CU_add_test(suite, "a peer that is away holds the log", test_retention);
     CU_add_test(suite, "unconfigured streams are kept", test_unconfigured_is_kept);
     CU_add_test(suite, "a stream that is configured no more", test_no_longer_configured);
+    CU_add_test(suite, "a name that is used again", test_name_used_again);
     CU_add_test(suite, "consumers are remembered and removed", test_consumer);
     CU_add_test(suite, "a consumer is never behind what is left of its stream",
                 test_consumer_behind_the_tail);
