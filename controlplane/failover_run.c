@@ -269,11 +269,25 @@ static void act(struct hg_server *server, struct hg_failover_run *run,
         run->releases = action->what == HG_FAILOVER_DO_RELEASE;
         run->request = hg_link_group(
             server, run->releases ? HG_COMMAND_GROUP_RELEASE : HG_COMMAND_GROUP_BEGIN, group, action->epoch);
+        run->request_ns = now_ns;
         break;
     case HG_FAILOVER_DO_SAY:
         hg_event_add(&server->events, hg_realtime_ns(), action->severity, action->name, action->text);
         break;
     }
+}
+
+/* An answer may be lost in a full ring: the order is given again, which does nothing twice. */
+static void unanswered_look(struct hg_server *server, struct hg_failover_run *run, uint64_t now_ns)
+{
+    if (run->request == 0 || now_ns - run->request_ns < HG_API_RESULT_NS)
+        return;
+    run->request = 0;
+    hg_event_addf(&server->events, HG_SEVERITY_WARNING, "group_failover_unanswered",
+                  "group %u, epoch %llu: the dataplane has not answered the order to %s in %u s: it is given "
+                  "again",
+                  run->core.config.key.group, (unsigned long long)run->core.epoch,
+                  run->releases ? "release" : "begin", (unsigned)(HG_API_RESULT_NS / HG_NS_PER_S));
 }
 
 void hg_failover_run_tick(struct hg_server *server, uint64_t now_ns)
@@ -287,6 +301,7 @@ void hg_failover_run_tick(struct hg_server *server, uint64_t now_ns)
             continue;
         if (!hg_link_usable(server))
             run->request = 0; /* whoever was asked is gone */
+        unanswered_look(server, run, now_ns);
         for (uint32_t count = 0;
              count < HG_FAILOVER_ACTIONS_TICK && hg_failover_next(&run->core, now_ns, &action); count++)
             act(server, run, &action, now_ns);

@@ -95,6 +95,7 @@ struct hg_grants_kept { /* write grants of the groups that this node writes */
 struct hg_failover_run {
     struct hg_failover core;
     uint64_t request; /* to begin or to release, that the dataplane has not answered; 0 = none */
+    uint64_t request_ns;
     bool releases;
     char problem[HG_METASTORE_TEXT_BYTES]; /* of the metastore, said already */
 };

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The shell of a fail-over of a group with one member, over a dataplane that loses what it is asked or its
+ * answers.
+ */
+#include "controlplane/server.h"
+
+#include <CUnit/Basic.h>
+#include <stdlib.h>
+
+#define GROUP 3u
+#define OWN   2u
+
+static struct hg_server *server;
+static uint64_t now_ns, requests, begins, releases;
+
+/* ---- the dataplane: link.c is not linked ---- */
+
+bool hg_link_usable(const struct hg_server *of)
+{
+    return of == server;
+}
+
+void hg_link_status_read(struct hg_server *of)
+{
+    CU_ASSERT_PTR_EQUAL(of, server);
+}
+
+uint64_t hg_link_group(struct hg_server *of, enum hg_control_command command, uint32_t group, uint64_t epoch)
+{
+    CU_ASSERT(of == server && group == GROUP && epoch == 2);
+    begins += command == HG_COMMAND_GROUP_BEGIN;
+    releases += command == HG_COMMAND_GROUP_RELEASE;
+    return ++requests;
+}
+
+uint64_t hg_link_target(struct hg_server *of, enum hg_control_command command, uint32_t group, uint64_t epoch,
+                        const struct hg_control_target *target)
+{
+    CU_ASSERT(of == server && command == HG_COMMAND_GROUP_ASK && group == GROUP && epoch == 2);
+    CU_ASSERT_EQUAL(target->node, OWN);
+    return 0;
+}
+
+static void setup(void)
+{
+    server = calloc(1, sizeof(*server));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(server);
+    server->config = calloc(1, sizeof(*server->config));
+    CU_ASSERT_PTR_NOT_NULL_FATAL(server->config);
+    server->config->wanted.node.cluster = 7;
+    server->config->wanted.node.region = 1;
+    server->config->wanted.node.node = OWN;
+    server->metastore = hg_metastore_memory_open();
+    now_ns = 1000 * HG_NS_PER_S;
+    requests = begins = releases = 0;
+    CU_ASSERT_EQUAL(hg_failover_run_start(server, GROUP, now_ns), 0);
+    hg_failover_run_tick(server, now_ns);
+}
+
+static void teardown(void)
+{
+    hg_failover_run_close(server);
+    server->metastore->close(server->metastore);
+    free(server->config);
+    free(server);
+}
+
+static enum hg_failover_step step(void)
+{
+    return hg_failover_run_of(server, GROUP)->step;
+}
+
+static void pass(uint64_t ns)
+{
+    for (uint64_t end_ns = now_ns + ns; now_ns < end_ns; now_ns += 100 * HG_NS_PER_MS)
+        hg_failover_run_tick(server, now_ns);
+}
+
+/* Its one stream ends at 50, where its newest epoch began. */
+static void tail(uint64_t epoch_last)
+{
+    const struct hg_control_tail said = {.node = OWN,
+                                         .group = GROUP,
+                                         .epoch = 2,
+                                         .epoch_promised = 2,
+                                         .logs = 1,
+                                         .streams = 1,
+                                         .stream = 11,
+                                         .lsn_end = 50,
+                                         .epoch_count = 1,
+                                         .epochs = {{.epoch = epoch_last, .lsn = 50}}};
+    hg_failover_run_tail(server, &said, now_ns);
+    hg_failover_run_tick(server, now_ns);
+}
+
+static uint32_t events_count(const char *name)
+{
+    uint32_t count = 0;
+    for (uint64_t i = 0; i < server->events.count && i < HG_EVENTS_MAX; i++)
+        count += strcmp(server->events.ring[i].name, name) == 0;
+    return count;
+}
+
+/* The epoch began, as the copy says, but what the order came to was never told: it is released all the same.
+ */
+static void test_answer_to_begin_lost(void)
+{
+    setup();
+    CU_ASSERT_EQUAL(step(), HG_FAILOVER_SEAL);
+    tail(1);
+    CU_ASSERT_EQUAL(step(), HG_FAILOVER_BEGIN);
+    pass(HG_NS_PER_S);
+    CU_ASSERT_EQUAL(begins, 1); /* one at a time */
+    tail(2);
+    CU_ASSERT_EQUAL(step(), HG_FAILOVER_RELEASE);
+    pass(HG_NS_PER_S);
+    CU_ASSERT_EQUAL(releases, 0);
+    CU_ASSERT_EQUAL(events_count("group_failover_unanswered"), 0);
+    pass(HG_API_RESULT_NS);
+    CU_ASSERT_EQUAL(releases, 1);
+    CU_ASSERT_EQUAL(events_count("group_failover_unanswered"), 1);
+    hg_failover_run_result(server, 1, 0, now_ns); /* late, and of the other order */
+    CU_ASSERT_EQUAL(step(), HG_FAILOVER_RELEASE);
+    hg_failover_run_result(server, requests, 0, now_ns);
+    CU_ASSERT_EQUAL(step(), HG_FAILOVER_DONE);
+    teardown();
+}
+
+static void test_answer_to_release_lost(void)
+{
+    setup();
+    tail(1);
+    hg_failover_run_result(server, requests, 0, now_ns);
+    tail(2);
+    CU_ASSERT_EQUAL(step(), HG_FAILOVER_RELEASE);
+    CU_ASSERT_EQUAL(releases, 1);
+    pass(HG_API_RESULT_NS + HG_NS_PER_S);
+    CU_ASSERT_EQUAL(releases, 2);
+    hg_failover_run_result(server, requests, 0, now_ns);
+    CU_ASSERT_EQUAL(step(), HG_FAILOVER_DONE);
+    CU_ASSERT_EQUAL(begins, 1);
+    teardown();
+}
+
+int main(void)
+{
+    CU_initialize_registry();
+    CU_pSuite suite = CU_add_suite("failover_run", NULL, NULL);
+    CU_add_test(suite, "the answer to begin is lost", test_answer_to_begin_lost);
+    CU_add_test(suite, "the answer to release is lost", test_answer_to_release_lost);
+    CU_basic_run_tests();
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 2;
+}
