@@ -4,6 +4,7 @@
  * Workers fill the page one after the other: worker 0 begins it, the others add to what is there.
  */
 #include "dataplane/stream/grants.h"
+#include "dataplane/stream/quorum.h"
 #include "dataplane/stream/seal.h"
 #include "dataplane/stream/tail.h"
 #include "dataplane/worker_internal.h"
@@ -236,6 +237,44 @@ static void status_peer(struct hg_worker *worker, uint32_t index, struct hg_cont
     out->boot = peer->sessions[peer->current].boot_remote;
 }
 
+/* Peers that get it, a bit each. Where there are more than are shown, those whose copies count come before
+ * the others: the control plane names the logs that count by what is shown. */
+static uint64_t peers_shown(const struct hg_worker *worker, const struct hg_stream_state *s,
+                            const struct hg_control_status *status)
+{
+    static_assert(HG_STATUS_STREAM_PEERS_MAX >= HG_MEMBERS_MAX, "of two sets that differ by one node");
+    uint64_t counting = 0, shown = s->origin_local ? s->peers_mask : 0;
+    shown &= (UINT64_C(1) << hg_min_u64(hg_peers_count(worker->peers), status->peer_count)) - 1;
+    for (uint32_t i = 0; i < hg_peers_count(worker->peers); i++)
+        counting |= (uint64_t)hg_streams_peer_counts(worker->streams, s->group, i) << i;
+    while (__builtin_popcountll(shown) > HG_STATUS_STREAM_PEERS_MAX) {
+        uint64_t least = (shown & ~counting) != 0 ? shown & ~counting : shown;
+        shown &= ~(UINT64_C(1) << (63 - __builtin_clzll(least)));
+    }
+    return shown;
+}
+
+static void stream_peers(struct hg_worker *worker, uint32_t slot, uint64_t shown,
+                         struct hg_status_stream *out)
+{
+    static const struct hg_peer_stream none = {.state = HG_PEER_STREAM_CLOSED};
+    const struct hg_stream_state *s = hg_streams_at(worker->streams, slot);
+    for (; shown != 0; shown &= shown - 1) {
+        uint32_t i = (uint32_t)__builtin_ctzll(shown);
+        const struct hg_peer *to = hg_peers_lane_of(hg_peers_at(worker->peers, i), slot);
+        const struct hg_peer_stream *ps = to != NULL && to->used ? &to->streams[slot] : &none;
+        struct hg_status_stream_peer *peer = &out->peers[out->peer_count++];
+        peer->peer = i;
+        peer->state = ps->state;
+        peer->lsn_sent = ps->lsn_next;
+        peer->lsn_durable = s->lsn_peer[i];
+        uint64_t lsn_there = hg_max_u64(s->lsn_peer[i], s->lsn_begin);
+        peer->lag_bytes = s->lsn_durable > lsn_there ? s->lsn_durable - lsn_there : 0;
+        peer->lag_ns = hg_marks_age_ns(&s->marks, s->lsn_peer[i], worker->now_ns);
+        peer->copy = s->copy_peer[i];
+    }
+}
+
 static void status_stream(struct hg_worker *worker, uint32_t slot, struct hg_control_status *status)
 {
     const struct hg_stream_state *s = hg_streams_at(worker->streams, slot);
@@ -265,25 +304,7 @@ static void status_stream(struct hg_worker *worker, uint32_t slot, struct hg_con
     out->batches = s->batches_count;
     out->raw_bytes = s->raw_bytes;
     out->stored_bytes = s->stored_bytes;
-    for (uint32_t i = 0; i < hg_peers_count(worker->peers) && out->peer_count < HG_STATUS_STREAM_PEERS_MAX;
-         i++) {
-        if (!s->origin_local || (s->peers_mask & (UINT64_C(1) << i)) == 0)
-            continue;
-        const struct hg_peer *to = hg_peers_lane_of(hg_peers_at(worker->peers, i), slot);
-        if (i >= status->peer_count)
-            continue;
-        static const struct hg_peer_stream none = {.state = HG_PEER_STREAM_CLOSED};
-        const struct hg_peer_stream *ps = to != NULL && to->used ? &to->streams[slot] : &none;
-        struct hg_status_stream_peer *peer = &out->peers[out->peer_count++];
-        peer->peer = i;
-        peer->state = ps->state;
-        peer->lsn_sent = ps->lsn_next;
-        peer->lsn_durable = s->lsn_peer[i];
-        uint64_t lsn_there = hg_max_u64(s->lsn_peer[i], s->lsn_begin);
-        peer->lag_bytes = s->lsn_durable > lsn_there ? s->lsn_durable - lsn_there : 0;
-        peer->lag_ns = hg_marks_age_ns(&s->marks, s->lsn_peer[i], worker->now_ns);
-        peer->copy = s->copy_peer[i];
-    }
+    stream_peers(worker, slot, peers_shown(worker, s, status), out);
 }
 
 static void status_holder(struct hg_worker *worker, const struct hg_holder *holder,

@@ -45,7 +45,7 @@ static void setup(void)
                                       .cluster = 7,
                                       .region = 1,
                                       .streams_max = 16,
-                                      .peers_max = 2,
+                                      .peers_max = 10,
                                       .packets_in_flight_max = 64,
                                       .inbox = inbox,
                                       .outbox = outbox,
@@ -269,6 +269,38 @@ static void test_configuration_refused(void)
     hg_worker_status(worker, status);
     CU_ASSERT_EQUAL(status->streams[0].peer_count, 2);
     CU_ASSERT_EQUAL(status->streams[0].peers[0].lag_bytes, 0);
+    teardown();
+}
+
+/* A stream goes to more peers than are shown of it: those whose copies count are. */
+static void test_peers_shown(void)
+{
+    struct hg_letter last;
+    uint64_t shown = 0;
+    setup();
+    config_make();
+    config->node.node = config->node.region = 1;
+    config->quorum_n = 3;
+    config->quorum_w = 2;
+    config->peer_count = 10;
+    config->streams[0].peers_mask = 0x3ff;
+    for (uint32_t i = 0; i < config->peer_count; i++) {
+        config->peers[i] =
+            (struct hg_config_peer){.node = i + 2, .region = i < 8 ? 2 : 1, .receive_bytes_max = 1u << 20};
+        snprintf(config->peers[i].name, sizeof(config->peers[i].name), "peer%u", i);
+    }
+    turns(100);
+    (void)answers(0, &last);
+    put(HG_LETTER_CONFIG, config);
+    turns(5);
+    CU_ASSERT_EQUAL(answers(HG_LETTER_CONFIG_DONE, &last), 1);
+    CU_ASSERT_EQUAL(last.code, 0);
+    hg_worker_status(worker, status);
+    CU_ASSERT_EQUAL_FATAL(status->stream_count, 1);
+    CU_ASSERT_EQUAL(status->streams[0].peer_count, HG_STATUS_STREAM_PEERS_MAX);
+    for (uint32_t i = 0; i < status->streams[0].peer_count; i++)
+        shown |= UINT64_C(1) << status->streams[0].peers[i].peer;
+    CU_ASSERT_EQUAL(shown, 0x33f); /* of the others the first ones */
     teardown();
 }
 
@@ -831,6 +863,7 @@ int main(void)
     CU_add_test(suite, "a stream's name that is used again", test_name_used_again);
     CU_add_test(suite, "answers about consumers wait for the log", test_consumer_answers);
     CU_add_test(suite, "a configuration that is refused", test_configuration_refused);
+    CU_add_test(suite, "more peers than are shown", test_peers_shown);
     CU_add_test(suite, "a busy producer's writes gather", test_gather);
     CU_add_test(suite, "writes of what peers send in bulk gather", test_gather_taken);
     CU_add_test(suite, "a full log and a producer that waits", test_pressure_of_one_who_waits);
