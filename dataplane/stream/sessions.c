@@ -192,13 +192,16 @@ static bool record_make(const struct hg_session *session, uint64_t end, struct h
             record->type = HG_LOCAL_SESSION;
             record->stream = session->stream;
             record->client = session->client;
+            record->is_short = session->is_short;
             record->sequence_last = run_last(&run);
             record->lsn_last = run.lsn + run.count - 1;
         }
         uint64_t sequence_back = record->sequence_last - run_last(&run);
         uint64_t lsn_back = record->lsn_last - (run.lsn + run.count - 1);
-        if (sequence_back > UINT32_MAX || lsn_back > UINT32_MAX)
+        if (sequence_back > UINT32_MAX || lsn_back > UINT32_MAX) {
+            record->is_short = 1;
             break;
+        }
         record->runs[record->run_count].sequence_back = (uint32_t)sequence_back;
         record->runs[record->run_count].lsn_back = (uint32_t)lsn_back;
         record->runs[record->run_count++].count = run.count;
@@ -249,7 +252,8 @@ bool hg_sessions_load(struct hg_sessions *sessions, const struct hg_local_sessio
         session = session_make(sessions, record->stream, record->client, lost);
     memcpy(session->runs, made.runs, sizeof(made.runs));
     session->run_count = made.run_count;
-    session->is_short = made.run_count == HG_SESSION_RUNS_MAX; /* older ones may have had no room */
+    /* Full: an earlier build may have left out more, and did not say. What batches said stays true. */
+    session->is_short |= record->is_short != 0 || made.run_count == HG_SESSION_RUNS_MAX;
     session_used(sessions, session);
     return true;
 }

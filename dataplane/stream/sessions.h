@@ -31,7 +31,7 @@ struct hg_session {
     uint64_t stream; /* 0 = free */
     uint64_t client;
     uint32_t run_count;
-    bool is_short;         /* runs were pushed out of it */
+    bool is_short;         /* older runs were pushed out of it, or found no room in a table */
     uint16_t next;         /* with the same hash, or free; numbers are those of places + 1, 0 = none */
     uint16_t older, newer; /* by their use */
     struct hg_session_run runs[HG_SESSION_RUNS_MAX]; /* rising; the last is the newest */
@@ -56,8 +56,8 @@ enum hg_session_verdict hg_sessions_ask(struct hg_sessions *sessions, uint64_t s
  * stream that lost a client for it, 0 = none. */
 uint64_t hg_sessions_add(struct hg_sessions *sessions, uint64_t stream, uint64_t client, uint64_t sequence,
                          uint64_t lsn, uint32_t span);
-/* What begins at or above `lsn` is not in the stream any more. True: nothing is left of a client whose older
- * entries had been pushed out, so the stream has forgotten it. */
+/* What begins at or above `lsn` is not in the stream any more. True: nothing is left of a client that was
+ * short, so the stream has forgotten it. */
 bool hg_sessions_cut(struct hg_sessions *sessions, uint64_t stream, uint64_t lsn);
 /* The stream is another log's. True when it had any. */
 bool hg_sessions_leave(struct hg_sessions *sessions, uint64_t stream);

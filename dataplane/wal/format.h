@@ -331,8 +331,10 @@ struct hg_local_session {
         uint32_t lsn_back;
         uint32_t count;
     } runs[HG_SESSION_RUNS_MAX];
-    uint8_t reserved[4];
+    uint8_t is_short; /* 1 = the stream has older entries of it. Tables of earlier builds have 0 */
+    uint8_t reserved[3];
 };
+static_assert(offsetof(struct hg_local_session, is_short) == 124, "local session");
 static_assert(sizeof(struct hg_local_session) == sizeof(struct hg_local_record), "in the place of a record");
 
 static_assert((HG_STREAMS_MAX + HG_LOG_CONSUMERS_MAX + HG_GROUPS_MAX + HG_SESSIONS_MAX) *

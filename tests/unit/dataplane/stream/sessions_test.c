@@ -156,6 +156,69 @@ static void test_cut_behind_a_full_record(void)
     CU_ASSERT_EQUAL(ask(7, 2, true, true), HG_SESSION_EVICTED);
 }
 
+/* Saved, as far as it is below `end`, and loaded; then all of it is cut off: what is client 7 told of its
+ * first? */
+static enum hg_session_verdict first_after_cut(uint64_t end)
+{
+    struct hg_local_session record;
+    uint64_t lost;
+    end_at = end;
+    CU_ASSERT_EQUAL(hg_sessions_save(&sessions, &record, 1, &owner), 1);
+    end_at = UINT64_MAX;
+    CU_ASSERT_TRUE(record.run_count < HG_SESSION_RUNS_MAX);
+    hg_sessions_init(&sessions);
+    CU_ASSERT_TRUE(hg_sessions_load(&sessions, &record, &lost));
+    const struct hg_session *session = hg_sessions_older(&sessions, NULL);
+    bool forgets = hg_sessions_cut(&sessions, 5, session->runs[0].lsn);
+    return ask(7, 1, true, forgets);
+}
+
+/* A record that is not full may lack older entries too. */
+static void test_cut_behind_a_short_record(void)
+{
+    const uint64_t far = UINT64_C(1) << 32;
+    hg_sessions_init(&sessions); /* too far behind to be said */
+    (void)hg_sessions_add(&sessions, 5, 7, 1, 20, 1);
+    (void)hg_sessions_add(&sessions, 5, 7, 1 + far, 21, 1);
+    CU_ASSERT_EQUAL(first_after_cut(UINT64_MAX), HG_SESSION_EVICTED);
+    hg_sessions_init(&sessions);
+    (void)hg_sessions_add(&sessions, 5, 7, 1, 20, 1);
+    (void)hg_sessions_add(&sessions, 5, 7, 3, 20 + far, 1);
+    CU_ASSERT_EQUAL(first_after_cut(UINT64_MAX), HG_SESSION_EVICTED);
+
+    hg_sessions_init(&sessions); /* a cut took the newer ones of a client that was full */
+    for (uint64_t i = 0; i <= HG_SESSION_RUNS_MAX; i++)
+        (void)hg_sessions_add(&sessions, 5, 7, 1 + 2 * i, 20 + i, 1);
+    CU_ASSERT_FALSE(hg_sessions_cut(&sessions, 5, 23));
+    CU_ASSERT_EQUAL(first_after_cut(UINT64_MAX), HG_SESSION_EVICTED);
+
+    hg_sessions_init(&sessions); /* an open batch pushed them out */
+    for (uint64_t i = 0; i <= HG_SESSION_RUNS_MAX; i++)
+        (void)hg_sessions_add(&sessions, 5, 7, 1 + 2 * i, 20 + i, 1);
+    CU_ASSERT_EQUAL(first_after_cut(23), HG_SESSION_EVICTED);
+
+    hg_sessions_init(&sessions); /* and these are all there were: it may begin again */
+    (void)hg_sessions_add(&sessions, 5, 7, 1, 20, 1);
+    (void)hg_sessions_add(&sessions, 5, 7, far, 19 + far, 1); /* as far as can be said */
+    CU_ASSERT_EQUAL(first_after_cut(UINT64_MAX), HG_SESSION_NEW);
+}
+
+/* The log's batches said that it had older ones; the table of an earlier build does not. */
+static void test_short_before_the_record(void)
+{
+    struct hg_local_session record;
+    uint64_t lost;
+    hg_sessions_init(&sessions);
+    (void)hg_sessions_add(&sessions, 5, 7, 17, 28, 1);
+    CU_ASSERT_EQUAL(hg_sessions_save(&sessions, &record, 1, &owner), 1);
+    hg_sessions_init(&sessions);
+    for (uint64_t i = 0; i <= HG_SESSION_RUNS_MAX + 1; i++)
+        (void)hg_sessions_add(&sessions, 5, 7, 1 + 2 * i, 20 + i, 1);
+    CU_ASSERT_TRUE(hg_sessions_load(&sessions, &record, &lost));
+    CU_ASSERT_TRUE(hg_sessions_cut(&sessions, 5, 28));
+    CU_ASSERT_EQUAL(ask(7, 1, true, true), HG_SESSION_EVICTED);
+}
+
 /* Ends of runs are inclusive: behind the highest sequence there is none. */
 static void test_highest_sequence(void)
 {
@@ -271,11 +334,13 @@ int main(void)
     CU_add_test(suite, "evicted", test_evicted);
     CU_add_test(suite, "cut", test_cut);
     CU_add_test(suite, "a cut behind a full record", test_cut_behind_a_full_record);
+    CU_add_test(suite, "a cut behind a short record", test_cut_behind_a_short_record);
+    CU_add_test(suite, "short before the record", test_short_before_the_record);
     CU_add_test(suite, "open batch", test_open_batch);
     CU_add_test(suite, "pushed out by an open batch", test_pushed_out);
     CU_add_test(suite, "the highest sequence", test_highest_sequence);
     CU_add_test(suite, "records that nobody saved", test_hostile_record);
     CU_add_test(suite, "model", test_model);
     CU_basic_run_tests();
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 10;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 12;
 }
