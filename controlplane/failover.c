@@ -334,8 +334,8 @@ void hg_failover_refused(struct hg_failover *failover, uint64_t node, uint64_t e
     bool is_own = node == failover->config.node;
     bool waits = asks_copies(failover) || failover->step == HG_FAILOVER_RELEASE;
     if (member_of(&failover->config, node) < 0 || !waits || epoch != failover->epoch ||
-        (!is_own && epoch_promised <= epoch))
-        return;
+        (!is_own && epoch_promised <= epoch) || epoch_promised >= HG_FAILOVER_EPOCH_MAX)
+        return; /* behind the highest there is none to take: it is one that says nothing */
     failover->epoch_over = hg_max_u64(failover->epoch_over, hg_max_u64(epoch, epoch_promised));
     step_set(failover, HG_FAILOVER_READ, now_ns);
     failover->due_ns = now_ns + HG_FAILOVER_ASK_NS;

@@ -20,6 +20,7 @@
 
 #define HG_FAILOVER_STREAMS_MAX HG_CONTROL_STREAMS_MAX /* of one group */
 #define HG_FAILOVER_EPOCH_FIRST 1u                     /* of a group that was never sealed */
+#define HG_FAILOVER_EPOCH_MAX   INT64_MAX              /* no log promises a higher one */
 #define HG_FAILOVER_ASK_NS      (300 * HG_NS_PER_MS)   /* a copy is asked again; also store and own log */
 #define HG_FAILOVER_FILL_NS     HG_NS_PER_S            /* a copy is asked again to send its batches */
 #define HG_FAILOVER_BLOCKED_NS  (2 * HG_NS_PER_S)      /* undecided for so long: it is said */

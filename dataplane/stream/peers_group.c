@@ -21,6 +21,13 @@ static bool in_group(struct hg_streams *streams, uint32_t slot, uint32_t group)
     return s->kind != 0 && !s->ended && s->group == group;
 }
 
+/* Counted by name, and as a frame that applied to nothing. */
+static void refuse(struct hg_peer_session *session, enum hg_group_reason reason)
+{
+    hg_streams_group_refused(session->peer->peers->config.streams, reason);
+    hg_lane_control_refused(session->lane);
+}
+
 /* ---- answers that came, for the control plane ---- */
 
 static bool answer_put(struct hg_peers *peers, uint64_t node, const struct hg_wire_group_tail *frame)
@@ -63,6 +70,10 @@ bool hg_peers_group_answer(struct hg_peers *peers, struct hg_control_tail *answe
 void hg_peers_tail_received(struct hg_peer_session *session, const struct hg_wire_group_tail *frame)
 {
     struct hg_peer *peer = session->peer;
+    if (frame->epoch_promised > HG_EPOCH_MAX) { /* whoever asked would look for a higher one */
+        refuse(session, HG_GROUP_seal_limit);
+        return;
+    }
     /* Not more is believed than that it said so: who decides asks for what it needs. */
     if (frame->epoch_count > HG_WIRE_EPOCH_STARTS_MAX || frame->group >= HG_GROUPS_MAX ||
         frame->log >= frame->logs || frame->logs > HG_WIRE_WORKERS_MAX ||
@@ -228,13 +239,6 @@ static void ask_take(struct hg_peers *peers, struct hg_peer_asked *asked, uint32
     asked->epoch[group] = epoch;
     asked->slot_next[group] = 0;
     peers->asked_due = true;
-}
-
-/* Counted by name, and as a frame that applied to nothing. */
-static void refuse(struct hg_peer_session *session, enum hg_group_reason reason)
-{
-    hg_streams_group_refused(session->peer->peers->config.streams, reason);
-    hg_lane_control_refused(session->lane);
 }
 
 void hg_peers_seal_received(struct hg_peer_session *session, const struct hg_wire_group_seal *seal)

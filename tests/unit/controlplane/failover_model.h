@@ -24,6 +24,8 @@
 #define STEP_NS      (20 * HG_NS_PER_MS)
 #define NOT_BEGUN    UINT32_MAX
 
+static_assert(HG_FAILOVER_EPOCH_MAX == HG_EPOCH_MAX, "a driver takes what logs promise");
+
 extern const struct hg_metastore_key model_key;
 
 struct entry {

@@ -286,6 +286,28 @@ static void test_log_made_anew(void)
     CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_SEAL);
 }
 
+/* A member that says it promised the highest epoch, or what is none, is not believed: there is none to take
+ * instead, and the others decide. */
+static void test_refused_for_ever(void)
+{
+    static const uint64_t promised[] = {HG_FAILOVER_EPOCH_MAX, (uint64_t)HG_FAILOVER_EPOCH_MAX + 1,
+                                        UINT64_MAX};
+    begin();
+    act();
+    for (uint32_t i = 0; i < HG_COUNT(promised); i++) {
+        hg_failover_refused(driver, OTHER, 5, promised[i], now_ns);
+        pass(HG_NS_PER_S);
+        CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_SEAL);
+        CU_ASSERT_EQUAL(driver->epoch, 5);
+        CU_ASSERT_EQUAL(record.epoch, 5);
+        CU_ASSERT_EQUAL(record.revision, 2);
+    }
+    answer(OWN, 1, 1, 50);
+    answer(OLD, 1, 1, 50);
+    act();
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_BEGIN);
+}
+
 static void test_refused_and_lost(void)
 {
     begin();
@@ -541,6 +563,7 @@ int main(void)
     CU_add_test(suite, "refused, and lost", test_refused_and_lost);
     CU_add_test(suite, "a stream that comes after the beginning", test_stream_after_beginning);
     CU_add_test(suite, "sealed by an order", test_sealed_by_an_order);
+    CU_add_test(suite, "refused for ever", test_refused_for_ever);
     CU_add_test(suite, "members of the record", test_members_of_the_record);
     CU_add_test(suite, "members that are being changed", test_members_joint);
     CU_add_test(suite, "a torn end of one set", test_members_joint_unknown);
@@ -548,5 +571,5 @@ int main(void)
     CU_add_test(suite, "left in the middle", test_left);
     CU_basic_run_tests();
     free(driver);
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 16;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 17;
 }

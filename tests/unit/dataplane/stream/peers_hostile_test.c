@@ -2,6 +2,7 @@
  *
  * Frames of peers that find no place, contradict each other, or say anything.
  */
+#include "dataplane/stream/seal.h"
 #include "peers_pair.h"
 
 /* ---- frames that find no place ---- */
@@ -212,6 +213,33 @@ static void test_frames_of_nothing(void)
     sites_free();
 }
 
+/* A member that says it promised what is no epoch: whoever fails over would look for a higher one. */
+static void test_tail_with_no_epoch(void)
+{
+    struct hg_control_tail tail;
+    (void)sites_joined();
+    hg_streams_quorum_set(a->node.streams, 1, 1); /* of one: they are of two regions */
+    hg_streams_quorum_set(b->node.streams, 1, 1);
+    run(30 * HG_NS_PER_MS);
+    const uint64_t *refusals = hg_streams_group_counts(b->node.streams);
+    struct hg_wire_group_tail frame = {.control = {.type = HG_WIRE_GROUP_TAIL,
+                                                   .bytes = hg_wire_control_bytes(HG_WIRE_GROUP_TAIL),
+                                                   .alias = HG_WIRE_ALIASES_MAX},
+                                       .epoch = 5,
+                                       .logs = 1};
+    for (uint32_t i = 1; i < 3; i++) {
+        frame.epoch_promised = i == 1 ? (uint64_t)HG_EPOCH_MAX + 1 : UINT64_MAX;
+        CU_ASSERT_EQUAL(say(a, &frame.control), 0);
+        CU_ASSERT_FALSE(hg_peers_group_answer(b->peers, &tail));
+        CU_ASSERT_EQUAL(refusals[HG_GROUP_seal_limit], i);
+    }
+    frame.epoch_promised = HG_EPOCH_MAX;
+    CU_ASSERT_EQUAL(say(a, &frame.control), 0);
+    CU_ASSERT_TRUE(hg_peers_group_answer(b->peers, &tail));
+    CU_ASSERT_EQUAL(tail.epoch_promised, HG_EPOCH_MAX);
+    sites_free();
+}
+
 /* Any field, any alias, in any state: nothing but names. */
 static void test_hostile_frames(void)
 {
@@ -259,6 +287,7 @@ int main(void)
     CU_add_test(suite, "an alias opened twice", test_alias_opened_twice);
     CU_add_test(suite, "durable beyond what there is", test_durable_beyond_what_there_is);
     CU_add_test(suite, "frames of nothing", test_frames_of_nothing);
+    CU_add_test(suite, "a tail with no epoch", test_tail_with_no_epoch);
     CU_add_test(suite, "hostile frames", test_hostile_frames);
     CU_basic_run_tests();
     return CU_get_number_of_failures() != 0;
