@@ -20,7 +20,9 @@ STREAMS = {"orders": 1, "audit": 2}
 # Of the new writer: with what the first one wrote in seconds, less than the logs hold. A disk that is lost in the end
 # is filled from the beginning.
 ENTRIES = 15000
-GRANTS = "grant 2000\n"  # of main() alone: other tests of this region kill the control planes that renew them
+# Of main() alone: other tests of this region kill the control planes that renew them. Long enough for a busy machine: a
+# producer that is refused for want of one ends the test.
+GRANTS = "grant 5000\n"
 
 
 def region_of(name):
