@@ -28,6 +28,18 @@ void hg_granting_init(struct hg_granting *granting, uint32_t grant_ms)
     *granting = (struct hg_granting){.grant_ms = grant_ms, .state = HG_GRANTING_NONE};
 }
 
+void hg_granting_length(struct hg_granting *granting, uint32_t grant_ms)
+{
+    if (granting->grant_ms != grant_ms)
+        granting->since_ns = 0;
+    granting->grant_ms = grant_ms;
+}
+
+uint32_t hg_grant_written_ms(uint32_t grant_ms, uint32_t found_ms, uint64_t held_ns)
+{
+    return grant_ms < found_ms && held_ns < hg_grant_wait_ns(found_ms) ? found_ms : grant_ms;
+}
+
 bool hg_granting_due(const struct hg_granting *granting, uint64_t boottime_ns)
 {
     return granting->grant_ms != 0 && granting->asked_ns == 0 && boottime_ns >= granting->ask_ns;
@@ -37,6 +49,7 @@ void hg_granting_ask(struct hg_granting *granting, uint64_t boottime_ns)
 {
     hg_assert(granting->asked_ns == 0 && boottime_ns != 0);
     granting->asked_ns = boottime_ns;
+    granting->since_ns = granting->since_ns != 0 ? granting->since_ns : boottime_ns;
 }
 
 void hg_granting_committed(struct hg_granting *granting, uint64_t epoch)

@@ -29,10 +29,13 @@ struct hg_granting {
     uint64_t deadline_ns;
     uint64_t ask_ns;   /* when the metastore is to be asked next */
     uint64_t asked_ns; /* before the question under way; 0 = none is */
+    uint64_t since_ns; /* before the first question by this process with this grant_ms; 0 = none was */
     enum hg_granting_state state;
 };
 
 void hg_granting_init(struct hg_granting *granting, uint32_t grant_ms);
+/* The configuration may say another length at any time. */
+void hg_granting_length(struct hg_granting *granting, uint32_t grant_ms);
 /* True: ask the metastore now, after hg_granting_ask. */
 bool hg_granting_due(const struct hg_granting *granting, uint64_t boottime_ns);
 void hg_granting_ask(struct hg_granting *granting, uint64_t boottime_ns);
@@ -47,6 +50,9 @@ enum hg_granting_turn { HG_GRANTING_SAME, HG_GRANTING_GOT, HG_GRANTING_LOST };
 /* Whether it was got, or has ended, since the last look. */
 enum hg_granting_turn hg_granting_turn(struct hg_granting *granting, uint64_t boottime_ns);
 
+/* How long the record is to say that a grant lasts, where it says `found_ms` now: not less before the last of
+ * those has ended, which the dataplane may have from an earlier process. `held_ns`: since `since_ns`. */
+uint32_t hg_grant_written_ms(uint32_t grant_ms, uint32_t found_ms, uint64_t held_ns);
 /* Believed in for so long from before the write. */
 uint64_t hg_grant_believed_ns(uint32_t grant_ms);
 /* For so long after it saw the record with this grant_ms replaced by SEALING, a new writer must wait before

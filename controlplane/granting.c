@@ -62,8 +62,8 @@ static void renew(struct hg_server *server, uint32_t group)
         return;
     }
     bool may_make = fresh && (hg_grant_groups_configured(&server->config->wanted) >> group & 1) != 0;
-    int rc =
-        hg_metastore_grant(server->metastore, &key, node->node, granting->grant_ms, may_make, &record, text);
+    int rc = hg_metastore_grant(server->metastore, &key, node->node, granting->grant_ms,
+                                granting->asked_ns - granting->since_ns, may_make, &record, text);
 
     if (rc == 0) {
         hg_granting_committed(granting, record.epoch);
@@ -120,7 +120,7 @@ void hg_grants_tick(struct hg_server *server)
         uint32_t group = (kept->next + i) % HG_CONTROL_GROUPS_MAX; /* each has its turn */
         struct hg_granting *granting = &kept->groups[group];
 
-        granting->grant_ms = server->config->wanted.grant_ms;
+        hg_granting_length(granting, server->config->wanted.grant_ms);
         if ((groups >> group & 1) != 0 && !asked && hg_link_usable(server) &&
             hg_granting_due(granting, now_ns)) {
             renew(server, group);

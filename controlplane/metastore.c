@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "controlplane/metastore.h"
+#include "controlplane/grant.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -119,7 +120,7 @@ static int grant_judge(const struct hg_metastore_key *key, const struct hg_metas
 }
 
 int hg_metastore_grant(struct hg_metastore *store, const struct hg_metastore_key *key, uint64_t node,
-                       uint32_t grant_ms, bool may_make, struct hg_metastore_record *record,
+                       uint32_t grant_ms, uint64_t held_ns, bool may_make, struct hg_metastore_record *record,
                        char text[HG_METASTORE_TEXT_BYTES])
 {
     struct hg_metastore_record found;
@@ -137,7 +138,7 @@ int hg_metastore_grant(struct hg_metastore *store, const struct hg_metastore_key
             wanted.node = node;
             wanted.state = HG_METASTORE_OPEN;
         }
-        wanted.grant_ms = grant_ms;
+        wanted.grant_ms = hg_grant_written_ms(grant_ms, found.grant_ms, held_ns);
         rc = store->swap(store, key, found.revision, &wanted, &found);
         if (rc == 0) {
             *record = found;

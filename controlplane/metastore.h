@@ -64,12 +64,13 @@ int hg_metastore_seal(struct hg_metastore *store, const struct hg_metastore_key 
                       uint64_t node, char text[HG_METASTORE_TEXT_BYTES]);
 int hg_metastore_begin(struct hg_metastore *store, const struct hg_metastore_key *key, uint64_t epoch,
                        uint64_t node, char text[HG_METASTORE_TEXT_BYTES]);
-/* Renews the write grant of a group that `node` writes: the record, as it is, is written anew with grant_ms,
- * and *record is that. Where there is none and `may_make`, it is made: open under epoch 1. -EPERM: the group
- * is sealed, or another node's. -ENOENT: there is none, and none may be made, for the logs have been sealed
- * before. Other -errno: it may have been written or not; that is no grant. */
+/* Renews the write grant of a group that `node` writes: the record, as it is, is written anew with grant_ms
+ * (or what hg_grant_written_ms says, by `held_ns`), and *record is that. Where there is none and `may_make`,
+ * it is made: open under epoch 1. -EPERM: the group is sealed, or another node's. -ENOENT: there is none, and
+ * none may be made, for the logs have been sealed before. Other -errno: it may have been written or not; that
+ * is no grant. */
 int hg_metastore_grant(struct hg_metastore *store, const struct hg_metastore_key *key, uint64_t node,
-                       uint32_t grant_ms, bool may_make, struct hg_metastore_record *record,
+                       uint32_t grant_ms, uint64_t held_ns, bool may_make, struct hg_metastore_record *record,
                        char text[HG_METASTORE_TEXT_BYTES]);
 
 #endif

@@ -85,30 +85,65 @@ static void test_metastore(void)
     struct hg_metastore *store = hg_metastore_memory_open();
     struct hg_metastore_record record;
     char text[HG_METASTORE_TEXT_BYTES];
-    CU_ASSERT_EQUAL(hg_metastore_grant(store, &key, 11, 2000, false, &record, text), -ENOENT);
+    CU_ASSERT_EQUAL(hg_metastore_grant(store, &key, 11, 2000, 0, false, &record, text), -ENOENT);
     CU_ASSERT_PTR_NOT_NULL(strstr(text, "has been sealed before"));
-    CU_ASSERT_EQUAL(hg_metastore_grant(store, &key, 11, 2000, true, &record, text), 0);
+    CU_ASSERT_EQUAL(hg_metastore_grant(store, &key, 11, 2000, 0, true, &record, text), 0);
     CU_ASSERT_EQUAL(record.epoch, 1);
     CU_ASSERT_EQUAL(record.state, HG_METASTORE_OPEN);
     CU_ASSERT_EQUAL(record.revision, 1);
     CU_ASSERT_EQUAL(record.grant_ms, 2000);
-    CU_ASSERT_EQUAL(hg_metastore_grant(store, &key, 12, 2000, true, &record, text),
+    CU_ASSERT_EQUAL(hg_metastore_grant(store, &key, 12, 2000, 0, true, &record, text),
                     -EPERM); /* another has it */
     CU_ASSERT_PTR_NOT_NULL(strstr(text, "open under epoch 1 by node 11"));
-    CU_ASSERT_EQUAL(hg_metastore_grant(store, &key, 11, 3000, false, &record, text), 0);
+    CU_ASSERT_EQUAL(hg_metastore_grant(store, &key, 11, 3000, 0, false, &record, text), 0);
     CU_ASSERT_EQUAL(record.revision, 2); /* written, not only read */
     CU_ASSERT_EQUAL(record.grant_ms, 3000);
     CU_ASSERT_EQUAL(hg_metastore_seal(store, &key, 5, 12, text), 0);
-    CU_ASSERT_EQUAL(hg_metastore_grant(store, &key, 11, 2000, true, &record, text), -EPERM);
-    CU_ASSERT_EQUAL(hg_metastore_grant(store, &key, 12, 2000, true, &record, text),
+    CU_ASSERT_EQUAL(hg_metastore_grant(store, &key, 11, 2000, 0, true, &record, text), -EPERM);
+    CU_ASSERT_EQUAL(hg_metastore_grant(store, &key, 12, 2000, 0, true, &record, text),
                     -EPERM); /* not before it is open */
     CU_ASSERT_PTR_NOT_NULL(strstr(text, "sealed under epoch 5"));
     CU_ASSERT_EQUAL(store->read(store, &key, &record), 0);
     CU_ASSERT_EQUAL(record.grant_ms, 3000); /* how long who opens may have to wait */
     CU_ASSERT_EQUAL(hg_metastore_begin(store, &key, 5, 12, text), 0);
-    CU_ASSERT_EQUAL(hg_metastore_grant(store, &key, 11, 2000, true, &record, text), -EPERM); /* deposed */
-    CU_ASSERT_EQUAL(hg_metastore_grant(store, &key, 12, 2000, true, &record, text), 0);
+    CU_ASSERT_EQUAL(hg_metastore_grant(store, &key, 11, 2000, 0, true, &record, text), -EPERM); /* deposed */
+    CU_ASSERT_EQUAL(hg_metastore_grant(store, &key, 12, 2000, 0, true, &record, text), 0);
     CU_ASSERT_EQUAL(record.epoch, 5);
+    store->close(store);
+}
+
+/* A shorter grant than there was: the record says the longer one until the last of those has ended, which the
+ * dataplane may have from the process before. */
+static void test_shorter(void)
+{
+    static const struct hg_metastore_key key = {.cluster = 7, .region = 1, .group = 3};
+    struct hg_metastore *store = hg_metastore_memory_open();
+    struct hg_metastore_record record;
+    struct hg_granting granting;
+    char text[HG_METASTORE_TEXT_BYTES];
+    CU_ASSERT_EQUAL(hg_metastore_grant(store, &key, 11, 60000, 0, true, &record, text), 0);
+    uint64_t last_ns = 5000 * MS + hg_grant_believed_ns(60000); /* granted at 5 s, by another process */
+    hg_granting_init(&granting, 500);
+    for (uint64_t now_ns = 5001 * MS; now_ns < 80000 * MS; now_ns += 100 * MS) {
+        if (!hg_granting_due(&granting, now_ns))
+            continue;
+        hg_granting_ask(&granting, now_ns);
+        CU_ASSERT_EQUAL(hg_metastore_grant(store, &key, 11, granting.grant_ms,
+                                           granting.asked_ns - granting.since_ns, false, &record, text),
+                        0);
+        hg_granting_committed(&granting, record.epoch);
+        CU_ASSERT(now_ns + hg_grant_wait_ns(record.grant_ms) >= last_ns);
+        CU_ASSERT(now_ns + hg_grant_wait_ns(record.grant_ms) >= granting.deadline_ns);
+    }
+    CU_ASSERT_EQUAL(record.grant_ms, 500);
+    hg_granting_length(&granting, 2000); /* longer counts at once, and shorter again waits again */
+    CU_ASSERT_EQUAL(granting.since_ns, 0);
+    CU_ASSERT_EQUAL(hg_metastore_grant(store, &key, 11, 2000, 0, false, &record, text), 0);
+    CU_ASSERT_EQUAL(record.grant_ms, 2000);
+    CU_ASSERT_EQUAL(hg_metastore_grant(store, &key, 11, 500, 1999 * MS, false, &record, text), 0);
+    CU_ASSERT_EQUAL(record.grant_ms, 2000);
+    CU_ASSERT_EQUAL(hg_metastore_grant(store, &key, 11, 500, 2001 * MS, false, &record, text), 0);
+    CU_ASSERT_EQUAL(record.grant_ms, 500);
     store->close(store);
 }
 
@@ -184,7 +219,7 @@ static void test_metastore_broken(void)
     struct hg_metastore_record record;
     char text[HG_METASTORE_TEXT_BYTES];
     store->swap = swap_broken;
-    CU_ASSERT_EQUAL(hg_metastore_grant(store, &key, 11, 2000, true, &record, text), -EIO);
+    CU_ASSERT_EQUAL(hg_metastore_grant(store, &key, 11, 2000, 0, true, &record, text), -EIO);
     CU_ASSERT_STRING_EQUAL(text, "no disk");
     store->close(store);
 }
@@ -196,8 +231,9 @@ int main(void)
     CU_add_test(suite, "renewal", test_renewal);
     CU_add_test(suite, "clocks", test_clocks);
     CU_add_test(suite, "metastore", test_metastore);
+    CU_add_test(suite, "a shorter one", test_shorter);
     CU_add_test(suite, "a metastore that can't write", test_metastore_broken);
     CU_add_test(suite, "groups that are asked for", test_groups);
     CU_basic_run_tests();
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 5;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 6;
 }
