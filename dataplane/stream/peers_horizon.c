@@ -8,6 +8,18 @@
 
 #include <errno.h>
 
+/* Whether the stream as it is now was where the record has it, under that epoch. A table of before a cut may
+ * tell of what was cut off, though what took its place goes further, or of an epoch that was taken back: what
+ * is remembered of cuts says neither, and is forgotten before the table is. */
+static bool is_of_history(const struct hg_history *history, const struct hg_local_record *record)
+{
+    uint32_t next = 0;
+    while (next < history->count && history->starts[next].epoch <= record->epoch)
+        next++;
+    bool is_known = next == 0 || history->starts[next - 1].epoch == record->epoch; /* or older than all */
+    return is_known && (next == history->count || record->lsn <= history->starts[next].lsn);
+}
+
 /* Whether a stream can go on from where the table in write `sequence` has it. What is not committed is not
  * told: a copy that begins anew there counts for all that is before. */
 static bool is_usable(const struct hg_peer *peer, uint32_t slot, uint64_t sequence,
@@ -16,7 +28,7 @@ static bool is_usable(const struct hg_peer *peer, uint32_t slot, uint64_t sequen
     const struct hg_streams *streams = peer->peers->config.streams;
     const struct hg_stream_state *s = hg_streams_at(peer->peers->config.streams, slot);
     return record->lsn >= hg_streams_lsn_oldest(streams, slot) && record->lsn <= s->lsn_committed &&
-           !hg_stream_batch_is_cut(s, sequence, record->lsn - 1);
+           is_of_history(&s->history, record) && !hg_stream_batch_is_cut(s, sequence, record->lsn - 1);
 }
 
 static void horizon_send(struct hg_peer *peer, uint32_t slot, const struct hg_local_record *record)

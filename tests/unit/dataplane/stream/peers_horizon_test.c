@@ -5,7 +5,7 @@
 #include "dataplane/stream/horizon.h"
 #include "dataplane/stream/seal.h"
 #include "dataplane/stream/streams_internal.h"
-#include "peers_pair.h"
+#include "orphan_directory.h"
 
 #define ENTRY 500000u
 
@@ -338,6 +338,20 @@ static void test_crash(void)
     }
 }
 
+/* `filler` goes on until the site's log has a segment that begins, with a table, behind `sequence`. */
+static void roll(struct site *site, uint32_t filler, uint64_t sequence, uint64_t step_ns)
+{
+    struct hg_log *log = site->node.log;
+    stream(site, filler)->codec = HG_CODEC_NONE;
+    for (int i = 0; i < 100 && hg_log_segment_last(log, sequence) >= hg_log_durable_sequence(log); i++) {
+        append(site, filler, 1, ENTRY);
+        stream_node_settle(&site->node);
+        hg_streams_retain(site->node.streams, site->node.now_ns += step_ns);
+    }
+    stream_node_settle(&site->node);
+    CU_ASSERT_FATAL(hg_log_segment_last(log, sequence) < hg_log_durable_sequence(log));
+}
+
 /* The log goes on while it is on its way: a segment begins, with a table, positions of consumers are put
  * down. Recovery must be able to follow. */
 static void test_crash_behind_a_table(void)
@@ -353,15 +367,7 @@ static void test_crash_behind_a_table(void)
     stream_node_settle(&b->node);
     hg_streams_consumer_advance(b->node.streams, out, 4); /* all that is here */
     CU_ASSERT_EQUAL_FATAL(hg_streams_anew_begin(b->node.streams, slot, &sequence), 0);
-    stream(b, other)->codec = HG_CODEC_NONE;
-    for (uint32_t i = 0;
-         hg_log_segment_last(b->node.log, sequence) >= hg_log_durable_sequence(b->node.log) && i < 100; i++) {
-        append(b, other, 1, ENTRY);
-        stream_node_settle(&b->node);
-        hg_streams_retain(b->node.streams, b->node.now_ns += 2 * HG_STREAMS_CONSUMER_SAVE_NS);
-    }
-    stream_node_settle(&b->node);
-    CU_ASSERT_FATAL(hg_log_segment_last(b->node.log, sequence) < hg_log_durable_sequence(b->node.log));
+    roll(b, other, sequence, 2 * HG_STREAMS_CONSUMER_SAVE_NS);
     struct stream_node node = b_power_cut();
     const struct hg_stream_state *s =
         hg_streams_at(node.streams, (uint32_t)hg_streams_find(node.streams, 11));
@@ -372,6 +378,116 @@ static void test_crash_behind_a_table(void)
     CU_ASSERT_EQUAL(hg_streams_consumer_at(node.streams, out)->lsn, 4);
     CU_ASSERT(hg_streams_consumer_at(node.streams, out)->let_go);
     sites_free();
+}
+
+static uint32_t filler; /* of another group */
+
+/* b has one entry of two, which are committed; then it is cut off. */
+static void cut_off_beside_another(void)
+{
+    struct hg_config_stream config = {
+        .name = "two", .stream = 12, .kind = KV, .region = 1, .group = 1, .epoch = 1};
+    /* The tail's next segment is within it when the tail first moves: four are kept free of producers. */
+    struct hg_retention_limit limit = {.bytes = (NODE_SEGMENTS - 6) * NODE_SEGMENT_BYTES};
+    slot = sites_joined();
+    hg_streams_configure_begin(a->node.streams);
+    configure(a, "one", 11, KV, 1);
+    CU_ASSERT_EQUAL(hg_streams_configure(a->node.streams, &config), 0);
+    hg_streams_configure_end(a->node.streams);
+    filler = (uint32_t)hg_streams_find(a->node.streams, 12);
+    hg_streams_peer_limit(a->node.streams, 0, "b", &limit);
+    append(a, slot, 1, 100);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL_FATAL(stream(b, slot)->lsn_durable, 2);
+    a->cut = b->cut = true;
+    append(a, slot, 1, 100);
+    stream_node_settle(&a->node);
+    CU_ASSERT_EQUAL_FATAL(stream(a, slot)->lsn_committed, 3);
+}
+
+static void epoch_begins(uint64_t epoch)
+{
+    CU_ASSERT_EQUAL(hg_streams_group_seal(a->node.streams, 0, epoch), HG_GROUP_OK);
+    stream_node_settle(&a->node);
+    CU_ASSERT_EQUAL_FATAL(hg_streams_group_begin(a->node.streams, 0, epoch), HG_GROUP_OK);
+    stream_node_settle(&a->node);
+}
+
+/* Another node is to write what follows on the point, and a is cut to it. */
+static void cut_to(const struct hg_cut_point *point)
+{
+    struct orphan_directory directory = {0};
+    enum hg_group_reason reason = HG_GROUP_WOULD_BLOCK;
+    CU_ASSERT_EQUAL(hg_streams_group_seal(a->node.streams, 0, point->epoch), HG_GROUP_OK);
+    stream_node_settle(&a->node);
+    for (int i = 0; i < 100 && reason == HG_GROUP_WOULD_BLOCK; i++) {
+        reason = hg_streams_cut(a->node.streams, slot, point, a->node.now_ns);
+        orphan_directory_turn(&directory, a);
+        stream_node_turn(&a->node);
+    }
+    CU_ASSERT_EQUAL_FATAL(reason, HG_GROUP_OK);
+    stream_node_settle(&a->node);
+    orphan_directory_empty(&directory);
+}
+
+/* a writes again, under `epoch`, until its log begins with the table that was written before the cut: what b
+ * is told comes of a later one. */
+static void told_of_a_later_table(uint64_t epoch, uint64_t table)
+{
+    epoch_begins(epoch);
+    CU_ASSERT_EQUAL(hg_streams_group_release(a->node.streams, 0, epoch), HG_GROUP_OK);
+    stream_node_settle(&a->node);
+    hg_peers_stream_epoch(a->peers, slot);
+    stream(a, slot)->codec = HG_CODEC_NONE;
+    for (int i = 0; i < 400 && hg_log_tail_sequence(a->node.log) < table; i++)
+        grow(1);
+    CU_ASSERT_EQUAL_FATAL(hg_log_tail_sequence(a->node.log), table);
+    CU_ASSERT_EQUAL_FATAL(hg_streams_peer_kept_from(a->node.streams, 0, a->node.now_ns), table);
+    hg_streams_oldest_found(a->node.streams, slot, table, 3); /* as who reads from the beginning finds it */
+    CU_ASSERT_EQUAL(hg_streams_lsn_oldest(a->node.streams, slot), 3);
+    a->cut = b->cut = false;
+    run(8 * HG_NS_PER_S);
+    CU_ASSERT(stream(b, slot)->horizon.lsn > 5);
+    CU_ASSERT_EQUAL(stream(b, slot)->horizon.epoch, epoch);
+    uint64_t lsn = stream(b, slot)->horizon.lsn;
+    CU_ASSERT_EQUAL_FATAL(begin_anew(), 0);
+    run(8 * HG_NS_PER_S);
+    CU_ASSERT_EQUAL(sending(a, slot)->state, HG_PEER_STREAM_STREAMING);
+    CU_ASSERT_EQUAL(a->node.events[HG_EVENT_stream_diverged], 0);
+    CU_ASSERT_EQUAL(b->node.events[HG_EVENT_stream_not_cut], 0);
+    same_from(lsn);
+    sites_free();
+}
+
+/* What was cut off stands in a table of before; the history that took its place went on beyond it. */
+static void test_table_of_what_was_cut_off(void)
+{
+    cut_off_beside_another();
+    struct hg_cut_point point = {.epoch = 3, .lsn = 3, .epoch_common = HG_EPOCH_FIRST};
+    memcpy(point.chain, stream(a, slot)->chain_durable, sizeof(point.chain));
+    hg_streams_quorum_set(a->node.streams, 1, 2);
+    append(a, slot, 2, 100);
+    stream_node_settle(&a->node);
+    CU_ASSERT_EQUAL(stream(a, slot)->lsn_durable, 5);
+    uint64_t sequence = hg_log_durable_sequence(a->node.log);
+    roll(a, filler, sequence, 0);
+    cut_to(&point);
+    hg_streams_quorum_set(a->node.streams, 1, 1);
+    told_of_a_later_table(4, hg_log_segment_last(a->node.log, sequence) + 1);
+}
+
+/* An epoch that was begun here, that nobody else has, and that was taken back. */
+static void test_table_of_an_epoch_taken_back(void)
+{
+    cut_off_beside_another();
+    struct hg_cut_point point = {.epoch = 3, .lsn = 3, .epoch_common = HG_EPOCH_FIRST};
+    memcpy(point.chain, stream(a, slot)->chain_durable, sizeof(point.chain));
+    epoch_begins(2);
+    uint64_t sequence = hg_log_durable_sequence(a->node.log);
+    roll(a, filler, sequence, 0);
+    cut_to(&point);
+    CU_ASSERT_EQUAL(hg_history_last(&stream(a, slot)->history).epoch, HG_EPOCH_FIRST);
+    told_of_a_later_table(4, hg_log_segment_last(a->node.log, sequence) + 1);
 }
 
 /* Where an epoch begins in the stream is not settled until then. */
@@ -452,6 +568,8 @@ int main(void)
     CU_add_test(suite, "a replaced disk", test_blank);
     CU_add_test(suite, "a crash on the way, and consumers", test_crash);
     CU_add_test(suite, "a crash behind a table that came meanwhile", test_crash_behind_a_table);
+    CU_add_test(suite, "a table of what was cut off since", test_table_of_what_was_cut_off);
+    CU_add_test(suite, "a table of an epoch that was taken back since", test_table_of_an_epoch_taken_back);
     CU_add_test(suite, "an epoch waits for it", test_epoch_waits);
     CU_add_test(suite, "forgotten on its way", test_forgotten_on_its_way);
     CU_add_test(suite, "refusals", test_refusals);
