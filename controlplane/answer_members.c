@@ -3,6 +3,7 @@
  * Who keeps the copies of a group: orders of helioctl, what the metastore says given to the dataplane, and
  * the steps of a change, driven where the group is written.
  */
+#include "controlplane/grant_groups.h"
 #include "controlplane/members.h"
 #include "controlplane/report.h"
 #include "controlplane/server.h"
@@ -248,6 +249,13 @@ static json_t *order_check(struct hg_server *server, uint32_t group, enum hg_mem
                                "group %u is %s node %llu: change its members where it is written", group,
                                record->state == HG_METASTORE_OPEN ? "written by" : "sealed, last by",
                                (unsigned long long)record->node);
+    hg_link_status_read(server);
+    if (record->revision == 0 && hg_grant_group_was_sealed(&server->status, group))
+        return hg_answer_error(
+            HG_API_REFUSED,
+            "group %u has been sealed before, and the metastore knows nothing of it: has it been "
+            "replaced? Seal and open the group with a higher epoch",
+            group);
     /* Without a record nobody took the group over, and the command file says who writes. */
     for (uint32_t i = 0; i < config->stream_count && record->revision == 0; i++)
         if (config->streams[i].group == group && !hg_config_stream_is_ours(config, &config->streams[i]))

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "controlplane/copies_read.h"
+#include "controlplane/grant_groups.h"
 
 /* The logs of the peer at this index in the status page. */
 static bool logs_read(const struct hg_control_status *status, uint32_t group, uint32_t peer,
@@ -65,7 +66,7 @@ bool hg_copies_read(const struct hg_control_config *wanted, const struct hg_cont
 
     memset(seen, 0, sizeof(*seen));
     seen->own.node = wanted->node.node;
-    *fresh = true;
+    *fresh = !hg_grant_group_was_sealed(status, group);
     if (streams_written(wanted, status, group) == 0)
         return false;
     for (uint32_t i = 0; i < status->group_count; i++) {
@@ -73,7 +74,6 @@ bool hg_copies_read(const struct hg_control_config *wanted, const struct hg_cont
 
         if (row->group != group || row->streams == 0)
             continue;
-        *fresh = *fresh && row->epoch_promised == 0 && row->epoch_open <= 1;
         caught_up &= row->copies_caught_up;
         if (!hg_copies_seen_add(&seen->own, hg_copies_id(row->log_uuid)))
             return false;

@@ -52,3 +52,12 @@ uint64_t hg_grant_groups(const struct hg_control_config *config, const struct hg
     }
     return groups;
 }
+
+bool hg_grant_group_was_sealed(const struct hg_control_status *status, uint32_t group)
+{
+    for (uint32_t i = 0; i < status->group_count; i++)
+        if (status->groups[i].group == group &&
+            (status->groups[i].epoch_promised != 0 || status->groups[i].epoch_open > 1))
+            return true;
+    return false;
+}

@@ -14,5 +14,8 @@ uint64_t hg_grant_groups_configured(const struct hg_control_config *config);
 /* These, and those that the status page says this node writes. Neither is any proof: the metastore's record
  * decides whether there is a grant, and under which epoch. */
 uint64_t hg_grant_groups(const struct hg_control_config *config, const struct hg_control_status *status);
+/* A log of the group has been sealed here, so the metastore had a record of it: where there is none now it
+ * was lost, and none may be made. */
+bool hg_grant_group_was_sealed(const struct hg_control_status *status, uint32_t group);
 
 #endif

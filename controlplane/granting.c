@@ -25,15 +25,9 @@ static bool is_shown(struct hg_server *server, uint32_t group, bool *fresh)
     bool shown = false;
 
     hg_link_status_read(server);
-    *fresh = true;
-    for (uint32_t i = 0; i < server->status.group_count && server->status_generation != 0; i++) {
-        const struct hg_status_group *row = &server->status.groups[i];
-
-        if (row->group != group)
-            continue;
-        shown = true;
-        *fresh = *fresh && row->epoch_promised == 0 && row->epoch_open <= 1;
-    }
+    *fresh = !hg_grant_group_was_sealed(&server->status, group);
+    for (uint32_t i = 0; i < server->status.group_count && server->status_generation != 0; i++)
+        shown = shown || server->status.groups[i].group == group;
     return shown;
 }
 

@@ -199,6 +199,18 @@ static void test_groups(void)
     struct hg_control_status *status = status_with(1, HG_STATUS_GROUP_OPEN);
     config->streams[0].region = status->streams[0].region = 2;
     CU_ASSERT_EQUAL(hg_grant_groups(config, status), 0);
+    /* A metastore without a record of what was sealed has lost it. */
+    struct hg_status_group *row = &status->groups[0];
+    row->epoch_promised = 0;
+    row->epoch_open = 1;
+    CU_ASSERT_FALSE(hg_grant_group_was_sealed(&none, 3));
+    CU_ASSERT_FALSE(hg_grant_group_was_sealed(status, 3));
+    row->epoch_promised = 1;
+    CU_ASSERT_TRUE(hg_grant_group_was_sealed(status, 3));
+    CU_ASSERT_FALSE(hg_grant_group_was_sealed(status, 4));
+    row->epoch_promised = 0;
+    row->epoch_open = 2;
+    CU_ASSERT_TRUE(hg_grant_group_was_sealed(status, 3));
 }
 
 static int swap_broken(struct hg_metastore *store, const struct hg_metastore_key *key, uint64_t revision,
