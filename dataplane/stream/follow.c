@@ -52,9 +52,10 @@ void hg_streams_history_durable(const struct hg_stream_state *s, struct hg_histo
     }
 }
 
-int hg_streams_chain_at(struct hg_streams *streams, uint32_t slot, uint64_t lsn, struct hg_cursor *cursor,
+int hg_streams_chain_at(struct hg_streams *streams, uint32_t slot, uint64_t lsn, struct hg_stream_walk *walk,
                         uint8_t chain[16])
 {
+    struct hg_cursor *cursor = &walk->cursor;
     const struct hg_stream_state *s = hg_streams_at(streams, slot);
     memset(chain, 0, sizeof(s->chain_durable));
     if (lsn == 0)
@@ -63,11 +64,17 @@ int hg_streams_chain_at(struct hg_streams *streams, uint32_t slot, uint64_t lsn,
         memcpy(chain, s->chain_durable, sizeof(s->chain_durable));
         return 1;
     }
-    if (cursor->sequence == 0)
-        *cursor = (struct hg_cursor){.sequence = hg_max_u64(hg_streams_sequence_of(streams, slot, lsn), 1)};
+    if (cursor->sequence == 0) {
+        cursor->sequence = hg_max_u64(hg_streams_sequence_of(streams, slot, lsn), 1);
+        walk->from = cursor->sequence;
+    }
     for (uint32_t looked = 0; looked < WALK_BATCHES_MAX; looked++) {
         const struct hg_batch_header *header;
         int rc = hg_cursor_peek(cursor, streams->log, &header);
+        if (rc == -ENOENT) { /* trimmed under us: from the tail */
+            *walk = (struct hg_stream_walk){.from = 0};
+            return 0;
+        }
         if (rc <= 0)
             return rc;
         if ((header->flags & HG_BATCH_LOCAL) == 0 && header->stream == s->stream &&
@@ -76,8 +83,11 @@ int hg_streams_chain_at(struct hg_streams *streams, uint32_t slot, uint64_t lsn,
                 memcpy(chain, header->chain_previous, sizeof(header->chain_previous));
                 return 1;
             }
+            if (walk->from != 0 && header->lsn_first > lsn)
+                hg_streams_oldest_found(streams, slot, walk->from, header->lsn_first);
             if (header->lsn_first > lsn)
                 return -ENOENT;
+            walk->from = 0;
         }
         hg_cursor_advance(cursor, header);
     }

@@ -18,6 +18,7 @@
 #ifndef HG_STREAM_FOLLOW_H
 #define HG_STREAM_FOLLOW_H
 
+#include "dataplane/stream/cursor.h"
 #include "dataplane/stream/seal.h"
 
 /* Before anything is taken from a writer of `epoch`. OK: it is promised, on the device. WOULD_BLOCK: that is
@@ -31,10 +32,16 @@ uint64_t hg_streams_groups_deposed(struct hg_streams *streams);
 /* The history that others may be told: beginnings that are not on the device yet are left out. */
 void hg_streams_history_durable(const struct hg_stream_state *s, struct hg_history *history);
 
-/* The chain at `lsn`, which must be where a durable batch ends. *cursor is zero at the first call and walks
- * the log over further ones. 1 = `chain` has it; 0 = being read: ask again after a turn; -ENOENT = no batch
- * of the log ends or begins there; -EBADMSG = corrupt on disk. */
-int hg_streams_chain_at(struct hg_streams *streams, uint32_t slot, uint64_t lsn, struct hg_cursor *cursor,
+struct hg_stream_walk {
+    struct hg_cursor cursor;
+    uint64_t from; /* the write that it began with; 0 = it met a batch of the stream since */
+};
+
+/* The chain at `lsn`, which must be where a durable batch ends. *walk is zero at the first call and goes on
+ * over further ones. 1 = `chain` has it; 0 = being read: ask again after a turn; -ENOENT = no batch of the
+ * log ends or begins there, and if that is because what was there is gone, hg_streams_lsn_oldest says so
+ * then; -EBADMSG = corrupt on disk. */
+int hg_streams_chain_at(struct hg_streams *streams, uint32_t slot, uint64_t lsn, struct hg_stream_walk *walk,
                         uint8_t chain[16]);
 
 /* The epoch of another writer began at `lsn`, not before this copy's end: recorded here once all below is.

@@ -596,7 +596,7 @@ static void session_promote(struct hg_peer_session *session, uint64_t now_ns)
     peer->cuts_due = false;
     peer->repair_due = false;
     peer->repair_cursor.sequence = 0;
-    peer->cut_cursor = (struct hg_cursor){0};
+    peer->cut_walk = (struct hg_stream_walk){.from = 0};
     peer->pinged_ns = now_ns;
     if (peer->state != HG_PEER_UP)
         peer_up_tell(peer, session);

@@ -23,6 +23,7 @@
 #define HG_STREAM_PEERS_H
 
 #include "dataplane/security/keyring.h"
+#include "dataplane/stream/follow.h"
 #include "dataplane/stream/streams.h"
 #include "dataplane/transport/cc_share.h"
 #include "dataplane/transport/lane.h"
@@ -218,8 +219,8 @@ struct hg_peer {
     bool read_corrupt;
     bool offer_due;    /* it needs some of what we did not take */
     bool cuts_due;     /* some stream's cut_due */
-    uint32_t cut_slot; /* of the one that cut_cursor walks the log for */
-    struct hg_cursor cut_cursor;
+    uint32_t cut_slot; /* of the one that cut_walk is for */
+    struct hg_stream_walk cut_walk;
     uint64_t sequence_needed;       /* newest write of the oldest segment that holds something for it */
     struct hg_peer_stream *streams; /* by stream slot */
     struct hg_peer_alias aliases[HG_WIRE_ALIASES_MAX];

@@ -161,16 +161,16 @@ static bool cut_send(struct hg_peer *peer, uint32_t slot)
     struct hg_history history;
     memset(&frame, 0, sizeof(frame));
     if (peer->cut_slot != slot)
-        peer->cut_cursor = (struct hg_cursor){0};
+        peer->cut_walk = (struct hg_stream_walk){.from = 0};
     peer->cut_slot = slot;
-    int rc = hg_streams_chain_at(streams, slot, ps->cut.lsn, &peer->cut_cursor, frame.chain);
+    int rc = hg_streams_chain_at(streams, slot, ps->cut.lsn, &peer->cut_walk, frame.chain);
     if (rc == 0)
         return false;
-    peer->cut_cursor = (struct hg_cursor){0};
-    if (rc < 0) {
+    if (rc < 0)
         hg_peers_cut_impossible(peer, slot, ps->cut.lsn, rc);
+    peer->cut_walk = (struct hg_stream_walk){.from = 0};
+    if (rc < 0)
         return true;
-    }
     hg_streams_history_durable(s, &history);
     frame.control.type = HG_WIRE_STREAM_CUT;
     frame.control.bytes = sizeof(frame);
@@ -249,6 +249,6 @@ void hg_peers_history_received(struct hg_peer_session *session, const struct hg_
     ps->cut = common;
     ps->cut_due = peer->cuts_due = true;
     if (peer->cut_slot == slot)
-        peer->cut_cursor = (struct hg_cursor){0};
+        peer->cut_walk = (struct hg_stream_walk){.from = 0};
     hg_peers_cuts_advance(peer);
 }

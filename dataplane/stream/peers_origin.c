@@ -211,8 +211,8 @@ void hg_peers_cut_impossible(struct hg_peer *peer, uint32_t slot, uint64_t lsn, 
     struct hg_streams *streams = peer->peers->config.streams;
     uint64_t lsn_oldest = hg_streams_lsn_oldest(streams, slot);
     if (rc == -EBADMSG)
-        hg_event_put(peer->peers->config.events, HG_EVENT_read_corrupt, peer->name, peer->cut_cursor.sequence,
-                     0);
+        hg_event_put(peer->peers->config.events, HG_EVENT_read_corrupt, peer->name,
+                     peer->cut_walk.cursor.sequence, 0);
     else if (lsn < lsn_oldest)
         stream_gap(peer, slot, lsn, lsn_oldest);
     else

@@ -334,10 +334,10 @@ static void test_own_epoch(void)
     fail_over();
     struct hg_stream_state *s = stream(a, 0);
     struct hg_cut_point point = {.epoch = EPOCH, .lsn = COMMON, .epoch_common = 1};
-    struct hg_cursor cursor = {0};
+    struct hg_stream_walk walk = {.from = 0};
     int rc = 0;
     for (int i = 0; i < 100 && rc == 0; i++) {
-        rc = hg_streams_chain_at(a->node.streams, 0, COMMON, &cursor, point.chain);
+        rc = hg_streams_chain_at(a->node.streams, 0, COMMON, &walk, point.chain);
         stream_node_turn(&a->node);
     }
     CU_ASSERT_EQUAL_FATAL(rc, 1);

@@ -443,8 +443,7 @@ static void told_of_a_later_table(uint64_t epoch, uint64_t table)
         grow(1);
     CU_ASSERT_EQUAL_FATAL(hg_log_tail_sequence(a->node.log), table);
     CU_ASSERT_EQUAL_FATAL(hg_streams_peer_kept_from(a->node.streams, 0, a->node.now_ns), table);
-    hg_streams_oldest_found(a->node.streams, slot, table, 3); /* as who reads from the beginning finds it */
-    CU_ASSERT_EQUAL(hg_streams_lsn_oldest(a->node.streams, slot), 3);
+    CU_ASSERT(hg_streams_lsn_oldest(a->node.streams, slot) < 3); /* nobody has read from there yet */
     a->cut = b->cut = false;
     run(8 * HG_NS_PER_S);
     CU_ASSERT(stream(b, slot)->horizon.lsn > 5);
