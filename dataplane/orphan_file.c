@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,13 +20,15 @@ static int sync_fd(int fd)
     return fsync(fd) == 0 ? 0 : -errno;
 }
 
-/* The directory, made when it is missing; then its own name is flushed, too. */
-static int directory_open(const char *run_dir)
+/* The directory, made when it is missing. `is_last`: its own name is flushed, too, whoever made it. */
+static int directory_open(const char *run_dir, bool is_last)
 {
     int run = open(run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (run < 0)
         return -errno;
-    int rc = mkdirat(run, HG_ORPHAN_DIRECTORY, 0700) == 0 ? sync_fd(run) : errno == EEXIST ? 0 : -errno;
+    int rc = mkdirat(run, HG_ORPHAN_DIRECTORY, 0700) == 0 || errno == EEXIST ? 0 : -errno;
+    if (rc == 0 && is_last)
+        rc = sync_fd(run);
     int fd = rc == 0 ? openat(run, HG_ORPHAN_DIRECTORY, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
     if (rc == 0 && fd < 0)
         rc = error_of(errno);
@@ -82,10 +85,46 @@ static int recorded_write(int directory, const char *name)
     return rc == 0 ? sync_fd(directory) : rc;
 }
 
+/* Another orphan has the name: its header. */
+static bool is_other(int directory, const char *name, const struct hg_orphan_header *header,
+                     struct hg_orphan_header *there)
+{
+    struct stat stat;
+    int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    bool is_read = fd >= 0 && fstat(fd, &stat) == 0 && read(fd, there, sizeof(*there)) == sizeof(*there);
+    if (fd >= 0)
+        close(fd);
+    return is_read && hg_orphan_check_header(there, (uint64_t)stat.st_size) == HG_ORPHAN_OK &&
+           memcmp(there->chain, header->chain, sizeof(there->chain)) != 0;
+}
+
+/* Two fail-overs may cut a copy at the same place under one epoch: a tail, and what it was filled with since.
+ * The first is kept under a name with a piece of its chain, its notes first: without them it asks to be
+ * looked at. */
+static int aside_rename(int directory, const char *name, const struct hg_orphan_header *there)
+{
+    static const char *const suffixes[] = {HG_ORPHAN_CUT, HG_ORPHAN_RESUBMIT, ""};
+    size_t stem = strlen(name) - strlen(HG_ORPHAN_SUFFIX);
+    char from[PART_BYTES + 16], to[PART_BYTES + 32];
+    for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
+        snprintf(from, sizeof(from), "%s%s", name, suffixes[i]);
+        snprintf(to, sizeof(to), "%.*s-%02x%02x%02x%02x" HG_ORPHAN_SUFFIX "%s", (int)stem, name,
+                 there->chain[0], there->chain[1], there->chain[2], there->chain[3], suffixes[i]);
+        if (renameat(directory, from, directory, to) != 0 && errno != ENOENT)
+            return -errno;
+    }
+    return sync_fd(directory);
+}
+
 /* It has its name now, and nobody has said yet that it was cut. */
-static int part_rename(int directory, const char *part, const char *name)
+static int part_rename(int directory, const char *part, const char *name,
+                       const struct hg_orphan_header *header)
 {
     char note[PART_BYTES];
+    struct hg_orphan_header there;
+    int rc = is_other(directory, name, header, &there) ? aside_rename(directory, name, &there) : 0;
+    if (rc != 0)
+        return rc;
     snprintf(note, sizeof(note), "%s" HG_ORPHAN_CUT, name);
     if (unlinkat(directory, note, 0) != 0 && errno != ENOENT)
         return -errno;
@@ -97,14 +136,14 @@ int hg_orphan_file_write(const char *run_dir, const struct hg_orphan_piece *piec
     char part[PART_BYTES];
     if (!hg_orphan_name_is_valid(piece->name))
         return -EINVAL;
-    int directory = directory_open(run_dir);
+    int directory = directory_open(run_dir, piece->is_last);
     if (directory < 0)
         return directory;
     snprintf(part, sizeof(part), "%s" HG_ORPHAN_PART, piece->name);
     int rc =
         piece->is_recorded ? recorded_write(directory, piece->name) : piece_write(directory, part, piece);
     if (rc == 0 && piece->is_last)
-        rc = part_rename(directory, part, piece->name);
+        rc = part_rename(directory, part, piece->name, &piece->header);
     close(directory);
     return rc;
 }

@@ -15,8 +15,9 @@
 #define HG_ORPHAN_VERSION    1u
 #define HG_ORPHAN_NAME_BYTES 128u
 #define HG_ORPHAN_SUFFIX     ".orphan"
-#define HG_ORPHAN_PART       ".part" /* behind the name, while it is being written */
-#define HG_ORPHAN_CUT        ".cut"  /* behind the name: empty, and says that the cut is in the log */
+#define HG_ORPHAN_PART       ".part"     /* behind the name, while it is being written */
+#define HG_ORPHAN_CUT        ".cut"      /* behind the name: empty, and says that the cut is in the log */
+#define HG_ORPHAN_RESUBMIT   ".resubmit" /* behind the name: helioctl's note of where its entries went */
 
 /* Followed by `batches_bytes` bytes of batches, one right behind the other, up to the end of the file. */
 struct hg_orphan_header {

@@ -163,6 +163,54 @@ static void test_export_discard(void)
     CU_ASSERT_NOT_EQUAL(stat(path_of("one-1-5-100.orphan" HG_ORPHAN_CUT), &stat_of), 0);
 }
 
+static bool is_there(const char *name)
+{
+    struct stat stat_of;
+    return stat(path_of(name), &stat_of) == 0;
+}
+
+/* Two tails of one copy, cut at one place under one epoch: the first is kept, with what is noted of it. */
+static void test_same_name(void)
+{
+    struct hg_orphan_piece first = piece_of(0, BATCHES), second = first;
+    struct hg_orphan_header other = header;
+    char aside[64], note[80];
+    memset(other.chain, 0xa5, sizeof(other.chain));
+    hg_orphan_seal(&other);
+    second.header = other;
+    snprintf(aside, sizeof(aside), "one-1-5-100-%02x%02x%02x%02x.orphan", header.chain[0], header.chain[1],
+             header.chain[2], header.chain[3]);
+    CU_ASSERT_EQUAL(hg_orphan_file_write(run, &first), 0);
+    CU_ASSERT_EQUAL(hg_orphan_file_write(run, &first), 0); /* again, after a crash: it is the same */
+    CU_ASSERT_FALSE(is_there(aside));
+    recorded();
+    CU_ASSERT_EQUAL(close(open(path_of("one-1-5-100.orphan" HG_ORPHAN_RESUBMIT), O_WRONLY | O_CREAT, 0600)),
+                    0);
+    CU_ASSERT_EQUAL(hg_orphan_file_write(run, &second), 0);
+    CU_ASSERT_TRUE(is_there("one-1-5-100.orphan"));
+    CU_ASSERT_FALSE(is_there("one-1-5-100.orphan" HG_ORPHAN_CUT));
+    CU_ASSERT_FALSE(is_there("one-1-5-100.orphan" HG_ORPHAN_RESUBMIT));
+    snprintf(note, sizeof(note), "%s" HG_ORPHAN_RESUBMIT, aside);
+    CU_ASSERT_TRUE(is_there(note));
+    CU_ASSERT_EQUAL(ctl("list"), 0);
+    CU_ASSERT_TRUE(says(aside));
+    char words[96];
+    snprintf(words, sizeof(words), "show %s", aside);
+    CU_ASSERT_EQUAL(ctl(words), 0); /* whole, and its cut is recorded */
+    CU_ASSERT_TRUE(says("[102, 103) 1 entries") && says("whole"));
+    /* A note that says nothing, or that can't be read, is not taken for none. */
+    snprintf(words, sizeof(words), "--dry-run resubmit %s", aside);
+    CU_ASSERT_EQUAL(ctl(words), 1);
+    CU_ASSERT_TRUE(says(HG_ORPHAN_RESUBMIT " can't be read (it is damaged)"));
+    CU_ASSERT_EQUAL(unlink(path_of(note)), 0);
+    CU_ASSERT_EQUAL(symlink("/etc/passwd", path_of(note)), 0);
+    CU_ASSERT_EQUAL(ctl(words), 1);
+    CU_ASSERT_TRUE(says(HG_ORPHAN_RESUBMIT " can't be read"));
+    snprintf(words, sizeof(words), "discard %s --yes", aside);
+    CU_ASSERT_EQUAL(ctl(words), 0);
+    CU_ASSERT_EQUAL(ctl("discard one-1-5-100.orphan --yes"), 0);
+}
+
 /* Every byte of the header and of the batches counts. */
 static void test_damage(void)
 {
@@ -223,10 +271,11 @@ int main(int argc, char **argv)
     CU_pSuite suite = CU_add_suite("orphan_file", NULL, NULL);
     CU_add_test(suite, "pieces", test_pieces);
     CU_add_test(suite, "export and discard", test_export_discard);
+    CU_add_test(suite, "two of one name", test_same_name);
     CU_add_test(suite, "damage", test_damage);
     CU_add_test(suite, "links and names", test_links_and_names);
     CU_basic_run_tests();
     snprintf(remove, sizeof(remove), "rm -r %s", run);
     int rc = system(remove);
-    return rc != 0 || CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 4;
+    return rc != 0 || CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 5;
 }
