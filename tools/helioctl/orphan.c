@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -144,15 +145,20 @@ int orphan_note_write(const struct orphan_file *file, const char *suffix, const 
     return rc;
 }
 
-json_t *orphan_note_read(const struct orphan_file *file, const char *suffix)
+int orphan_note_read(const struct orphan_file *file, const char *suffix, json_t **note)
 {
     char name[HG_ORPHAN_NAME_BYTES + 32], text[NOTE_BYTES];
     note_name(file, suffix, name, sizeof(name));
+    *note = NULL;
     int fd = openat(file->directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    ssize_t bytes = fd >= 0 ? read(fd, text, sizeof(text)) : -1;
-    if (fd >= 0)
-        close(fd);
-    return bytes > 0 ? json_loadb(text, (size_t)bytes, 0, NULL) : NULL;
+    if (fd < 0)
+        return errno == ENOENT ? 0 : -errno;
+    ssize_t bytes = read(fd, text, sizeof(text));
+    int rc = bytes < 0 ? -errno : 0;
+    close(fd);
+    if (rc == 0)
+        *note = json_loadb(text, (size_t)bytes, 0, NULL);
+    return rc == 0 && *note == NULL ? -EBADMSG : rc;
 }
 
 /* Every batch judged; file->reason says what came out. */
@@ -186,8 +192,12 @@ static const char *state_of(const struct orphan_file *file)
 
 static const char *resubmitted(const struct orphan_file *file)
 {
-    json_t *note = orphan_note_read(file, ORPHAN_RESUBMIT_SUFFIX);
-    const char *state = note == NULL ? "no" : json_is_true(json_object_get(note, "done")) ? "yes" : "partly";
+    json_t *note;
+    int rc = orphan_note_read(file, HG_ORPHAN_RESUBMIT, &note);
+    const char *state = rc != 0                                       ? "unknown"
+                        : note == NULL                                ? "no"
+                        : json_is_true(json_object_get(note, "done")) ? "yes"
+                                                                      : "partly";
     json_decref(note);
     return state;
 }
@@ -354,6 +364,18 @@ static int copy_to(const struct orphan_file *file, int to)
     return fsync(to) == 0 || errno == EINVAL || errno == EROFS ? 0 : -errno;
 }
 
+/* A discard may follow: the copy's name is to be on the device, too. */
+static int place_sync(const char *path)
+{
+    char *copy = strdup(path);
+    int fd = copy != NULL ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    int rc = fd >= 0 && (fsync(fd) == 0 || errno == EINVAL || errno == EROFS) ? 0 : -errno;
+    if (fd >= 0)
+        close(fd);
+    free(copy);
+    return rc;
+}
+
 static int export_run(struct command *command, struct orphan_file *file)
 {
     const char *path = command->words[3];
@@ -370,6 +392,8 @@ static int export_run(struct command *command, struct orphan_file *file)
     int rc = to >= 0 ? copy_to(file, to) : -errno;
     if (to >= 0 && close(to) != 0 && rc == 0)
         rc = -errno;
+    if (rc == 0)
+        rc = place_sync(path);
     if (rc == 0)
         return ORPHAN_EXIT_DONE;
     if (to >= 0)
@@ -392,7 +416,7 @@ static int discard_run(struct command *command, struct orphan_file *file)
         return ORPHAN_EXIT_DONE;
     if (unlinkat(file->directory, file->name, 0) != 0)
         return orphan_refuse(&command->answer, "%s: %s", file->name, strerror(errno));
-    note_name(file, ORPHAN_RESUBMIT_SUFFIX, note, sizeof(note));
+    note_name(file, HG_ORPHAN_RESUBMIT, note, sizeof(note));
     unlinkat(file->directory, note, 0); /* there may be none */
     note_name(file, HG_ORPHAN_CUT, note, sizeof(note));
     unlinkat(file->directory, note, 0);

@@ -52,9 +52,10 @@ const struct hg_batch_header *orphan_batch_next(struct orphan_file *file, struct
 /* Small files beside an orphan: NAME and what they are. Written whole, flushed, under their name. 0 or
  * -errno. */
 int orphan_note_write(const struct orphan_file *file, const char *suffix, const json_t *note);
-json_t *orphan_note_read(const struct orphan_file *file, const char *suffix); /* NULL: there is none */
+/* 0, and *note NULL where there is none; -errno, -EBADMSG when it is damaged: it is not known what it says.
+ */
+int orphan_note_read(const struct orphan_file *file, const char *suffix, json_t **note);
 
-#define ORPHAN_RESUBMIT_SUFFIX ".resubmit"
 /* Appends the entries to `stream` (NULL: the one they are of) as new ones, but for those that it has. */
 int orphan_resubmit(struct orphan_file *file, const char *stream, struct orphan_answer *answer);
 

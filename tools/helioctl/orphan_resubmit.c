@@ -33,8 +33,9 @@ struct resubmit {
     uint64_t found;    /* entries that were there already */
     uint64_t returned; /* of them: where they were cut off */
     uint64_t appended;
-    uint64_t lsn_end;  /* of the last of them in the stream */
-    uint64_t left_out; /* entries of clients that went on with later ones, or are forgotten: may be there */
+    uint64_t lsn_end;   /* of the last of them in the stream */
+    uint64_t left_out;  /* entries of clients that went on with later ones, or are forgotten: may be there */
+    uint64_t forgotten; /* of them: of clients that the log has forgotten, so nobody can tell */
     uint8_t *raw;
     /* Where we are in the file. */
     struct hg_orphan_walk walk;
@@ -142,17 +143,23 @@ static int note_write(struct resubmit *r, bool done)
         json_pack("{s:s, s:I, s:I, s:I, s:I, s:b}", "stream", r->name, "lsn_from", (json_int_t)r->lsn_from,
                   "client", (json_int_t)r->client_id, "entries", (json_int_t)(r->found + r->appended),
                   "left_out", (json_int_t)r->left_out, "done", (int)done);
-    int rc = orphan_note_write(r->file, ORPHAN_RESUBMIT_SUFFIX, note);
+    int rc = orphan_note_write(r->file, HG_ORPHAN_RESUBMIT, note);
     json_decref(note);
-    return rc == 0
-               ? ORPHAN_EXIT_DONE
-               : orphan_refuse(r->answer, "%s%s: %s", r->file->name, ORPHAN_RESUBMIT_SUFFIX, strerror(-rc));
+    return rc == 0 ? ORPHAN_EXIT_DONE
+                   : orphan_refuse(r->answer, "%s%s: %s", r->file->name, HG_ORPHAN_RESUBMIT, strerror(-rc));
 }
 
 /* Whether it was begun before: then it goes on there, and nowhere else. */
 static int note_look(struct resubmit *r, bool *begun)
 {
-    json_t *note = orphan_note_read(r->file, ORPHAN_RESUBMIT_SUFFIX);
+    json_t *note;
+    int rc = orphan_note_read(r->file, HG_ORPHAN_RESUBMIT, &note);
+    if (rc != 0)
+        return orphan_refuse(r->answer,
+                             "%s" HG_ORPHAN_RESUBMIT
+                             " can't be read (%s), and says what was resubmitted already: "
+                             "each entry is to be there once",
+                             r->file->name, rc == -EBADMSG ? "it is damaged" : strerror(-rc));
     const char *stream = json_string_value(json_object_get(note, "stream"));
     int code = ORPHAN_EXIT_DONE;
     *begun = note != NULL;
@@ -201,14 +208,30 @@ static int returned_unknown(struct resubmit *r, uint64_t lsn)
         r->name, (unsigned long long)lsn);
 }
 
+/* The end of what the stream has here, as soon as all of it is committed: what is not may be what is looked
+ * for, after a restart of its writer say. */
+static int settled_end(struct resubmit *r, uint64_t *end)
+{
+    struct hg_stream_status status = {0};
+    int rc = hg_stream_status_get(r->stream, &status);
+    if (rc == 0)
+        rc = hg_stream_wait(r->stream, HG_WHERE_COMMITTED, 0, status.lsn_consumed, in_seconds(WAIT_SECONDS));
+    *end = status.lsn_consumed;
+    return rc == 0 ? ORPHAN_EXIT_DONE
+                   : client_refuse(r, "it can't be told what of it is there: not all of it is committed", rc);
+}
+
 /* Marks what is in the stream where it was cut off. The first that is another's is the end of it: what comes
  * behind follows from that one. */
 static int returned_mark(struct resubmit *r)
 {
-    uint64_t at = r->file->header.lsn_first, count = 0;
-    uint64_t end = hg_min_u64(hg_stream_committed_end(r->stream), r->file->header.lsn_end);
+    uint64_t at = r->file->header.lsn_first, count = 0, end;
     struct hg_entry there, mine;
     bool same = true;
+    int code = settled_end(r, &end);
+    if (code != ORPHAN_EXIT_DONE)
+        return code;
+    end = hg_min_u64(end, r->file->header.lsn_end);
     walk_begin(r);
     while (at < end && same) {
         int rc = hg_stream_read(r->stream, &there, in_seconds(WAIT_SECONDS));
@@ -228,20 +251,17 @@ static int returned_mark(struct resubmit *r)
     return ORPHAN_EXIT_DONE;
 }
 
-/* Whether the stream is the one that it was cut off. */
-static bool is_of(const struct resubmit *r)
-{
-    struct hg_stream_status status;
-    return hg_stream_status_get(r->stream, &status) == 0 && status.stream == r->file->header.stream &&
-           status.incarnation == r->file->header.incarnation;
-}
-
+/* Where the stream is the one that it was cut off. */
 static int returned_look(struct resubmit *r)
 {
+    struct hg_stream_status status;
     int code = attach(r, false, true, r->file->header.lsn_first);
     if (code != ORPHAN_EXIT_DONE)
         return code;
-    if (is_of(r))
+    int rc = hg_stream_status_get(r->stream, &status);
+    if (rc != 0)
+        code = client_refuse(r, "it can't be told whether they were cut off it", rc);
+    else if (status.stream == r->file->header.stream && status.incarnation == r->file->header.incarnation)
         code = returned_mark(r);
     hg_stream_detach(r->stream);
     return code;
@@ -279,9 +299,12 @@ static struct entry_key *keys_make(struct resubmit *r)
 /* Reads what an earlier try appended, and marks it in r->there. Entries of others may stand between. */
 static int found_mark(struct resubmit *r)
 {
-    uint64_t end = hg_stream_committed_end(r->stream);
-    struct entry_key *keys = keys_make(r);
+    uint64_t end;
     struct hg_entry entry;
+    int code = settled_end(r, &end);
+    if (code != ORPHAN_EXIT_DONE)
+        return code;
+    struct entry_key *keys = keys_make(r);
     if (keys == NULL)
         return damaged(r);
     for (uint64_t at = r->lsn_from; at < end; at = entry.lsn + entry.span) {
@@ -299,11 +322,22 @@ static int found_mark(struct resubmit *r)
     return ORPHAN_EXIT_DONE;
 }
 
+/* An entry that had no client: the stream was read for it, so it is no retry, whomever the log forgot. */
+static int append_own(struct resubmit *r, const struct hg_entry *entry, uint64_t *lsn)
+{
+    int rc = hg_stream_append(r->stream, entry, 1, in_seconds(WAIT_SECONDS));
+    *lsn = hg_stream_append_end(r->stream) - 1;
+    return rc != 1 ? rc : hg_stream_wait(r->stream, HG_WHERE_CONSUMED, 0, *lsn + 1, in_seconds(WAIT_SECONDS));
+}
+
 /* Its client may have sent it again to the new writer: then it is there, and where. */
 static int append_entry(struct resubmit *r, const struct hg_entry *entry)
 {
     uint64_t lsn = 0;
-    int rc = hg_stream_append_once(r->stream, entry, &lsn, in_seconds(WAIT_SECONDS));
+    int rc = entry->client_id == r->client_id
+                 ? append_own(r, entry, &lsn)
+                 : hg_stream_append_once(r->stream, entry, &lsn, in_seconds(WAIT_SECONDS));
+    r->forgotten += rc == HG_E_SESSION_EVICTED;
     if (rc == HG_E_SESSION_OLD || rc == HG_E_SESSION_EVICTED)
         r->left_out++;
     else if (rc != 0)
@@ -364,7 +398,7 @@ static int resubmit_stream(struct resubmit *r, bool begun)
     if (code == ORPHAN_EXIT_DONE)
         code = append_rest(r);
     if (code == ORPHAN_EXIT_DONE)
-        code = note_write(r, true);
+        code = note_write(r, r->forgotten == 0);
     hg_stream_detach(r->stream);
     return code;
 }
@@ -381,16 +415,18 @@ static void message_set(const struct resubmit *r)
         json_sprintf(
             "%llu entries of %s %s stream %s, %llu of them were there already (%llu came back by a later "
             "fail-over); %llu are left out, for their "
-            "clients have gone on, and they may be there: look at them with 'orphan export'",
+            "clients have gone on, or are forgotten (%llu), and they may be there: look at them with "
+            "'orphan export'",
             (unsigned long long)(r->entries - r->left_out), r->file->name,
             r->answer->dry_run ? "go to" : "are in", r->name, (unsigned long long)r->found,
-            (unsigned long long)r->returned, (unsigned long long)r->left_out));
+            (unsigned long long)r->returned, (unsigned long long)r->left_out,
+            (unsigned long long)r->forgotten));
 }
 
 int orphan_resubmit(struct orphan_file *file, const char *stream, struct orphan_answer *answer)
 {
     struct resubmit r = {.file = file, .answer = answer, .name = stream != NULL ? stream : file->header.name};
-    bool begun;
+    bool begun = false;
     if (file->reason != HG_ORPHAN_OK)
         return damaged(&r);
     if (!orphan_is_recorded(file))
