@@ -23,12 +23,12 @@ from flow import say
 from log_image import helio_log
 
 # Where in a cut to die, once the log is ready, and what is there then: the orphan file under its name, and the record
-# of the cut in the log. The second flush is of the directory that has the name, the third of the note that the record
-# is there.
+# of the cut in the log. The third flush, behind the run directory's and the file's, is of the directory that has the
+# name, the fourth of the note that the record is there.
 CUT_POINTS = [("rename:1:before", False, False),
               ("rename:1:after", True, False),
-              ("fsync:2:after", True, False),
-              ("fsync:3:before", True, True)]
+              ("fsync:3:after", True, False),
+              ("fsync:4:before", True, True)]
 STREAM = "orders"
 # Clients: one sends all its entries again, one sends its last ones again, one never comes back, one goes on with later
 # entries, and two numbered nothing.

@@ -322,7 +322,8 @@ static int found_mark(struct resubmit *r)
     return ORPHAN_EXIT_DONE;
 }
 
-/* An entry that had no client: the stream was read for it, so it is no retry, whomever the log forgot. */
+/* An entry that had no client, of a log that has forgotten others' clients: the stream was read for it, so it
+ * is no retry. */
 static int append_own(struct resubmit *r, const struct hg_entry *entry, uint64_t *lsn)
 {
     int rc = hg_stream_append(r->stream, entry, 1, in_seconds(WAIT_SECONDS));
@@ -334,9 +335,9 @@ static int append_own(struct resubmit *r, const struct hg_entry *entry, uint64_t
 static int append_entry(struct resubmit *r, const struct hg_entry *entry)
 {
     uint64_t lsn = 0;
-    int rc = entry->client_id == r->client_id
-                 ? append_own(r, entry, &lsn)
-                 : hg_stream_append_once(r->stream, entry, &lsn, in_seconds(WAIT_SECONDS));
+    int rc = hg_stream_append_once(r->stream, entry, &lsn, in_seconds(WAIT_SECONDS));
+    if (rc == HG_E_SESSION_EVICTED && entry->client_id == r->client_id)
+        rc = append_own(r, entry, &lsn);
     r->forgotten += rc == HG_E_SESSION_EVICTED;
     if (rc == HG_E_SESSION_OLD || rc == HG_E_SESSION_EVICTED)
         r->left_out++;
