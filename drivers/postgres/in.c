@@ -437,6 +437,12 @@ static enum session_end stream_check(struct in *in, uint64_t now_ns)
     if (rc == HG_E_GAP || rc == HG_E_OVERLAP) {
         return SESSION_RESYNC;
     }
+    if (rc == HG_E_NOT_LEADER || rc == HG_E_READ_ONLY) { /* sealed, as an append would hear */
+        if (!in->held_said || !in->held) {
+            hold(in, rc);
+        }
+        return SESSION_PRIMARY;
+    }
     return dataplane_absent(rc) ? SESSION_DATAPLANE : stream_refused(in, rc, "can't append to");
 }
 

@@ -35,6 +35,7 @@ struct state {
     volatile uint64_t lsn_acknowledged;
     volatile uint64_t appends;
     volatile uint64_t oldest_bytes; /* the subscriber begins at this place of the file */
+    volatile uint64_t deposed;      /* the producer hears so once, wherever the durable end is */
 };
 
 struct record {
@@ -348,6 +349,10 @@ int hg_stream_wait(struct hg_stream *stream, enum hg_where where, uint32_t regio
                    uint64_t deadline_ns)
 {
     int rc = alive(stream->client);
+    if (rc == 0 && stream->append && stream->client->state->deposed != 0) {
+        stream->client->state->deposed = 0;
+        return fail(stream->client, HG_E_NOT_LEADER, "sealed");
+    }
     return rc != 0 || lsn <= stream->client->state->lsn_durable
                ? rc
                : fail(stream->client, HG_E_TIMEOUT, "not yet");

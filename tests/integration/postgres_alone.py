@@ -13,7 +13,7 @@ import sys
 from cluster import Failed, Postgres, Process, Scratch, find_postgres, skip, wait_until
 
 WORDS = ("generation", "full", "system_identifier", "unit_bytes", "incarnation", "lsn_first", "lsn_durable",
-         "file_bytes_durable", "lsn_acknowledged", "appends", "oldest_bytes")
+         "file_bytes_durable", "lsn_acknowledged", "appends", "oldest_bytes", "deposed")
 
 
 class Files:
@@ -99,6 +99,7 @@ class Test:
             self.inside.wait_line("streaming", 20, seen)
         self.durable_moves()
         self.held_back()
+        self.sealed()
         load.kill9()
 
     def held_back(self):
@@ -116,6 +117,16 @@ class Test:
         if self.primary.psql("SELECT pid FROM pg_stat_replication") != backend or \
                 self.inside.find("primary_gone", seen):
             raise Failed("back-pressure cost the connection")
+
+    def sealed(self):
+        """Its group was sealed: it waits, and the primary keeps its WAL."""
+        seen = len(self.inside.lines)
+        self.files.set("deposed", 1)
+        self.inside.wait_line("held_back", 20, seen)
+        self.primary.psql("CREATE TABLE after_seal AS SELECT generate_series(1, 10000) n")
+        self.inside.wait_line("resumed", 20, seen)
+        if self.inside.find("primary_gone", seen):
+            raise Failed("a seal cost the connection")
 
     def primary_goes_away(self):
         """A clean shutdown ends although nothing but the local log has the WAL; then a crash."""
