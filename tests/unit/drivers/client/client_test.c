@@ -598,6 +598,10 @@ static void test_attach_settles(void)
     CU_ASSERT_EQUAL(hg_stream_attach(client, "orders", &options, &producer, client_now_ns() + HG_NS_PER_S),
                     HG_E_NOT_READY);
     pthread_mutex_lock(&fake->mutex);
+    fake->depose_code = HG_E_NOT_LEADER; /* what it waits for may never be durable then */
+    pthread_mutex_unlock(&fake->mutex);
+    CU_ASSERT_EQUAL(hg_stream_attach(client, "orders", &options, &producer, soon()), HG_E_NOT_LEADER);
+    pthread_mutex_lock(&fake->mutex);
     fake->hold_durable = false;
     pthread_mutex_unlock(&fake->mutex);
     CU_ASSERT_EQUAL_FATAL(hg_stream_attach(client, "orders", &options, &producer, soon()), 0);

@@ -204,6 +204,13 @@ static bool client_turn(struct fake_dataplane *fake, struct fake_client *client)
         if (!fake->hold_durable)
             client->slots[i].stream->durable_count = client->slots[i].stream->batch_count;
         position_send(fake, client, i);
+        if (fake->depose_code != 0 && (client->slots[i].flags & HG_CLIENT_ATTACH_APPEND) != 0) {
+            hg_assert(hg_client_ring_deliver_error(&client->ring, i, HG_DELIVER_APPEND_REFUSED,
+                                                   fake->depose_code, 0));
+            client->slots[i].refused = true;
+            fake->depose_code = 0;
+            busy = true;
+        }
         busy |= batches_deliver(fake, client, i);
     }
     if (hg_client_ring_doorbell_needed(&client->ring)) {

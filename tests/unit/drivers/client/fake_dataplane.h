@@ -68,6 +68,7 @@ struct fake_dataplane {
     bool hold_consume;     /* take nothing from append rings */
     bool hold_durable;     /* nothing more becomes durable */
     int32_t refuse_code;   /* refuse the next entry */
+    int32_t depose_code;   /* take the stream from the next producer that is attached */
     bool corrupt_next;     /* flip a bit in the next batch delivered */
     uint32_t not_ready;    /* so many attaches are answered NOT_READY */
     uint32_t writable_why; /* not 0: not writable */
