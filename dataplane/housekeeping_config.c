@@ -146,15 +146,20 @@ static void places_settle(struct hg_housekeeping *hk)
         apply_to_workers(hk);
 }
 
-static void start_done(struct hg_housekeeping *hk)
+static void state_save(struct hg_housekeeping *hk)
 {
-    hk->started = true;
-    hk->starting = false;
     if (hg_node_state_save(hk->node, &hk->identity, hk->logs, hk->log_count) != 0)
         hg_housekeeping_say(
             hk, HG_SEVERITY_WARNING, "node_state",
             "node.state can't be written to the run directory: after a restart the log waits for "
             "the control plane");
+}
+
+static void start_done(struct hg_housekeeping *hk)
+{
+    hk->started = true;
+    hk->starting = false;
+    state_save(hk);
     if (hk->node->lcore_count > hk->log_count)
         hg_housekeeping_say(hk, HG_SEVERITY_WARNING, "lcores_idle",
                             "there are more lcores than logs: the last ones have nothing to run; add logs");
@@ -319,6 +324,24 @@ void hg_housekeeping_config_give(struct hg_housekeeping *hk)
     hk->apply_workers = hk->node->worker_count;
 }
 
+/* The next start opens the logs by what is saved, before any control plane speaks: so it is what was said
+ * last. A log in use keeps its memory, how it is flushed and scrubbed, and whether peers count in its
+ * recovery. */
+static void logs_take(struct hg_housekeeping *hk)
+{
+    bool is_same = true;
+    for (uint32_t i = 0; i < hk->log_count && is_same; i++) {
+        const struct hg_config_log *is = &hk->logs[i], *wanted = &hk->config.logs[i];
+        is_same = is->scrub_mbytes_per_s == wanted->scrub_mbytes_per_s &&
+                  is->arena_bytes == wanted->arena_bytes && is->flush == wanted->flush &&
+                  is->has_peers == wanted->has_peers;
+    }
+    if (is_same)
+        return;
+    memcpy(hk->logs, hk->config.logs, hk->log_count * sizeof(hk->logs[0]));
+    state_save(hk);
+}
+
 /* After the logs are open: port, then the workers; keys follow when the workers know their peers. */
 static void apply_rest(struct hg_housekeeping *hk)
 {
@@ -332,6 +355,7 @@ static void apply_rest(struct hg_housekeeping *hk)
                      "node.state from its run directory to change them");
         return;
     }
+    logs_take(hk);
     apply_port(hk);
     if (hk->placed)
         apply_to_workers(hk);

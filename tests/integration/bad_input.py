@@ -316,8 +316,30 @@ class Test:
             node.start_dataplane()
             wait_until(lambda: os.path.exists(os.path.join(path, "node.state")), 20, "node.state is there")
             node.wait_ready(20)
+            self.log_settings(node, os.path.join(path, "node.state"))
             for process in (node.dataplane, node.controlplane):
                 process.terminate()
+
+    def log_settings(self, node, state):
+        """What the file says of a log in use holds from the next start, though that begins by itself."""
+        def read():
+            with open(state, "rb") as file:
+                return file.read()
+
+        before, flush = read(), node.show()["log"][0]["flush"]
+        other = "group" if flush == "dsync" else "dsync"
+        text = open(node.config, encoding="utf-8").read()
+        write(node.config, text.replace(node.log, f"{node.log} flush {other}"))
+        node.controlplane.kill9()
+        node.start_controlplane()
+        wait_until(lambda: read() != before, 20, "node.state has what is wanted now")
+        if node.show()["log"][0]["flush"] != flush:
+            raise Failed(f"a log in use is flushed in another way: {node.show()['log'][0]}")
+        node.dataplane.kill9()
+        node.start_dataplane()
+        wait_until(lambda: [log["flush"] for log in (node.show() or {"log": []})["log"]] == [other], 30,
+                   f"the log is flushed by {other}")
+        node.wait_ready(20)
 
     # ---- ports and keys -----------------------------------------------------------------------------------------
 
