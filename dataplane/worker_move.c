@@ -36,6 +36,15 @@ void hg_worker_stream_leave(struct hg_worker *worker, const struct hg_letter *le
         left(worker, rc, "the metastore names the logs that count for its group, and this one is among them");
         return;
     }
+    if (rc == -ENODATA) {
+        left(worker, rc,
+             "which logs count for its group is not known now: see helioctl show groups, and try again");
+        return;
+    }
+    if (rc == -EXDEV) {
+        left(worker, rc, "it is a copy that counts in its region's quorum, by what this log has");
+        return;
+    }
     if (rc != 0) {
         left(worker, -EAGAIN, "the stream that moved before it is not off its log yet: try again");
         return;

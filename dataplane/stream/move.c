@@ -6,10 +6,16 @@
 
 int hg_streams_move_begin(struct hg_streams *streams, uint32_t slot)
 {
-    if (hg_group_fence(hg_streams_group_of(streams, hg_streams_at(streams, slot))) != HG_EPOCH_FIRST)
+    const struct hg_stream_state *s = hg_streams_at(streams, slot);
+    if (hg_group_fence(hg_streams_group_of(streams, s)) != HG_EPOCH_FIRST)
         return -EPERM;
-    if (streams->copies[hg_streams_at(streams, slot)->group].of.count != 0)
+    if (streams->copies[s->group].of.count != 0)
         return -EACCES;
+    if (streams->copies[s->group].is_unknown)
+        return -ENODATA;
+    if (!s->origin_local && s->region == streams->config.region &&
+        hg_streams_group_has_quorum(streams, s->group))
+        return -EXDEV;
     hg_streams_end_save(streams);
     if (streams->end_due != 0)
         return -EBUSY;

@@ -32,8 +32,9 @@ enum hg_move_wait {
 
 /* From now on appends would block. 0; -EPERM = its group is sealed, and another log may have promised less;
  * -EACCES = the metastore names the logs that count for its group, and nobody would name the other one;
- * -EBUSY = the end of a stream that moved before is not on the device yet. So of all that a log holds, one
- * stream at most is another's after a crash. */
+ * -ENODATA = whether it does is not known now; -EXDEV = it is a copy that counts in its region's quorum, and
+ * the other log would say that it has what only this one did; -EBUSY = the end of a stream that moved before
+ * is not on the device yet. So of all that a log holds, one stream at most is another's after a crash. */
 int hg_streams_move_begin(struct hg_streams *streams, uint32_t slot);
 /* It stays: appends are taken again. */
 void hg_streams_move_cancel(struct hg_streams *streams, uint32_t slot);

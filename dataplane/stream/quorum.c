@@ -138,6 +138,12 @@ bool hg_streams_peer_counts(const struct hg_streams *streams, uint32_t group, ui
     return (peers >> peer & 1) != 0;
 }
 
+bool hg_streams_group_has_quorum(const struct hg_streams *streams, uint32_t group)
+{
+    return streams->quorum_w > 1 || streams->voters[group].members.generation != 0 ||
+           hg_log_members_wanted(streams->log, group) != 0;
+}
+
 bool hg_streams_has_quorum(const struct hg_streams *streams)
 {
     bool found = streams->quorum_w > 1;

@@ -296,6 +296,8 @@ void hg_streams_peer_durable(struct hg_streams *streams, uint32_t slot, uint32_t
 void hg_streams_quorum_set(struct hg_streams *streams, uint64_t members, uint32_t w);
 /* Entries of this region, of a group of it at least, count only when other nodes have them. */
 bool hg_streams_has_quorum(const struct hg_streams *streams);
+/* Those of this group, as far as is known: also before its members are said again after a restart. */
+bool hg_streams_group_has_quorum(const struct hg_streams *streams, uint32_t group);
 /* The peer says anew where it stands, which may be less than it once did: that counts. When it is another
  * copy than the one that spoke before (`copy`: of its log's uuid), what that one said counts no more, also
  * where this one has more: nothing of it was compared yet. `is_voter`: it says that its copy counts. */

@@ -2,15 +2,10 @@
 #include "dataplane/stream/tail.h"
 #include "dataplane/stream/streams_internal.h"
 
-static bool has_quorum(const struct hg_streams *streams, const struct hg_stream_state *s)
-{
-    return streams->quorum_w > 1 || streams->voters[s->group].members.generation != 0 ||
-           hg_log_members_wanted(streams->log, s->group) != 0;
-}
-
 enum hg_streams_tail hg_streams_tail(const struct hg_streams *streams, const struct hg_stream_state *s)
 {
-    if (!s->tail_unknown || !s->origin_local || s->kind == 0 || !has_quorum(streams, s))
+    if (!s->tail_unknown || !s->origin_local || s->kind == 0 ||
+        !hg_streams_group_has_quorum(streams, s->group))
         return HG_STREAMS_TAIL_KNOWN;
     for (uint64_t more = s->tail_more; more != 0; more &= more - 1) /* learners were never counted on */
         if (hg_streams_peer_counts(streams, s->group, (uint32_t)__builtin_ctzll(more)))

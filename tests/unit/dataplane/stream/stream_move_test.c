@@ -88,6 +88,27 @@ static void test_logs_that_are_named(void)
     hg_streams_copies_set(logs[0].streams, 0, &copies, false);
     CU_ASSERT_EQUAL(hg_streams_move_begin(logs[0].streams, slot), -EACCES);
     CU_ASSERT_EQUAL(stream_node_append(&logs[0], slot, 100), HG_APPEND_OK);
+    memset(&copies, 0, sizeof(copies)); /* the metastore can't be read */
+    hg_streams_copies_set(logs[0].streams, 0, &copies, true);
+    CU_ASSERT_EQUAL(hg_streams_move_begin(logs[0].streams, slot), -ENODATA);
+    hg_streams_copies_set(logs[0].streams, 0, &copies, false);
+    CU_ASSERT_EQUAL(hg_streams_move_begin(logs[0].streams, slot), 0);
+    end();
+}
+
+/* What a member's copy has, its log has: the other one would only say so. */
+static void test_member(void)
+{
+    begin(0);
+    state_of(0)->origin_local = false;
+    hg_streams_quorum_set(logs[0].streams, 1, 2);
+    CU_ASSERT_EQUAL(hg_streams_move_begin(logs[0].streams, slot), -EXDEV);
+    state_of(0)->region++; /* a stream of another region: no quorum counts this copy */
+    CU_ASSERT_EQUAL(hg_streams_move_begin(logs[0].streams, slot), 0);
+    hg_streams_move_cancel(logs[0].streams, slot);
+    state_of(0)->region--;
+    hg_streams_quorum_set(logs[0].streams, 1, 1);
+    CU_ASSERT_EQUAL(hg_streams_move_begin(logs[0].streams, slot), 0);
     end();
 }
 
@@ -330,6 +351,7 @@ int main(void)
     CU_pSuite suite = CU_add_suite("move", NULL, NULL);
     CU_add_test(suite, "whom it waits for", test_waits);
     CU_add_test(suite, "a group whose logs are named", test_logs_that_are_named);
+    CU_add_test(suite, "a member's copy", test_member);
     CU_add_test(suite, "from one log to another", test_moves);
     CU_add_test(suite, "a crash at each step", test_crashes);
     CU_add_test(suite, "several ends", test_several_ends);
