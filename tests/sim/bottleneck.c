@@ -22,12 +22,11 @@
 /* What is promised: a share of the rate that the link has in the end, a mean queue in round trips, and each
  * origin's share where there are two; over twelve seconds, which are some cycles of bbr's even behind a queue
  * of eight round trips: over four, one pair of 40 is still giving up the rate of before. */
-#define USED_LEAST_BBR   850u
-#define USED_LEAST_CUBIC 800u
-#define QUEUE_MOST_BBR   2500u
-#define QUEUE_MOST_NS    (10 * HG_NS_PER_MS)
-#define QUEUE_PACKETS    9u /* of each, on slow, short links: bbr's least window of 3 x 2, 2 to probe, parity \
-                             */
+#define USED_LEAST_BBR    850u
+#define USED_LEAST_CUBIC  800u
+#define QUEUE_MOST_BBR    2500u
+#define QUEUE_MOST_NS     (10 * HG_NS_PER_MS)
+#define QUEUE_PACKETS     9u /* of each, on slow links: bbr's least window of 3 x 2, 2 to probe, parity */
 #define SHARE_LEAST       150u
 #define SHARE_LEAST_SHORT 30u  /* with queues of less than SHARE_QUEUE: they drop before they tell */
 #define SHARE_QUEUE       500u /* of a round trip */
