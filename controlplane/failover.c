@@ -199,7 +199,10 @@ void hg_failover_record(struct hg_failover *failover, int rc, const struct hg_me
         failover->due_ns = now_ns + HG_FAILOVER_FILL_NS;
         return;
     }
-    bool deposed = is_other && found->epoch > failover->record.epoch; /* while we were taking ours */
+    /* By `group seal`, or `group seal` and `group open`, here: somebody decides instead of this driver. */
+    bool is_order = !is_other && found->epoch > HG_FAILOVER_EPOCH_FIRST && found->failover == 0;
+    bool deposed =
+        (is_other || is_order) && found->epoch > failover->record.epoch; /* while we were taking ours */
     failover->record = *found;
     if (found->state == HG_METASTORE_OPEN)
         failover->writer_before = found->node;
@@ -211,7 +214,8 @@ void hg_failover_record(struct hg_failover *failover, int rc, const struct hg_me
         return;
     }
 #endif
-    if ((taking && deposed) || (is_other && failover->epoch != 0 && found->epoch >= failover->epoch)) {
+    if ((taking && deposed) || (is_other && failover->epoch != 0 && found->epoch >= failover->epoch) ||
+        (is_order && failover->epoch != 0 && found->epoch > failover->epoch)) {
         step_set(failover, HG_FAILOVER_LOST, now_ns);
     } else if (!is_other && found->state == HG_METASTORE_OPEN && found->epoch > HG_FAILOVER_EPOCH_FIRST &&
                found->epoch > failover->epoch_over) { /* an empty log would take the first one for its own */

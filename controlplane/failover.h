@@ -39,7 +39,7 @@
     X(OPEN, "opening the epoch in the metastore")                                                            \
     X(RELEASE, "letting producers write")                                                                    \
     X(DONE, "done: this node writes")                                                                        \
-    X(LOST, "over: another node took a newer epoch")
+    X(LOST, "over: another node, or `group seal` here, took a newer epoch")
 enum hg_failover_step {
 #define HG_X(name, text) HG_FAILOVER_##name,
     HG_FAILOVER_STEPS(HG_X)

@@ -51,7 +51,7 @@ const char *hg_failover_reach(const struct hg_failover_config *config,
             *reach = former;
     }
     bool is_own = record->node == counted.node &&
-                  (record->state == HG_METASTORE_SEALING ||
+                  ((record->state == HG_METASTORE_SEALING && record->failover != 0) ||
                    (record->state == HG_METASTORE_OPEN && record->epoch > HG_FAILOVER_EPOCH_FIRST));
     reach->takes = !is_own;
     return NULL;

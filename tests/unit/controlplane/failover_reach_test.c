@@ -74,7 +74,11 @@ static void test_epoch_is_own(void)
     CU_ASSERT_TRUE(suffices(0, 0, 0)); /* open: it is let in */
     CU_ASSERT(!reach.takes && reach.up == 1);
     record.state = HG_METASTORE_SEALING;
+    CU_ASSERT_FALSE(suffices(0, 0, 0)); /* by `group seal`: a fail-over takes another one */
+    CU_ASSERT(reach.takes && reach.up == 1);
+    record.failover = 1;
     CU_ASSERT_TRUE(suffices(0, 0, 0)); /* taken: it goes on */
+    CU_ASSERT_FALSE(reach.takes);
     record.node = 3;
     CU_ASSERT_FALSE(suffices(0, 0, 0)); /* by another one, which may be at work */
 }

@@ -143,12 +143,30 @@ static void test_answer_to_release_lost(void)
     teardown();
 }
 
+/* A fail-over that waits here is ended by `group seal` of this node, which `group open` goes on from. */
+static void test_ended_by_an_order(void)
+{
+    const struct hg_metastore_key key = {.cluster = 7, .region = 1, .group = GROUP};
+    const struct hg_control_tail refusal = {.node = OWN, .group = GROUP, .epoch = 2, .epoch_promised = 9};
+    char text[HG_METASTORE_TEXT_BYTES];
+    setup();
+    CU_ASSERT_EQUAL(step(), HG_FAILOVER_SEAL);
+    CU_ASSERT_EQUAL(hg_metastore_seal(server->metastore, &key, 9, OWN, text), 0);
+    hg_failover_run_tail(server, &refusal, now_ns);
+    pass(HG_NS_PER_S);
+    CU_ASSERT_EQUAL(step(), HG_FAILOVER_LOST);
+    CU_ASSERT_EQUAL(events_count("group_failover_lost"), 1);
+    CU_ASSERT_EQUAL(hg_metastore_begin(server->metastore, &key, 9, OWN, text), 0);
+    teardown();
+}
+
 int main(void)
 {
     CU_initialize_registry();
     CU_pSuite suite = CU_add_suite("failover_run", NULL, NULL);
     CU_add_test(suite, "the answer to begin is lost", test_answer_to_begin_lost);
     CU_add_test(suite, "the answer to release is lost", test_answer_to_release_lost);
+    CU_add_test(suite, "ended by an order", test_ended_by_an_order);
     CU_basic_run_tests();
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 2;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 3;
 }

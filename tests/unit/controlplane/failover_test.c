@@ -19,7 +19,7 @@
 static struct hg_failover *driver;
 static struct hg_metastore_record record;
 static uint64_t now_ns;
-static uint32_t asked[8], begins, releases, fills, opens, fill_from;
+static uint32_t asked[8], begins, releases, fills, opens, losses, fill_from;
 static char blocked[HG_FAILOVER_TEXT_BYTES];
 
 static void begin_of(uint32_t n)
@@ -35,7 +35,7 @@ static void begin_of(uint32_t n)
     record = (struct hg_metastore_record){
         .revision = 1, .epoch = 4, .node = OLD, .state = HG_METASTORE_OPEN, .members = record.members};
     memset(asked, 0, sizeof(asked));
-    begins = releases = fills = opens = fill_from = 0;
+    begins = releases = fills = opens = losses = fill_from = 0;
     blocked[0] = '\0';
     free(driver);
     driver = calloc(1, sizeof(*driver));
@@ -85,6 +85,7 @@ static void act(void)
             releases++;
             break;
         default:
+            losses += strcmp(action.name, "group_failover_lost") == 0;
             if (strcmp(action.name, "recovery_blocked") == 0)
                 memcpy(blocked, action.text, sizeof(blocked));
         }
@@ -375,6 +376,58 @@ static void test_sealed_by_an_order(void)
     CU_ASSERT_EQUAL(driver->epoch, 5);
 }
 
+/* A fail-over that waits for copies which are gone for good is ended by `group seal` on its own node, and
+ * what that sealed is left to `group open`, also one that came first. */
+static void test_ended_by_an_order(void)
+{
+    for (uint32_t is_open = 0; is_open < 2; is_open++) {
+        begin();
+        pass(3 * HG_NS_PER_S);
+        CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_SEAL);
+        CU_ASSERT_NOT_EQUAL(blocked[0], '\0');
+        record.epoch = 9;
+        record.state = is_open ? HG_METASTORE_OPEN : HG_METASTORE_SEALING;
+        record.failover = 0;
+        record.revision = 9;
+        hg_failover_refused(driver, OWN, 5, 9, now_ns);
+        pass(HG_NS_PER_S);
+        CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_LOST);
+        CU_ASSERT_FALSE(hg_failover_is_under_way(driver));
+        CU_ASSERT_EQUAL(losses, 1);
+        CU_ASSERT(record.revision == 9 && record.epoch == 9 && record.failover == 0 && releases == 0);
+        CU_ASSERT_FALSE(hg_failover_is_left(&record, OWN, 9, is_open)); /* nor by the next control plane */
+    }
+}
+
+/* Another record is there when the driver writes the one that takes its epoch. */
+static void taking_meets(const struct hg_metastore_record *before, const struct hg_metastore_record *met)
+{
+    struct hg_failover_action action;
+    begin();
+    record = *before;
+    while (hg_failover_next(driver, now_ns, &action) && action.what != HG_FAILOVER_DO_SWAP)
+        if (action.what == HG_FAILOVER_DO_READ)
+            hg_failover_record(driver, 0, &record, now_ns);
+    CU_ASSERT_EQUAL(action.what, HG_FAILOVER_DO_SWAP);
+    record = *met;
+    swap(&action);
+    pass(HG_NS_PER_S);
+}
+
+static void test_order_while_taking(void)
+{
+    const struct hg_metastore_record
+        none = {0},
+        open = {.revision = 1, .epoch = 1, .node = OWN, .state = HG_METASTORE_OPEN},
+        sealed = {.revision = 2, .epoch = 5, .node = OWN, .state = HG_METASTORE_SEALING};
+    taking_meets(&open, &sealed);
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_LOST);
+    CU_ASSERT_EQUAL(record.revision, 2);
+    taking_meets(&none, &open); /* the first one, which a write grant made: nobody ordered it */
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_SEAL);
+    CU_ASSERT_EQUAL(record.epoch, 2);
+}
+
 static void test_members_of_the_record(void)
 {
     begin();
@@ -563,6 +616,8 @@ int main(void)
     CU_add_test(suite, "refused, and lost", test_refused_and_lost);
     CU_add_test(suite, "a stream that comes after the beginning", test_stream_after_beginning);
     CU_add_test(suite, "sealed by an order", test_sealed_by_an_order);
+    CU_add_test(suite, "ended by an order", test_ended_by_an_order);
+    CU_add_test(suite, "an order while an epoch is taken", test_order_while_taking);
     CU_add_test(suite, "refused for ever", test_refused_for_ever);
     CU_add_test(suite, "members of the record", test_members_of_the_record);
     CU_add_test(suite, "members that are being changed", test_members_joint);
@@ -571,5 +626,5 @@ int main(void)
     CU_add_test(suite, "left in the middle", test_left);
     CU_basic_run_tests();
     free(driver);
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 17;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 19;
 }
