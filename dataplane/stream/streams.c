@@ -270,8 +270,9 @@ void hg_streams_record_of_stream(const struct hg_stream_state *s, struct hg_loca
     uint64_t floor = hg_streams_floor(s);
     if (floor != 0 && floor <= s->lsn_sealed && s->lsn_sealed - floor < UINT32_MAX)
         record->floor_behind = (uint32_t)(s->lsn_sealed - floor) + 1;
-    /* That record stands before this one; but an epoch that was begun here since does, too. */
-    if (s->adopt_write != 0 && s->adopt_epoch > hg_history_last(&s->history).epoch) {
+    /* That record stands before this one; but an epoch that was begun here since does, too. One whose first
+     * batch is in the log is in the history before its record is durable, and says as much of the tail. */
+    if (s->adopt_write != 0 && s->adopt_epoch >= hg_history_last(&s->history).epoch) {
         record->epoch = s->adopt_epoch;
         record->epoch_lsn = s->adopt_lsn;
         record->epoch_known = 1;

@@ -221,6 +221,40 @@ static void test_table_behind_an_adoption(void)
     sites_free();
 }
 
+/* Nor does it say that the tail is unknown, when a batch of the adopted epoch is already behind its record:
+ * the batches that come later are of the same epoch, and would not end that. */
+static void test_table_behind_a_batch_of_an_adoption(void)
+{
+    struct hg_local_record record;
+    const struct hg_batch_header *header;
+    uint32_t slot = sites_joined();
+    append(a, slot, 3, 100);
+    run(50 * HG_NS_PER_MS);
+    a->cut = b->cut = true;
+    stream(b, slot)->tail_unknown = true;
+    adopts_in_the_open_write(b, slot, EPOCH);
+    writer_begins(slot);
+    append(a, slot, 1, 100);
+    stream_node_settle(&a->node);
+    struct hg_cursor cursor = {.sequence = hg_streams_sequence_of(a->node.streams, slot, 4)};
+    while (hg_cursor_peek(&cursor, a->node.log, &header) == 1 &&
+           ((header->flags & HG_BATCH_LOCAL) != 0 || header->lsn_first != 4))
+        hg_cursor_advance(&cursor, header);
+    CU_ASSERT_EQUAL_FATAL(header->lsn_first, 4);
+    CU_ASSERT_EQUAL_FATAL(hg_streams_append_sealed(b->node.streams, slot, EPOCH, (const uint8_t *)header,
+                                                   hg_batch_bytes(header), b->node.now_ns),
+                          HG_SEALED_OK);
+    CU_ASSERT_TRUE_FATAL(hg_streams_is_adopting(stream(b, slot)));
+    CU_ASSERT_EQUAL(hg_history_last(&stream(b, slot)->history).epoch, EPOCH);
+    hg_streams_record_of_stream(stream(b, slot), &record);
+    CU_ASSERT_EQUAL(record.tail_unknown, 0);
+    CU_ASSERT_EQUAL(record.epoch, EPOCH);
+    CU_ASSERT_EQUAL(record.epoch_lsn, 4);
+    CU_ASSERT_EQUAL(record.lsn, 5);
+    b->gathers = false;
+    sites_free();
+}
+
 static void test_adopts_at_the_tail(void)
 {
     uint32_t slot = sites_joined();
@@ -460,7 +494,8 @@ int main(void)
     CU_add_test(suite, "a promise ends an adoption", test_promise_ends_an_adoption);
     CU_add_test(suite, "a join waits for an adoption", test_join_waits_for_an_adoption);
     CU_add_test(suite, "a table behind an adoption", test_table_behind_an_adoption);
+    CU_add_test(suite, "and behind a batch of its epoch", test_table_behind_a_batch_of_an_adoption);
     CU_add_test(suite, "a repeated open ends the join", test_repeated_open_ends_the_join);
     CU_basic_run_tests();
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 11;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 12;
 }
