@@ -416,9 +416,12 @@ void hg_streams_retain(struct hg_streams *streams, uint64_t now_ns)
         kept, keep_sequence(streams, &r->keep, hg_log_sequence_behind(streams->log, r->keep.bytes), now_ns));
     hg_log_keep(streams->log, kept);
     /* What a removed consumer held stays until the removal is durable: after a crash it would be there again,
-     * and be moved over what is gone. */
+     * and be moved over what is gone. What is needed besides since is held all the same. */
     if (streams->consumer_removed_sequence <= hg_log_durable_sequence(streams->log))
-        hg_log_release(streams->log, needed);
+        r->released = needed;
+    else
+        r->released = hg_min_u64(r->released, needed);
+    hg_log_release(streams->log, r->released);
     budget_watch(streams, needed, now_ns);
     refusal_watch(streams, now_ns);
 }

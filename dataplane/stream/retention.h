@@ -71,6 +71,7 @@ struct hg_retention {
     struct hg_retention_limit keep; /* of the log */
     struct hg_retention_peer peers[HG_RETENTION_PEERS_MAX];
     struct hg_budget budget;
+    uint64_t released; /* to the log, as of the last look */
     /* As of the last look: who holds most comes first. */
     struct hg_holder holders[HG_RETENTION_HOLDERS_MAX];
     uint32_t holder_count;

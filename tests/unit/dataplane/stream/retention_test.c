@@ -255,6 +255,32 @@ static void test_removal_is_recorded_first(void)
     stream_node_free(&node);
 }
 
+/* Meanwhile what somebody else needs is held at once, though nothing more is let go of. */
+static void test_needed_beside_a_removal(void)
+{
+    uint64_t sequence;
+    stream_node_make(&node, 1);
+    configuration_whole();
+    uint32_t slot = configure("orders", 11, 0);
+    uint32_t out = (uint32_t)hg_streams_consumer_add(node.streams, "out", slot);
+    CU_ASSERT_EQUAL(fill(slot, 20), 20);
+    hg_streams_consumer_advance(node.streams, out, hg_streams_at(node.streams, slot)->lsn_durable);
+    retain();
+    uint64_t released = node.log->release_sequence;
+    CU_ASSERT(released > 20);
+    CU_ASSERT_EQUAL(hg_streams_consumer_remove(node.streams, "out", &sequence), 0);
+    CU_ASSERT(hg_streams_consumer_add(node.streams, "in", slot) >= 0); /* from the beginning */
+    CU_ASSERT(sequence > hg_log_durable_sequence(node.log));
+    hg_streams_retain(node.streams, node.now_ns);
+    uint64_t needed = node.log->release_sequence;
+    CU_ASSERT(needed < released);
+    hg_streams_retain(node.streams, node.now_ns);
+    CU_ASSERT_EQUAL(node.log->release_sequence, needed);
+    retain();
+    CU_ASSERT_EQUAL(node.log->release_sequence, needed);
+    stream_node_free(&node);
+}
+
 static uint64_t kept_from(void)
 {
     retain();
@@ -360,6 +386,7 @@ int main(void)
     CU_add_test(suite, "a consumer that was let go of skips nothing", test_consumer_let_go);
     CU_add_test(suite, "recorded before anything goes", test_let_go_is_recorded_first);
     CU_add_test(suite, "a removal is recorded before anything goes", test_removal_is_recorded_first);
+    CU_add_test(suite, "what is needed beside a removal", test_needed_beside_a_removal);
     CU_add_test(suite, "kept for readers that may come", test_keep);
     CU_add_test(suite, "why peers' batches are refused", test_refuses_peers);
     CU_add_test(suite, "streams that nobody has configured yet", test_unconfigured);
