@@ -64,6 +64,8 @@ int hg_streams_chain_at(struct hg_streams *streams, uint32_t slot, uint64_t lsn,
         memcpy(chain, s->chain_durable, sizeof(s->chain_durable));
         return 1;
     }
+    if (lsn < hg_streams_lsn_oldest(streams, slot))
+        return -ENOENT; /* perhaps nothing of it is left: no batch would end the walk */
     if (cursor->sequence == 0) {
         cursor->sequence = hg_max_u64(hg_streams_sequence_of(streams, slot, lsn), 1);
         walk->from = cursor->sequence;
@@ -74,6 +76,11 @@ int hg_streams_chain_at(struct hg_streams *streams, uint32_t slot, uint64_t lsn,
         if (rc == -ENOENT) { /* trimmed under us: from the tail */
             *walk = (struct hg_stream_walk){.from = 0};
             return 0;
+        }
+        if (rc == 0 && cursor->sequence > hg_log_durable_sequence(streams->log)) {
+            if (walk->from != 0) /* only what was cut off is left, and the index begins in what is gone */
+                hg_streams_oldest_found(streams, slot, walk->from, s->lsn_durable);
+            return -ENOENT;
         }
         if (rc <= 0)
             return rc;

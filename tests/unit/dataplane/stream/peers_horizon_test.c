@@ -165,14 +165,19 @@ static void test_withdrawn(void)
     sites_free();
 }
 
-static void grow(uint32_t entries)
+static void grow_of(uint32_t which, uint32_t entries)
 {
     for (uint32_t i = 0; i < entries; i++) {
-        append(a, slot, 1, ENTRY);
+        append(a, which, 1, ENTRY);
         stream_node_settle(&a->node);
         hg_streams_retain(a->node.streams, a->node.now_ns);
         stream_node_settle(&a->node);
     }
+}
+
+static void grow(uint32_t entries)
+{
+    grow_of(slot, entries);
 }
 
 /* What is told is kept: an operator has the time that the peer's limit gives. */
@@ -382,8 +387,7 @@ static void test_crash_behind_a_table(void)
 
 static uint32_t filler; /* of another group */
 
-/* b has one entry of two, which are committed; then it is cut off. */
-static void cut_off_beside_another(void)
+static void joined_beside_another(void)
 {
     struct hg_config_stream config = {
         .name = "two", .stream = 12, .kind = KV, .region = 1, .group = 1, .epoch = 1};
@@ -396,6 +400,11 @@ static void cut_off_beside_another(void)
     hg_streams_configure_end(a->node.streams);
     filler = (uint32_t)hg_streams_find(a->node.streams, 12);
     hg_streams_peer_limit(a->node.streams, 0, "b", &limit);
+}
+
+/* b has one entry of two, which are committed; then it is cut off. */
+static void cut_off_with_one_of_two(void)
+{
     append(a, slot, 1, 100);
     run(50 * HG_NS_PER_MS);
     CU_ASSERT_EQUAL_FATAL(stream(b, slot)->lsn_durable, 2);
@@ -403,6 +412,12 @@ static void cut_off_beside_another(void)
     append(a, slot, 1, 100);
     stream_node_settle(&a->node);
     CU_ASSERT_EQUAL_FATAL(stream(a, slot)->lsn_committed, 3);
+}
+
+static void cut_off_beside_another(void)
+{
+    joined_beside_another();
+    cut_off_with_one_of_two();
 }
 
 static void epoch_begins(uint64_t epoch)
@@ -489,6 +504,75 @@ static void test_table_of_an_epoch_taken_back(void)
     told_of_a_later_table(4, hg_log_segment_last(a->node.log, sequence) + 1);
 }
 
+/* a begins `epoch` for all of the group, and b is there again. */
+static void joined_anew(uint64_t epoch, uint32_t above)
+{
+    epoch_begins(epoch);
+    CU_ASSERT_EQUAL(hg_streams_group_release(a->node.streams, 0, epoch), HG_GROUP_OK);
+    stream_node_settle(&a->node);
+    hg_peers_stream_epoch(a->peers, slot);
+    hg_peers_stream_epoch(a->peers, above);
+    a->cut = b->cut = false;
+    run(8 * HG_NS_PER_S);
+    CU_ASSERT_EQUAL(a->node.events[HG_EVENT_stream_gap], 1);
+    CU_ASSERT_EQUAL(a->node.events[HG_EVENT_stream_diverged], 0);
+    CU_ASSERT_EQUAL(sending(a, slot)->state, HG_PEER_STREAM_GAP);
+    CU_ASSERT_EQUAL(sending(a, above)->state, HG_PEER_STREAM_STREAMING);
+    CU_ASSERT_TRUE(stream(b, slot)->horizon.told);
+}
+
+/* The stream rests, and the log has nothing of it any more: a join that looks for a place in it comes to an
+ * end, and those of other streams are not kept waiting. */
+static void test_nothing_left(void)
+{
+    joined_beside_another();
+    uint32_t above = configure(a, "three", 13, KV, 1);
+    (void)configure(b, "three", 13, KV, 1);
+    append(a, above, 1, 100);
+    cut_off_with_one_of_two();
+    stream(a, filler)->codec = HG_CODEC_NONE;
+    for (int i = 0; i < 400 && hg_streams_lsn_oldest(a->node.streams, slot) < 3; i++)
+        grow_of(filler, 1);
+    CU_ASSERT_EQUAL_FATAL(hg_streams_lsn_oldest(a->node.streams, slot), 3);
+    joined_anew(2, above);
+    CU_ASSERT_EQUAL(stream(b, slot)->horizon.lsn, 3);
+    CU_ASSERT_EQUAL_FATAL(begin_anew(), 0);
+    run(8 * HG_NS_PER_S);
+    CU_ASSERT_EQUAL(sending(a, slot)->state, HG_PEER_STREAM_STREAMING);
+    same_from(3);
+    sites_free();
+}
+
+/* What was cut off is all that the log still has of it, and the index begins in what is gone. */
+static void test_only_what_was_cut_off_left(void)
+{
+    joined_beside_another();
+    uint32_t above = configure(a, "three", 13, KV, 1);
+    (void)configure(b, "three", 13, KV, 1);
+    append(a, above, 1, 100);
+    cut_off_with_one_of_two();
+    struct hg_cut_point point = {.epoch = 3, .lsn = 3, .epoch_common = HG_EPOCH_FIRST};
+    memcpy(point.chain, stream(a, slot)->chain_durable, sizeof(point.chain));
+    uint64_t sequence = hg_streams_sequence_of(a->node.streams, slot, 2);
+    stream(a, filler)->codec = HG_CODEC_NONE;
+    grow_of(filler, 4 * NODE_SEGMENT_BYTES / ENTRY);
+    hg_streams_quorum_set(a->node.streams, 1, 2);
+    append(a, slot, 2, 100);
+    stream_node_settle(&a->node);
+    uint64_t dead = stream(a, slot)->sequence_last;
+    cut_to(&point);
+    hg_streams_quorum_set(a->node.streams, 1, 1);
+    for (int i = 0; i < 400 && hg_log_tail_sequence(a->node.log) <= sequence; i++)
+        grow_of(filler, 1);
+    CU_ASSERT_FATAL(hg_log_tail_sequence(a->node.log) > sequence);
+    CU_ASSERT_FATAL(hg_log_tail_sequence(a->node.log) <= dead);
+    CU_ASSERT_EQUAL(hg_streams_lsn_oldest(a->node.streams, slot), 2); /* nobody has read from there yet */
+    joined_anew(4, above);
+    CU_ASSERT_EQUAL(hg_streams_lsn_oldest(a->node.streams, slot), 3);
+    CU_ASSERT_EQUAL(stream(b, slot)->horizon.lsn, 3);
+    sites_free();
+}
+
 /* Where an epoch begins in the stream is not settled until then. */
 static void test_epoch_waits(void)
 {
@@ -569,6 +653,8 @@ int main(void)
     CU_add_test(suite, "a crash behind a table that came meanwhile", test_crash_behind_a_table);
     CU_add_test(suite, "a table of what was cut off since", test_table_of_what_was_cut_off);
     CU_add_test(suite, "a table of an epoch that was taken back since", test_table_of_an_epoch_taken_back);
+    CU_add_test(suite, "nothing of the stream is left", test_nothing_left);
+    CU_add_test(suite, "only what was cut off is left", test_only_what_was_cut_off_left);
     CU_add_test(suite, "an epoch waits for it", test_epoch_waits);
     CU_add_test(suite, "forgotten on its way", test_forgotten_on_its_way);
     CU_add_test(suite, "refusals", test_refusals);
