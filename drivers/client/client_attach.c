@@ -351,9 +351,11 @@ static int attach_settle(struct hg_stream *stream, uint64_t deadline_ns)
                 stream->name);
         }
         client_link_wait(client, stream->link, deadline_ns);
-        if (stream->attached && client_link_pump(client, stream->link) && stream->append_error != 0)
-            return client_append_refused(
-                stream); /* the stream was taken from us: what it waits for may never be */
+        if (stream->attached && client_link_pump(client, stream->link) && stream->append_error != 0) {
+            client_stream_release(stream); /* what it waits for may never be; asked again it is told why */
+            return client_fail(client, HG_E_NOT_READY, "stream %s was taken from us while it attached",
+                               stream->name);
+        }
         if (!stream->attached) {
             stream->report = 0; /* it never was attached as far as the caller knows */
             return HG_E_CLOSED;

@@ -97,9 +97,6 @@ int client_stream_attach(struct hg_stream *stream, uint64_t deadline_ns);
 void client_lost(struct hg_client *client, int code);
 /* Gives the slot back; the stream attaches again in its next call that may wait. */
 void client_stream_release(struct hg_stream *stream);
-/* The dataplane refused an entry: said once; then the stream attaches again, and its durable end is where to
- * go on. */
-int client_append_refused(struct hg_stream *stream);
 /* Takes what the socket has. Notices a hang-up. */
 void client_socket_take(struct hg_client *client);
 /* Now and then (`often`: more so) looks whether the dataplane is still there. */

@@ -182,7 +182,9 @@ uint64_t hg_stream_append_end(const struct hg_stream *stream)
     return stream->lsn_append;
 }
 
-int client_append_refused(struct hg_stream *stream)
+/* The dataplane refused an entry: said once; then the stream attaches again, and its durable end is where to
+ * go on. */
+static int append_error_report(struct hg_stream *stream)
 {
     int code = stream->append_error;
     unsigned long long lsn = stream->append_error_lsn;
@@ -219,7 +221,7 @@ int hg_stream_wait(struct hg_stream *stream, enum hg_where where, uint32_t regio
         if (!client_link_pump(stream->client, stream->link))
             continue;
         if (stream->append_error != 0) /* first: others may have filled the LSNs of what was dropped */
-            return client_append_refused(stream);
+            return append_error_report(stream);
         if (is_reached)
             return 0;
         rc = client_deadline(stream->client, stream->name, "the position waited for was not reached",
@@ -296,7 +298,7 @@ static int append_one(struct hg_stream *stream, const struct hg_entry *entry)
 {
     struct hg_client *client = stream->client;
     if (stream->append_error != 0)
-        return client_append_refused(stream);
+        return append_error_report(stream);
     uint32_t why;
     if (!hg_client_view_writable(&stream->link->view, stream->facts.slot, &why)) {
         if (why == HG_CLIENT_WHY_LOG_FULL || why == HG_CLIENT_WHY_TAIL_UNKNOWN)

@@ -403,7 +403,7 @@ static enum session_end news_wait(struct in *in, uint64_t now_ns)
             fds[0].fd = -1;
         }
     }
-    if (in->held) {
+    if (in->held && in->pending_first < in->pending_count) {
         wake_ns = hg_min_u64(wake_ns, in->held_check_ns);
     }
     if (hg_client_sleep(in->client)) {

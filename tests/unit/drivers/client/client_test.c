@@ -600,7 +600,10 @@ static void test_attach_settles(void)
     pthread_mutex_lock(&fake->mutex);
     fake->depose_code = HG_E_NOT_LEADER; /* what it waits for may never be durable then */
     pthread_mutex_unlock(&fake->mutex);
-    CU_ASSERT_EQUAL(hg_stream_attach(client, "orders", &options, &producer, soon()), HG_E_NOT_LEADER);
+    uint64_t attaches = fake->attaches;
+    CU_ASSERT_EQUAL(hg_stream_attach(client, "orders", &options, &producer, client_now_ns() + HG_NS_PER_S),
+                    HG_E_NOT_READY);
+    CU_ASSERT(fake->attaches >= attaches + 2); /* asked again: the answer says why */
     pthread_mutex_lock(&fake->mutex);
     fake->hold_durable = false;
     pthread_mutex_unlock(&fake->mutex);
