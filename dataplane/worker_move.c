@@ -42,7 +42,7 @@ void hg_worker_stream_leave(struct hg_worker *worker, const struct hg_letter *le
         return;
     }
     if (rc == -EXDEV) {
-        left(worker, rc, "it is a copy that counts in its region's quorum, by what this log has");
+        left(worker, rc, "it is a copy of what its own region has a quorum for: that stays in its log");
         return;
     }
     if (rc != 0) {

@@ -369,7 +369,8 @@ static int place_sync(const char *path)
 {
     char *copy = strdup(path);
     int fd = copy != NULL ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-    int rc = fd >= 0 && (fsync(fd) == 0 || errno == EINVAL || errno == EROFS) ? 0 : -errno;
+    int rc = fd >= 0 ? fsync(fd) : -1;
+    rc = rc == 0 || errno == EINVAL || errno == EROFS || errno == EACCES ? 0 : -errno;
     if (fd >= 0)
         close(fd);
     free(copy);
@@ -436,7 +437,8 @@ static void usage(FILE *out)
             "  orphan show NAME                  its batches, every one checked\n"
             "  orphan export NAME FILE           a checked copy, byte for byte\n"
             "  orphan resubmit NAME [to STREAM]  appends its entries as new ones, each once; --yes: also\n"
-            "                                    when the stream no longer has what came in their place\n"
+            "                                    when the stream no longer has what came in their place,\n"
+            "                                    or its log has forgotten whose they may be\n"
             "  orphan discard NAME --yes         deletes it for ever\n"
             "\n"
             "  --run DIR   of the node; else $HELIO_RUN, else /run/heliograph\n"

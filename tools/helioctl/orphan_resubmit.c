@@ -322,8 +322,8 @@ static int found_mark(struct resubmit *r)
     return ORPHAN_EXIT_DONE;
 }
 
-/* An entry that had no client, of a log that has forgotten others' clients: the stream was read for it, so it
- * is no retry. */
+/* An entry that had no client, of a log that has forgotten clients, and --yes: somebody knows that it was not
+ * resubmitted before, so it is no retry. */
 static int append_own(struct resubmit *r, const struct hg_entry *entry, uint64_t *lsn)
 {
     int rc = hg_stream_append(r->stream, entry, 1, in_seconds(WAIT_SECONDS));
@@ -336,7 +336,7 @@ static int append_entry(struct resubmit *r, const struct hg_entry *entry)
 {
     uint64_t lsn = 0;
     int rc = hg_stream_append_once(r->stream, entry, &lsn, in_seconds(WAIT_SECONDS));
-    if (rc == HG_E_SESSION_EVICTED && entry->client_id == r->client_id)
+    if (rc == HG_E_SESSION_EVICTED && entry->client_id == r->client_id && r->answer->yes)
         rc = append_own(r, entry, &lsn);
     r->forgotten += rc == HG_E_SESSION_EVICTED;
     if (rc == HG_E_SESSION_OLD || rc == HG_E_SESSION_EVICTED)
@@ -417,7 +417,7 @@ static void message_set(const struct resubmit *r)
             "%llu entries of %s %s stream %s, %llu of them were there already (%llu came back by a later "
             "fail-over); %llu are left out, for their "
             "clients have gone on, or are forgotten (%llu), and they may be there: look at them with "
-            "'orphan export'",
+            "'orphan export', or say --yes when none of them was ever resubmitted",
             (unsigned long long)(r->entries - r->left_out), r->file->name,
             r->answer->dry_run ? "go to" : "are in", r->name, (unsigned long long)r->found,
             (unsigned long long)r->returned, (unsigned long long)r->left_out,
