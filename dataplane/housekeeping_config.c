@@ -146,20 +146,22 @@ static void places_settle(struct hg_housekeeping *hk)
         apply_to_workers(hk);
 }
 
-static void state_save(struct hg_housekeeping *hk)
+static bool state_save(struct hg_housekeeping *hk)
 {
-    if (hg_node_state_save(hk->node, &hk->identity, hk->logs, hk->log_count) != 0)
+    bool is_saved = hg_node_state_save(hk->node, &hk->identity, hk->logs, hk->log_count) == 0;
+    if (!is_saved)
         hg_housekeeping_say(
             hk, HG_SEVERITY_WARNING, "node_state",
             "node.state can't be written to the run directory: after a restart the log waits for "
-            "the control plane");
+            "the control plane, or is opened as an older one says");
+    return is_saved;
 }
 
 static void start_done(struct hg_housekeeping *hk)
 {
     hk->started = true;
     hk->starting = false;
-    state_save(hk);
+    (void)state_save(hk);
     if (hk->node->lcore_count > hk->log_count)
         hg_housekeeping_say(hk, HG_SEVERITY_WARNING, "lcores_idle",
                             "there are more lcores than logs: the last ones have nothing to run; add logs");
@@ -338,8 +340,11 @@ static void logs_take(struct hg_housekeeping *hk)
     }
     if (is_same)
         return;
+    struct hg_config_log before[HG_CONTROL_LOGS_MAX];
+    memcpy(before, hk->logs, sizeof(before));
     memcpy(hk->logs, hk->config.logs, hk->log_count * sizeof(hk->logs[0]));
-    state_save(hk);
+    if (!state_save(hk))
+        memcpy(hk->logs, before, sizeof(before)); /* again with the next one that is applied */
 }
 
 /* After the logs are open: port, then the workers; keys follow when the workers know their peers. */
