@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "controlplane/copies_read.h"
-#include "controlplane/grant_groups.h"
 
 /* The logs of the peer at this index in the status page. */
 static bool logs_read(const struct hg_control_status *status, uint32_t group, uint32_t peer,
@@ -59,14 +58,12 @@ static uint32_t streams_written(const struct hg_control_config *wanted,
 }
 
 bool hg_copies_read(const struct hg_control_config *wanted, const struct hg_control_status *status,
-                    uint32_t group, const struct hg_members *members, struct hg_copies_seen *seen,
-                    bool *fresh)
+                    uint32_t group, const struct hg_members *members, struct hg_copies_seen *seen)
 {
     uint64_t caught_up = UINT64_MAX;
 
     memset(seen, 0, sizeof(*seen));
     seen->own.node = wanted->node.node;
-    *fresh = !hg_grant_group_was_sealed(status, group);
     if (streams_written(wanted, status, group) == 0)
         return false;
     for (uint32_t i = 0; i < status->group_count; i++) {

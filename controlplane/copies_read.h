@@ -9,12 +9,11 @@
 #include "controlplane/copies.h"
 #include "drivers/ipc/control_state.h"
 
-/* False: this node does not write all of the group, or has more of it than there is room for. *fresh: no log
- * of it here was ever sealed. Of the other nodes of the region all that the command file has are told, by the
- * group's `members` or, without any (generation 0), as the file says who is one: a dataplane that has just
- * started shows none of them yet, and who is not told counts no more. */
+/* False: this node does not write all of the group, or has more of it than there is room for. Of the other
+ * nodes of the region all that the command file has are told, by the group's `members` or, without any
+ * (generation 0), as the file says who is one: a dataplane that has just started shows none of them yet, and
+ * who is not told counts no more. */
 bool hg_copies_read(const struct hg_control_config *wanted, const struct hg_control_status *status,
-                    uint32_t group, const struct hg_members *members, struct hg_copies_seen *seen,
-                    bool *fresh);
+                    uint32_t group, const struct hg_members *members, struct hg_copies_seen *seen);
 
 #endif

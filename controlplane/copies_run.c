@@ -4,6 +4,7 @@
  * metastore's record.
  */
 #include "controlplane/copies_read.h"
+#include "controlplane/grant_groups.h"
 #include "controlplane/server.h"
 
 static void changes_say(struct hg_server *server, uint32_t group, const struct hg_copies *before,
@@ -48,18 +49,17 @@ void hg_copies_tick(struct hg_server *server, uint32_t group, const struct hg_me
 {
     struct hg_metastore_record wanted = *record, found;
     struct hg_copies_seen seen;
-    bool fresh;
     bool is_ours = record->state == HG_METASTORE_OPEN && record->node == server->config->wanted.node.node;
 
     if (record->state != HG_METASTORE_NONE && !is_ours)
         return;
     hg_link_status_read(server);
     if (!hg_link_usable(server) || server->status_generation == 0 ||
-        !hg_copies_read(&server->config->wanted, &server->status, group, &record->members, &seen, &fresh))
+        !hg_copies_read(&server->config->wanted, &server->status, group, &record->members, &seen))
         return;
     strangers_say(server, group, &record->copies, &seen);
     if (!hg_copies_next(&record->copies, &seen, &wanted.copies) ||
-        (record->state == HG_METASTORE_NONE && !fresh))
+        (record->state == HG_METASTORE_NONE && hg_grant_group_was_sealed(&server->status, group)))
         return;
     if (record->state == HG_METASTORE_NONE) { /* never sealed: open from its beginning, by who writes it */
         wanted.epoch = 1;

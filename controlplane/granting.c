@@ -18,14 +18,12 @@ static uint64_t boottime_ns(void)
     return (uint64_t)now.tv_sec * HG_NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
-/* Whether this dataplane has the group, and *fresh: whether no log of it was ever sealed. Only then may a
- * record be made for it. */
-static bool is_shown(struct hg_server *server, uint32_t group, bool *fresh)
+/* Whether this dataplane has the group. */
+static bool is_shown(struct hg_server *server, uint32_t group)
 {
     bool shown = false;
 
     hg_link_status_read(server);
-    *fresh = !hg_grant_group_was_sealed(&server->status, group);
     for (uint32_t i = 0; i < server->status.group_count && server->status_generation != 0; i++)
         shown = shown || server->status.groups[i].group == group;
     return shown;
@@ -48,14 +46,15 @@ static void renew(struct hg_server *server, uint32_t group)
     struct hg_metastore_key key = {.cluster = node->cluster, .region = node->region, .group = group};
     struct hg_metastore_record record;
     char text[HG_METASTORE_TEXT_BYTES];
-    bool fresh, shown = is_shown(server, group, &fresh);
+    bool shown = is_shown(server, group);
 
     hg_granting_ask(granting, boottime_ns()); /* before the write: grant.h says why */
     if (!shown) {
         hg_granting_failed(granting, boottime_ns());
         return;
     }
-    bool may_make = fresh && (hg_grant_groups_configured(&server->config->wanted) >> group & 1) != 0;
+    bool may_make = !hg_grant_group_was_sealed(&server->status, group) &&
+                    (hg_grant_groups_configured(&server->config->wanted) >> group & 1) != 0;
     int rc = hg_metastore_grant(server->metastore, &key, node->node, granting->grant_ms,
                                 granting->asked_ns - granting->since_ns, may_make, &record, text);
 

@@ -14,11 +14,11 @@
  * no `failover` and no `copy`.
  */
 #include "controlplane/metastore.h"
+#include "drivers/platform/file_place.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -222,17 +222,13 @@ static int text_parse(struct file *file, size_t bytes)
     return 0;
 }
 
-static int directory_sync(struct file *file)
+static int place_sync(struct file *file)
 {
-    char path[PATH_BYTES];
-    snprintf(path, sizeof(path), "%s", file->path);
-    int fd = open(dirname(path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int rc = fd < 0 || fsync(fd) < 0 ? problem(file, -errno, "may not be on the device yet") : 0;
-    if (fd >= 0)
-        close(fd);
-    if (rc == 0)
-        file->revision_synced = file->revision;
-    return rc;
+    int rc = hg_file_place_sync(file->path);
+    if (rc != 0)
+        return problem(file, rc, "may not be on the device yet");
+    file->revision_synced = file->revision;
+    return 0;
 }
 
 /* Whoever put it in place may have died, or failed, before it was sure to stay there: what a power loss could
@@ -252,7 +248,7 @@ static int file_load(struct file *file)
     }
     int rc = got < 0 ? problem(file, -errno, "can't be read") : text_parse(file, bytes);
     close(fd);
-    return rc == 0 && file->revision != file->revision_synced ? directory_sync(file) : rc;
+    return rc == 0 && file->revision != file->revision_synced ? place_sync(file) : rc;
 }
 
 static size_t text_print(struct file *file)
@@ -299,7 +295,7 @@ static int file_save(struct file *file)
     close(fd);
     if (!written || rename(path, file->path) < 0)
         return problem(file, written ? -errno : -error, "can't be written");
-    return directory_sync(file);
+    return place_sync(file);
 }
 
 /* Another process that holds it is done in a moment, or hangs: the caller tries again, the loop goes on. */

@@ -146,9 +146,9 @@ static void places_settle(struct hg_housekeeping *hk)
         apply_to_workers(hk);
 }
 
-static bool state_save(struct hg_housekeeping *hk)
+static bool state_save(struct hg_housekeeping *hk, const struct hg_config_log *logs)
 {
-    bool is_saved = hg_node_state_save(hk->node, &hk->identity, hk->logs, hk->log_count) == 0;
+    bool is_saved = hg_node_state_save(hk->node, &hk->identity, logs, hk->log_count) == 0;
     if (!is_saved)
         hg_housekeeping_say(
             hk, HG_SEVERITY_WARNING, "node_state",
@@ -161,7 +161,7 @@ static void start_done(struct hg_housekeeping *hk)
 {
     hk->started = true;
     hk->starting = false;
-    (void)state_save(hk);
+    (void)state_save(hk, hk->logs);
     if (hk->node->lcore_count > hk->log_count)
         hg_housekeeping_say(hk, HG_SEVERITY_WARNING, "lcores_idle",
                             "there are more lcores than logs: the last ones have nothing to run; add logs");
@@ -338,13 +338,8 @@ static void logs_take(struct hg_housekeeping *hk)
                   is->arena_bytes == wanted->arena_bytes && is->flush == wanted->flush &&
                   is->has_peers == wanted->has_peers;
     }
-    if (is_same)
-        return;
-    struct hg_config_log before[HG_CONTROL_LOGS_MAX];
-    memcpy(before, hk->logs, sizeof(before));
-    memcpy(hk->logs, hk->config.logs, hk->log_count * sizeof(hk->logs[0]));
-    if (!state_save(hk))
-        memcpy(hk->logs, before, sizeof(before)); /* again with the next one that is applied */
+    if (!is_same && state_save(hk, hk->config.logs)) /* else again with the next one that is applied */
+        memcpy(hk->logs, hk->config.logs, hk->log_count * sizeof(hk->logs[0]));
 }
 
 /* After the logs are open: port, then the workers; keys follow when the workers know their peers. */

@@ -19,6 +19,22 @@ static void left(struct hg_worker *worker, int32_t code, const char *text)
     hg_worker_answer(worker, &answer);
 }
 
+static const char *why_not(int rc)
+{
+    switch (rc) {
+    case -EPERM:
+        return "its group was sealed here, and another log did not promise what this one did";
+    case -EACCES:
+        return "the metastore names the logs that count for its group, and this one is among them";
+    case -ENODATA:
+        return "which logs count for its group is not known now: see helioctl show groups, and try again";
+    case -EXDEV:
+        return "it is a copy of what its own region has a quorum for: that stays in its log";
+    default:
+        return "the stream that moved before it is not off its log yet: try again";
+    }
+}
+
 void hg_worker_stream_leave(struct hg_worker *worker, const struct hg_letter *letter)
 {
     int32_t slot = hg_streams_find(worker->streams, letter->number);
@@ -28,25 +44,8 @@ void hg_worker_stream_leave(struct hg_worker *worker, const struct hg_letter *le
         return;
     }
     int rc = hg_streams_move_begin(worker->streams, (uint32_t)slot);
-    if (rc == -EPERM) {
-        left(worker, rc, "its group was sealed here, and another log did not promise what this one did");
-        return;
-    }
-    if (rc == -EACCES) {
-        left(worker, rc, "the metastore names the logs that count for its group, and this one is among them");
-        return;
-    }
-    if (rc == -ENODATA) {
-        left(worker, rc,
-             "which logs count for its group is not known now: see helioctl show groups, and try again");
-        return;
-    }
-    if (rc == -EXDEV) {
-        left(worker, rc, "it is a copy of what its own region has a quorum for: that stays in its log");
-        return;
-    }
     if (rc != 0) {
-        left(worker, -EAGAIN, "the stream that moved before it is not off its log yet: try again");
+        left(worker, rc == -EBUSY ? -EAGAIN : rc, why_not(rc));
         return;
     }
     hg_peers_stream_leave(worker->peers, (uint32_t)slot);

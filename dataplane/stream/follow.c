@@ -52,6 +52,15 @@ void hg_streams_history_durable(const struct hg_stream_state *s, struct hg_histo
     }
 }
 
+/* The first of the stream that the walk came to is `lsn_first`: what the index did not know. */
+static int walk_passed(struct hg_streams *streams, uint32_t slot, const struct hg_stream_walk *walk,
+                       uint64_t lsn_first)
+{
+    if (walk->from != 0)
+        hg_streams_oldest_found(streams, slot, walk->from, lsn_first);
+    return -ENOENT;
+}
+
 int hg_streams_chain_at(struct hg_streams *streams, uint32_t slot, uint64_t lsn, struct hg_stream_walk *walk,
                         uint8_t chain[16])
 {
@@ -77,11 +86,8 @@ int hg_streams_chain_at(struct hg_streams *streams, uint32_t slot, uint64_t lsn,
             *walk = (struct hg_stream_walk){.from = 0};
             return 0;
         }
-        if (rc == 0 && cursor->sequence > hg_log_durable_sequence(streams->log)) {
-            if (walk->from != 0) /* only what was cut off is left, and the index begins in what is gone */
-                hg_streams_oldest_found(streams, slot, walk->from, s->lsn_durable);
-            return -ENOENT;
-        }
+        if (rc == 0 && cursor->sequence > hg_log_durable_sequence(streams->log))
+            return walk_passed(streams, slot, walk, s->lsn_durable); /* only what was cut off is left */
         if (rc <= 0)
             return rc;
         if ((header->flags & HG_BATCH_LOCAL) == 0 && header->stream == s->stream &&
@@ -90,10 +96,8 @@ int hg_streams_chain_at(struct hg_streams *streams, uint32_t slot, uint64_t lsn,
                 memcpy(chain, header->chain_previous, sizeof(header->chain_previous));
                 return 1;
             }
-            if (walk->from != 0 && header->lsn_first > lsn)
-                hg_streams_oldest_found(streams, slot, walk->from, header->lsn_first);
             if (header->lsn_first > lsn)
-                return -ENOENT;
+                return walk_passed(streams, slot, walk, header->lsn_first);
             walk->from = 0;
         }
         hg_cursor_advance(cursor, header);

@@ -4,6 +4,7 @@
  * before anybody appends to them.
  */
 #include "drivers/disk/disk.h"
+#include "drivers/platform/file_place.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -70,16 +71,6 @@ static int zeros_write(int fd, uint64_t first, uint64_t bytes,
     return result;
 }
 
-static int folder_sync(const char *folder)
-{
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    int result = fsync(fd) == 0 ? 0 : -errno;
-    close(fd);
-    return result;
-}
-
 int hg_disk_file_check(const char *path, uint64_t bytes, char *error, size_t error_bytes)
 {
     char folder[PATH_MAX];
@@ -112,11 +103,8 @@ int hg_disk_file_check(const char *path, uint64_t bytes, char *error, size_t err
 int hg_disk_file_create(const char *path, uint64_t bytes, void (*progress)(void *arg, uint64_t bytes_done),
                         void *arg, char *error, size_t error_bytes)
 {
-    char folder[PATH_MAX];
     hg_assert(bytes > 0 && bytes % HG_DISK_BLOCK_BYTES == 0);
     int result = hg_disk_file_check(path, bytes, error, error_bytes);
-    if (result == 0)
-        result = folder_path(path, folder, sizeof(folder));
     if (result != 0)
         return result;
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_DIRECT | O_CLOEXEC, 0600);
@@ -140,7 +128,7 @@ int hg_disk_file_create(const char *path, uint64_t bytes, void (*progress)(void 
     if (close(fd) != 0 && result == 0)
         result = -errno;
     if (result == 0)
-        result = folder_sync(folder);
+        result = hg_file_place_sync(path);
     if (result != 0) {
         unlink(path);
         snprintf(error, error_bytes, "cannot write the log %s: %s; the unfinished file is removed", path,

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tools/helioctl/orphan.h"
+#include "drivers/platform/file_place.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -367,14 +367,8 @@ static int copy_to(const struct orphan_file *file, int to)
 /* A discard may follow: the copy's name is to be on the device, too. */
 static int place_sync(const char *path)
 {
-    char *copy = strdup(path);
-    int fd = copy != NULL ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-    int rc = fd >= 0 ? fsync(fd) : -1;
-    rc = rc == 0 || errno == EINVAL || errno == EROFS || errno == EACCES ? 0 : -errno;
-    if (fd >= 0)
-        close(fd);
-    free(copy);
-    return rc;
+    int rc = hg_file_place_sync(path);
+    return rc == -EINVAL || rc == -EROFS || rc == -EACCES ? 0 : rc;
 }
 
 static int export_run(struct command *command, struct orphan_file *file)

@@ -370,6 +370,71 @@ static __attribute__((unused)) int harness_device_flush(void *ctx)
 static __attribute__((unused)) const struct hg_log_loss_ops harness_device_ops = {
     .read = harness_device_read, .write = harness_device_write, .flush = harness_device_flush};
 
+/* ---- a disk as tools read it, and what of that is on the device ---- */
+
+/* A flush brings there what was written since the last, sector by sector until the lights go out, and nothing
+ * else: not what the medium never got though it can be read. */
+struct harness_cache {
+    uint8_t *view, *medium; /* `sectors` each */
+    bool *is_dirty;
+    uint64_t sectors, sectors_left;
+    bool is_backward; /* those behind come first: a device may choose */
+};
+
+/* The view and the medium are as `image` is. */
+static __attribute__((unused)) void harness_cache_make(struct harness_cache *cache, const uint8_t *image,
+                                                       uint64_t bytes)
+{
+    *cache = (struct harness_cache){.view = malloc(bytes),
+                                    .medium = malloc(bytes),
+                                    .is_dirty = calloc(bytes / HG_DISK_SIM_SECTOR_BYTES, sizeof(bool)),
+                                    .sectors = bytes / HG_DISK_SIM_SECTOR_BYTES};
+    memcpy(cache->view, image, bytes);
+    memcpy(cache->medium, image, bytes);
+}
+
+static __attribute__((unused)) void harness_cache_free(struct harness_cache *cache)
+{
+    free(cache->view);
+    free(cache->medium);
+    free(cache->is_dirty);
+}
+
+static __attribute__((unused)) int harness_cache_read(void *ctx, void *data, uint32_t bytes, uint64_t offset)
+{
+    memcpy(data, ((struct harness_cache *)ctx)->view + offset, bytes);
+    return 0;
+}
+
+static __attribute__((unused)) int harness_cache_write(void *ctx, const void *data, uint32_t bytes,
+                                                       uint64_t offset)
+{
+    struct harness_cache *cache = ctx;
+    memcpy(cache->view + offset, data, bytes);
+    memset(cache->is_dirty + offset / HG_DISK_SIM_SECTOR_BYTES, true, bytes / HG_DISK_SIM_SECTOR_BYTES);
+    return 0;
+}
+
+static __attribute__((unused)) int harness_cache_flush(void *ctx)
+{
+    struct harness_cache *cache = ctx;
+    for (uint64_t done = 0; done < cache->sectors; done++) {
+        uint64_t i = cache->is_backward ? cache->sectors - 1 - done : done;
+        if (!cache->is_dirty[i])
+            continue;
+        if (cache->sectors_left == 0)
+            return -EIO;
+        cache->sectors_left--;
+        cache->is_dirty[i] = false;
+        memcpy(cache->medium + i * HG_DISK_SIM_SECTOR_BYTES, cache->view + i * HG_DISK_SIM_SECTOR_BYTES,
+               HG_DISK_SIM_SECTOR_BYTES);
+    }
+    return 0;
+}
+
+static __attribute__((unused)) const struct hg_log_loss_ops harness_cache_ops = {
+    .read = harness_cache_read, .write = harness_cache_write, .flush = harness_cache_flush};
+
 /* The header of a write in an image of the log's file, one that has not come round yet. */
 static __attribute__((unused)) struct hg_log_write_header *harness_write_in(const struct harness *h,
                                                                             uint8_t *image, uint64_t sequence)

@@ -227,75 +227,37 @@ static void test_crash(void)
     harness_destroy(&h);
 }
 
-/* Superblocks as they are read, and as they are on the device: a flush brings there what was written since
- * the last, sector by sector until the lights go out, and nothing else. */
-struct cache {
-    struct hg_log_superblock view[HG_LOG_SUPERBLOCK_COPIES], medium[HG_LOG_SUPERBLOCK_COPIES];
-    bool is_dirty[HG_LOG_SUPERBLOCK_COPIES];
-    uint64_t sectors_left;
-};
-
-static int cache_read(void *ctx, void *data, uint32_t bytes, uint64_t offset)
-{
-    memcpy(data, (const uint8_t *)((struct cache *)ctx)->view + offset, bytes);
-    return 0;
-}
-
-static int cache_write(void *ctx, const void *data, uint32_t bytes, uint64_t offset)
-{
-    struct cache *cache = ctx;
-    memcpy((uint8_t *)cache->view + offset, data, bytes);
-    for (uint64_t at = offset; at < offset + bytes; at += HG_LOG_BLOCK_BYTES)
-        cache->is_dirty[at / HG_LOG_BLOCK_BYTES] = true;
-    return 0;
-}
-
-static int cache_flush(void *ctx)
-{
-    struct cache *cache = ctx;
-    for (uint64_t at = 0; at < sizeof(cache->view); at += HG_DISK_SIM_SECTOR_BYTES) {
-        if (!cache->is_dirty[at / HG_LOG_BLOCK_BYTES])
-            continue;
-        if (cache->sectors_left == 0)
-            return -EIO;
-        cache->sectors_left--;
-        memcpy((uint8_t *)cache->medium + at, (const uint8_t *)cache->view + at, HG_DISK_SIM_SECTOR_BYTES);
-    }
-    memset(cache->is_dirty, 0, sizeof(cache->is_dirty));
-    return 0;
-}
-
 /* A failed flush let go of the pair in force, and the lights go out after any number of sectors: what the
  * other pair has was answered. */
 static void test_let_go(void)
 {
-    static const struct hg_log_loss_ops ops = {
-        .read = cache_read, .write = cache_write, .flush = cache_flush};
-    static struct cache cache;
+    struct harness_cache cache;
+    uint64_t bytes = HG_LOG_SUPERBLOCK_COPIES * HG_LOG_BLOCK_BYTES;
     uint64_t sectors = 0;
     bool is_done = false;
     prepare(61, 1);
     for (; !is_done; sectors++) {
         struct hg_log_superblock next;
-        memset(&cache, 0, sizeof(cache));
-        memcpy(cache.medium, hg_disk_sim_bytes(h.disk), sizeof(cache.medium));
-        int chosen = hg_log_superblock_choose(cache.medium);
+        harness_cache_make(&cache, hg_disk_sim_bytes(h.disk), bytes);
+        struct hg_log_superblock *medium = (struct hg_log_superblock *)cache.medium;
+        int chosen = hg_log_superblock_choose(medium);
         CU_ASSERT_FATAL(chosen >= 0);
         uint32_t pair = chosen < 2 ? 0 : 1;
-        next = cache.medium[chosen];
+        next = medium[chosen];
         uint64_t generation = ++next.generation;
         next.epoch_promised[3] = 5;
-        hg_log_superblock_pair_fill(cache.medium, 1 - pair, &next);
-        memcpy(cache.view, cache.medium, sizeof(cache.view));
+        hg_log_superblock_pair_fill(medium, 1 - pair, &next);
+        memcpy(cache.view, cache.medium, bytes);
         next.generation++;
-        hg_log_superblock_pair_fill(cache.view, pair, &next);
+        hg_log_superblock_pair_fill((struct hg_log_superblock *)cache.view, pair, &next);
         cache.sectors_left = sectors;
-        is_done = hg_log_torn_keep(&ops, &cache, 7) == 0;
-        chosen = hg_log_superblock_choose(cache.medium);
+        is_done = hg_log_torn_keep(&harness_cache_ops, &cache, 7) == 0;
+        chosen = hg_log_superblock_choose(medium);
         CU_ASSERT_FATAL(chosen >= 0);
-        CU_ASSERT(cache.medium[chosen].generation >= generation);
-        CU_ASSERT_EQUAL(cache.medium[chosen].epoch_promised[3], 5);
-        CU_ASSERT(!is_done || cache.medium[chosen].tail_torn_sequence == 7);
+        CU_ASSERT(medium[chosen].generation >= generation);
+        CU_ASSERT_EQUAL(medium[chosen].epoch_promised[3], 5);
+        CU_ASSERT(!is_done || medium[chosen].tail_torn_sequence == 7);
+        harness_cache_free(&cache);
     }
     CU_ASSERT(sectors > 3 * 2 * HG_LOG_BLOCK_BYTES / HG_DISK_SIM_SECTOR_BYTES);
     harness_destroy(&h);

@@ -346,48 +346,9 @@ static void test_start_without_table(void)
     finish();
 }
 
-/* A disk as it is read, and what of it is on the device: a flush brings there what was written since the
- * last, sector by sector until the lights go out, and nothing else. */
-struct cache {
-    uint8_t *view, *medium;
-    bool *is_dirty; /* a sector */
-    uint64_t sectors, sectors_left;
-};
-
-static int cache_read(void *ctx, void *data, uint32_t bytes, uint64_t offset)
-{
-    memcpy(data, ((struct cache *)ctx)->view + offset, bytes);
-    return 0;
-}
-
-static int cache_write(void *ctx, const void *data, uint32_t bytes, uint64_t offset)
-{
-    struct cache *cache = ctx;
-    memcpy(cache->view + offset, data, bytes);
-    memset(cache->is_dirty + offset / HG_DISK_SIM_SECTOR_BYTES, true, bytes / HG_DISK_SIM_SECTOR_BYTES);
-    return 0;
-}
-
-/* Those behind come first: the device may choose, and the copy must not need what is before it then. */
-static int cache_flush(void *ctx)
-{
-    struct cache *cache = ctx;
-    for (uint64_t i = cache->sectors; i-- > 0;) {
-        if (!cache->is_dirty[i])
-            continue;
-        if (cache->sectors_left == 0)
-            return -EIO;
-        cache->sectors_left--;
-        cache->is_dirty[i] = false;
-        memcpy(cache->medium + i * HG_DISK_SIM_SECTOR_BYTES, cache->view + i * HG_DISK_SIM_SECTOR_BYTES,
-               HG_DISK_SIM_SECTOR_BYTES);
-    }
-    return 0;
-}
-
 /* Three writes at the end of which a failed flush let go: they can be read, and the device never gets them.
  */
-static uint64_t cache_prepare(struct cache *cache)
+static uint64_t cache_prepare(struct harness_cache *cache)
 {
     prepare(70, 9);
     CU_ASSERT_EQUAL_FATAL(harness_recover(&h), HG_LOG_READY);
@@ -403,12 +364,8 @@ static uint64_t cache_prepare(struct cache *cache)
     for (uint64_t sequence = first; sequence < first + 3; sequence++)
         harness_ring_erase(&h, sequence);
     flip(offset_of(5) + HG_LOG_BLOCK_BYTES + 900);
-    *cache = (struct cache){.view = malloc(h.disk->size_bytes),
-                            .medium = malloc(h.disk->size_bytes),
-                            .is_dirty = calloc(h.disk->size_bytes, sizeof(bool)),
-                            .sectors = h.disk->size_bytes / HG_DISK_SIM_SECTOR_BYTES};
-    memcpy(cache->view, hg_disk_sim_bytes(h.disk), h.disk->size_bytes);
-    memcpy(cache->medium, cache->view, h.disk->size_bytes);
+    harness_cache_make(cache, hg_disk_sim_bytes(h.disk), h.disk->size_bytes);
+    cache->is_backward = true; /* the copy must not need what is before it then */
     for (uint64_t sequence = first; sequence < first + 3; sequence++)
         memset(cache->medium + offset_of(sequence), 0, bytes_of(sequence));
     return first;
@@ -418,17 +375,16 @@ static uint64_t cache_prepare(struct cache *cache)
  * is as it was, or repaired, and never one that names writes which are not there. */
 static void test_end_let_go(void)
 {
-    static const struct hg_log_loss_ops ops = {
-        .read = cache_read, .write = cache_write, .flush = cache_flush};
     struct hg_log_repair_facts facts;
-    struct cache cache;
+    struct harness_cache cache;
     uint32_t refused = 0, opened = 0;
     bool is_done = false;
     for (uint64_t sectors = 0; !is_done; sectors++) {
         uint64_t first = cache_prepare(&cache);
         const char *why;
         cache.sectors_left = sectors;
-        struct hg_log_repair *repairing = hg_log_repair_begin(&ops, &cache, h.disk->size_bytes, 0, &why);
+        struct hg_log_repair *repairing =
+            hg_log_repair_begin(&harness_cache_ops, &cache, h.disk->size_bytes, 0, &why);
         CU_ASSERT_PTR_NOT_NULL_FATAL(repairing);
         hg_log_repair_take(repairing, other_read, NULL, h.disk->size_bytes);
         CU_ASSERT_PTR_NULL_FATAL(hg_log_repair_problem(repairing, &facts));
@@ -445,9 +401,7 @@ static void test_end_let_go(void)
         CU_ASSERT_FALSE(h.recovered_wrong);
         CU_ASSERT(hg_log_durable_sequence(h.log) + 1 >= first + (is_done ? 3 : 0));
         harness_crash(&h, true);
-        free(cache.view);
-        free(cache.medium);
-        free(cache.is_dirty);
+        harness_cache_free(&cache);
         finish();
     }
     CU_ASSERT(refused > 8 && opened > 0);
