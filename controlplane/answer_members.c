@@ -288,11 +288,7 @@ static int swap(struct hg_server *server, uint32_t group, struct hg_metastore_re
                      "somebody else changed group %u just now: look at it again", group);
             return rc;
         }
-        if (wanted.state == HG_METASTORE_NONE) { /* never sealed: open from its beginning, by who writes it */
-            wanted.epoch = 1;
-            wanted.node = server->config->wanted.node.node;
-            wanted.state = HG_METASTORE_OPEN;
-        }
+        hg_metastore_record_first(&wanted, server->config->wanted.node.node);
         wanted.members = *members;
         rc = server->metastore->swap(server->metastore, &key, record->revision, &wanted, record);
     }

@@ -61,11 +61,7 @@ void hg_copies_tick(struct hg_server *server, uint32_t group, const struct hg_me
     if (!hg_copies_next(&record->copies, &seen, &wanted.copies) ||
         (record->state == HG_METASTORE_NONE && hg_grant_group_was_sealed(&server->status, group)))
         return;
-    if (record->state == HG_METASTORE_NONE) { /* never sealed: open from its beginning, by who writes it */
-        wanted.epoch = 1;
-        wanted.node = server->config->wanted.node.node;
-        wanted.state = HG_METASTORE_OPEN;
-    }
+    hg_metastore_record_first(&wanted, server->config->wanted.node.node);
     /* Lost to somebody else, or not known: the next tick reads it again. */
     if (server->metastore->swap(server->metastore, key, record->revision, &wanted, &found) == 0)
         changes_say(server, group, &record->copies, &found.copies);

@@ -97,6 +97,15 @@ int hg_metastore_begin(struct hg_metastore *store, const struct hg_metastore_key
     return failed(store, rc, text);
 }
 
+void hg_metastore_record_first(struct hg_metastore_record *record, uint64_t node)
+{
+    if (record->state != HG_METASTORE_NONE)
+        return;
+    record->epoch = 1;
+    record->node = node;
+    record->state = HG_METASTORE_OPEN;
+}
+
 /* Whether the record that there is may be renewed. */
 static int grant_judge(const struct hg_metastore_key *key, const struct hg_metastore_record *found,
                        uint64_t node, bool may_make, char text[HG_METASTORE_TEXT_BYTES])
@@ -104,8 +113,7 @@ static int grant_judge(const struct hg_metastore_key *key, const struct hg_metas
     if (found->state == HG_METASTORE_NONE && !may_make) {
         snprintf(text, HG_METASTORE_TEXT_BYTES,
                  "group %u of region %u has been sealed before, and the metastore knows nothing of it: has "
-                 "it been "
-                 "replaced? Seal and open the group with a higher epoch",
+                 "it been replaced? Seal and open the group with a higher epoch",
                  key->group, key->region);
         return -ENOENT;
     }
@@ -133,11 +141,7 @@ int hg_metastore_grant(struct hg_metastore *store, const struct hg_metastore_key
             return verdict;
         struct hg_metastore_record wanted = found;
 
-        if (found.state == HG_METASTORE_NONE) {
-            wanted.epoch = 1;
-            wanted.node = node;
-            wanted.state = HG_METASTORE_OPEN;
-        }
+        hg_metastore_record_first(&wanted, node);
         wanted.grant_ms = hg_grant_written_ms(grant_ms, found.grant_ms, held_ns);
         rc = store->swap(store, key, found.revision, &wanted, &found);
         if (rc == 0) {

@@ -64,6 +64,9 @@ int hg_metastore_seal(struct hg_metastore *store, const struct hg_metastore_key 
                       uint64_t node, char text[HG_METASTORE_TEXT_BYTES]);
 int hg_metastore_begin(struct hg_metastore *store, const struct hg_metastore_key *key, uint64_t epoch,
                        uint64_t node, char text[HG_METASTORE_TEXT_BYTES]);
+/* Of a group that was never sealed: open from its beginning, by `node` that writes it. A record that says
+ * more than NONE stays as it is. */
+void hg_metastore_record_first(struct hg_metastore_record *record, uint64_t node);
 /* Renews the write grant of a group that `node` writes: the record, as it is, is written anew with grant_ms
  * (or what hg_grant_written_ms says, by `held_ns`), and *record is that. Where there is none and `may_make`,
  * it is made: open under epoch 1. -EPERM: the group is sealed, or another node's. -ENOENT: there is none, and
