@@ -6,6 +6,7 @@
 #define HG_STREAM_CLIENTS_INTERNAL_H
 
 #include "dataplane/stream/clients.h"
+#include "dataplane/stream/seal.h"
 
 struct hg_clients {
     struct hg_clients_config config;
@@ -17,6 +18,12 @@ struct hg_clients {
     uint64_t fault_counts[HG_CLIENT_FAULT_COUNT];
     uint64_t dropped_count;
 };
+
+/* Its group is sealed: nobody writes it here. */
+static inline bool hg_clients_is_deposed(const struct hg_clients *clients, const struct hg_stream_state *s)
+{
+    return hg_group_is_sealed(hg_streams_group(clients->config.streams, s->group));
+}
 
 void hg_clients_position_publish(struct hg_clients *clients, struct hg_client_ring *ring, uint32_t slot_index,
                                  struct hg_clients_slot *slot);
