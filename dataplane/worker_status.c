@@ -89,8 +89,8 @@ static void status_drops(struct hg_worker *worker, struct hg_control_status *sta
         status_drop(status, "streams", append_names[i], hg_streams_append_counts(worker->streams)[i]);
     for (uint32_t i = HG_SEALED_WOULD_BLOCK + 1; i < HG_SEALED_REASON_COUNT; i++)
         status_drop(status, "streams", sealed_names[i], hg_streams_sealed_counts(worker->streams)[i]);
-    /* Producers and batches that are refused later stand above: here are those refused before they begin. */
-    for (uint32_t i = HG_GROUP_append_sealed; i < HG_GROUP_REASON_COUNT; i++)
+    /* What appends and batches are refused for by their group is counted as those are. */
+    for (uint32_t i = HG_GROUP_batch_epoch; i < HG_GROUP_REASON_COUNT; i++)
         status_drop(status, "groups", hg_group_reason_name(i), hg_streams_group_counts(worker->streams)[i]);
     for (uint32_t i = 1; i < HG_GRANT_REASON_COUNT; i++)
         status_drop(status, "streams", hg_grant_reason_name(i), hg_streams_grant_counts(worker->streams)[i]);
@@ -103,6 +103,9 @@ static void status_drops(struct hg_worker *worker, struct hg_control_status *sta
     for (uint32_t i = HG_PEERS_HEAL_timeout; i < HG_PEERS_HEAL_COUNT; i++)
         if (i != HG_PEERS_HEAL_given)
             status_drop(status, "repair", hg_peers_heal_name(i), hg_peers_heal_of(worker->peers)->counts[i]);
+    for (uint32_t i = HG_ATTACH_OK + 1; i < HG_ATTACH_REASON_COUNT; i++)
+        status_drop(status, "clients", hg_attach_reason_name(i),
+                    hg_clients_attach_counts(worker->clients)[i]);
     status_drop(status, "clients", "entries_after_refusal", hg_clients_dropped_count(worker->clients));
     status_drop(status, "retention", "holders_let_go", hg_streams_retention(worker->streams)->let_go_count);
     status_drop(status, "worker", "events_lost", worker->events_dropped);

@@ -21,9 +21,8 @@
     X(OK, "fine")                                                                                            \
     X(WOULD_BLOCK, "the log takes nothing now")                                                              \
     X(append_sealed, "appends of producers to a group that is sealed")                                       \
-    X(append_unnamed, "producers of a group that this log, which is empty, is not known to write")           \
-    X(batch_epoch, "batches of a writer whose epoch is over")                                                \
     X(batch_order, "batches of an epoch that their writer, or the stream here, can't have")                  \
+    X(batch_epoch, "batches of a writer whose epoch is over")                                                \
     X(seal_epoch, "seals under an epoch older than what is promised or written here")                        \
     X(seal_open, "seals under the epoch that is open: it takes a higher one")                                \
     X(seal_limit, "seals under an epoch out of limits, or of a group that can't be")                         \

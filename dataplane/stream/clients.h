@@ -126,6 +126,35 @@ void hg_clients_publish(struct hg_clients *clients);
 bool hg_clients_sleep(struct hg_clients *clients);
 void hg_clients_woken(struct hg_clients *clients);
 
+/* Why attaching was refused: name, HG_E_ code of the answer, what was asked for. */
+#define HG_ATTACH_REASONS(X)                                                                                 \
+    X(OK, 0, "fine")                                                                                         \
+    X(UNKNOWN, HG_E_UNKNOWN, "a stream that is not configured here")                                         \
+    X(MOVING, HG_E_NOT_READY, "a stream on its way to another worker")                                       \
+    X(CLOSING, HG_E_NOT_READY, "anything, on a connection that is about to be closed")                       \
+    X(SLOTS, HG_E_INVALID, "more streams than a client may have")                                            \
+    X(OTHER_NODE, HG_E_NOT_LEADER, "to produce what another node of the region writes")                      \
+    X(OTHER_REGION, HG_E_NOT_LEADER, "to produce what another region writes")                                \
+    X(SEALED, HG_E_READ_ONLY, "to produce in a group that is sealed")                                        \
+    X(UNNAMED, HG_E_NOT_READY, "to produce in a group that this log, which is empty, is not known to write") \
+    X(GRANT, HG_E_NOT_READY, "to produce before the first write grant")                                      \
+    X(GRANT_ENDED, HG_E_READ_ONLY, "to produce after the last write grant ran out")                          \
+    X(PRODUCER, HG_E_NOT_READY, "to produce what somebody produces already")                                 \
+    X(SYSTEM, HG_E_SYSTEM, "a stream of another PostgreSQL system")                                          \
+    X(TIMELINE, HG_E_INVALID, "a stream of another timeline")                                                \
+    X(NO_ROOM, HG_E_NOT_READY, "whose stream it is could not be recorded: the log takes nothing now")        \
+    X(CONSUMER_HELD, HG_E_NOT_READY, "a consumer that another client holds")                                 \
+    X(CONSUMER, HG_E_INVALID, "a consumer that can't be registered")
+enum hg_attach_reason {
+#define HG_X(name, code, text) HG_ATTACH_##name,
+    HG_ATTACH_REASONS(HG_X)
+#undef HG_X
+        HG_ATTACH_REASON_COUNT
+};
+const char *hg_attach_reason_name(uint32_t reason); /* in `show drops` */
+/* By enum hg_attach_reason. */
+const uint64_t *hg_clients_attach_counts(const struct hg_clients *clients);
+
 /* Entries and records refused, by name: enum hg_client_fault. */
 const uint64_t *hg_clients_fault_counts(const struct hg_clients *clients);
 uint64_t

@@ -11,14 +11,36 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-static void __attribute__((format(printf, 3, 4)))
-refuse(struct hg_client_answer *answer, int32_t code, const char *format, ...)
+const char *hg_attach_reason_name(uint32_t reason)
 {
+    static const char *const names[] = {
+#define HG_X(name, code, text) "attach_" #name,
+        HG_ATTACH_REASONS(HG_X)
+#undef HG_X
+    };
+    return reason < HG_ATTACH_REASON_COUNT ? names[reason] : "unknown";
+}
+
+const uint64_t *hg_clients_attach_counts(const struct hg_clients *clients)
+{
+    return clients->attach_counts;
+}
+
+static void __attribute__((format(printf, 4, 5)))
+refuse(struct hg_clients *clients, struct hg_client_answer *answer, enum hg_attach_reason reason,
+       const char *format, ...)
+{
+    static const int32_t codes[] = {
+#define HG_X(name, code, text) code,
+        HG_ATTACH_REASONS(HG_X)
+#undef HG_X
+    };
     va_list list;
+    clients->attach_counts[reason]++;
     va_start(list, format);
     vsnprintf(answer->text, sizeof(answer->text), format, list);
     va_end(list);
-    answer->code = code;
+    answer->code = codes[reason];
 }
 
 static bool has_producer(const struct hg_clients *clients, uint32_t stream)
@@ -40,10 +62,9 @@ static bool grant_check(struct hg_clients *clients, const struct hg_client_attac
     if (!(attach->flags & HG_CLIENT_ATTACH_APPEND) ||
         (hg_streams_may_append(streams, s) && hg_streams_may_tell(streams, s)))
         return true;
-    refuse(answer, hg_streams_was_granted(streams, s) ? HG_E_READ_ONLY : HG_E_NOT_READY,
+    refuse(clients, answer, hg_streams_was_granted(streams, s) ? HG_ATTACH_GRANT_ENDED : HG_ATTACH_GRANT,
            "stream %s can't be written now: group %u has no write grant; does the control plane run, and "
-           "reach its "
-           "metastore? See helioctl show groups",
+           "reach its metastore? See helioctl show groups",
            attach->name, s->group);
     return false;
 }
@@ -56,12 +77,12 @@ static bool attach_check(struct hg_clients *clients, const struct hg_client_atta
     if ((attach->flags & HG_CLIENT_ATTACH_APPEND) && !s->origin_local) {
         if (s->region == clients->config.region)
             refuse(
-                answer, HG_E_NOT_LEADER,
+                clients, answer, HG_ATTACH_OTHER_NODE,
                 "stream %s is written at another node of this region (node %llu, 0 = not known yet): append "
                 "there, see helioctl show groups",
                 attach->name, (unsigned long long)s->origin_node);
         else
-            refuse(answer, HG_E_NOT_LEADER,
+            refuse(clients, answer, HG_ATTACH_OTHER_REGION,
                    "stream %s originates in region %u, this is region %u: append there", attach->name,
                    s->region, clients->config.region);
         return false;
@@ -69,16 +90,15 @@ static bool attach_check(struct hg_clients *clients, const struct hg_client_atta
     if ((attach->flags & HG_CLIENT_ATTACH_APPEND) && hg_clients_is_deposed(clients, s)) {
         const struct hg_group *group = hg_streams_group(streams, s->group);
         refuse(
-            answer, HG_E_READ_ONLY,
+            clients, answer, HG_ATTACH_SEALED,
             "stream %s can't be written here: its group %u is sealed, epoch %llu is promised and not open: "
             "write where it is, see helioctl show groups",
             attach->name, s->group, (unsigned long long)hg_group_fence(group));
         return false;
     }
     if ((attach->flags & HG_CLIENT_ATTACH_APPEND) && hg_streams_is_unnamed(streams, s->group)) {
-        hg_streams_group_refused(streams, HG_GROUP_append_unnamed);
         refuse(
-            answer, HG_E_NOT_READY,
+            clients, answer, HG_ATTACH_UNNAMED,
             "stream %s can't be written here: this log has nothing of group %u, and the metastore can't be "
             "read or has another one written: see helioctl show groups",
             attach->name, s->group);
@@ -87,8 +107,8 @@ static bool attach_check(struct hg_clients *clients, const struct hg_client_atta
     if (!grant_check(clients, attach, s, answer))
         return false;
     if ((attach->flags & HG_CLIENT_ATTACH_APPEND) && has_producer(clients, stream)) {
-        refuse(answer, HG_E_NOT_READY, "stream %s has a producer already, and takes one: stop it first",
-               attach->name);
+        refuse(clients, answer, HG_ATTACH_PRODUCER,
+               "stream %s has a producer already, and takes one: stop it first", attach->name);
         return false;
     }
     /* Only a producer decides what an empty stream is of; a reader may but disagree. */
@@ -98,23 +118,23 @@ static bool attach_check(struct hg_clients *clients, const struct hg_client_atta
                               produces || s->incarnation != 0 ? attach->incarnation : 0,
                               produces || s->lsn_unit_bytes != 0 ? attach->lsn_unit_bytes : 0);
     if (rc == -EXDEV)
-        refuse(answer, HG_E_SYSTEM,
+        refuse(clients, answer, HG_ATTACH_SYSTEM,
                "stream %s belongs to PostgreSQL system %llu with segments of %u bytes, not to %llu with %u",
                attach->name, (unsigned long long)s->system_identifier, s->lsn_unit_bytes,
                (unsigned long long)attach->system_identifier, attach->lsn_unit_bytes);
     else if (rc == -ESTALE)
-        refuse(answer, HG_E_INVALID,
+        refuse(clients, answer, HG_ATTACH_TIMELINE,
                "stream %s is at timeline %u, not %u: what is here is kept; see docs/postgres.md",
                attach->name, s->incarnation, attach->incarnation);
     else if (rc != 0)
-        refuse(answer, HG_E_NOT_READY,
+        refuse(clients, answer, HG_ATTACH_NO_ROOM,
                "the log has no room to record whose stream %s is: see helioctl show log", attach->name);
     return rc == 0;
 }
 
 /* One client a consumer: two would move its position past what the other has not read. */
-static bool consumer_free(const struct hg_clients *clients, const struct hg_client_attach *attach,
-                          uint32_t stream, struct hg_client_answer *answer)
+static bool consumer_free(struct hg_clients *clients, const struct hg_client_attach *attach, uint32_t stream,
+                          struct hg_client_answer *answer)
 {
     int32_t consumer = hg_streams_consumer_find(clients->config.streams, attach->consumer);
     for (uint32_t i = 0; consumer >= 0 && i < clients->bound; i++)
@@ -122,7 +142,7 @@ static bool consumer_free(const struct hg_clients *clients, const struct hg_clie
             if (clients->table[i].slots[j].used && clients->table[i].slots[j].consumer == consumer &&
                 clients->table[i].slots[j].stream == stream) {
                 refuse(
-                    answer, HG_E_NOT_READY,
+                    clients, answer, HG_ATTACH_CONSUMER_HELD,
                     "consumer %s of stream %s is held by client %s (pid %u): stop that one, or take another "
                     "name",
                     attach->consumer, attach->name, clients->table[i].name, clients->table[i].pid);
@@ -142,7 +162,7 @@ static bool attach_subscribe(struct hg_clients *clients, const struct hg_client_
             return false;
         slot->consumer = hg_streams_consumer_add(streams, attach->consumer, slot->stream);
         if (slot->consumer < 0) {
-            refuse(answer, HG_E_INVALID,
+            refuse(clients, answer, HG_ATTACH_CONSUMER,
                    "consumer %s can't be registered on %s: the name is taken by another stream, the table is "
                    "full, or the log has no room",
                    attach->consumer, attach->name);
@@ -198,23 +218,25 @@ uint64_t hg_clients_attach(struct hg_clients *clients, uint32_t client, const st
     answer->request = attach->request;
     int32_t stream = hg_streams_find_name(clients->config.streams, attach->name);
     if (stream < 0 || !hg_streams_at(clients->config.streams, (uint32_t)stream)->configured) {
-        refuse(answer, HG_E_UNKNOWN, "no stream %s is configured on this node: see helioctl show streams",
-               attach->name);
+        refuse(clients, answer, HG_ATTACH_UNKNOWN,
+               "no stream %s is configured on this node: see helioctl show streams", attach->name);
         return 0;
     }
     if (hg_streams_at(clients->config.streams, (uint32_t)stream)->moving) {
-        refuse(answer, HG_E_NOT_READY, "stream %s is on its way to another worker: try again", attach->name);
+        refuse(clients, answer, HG_ATTACH_MOVING, "stream %s is on its way to another worker: try again",
+               attach->name);
         return 0;
     }
     if (entry->poisoned || entry->dismissed) { /* a place of its that is free is read as what it had there */
-        refuse(answer, HG_E_NOT_READY, "the connection is about to be closed: attach on a new one");
+        refuse(clients, answer, HG_ATTACH_CLOSING,
+               "the connection is about to be closed: attach on a new one");
         return 0;
     }
     uint32_t index = 0;
     while (index < HG_CLIENT_SLOTS && entry->slots[index].used)
         index++;
     if (index == HG_CLIENT_SLOTS) {
-        refuse(answer, HG_E_INVALID, "a client attaches %u streams at most", HG_CLIENT_SLOTS);
+        refuse(clients, answer, HG_ATTACH_SLOTS, "a client attaches %u streams at most", HG_CLIENT_SLOTS);
         return 0;
     }
     if (!attach_check(clients, attach, (uint32_t)stream, answer))

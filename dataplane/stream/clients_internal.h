@@ -16,6 +16,7 @@ struct hg_clients {
     enum hg_client_why log_why;
     bool log_turned; /* since it was last published */
     uint64_t fault_counts[HG_CLIENT_FAULT_COUNT];
+    uint64_t attach_counts[HG_ATTACH_REASON_COUNT];
     uint64_t dropped_count;
 };
 

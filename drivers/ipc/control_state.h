@@ -405,7 +405,7 @@ struct hg_status_session { /* a client that a log knows in a stream, by its clie
     uint32_t is_evicting; /* the stream has forgotten clients: a retry of one that is not here is refused */
 };
 
-struct hg_status_drop { /* every drop and refusal by name; only those that exist, zero or not */
+struct hg_status_drop {                /* every drop and refusal that happened, by name */
     char where[HG_CONTROL_NAME_BYTES]; /* "lane b", "port wan0", "client helio-postgres" */
     char name[HG_CONTROL_NAME_BYTES];  /* "drop_duplicate" */
     uint64_t count;

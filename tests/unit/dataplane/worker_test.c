@@ -726,12 +726,12 @@ static void order(uint32_t type, uint32_t group, uint64_t epoch)
     CU_ASSERT_TRUE(hg_mailbox_put(inbox, &letter));
 }
 
-static uint64_t drop_count(const char *name)
+static uint64_t drop_count(const char *where, const char *name)
 {
     uint64_t count = 0;
     hg_worker_status(worker, status);
     for (uint32_t i = 0; i < status->drop_count; i++)
-        if (strcmp(status->drops[i].where, "groups") == 0 && strcmp(status->drops[i].name, name) == 0)
+        if (strcmp(status->drops[i].where, where) == 0 && strcmp(status->drops[i].name, name) == 0)
             count += status->drops[i].count;
     return count;
 }
@@ -781,9 +781,9 @@ static void test_group(void)
     turns(5);
     CU_ASSERT_EQUAL(answers(HG_LETTER_GROUP_DONE, &last), 1);
     CU_ASSERT_EQUAL(last.code, -EPERM);
-    CU_ASSERT_EQUAL(drop_count("seal_epoch"), 1);
-    CU_ASSERT_EQUAL(drop_count("seal_limit"), 1);
-    CU_ASSERT_EQUAL(drop_count("open_unpromised"), 1);
+    CU_ASSERT_EQUAL(drop_count("groups", "seal_epoch"), 1);
+    CU_ASSERT_EQUAL(drop_count("groups", "seal_limit"), 1);
+    CU_ASSERT_EQUAL(drop_count("groups", "open_unpromised"), 1);
     order(HG_LETTER_GROUP_OPEN, 0, 5);
     hg_worker_turn(worker, &deadline_ns);
     CU_ASSERT_EQUAL(answers(HG_LETTER_GROUP_DONE, &last), 0);
@@ -816,7 +816,7 @@ static void test_seal_overtaken(void)
     CU_ASSERT_EQUAL(answers(HG_LETTER_GROUP_DONE, &last), 1);
     CU_ASSERT_EQUAL(last.code, -EPERM);
     CU_ASSERT_PTR_NOT_NULL(strstr(last.body.text, "epoch 7 promised"));
-    CU_ASSERT_EQUAL(drop_count("seal_epoch"), 1);
+    CU_ASSERT_EQUAL(drop_count("groups", "seal_epoch"), 1);
     order(HG_LETTER_GROUP_SEAL, 0, 7);
     turns(30);
     CU_ASSERT_EQUAL(answers(HG_LETTER_GROUP_DONE, &last), 1);
@@ -836,14 +836,14 @@ static void test_refusals_shown(void)
     put(HG_LETTER_CONFIG, config);
     turns(20);
     hg_streams_copies_set(worker->streams, 0, &none, true); /* the metastore can't be read */
-    CU_ASSERT_EQUAL(drop_count("append_unnamed"), 0);
+    CU_ASSERT_EQUAL(drop_count("clients", "attach_UNNAMED"), 0);
     CU_ASSERT_EQUAL(producer_ask(&producer, "one"), HG_E_NOT_READY);
-    CU_ASSERT_EQUAL(drop_count("append_unnamed"), 1);
+    CU_ASSERT_EQUAL(drop_count("clients", "attach_UNNAMED"), 1);
     order(HG_LETTER_GROUP_SEAL, 0, 5);
     turns(30);
-    CU_ASSERT_EQUAL(drop_count("batch_epoch"), 0);
+    CU_ASSERT_EQUAL(drop_count("groups", "batch_epoch"), 0);
     CU_ASSERT_EQUAL(hg_streams_follow(worker->streams, 0, 4), HG_GROUP_batch_epoch);
-    CU_ASSERT_EQUAL(drop_count("batch_epoch"), 1);
+    CU_ASSERT_EQUAL(drop_count("groups", "batch_epoch"), 1);
     free(producer.memory);
     teardown();
 }

@@ -225,6 +225,7 @@ static void test_consumer_held(void)
     for (uint32_t i = 1; i <= 2; i++) { /* itself, and another */
         struct hg_client_answer second = subscribe(i, "kv", "out", 0);
         CU_ASSERT_EQUAL(second.code, HG_E_NOT_READY);
+        CU_ASSERT_EQUAL(hg_clients_attach_counts(clients)[HG_ATTACH_CONSUMER_HELD], i);
         CU_ASSERT_PTR_NOT_NULL(strstr(second.text, hg_clients_at(clients, table[1].index)->name));
         CU_ASSERT_PTR_NOT_NULL(strstr(second.text, "pid "));
     }

@@ -117,12 +117,22 @@ static __attribute__((unused)) struct hg_client_attach attach_make(const char *n
     return attach;
 }
 
+static __attribute__((unused)) uint64_t attach_refusals(void)
+{
+    uint64_t sum = 0;
+    for (uint32_t reason = 0; reason < HG_ATTACH_REASON_COUNT; reason++)
+        sum += hg_clients_attach_counts(clients)[reason];
+    return sum;
+}
+
 static __attribute__((unused)) struct hg_client_answer attach(uint32_t i,
                                                               const struct hg_client_attach *request)
 {
     struct hg_client_answer answer;
+    uint64_t before = attach_refusals();
     memset(&answer, 0, sizeof(answer));
     (void)hg_clients_attach(clients, table[i].index, request, &answer);
+    CU_ASSERT_EQUAL(attach_refusals() - before, answer.code != 0);
     CU_ASSERT_EQUAL(answer.request, 17);
     CU_ASSERT((answer.code == 0) == (answer.text[0] == '\0'));
     if (answer.code == 0)

@@ -9,6 +9,11 @@
 
 #include <stdatomic.h>
 
+static uint64_t refused(enum hg_attach_reason reason)
+{
+    return hg_clients_attach_counts(clients)[reason];
+}
+
 static void test_append_and_deliver(void)
 {
     setup();
@@ -61,6 +66,8 @@ static void test_stream_moves(void)
     CU_ASSERT_TRUE(hg_clients_at(clients, table[1].index)->dismissed);
     CU_ASSERT_FALSE(hg_clients_at(clients, table[2].index)->dismissed);
     CU_ASSERT_EQUAL(subscribe(1, "stays", "", 0).code, HG_E_NOT_READY); /* not in the place of what it had */
+    CU_ASSERT_EQUAL(refused(HG_ATTACH_CLOSING), 1);
+    CU_ASSERT_EQUAL(refused(HG_ATTACH_MOVING), 1);
     CU_ASSERT_EQUAL(append(0, &other, 1, 100), 0);
     turns(20); /* what was left of the stream in its ring is nobody's now */
     CU_ASSERT_EQUAL(hg_streams_at(node.streams, slot)->lsn_taken, 2);
@@ -124,6 +131,11 @@ static void test_attach_refusals(void)
     while (subscribe(2, "kv", "", 0).code == 0)
         ;
     CU_ASSERT_EQUAL(subscribe(2, "kv", "", 0).code, HG_E_INVALID); /* all slots are used */
+    CU_ASSERT_EQUAL(refused(HG_ATTACH_UNKNOWN), 1);
+    CU_ASSERT_EQUAL(refused(HG_ATTACH_OTHER_REGION), 1);
+    CU_ASSERT_EQUAL(refused(HG_ATTACH_PRODUCER), 2);
+    CU_ASSERT_EQUAL(refused(HG_ATTACH_TIMELINE), 1);
+    CU_ASSERT_EQUAL(refused(HG_ATTACH_SLOTS), 2);
     teardown();
 }
 
@@ -147,6 +159,7 @@ static void test_reader_adopts_nothing(void)
     request.flags = HG_CLIENT_ATTACH_SUBSCRIBE;
     request.system_identifier = 666;
     CU_ASSERT_EQUAL(attach(0, &request).code, HG_E_SYSTEM);
+    CU_ASSERT_EQUAL(refused(HG_ATTACH_SYSTEM), 1);
     teardown();
 }
 
@@ -214,6 +227,7 @@ static void test_deposed(void)
     CU_ASSERT_EQUAL(why, HG_CLIENT_WHY_DEPOSED);
     struct hg_client_answer late = produce(1, "kv");
     CU_ASSERT_EQUAL(late.code, HG_E_READ_ONLY);
+    CU_ASSERT_EQUAL(refused(HG_ATTACH_SEALED), 1);
     CU_ASSERT_PTR_NOT_NULL(strstr(late.text, "group 0 is sealed, epoch 5"));
     CU_ASSERT_EQUAL(subscribe(1, "kv", "", 0).code, 0); /* reading goes on */
     CU_ASSERT_EQUAL(hg_streams_group_open(node.streams, 0, 5), HG_GROUP_OK);
@@ -262,6 +276,7 @@ static void test_grant(void)
     configure("theirs", 2, 2); /* of another region: it needs none of ours */
     turn();
     CU_ASSERT_EQUAL(produce(0, "kv").code, HG_E_NOT_READY); /* a matter of moments */
+    CU_ASSERT_EQUAL(refused(HG_ATTACH_GRANT), 1);
     CU_ASSERT_EQUAL(hg_streams_grant(node.streams, 0, 1, node.now_ns + 10 * HG_NS_PER_MS), HG_GRANT_OK);
     turn();
     struct hg_client_answer producer = produce(0, "kv");
@@ -284,6 +299,7 @@ static void test_grant(void)
     CU_ASSERT_EQUAL(why, HG_CLIENT_WHY_NO_GRANT);
     CU_ASSERT_EQUAL(node.events[HG_EVENT_grant_lapsed], 1);
     CU_ASSERT_EQUAL(produce(2, "kv").code, HG_E_READ_ONLY);
+    CU_ASSERT_EQUAL(refused(HG_ATTACH_GRANT_ENDED), 1);
     struct hg_client_answer late = subscribe(2, "kv", "", 0); /* reading goes on, and tells nothing new */
     CU_ASSERT_EQUAL(late.code, 0);
     CU_ASSERT_EQUAL(late.lsn_durable, 2);

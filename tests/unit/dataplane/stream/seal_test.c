@@ -87,6 +87,9 @@ static void test_open(void)
     CU_ASSERT_EQUAL(hg_streams_group_open(node.streams, 0, 5), HG_GROUP_OK);
     CU_ASSERT_EQUAL(append_open(slot), HG_APPEND_SEALED); /* its beginning is not on the device */
     CU_ASSERT_EQUAL(hg_streams_group_seal(node.streams, 0, 5), HG_GROUP_seal_open);
+    CU_ASSERT_EQUAL(hg_streams_group_counts(node.streams)[HG_GROUP_seal_open], 1);
+    CU_ASSERT_EQUAL(hg_streams_group_release(node.streams, 0, 6), HG_GROUP_release_unbegun);
+    CU_ASSERT_EQUAL(hg_streams_group_counts(node.streams)[HG_GROUP_release_unbegun], 1);
     turns_until_open(5);
     CU_ASSERT_EQUAL(hg_streams_group_open(node.streams, 0, 5), HG_GROUP_OK); /* again */
     CU_ASSERT_EQUAL(stream_node_append(&node, slot, 100), HG_APPEND_OK);
@@ -318,6 +321,7 @@ static void test_foreign(void)
     CU_ASSERT_EQUAL(hg_streams_group_counts(node.streams)[HG_GROUP_open_foreign], 1);
     (void)stream_node_configure(&node, "own", 1, KV, 1, 0); /* and ours beside it */
     CU_ASSERT_EQUAL(hg_streams_group_seal(node.streams, 0, 6), HG_GROUP_seal_mixed);
+    CU_ASSERT_EQUAL(hg_streams_group_counts(node.streams)[HG_GROUP_seal_mixed], 1);
     CU_ASSERT_EQUAL(hg_streams_group(node.streams, 0)->epoch_wanted, 5);
     stream_node_free(&node);
 }
