@@ -7,9 +7,12 @@ what it alone had lies in an orphan, though it is killed again and again while i
 what nobody sent again, and adds nothing the next time, be it at the same node or at another one. All readers have each
 entry once.
 
-At last orphans whose entries came back by a later fail-over, all and some: what is where it was is not appended again.
+At last orphans whose entries came back by a later fail-over, all and some: what is where it was is not appended again,
+nor while a writer that was started again does not know yet that it is committed. And one whose entries had no client,
+where the log has forgotten clients: nobody can tell, so they wait for somebody who can.
 
     resubmit.py ONCE_CLIENT KILL_SHIM ORPHAN_OF"""
+import json
 import os
 import re
 import shutil
@@ -21,6 +24,7 @@ import failover
 from cluster import Failed, Process, Scratch, wait_until
 from flow import say
 from log_image import helio_log
+from regions import program
 
 # Where in a cut to die, once the log is ready, and what is there then: the orphan file under its name, and the record
 # of the cut in the log. The third flush, behind the run directory's and the file's, is of the directory that has the
@@ -33,6 +37,7 @@ STREAM = "orders"
 # Clients: one sends all its entries again, one sends its last ones again, one never comes back, one goes on with later
 # entries, and two numbered nothing.
 ALL, LAST, GONE, LATER, PLAIN = "11", "22", "33", "44", "0"
+MANY = range(1000, 1300)  # clients: more than a log remembers
 
 
 def entries(process):
@@ -196,25 +201,77 @@ class Test(failover.Test):
                              f"elsewhere {moved}")
         say(f"all nodes have the same {len(wanted)} entries, each once")
 
+    def orphan_made(self, orphan_of, first, end, same_end):
+        """At a, of entries of the stream, those from same_end on with another stamp. Its name."""
+        self.runs += 1
+        maker = Process(self.scratch, f"orphan-of-{self.runs}",
+                        [orphan_of, self.a.run, STREAM, str(first), str(end), str(same_end)])
+        maker.expect(0, 60)
+        return maker.lines[-1]
+
+    def committed_at(self, wanted):
+        wait_until(lambda: self.row(self.a)["lsn_committed"] >= wanted, 30, "what did not come back is appended")
+        if self.row(self.a)["lsn_committed"] != wanted:
+            raise Failed(f"{wanted} is the end of what is appended: {self.row(self.a)}")
+
     def came_back(self, orphan_of):
         """Of entries without a client nothing else would say that they are there."""
         plain = sorted(lsn for (client, _), lsn in self.committed.items() if client == PLAIN)
         first, end = plain[0], plain[-1] + 1
         before = self.row(self.a)["lsn_committed"]
         for same in (len(plain), 3):
-            maker = Process(self.scratch, f"orphan-of-{same}",
-                            [orphan_of, self.a.run, STREAM, str(first), str(end), str(first + same)])
-            maker.expect(0, 60)
-            name = maker.lines[-1]
+            name = self.orphan_made(orphan_of, first, end, first + same)
             data = self.orphan(self.a, 0, "resubmit", name)["data"]
             if (data["entries"], data["found"], data["returned"]) != (len(plain), same, same):
                 raise Failed(f"{same} of {len(plain)} entries came back: {data}")
             self.orphan(self.a, 0, "discard", name, "--yes")
-        wanted = before + len(plain) - 3
-        wait_until(lambda: self.row(self.a)["lsn_committed"] >= wanted, 30, "what did not come back is appended")
-        if self.row(self.a)["lsn_committed"] != wanted:
-            raise Failed(f"from {before} on {len(plain) - 3} entries are new: {self.row(self.a)}")
+        self.committed_at(before + len(plain) - 3)
         say(f"of orphans whose entries came back, all {len(plain)} or 3 of them, only the others are appended")
+
+    def not_settled(self, orphan_of):
+        """The writer starts again alone: until it hears the others it knows of nothing that is committed."""
+        lsns = sorted(self.append(self.a, "committed", (PLAIN, 16, 20)).values())
+        name = self.orphan_made(orphan_of, lsns[0], lsns[-1] + 1, lsns[-1] + 1)
+        self.a.kill_dataplane()
+        for other in ("b", "c"):
+            self.net.cut("a", other)
+        self.a.start_dataplane()
+        wait_until(lambda: self.row(self.a).get("lsn_durable") == lsns[-1] + 1, 30, "a has opened its log")
+        resubmit = Process(self.scratch, "resubmit-early",
+                           [program("helioctl"), "--run", self.a.run, "--json", "orphan", "resubmit", name])
+        wait_until(lambda: [row for row in self.a.show()["clients"] if row["name"] == "helioctl-orphan"
+                            and row["streams"] > 0], 15, "resubmit reads the stream")
+        if self.row(self.a)["lsn_committed"] > lsns[0]:
+            raise Failed(f"a alone knows what is committed: {self.row(self.a)}")
+        for other in ("b", "c"):
+            self.net.restore("a", other)
+        resubmit.expect(0, 60)
+        data = json.loads("\n".join(resubmit.lines))["data"]
+        if (data["entries"], data["found"], data["returned"]) != (5, 5, 5):
+            raise Failed(f"5 entries were there, and not known to be committed: {data}")
+        self.committed_at(lsns[-1] + 1)
+        self.orphan(self.a, 0, "discard", name, "--yes")
+        say("a resubmit at a writer that just started waits until it is known what is committed")
+
+    def forgotten(self, orphan_of):
+        """Neither whether an entry without a client is a retry."""
+        lsns = sorted(self.append(self.a, "committed", (PLAIN, 21, 25)).values())
+        name = self.orphan_made(orphan_of, lsns[0], lsns[-1] + 1, lsns[0])
+        told = self.append(self.a, "committed", *((str(client), 1, 1) for client in MANY)).values()
+        if "session_evicted" not in told:  # the last of them are as unknown as what was forgotten
+            raise Failed(f"a log remembers {len(MANY)} clients")
+        end = max(lsn for lsn in told if isinstance(lsn, int)) + 1
+        data = self.orphan(self.a, 0, "resubmit", name)["data"]
+        if (data["entries"], data["left_out"]) != (0, 5) or "forgotten (5)" not in data["message"]:
+            raise Failed(f"the log has forgotten clients: {data}")
+        self.committed_at(end)
+        if self.orphan(self.a, 0, "list")["data"]["orphans"][0]["resubmitted"] != "partly":
+            raise Failed(f"all of it is left out: {self.orphan(self.a, 0, 'list')}")
+        self.orphan(self.a, 0, "resubmit", name, "--yes")
+        self.committed_at(end + 5)
+        if "resubmitted to stream" not in self.orphan(self.a, 1, "resubmit", name, "--yes")["error"]:
+            raise Failed("it is resubmitted twice")
+        say(f"after {len(MANY)} clients what had none is left out by name, and appended with --yes alone")
 
     def run(self, shim, orphan_of):
         self.net.start_with(self.nodes.values())
@@ -225,6 +282,8 @@ class Test(failover.Test):
         self.at_origin(name)
         self.read()
         self.came_back(orphan_of)
+        self.not_settled(orphan_of)
+        self.forgotten(orphan_of)
 
 
 if __name__ == "__main__":
