@@ -94,7 +94,7 @@ json_t *hg_report_ports(const struct hg_control_config *config, const struct hg_
 static json_t *peer_report(const struct hg_control_config *config, const struct hg_control_status *status,
                            const struct hg_status_peer *peer)
 {
-    static const char *const states[] = {"down", "handshake", "up", "removed"};
+    static const char *const states[] = {"down", "handshake", "up", "removed", "cloned"};
     json_t *object = json_object();
     int wanted = hg_config_peer_find(config, peer->name);
     char boot[24];
@@ -175,7 +175,7 @@ json_t *hg_report_peers(const struct hg_control_config *config, const struct hg_
 
 json_t *hg_report_lanes(const struct hg_control_status *status)
 {
-    static const char *const states[] = {"down", "handshake", "up", "removed"};
+    static const char *const states[] = {"down", "handshake", "up", "removed", "cloned"};
     json_t *array = json_array();
 
     for (uint32_t i = 0; i < status->lane_count; i++) {

@@ -49,6 +49,7 @@ bool hg_exchange_peer(struct hg_exchange *exchange, uint32_t peer, const struct 
         hg_handshake_wipe(&exchange->handshakes[peer]);
     }
     exchange->used[peer] = true;
+    exchange->cloned_due[peer] = false;
     exchange->peer_count = (uint32_t)hg_max_u64(exchange->peer_count, peer + 1);
     struct hg_handshake_config own = *config;
     own.workers_local = (uint8_t)exchange->workers;
@@ -88,12 +89,25 @@ static bool keys_send(struct hg_exchange *exchange, uint32_t peer, uint32_t work
     return sent;
 }
 
+static void cloned_tell(struct hg_exchange *exchange, uint32_t peer)
+{
+    struct hg_letter letter;
+    if (!exchange->cloned_due[peer])
+        return;
+    memset(&letter, 0, sizeof(letter));
+    letter.type = HG_LETTER_PEER_CLONED;
+    letter.peer = peer;
+    exchange->cloned_due[peer] = !letter_to_all(exchange, &letter);
+}
+
 /* A full mailbox loses a message as the network might; the handshake's retry repairs both alike. Keys are
  * different: without them this side would think itself established, so it begins anew. */
 static void exchange_act(struct hg_exchange *exchange, uint32_t peer, int events, const struct hg_letter *out,
                          const struct hg_handshake_keys *keys, uint64_t now_ns)
 {
     bool sent = true;
+    exchange->cloned_due[peer] |= (events & HG_HANDSHAKE_CLONED) != 0;
+    cloned_tell(exchange, peer);
     for (uint32_t i = 0; i < exchange->workers && sent && events & HG_HANDSHAKE_ESTABLISHED; i++)
         sent = keys_send(exchange, peer, i, keys->workers_remote);
     if (!sent) {
@@ -155,6 +169,7 @@ uint64_t hg_exchange_tick(struct hg_exchange *exchange, uint64_t now_ns)
         struct hg_letter out;
         if (!exchange->used[peer])
             continue;
+        cloned_tell(exchange, peer);
         for (uint32_t i = 0; i < HG_EXCHANGE_MESSAGES_TICK && hg_handshake_deadline_ns(handshake) <= now_ns;
              i++) {
             memset(&out, 0, sizeof(out));

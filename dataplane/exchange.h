@@ -17,8 +17,12 @@ struct hg_exchange {
     struct hg_mailbox *to_workers[HG_WIRE_WORKERS_MAX];
     uint32_t peer_count;
     bool used[HG_CONTROL_PEERS_MAX];
+    bool cloned_due[HG_CONTROL_PEERS_MAX]; /* the workers were not told yet: a mailbox was full */
     struct hg_handshake handshakes[HG_CONTROL_PEERS_MAX];
 };
+
+/* Two processes that live under one identity (dataplane/security/handshake.h): every worker gets PEER_CLONED,
+ * and then no keys of that peer until one of them is gone. Another pre-shared key begins anew here too. */
 
 /* Worker 0 sends and receives handshakes; every worker gets the keys of its lanes. */
 void hg_exchange_init(struct hg_exchange *exchange, struct hg_clock *clock,

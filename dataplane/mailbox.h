@@ -45,6 +45,7 @@ enum hg_letter_type {
     HG_LETTER_HANDSHAKE_OUT, /* send this message to the peer */
     HG_LETTER_KEYS,          /* agreed with this peer */
     HG_LETTER_KEY_CHANGED,   /* the pre-shared key of this peer is another one */
+    HG_LETTER_PEER_CLONED,   /* two processes live under this peer's identity */
     HG_LETTER_CLIENT_OPEN,   /* `pointer`: struct hg_client_ring, lent until CLIENT_CLOSED; `number`: its
                                 doorbell */
     HG_LETTER_CLIENT_ATTACH,

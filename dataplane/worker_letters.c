@@ -486,6 +486,10 @@ static void letter_handle(struct hg_worker *worker, struct hg_letter *letter)
         if (letter->peer < hg_peers_count(worker->peers))
             hg_peers_key_changed(worker->peers, letter->peer, worker->now_ns);
         break;
+    case HG_LETTER_PEER_CLONED:
+        if (letter->peer < hg_peers_count(worker->peers))
+            hg_peers_cloned(worker->peers, letter->peer, worker->now_ns);
+        break;
     case HG_LETTER_CLIENT_OPEN:
         letter_client_open(worker, letter);
         break;

@@ -242,6 +242,46 @@ static bool message_parse(struct hg_handshake *hs, const uint8_t *from, uint32_t
     return true;
 }
 
+/* The peer's life of that boot has answered what we asked after all before it had. One that is known already
+ * lived all the while, and so did whoever answered in between. True: that was not known. */
+static bool life_proved(struct hg_handshake *hs, uint64_t boot, uint64_t now_ns)
+{
+    bool known_cloned = hs->cloned, is_silence = now_ns - hs->proved_ns > HG_HANDSHAKE_ROLL_CALL_NS_MAX;
+    uint32_t at = 0;
+    hs->proved_ns = now_ns;
+    while (at < hs->life_count && hs->lives[at] != boot)
+        at++;
+    if (at == 0 && hs->life_count > 0) {
+        hs->alone_since_ns = is_silence ? now_ns : hs->alone_since_ns;
+        if (!hs->life_is_back && now_ns - hs->alone_since_ns >= HG_HANDSHAKE_ALONE_NS)
+            hs->cloned = false;
+        return false;
+    }
+    hs->alone_since_ns = now_ns;
+    hs->life_is_back = at < hs->life_count;
+    if (!hs->life_is_back) {
+        hs->life_count = (uint32_t)hg_min_u64(hs->life_count + 1, HG_HANDSHAKE_LIVES_MAX);
+        at = hs->life_count - 1; /* the oldest is forgotten */
+    }
+    memmove(&hs->lives[1], &hs->lives[0], at * sizeof(hs->lives[0]));
+    hs->lives[0] = boot;
+    hs->cloned |= hs->life_is_back;
+    return hs->cloned && !known_cloned;
+}
+
+/* What a finished exchange is to the caller. While the peer is cloned it is a roll call and no more: what the
+ * next yields begins new lanes. */
+static int exchange_events(struct hg_handshake *hs, uint64_t boot, bool is_fresh, uint64_t now_ns)
+{
+    bool found = is_fresh && life_proved(hs, boot, now_ns);
+    if (!hs->cloned)
+        return HG_HANDSHAKE_ESTABLISHED;
+    hs->counters.drop_cloned++;
+    hs->lane_generation = 0;
+    hs->hello_due_ns = now_ns + HG_HANDSHAKE_ROLL_CALL_NS;
+    return found ? HG_HANDSHAKE_CLONED : HG_HANDSHAKE_NOTHING;
+}
+
 /* The exchange of these two becomes the SA pairs in use. */
 static void exchange_finish(struct hg_handshake *hs, const struct hg_handshake_message *hello,
                             const struct hg_handshake_message *reply, bool initiator, uint64_t now_ns)
@@ -262,6 +302,7 @@ static void exchange_finish(struct hg_handshake *hs, const struct hg_handshake_m
     hs->hello_yielded = false;
     if (hs->answer_pending && hs->answer_reply.generation <= hs->generation)
         hs->answer_pending = false;
+    hs->answer_overtaken = true;
     hs->counters.established++;
 }
 
@@ -306,6 +347,7 @@ static int hello_receive(struct hg_handshake *hs, const struct hg_handshake_mess
             return HG_HANDSHAKE_NOTHING;
         }
         hs->answer_pending = true;
+        hs->answer_overtaken = false;
         hs->answer_begun_ns = now_ns;
         hs->answer_hello = *hello;
         hs->answer_reply = reply;
@@ -371,7 +413,8 @@ static int reply_receive(struct hg_handshake *hs, const struct hg_handshake_mess
     exchange_finish(hs, &hello, reply, true, now_ns);
     *keys = derived;
     OPENSSL_cleanse(&derived, sizeof(derived));
-    return message_send(&hs->done_confirm, out, out_bytes) | HG_HANDSHAKE_ESTABLISHED;
+    /* Our HELLO was made after the last exchange was finished, always: that took the one before away. */
+    return message_send(&hs->done_confirm, out, out_bytes) | exchange_events(hs, reply->boot, true, now_ns);
 }
 
 /* True when `confirm` names both nonces of the exchange of `reply`, which we sent. */
@@ -407,11 +450,12 @@ static int confirm_receive(struct hg_handshake *hs, const struct hg_handshake_me
         return HG_HANDSHAKE_NOTHING;
     }
     struct hg_handshake_message begun = *hello, finished = *reply;
+    bool is_fresh = !hs->answer_overtaken;
     exchange_finish(hs, &begun, &finished, false, now_ns);
     hs->answer_pending = false;
     *keys = derived;
     OPENSSL_cleanse(&derived, sizeof(derived));
-    return HG_HANDSHAKE_ESTABLISHED;
+    return exchange_events(hs, begun.boot, is_fresh, now_ns);
 }
 
 int hg_handshake_receive(struct hg_handshake *hs, const uint8_t *message, uint32_t bytes, uint64_t now_ns,
@@ -576,8 +620,15 @@ bool hg_handshake_established(const struct hg_handshake *hs)
     return hs->generation != 0;
 }
 
+bool hg_handshake_cloned(const struct hg_handshake *hs)
+{
+    return hs->cloned;
+}
+
 const char *hg_handshake_state_text(const struct hg_handshake *hs)
 {
+    if (hs->cloned)
+        return "refused: two processes have the peer's identity";
     if (hs->generation != 0)
         return hs->hello_pending ? "established, asking for new keys" : "established";
     if (hs->answer_pending)

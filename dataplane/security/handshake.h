@@ -11,6 +11,13 @@
  * Both sides may begin at once: the lower node id ignores a HELLO while its own is unanswered, the higher one
  * answers. Of two exchanges that complete all the same, both sides end with the one of the higher generation,
  * and no two have the same. docs/wire-security.md has the state table.
+ *
+ * An exchange that was challenged and answered proves which life of the peer, which boot id, is there now. A
+ * life that answers after another one did, though it had answered before it, lived all the while: two
+ * processes have one identity, a copied run directory or a restored image. (A process that was restarted
+ * never comes back, and replays, late or reordered messages answer no challenge made since.) Then exchanges
+ * yield no keys, and whoever uses those there are is told to drop them, until a life that began after the
+ * last of the two was heard has been alone for HG_HANDSHAKE_ALONE_NS. Neither of the two counts again.
  */
 #ifndef HG_SECURITY_HANDSHAKE_H
 #define HG_SECURITY_HANDSHAKE_H
@@ -31,8 +38,14 @@
 #define HG_HANDSHAKE_CONFIRM_REPEATS  4                    /* unasked, 250 ms apart and doubling */
 #define HG_HANDSHAKE_ANSWER_GAP_NS    (50 * HG_NS_PER_MS)  /* between answers to a peer, after a burst of */
 #define HG_HANDSHAKE_ANSWER_BURST     8
-#define HG_HANDSHAKE_GENERATION_MAX   (UINT32_C(1) << 31)
-#define HG_HANDSHAKE_SPI_LANES        4096u /* an exchange names the first of so many SPIs: one a lane */
+#define HG_HANDSHAKE_LIVES_MAX        16u /* of a peer that are remembered, to know one again */
+#define HG_HANDSHAKE_ALONE_NS         (60 * HG_NS_PER_S) /* with no other life heard, after two were */
+#define HG_HANDSHAKE_ROLL_CALL_NS     (5 * HG_NS_PER_S)  /* meanwhile we ask so often who is there */
+#define HG_HANDSHAKE_ROLL_CALL_NS_MAX                                                                        \
+    (20 * HG_NS_PER_S) /* unanswered for longer, being alone begins anew                                     \
+                        */
+#define HG_HANDSHAKE_GENERATION_MAX (UINT32_C(1) << 31)
+#define HG_HANDSHAKE_SPI_LANES      4096u /* an exchange names the first of so many SPIs: one a lane */
 
 #define HG_HANDSHAKE_COUNTERS(X)                                                                             \
     X(hellos_sent, "handshakes begun")                                                                       \
@@ -48,6 +61,7 @@
     X(drop_stale, "handshake messages of an exchange that is over")                                          \
     X(drop_collision, "handshakes the peer began while ours is under way")                                   \
     X(drop_rate, "handshake messages beyond the rate limit")                                                 \
+    X(drop_cloned, "handshakes completed in vain: two processes live under the peer's identity")             \
     X(drop_crypto, "handshake messages the crypto library could not process")
 struct hg_handshake_counters {
 #define HG_X(name, text) uint64_t name;
@@ -114,6 +128,15 @@ struct hg_handshake {
     uint64_t answer_deadline_ns;
     struct hg_handshake_message answer_hello;
     struct hg_handshake_message answer_reply;
+    bool answer_overtaken; /* another exchange was finished since it was made */
+
+    uint64_t
+        lives[HG_HANDSHAKE_LIVES_MAX]; /* boot ids of the peer's that answered a challenge, newest first */
+    uint32_t life_count;
+    bool life_is_back; /* lives[0] was there before another one: it is one of two, for as long as it lives */
+    bool cloned;       /* two were found, and no later one was alone long enough */
+    uint64_t alone_since_ns; /* lives[0] is */
+    uint64_t proved_ns;      /* when it last was */
 
     bool done_initiator; /* the SA pair in use began with our HELLO: done_reply and done_confirm are of it */
     bool done_responder; /* or with theirs: done_reply is ours */
@@ -141,6 +164,8 @@ enum hg_handshake_event {
     HG_HANDSHAKE_SEND = 1, /* bit: out/out_bytes hold a message to send */
     HG_HANDSHAKE_ESTABLISHED =
         2, /* bit: keys are set; the old SA pair stays until a packet opens under the new */
+    /* bit: two processes live under the peer's identity: drop its keys and what it said */
+    HG_HANDSHAKE_CLONED = 4,
 };
 
 /* Each returns a set of hg_handshake_event bits. `out` has HG_HANDSHAKE_BYTES_MAX bytes. The caller wipes
@@ -173,6 +198,7 @@ void hg_handshake_lanes_end(struct hg_handshake *hs);
 void hg_handshake_spi_unknown(struct hg_handshake *hs, uint64_t now_ns);
 uint64_t hg_handshake_deadline_ns(const struct hg_handshake *hs); /* HG_TIME_NEVER: none */
 bool hg_handshake_established(const struct hg_handshake *hs);
+bool hg_handshake_cloned(const struct hg_handshake *hs);
 const char *hg_handshake_state_text(const struct hg_handshake *hs); /* for people: "waiting for ..." */
 
 #endif

@@ -61,6 +61,10 @@
     X(peer_key_over, WARNING,                                                                                \
       "the session of peer $s under its former shared key is ended: the other side has not yet the same "    \
       "key")                                                                                                 \
+    X(peer_cloned, CRITICAL,                                                                                 \
+      "two living processes are peer $s: a copied run directory or image? Neither counts for anything; "     \
+      "stop "                                                                                                \
+      "one for good, then restart the other")                                                                \
     X(peer_key_used_up, CRITICAL,                                                                            \
       "the keys of peer $s, generation $a, are at a hard limit and new ones are not agreed on: nothing is "  \
       "sent; is the path open both ways to UDP port 47000?")                                                 \

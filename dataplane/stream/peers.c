@@ -500,6 +500,24 @@ void hg_peers_key_changed(struct hg_peers *peers, uint32_t index, uint64_t now_n
                  lasts ? HG_PEER_KEY_GRACE_NS / HG_NS_PER_S : 0, 0);
 }
 
+void hg_peers_cloned(struct hg_peers *peers, uint32_t index, uint64_t now_ns)
+{
+    struct hg_peer *head = hg_peers_at(peers, index);
+    if (!head->used)
+        return;
+    for (struct hg_peer *lane = head; lane != NULL; lane = lane->lane_next) {
+        for (uint32_t i = 0; i < HG_PEER_SESSIONS; i++)
+            session_close(&lane->sessions[i]);
+        lane->current = lane->next = -1;
+        lane->spi_replaced = 0;
+        peer_state_set(lane, HG_PEER_CLONED, now_ns);
+    }
+    lane_keys_wipe(head);
+    hg_streams_peer_gone(peers->config.streams, index);
+    if (peers->config.worker == 0)
+        hg_event_put(peers->config.events, HG_EVENT_peer_cloned, head->name, 0, 0);
+}
+
 static bool session_has_spi(const struct hg_peer_session *session, uint32_t spi, uint32_t *place)
 {
     int32_t found = session->live ? hg_keyring_find(&session->keyring, spi) : -1;

@@ -335,6 +335,10 @@ void hg_peers_keys(struct hg_peers *peers, uint32_t index, const struct hg_hands
  * the other, but for HG_PEER_KEY_GRACE_NS at most. */
 void hg_peers_key_changed(struct hg_peers *peers, uint32_t index, uint64_t now_ns);
 
+/* Two processes live under the peer's identity: its sessions end, its keys are wiped, and what either said it
+ * has counts no more. Until there are keys again it is neither sent anything nor heard. */
+void hg_peers_cloned(struct hg_peers *peers, uint32_t index, uint64_t now_ns);
+
 /* Counters of all sessions the peer ever had in this process; times and what is in flight of the current one,
  * zero without one. */
 void hg_peers_totals(const struct hg_peer *peer, struct hg_lane_stats *totals);

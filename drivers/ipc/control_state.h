@@ -198,8 +198,8 @@ struct hg_status_port {
 };
 
 /* REMOVED: the configuration no longer has it; its number stays taken, for packets that still come from it.
- */
-enum hg_peer_state { HG_PEER_DOWN, HG_PEER_HANDSHAKE, HG_PEER_UP, HG_PEER_REMOVED };
+ * CLONED: two processes live under its identity, neither is heard. */
+enum hg_peer_state { HG_PEER_DOWN, HG_PEER_HANDSHAKE, HG_PEER_UP, HG_PEER_REMOVED, HG_PEER_CLONED };
 
 struct hg_status_peer {
     char name[HG_CONTROL_NAME_BYTES];

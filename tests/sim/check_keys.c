@@ -190,9 +190,13 @@ static void session_check(struct sim_node *node, struct sim_worker *worker, cons
 void hg_sim_check_keys(struct sim_node *node, struct sim_worker *worker)
 {
     struct hg_peers *peers = worker->worker->peers;
-    for (struct hg_peer *lane = hg_peers_next(peers, NULL); lane != NULL; lane = hg_peers_next(peers, lane))
+    for (struct hg_peer *lane = hg_peers_next(peers, NULL); lane != NULL; lane = hg_peers_next(peers, lane)) {
+        if (lane->state == HG_PEER_CLONED) /* processes here only come one after the other */
+            hg_sim_violation(node->world, "cloned", "node %c takes %s for two processes of one identity",
+                             letter_of(node->index), lane->lane_name);
         if (lane->current >= 0 && node->world->plan->nodes[lane->node - 1].lies == 0)
             session_check(node, worker, lane);
+    }
     if (hg_sim_scenario_has(node->world->plan->scenario, SIM_SCENARIO_REKEY))
         known_note(node, peers);
 }

@@ -8,7 +8,7 @@ static struct hg_exchange sides[2];
 static struct hg_clock clock_here;
 static uint64_t random_state, now_ns;
 static struct hg_handshake_keys keys[2];
-static uint32_t keys_count[2], keys_changed_count;
+static uint32_t keys_count[2], keys_changed_count, cloned_count;
 
 static uint64_t random_here(struct hg_clock *clock)
 {
@@ -44,7 +44,7 @@ static void begin(void)
 {
     random_state = 1;
     memset(psk_first, 0, sizeof(psk_first));
-    keys_changed_count = 0;
+    keys_changed_count = cloned_count = 0;
     now_ns = HG_NS_PER_S;
     clock_here.random_u64 = random_here;
     side_start(0);
@@ -65,7 +65,8 @@ static void run(uint64_t span_ns)
                     continue;
                 }
                 keys_changed_count += letter.type == HG_LETTER_KEY_CHANGED;
-                if (letter.type == HG_LETTER_KEY_CHANGED)
+                cloned_count += letter.type == HG_LETTER_PEER_CLONED;
+                if (letter.type == HG_LETTER_KEY_CHANGED || letter.type == HG_LETTER_PEER_CLONED)
                     continue;
                 CU_ASSERT_EQUAL_FATAL(letter.type, HG_LETTER_HANDSHAKE_OUT);
                 letter.type = HG_LETTER_HANDSHAKE_IN;
@@ -277,6 +278,48 @@ static void test_ended(void)
     run(5 * HG_NS_PER_S);
     CU_ASSERT_EQUAL(keys_count[0], 2);
     CU_ASSERT_EQUAL(keys_count[1], 2);
+}
+
+/* The workers are told once that two live, and get no keys of either; another pre-shared key, which only one
+ * of the two is given, ends it at once. */
+static void test_cloned(void)
+{
+    begin();
+    run(3 * HG_NS_PER_S);
+    struct hg_exchange first = sides[1];
+    side_start(1);
+    run(3 * HG_NS_PER_S);
+    CU_ASSERT_EQUAL(keys_count[0], 2);
+    CU_ASSERT_EQUAL(cloned_count, 0);
+    sides[1] = first; /* the path leads there again */
+    spi_unknown(1);
+    run(3 * HG_NS_PER_S);
+    CU_ASSERT_EQUAL(cloned_count, 1);
+    run(3 * HG_HANDSHAKE_ALONE_NS); /* neither counts, also where the other one is not heard */
+    CU_ASSERT_EQUAL(cloned_count, 1);
+    CU_ASSERT_EQUAL(keys_count[0], 2);
+    CU_ASSERT(sides[0].handshakes[0].counters.drop_cloned > 3);
+    psk_first[0] = psk_first[1] = 9;
+    CU_ASSERT_TRUE(side_key(0));
+    CU_ASSERT_TRUE(side_key(1));
+    run(3 * HG_NS_PER_S);
+    CU_ASSERT_EQUAL(keys_count[0], 3);
+}
+
+/* A worker whose mailbox is full is told later, and all of them together. */
+static void test_cloned_finds_no_room(void)
+{
+    struct hg_letter filler = {.type = HG_LETTER_KEY_CHANGED};
+    begin();
+    run(3 * HG_NS_PER_S);
+    sides[0].cloned_due[0] = true;
+    while (hg_mailbox_put(&boxes[0], &filler))
+        ;
+    (void)hg_exchange_tick(&sides[0], now_ns);
+    CU_ASSERT_TRUE(sides[0].cloned_due[0]);
+    run(HG_NS_PER_S);
+    CU_ASSERT_FALSE(sides[0].cloned_due[0]);
+    CU_ASSERT_EQUAL(cloned_count, 1);
 }
 
 /* ---- two workers with data, a link between them, and letters that take their time ---- */
@@ -555,6 +598,8 @@ int main(void)
     CU_add_test(suite, "lanes end under way", test_lanes_end_under_way);
     CU_add_test(suite, "another pre-shared key", test_another_key);
     CU_add_test(suite, "an exchange that is ended", test_ended);
+    CU_add_test(suite, "two of one identity", test_cloned);
+    CU_add_test(suite, "two of one identity, and no room to say it", test_cloned_finds_no_room);
     CU_add_test(suite, "one agreement a start", test_one_agreement_a_start);
     CU_add_test(suite, "agreed in the end", test_agreed_in_the_end);
     CU_add_test(suite, "keys that find no room", test_keys_that_find_no_room);

@@ -43,6 +43,7 @@ static struct {
 static struct flight
     recorded[RECORDED_MAX]; /* every handshake message ever sent: what an attacker may have */
 static uint32_t recorded_count;
+static bool cloned_expected; /* else nobody may ever be found to be two */
 
 static uint64_t random_next(void *ctx)
 {
@@ -100,6 +101,7 @@ static void world_init(uint64_t seed)
     memset(nodes, 0, sizeof(nodes));
     memset(&channel, 0, sizeof(channel));
     flight_count = recorded_count = 0;
+    cloned_expected = false;
     random_state = seed;
     now_ns = 1000 * HG_NS_PER_S;
     channel.delay_ns = 40 * HG_NS_PER_MS;
@@ -141,6 +143,9 @@ static int deliver(uint32_t to, const uint8_t *message, uint32_t bytes)
         CU_ASSERT_FATAL(out_bytes <= bytes); /* never amplifies */
         message_out(to, out, out_bytes);
     }
+    CU_ASSERT_FATAL(cloned_expected || !hg_handshake_cloned(&nodes[to].hs));
+    if (events & HG_HANDSHAKE_CLONED)
+        nodes[to].now.generation = nodes[to].before.generation = 0;
     if (events & HG_HANDSHAKE_ESTABLISHED)
         established(to, &keys);
     return events;
@@ -631,6 +636,144 @@ static void test_flipped_bits(void)
     }
 }
 
+/* ---- two processes of one identity ---- */
+
+/* More lives one after the other than are remembered, in a bad channel where all that was ever said comes
+ * again: a restart is one change of life and never back. `deliver` sees that nobody is found to be two. */
+static void test_restarts_are_no_clones(void)
+{
+    world_init(7);
+    channel.loss_percent = 10;
+    channel.duplicate_percent = 30;
+    channel.jitter_ns = 300 * HG_NS_PER_MS;
+    start_both();
+    for (uint32_t i = 0; i < 2 * HG_HANDSHAKE_LIVES_MAX; i++) {
+        CU_ASSERT_FATAL(settle(60 * HG_NS_PER_S));
+        for (uint32_t j = 0; j < 20 && flight_count < FLIGHT_MAX / 2; j++) {
+            const struct flight *old = &recorded[chance(recorded_count)];
+            launch(old->to, 0, old->message, old->bytes);
+        }
+        node_start(i % 3 == 0 ? 0 : 1);
+    }
+    CU_ASSERT(settle(60 * HG_NS_PER_S));
+    CU_ASSERT_EQUAL(nodes[0].hs.counters.drop_cloned + nodes[1].hs.counters.drop_cloned, 0);
+}
+
+/* What nodes[0] sends goes to the other one of the two from now on, and what that one says comes. */
+static void twin_swap(struct node *twin)
+{
+    struct node there = nodes[1];
+    nodes[1] = *twin;
+    *twin = there;
+}
+
+/* Neither of those that live counts again, however the path changes between them; one that began after does,
+ * once it has been alone for long enough. `lives`: the last of them are heard before the first one is again.
+ */
+static void twins(uint64_t seed, uint32_t lives)
+{
+    world_init(seed);
+    channel.loss_percent = (uint32_t)(seed % 3) * 10;
+    channel.jitter_ns = seed % 2 * 50 * HG_NS_PER_MS;
+    start_both();
+    CU_ASSERT_FATAL(settle(60 * HG_NS_PER_S));
+    struct node twin = nodes[1];
+    for (uint32_t i = 1; i < lives; i++) {
+        node_start(1);
+        CU_ASSERT_FATAL(settle(60 * HG_NS_PER_S)); /* as a restart */
+    }
+    cloned_expected = true;
+    uint64_t established_before = nodes[0].established_count;
+    for (uint32_t i = 0; i < 12; i++) {
+        twin_swap(&twin);
+        CU_ASSERT_FALSE(settle(i < 10 ? 20 * HG_NS_PER_S : 3 * HG_HANDSHAKE_ALONE_NS));
+        CU_ASSERT(hg_handshake_cloned(&nodes[0].hs));
+    }
+    CU_ASSERT(nodes[0].established_count <= established_before + 1); /* keys of what was on its way */
+    CU_ASSERT(nodes[0].hs.counters.drop_cloned >= 12);
+    CU_ASSERT_EQUAL(nodes[0].now.generation, 0);
+    uint64_t begun_ns = now_ns;
+    node_start(1);
+    CU_ASSERT(settle(2 * HG_HANDSHAKE_ALONE_NS));
+    CU_ASSERT(now_ns - begun_ns >= HG_HANDSHAKE_ALONE_NS);
+    CU_ASSERT_FALSE(hg_handshake_cloned(&nodes[0].hs));
+    CU_ASSERT_EQUAL(nodes[0].now.lane_generation, nodes[0].now.generation);
+    CU_ASSERT_EQUAL(nodes[1].now.lane_generation, nodes[1].now.generation);
+    CU_ASSERT(nodes[0].hs.counters.established < nodes[0].hs.counters.drop_cloned + 20);
+    twin_swap(&twin); /* it was not gone for good */
+    CU_ASSERT_FALSE(settle(20 * HG_NS_PER_S));
+    CU_ASSERT(hg_handshake_cloned(&nodes[0].hs));
+}
+
+static void test_twins(void)
+{
+    for (uint64_t seed = 0; seed < 12; seed++)
+        twins(seed + 1700, 2 + (uint32_t)(seed % 4 == 3) * 3);
+}
+
+/* One that was stopped for a while, or cannot be heard at all, was not alone meanwhile. */
+static void test_alone_means_heard(void)
+{
+    world_init(1800);
+    start_both();
+    CU_ASSERT_FATAL(settle(60 * HG_NS_PER_S));
+    struct node twin = nodes[1];
+    node_start(1);
+    CU_ASSERT_FATAL(settle(60 * HG_NS_PER_S));
+    cloned_expected = true;
+    twin_swap(&twin);
+    CU_ASSERT_FALSE(settle(20 * HG_NS_PER_S));
+    node_start(1);
+    CU_ASSERT_FALSE(settle(HG_HANDSHAKE_ALONE_NS / 2));
+    channel.loss_percent = 100;
+    CU_ASSERT_FALSE(settle(2 * HG_HANDSHAKE_ALONE_NS));
+    channel.loss_percent = 0;
+    uint64_t back_ns = now_ns;
+    CU_ASSERT(settle(2 * HG_HANDSHAKE_ALONE_NS));
+    CU_ASSERT(now_ns - back_ns >= HG_HANDSHAKE_ALONE_NS);
+}
+
+static struct flight flight_take(void)
+{
+    CU_ASSERT_EQUAL_FATAL(flight_count, 1);
+    return flights[--flight_count];
+}
+
+/* A restart that is quick, and the last word of the former life slow: it answers what was asked before the
+ * new one was heard, so it proves nothing of now. */
+static void test_late_confirm_is_no_clone(void)
+{
+    world_init(1900);
+    channel.data = false;
+    node_start(0);
+    hg_handshake_init(&nodes[1].hs, &nodes[1].config, now_ns + 100 * HG_NS_PER_S);
+    CU_ASSERT_FATAL(settle(20 * HG_NS_PER_S)); /* node 0 began: the generation is even */
+    flight_count = 0;
+    now_ns += 10 * HG_NS_PER_S;
+    hg_handshake_rekey(&nodes[1].hs, now_ns);
+    tick(1);
+    struct flight hello = flight_take();
+    hg_handshake_rekey(&nodes[0].hs, now_ns);
+    tick(0);
+    struct flight flight = flight_take();
+    deliver(1, flight.message, flight.bytes);
+    flight = flight_take();
+    CU_ASSERT(deliver(0, flight.message, flight.bytes) & HG_HANDSHAKE_ESTABLISHED);
+    struct flight confirm = flight_take();
+    uint64_t boot = nodes[0].config.boot_local;
+    node_start(0);
+    deliver(0, hello.message, hello.bytes);
+    flight = flight_take();
+    CU_ASSERT(deliver(1, flight.message, flight.bytes) & HG_HANDSHAKE_ESTABLISHED);
+    CU_ASSERT_EQUAL(nodes[1].now.boot_remote, nodes[0].config.boot_local);
+    flight_count = 0;
+    CU_ASSERT_EQUAL(deliver(1, confirm.message, confirm.bytes), HG_HANDSHAKE_ESTABLISHED);
+    CU_ASSERT_EQUAL(nodes[1].now.boot_remote, boot);
+    CU_ASSERT_FALSE(hg_handshake_cloned(&nodes[1].hs));
+    channel.data = true;
+    CU_ASSERT(settle(20 * HG_NS_PER_S));
+}
+
 static void test_wipe(void)
 {
     static const uint8_t zeros[sizeof(struct hg_handshake)];
@@ -660,6 +803,10 @@ int main(void)
     CU_ADD_TEST(suite, test_lost_confirm);
     CU_ADD_TEST(suite, test_strangers);
     CU_ADD_TEST(suite, test_flipped_bits);
+    CU_ADD_TEST(suite, test_restarts_are_no_clones);
+    CU_ADD_TEST(suite, test_twins);
+    CU_ADD_TEST(suite, test_alone_means_heard);
+    CU_ADD_TEST(suite, test_late_confirm_is_no_clone);
     CU_ADD_TEST(suite, test_wipe);
     CU_basic_run_tests();
     int failures = (int)CU_get_number_of_failures();

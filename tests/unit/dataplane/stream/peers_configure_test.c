@@ -378,6 +378,45 @@ static void test_found_is_shared(void)
     sites_free();
 }
 
+/* Two processes live under the identity of b: what it said counts no more for the quorum, nothing of it is
+ * heard, and what the one that stays says under new keys counts from there. */
+static void test_cloned(void)
+{
+    const uint32_t slot = 0;
+    one_region = true;
+    sites_make();
+    keys();
+    for (struct site *site = a; site != NULL; site = site == a ? b : NULL) {
+        struct hg_config_stream config = config_of_one(site, site == a);
+        CU_ASSERT_EQUAL(hg_streams_configure(site->node.streams, &config), 0);
+    }
+    hg_streams_quorum_set(a->node.streams, 1, 2);
+    append(a, slot, 3, 100);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(stream(a, slot)->lsn_committed, 4);
+    CU_ASSERT_EQUAL(stream(a, slot)->lsn_counted[0], 4);
+    keys_one(a, 2000, 2001); /* and others wait */
+    hg_peers_cloned(a->peers, 0, a->node.now_ns);
+    CU_ASSERT_EQUAL(a->node.events[HG_EVENT_peer_cloned], 1);
+    CU_ASSERT_EQUAL(peer_of(a)->state, HG_PEER_CLONED);
+    CU_ASSERT_EQUAL(stream(a, slot)->lsn_counted[0], 0);
+    CU_ASSERT_EQUAL(stream(a, slot)->copy_peer[0], 0);
+    CU_ASSERT(peer_of(a)->current == -1 && peer_of(a)->next == -1);
+    CU_ASSERT_PTR_NULL(session_of(2001));
+    append(a, slot, 2, 100);
+    run(5 * HG_NS_PER_S);
+    CU_ASSERT_EQUAL(stream(a, slot)->lsn_durable, 6);
+    CU_ASSERT_EQUAL(stream(a, slot)->lsn_committed, 4);
+    CU_ASSERT_EQUAL(stream(b, 0)->lsn_durable, 4);
+    CU_ASSERT_EQUAL(peer_of(a)->state, HG_PEER_CLONED);
+    keys();
+    run(100 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(peer_of(a)->state, HG_PEER_UP);
+    CU_ASSERT_EQUAL(stream(a, slot)->lsn_committed, 6);
+    sites_free();
+    one_region = false;
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -389,6 +428,7 @@ int main(void)
     CU_add_test(suite, "a peer that was removed", test_peer_removed);
     CU_add_test(suite, "totals over sessions", test_totals);
     CU_add_test(suite, "another pre-shared key", test_pre_shared_key_changed);
+    CU_add_test(suite, "two of one identity", test_cloned);
     CU_add_test(suite, "receive memory", test_receive_memory);
     CU_add_test(suite, "packets in flight", test_packets_in_flight);
     CU_add_test(suite, "peers that can not be", test_peers_that_can_not_be);
