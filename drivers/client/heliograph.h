@@ -23,10 +23,12 @@
 
 enum hg_error {
     HG_E_OK = 0,
-    HG_E_CLOSED = -1,     /* no dataplane: it died or was stopped; re-attaching */
-    HG_E_NOT_READY = -2,  /* the dataplane is recovering its log, or the stream has not been configured yet */
-    HG_E_NOT_LEADER = -3, /* this region is not the stream's origin */
-    HG_E_TIMEOUT = -4,    /* the deadline passed */
+    HG_E_CLOSED = -1, /* no dataplane: it died or was stopped; re-attaching */
+    /* Attaching: the dataplane recovers its log, the stream is not configured yet, what was appended before
+     * is not durable yet, or the stream was taken from us meanwhile. */
+    HG_E_NOT_READY = -2,
+    HG_E_NOT_LEADER = -3,  /* the stream is written elsewhere, or its group was sealed */
+    HG_E_TIMEOUT = -4,     /* the deadline passed */
     HG_E_WOULD_BLOCK = -5, /* the ring or the log is full: a peer or consumer is behind */
     HG_E_READ_ONLY = -6,   /* not writable now; hg_stream_status says why */
     HG_E_GAP = -7,       /* the LSN asked for is older than what the log keeps, or an append leaves a hole */
