@@ -7,8 +7,10 @@ import hashlib
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+import threading
 
 from cluster import Failed, Postgres, Process, Scratch, wait_until
 from flow import SLOT, STREAM, Flow, say
@@ -165,13 +167,13 @@ class Test:
     def strange_files(self):
         """What lies where a socket or a lock should be is named and left alone."""
         node = self.node("strange-files")
-        socket = os.path.join(node.run, "control.sock")
-        write(socket, "mine")
-        must(1, [socket + ": .*it is no socket; move it away"], "helio-controlplane", "--run", node.run, "--config",
+        path = os.path.join(node.run, "control.sock")
+        write(path, "mine")
+        must(1, [path + ": .*it is no socket; move it away"], "helio-controlplane", "--run", node.run, "--config",
              node.config)
-        if open(socket, encoding="utf-8").read() != "mine":
+        if open(path, encoding="utf-8").read() != "mine":
             raise Failed("a file that is not ours was changed")
-        os.unlink(socket)
+        os.unlink(path)
         lock = os.path.join(node.run, "control.lock")
         with contextlib.suppress(FileNotFoundError):
             os.unlink(lock)
@@ -181,6 +183,22 @@ class Test:
         config = write(os.path.join(node.run, "wan.conf"),
                        "port add d memif socket /nowhere/x.sock id 0 mac 02:00:00:00:00:0e\n")
         must(1, ["there is no directory /nowhere; create it"], "helio-wan", "--run", node.run, "--config", config)
+
+    def silent_control(self):
+        """Who is at control.sock hangs up without a word: helioctl says so, in JSON too, and what that leaves open."""
+        run_dir = self.scratch.directory("silent")
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(os.path.join(run_dir, "control.sock"))
+            server.listen()
+            hangs_up = threading.Thread(target=lambda: server.accept()[0].close())
+            hangs_up.start()
+            done = subprocess.run([program("helioctl"), "--run", run_dir, "--json", "set", "peer", "b", "rate", "1m"],
+                                  capture_output=True, text=True, timeout=20)
+            hangs_up.join()
+        told = json.loads(done.stdout or "{}")
+        if done.returncode != 3 or told.get("code") != 3 or "gave no answer" not in told.get("error", "") \
+                or "may have been done" not in done.stderr:
+            raise Failed(f"of a control plane that hangs up: exit {done.returncode}, {told}, {done.stderr}")
 
     def config_errors(self):
         """All of them at once, each at its place; nothing is applied."""
@@ -576,9 +594,9 @@ class Test:
         flow.primary_stops()
 
     def run(self, names):
-        cases = ("usage", "strange_options", "strange_logs", "strange_postgres", "strange_files", "config_errors",
-                 "log_on_full_disk", "full_run_directory", "one_of_each", "log_missing", "log_unusable", "ports",
-                 "pair_cases")
+        cases = ("usage", "strange_options", "strange_logs", "strange_postgres", "strange_files", "silent_control",
+                 "config_errors", "log_on_full_disk", "full_run_directory", "one_of_each", "log_missing",
+                 "log_unusable", "ports", "pair_cases")
         for name in names or cases:
             getattr(self, name)()
             say(f"{name}: ok")

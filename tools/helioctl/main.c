@@ -7,6 +7,7 @@
 #include "tools/helioctl/table.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -118,13 +119,15 @@ static int line_check(const struct options *options)
     return -1;
 }
 
-static void no_control_say(const struct options *options, const char *reason)
+static void __attribute__((format(printf, 2, 3)))
+no_control_say(const struct options *options, const char *format, ...)
 {
     char text[512];
+    va_list list;
 
-    snprintf(text, sizeof(text),
-             "no control plane at %s/control.sock (%s); start helio-controlplane --run %s", options->run,
-             reason, options->run);
+    va_start(list, format);
+    vsnprintf(text, sizeof(text), format, list);
+    va_end(list);
     if (options->json) {
         json_t *answer = json_pack("{s:i, s:s}", "code", EXIT_NO_CONTROL, "error", text);
 
@@ -151,7 +154,8 @@ static int control_connect(const struct options *options)
     if (rc == 0)
         rc = connect(fd, (const struct sockaddr *)&address, sizeof(address));
     if (rc < 0) {
-        no_control_say(options, strerror(errno));
+        no_control_say(options, "no control plane at %s/control.sock (%s); start helio-controlplane --run %s",
+                       run, strerror(errno), run);
         if (fd >= 0)
             close(fd);
         return -1;
@@ -244,8 +248,11 @@ int main(int argc, char **argv)
     answer = ask(fd, &options);
     close(fd);
     if (answer == NULL) {
-        fprintf(stderr, "helioctl: the control plane at %s/control.sock gave no answer; look at its stderr\n",
-                options.run);
+        no_control_say(
+            &options,
+            "the control plane at %s/control.sock gave no answer, so an order may have been done: look "
+            "at 'show' and at its stderr",
+            options.run);
         return EXIT_NO_CONTROL;
     }
     code = (int)json_integer_value(json_object_get(answer, "code"));
