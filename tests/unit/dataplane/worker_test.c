@@ -272,6 +272,30 @@ static void test_configuration_refused(void)
     teardown();
 }
 
+/* Housekeeping found that two processes live under a peer's identity: said by name, and shown. */
+static void test_peer_cloned(void)
+{
+    struct hg_letter last, letter = {.type = HG_LETTER_PEER_CLONED, .peer = 1};
+    setup();
+    config_make();
+    config->peer_count = 1;
+    config->peers[0] =
+        (struct hg_config_peer){.name = "twin", .node = 3, .region = 3, .receive_bytes_max = 1u << 20};
+    turns(100);
+    put(HG_LETTER_CONFIG, config);
+    CU_ASSERT_TRUE(hg_mailbox_put(inbox, &letter)); /* nobody */
+    letter.peer = 0;
+    CU_ASSERT_TRUE(hg_mailbox_put(inbox, &letter));
+    turns(5);
+    while (hg_mailbox_take(outbox, &last) &&
+           (last.type != HG_LETTER_EVENT || last.body.event.type != HG_EVENT_peer_cloned))
+        ;
+    CU_ASSERT_STRING_EQUAL(last.body.event.subject, "twin");
+    hg_worker_status(worker, status);
+    CU_ASSERT_EQUAL(status->peers[0].state, HG_PEER_CLONED);
+    teardown();
+}
+
 /* A stream goes to more peers than are shown of it: those whose copies count are. */
 static void test_peers_shown(void)
 {
@@ -863,6 +887,7 @@ int main(void)
     CU_add_test(suite, "a stream's name that is used again", test_name_used_again);
     CU_add_test(suite, "answers about consumers wait for the log", test_consumer_answers);
     CU_add_test(suite, "a configuration that is refused", test_configuration_refused);
+    CU_add_test(suite, "a peer of which two live", test_peer_cloned);
     CU_add_test(suite, "more peers than are shown", test_peers_shown);
     CU_add_test(suite, "a busy producer's writes gather", test_gather);
     CU_add_test(suite, "writes of what peers send in bulk gather", test_gather_taken);
