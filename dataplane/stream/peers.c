@@ -98,12 +98,40 @@ static void peer_memory_give_back(struct hg_peer *peer)
     peer->peers->session_last = NULL;
 }
 
+/* All that belongs to the session that carries data goes with it: aliases and positions are of a lane. */
+static void session_current_end(struct hg_peer *peer)
+{
+    if (peer->current >= 0) {
+        peer->spi_replaced = hg_keyring_spi(&peer->sessions[peer->current].keyring);
+        session_close(&peer->sessions[peer->current]);
+    }
+    peer->current = -1;
+    if (peer->streams != NULL)
+        memset(peer->streams, 0, peer->peers->config.streams_max * sizeof(peer->streams[0]));
+    memset(peer->aliases, 0, sizeof(peer->aliases));
+    for (uint32_t i = 0; i < HG_WIRE_ALIASES_MAX; i++)
+        peer->aliases[i].slot = -1;
+    peer->alias_end = 0;
+    peer->read_corrupt = false; /* tried again: the device may have been at fault */
+    peer->waiting_count = 0;
+    peer->cursor.sequence = 0;
+    peer->cursor_held.sequence = 0;
+    peer->held_count = peer->returning_count = 0;
+    peer->held_due = false;
+    peer->sequence_needed = 0;
+    peer->offer_due = false;
+    peer->cuts_due = false;
+    peer->repair_due = false;
+    peer->repair_cursor.sequence = 0;
+    peer->cut_walk = (struct hg_stream_walk){.from = 0};
+}
+
 static void lane_close(struct hg_peer *lane)
 {
+    session_current_end(lane);
     for (uint32_t i = 0; i < HG_PEER_SESSIONS; i++)
         session_close(&lane->sessions[i]);
     peer_memory_give_back(lane);
-    lane->current = -1;
     lane->next = -1;
 }
 
@@ -506,10 +534,10 @@ void hg_peers_cloned(struct hg_peers *peers, uint32_t index, uint64_t now_ns)
     if (!head->used)
         return;
     for (struct hg_peer *lane = head; lane != NULL; lane = lane->lane_next) {
-        for (uint32_t i = 0; i < HG_PEER_SESSIONS; i++)
-            session_close(&lane->sessions[i]);
-        lane->current = lane->next = -1;
-        lane->spi_replaced = 0;
+        session_current_end(lane);
+        if (lane->next >= 0)
+            session_close(&lane->sessions[lane->next]);
+        lane->next = -1;
         peer_state_set(lane, HG_PEER_CLONED, now_ns);
     }
     lane_keys_wipe(head);
@@ -592,29 +620,9 @@ static void peer_up_tell(struct hg_peer *peer, const struct hg_peer_session *ses
 static void session_promote(struct hg_peer_session *session, uint64_t now_ns)
 {
     struct hg_peer *peer = session->peer;
-    if (peer->current >= 0) {
-        peer->spi_replaced = hg_keyring_spi(&peer->sessions[peer->current].keyring);
-        session_close(&peer->sessions[peer->current]);
-    }
+    session_current_end(peer);
     peer->current = peer->next;
     peer->next = -1;
-    memset(peer->streams, 0, peer->peers->config.streams_max * sizeof(peer->streams[0]));
-    memset(peer->aliases, 0, sizeof(peer->aliases));
-    for (uint32_t i = 0; i < HG_WIRE_ALIASES_MAX; i++)
-        peer->aliases[i].slot = -1;
-    peer->alias_end = 0;
-    peer->read_corrupt = false; /* tried again: the device may have been at fault */
-    peer->waiting_count = 0;
-    peer->cursor.sequence = 0;
-    peer->cursor_held.sequence = 0;
-    peer->held_count = peer->returning_count = 0;
-    peer->held_due = false;
-    peer->sequence_needed = 0;
-    peer->offer_due = false;
-    peer->cuts_due = false;
-    peer->repair_due = false;
-    peer->repair_cursor.sequence = 0;
-    peer->cut_walk = (struct hg_stream_walk){.from = 0};
     peer->pinged_ns = now_ns;
     if (peer->state != HG_PEER_UP)
         peer_up_tell(peer, session);
@@ -754,8 +762,7 @@ void hg_peers_tick(struct hg_peers *peers, uint64_t now_ns)
     for (struct hg_peer *peer = hg_peers_next(peers, NULL); peer != NULL; peer = hg_peers_next(peers, peer)) {
         uint64_t end_ns = peer->current >= 0 ? peer->sessions[peer->current].end_ns : 0;
         if (end_ns != 0 && now_ns >= end_ns) {
-            session_close(&peer->sessions[peer->current]);
-            peer->current = -1;
+            session_current_end(peer);
             peer_state_set(peer, HG_PEER_HANDSHAKE, now_ns);
             hg_event_put(peers->config.events, HG_EVENT_peer_key_over, peer->lane_name, 0, 0);
         }

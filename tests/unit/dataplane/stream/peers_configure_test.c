@@ -378,6 +378,34 @@ static void test_found_is_shared(void)
     sites_free();
 }
 
+/* A session ends and no other one takes over: nothing is left of its streams that a change of members, a new
+ * epoch or a move could ask for. */
+static void test_session_over(void)
+{
+    uint32_t slot = sites_joined();
+    append(a, slot, 3, 100);
+    run(50 * HG_NS_PER_MS);
+    CU_ASSERT_TRUE(hg_peers_is_taking(b->peers, slot));
+    CU_ASSERT_EQUAL(sending(a, slot)->state, HG_PEER_STREAM_STREAMING);
+    for (struct site *site = a; site != NULL; site = site == a ? b : NULL) {
+        hg_peers_key_changed(site->peers, 0, site->node.now_ns);
+        hg_peers_tick(site->peers, site->node.now_ns + HG_PEER_KEY_GRACE_NS);
+        CU_ASSERT_EQUAL(peer_of(site)->current, -1);
+        hg_peers_members_new(site->peers, stream(site, slot)->group);
+        hg_peers_stream_epoch(site->peers, slot);
+        hg_peers_stream_leave(site->peers, slot);
+        hg_peers_committed_moved(site->peers);
+        hg_peers_log_moved(site->peers, site->node.now_ns);
+    }
+    CU_ASSERT_FALSE(hg_peers_is_taking(b->peers, slot));
+    CU_ASSERT_EQUAL(sending(a, slot)->state, HG_PEER_STREAM_CLOSED);
+    keys();
+    append(a, slot, 2, 100);
+    run(100 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(stream(b, slot)->lsn_durable, 6);
+    sites_free();
+}
+
 /* Two processes live under the identity of b: what it said counts no more for the quorum, nothing of it is
  * heard, and what the one that stays says under new keys counts from there. */
 static void test_cloned(void)
@@ -428,6 +456,7 @@ int main(void)
     CU_add_test(suite, "a peer that was removed", test_peer_removed);
     CU_add_test(suite, "totals over sessions", test_totals);
     CU_add_test(suite, "another pre-shared key", test_pre_shared_key_changed);
+    CU_add_test(suite, "a session is over", test_session_over);
     CU_add_test(suite, "two of one identity", test_cloned);
     CU_add_test(suite, "receive memory", test_receive_memory);
     CU_add_test(suite, "packets in flight", test_packets_in_flight);
