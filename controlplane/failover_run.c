@@ -68,6 +68,7 @@ static struct hg_failover_run *place_of(struct hg_server *server, uint32_t group
 bool hg_failover_run_check(const struct hg_server *server, uint32_t group, char *text, size_t text_bytes)
 {
     const struct hg_control_config *wanted = &server->config->wanted;
+    const struct hg_members members = hg_config_members(wanted, group);
     struct hg_failover_config config;
 
     config_of(server, group, &config);
@@ -81,7 +82,8 @@ bool hg_failover_run_check(const struct hg_server *server, uint32_t group, char 
         const struct hg_config_stream *stream = &wanted->streams[i];
 
         for (uint32_t k = 0; stream->group == group && k < wanted->peer_count; k++) {
-            if (wanted->peers[k].region != wanted->node.region || (stream->peers_mask >> k & 1) != 0)
+            if (wanted->peers[k].region != wanted->node.region || (stream->peers_mask >> k & 1) != 0 ||
+                (wanted->peers[k].learner != 0 && !hg_members_has(&members, wanted->peers[k].node)))
                 continue;
             snprintf(
                 text, text_bytes,

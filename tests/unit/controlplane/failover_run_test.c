@@ -160,6 +160,37 @@ static void test_ended_by_an_order(void)
     teardown();
 }
 
+/* Every stream must go to whoever counts, by the file or the metastore, or is to; not to a node that was
+ * taken out and stays as a learner of the file. */
+static void test_streams_of_whom_counts(void)
+{
+    char text[HG_METASTORE_TEXT_BYTES];
+    setup();
+    struct hg_control_config *wanted = &server->config->wanted;
+    wanted->quorum_n = wanted->quorum_w = 2;
+    wanted->peer_count = 2;
+    wanted->peers[0] = (struct hg_config_peer){.name = "b", .node = 3, .region = 1};
+    wanted->peers[1] = (struct hg_config_peer){.name = "c", .node = 4, .region = 1, .learner = 1};
+    wanted->stream_count = 1;
+    wanted->streams[0] =
+        (struct hg_config_stream){.name = "orders", .group = GROUP, .region = 1, .peers_mask = 1};
+    CU_ASSERT(hg_failover_run_check(server, GROUP, text, sizeof(text)));
+    wanted->streams[0].peers_mask = 2;
+    CU_ASSERT_FALSE(hg_failover_run_check(server, GROUP, text, sizeof(text)));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "would not go to b"));
+    wanted->streams[0].peers_mask = 1;
+    wanted->group_count = 1;
+    wanted->groups[0].group = GROUP;
+    wanted->groups[0].members = (struct hg_members){.generation = 2,
+                                                    .phase = HG_MEMBERS_CATCHING,
+                                                    .set = {.count = 2, .w = 2, .nodes = {OWN, 3}},
+                                                    .learner_count = 1,
+                                                    .learners = {4}};
+    CU_ASSERT_FALSE(hg_failover_run_check(server, GROUP, text, sizeof(text)));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "would not go to c"));
+    teardown();
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -167,6 +198,7 @@ int main(void)
     CU_add_test(suite, "the answer to begin is lost", test_answer_to_begin_lost);
     CU_add_test(suite, "the answer to release is lost", test_answer_to_release_lost);
     CU_add_test(suite, "ended by an order", test_ended_by_an_order);
+    CU_add_test(suite, "streams go to whoever counts", test_streams_of_whom_counts);
     CU_basic_run_tests();
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 3;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 4;
 }
