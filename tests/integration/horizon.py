@@ -3,7 +3,9 @@
 """A peer stays away for longer than it may hold its origin's log: the log goes on without it, by name. When it is back
 it is told where the log begins, and begins anew there by one order, though producers went on: it has all from there
 on, and who reads it from before is told of the gap, also after a kill -9. An orphan whose place is
-forgotten is resubmitted only when somebody says that its entries did not come back."""
+forgotten is resubmitted only when somebody says that its entries did not come back, or an
+earlier try saw which did."""
+import json
 import os
 import secrets
 import sys
@@ -91,17 +93,33 @@ class Test:
         say(self.done(self.b, "stream", "adopt", "s", "peer", "a", "--dry-run"))
 
     def orphan(self):
-        """Of the first ten entries, made while they are there; its name."""
+        """Of the first ten entries, made while they are there; its name, and the note of a resubmit that saw them."""
         maker = Process(self.scratch, "orphan-of", [self.orphan_of, self.a.run, "s", "1", "11", "11"])
         maker.expect(0, 60)
-        return maker.lines[-1]
+        name = maker.lines[-1]
+        say(self.done(self.a, "orphan", "resubmit", name))
+        path = self.note_path(name)
+        with open(path, encoding="utf-8") as file:
+            note = json.load(file)
+        os.remove(path)
+        return name, note
 
-    def orphan_place_forgotten(self, name):
+    def note_path(self, name):
+        return os.path.join(self.a.run, "orphan", name + ".resubmit")
+
+    def orphan_place_forgotten(self, name, note):
         answer = self.a.ctl("orphan", "resubmit", name)
         if answer["code"] != 1 or "no longer has what is at 1," not in answer["error"]:
             raise Failed(f"an orphan whose place is forgotten: {answer}")
         end = self.stream(self.a)["lsn_end"]
-        say(self.done(self.a, "orphan", "resubmit", name, "--yes"))
+        with open(self.note_path(name), "w", encoding="utf-8") as file:
+            json.dump({**note, "done": False}, file)  # as if some had been left out
+        answer = self.a.ctl("orphan", "resubmit", name)
+        data = answer["data"]
+        if answer["code"] != 0 or (data["found"], data["returned"], self.stream(self.a)["lsn_end"]) != (10, 10, end):
+            raise Failed(f"what came back was noted before its place was forgotten: {answer}")
+        os.remove(self.note_path(name))
+        say(self.done(self.a, "orphan", "resubmit", name, "--not-returned"))
         wait_until(lambda: self.stream(self.a)["lsn_durable"] == end + 10, 20, "ten entries are appended")
 
     def run(self):
@@ -112,7 +130,7 @@ class Test:
         self.write(BEFORE)
         wait_until(lambda: self.stream(self.b).get("lsn_durable") == BEFORE + 1, 30, "b has the beginning")
         self.read(0, 1, BEFORE + 1)
-        orphan = self.orphan()
+        orphan, note = self.orphan()
         self.away()
         self.behind()
         self.write(MEANWHILE)
@@ -135,7 +153,7 @@ class Test:
             self.read(0, begins, end)
         self.write(100)
         wait_until(lambda: self.stream(self.b).get("lsn_durable") == end + 100, 30, "b goes on")
-        self.orphan_place_forgotten(orphan)
+        self.orphan_place_forgotten(orphan, note)
 
 
 def main():

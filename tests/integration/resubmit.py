@@ -267,11 +267,12 @@ class Test(failover.Test):
         self.committed_at(end)
         if self.orphan(self.a, 0, "list")["data"]["orphans"][0]["resubmitted"] != "partly":
             raise Failed(f"all of it is left out: {self.orphan(self.a, 0, 'list')}")
-        self.orphan(self.a, 0, "resubmit", name, "--yes")
+        self.orphan(self.a, 0, "resubmit", name, "--not-resubmitted")
         self.committed_at(end + 5)
-        if "resubmitted to stream" not in self.orphan(self.a, 1, "resubmit", name, "--yes")["error"]:
+        again = self.orphan(self.a, 1, "resubmit", name, "--not-resubmitted")
+        if "resubmitted to stream" not in again["error"]:
             raise Failed("it is resubmitted twice")
-        say(f"after {len(MANY)} clients what had none is left out by name, and appended with --yes alone")
+        say(f"after {len(MANY)} clients what had none is left out by name, until somebody says that it is new")
 
     def run(self, shim, orphan_of):
         self.net.start_with(self.nodes.values())

@@ -424,24 +424,26 @@ static int discard_run(struct command *command, struct orphan_file *file)
 
 static void usage(FILE *out)
 {
-    fprintf(out,
-            "usage: helioctl [--run DIR] [--json] [--dry-run] orphan COMMAND [--yes]\n"
-            "\n"
-            "  orphan list                       what was cut off streams of this node\n"
-            "  orphan show NAME                  its batches, every one checked\n"
-            "  orphan export NAME FILE           a checked copy, byte for byte\n"
-            "  orphan resubmit NAME [to STREAM]  appends its entries as new ones, each once; --yes: also\n"
-            "                                    when the stream no longer has what came in their place,\n"
-            "                                    or its log has forgotten whose they may be\n"
-            "  orphan discard NAME --yes         deletes it for ever\n"
-            "\n"
-            "  --run DIR   of the node; else $HELIO_RUN, else /run/heliograph\n"
-            "  --json      the answer as one JSON object\n"
-            "  --dry-run   resubmit, export, discard: says what would be done\n"
-            "\n"
-            "exit: 0 done, 1 refused, 2 usage\n"
-            "example: helioctl orphan show orders-1-2-136.orphan\n"
-            "         helioctl --dry-run orphan resubmit orders-1-2-136.orphan\n");
+    fprintf(
+        out,
+        "usage: helioctl [--run DIR] [--json] [--dry-run] orphan COMMAND\n"
+        "\n"
+        "  orphan list                       what was cut off streams of this node\n"
+        "  orphan show NAME                  its batches, every one checked\n"
+        "  orphan export NAME FILE           a checked copy, byte for byte\n"
+        "  orphan resubmit NAME [to STREAM]  appends its entries as new ones, each once. Where nothing here\n"
+        "                                    can tell what is there already, somebody says it:\n"
+        "      --not-returned                no later fail-over brought its entries back\n"
+        "      --not-resubmitted             it was never resubmitted, from no copy of the file\n"
+        "  orphan discard NAME --yes         deletes it for ever\n"
+        "\n"
+        "  --run DIR   of the node; else $HELIO_RUN, else /run/heliograph\n"
+        "  --json      the answer as one JSON object\n"
+        "  --dry-run   resubmit, export, discard: says what would be done\n"
+        "\n"
+        "exit: 0 done, 1 refused, 2 usage\n"
+        "example: helioctl orphan show orders-1-2-136.orphan\n"
+        "         helioctl --dry-run orphan resubmit orders-1-2-136.orphan\n");
 }
 
 bool orphan_is_meant(int argc, char **argv)
@@ -474,6 +476,10 @@ static int line_parse(int argc, char **argv, struct command *command)
             command->help = true;
         else if (strcmp(argv[i], "--yes") == 0)
             command->answer.yes = true;
+        else if (strcmp(argv[i], "--not-returned") == 0)
+            command->answer.not_returned = true;
+        else if (strcmp(argv[i], "--not-resubmitted") == 0)
+            command->answer.not_resubmitted = true;
         else if (argv[i][0] == '-' || command->count == WORDS_MAX)
             return -1;
         else

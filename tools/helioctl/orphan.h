@@ -32,7 +32,9 @@ struct orphan_file {
 struct orphan_answer {
     bool json;
     bool dry_run;
-    bool yes;
+    bool yes;             /* discard */
+    bool not_returned;    /* resubmit: no fail-over brought its entries back */
+    bool not_resubmitted; /* resubmit: it never was before, from any copy of the file */
     json_t *data;
     char error[512];
 };

@@ -36,6 +36,9 @@ struct resubmit {
     uint64_t lsn_end;   /* of the last of them in the stream */
     uint64_t left_out;  /* entries of clients that went on with later ones, or are forgotten: may be there */
     uint64_t forgotten; /* of them: of clients that the log has forgotten, so nobody can tell */
+    uint64_t forgotten_own; /* of those: had no client of their own */
+    bool is_returned_noted; /* an earlier try found `returned` of them where they were */
+    bool is_place_gone;     /* the stream no longer has where an earlier try began */
     uint8_t *raw;
     /* Where we are in the file. */
     struct hg_orphan_walk walk;
@@ -139,10 +142,10 @@ static int entries_count(struct resubmit *r)
 
 static int note_write(struct resubmit *r, bool done)
 {
-    json_t *note =
-        json_pack("{s:s, s:I, s:I, s:I, s:I, s:b}", "stream", r->name, "lsn_from", (json_int_t)r->lsn_from,
-                  "client", (json_int_t)r->client_id, "entries", (json_int_t)(r->found + r->appended),
-                  "left_out", (json_int_t)r->left_out, "done", (int)done);
+    json_t *note = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:b}", "stream", r->name, "lsn_from",
+                             (json_int_t)r->lsn_from, "client", (json_int_t)r->client_id, "returned",
+                             (json_int_t)r->returned, "entries", (json_int_t)(r->found + r->appended),
+                             "left_out", (json_int_t)r->left_out, "done", (int)done);
     int rc = orphan_note_write(r->file, HG_ORPHAN_RESUBMIT, note);
     json_decref(note);
     return rc == 0 ? ORPHAN_EXIT_DONE
@@ -164,6 +167,8 @@ static int note_look(struct resubmit *r, bool *begun)
     int code = ORPHAN_EXIT_DONE;
     *begun = note != NULL;
     r->lsn_from = (uint64_t)json_integer_value(json_object_get(note, "lsn_from"));
+    r->is_returned_noted = json_is_integer(json_object_get(note, "returned"));
+    r->returned = (uint64_t)json_integer_value(json_object_get(note, "returned"));
     if (note != NULL && json_is_true(json_object_get(note, "done")))
         code = orphan_refuse(r->answer,
                              "%s was resubmitted to stream %s already: each entry is to be there once",
@@ -196,14 +201,20 @@ static bool is_same(const struct hg_frame *mine, const struct hg_entry *there)
            (mine->data_bytes == 0 || memcmp(mine->data, there->data, mine->data_bytes) == 0);
 }
 
+/* The stream no longer has the place. What an earlier try saw there is what came back: others' entries stand
+ * behind it. */
 static int returned_unknown(struct resubmit *r, uint64_t lsn)
 {
-    if (r->answer->yes)
+    if (r->is_returned_noted && r->returned <= r->entries) {
+        memset(r->there, 1, r->returned);
+        return ORPHAN_EXIT_DONE;
+    }
+    if (r->answer->not_returned)
         return ORPHAN_EXIT_DONE;
     return orphan_refuse(
         r->answer,
         "stream %s no longer has what is at %llu, so it can't be told whether these entries came "
-        "back with a later fail-over: look there in a backup or a reader, and say it with --yes "
+        "back with a later fail-over: look there in a backup or a reader, and say --not-returned "
         "when they did not",
         r->name, (unsigned long long)lsn);
 }
@@ -296,7 +307,8 @@ static struct entry_key *keys_make(struct resubmit *r)
     return keys;
 }
 
-/* Reads what an earlier try appended, and marks it in r->there. Entries of others may stand between. */
+/* Reads what an earlier try appended, and marks it in r->there. Entries of others may stand between. What the
+ * stream no longer has is left to what its log remembers of clients. */
 static int found_mark(struct resubmit *r)
 {
     uint64_t end;
@@ -309,6 +321,10 @@ static int found_mark(struct resubmit *r)
         return damaged(r);
     for (uint64_t at = r->lsn_from; at < end; at = entry.lsn + entry.span) {
         int rc = hg_stream_read(r->stream, &entry, in_seconds(WAIT_SECONDS));
+        if (rc == HG_E_GAP) {
+            r->is_place_gone = true;
+            break;
+        }
         if (rc < 0) {
             free(keys);
             return client_refuse(r, "can't be read for what is there already", rc);
@@ -322,8 +338,8 @@ static int found_mark(struct resubmit *r)
     return ORPHAN_EXIT_DONE;
 }
 
-/* An entry that had no client, of a log that has forgotten clients, and --yes: somebody knows that it was not
- * resubmitted before, so it is no retry. */
+/* An entry that had no client, of a log that has forgotten clients: somebody says that it was not resubmitted
+ * before, so it is no retry. */
 static int append_own(struct resubmit *r, const struct hg_entry *entry, uint64_t *lsn)
 {
     int rc = hg_stream_append(r->stream, entry, 1, in_seconds(WAIT_SECONDS));
@@ -336,9 +352,11 @@ static int append_entry(struct resubmit *r, const struct hg_entry *entry)
 {
     uint64_t lsn = 0;
     int rc = hg_stream_append_once(r->stream, entry, &lsn, in_seconds(WAIT_SECONDS));
-    if (rc == HG_E_SESSION_EVICTED && entry->client_id == r->client_id && r->answer->yes)
+    bool is_own = entry->client_id == r->client_id;
+    if (rc == HG_E_SESSION_EVICTED && is_own && r->answer->not_resubmitted && !r->is_place_gone)
         rc = append_own(r, entry, &lsn);
     r->forgotten += rc == HG_E_SESSION_EVICTED;
+    r->forgotten_own += rc == HG_E_SESSION_EVICTED && is_own;
     if (rc == HG_E_SESSION_OLD || rc == HG_E_SESSION_EVICTED)
         r->left_out++;
     else if (rc != 0)
@@ -407,21 +425,27 @@ static int resubmit_stream(struct resubmit *r, bool begun)
 static void message_set(const struct resubmit *r)
 {
     json_t *data = r->answer->data;
+    char left_out[256] = "", own[160] = "";
+    if (r->forgotten_own > 0 && !r->is_place_gone)
+        snprintf(own, sizeof(own),
+                 "; %llu of them had no client: say --not-resubmitted when this orphan never was before",
+                 (unsigned long long)r->forgotten_own);
+    if (r->left_out > 0)
+        snprintf(left_out, sizeof(left_out),
+                 "; %llu are left out, for their clients have gone on, or are forgotten (%llu), and they may "
+                 "be there: look at them with 'orphan export'",
+                 (unsigned long long)r->left_out, (unsigned long long)r->forgotten);
     json_object_set_new(data, "entries", json_integer((json_int_t)(r->entries - r->left_out)));
     json_object_set_new(data, "found", json_integer((json_int_t)r->found));
     json_object_set_new(data, "returned", json_integer((json_int_t)r->returned));
     json_object_set_new(data, "left_out", json_integer((json_int_t)r->left_out));
-    json_object_set_new(
-        data, "message",
-        json_sprintf(
-            "%llu entries of %s %s stream %s, %llu of them were there already (%llu came back by a later "
-            "fail-over); %llu are left out, for their "
-            "clients have gone on, or are forgotten (%llu), and they may be there: look at them with "
-            "'orphan export', or say --yes when none of them was ever resubmitted",
-            (unsigned long long)(r->entries - r->left_out), r->file->name,
-            r->answer->dry_run ? "go to" : "are in", r->name, (unsigned long long)r->found,
-            (unsigned long long)r->returned, (unsigned long long)r->left_out,
-            (unsigned long long)r->forgotten));
+    json_object_set_new(data, "message",
+                        json_sprintf("%llu entries of %s %s stream %s, %llu of them were there already (%llu "
+                                     "came back by a later fail-over)%s%s",
+                                     (unsigned long long)(r->entries - r->left_out), r->file->name,
+                                     r->answer->dry_run ? "go to" : "are in", r->name,
+                                     (unsigned long long)r->found, (unsigned long long)r->returned, left_out,
+                                     own));
 }
 
 int orphan_resubmit(struct orphan_file *file, const char *stream, struct orphan_answer *answer)
