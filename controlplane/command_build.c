@@ -150,11 +150,6 @@ static void build_quorum(struct hg_command_file *file, const struct hg_command *
     config->quorum_w = (uint16_t)w->number;
 }
 
-bool hg_config_stream_is_ours(const struct hg_control_config *config, const struct hg_config_stream *stream)
-{
-    return stream->region == config->node.region && (stream->node == 0 || stream->node == config->node.node);
-}
-
 /* Every member gets every stream that originates here: what none but us has can't be committed. */
 static bool quorum_stream_check(const struct hg_control_config *config, const struct hg_config_stream *stream,
                                 char *error, size_t error_bytes)

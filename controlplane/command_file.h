@@ -108,8 +108,6 @@ bool hg_command_limit_find(struct hg_control_config *config, const struct hg_com
  * `error` says what does not. */
 bool hg_command_quorum_check(const struct hg_control_config *config, uint64_t n, uint64_t w, char *error,
                              size_t error_bytes);
-/* Whether we are where the stream originates. */
-bool hg_config_stream_is_ours(const struct hg_control_config *config, const struct hg_config_stream *stream);
 /* "fixed", "cubic", "bbr"; static. */
 const char *hg_config_congestion_text(uint32_t congestion);
 const char *hg_config_fec_text(uint32_t fec);

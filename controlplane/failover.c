@@ -597,6 +597,9 @@ static bool is_begun(const struct hg_failover *failover)
  * once it has promised the new epoch. */
 static bool grant_runs(const struct hg_failover *failover, uint64_t now_ns)
 {
+#ifdef HG_SEEDED_BUG_GRANT_NOT_AWAITED
+    return false;
+#endif
     int32_t m = member_of(&failover->config, failover->writer_before);
     if (failover->record.grant_ms == 0 || (m >= 0 && is_whole(failover, (uint32_t)m)))
         return false;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "controlplane/grant.h"
 
+#include <errno.h>
+
 #define RENEWALS_MIN 3u /* are tried before a grant ends */
 
 static uint64_t drift_ns(uint32_t grant_ms)
@@ -73,6 +75,16 @@ void hg_granting_refused(struct hg_granting *granting, uint64_t boottime_ns)
     hg_assert(granting->asked_ns != 0);
     granting->asked_ns = 0;
     granting->ask_ns = boottime_ns + again_ns(granting);
+}
+
+void hg_granting_answered(struct hg_granting *granting, int rc, uint64_t epoch, uint64_t boottime_ns)
+{
+    if (rc == 0)
+        hg_granting_committed(granting, epoch);
+    else if (rc == -EPERM || rc == -ENOENT)
+        hg_granting_refused(granting, boottime_ns);
+    else
+        hg_granting_failed(granting, boottime_ns);
 }
 
 enum hg_granting_turn hg_granting_turn(struct hg_granting *granting, uint64_t boottime_ns)

@@ -46,6 +46,9 @@ void hg_granting_failed(struct hg_granting *granting, uint64_t boottime_ns);
 /* The record says that this node does not write the group: what there is goes on until it ends. */
 void hg_granting_refused(struct hg_granting *granting, uint64_t boottime_ns);
 
+/* One of these, by what hg_metastore_grant said. */
+void hg_granting_answered(struct hg_granting *granting, int rc, uint64_t epoch, uint64_t boottime_ns);
+
 enum hg_granting_turn { HG_GRANTING_SAME, HG_GRANTING_GOT, HG_GRANTING_LOST };
 /* Whether it was got, or has ended, since the last look. */
 enum hg_granting_turn hg_granting_turn(struct hg_granting *granting, uint64_t boottime_ns);

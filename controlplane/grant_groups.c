@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "controlplane/grant_groups.h"
-#include "controlplane/command_file.h"
 
 uint64_t hg_grant_groups_configured(const struct hg_control_config *config)
 {
@@ -60,4 +59,11 @@ bool hg_grant_group_was_sealed(const struct hg_control_status *status, uint32_t 
             (status->groups[i].epoch_promised != 0 || status->groups[i].epoch_open > 1))
             return true;
     return false;
+}
+
+bool hg_grant_may_make(const struct hg_control_config *config, const struct hg_control_status *status,
+                       uint32_t group)
+{
+    return !hg_grant_group_was_sealed(status, group) &&
+           (hg_grant_groups_configured(config) >> group & 1) != 0;
 }

@@ -17,5 +17,8 @@ uint64_t hg_grant_groups(const struct hg_control_config *config, const struct hg
 /* A log of the group has been sealed here, so the metastore had a record of it: where there is none now it
  * was lost, and none may be made. */
 bool hg_grant_group_was_sealed(const struct hg_control_status *status, uint32_t group);
+/* Whether a grant of this node may make the group's first record. */
+bool hg_grant_may_make(const struct hg_control_config *config, const struct hg_control_status *status,
+                       uint32_t group);
 
 #endif

@@ -53,22 +53,17 @@ static void renew(struct hg_server *server, uint32_t group)
         hg_granting_failed(granting, boottime_ns());
         return;
     }
-    bool may_make = !hg_grant_group_was_sealed(&server->status, group) &&
-                    (hg_grant_groups_configured(&server->config->wanted) >> group & 1) != 0;
+    bool may_make = hg_grant_may_make(&server->config->wanted, &server->status, group);
     int rc = hg_metastore_grant(server->metastore, &key, node->node, granting->grant_ms,
                                 granting->asked_ns - granting->since_ns, may_make, &record, text);
 
+    hg_granting_answered(granting, rc, record.epoch, boottime_ns());
     if (rc == 0) {
-        hg_granting_committed(granting, record.epoch);
         kept->page.groups[group].epoch = record.epoch;
         kept->page.groups[group].deadline_ns = granting->deadline_ns;
         kept->page_due = true;
         return;
     }
-    if (rc == -EPERM || rc == -ENOENT)
-        hg_granting_refused(granting, boottime_ns());
-    else
-        hg_granting_failed(granting, boottime_ns());
     problem_say(kept, server, text);
 }
 

@@ -170,6 +170,13 @@ struct hg_control_config {
     uint32_t reserved2;
 };
 
+/* Whether we are where the stream originates. */
+static inline bool hg_config_stream_is_ours(const struct hg_control_config *config,
+                                            const struct hg_config_stream *stream)
+{
+    return stream->region == config->node.region && (stream->node == 0 || stream->node == config->node.node);
+}
+
 /* ---- granted: a page of its own, so that it waits behind no command ---- */
 struct hg_control_grant {
     uint64_t epoch;       /* 0 = this control plane says nothing about the group */

@@ -67,6 +67,10 @@ void hg_sim_check_record(struct sim_world *world, const struct hg_metastore_reco
                          (unsigned long long)world->members.record.generation);
     if (record->state == HG_METASTORE_OPEN && !failover->epochs[epoch].opened && !failover->is_lost)
         opened_check(world, epoch);
+    if (record->state == HG_METASTORE_OPEN && !failover->epochs[epoch].opened) {
+        failover->epochs[epoch].opened_ns = world->now_ns;
+        hg_sim_check_told_before(world, record);
+    }
     failover->epochs[epoch].opened |= record->state == HG_METASTORE_OPEN;
 }
 
@@ -131,7 +135,8 @@ void hg_sim_check_writer(struct sim_node *node, const struct sim_flow *flow, uin
     *appended = node->index + 1;
 }
 
-static void acknowledged_check(struct sim_node *node, struct sim_flow *flow, const struct hg_stream_state *s)
+static void acknowledged_check(struct sim_node *node, struct sim_flow *flow, const struct hg_stream_state *s,
+                               bool rises)
 {
     struct sim_world *world = node->world;
     struct sim_failover *failover = world->failover;
@@ -147,6 +152,12 @@ static void acknowledged_check(struct sim_node *node, struct sim_flow *flow, con
                          letter_of(node), (unsigned long long)epoch,
                          (int)('@' + failover->epochs[epoch].begun));
     *acknowledged = s->lsn_committed;
+    if (rises && !hg_group_is_sealed(group) && node->plan->grant_ms != 0 &&
+        world->now_ns > node->grant.promised_ns)
+        hg_sim_violation(world, "acknowledged_without_grant",
+                         "node %c acknowledges s%u to %llu under epoch %llu, its grant ended at %llu ns",
+                         letter_of(node), flow->index, (unsigned long long)s->lsn_committed,
+                         (unsigned long long)epoch, (unsigned long long)node->grant.promised_ns);
     if (failover->producers[node->index][flow->index].is_open &&
         failover->producers[node->index][flow->index].epoch == epoch)
         hg_sim_client_acked(node, flow, s->lsn_committed);
@@ -322,7 +333,7 @@ void hg_sim_check_failover_flow(struct sim_node *node, struct sim_flow *flow, co
         outside_check(node, flow, s);
     if (s->lsn_durable != 0)
         (void)chain_check(node, flow, epoch_at(s, s->lsn_durable), s->lsn_durable, s->chain_durable, "chain");
-    acknowledged_check(node, flow, s);
+    acknowledged_check(node, flow, s, rises);
     bool appends = s->origin_local && !hg_group_is_sealed(group) &&
                    node->world->failover->epochs[s->epoch + 1].begun != 0 &&
                    s->lsn_durable > s->lsn_committed;
@@ -346,7 +357,9 @@ struct sim_chain *hg_sim_check_failover_batch(struct sim_node *node, struct sim_
                          (unsigned long long)header->epoch, variant);
     const struct sim_chain *orphan =
         hg_sim_chain_at(flow, SIM_HISTORY_ORPHANS | (uint32_t)header->epoch, header->lsn_end);
+    /* What was cut under an epoch that never opened, another copy may have: it may be committed yet. */
     if (orphan->lsn_end != 0 && !node->world->failover->is_beyond &&
+        node->world->failover->epochs[orphan->epoch_cut].opened &&
         memcmp(orphan->chain, header->chain, sizeof(orphan->chain)) == 0)
         hg_sim_violation(node->world, "orphan_committed",
                          "s%u to %llu is committed on node %c, and was cut off", flow->index,
@@ -388,8 +401,10 @@ void hg_sim_check_orphan(struct sim_node *node, const struct sim_orphan *orphan)
                              letter_of(node), flow->index, (unsigned long long)header->lsn_first,
                              (unsigned long long)file->epoch_cut);
         (void)chain_check(node, flow, (uint32_t)header->epoch, header->lsn_end, header->chain, "chain");
-        (void)chain_check(node, flow, SIM_HISTORY_ORPHANS | (uint32_t)header->epoch, header->lsn_end,
-                          header->chain, "chain");
+        struct sim_chain *cut = chain_check(node, flow, SIM_HISTORY_ORPHANS | (uint32_t)header->epoch,
+                                            header->lsn_end, header->chain, "chain");
+        if (!world->failover->epochs[cut->epoch_cut].opened)
+            cut->epoch_cut = epoch_check(world, file->epoch_cut);
     }
     reason = reason == HG_ORPHAN_OK ? hg_orphan_walk_end(&walk) : reason;
     if (reason != HG_ORPHAN_OK)

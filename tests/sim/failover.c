@@ -258,6 +258,12 @@ static uint64_t local_ns(const struct sim_node *node)
     return hg_sim_local_ns(node, node->world->now_ns);
 }
 
+/* All of the machine: nobody reaches its control plane, and its clock stands. */
+static bool is_asleep(const struct sim_node *node)
+{
+    return node->world->now_ns < node->grant.suspended_until_ns && !node->world->healed;
+}
+
 static struct sim_control *control_of(struct sim_node *node)
 {
     return node->world->failover->controls[node->index];
@@ -276,8 +282,6 @@ void hg_sim_failover_begin(struct sim_world *world)
         poll_later(&world->nodes[i]);
 }
 
-static const struct hg_metastore_key key = {.cluster = SIM_CLUSTER, .region = 0, .group = SIM_FAILOVER_GROUP};
-
 static void driver_start(struct sim_node *node)
 {
     struct sim_control *control = control_of(node);
@@ -285,7 +289,7 @@ static void driver_start(struct sim_node *node)
     if (hg_failover_is_under_way(&control->core))
         return;
     memset(&config, 0, sizeof(config));
-    config.key = key;
+    config.key = hg_sim_failover_key;
     config.node = node->index + 1;
     config.n = node->world->plan->quorum_n;
     config.w = (uint32_t)hg_max_u64(node->world->plan->quorum_w, config.n / 2 + 1);
@@ -319,7 +323,8 @@ void hg_sim_failover_operate(struct sim_world *world, const struct sim_fault *fa
         control_of(node)->asked = asked;
         control_of(node)->asked_before = true;
         control_of(node)->looks = true;
-    } else {
+        hg_sim_failover_grant_forget(node, false);
+    } else if (!is_asleep(member_of(world, fault->node))) {
         driver_start(member_of(world, fault->node));
     }
 }
@@ -331,6 +336,7 @@ void hg_sim_failover_die(struct sim_node *node, bool power)
     memset(control_of(node), 0, sizeof(*control_of(node)));
     control_of(node)->looks = true;
     hg_sim_copies_forget(node);
+    hg_sim_failover_grant_forget(node, true);
 }
 
 void hg_sim_failover_disk(struct sim_node *node, bool is_old)
@@ -346,7 +352,7 @@ void hg_sim_failover_disk(struct sim_node *node, bool is_old)
 bool hg_sim_failover_spares_disk(struct sim_world *world)
 {
     struct hg_metastore_record record;
-    (void)world->failover->store->read(world->failover->store, &key, &record);
+    (void)world->failover->store->read(world->failover->store, &hg_sim_failover_key, &record);
     return record.copies.count == world->plan->quorum_n && !world->failover->is_lost;
 }
 
@@ -388,6 +394,11 @@ static bool members_known(const struct sim_node *node)
                node->world->failover->controls[node->index]->core.record.members.generation;
 }
 
+bool hg_sim_failover_is_faulty(const struct sim_world *world)
+{
+    return world->now_ns < world->failover->away_until_ns && !world->healed;
+}
+
 /* The store's answer takes its time, and may be lost: nobody asks it anything else meanwhile. */
 static void store_do(struct sim_node *node, const struct hg_failover_action *action)
 {
@@ -395,15 +406,16 @@ static void store_do(struct sim_node *node, const struct hg_failover_action *act
     struct sim_failover *failover = world->failover;
     struct sim_control *control = control_of(node);
     struct hg_metastore_record found = {0};
-    bool is_faulty = world->now_ns < failover->away_until_ns && !world->healed;
+    bool is_faulty = hg_sim_failover_is_faulty(world);
     bool is_slow = is_faulty && failover->fault == SIM_METASTORE_SLOW,
          swaps = action->what != HG_FAILOVER_DO_READ;
     int rc = -ETIMEDOUT;
     if (control->store.waits)
         return;
     if (!is_faulty || failover->fault != SIM_METASTORE_AWAY)
-        rc = swaps ? failover->store->swap(failover->store, &key, action->revision, &action->wanted, &found)
-                   : failover->store->read(failover->store, &key, &found);
+        rc = swaps ? failover->store->swap(failover->store, &hg_sim_failover_key, action->revision,
+                                           &action->wanted, &found)
+                   : failover->store->read(failover->store, &hg_sim_failover_key, &found);
     if (rc == 0 && swaps)
         hg_sim_check_record(world, &found);
     if (is_faulty && failover->fault == SIM_METASTORE_LATE) {
@@ -472,7 +484,7 @@ static bool is_any_under_way(const struct sim_world *world)
 static int32_t node_behind(struct sim_world *world)
 {
     struct hg_metastore_record record;
-    (void)world->failover->store->read(world->failover->store, &key, &record);
+    (void)world->failover->store->read(world->failover->store, &hg_sim_failover_key, &record);
     uint32_t index = record.state == HG_METASTORE_NONE ? 0 : (uint32_t)record.node - 1;
     const struct sim_node *node = &world->nodes[index];
     if (!is_running(node))
@@ -496,7 +508,7 @@ static void left_look(struct sim_node *node)
         return;
     const struct hg_group *group = hg_streams_group(node->workers[0].worker->streams, SIM_FAILOVER_GROUP);
     control_of(node)->looks = false;
-    (void)failover->store->read(failover->store, &key, &record);
+    (void)failover->store->read(failover->store, &hg_sim_failover_key, &record);
     if (!hg_failover_is_left(&record, node->index + 1, group->epoch_promised, !hg_group_is_sealed(group)))
         return;
     hg_sim_trace(world, "node %c goes on with the fail-over of epoch %llu", letter_of(node),
@@ -520,6 +532,8 @@ void hg_sim_failover_poll(struct sim_node *node)
     struct sim_control *control = control_of(node);
     struct hg_failover_action action;
     poll_later(node);
+    if (is_asleep(node))
+        return;
     if (control->store.waits && world->now_ns >= control->store.time_ns) {
         control->store.waits = false;
         hg_failover_record(&control->core, control->store.rc, &control->store.found, local_ns(node));
@@ -527,13 +541,15 @@ void hg_sim_failover_poll(struct sim_node *node)
     left_look(node);
     left_members(node);
     if (is_running(node) && (world->now_ns >= world->failover->away_until_ns || world->healed))
-        hg_sim_copies_poll(node, &key);
+        hg_sim_copies_poll(node, &hg_sim_failover_key);
     if (world->healed && is_running(node) && !is_any_under_way(world) &&
         node_behind(world) == (int32_t)node->index)
         driver_start(node); /* as an operator would */
     for (uint32_t i = 0; i < ACTIONS_MAX && hg_failover_next(&control->core, local_ns(node), &action); i++)
         act(node, &action);
     hg_sim_check_choice(node, &control->core);
+    world->sometimes[SIM_failovers_awaited_grant] +=
+        control->core.step == HG_FAILOVER_ADOPT && strstr(control->core.reason, "write grant") != NULL;
     if (node->is_up)
         hg_sim_node_step(node);
 }
@@ -574,7 +590,7 @@ void hg_sim_failover_tail(struct sim_node *node, const struct hg_control_tail *t
 static bool is_undecidable(struct sim_world *world)
 {
     struct hg_metastore_record record;
-    (void)world->failover->store->read(world->failover->store, &key, &record);
+    (void)world->failover->store->read(world->failover->store, &hg_sim_failover_key, &record);
     const struct sim_plan *plan = world->plan;
     for (uint32_t i = 0; i < plan->flow_count; i++) {
         uint64_t known[SIM_NODES_MAX];
@@ -607,7 +623,7 @@ void hg_sim_failover_members_put(struct sim_world *world)
 {
     struct hg_metastore *store = world->failover->store;
     struct hg_metastore_record record, found;
-    (void)store->read(store, &key, &record);
+    (void)store->read(store, &hg_sim_failover_key, &record);
     struct hg_metastore_record wanted = record;
     if (record.state == HG_METASTORE_NONE) { /* never sealed: open from its beginning */
         wanted.epoch = HG_EPOCH_FIRST;
@@ -615,7 +631,7 @@ void hg_sim_failover_members_put(struct sim_world *world)
         wanted.state = HG_METASTORE_OPEN;
     }
     wanted.members = world->members.record;
-    int rc = store->swap(store, &key, record.revision, &wanted, &found);
+    int rc = store->swap(store, &hg_sim_failover_key, record.revision, &wanted, &found);
     hg_assert(rc == 0);
     hg_sim_check_record(world, &found);
 }
@@ -624,7 +640,7 @@ bool hg_sim_failover_is_written_by(struct sim_node *node)
 {
     struct hg_metastore *store = node->world->failover->store;
     struct hg_metastore_record record;
-    (void)store->read(store, &key, &record);
+    (void)store->read(store, &hg_sim_failover_key, &record);
     return record.state == HG_METASTORE_OPEN && record.node == node->index + 1;
 }
 
@@ -639,9 +655,19 @@ bool hg_sim_failover_complete(struct sim_world *world, char *text, size_t text_b
                  (unsigned long long)core->epoch, hg_failover_step_name(core->step), core->reason);
         return false;
     }
-    if (behind >= 0)
+    struct hg_metastore_record record;
+    (void)world->failover->store->read(world->failover->store, &hg_sim_failover_key, &record);
+    if (behind >= 0) {
         snprintf(text, text_bytes, "node %c does not write, which the metastore names", (int)('A' + behind));
-    return behind < 0;
+        return false;
+    }
+    if (record.state == HG_METASTORE_OPEN &&
+        !hg_sim_failover_is_granted(&world->nodes[record.node - 1], &record)) {
+        snprintf(text, text_bytes, "node %c has no write grant for epoch %llu", (int)('A' + record.node - 1),
+                 (unsigned long long)record.epoch);
+        return false;
+    }
+    return true;
 }
 
 /* ---- producers ---- */
@@ -650,7 +676,7 @@ bool hg_sim_failover_complete(struct sim_world *world, char *text, size_t text_b
 static bool is_named(struct sim_node *node)
 {
     struct hg_metastore_record record;
-    (void)node->world->failover->store->read(node->world->failover->store, &key, &record);
+    (void)node->world->failover->store->read(node->world->failover->store, &hg_sim_failover_key, &record);
     return (record.state == HG_METASTORE_NONE ? 1 : record.node) == node->index + 1;
 }
 
@@ -697,6 +723,10 @@ static bool producer_append(struct sim_node *node, struct sim_flow *flow, uint32
         enum hg_append_reason reason = hg_streams_append(worker->streams, slot, &frame, worker->now_ns);
         if (reason == HG_APPEND_WOULD_BLOCK)
             return any;
+        if (reason == HG_APPEND_GRANT && node->plan->grant_ms != 0) {
+            world->sometimes[SIM_appends_without_grant]++;
+            return any;
+        }
         if (reason == HG_APPEND_SEALED || reason == HG_APPEND_NOT_ORIGIN || reason == HG_APPEND_UNNAMED) {
             world->failover->producers[node->index][flow->index].is_open = false;
             return any;

@@ -4,6 +4,7 @@
  * control plane that runs the fail-over driver of production (controlplane/failover.h) against a metastore
  * in memory, and asks its dataplane as housekeeping does. Each node has a producer of each stream: it goes on
  * wherever its node lets it, so one that was deposed and has not heard of it writes what no other node has.
+ * In half of the seeds each writes only under a write grant (grant_failover.c).
  * In half of the seeds a node of another region takes all streams: it has no control plane of this group, and
  * what it has was committed.
  */
@@ -11,6 +12,7 @@
 #define HG_SIM_FAILOVER_H
 
 #include "controlplane/failover.h"
+#include "controlplane/metastore.h"
 #include "tests/sim/cluster.h"
 
 #define SIM_FAILOVER_GROUP  1u
@@ -38,6 +40,18 @@ struct sim_control {
     } store;
 };
 
+/* What a node's control plane asks the metastore about its write grant. */
+struct sim_asking {
+    enum { SIM_ASKING_NOTHING, SIM_ASKING_WRITE, SIM_ASKING_ANSWER } step;
+    uint64_t time_ns; /* of the next step */
+    struct hg_metastore_record seen;
+    uint64_t held_ns, epoch;
+    bool may_make;
+    bool is_orphan; /* who asked is gone */
+    int rc;
+    uint64_t told_ns, told_epoch; /* when its clients were last told something, and under which epoch */
+};
+
 struct sim_failover {
     struct hg_metastore *store;
     struct hg_random random;
@@ -46,6 +60,7 @@ struct sim_failover {
     bool is_lost;   /* a disk was replaced */
     bool is_beyond; /* as many disks as acknowledge were put back: what was acknowledged may be lost */
     struct sim_control *controls[SIM_NODES_MAX];
+    struct sim_asking askings[SIM_NODES_MAX];
     struct {
         bool is_open;
         uint64_t lsn_next;
@@ -55,6 +70,7 @@ struct sim_failover {
         uint32_t given; /* node + 1 that the metastore gave it to */
         uint32_t begun; /* node + 1 that began it in its log */
         bool opened;    /* says the metastore */
+        uint64_t opened_ns;
         uint64_t start[SIM_FLOWS_MAX];
         uint64_t acknowledged[SIM_FLOWS_MAX]; /* by its writer */
         uint32_t appended[SIM_FLOWS_MAX];     /* node + 1 whose producers did under it */
@@ -69,6 +85,9 @@ struct sim_failover {
         uint64_t newest[SIM_FLOWS_MAX]; /* epoch that its copy has the beginning of */
     } nodes[SIM_NODES_MAX];
 };
+
+static const struct hg_metastore_key hg_sim_failover_key = {
+    .cluster = SIM_CLUSTER, .region = 0, .group = SIM_FAILOVER_GROUP};
 
 #define SIM_METASTORE_SLOW SIM_METASTORE_FAULT_COUNT /* answers late; only here */
 
@@ -114,6 +133,27 @@ void hg_sim_failover_members_put(struct sim_world *world);
 bool hg_sim_failover_is_written_by(struct sim_node *node);
 /* No driver is under way, and the group is open where the metastore says so. */
 bool hg_sim_failover_complete(struct sim_world *world, char *text, size_t text_bytes);
+
+/* The metastore is away, or answers as `fault` says. */
+bool hg_sim_failover_is_faulty(const struct sim_world *world);
+
+/* ---- grant_failover.c ---- */
+void hg_sim_plan_failover_grants(struct sim_plan *plan);
+/* The node's control plane looks after its grant. Returns when it has to again; HG_TIME_NEVER = at the next
+ * tick. */
+uint64_t hg_sim_failover_granting(struct sim_node *node);
+/* Its control plane is gone, or all of the machine's memory is. */
+void hg_sim_failover_grant_forget(struct sim_node *node, bool power);
+/* Producers at the node may write the stream, but for a grant. */
+bool hg_sim_failover_lets_write(const struct sim_node *node, const struct sim_flow *flow);
+/* The clients of the node, which came under grant.client_epoch, were told something at time_ns. */
+void hg_sim_check_told(struct sim_node *node, const struct sim_flow *flow, uint64_t time_ns);
+/* The metastore says that the epoch is open. */
+void hg_sim_check_told_before(struct sim_world *world, const struct hg_metastore_record *record);
+/* A newer epoch than the client's is another node's. */
+bool hg_sim_failover_is_deposed(const struct sim_node *node);
+/* The node has the grant of what the record says that it writes, or needs none. */
+bool hg_sim_failover_is_granted(const struct sim_node *node, const struct hg_metastore_record *record);
 
 /* ---- newest.c ---- */
 void hg_sim_plan_newest(struct sim_plan *plan);

@@ -5,9 +5,11 @@
  * page. What the metastore committed is known here, so it is known until when a node may tell anybody
  * anything.
  */
+#include "tests/sim/failover.h"
 #include "tests/sim/scenario.h"
 
 #include "dataplane/stream/grants.h"
+#include "dataplane/stream/seal.h"
 #include "drivers/client/heliograph.h"
 
 #include <stdlib.h>
@@ -22,9 +24,9 @@
 #define ASKED_MAX_NS   (300 * HG_NS_PER_MS)
 #define METASTORE_ODDS 16 /* one question of so many fails, or takes seconds */
 
-static bool is_used(const struct sim_world *world)
+static bool is_used(const struct sim_node *node)
 {
-    return hg_sim_scenario_has(world->plan->scenario, SIM_SCENARIO_GRANTS);
+    return hg_sim_scenario_has(node->world->plan->scenario, SIM_SCENARIO_GRANTS) || node->plan->grant_ms != 0;
 }
 
 /* ---- time as the node has it ---- */
@@ -90,7 +92,7 @@ void hg_sim_grant_strike(struct sim_node *node, const struct sim_fault *fault)
 
 void hg_sim_grant_begin(struct sim_node *node)
 {
-    if (!is_used(node->world))
+    if (!is_used(node))
         return;
     hg_random_init(&node->grant.random, hg_sim_random_seed(node->world, 40, node->index));
     hg_granting_init(&node->grant.granting, node->plan->grant_ms);
@@ -128,9 +130,11 @@ static void answered(struct sim_node *node)
     }
     hg_granting_committed(&grant->granting, EPOCH);
     grant->page_ns = grant->granting.deadline_ns;
+    grant->page_epoch = EPOCH;
 }
 
-void hg_sim_grant_event(struct sim_node *node)
+/* Returns when it is to look again. */
+static uint64_t look(struct sim_node *node)
 {
     struct sim_world *world = node->world;
     struct sim_grant *grant = &node->grant;
@@ -141,17 +145,26 @@ void hg_sim_grant_event(struct sim_node *node)
         grant->answer_ns = 0;
         grant->control_dies = false;
     }
-    if (world->now_ns < node->paused_ns) {
-        again_ns = node->paused_ns + 1;
-    } else if (!down && grant->answer_ns != 0) {
-        if (world->now_ns >= grant->answer_ns)
-            answered(node);
-        else
-            again_ns = hg_min_u64(again_ns, grant->answer_ns);
+    if (world->now_ns < node->paused_ns)
+        return node->paused_ns + 1;
+    if (!down && grant->answer_ns != 0) {
+        if (world->now_ns < grant->answer_ns)
+            return hg_min_u64(again_ns, grant->answer_ns);
+        answered(node);
     } else if (!down && node->is_up &&
                hg_granting_due(&grant->granting, hg_sim_boottime_ns(node, world->now_ns))) {
         ask(node);
     }
+    return again_ns;
+}
+
+void hg_sim_grant_event(struct sim_node *node)
+{
+    struct sim_world *world = node->world;
+    const struct sim_grant *grant = &node->grant;
+    uint64_t tick_ns = world->now_ns + TICK_NS;
+    uint64_t again_ns =
+        world->failover != NULL ? hg_min_u64(tick_ns, hg_sim_failover_granting(node)) : look(node);
     hg_sim_event_put(world, again_ns, SIM_EVENT_GRANT, node->index, 0, NULL);
     if (grant->page_ns != grant->given_ns && node->is_up && world->now_ns >= node->paused_ns)
         hg_sim_node_step(node);
@@ -167,7 +180,7 @@ static void page_give(struct sim_node *node)
     memset(&letter, 0, sizeof(letter));
     letter.type = HG_LETTER_GRANT;
     letter.number = STREAM_GROUP;
-    letter.number2 = EPOCH;
+    letter.number2 = grant->page_epoch;
     letter.body.deadline_ns = grant->page_ns;
     for (uint32_t i = 0; i < node->worker_count; i++)
         hg_assert(hg_mailbox_put(&node->workers[i].inbox, &letter));
@@ -184,6 +197,12 @@ void hg_sim_grant_boot(struct sim_node *node)
     memset(node->grant.told, 0, sizeof(node->grant.told));
 }
 
+static bool is_writer(const struct sim_node *node, const struct sim_flow *flow)
+{
+    return node->world->failover != NULL ? hg_sim_failover_lets_write(node, flow)
+                                         : flow->plan->origin == node->index;
+}
+
 static void client_open(struct sim_node *node)
 {
     struct sim_grant *grant = &node->grant;
@@ -197,6 +216,22 @@ static void client_open(struct sim_node *node)
     grant->client = hg_clients_open(node->workers[0].worker->clients, &grant->ring, 0, "sim", 1, 0);
     hg_assert(grant->client >= 0);
     grant->client_open = true;
+    grant->client_epoch = hg_streams_group(node->workers[0].worker->streams, STREAM_GROUP)->epoch_open;
+}
+
+/* Whoever wrote under an older epoch is told of nothing any more: a producer of the new one is another
+ * client. */
+static void client_renew(struct sim_node *node)
+{
+    struct sim_grant *grant = &node->grant;
+    struct hg_worker *worker = node->workers[0].worker;
+    if (!grant->client_open ||
+        grant->client_epoch == hg_streams_group(worker->streams, STREAM_GROUP)->epoch_open ||
+        !is_writer(node, &node->world->flows[0]))
+        return;
+    hg_clients_close(worker->clients, (uint32_t)grant->client);
+    grant->client_open = false;
+    memset(grant->told, 0, sizeof(grant->told));
 }
 
 /* A producer, so it comes in only under a grant. */
@@ -228,7 +263,7 @@ static void told_check(struct sim_node *node, struct sim_flow *flow, uint64_t ti
     if (!hg_client_view_position_get(&grant->view, told->slot, &position))
         return;
     bool moved = position.lsn_durable > told->durable || position.lsn_committed > told->committed ||
-                 s->lsn_committed > told->committed_here;
+                 (s->lsn_committed > told->committed_here && is_writer(node, flow));
     for (uint32_t i = 0; i < HG_CLIENT_REGIONS; i++) {
         moved |= position.lsn_durable_region[i] > told->region[i];
         told->region[i] = position.lsn_durable_region[i];
@@ -240,6 +275,8 @@ static void told_check(struct sim_node *node, struct sim_flow *flow, uint64_t ti
             (int)('A' + node->index), flow->index, (unsigned long long)position.lsn_durable,
             (unsigned long long)position.lsn_committed, (unsigned long long)time_ns,
             (unsigned long long)grant->promised_ns);
+    if (moved && world->failover != NULL)
+        hg_sim_check_told(node, flow, time_ns);
     if (position.writable && is_turn_over && grant->frozen_ns == 0 &&
         time_ns > grant->promised_ns + PAGE_SLOW_NS)
         hg_sim_violation(world, "writable_without_grant", "node %c offers s%u to producers at %llu ns",
@@ -247,6 +284,9 @@ static void told_check(struct sim_node *node, struct sim_flow *flow, uint64_t ti
     world->sometimes[SIM_minorities_without_grant] +=
         !position.writable && world->plan->quorum_n != 0 && s->lsn_committed < s->lsn_durable;
     world->sometimes[SIM_acks_held_back] += s->lsn_durable > position.lsn_durable;
+    world->sometimes[SIM_deposed_acks_held_back] +=
+        s->lsn_durable > position.lsn_durable && time_ns > grant->promised_ns && is_writer(node, flow) &&
+        world->failover != NULL && hg_sim_failover_is_deposed(node);
     told->durable = position.lsn_durable;
     told->committed = position.lsn_committed;
     told->committed_here = s->lsn_committed;
@@ -257,8 +297,7 @@ static void told_check_all(struct sim_node *node, bool is_turn_over)
     const struct sim_world *world = node->world;
     for (uint32_t i = 0; node->grant.client_open && i < world->plan->flow_count; i++) {
         struct sim_flow *flow = &node->world->flows[i];
-        if (flow->plan->origin == node->index && hg_sim_worker_of(node, flow) != NULL &&
-            node->grant.told[i].attached)
+        if (node->grant.told[i].attached && hg_sim_worker_of(node, flow) != NULL)
             told_check(node, flow, world->now_ns + node->grant.frozen_ns, is_turn_over);
     }
 }
@@ -267,17 +306,18 @@ void hg_sim_grant_turn(struct sim_node *node)
 {
     struct sim_world *world = node->world;
     struct hg_worker *worker = node->workers[0].worker;
-    if (!is_used(world))
+    if (!is_used(node))
         return;
     page_give(node);
     if (worker->state != HG_WORKER_RUNNING)
         return;
+    if (world->failover != NULL)
+        client_renew(node);
     if (!node->grant.client_open)
         client_open(node);
     for (uint32_t i = 0; i < world->plan->flow_count; i++) {
         struct sim_flow *flow = &world->flows[i];
-        if (flow->plan->origin == node->index && hg_sim_worker_of(node, flow) != NULL &&
-            !node->grant.told[i].attached)
+        if (!node->grant.told[i].attached && is_writer(node, flow) && hg_sim_worker_of(node, flow) != NULL)
             flow_attach(node, flow);
     }
     told_check_all(node, true);
@@ -307,18 +347,23 @@ static void fault_add(struct sim_plan *plan, struct hg_random *random, enum sim_
         (struct sim_fault){.time_ns = time_ns, .kind = kind, .node = node, .a = a, .b = b};
 }
 
+void hg_sim_plan_alone(struct sim_plan *plan, uint32_t node, uint64_t time_ns, uint64_t ns)
+{
+    for (uint32_t i = 0; i < plan->node_count; i++)
+        for (uint32_t way = 0; i != node && way < 2; way++) {
+            struct sim_fault *fault = hg_sim_plan_fault(plan, SIM_FAULT_CUT, time_ns, way == 0 ? node : i);
+            fault->other = way == 0 ? i : node;
+            fault->a = ns;
+        }
+}
+
 /* The writer is alone for longer than its grant: neither the other nodes nor the metastore hear of it. */
-static void plan_alone(struct sim_plan *plan, struct hg_random *random)
+static void plan_writer_alone(struct sim_plan *plan, struct hg_random *random)
 {
     uint64_t time_ns = hg_random_below(random, plan->safety_ns / 2);
     uint64_t ns = hg_random_between(random, HG_NS_PER_S / 2, 4 * HG_NS_PER_S);
     hg_sim_plan_fault(plan, SIM_FAULT_CONTROL, time_ns, 0)->a = ns;
-    for (uint32_t i = 1; i < plan->node_count; i++)
-        for (uint32_t way = 0; way < 2; way++) {
-            struct sim_fault *fault = hg_sim_plan_fault(plan, SIM_FAULT_CUT, time_ns, way == 0 ? 0 : i);
-            fault->other = way == 0 ? i : 0;
-            fault->a = ns;
-        }
+    hg_sim_plan_alone(plan, 0, time_ns, ns);
 }
 
 /* Streams that go on through the whole phase, one worker a node, clocks within their bound; every kind of
@@ -341,7 +386,7 @@ void hg_sim_grant_plan(struct sim_plan *plan, struct hg_random *random)
     if (plan->classes == 0)
         return;
     if (hg_sim_scenario_has(plan->scenario, SIM_SCENARIO_QUORUM) && hg_random_chance(random, 1, 2))
-        plan_alone(plan, random);
+        plan_writer_alone(plan, random);
     for (uint64_t i = hg_random_below(random, 4); i > 0; i--)
         fault_add(plan, random, SIM_FAULT_SUSPEND, log_uniform(random, 10 * HG_NS_PER_MS, 8), 0);
     for (uint64_t i = hg_random_below(random, 6); i > 0; i--) {

@@ -789,6 +789,7 @@ static void plan_last(struct sim_plan *plan, struct hg_random *root)
     plan_outside(plan, root);
     plan_besides(plan);
     hg_sim_plan_newest(plan);
+    hg_sim_plan_failover_grants(plan);
 }
 
 void hg_sim_plan_make(struct sim_plan *plan, uint32_t scenario, uint64_t seed)

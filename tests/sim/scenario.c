@@ -194,7 +194,15 @@ static const enum sim_sometimes promises_failover[] = {SIM_breakers_opened,
                                                        SIM_copies_named,
                                                        SIM_disks_lost,
                                                        SIM_clock_jumps,
-                                                       SIM_corruption_dropped};
+                                                       SIM_corruption_dropped,
+                                                       SIM_failovers_awaited_grant,
+                                                       SIM_deposed_acks_held_back,
+                                                       SIM_new_writers_granted,
+                                                       SIM_renewals_raced,
+                                                       SIM_grants_lapsed,
+                                                       SIM_appends_without_grant,
+                                                       SIM_frozen_in_a_turn,
+                                                       SIM_suspends};
 
 static const enum sim_sometimes promises_joint[] = {SIM_failovers_blocked,
                                                     SIM_members_cancelled,
@@ -333,9 +341,8 @@ static const struct sim_scenario scenarios[] = {
      "read again",
      BIT(LOSS) | BIT(KILL) | BIT(POWER) | BIT(JITTER), 0, SIM_SCENARIO_GRAY, PROMISES(gray)},
     {"failover",
-     "a region of three nodes whose writer changes: partitions, deaths, drivers that die or race, a "
-     "metastore "
-     "that is slow, away, or writes and does not say so",
+     "a region of three nodes whose writer changes: partitions, deaths, drivers that die or race, write "
+     "grants, a metastore that is slow, away, or writes and does not say so",
      BIT(LOSS) | BIT(JITTER) | BIT(DUPLICATE) | BIT(KILL) | BIT(POWER) | BIT(PAUSE), 0, SIM_SCENARIO_FAILOVER,
      PROMISES(failover)},
     {"atlas",

@@ -309,6 +309,7 @@ struct sim_chain {
     uint32_t variant;   /* of the frames */
     uint64_t read_hash; /* of the batch whose frames were compared with their producer's; 0 = none yet */
     uint8_t chain[16];
+    uint64_t epoch_cut; /* of an orphan: that it was cut off under */
 };
 
 #define SIM_COMMITS_MAX 256u
@@ -388,6 +389,7 @@ struct sim_grant {
     uint64_t answer_ns;       /* of the question under way; 0 = none is */
     bool fails;               /* that question */
     uint64_t page_ns;         /* deadline on the dataplane's page, CLOCK_BOOTTIME; 0 = none yet */
+    uint64_t page_epoch;      /* that it is for */
     uint64_t given_ns;        /* to the workers of this boot */
     uint64_t control_down_ns; /* until then there is no control plane */
     bool control_dies;
@@ -399,6 +401,7 @@ struct sim_grant {
     struct hg_client_view view;
     int client;
     bool client_open;
+    uint64_t client_epoch; /* which was open when it came */
     struct sim_told told[SIM_FLOWS_MAX];
 };
 
@@ -638,6 +641,8 @@ uint64_t hg_sim_boottime_ns(const struct sim_node *node, uint64_t time_ns);
 
 /* ---- grant.c ---- */
 void hg_sim_grant_plan(struct sim_plan *plan, struct hg_random *random);
+/* The node hears nobody, and nobody hears it. */
+void hg_sim_plan_alone(struct sim_plan *plan, uint32_t node, uint64_t time_ns, uint64_t ns);
 void hg_sim_grant_begin(struct sim_node *node);
 void hg_sim_grant_free(struct sim_node *node);
 void hg_sim_grant_boot(struct sim_node *node);

@@ -180,7 +180,11 @@
     X(rest_dead)                                                                                             \
     X(rest_cut_off)                                                                                          \
     X(turns_without_allocation)                                                                              \
-    X(lanes_made_late)
+    X(lanes_made_late)                                                                                       \
+    X(failovers_awaited_grant)                                                                               \
+    X(deposed_acks_held_back)                                                                                \
+    X(new_writers_granted)                                                                                   \
+    X(renewals_raced)
 enum sim_sometimes {
 #define HG_X(name) SIM_##name,
     SIM_SOMETIMES(HG_X)
