@@ -203,9 +203,11 @@ void hg_failover_record(struct hg_failover *failover, int rc, const struct hg_me
     bool is_order = !is_other && found->epoch > HG_FAILOVER_EPOCH_FIRST && found->failover == 0;
     bool deposed =
         (is_other || is_order) && found->epoch > failover->record.epoch; /* while we were taking ours */
-    failover->record = *found;
     if (found->state == HG_METASTORE_OPEN)
         failover->writer_before = found->node;
+    else if (found->epoch != failover->record.epoch && !(taking && rc == 0)) /* others may have written */
+        failover->writer_before = 0;
+    failover->record = *found;
     failover->reason[0] = '\0';
 #ifdef HG_SEEDED_BUG_LOST_SWAP_GOES_ON
     if (rc == -ESTALE && taking) {
