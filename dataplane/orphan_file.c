@@ -8,7 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PART_BYTES (HG_ORPHAN_NAME_BYTES + sizeof(HG_ORPHAN_PART))
+#define PART_BYTES  (HG_ORPHAN_NAME_BYTES + sizeof(HG_ORPHAN_PART))
+#define ASIDE_BYTES (HG_ORPHAN_NAME_BYTES + 16) /* a name with a piece of a chain in it */
 
 static int error_of(int error)
 {
@@ -68,10 +69,38 @@ static int piece_write(int directory, const char *part, const struct hg_orphan_p
     return rc;
 }
 
-/* The note beside the file. A file that was discarded needs none. */
-static int recorded_write(int directory, const char *name)
+/* Of an orphan that says what it is. -ENOENT: none. -EBADMSG: something else. */
+static int header_read(int directory, const char *name, struct hg_orphan_header *header)
 {
-    char note[PART_BYTES];
+    struct stat stat;
+    int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ELOOP ? -EBADMSG : -errno;
+    int rc = fstat(fd, &stat) == 0 ? 0 : -errno;
+    ssize_t bytes = rc == 0 && S_ISREG(stat.st_mode) ? read(fd, header, sizeof(*header)) : 0;
+    if (bytes < 0)
+        rc = -errno;
+    close(fd);
+    if (rc == 0 &&
+        (bytes != sizeof(*header) || hg_orphan_check_header(header, (uint64_t)stat.st_size) != HG_ORPHAN_OK))
+        rc = -EBADMSG;
+    return rc;
+}
+
+/* Where the orphan is kept when another gets its name. */
+static void aside_name(char aside[ASIDE_BYTES], const char *name, uint64_t chain_head)
+{
+    uint8_t chain[sizeof(chain_head)];
+    size_t stem = strlen(name) - strlen(HG_ORPHAN_SUFFIX);
+    memcpy(chain, &chain_head, sizeof(chain));
+    snprintf(aside, ASIDE_BYTES, "%.*s-%02x%02x%02x%02x" HG_ORPHAN_SUFFIX, (int)stem, name, chain[0],
+             chain[1], chain[2], chain[3]);
+}
+
+/* A file that was discarded needs none. */
+static int note_write(int directory, const char *name)
+{
+    char note[ASIDE_BYTES + sizeof(HG_ORPHAN_CUT)];
     struct stat stat;
     if (fstatat(directory, name, &stat, AT_SYMLINK_NOFOLLOW) != 0)
         return errno == ENOENT ? 0 : -errno;
@@ -85,16 +114,32 @@ static int recorded_write(int directory, const char *name)
     return rc == 0 ? sync_fd(directory) : rc;
 }
 
+/* The note beside the file that the record is of. It was put aside since, or is about to be, when another has
+ * its name: of that one the log may know nothing. */
+static int recorded_write(int directory, const struct hg_orphan_piece *piece)
+{
+    char aside[ASIDE_BYTES];
+    if (piece->chain_head == 0)
+        return note_write(directory, piece->name);
+    aside_name(aside, piece->name, piece->chain_head);
+    const char *const names[] = {piece->name, aside};
+    int failed = 0;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        struct hg_orphan_header there;
+        int rc = header_read(directory, names[i], &there);
+        if (rc == 0 && hg_orphan_chain_head(&there) == piece->chain_head)
+            return note_write(directory, names[i]);
+        if (rc != 0 && rc != -ENOENT && rc != -EBADMSG)
+            failed = rc;
+    }
+    return failed;
+}
+
 /* Another orphan has the name: its header. */
 static bool is_other(int directory, const char *name, const struct hg_orphan_header *header,
                      struct hg_orphan_header *there)
 {
-    struct stat stat;
-    int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    bool is_read = fd >= 0 && fstat(fd, &stat) == 0 && read(fd, there, sizeof(*there)) == sizeof(*there);
-    if (fd >= 0)
-        close(fd);
-    return is_read && hg_orphan_check_header(there, (uint64_t)stat.st_size) == HG_ORPHAN_OK &&
+    return header_read(directory, name, there) == 0 &&
            memcmp(there->chain, header->chain, sizeof(there->chain)) != 0;
 }
 
@@ -104,12 +149,11 @@ static bool is_other(int directory, const char *name, const struct hg_orphan_hea
 static int aside_rename(int directory, const char *name, const struct hg_orphan_header *there)
 {
     static const char *const suffixes[] = {HG_ORPHAN_CUT, HG_ORPHAN_RESUBMIT, ""};
-    size_t stem = strlen(name) - strlen(HG_ORPHAN_SUFFIX);
-    char from[PART_BYTES + 16], to[PART_BYTES + 32];
+    char from[PART_BYTES + 16], to[ASIDE_BYTES + 16], aside[ASIDE_BYTES];
+    aside_name(aside, name, hg_orphan_chain_head(there));
     for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
         snprintf(from, sizeof(from), "%s%s", name, suffixes[i]);
-        snprintf(to, sizeof(to), "%.*s-%02x%02x%02x%02x" HG_ORPHAN_SUFFIX "%s", (int)stem, name,
-                 there->chain[0], there->chain[1], there->chain[2], there->chain[3], suffixes[i]);
+        snprintf(to, sizeof(to), "%s%s", aside, suffixes[i]);
         if (renameat(directory, from, directory, to) != 0 && errno != ENOENT)
             return -errno;
     }
@@ -140,8 +184,7 @@ int hg_orphan_file_write(const char *run_dir, const struct hg_orphan_piece *piec
     if (directory < 0)
         return directory;
     snprintf(part, sizeof(part), "%s" HG_ORPHAN_PART, piece->name);
-    int rc =
-        piece->is_recorded ? recorded_write(directory, piece->name) : piece_write(directory, part, piece);
+    int rc = piece->is_recorded ? recorded_write(directory, piece) : piece_write(directory, part, piece);
     if (rc == 0 && piece->is_last)
         rc = part_rename(directory, part, piece->name, &piece->header);
     close(directory);

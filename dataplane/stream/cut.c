@@ -31,6 +31,7 @@ struct hg_stream_cutting {
     /* Cuts whose files are to be told of them, the oldest first. */
     struct {
         char name[HG_ORPHAN_NAME_BYTES];
+        uint64_t chain_head;
         uint64_t write; /* of the record */
     } notes[HG_CUT_NOTES_MAX];
     uint32_t note_first, note_count;
@@ -164,7 +165,7 @@ static int cut_gather(struct hg_streams *streams)
 /* ---- the note ---- */
 
 /* In recovery there may be more records than places: the newest are those that may not be noted yet. */
-static void note_add(struct hg_stream_cutting *cutting, const char *name, uint64_t write)
+static void note_add(struct hg_stream_cutting *cutting, const char *name, uint64_t chain_head, uint64_t write)
 {
     if (cutting->note_count == HG_CUT_NOTES_MAX) {
         cutting->note_first = (cutting->note_first + 1) % HG_CUT_NOTES_MAX;
@@ -172,6 +173,7 @@ static void note_add(struct hg_stream_cutting *cutting, const char *name, uint64
     }
     uint32_t at = (cutting->note_first + cutting->note_count++) % HG_CUT_NOTES_MAX;
     memcpy(cutting->notes[at].name, name, sizeof(cutting->notes[at].name));
+    cutting->notes[at].chain_head = chain_head;
     cutting->notes[at].write = write;
 }
 
@@ -187,7 +189,7 @@ void hg_streams_recovered_cut_note(struct hg_streams *streams, const struct hg_l
     header.lsn_first = record->lsn_begin;
     memcpy(header.name, record->name, sizeof(header.name));
     hg_orphan_name(&header, name);
-    note_add(streams->cutting, name, 0);
+    note_add(streams->cutting, name, record->system_identifier, 0);
 }
 
 static const struct hg_orphan_piece *note_due(struct hg_streams *streams, uint64_t now_ns)
@@ -198,6 +200,7 @@ static const struct hg_orphan_piece *note_due(struct hg_streams *streams, uint64
         return NULL;
     memset(&cutting->note, 0, sizeof(cutting->note));
     memcpy(cutting->note.name, cutting->notes[cutting->note_first].name, sizeof(cutting->note.name));
+    cutting->note.chain_head = cutting->notes[cutting->note_first].chain_head;
     cutting->note.is_recorded = true;
     cutting->is_lent = cutting->is_note_lent = true;
     return &cutting->note;
@@ -327,6 +330,7 @@ static bool cut_record(struct hg_streams *streams, struct hg_stream_state *s,
         record.incarnation = file->header.incarnation;
         record.epoch_lsn = file->header.epoch_cut;
         record.lsn_begin = file->header.lsn_first;
+        record.system_identifier = hg_orphan_chain_head(&file->header);
     }
     record.type = HG_LOCAL_STREAM_CUT;
     record.stream = s->stream;
@@ -343,7 +347,7 @@ static bool cut_record(struct hg_streams *streams, struct hg_stream_state *s,
     hg_assert(done && s->lsn_committed <= s->lsn_durable);
     s->cut_write = sequence;
     if (file != NULL)
-        note_add(streams->cutting, file->name, sequence);
+        note_add(streams->cutting, file->name, record.system_identifier, sequence);
     hg_streams_moved(streams, s);
     return true;
 }

@@ -49,6 +49,7 @@ struct hg_orphan_piece {
     bool is_first;
     bool is_last;
     bool is_recorded;               /* no part: the cut is in the log, which is to be noted beside the file */
+    uint64_t chain_head;            /* then: of that file (hg_orphan_chain_head), 0 = not known */
     struct hg_orphan_header header; /* of the last: sealed */
     const uint8_t *data;
 };

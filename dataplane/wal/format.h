@@ -276,10 +276,10 @@ enum hg_local_record_type {
     HG_LOCAL_CONSUMER_REMOVED = 3,
     HG_LOCAL_STREAM_ENDED = 4, /* another log of the node has it: what came before counts no more */
     HG_LOCAL_GROUP = 5,        /* `epoch` of `group` began here: its streams' records stand before it */
-    HG_LOCAL_STREAM_CUT =
-        6,                /* the stream ends at `lsn` now; its batches from there on, before this, are dead.
-                             `chain` is of the one that ends there, `epoch` the newest that is left */
-    HG_LOCAL_SESSION = 9, /* a struct hg_local_session: of the table at a segment's start */
+    HG_LOCAL_STREAM_CUT = 6,   /* the stream ends at `lsn` now; its batches from there on, before this, are
+                                  dead. `chain` is of the one that ends there, `epoch` the newest left.
+                                  system_identifier: hg_orphan_chain_head of their file, 0 = not said */
+    HG_LOCAL_SESSION = 9,      /* a struct hg_local_session: of the table at a segment's start */
     HG_LOCAL_CONSUMER_LET_GO =
         11, /* a consumer and its position, which the log has not waited for since (drop-behind) */
     HG_LOCAL_STREAM_BEGUN_ANEW =

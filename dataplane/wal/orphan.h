@@ -72,6 +72,13 @@ const char *hg_orphan_reason_text(enum hg_orphan_reason reason);
 void hg_orphan_name(const struct hg_orphan_header *header, char name[HG_ORPHAN_NAME_BYTES]);
 /* True for what hg_orphan_name may give. */
 bool hg_orphan_name_is_valid(const char *name);
+/* Tells orphans of one name from each other, in the log too. */
+static inline uint64_t hg_orphan_chain_head(const struct hg_orphan_header *header)
+{
+    uint64_t head;
+    memcpy(&head, header->chain, sizeof(head));
+    return head;
+}
 void hg_orphan_seal(struct hg_orphan_header *header);
 /* `file_bytes`: of the whole file. */
 enum hg_orphan_reason hg_orphan_check_header(const struct hg_orphan_header *header, uint64_t file_bytes);

@@ -64,9 +64,7 @@ static uint64_t in_seconds(uint64_t seconds)
 /* Says who an entry of this orphan is from: of 2^64, and never 0. */
 static uint64_t client_of(const struct hg_orphan_header *header)
 {
-    uint64_t id;
-    memcpy(&id, header->chain, sizeof(id));
-    return id | 1;
+    return hg_orphan_chain_head(header) | 1;
 }
 
 static void walk_begin(struct resubmit *r)

@@ -98,12 +98,18 @@ static bool says(const char *text)
     return strstr(out, text) != NULL;
 }
 
-/* The cut is in the log. */
-static void recorded(void)
+/* The cut is in the log, and says of which file with this name. */
+static void recorded_of(uint64_t chain_head)
 {
-    struct hg_orphan_piece piece = {.is_recorded = true};
+    struct hg_orphan_piece piece = {.is_recorded = true, .chain_head = chain_head};
     hg_orphan_name(&header, piece.name);
     CU_ASSERT_EQUAL(hg_orphan_file_write(run, &piece), 0);
+}
+
+/* As logs of before have it. */
+static void recorded(void)
+{
+    recorded_of(0);
 }
 
 static void test_pieces(void)
@@ -211,6 +217,59 @@ static void test_same_name(void)
     CU_ASSERT_EQUAL(ctl("discard one-1-5-100.orphan --yes"), 0);
 }
 
+static bool is_noted(const char *name)
+{
+    char note[80];
+    snprintf(note, sizeof(note), "%s" HG_ORPHAN_CUT, name);
+    return is_there(note);
+}
+
+/* The note of a cut that comes, or comes again, when another file has the name. */
+static void test_note_of_its_file(void)
+{
+    static const char name[] = "one-1-5-100.orphan", damaged[] = "no header";
+    struct hg_orphan_piece first = piece_of(0, BATCHES), second = first;
+    uint64_t head = hg_orphan_chain_head(&first.header);
+    char aside[64], words[96];
+    memset(second.header.chain, 0x5a, sizeof(second.header.chain));
+    hg_orphan_seal(&second.header);
+    snprintf(aside, sizeof(aside), "one-1-5-100-%02x%02x%02x%02x.orphan", header.chain[0], header.chain[1],
+             header.chain[2], header.chain[3]);
+    /* The second cut never came into the log: the next life has the record of the first alone. */
+    CU_ASSERT_EQUAL(hg_orphan_file_write(run, &first), 0);
+    recorded_of(head);
+    CU_ASSERT_TRUE(is_noted(name));
+    CU_ASSERT_EQUAL(hg_orphan_file_write(run, &second), 0);
+    recorded_of(head);
+    CU_ASSERT_FALSE(is_noted(name));
+    CU_ASSERT_TRUE(is_noted(aside));
+    /* The note of the first could not be written, and comes behind the second file. */
+    snprintf(words, sizeof(words), "%s" HG_ORPHAN_CUT, aside);
+    CU_ASSERT_EQUAL(unlink(path_of(words)), 0);
+    recorded_of(head);
+    CU_ASSERT_TRUE(is_noted(aside));
+    CU_ASSERT_FALSE(is_noted(name));
+    recorded_of(hg_orphan_chain_head(&second.header));
+    CU_ASSERT_TRUE(is_noted(name));
+    /* The first was discarded: there is nothing to note. */
+    snprintf(words, sizeof(words), "discard %s --yes", aside);
+    CU_ASSERT_EQUAL(ctl(words), 0);
+    CU_ASSERT_EQUAL(unlink(path_of("one-1-5-100.orphan" HG_ORPHAN_CUT)), 0);
+    recorded_of(head);
+    CU_ASSERT_FALSE(is_noted(aside) || is_noted(name));
+    /* What stands there does not say what it is. */
+    int fd = open(path_of(name), O_WRONLY | O_TRUNC);
+    CU_ASSERT_EQUAL(write(fd, damaged, sizeof(damaged)), sizeof(damaged));
+    close(fd);
+    recorded_of(head);
+    CU_ASSERT_FALSE(is_noted(name));
+    CU_ASSERT_EQUAL(unlink(path_of(name)), 0);
+    CU_ASSERT_EQUAL(symlink("/etc/passwd", path_of(name)), 0);
+    recorded_of(head);
+    CU_ASSERT_FALSE(is_noted(name));
+    CU_ASSERT_EQUAL(unlink(path_of(name)), 0);
+}
+
 /* Every byte of the header and of the batches counts. */
 static void test_damage(void)
 {
@@ -272,10 +331,11 @@ int main(int argc, char **argv)
     CU_add_test(suite, "pieces", test_pieces);
     CU_add_test(suite, "export and discard", test_export_discard);
     CU_add_test(suite, "two of one name", test_same_name);
+    CU_add_test(suite, "a note is of its file", test_note_of_its_file);
     CU_add_test(suite, "damage", test_damage);
     CU_add_test(suite, "links and names", test_links_and_names);
     CU_basic_run_tests();
     snprintf(remove, sizeof(remove), "rm -r %s", run);
     int rc = system(remove);
-    return rc != 0 || CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 5;
+    return rc != 0 || CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 6;
 }

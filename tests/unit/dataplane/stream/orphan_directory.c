@@ -35,6 +35,7 @@ void orphan_directory_turn(struct orphan_directory *directory, struct site *site
     struct orphan_directory_file *file = file_of(directory, piece->name);
     if (piece->is_recorded) {
         CU_ASSERT(file->whole);
+        CU_ASSERT_EQUAL(piece->chain_head, hg_orphan_chain_head((const struct hg_orphan_header *)file->data));
         file->recorded |= !directory->notes_fail;
         hg_streams_orphan_written(site->node.streams, directory->notes_fail ? -EIO : 0, site->node.now_ns);
         return;
