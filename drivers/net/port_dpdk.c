@@ -356,8 +356,12 @@ static int device_plug(struct port_dpdk *port, const char *devargs, char *error,
     if (rc != 0) {
         snprintf(error, error_bytes,
                  "port %s: device '%s' can't be opened: %s; look at its name and arguments, and "
-                 "at the log of EAL",
-                 port->name, devargs, rte_strerror(-rc));
+                 "at the log of EAL%s",
+                 port->name, devargs, rte_strerror(-rc),
+                 strncmp(devargs, "net_af_packet", 13) == 0
+                     ? "; or start the dataplane again: another's port "
+                       "may have the number of its fanout group"
+                     : "");
         return rc;
     }
     rc = rte_eth_dev_get_port_by_name(port->device, &port->id);
