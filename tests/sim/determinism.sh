@@ -16,16 +16,16 @@ alike() {
     done
 }
 for scenario in pair power rollback; do
-    first=$(hash_of "$1" --scenario $scenario --seeds 1-20)
-    again=$(hash_of "$1" --scenario $scenario --seeds 1-20)
-    plain=$(hash_of "$2" --scenario $scenario --seeds 1-20)
-    shared=$(hash_of "$1" --scenario $scenario --seeds 1-20 --jobs 2)
+    first=$(hash_of "$1" --scenario $scenario --seeds 1-8)
+    again=$(hash_of "$1" --scenario $scenario --seeds 1-8)
+    plain=$(hash_of "$2" --scenario $scenario --seeds 1-8)
+    shared=$(hash_of "$1" --scenario $scenario --seeds 1-8 --jobs 2)
     echo "$scenario: $first, again $again, -O0 $plain, two processes $shared"
     alike "$first" "$again" "$plain" "$shared"
 done
 for scenario in quorum cluster failover atlas; do
-    first=$(hash_of "$1" --scenario $scenario --seeds 1-3)
-    plain=$(hash_of "$2" --scenario $scenario --seeds 1-3)
+    first=$(hash_of "$1" --scenario $scenario --seeds 1-2)
+    plain=$(hash_of "$2" --scenario $scenario --seeds 1-2)
     echo "$scenario: $first, -O0 $plain"
     alike "$first" "$plain"
 done
