@@ -300,10 +300,11 @@ static void worker_publish(struct hg_worker *worker)
     hg_clients_publish(worker->clients);
 }
 
-/* Nothing becomes durable meanwhile, whether or not anybody waits for it. */
+/* Nothing becomes durable meanwhile, whether or not anybody waits for it. While the process was stopped
+ * nobody looked: that time says nothing of the device. */
 static void worker_device(struct hg_worker *worker)
 {
-    uint64_t since_ns = hg_log_pending_since_ns(worker->log);
+    uint64_t since_ns = hg_max_u64(hg_log_pending_since_ns(worker->log), worker->late_ns);
     bool is_stuck = since_ns < worker->now_ns && worker->now_ns - since_ns >= HG_LOG_STUCK_NS;
     if (is_stuck == worker->stuck_told)
         return;
@@ -328,6 +329,8 @@ static void worker_timers(struct hg_worker *worker)
 {
     if (worker->now_ns - worker->tick_ns < HG_WORKER_TICK_NS)
         return;
+    if (worker->now_ns - worker->tick_ns >= HG_WORKER_LATE_NS)
+        worker->late_ns = worker->now_ns;
     worker->tick_ns = worker->now_ns;
     hg_peers_tick(worker->peers, worker->now_ns);
     events_held_put(worker);

@@ -13,14 +13,16 @@
 #include "drivers/clock/clock.h"
 
 #define HG_WORKER_TICK_NS         (10 * HG_NS_PER_MS)
-#define HG_WORKER_GATHER_NS       HG_NS_PER_MS /* what producers and peers in a hurry wait at most */
-#define HG_WORKER_GATHER_BYTES    (256u << 10) /* sealed: a write worth its flush */
-#define HG_WORKER_GATHER_TAKEN    (32u << 10)  /* with so much from peers in the open write more is coming */
+#define HG_WORKER_LATE_NS         (HG_LOG_STUCK_NS / 4) /* a tick so late: the process did not run */
+#define HG_WORKER_GATHER_NS       HG_NS_PER_MS          /* what producers and peers in a hurry wait at most */
+#define HG_WORKER_GATHER_BYTES    (256u << 10)          /* sealed: a write worth its flush */
+#define HG_WORKER_GATHER_TAKEN    (32u << 10) /* with so much from peers in the open write more is coming */
 #define HG_WORKER_RETAIN_NS       (100 * HG_NS_PER_MS)
 #define HG_WORKER_LETTERS_TURN    16u
 #define HG_WORKER_LATER_MAX       64u /* then no further letter is read until the log has moved */
 #define HG_WORKER_STREAMS_MAX     HG_WIRE_ALIASES_MAX
 #define HG_WORKER_LOG_ARENA_BYTES (256u << 20)
+static_assert(HG_WORKER_LATE_NS >= 10 * HG_WORKER_TICK_NS, "a busy machine is not late");
 
 struct hg_worker_config {
     uint32_t worker;                /* this one, and of its log: log i is worker i's */
@@ -76,6 +78,7 @@ struct hg_worker {
     uint64_t closed_sealed_count;  /* batches taken from peers by then */
     bool pressure_told;
     uint64_t stuck_since_ns; /* the oldest write or flush, when it was last said that the device is stuck */
+    uint64_t late_ns;        /* when a tick last came late */
     bool stuck_told;
     bool is_full;            /* as producers are told: begins as the event does, ends at once */
     uint64_t scrub_told;     /* corrupt writes that scrub had found when it was last said */

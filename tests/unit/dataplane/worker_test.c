@@ -659,6 +659,9 @@ static void test_stuck_device(void)
     CU_ASSERT_EQUAL(events(HG_EVENT_disk_stuck, &ms), 0);
     turns(20);
     produce(&producer, 1);
+    turns_of_stuck_device(100 * HG_NS_PER_MS); /* it is on its way */
+    node.now_ns +=
+        2 * HG_LOG_STUCK_NS; /* the process was stopped: nobody looked whether the device answers */
     turns_of_stuck_device(HG_LOG_STUCK_NS - 10 * HG_NS_PER_MS);
     CU_ASSERT_EQUAL(events(HG_EVENT_disk_stuck, &ms), 0);
     CU_ASSERT_EQUAL(pressure(), HG_LOG_PRESSURE_NONE);
