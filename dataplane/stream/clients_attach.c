@@ -53,14 +53,13 @@ static bool has_producer(const struct hg_clients *clients, uint32_t stream)
     return false;
 }
 
-/* Its durable end would be told with the answer. Before the first grant of this process it is a matter of
- * moments: the client waits. */
+/* Of a producer: its durable end would be told with the answer. Before the first grant of this process it is
+ * a matter of moments: the client waits. */
 static bool grant_check(struct hg_clients *clients, const struct hg_client_attach *attach,
                         const struct hg_stream_state *s, struct hg_client_answer *answer)
 {
     const struct hg_streams *streams = clients->config.streams;
-    if (!(attach->flags & HG_CLIENT_ATTACH_APPEND) ||
-        (hg_streams_may_append(streams, s) && hg_streams_may_tell(streams, s)))
+    if (hg_streams_may_append(streams, s) && hg_streams_may_tell(streams, s))
         return true;
     refuse(clients, answer, hg_streams_was_granted(streams, s) ? HG_ATTACH_GRANT_ENDED : HG_ATTACH_GRANT,
            "stream %s can't be written now: group %u has no write grant; does the control plane run, and "
@@ -74,7 +73,8 @@ static bool attach_check(struct hg_clients *clients, const struct hg_client_atta
 {
     struct hg_streams *streams = clients->config.streams;
     const struct hg_stream_state *s = hg_streams_at(streams, stream);
-    if ((attach->flags & HG_CLIENT_ATTACH_APPEND) && !s->origin_local) {
+    bool produces = (attach->flags & HG_CLIENT_ATTACH_APPEND) != 0;
+    if (produces && !s->origin_local) {
         if (s->region == clients->config.region)
             refuse(
                 clients, answer, HG_ATTACH_OTHER_NODE,
@@ -87,7 +87,7 @@ static bool attach_check(struct hg_clients *clients, const struct hg_client_atta
                    s->region, clients->config.region);
         return false;
     }
-    if ((attach->flags & HG_CLIENT_ATTACH_APPEND) && hg_clients_is_deposed(clients, s)) {
+    if (produces && hg_clients_is_deposed(clients, s)) {
         const struct hg_group *group = hg_streams_group(streams, s->group);
         refuse(
             clients, answer, HG_ATTACH_SEALED,
@@ -96,7 +96,7 @@ static bool attach_check(struct hg_clients *clients, const struct hg_client_atta
             attach->name, s->group, (unsigned long long)hg_group_fence(group));
         return false;
     }
-    if ((attach->flags & HG_CLIENT_ATTACH_APPEND) && hg_streams_is_unnamed(streams, s->group)) {
+    if (produces && hg_streams_is_unnamed(streams, s->group)) {
         refuse(
             clients, answer, HG_ATTACH_UNNAMED,
             "stream %s can't be written here: this log has nothing of group %u, and the metastore can't be "
@@ -104,15 +104,14 @@ static bool attach_check(struct hg_clients *clients, const struct hg_client_atta
             attach->name, s->group);
         return false;
     }
-    if (!grant_check(clients, attach, s, answer))
+    if (produces && !grant_check(clients, attach, s, answer))
         return false;
-    if ((attach->flags & HG_CLIENT_ATTACH_APPEND) && has_producer(clients, stream)) {
+    if (produces && has_producer(clients, stream)) {
         refuse(clients, answer, HG_ATTACH_PRODUCER,
                "stream %s has a producer already, and takes one: stop it first", attach->name);
         return false;
     }
     /* Only a producer decides what an empty stream is of; a reader may but disagree. */
-    bool produces = (attach->flags & HG_CLIENT_ATTACH_APPEND) != 0;
     int rc = hg_streams_adopt(streams, stream,
                               produces || s->system_identifier != 0 ? attach->system_identifier : 0,
                               produces || s->incarnation != 0 ? attach->incarnation : 0,
