@@ -48,25 +48,13 @@ static void test_deliver_committed_only(void)
     teardown();
 }
 
-/* Forgets the beginning of a stream. */
-static void forget_beginning(uint32_t slot)
-{
-    hg_streams_at(node.streams, slot)->codec = HG_CODEC_NONE;
-    for (int i = 0; i < 400 && hg_log_tail_sequence(node.log) <= 1; i++) {
-        CU_ASSERT_EQUAL(stream_node_append(&node, slot, 500000), HG_APPEND_OK);
-        stream_node_settle(&node);
-        hg_streams_retain(node.streams, node.now_ns);
-    }
-    CU_ASSERT_FATAL(hg_log_tail_sequence(node.log) > 1);
-}
-
 static void test_gap(void)
 {
     setup();
     uint32_t slot = configure("busy", 1, 1), idle = configure("idle", 2, 1);
     CU_ASSERT_EQUAL(stream_node_append(&node, idle, 10), HG_APPEND_OK);
     CU_ASSERT_EQUAL(stream_node_append(&node, idle, 10), HG_APPEND_OK);
-    forget_beginning(slot);
+    stream_node_forget_beginning(&node, slot);
     CU_ASSERT_EQUAL(subscribe(0, "busy", "", 1).code, 0);
     turns(20);
     expect_error(0, HG_DELIVER_READ_ERROR, HG_E_GAP);
@@ -96,7 +84,7 @@ static void test_gap_of_who_never_acknowledged(void)
     hg_clients_close(clients, table[0].index);
     client_open(0);
     hg_streams_consumer_limit(node.streams, "out", &limit);
-    forget_beginning(slot);
+    stream_node_forget_beginning(&node, slot);
     struct hg_client_answer reader = subscribe(0, "kv", "out", 0);
     CU_ASSERT_EQUAL(reader.code, 0);
     turns(20);
@@ -115,7 +103,7 @@ static void test_both_errors(void)
 {
     setup();
     uint32_t slot = configure("kv", 1, 1);
-    forget_beginning(slot);
+    stream_node_forget_beginning(&node, slot);
     struct hg_client_attach request = attach_make("kv", HG_CLIENT_ATTACH_APPEND | HG_CLIENT_ATTACH_SUBSCRIBE);
     request.lsn_from = 1;
     struct hg_client_answer both = attach(0, &request);
@@ -138,7 +126,7 @@ static void test_gap_under_a_reader(void)
     CU_ASSERT_EQUAL(stream_node_append(&node, slot, 400000), HG_APPEND_OK);
     CU_ASSERT_EQUAL(stream_node_append(&node, slot, 400000), HG_APPEND_OK);
     turns(30);
-    forget_beginning(slot);
+    stream_node_forget_beginning(&node, slot);
     turns(30);
     uint64_t lsn, next = 1;
     int32_t code = 0;
@@ -162,7 +150,7 @@ static void test_oldest_found(void)
     int32_t code = 0;
     uint32_t slot = configure("kv", 1, 1);
     hg_streams_at(node.streams, slot)->index.stride = UINT32_MAX;
-    forget_beginning(slot);
+    stream_node_forget_beginning(&node, slot);
     CU_ASSERT_EQUAL(hg_streams_lsn_oldest(node.streams, slot), 1);
     CU_ASSERT_EQUAL(subscribe(0, "kv", "", 1).code, 0);
     turns(20);

@@ -184,6 +184,18 @@ static __attribute__((unused)) void stream_node_settle(struct stream_node *node)
         stream_node_turn(node);
 }
 
+/* Appends to the stream until the log forgets its beginning. */
+static __attribute__((unused)) void stream_node_forget_beginning(struct stream_node *node, uint32_t slot)
+{
+    hg_streams_at(node->streams, slot)->codec = HG_CODEC_NONE;
+    for (int i = 0; i < 400 && hg_log_tail_sequence(node->log) <= 1; i++) {
+        CU_ASSERT_EQUAL(stream_node_append(node, slot, 500000), HG_APPEND_OK);
+        stream_node_settle(node);
+        hg_streams_retain(node->streams, node->now_ns);
+    }
+    CU_ASSERT_FATAL(hg_log_tail_sequence(node->log) > 1);
+}
+
 /* Appends once more, tears that write on the device, and opens the log again. */
 static __attribute__((unused)) void stream_node_end_torn(struct stream_node *node, uint32_t slot)
 {
