@@ -431,6 +431,7 @@ static json_t *stream_move(struct hg_server *server, struct hg_api_connection *c
     const struct hg_value *name = hg_command_value(command, "NAME");
     uint64_t to = hg_command_value(command, "worker")->number;
     const struct hg_status_stream *stream = NULL;
+    const char *problem = NULL;
     char text[HG_GRAMMAR_ERROR_BYTES];
     json_t *refusal;
 
@@ -445,6 +446,11 @@ static json_t *stream_move(struct hg_server *server, struct hg_api_connection *c
                                "there is no worker %llu: this node has %u, numbered from 0; see 'show "
                                "placement'",
                                (unsigned long long)to, server->status.worker_count);
+    if (stream->region == server->config->wanted.node.region)
+        problem = hg_copies_move_refusal(server, stream->group);
+    if (problem != NULL)
+        return hg_answer_error(HG_API_REFUSED, "stream %s stays in its log: %s; see 'show groups'",
+                               name->text, problem);
     if (hg_command_value(command, "dry-run") != NULL) {
         snprintf(text, sizeof(text),
                  "would move stream %s from worker %u to worker %llu; its appends would wait until peers and "

@@ -13,13 +13,6 @@
 
 #define MEMBERS_TICK_NS (500 * HG_NS_PER_MS)
 
-static struct hg_metastore_key key_of(const struct hg_server *server, uint32_t group)
-{
-    return (struct hg_metastore_key){.cluster = server->config->wanted.node.cluster,
-                                     .region = server->config->wanted.node.region,
-                                     .group = group};
-}
-
 /* ---- what the metastore says, given to the dataplane ---- */
 
 static struct hg_config_group *group_config(struct hg_control_config *config, uint32_t group)
@@ -110,7 +103,7 @@ static struct hg_members_facts facts_of(struct hg_server *server, uint32_t group
 
 static void drive(struct hg_server *server, uint32_t group, const struct hg_metastore_record *record)
 {
-    struct hg_metastore_key key = key_of(server, group);
+    struct hg_metastore_key key = hg_server_group_key(server, group);
     struct hg_metastore_record wanted = *record, found;
     struct hg_members_facts facts = facts_of(server, group, &record->members);
     char text[HG_METASTORE_TEXT_BYTES];
@@ -137,7 +130,7 @@ void hg_members_tick(struct hg_server *server, uint64_t now_ns)
     for (uint32_t i = 0; i < config->stream_count; i++) {
         uint32_t group = config->streams[i].group;
         struct hg_metastore_record record;
-        struct hg_metastore_key key = key_of(server, group);
+        struct hg_metastore_key key = hg_server_group_key(server, group);
 
         if (config->streams[i].region != config->node.region || group >= HG_CONTROL_GROUPS_MAX ||
             (seen & UINT64_C(1) << group) != 0)
@@ -275,7 +268,7 @@ static json_t *order_check(struct hg_server *server, uint32_t group, enum hg_mem
 static int swap(struct hg_server *server, uint32_t group, struct hg_metastore_record *record,
                 const struct hg_members *members)
 {
-    struct hg_metastore_key key = key_of(server, group);
+    struct hg_metastore_key key = hg_server_group_key(server, group);
     const struct hg_metastore_record before = *record;
     int rc = -ESTALE;
 
@@ -298,7 +291,7 @@ static int swap(struct hg_server *server, uint32_t group, struct hg_metastore_re
 static json_t *order(struct hg_server *server, uint32_t group, enum hg_members_order what, uint64_t node,
                      uint64_t node_new, bool dry_run)
 {
-    struct hg_metastore_key key = key_of(server, group);
+    struct hg_metastore_key key = hg_server_group_key(server, group);
     struct hg_metastore_record record;
     struct hg_members first, next;
 
@@ -334,7 +327,7 @@ static json_t *order(struct hg_server *server, uint32_t group, enum hg_members_o
 
 static json_t *show(struct hg_server *server, uint32_t group)
 {
-    struct hg_metastore_key key = key_of(server, group);
+    struct hg_metastore_key key = hg_server_group_key(server, group);
     struct hg_metastore_record record;
 
     if (server->metastore->read(server->metastore, &key, &record) != 0)

@@ -171,6 +171,8 @@ static void change_end(struct hg_server *server, json_t *answer)
 
     server->change.request = 0;
     server->change.connection = NULL;
+    hg_link_status_read(server);
+    server->change_generation = server->status_generation;
     if (connection != NULL)
         answer_send(connection, answer);
     else

@@ -34,3 +34,10 @@ bool hg_copies_next(const struct hg_copies *now, const struct hg_copies_seen *se
                 hg_copies_put(next, seen->nodes[i].node, seen->nodes[i].logs, seen->nodes[i].log_count);
     return changed;
 }
+
+const char *hg_copies_move_problem(const struct hg_copies *named, bool has_quorum)
+{
+    if (named == NULL)
+        return has_quorum ? "which logs count for its group can't be read now" : NULL;
+    return named->count != 0 ? "the metastore names the logs that count for its group" : NULL;
+}

@@ -33,4 +33,10 @@ bool hg_copies_seen_add(struct hg_copies_seen_node *seen, uint64_t log);
  * a fail-over helps, under which it is filled like any other. */
 bool hg_copies_next(const struct hg_copies *now, const struct hg_copies_seen *seen, struct hg_copies *next);
 
+/* Why a stream of a group may not go to another log of its node now, in words; NULL: it may. `named` is what
+ * the metastore has of the group at this moment, NULL where it can't be read: the dataplane refuses too, but
+ * hears of the first names later, and a log that was named for a stream that left it is one that counts and
+ * lacks it. */
+const char *hg_copies_move_problem(const struct hg_copies *named, bool has_quorum);
+
 #endif

@@ -5,6 +5,7 @@
  */
 #include "controlplane/copies_read.h"
 #include "controlplane/grant_groups.h"
+#include "controlplane/report.h"
 #include "controlplane/server.h"
 
 static void changes_say(struct hg_server *server, uint32_t group, const struct hg_copies *before,
@@ -54,7 +55,8 @@ void hg_copies_tick(struct hg_server *server, uint32_t group, const struct hg_me
     if (record->state != HG_METASTORE_NONE && !is_ours)
         return;
     hg_link_status_read(server);
-    if (!hg_link_usable(server) || server->status_generation == 0 ||
+    /* The next page may have been begun before a stream moved, and name the log that it left. */
+    if (!hg_link_usable(server) || server->status_generation < server->change_generation + 2 ||
         !hg_copies_read(&server->config->wanted, &server->status, group, &record->members, &seen))
         return;
     strangers_say(server, group, &record->copies, &seen);
@@ -65,4 +67,15 @@ void hg_copies_tick(struct hg_server *server, uint32_t group, const struct hg_me
     /* Lost to somebody else, or not known: the next tick reads it again. */
     if (server->metastore->swap(server->metastore, key, record->revision, &wanted, &found) == 0)
         changes_say(server, group, &record->copies, &found.copies);
+}
+
+const char *hg_copies_move_refusal(struct hg_server *server, uint32_t group)
+{
+    const struct hg_control_config *config = &server->config->wanted;
+    struct hg_metastore_key key = hg_server_group_key(server, group);
+    struct hg_metastore_record record;
+    bool is_read = server->metastore->read(server->metastore, &key, &record) == 0;
+
+    return hg_copies_move_problem(is_read ? &record.copies : NULL,
+                                  config->quorum_n > 1 || hg_config_members(config, group).generation != 0);
 }

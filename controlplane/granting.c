@@ -43,7 +43,7 @@ static void renew(struct hg_server *server, uint32_t group)
     struct hg_grants_kept *kept = &server->grants;
     struct hg_granting *granting = &kept->groups[group];
     const struct hg_config_node *node = &server->config->wanted.node;
-    struct hg_metastore_key key = {.cluster = node->cluster, .region = node->region, .group = group};
+    struct hg_metastore_key key = hg_server_group_key(server, group);
     struct hg_metastore_record record;
     char text[HG_METASTORE_TEXT_BYTES];
     bool shown = is_shown(server, group);

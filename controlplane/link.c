@@ -265,6 +265,7 @@ static void attach(struct hg_server *server, const int fds[HG_CONTROL_RING_FDS])
     link->event_generation_last = 0;
     link->event_request_last = 0;
     server->status_generation = 0;
+    server->change_generation = 0;
     poll_begin(server, &link->doorbell_poll, hg_control_ring_doorbell_fd(&link->ring), on_doorbell);
     hg_event_addf(&server->events, HG_SEVERITY_INFO, "dataplane_attached", "%s, boot %016llx",
                   server->socket_path, (unsigned long long)link->ring.boot);

@@ -113,6 +113,7 @@ struct hg_server {
     struct hg_link link;
     struct hg_control_status status;
     uint64_t status_generation; /* 0 = never seen one */
+    uint64_t change_generation; /* of the last page seen before the last change ended */
     struct hg_change change;
     struct hg_metastore *metastore;
     uint64_t members_ns;  /* when members of groups are looked at again */
@@ -128,6 +129,14 @@ struct hg_server {
     uv_signal_t sigterm, sigint;
     bool stopping;
 };
+
+/* The record of a group of our own region. */
+static inline struct hg_metastore_key hg_server_group_key(const struct hg_server *server, uint32_t group)
+{
+    const struct hg_config_node *node = &server->config->wanted.node;
+
+    return (struct hg_metastore_key){.cluster = node->cluster, .region = node->region, .group = group};
+}
 
 /* ---- link.c: the dataplane ---- */
 void hg_link_init(struct hg_server *server);
@@ -219,6 +228,8 @@ void hg_members_tick(struct hg_server *server, uint64_t now_ns);
 /* `record` is what the metastore has of the group now. */
 void hg_copies_tick(struct hg_server *server, uint32_t group, const struct hg_metastore_key *key,
                     const struct hg_metastore_record *record);
+/* Why a stream of the group may not move to another log now; NULL: as far as the metastore goes, it may. */
+const char *hg_copies_move_refusal(struct hg_server *server, uint32_t group);
 
 json_t *hg_answer_group_members(struct hg_server *server, const struct hg_command *command);
 

@@ -98,6 +98,9 @@ class Test(FourNodes):
         self.produce()
         self.committed_at("a", "d")
         self.quorum_is("open", "2/3 w2, lacks b")
+        move = self.nodes["a"].ctl("stream", "move", STREAM, "worker", "0", "dry-run")
+        if move["code"] != 1 or "the metastore names the logs that count" not in move.get("error", ""):
+            raise Failed(f"a stream leaves a log that counts: {move}")
         say("the new member counts: a commit without one of the old ones")
 
     def old_one_does_not(self):

@@ -94,6 +94,22 @@ static void test_gone(void)
     CU_ASSERT_FALSE(hg_copies_counts(&now, 3, 13));
 }
 
+/* A stream leaves its log only where nobody has named any. */
+static void test_move(void)
+{
+    static const struct hg_copies none;
+
+    begin();
+    CU_ASSERT_PTR_NULL(hg_copies_move_problem(&none, false));
+    CU_ASSERT_PTR_NULL(hg_copies_move_problem(&none, true));
+    seen.nodes[0].caught_up = seen.nodes[1].caught_up = true;
+    CU_ASSERT_TRUE(take());
+    CU_ASSERT_PTR_NOT_NULL(hg_copies_move_problem(&now, true));
+    CU_ASSERT_PTR_NOT_NULL(hg_copies_move_problem(&now, false));
+    CU_ASSERT_PTR_NOT_NULL(hg_copies_move_problem(NULL, true));
+    CU_ASSERT_PTR_NULL(hg_copies_move_problem(NULL, false));
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -102,6 +118,7 @@ int main(void)
     CU_add_test(suite, "a log made anew", test_replaced);
     CU_add_test(suite, "this node's own", test_own);
     CU_add_test(suite, "a node that is gone", test_gone);
+    CU_add_test(suite, "a stream that is to move", test_move);
     CU_basic_run_tests();
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 4;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 5;
 }
