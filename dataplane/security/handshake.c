@@ -455,7 +455,10 @@ static int confirm_receive(struct hg_handshake *hs, const struct hg_handshake_me
     hs->answer_pending = false;
     *keys = derived;
     OPENSSL_cleanse(&derived, sizeof(derived));
-    return exchange_events(hs, begun.boot, is_fresh, now_ns);
+    int events = exchange_events(hs, begun.boot, is_fresh, now_ns);
+    if (!is_fresh && !hs->cloned && begun.boot != hs->lives[0]) /* a life that is gone, or one of two */
+        hs->hello_due_ns = now_ns + HG_HANDSHAKE_HELLO_GAP_NS;
+    return events;
 }
 
 int hg_handshake_receive(struct hg_handshake *hs, const uint8_t *message, uint32_t bytes, uint64_t now_ns,

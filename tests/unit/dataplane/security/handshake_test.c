@@ -740,11 +740,11 @@ static struct flight flight_take(void)
 }
 
 /* A restart that is quick, and the last word of the former life slow: it answers what was asked before the
- * new one was heard, so it proves nothing of now. */
-static void test_late_confirm_is_no_clone(void)
+ * new one was heard, so it proves nothing of now. Hence who lives is asked anew. `other`: the former one. */
+static void late_confirm(struct node *other)
 {
     world_init(1900);
-    channel.data = false;
+    channel.data = false; /* whose SPI would be unknown, which asks as well */
     node_start(0);
     hg_handshake_init(&nodes[1].hs, &nodes[1].config, now_ns + 100 * HG_NS_PER_S);
     CU_ASSERT_FATAL(settle(20 * HG_NS_PER_S)); /* node 0 began: the generation is even */
@@ -761,6 +761,7 @@ static void test_late_confirm_is_no_clone(void)
     CU_ASSERT(deliver(0, flight.message, flight.bytes) & HG_HANDSHAKE_ESTABLISHED);
     struct flight confirm = flight_take();
     uint64_t boot = nodes[0].config.boot_local;
+    *other = nodes[0];
     node_start(0);
     deliver(0, hello.message, hello.bytes);
     flight = flight_take();
@@ -770,8 +771,26 @@ static void test_late_confirm_is_no_clone(void)
     CU_ASSERT_EQUAL(deliver(1, confirm.message, confirm.bytes), HG_HANDSHAKE_ESTABLISHED);
     CU_ASSERT_EQUAL(nodes[1].now.boot_remote, boot);
     CU_ASSERT_FALSE(hg_handshake_cloned(&nodes[1].hs));
-    channel.data = true;
+}
+
+static void test_late_confirm_is_no_clone(void)
+{
+    struct node former;
+    late_confirm(&former);
     CU_ASSERT(settle(20 * HG_NS_PER_S));
+    CU_ASSERT_EQUAL(nodes[1].now.boot_remote, nodes[0].config.boot_local);
+}
+
+/* Both live, and have been heard within one round trip. */
+static void test_late_confirm_of_a_twin(void)
+{
+    struct node former;
+    late_confirm(&former);
+    nodes[0] = former;
+    cloned_expected = true;
+    CU_ASSERT_FALSE(settle(3 * HG_HANDSHAKE_HELLO_GAP_NS));
+    CU_ASSERT(hg_handshake_cloned(&nodes[1].hs));
+    CU_ASSERT_EQUAL(nodes[1].now.generation, 0);
 }
 
 static void test_wipe(void)
@@ -807,6 +826,7 @@ int main(void)
     CU_ADD_TEST(suite, test_twins);
     CU_ADD_TEST(suite, test_alone_means_heard);
     CU_ADD_TEST(suite, test_late_confirm_is_no_clone);
+    CU_ADD_TEST(suite, test_late_confirm_of_a_twin);
     CU_ADD_TEST(suite, test_wipe);
     CU_basic_run_tests();
     int failures = (int)CU_get_number_of_failures();
