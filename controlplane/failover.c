@@ -334,6 +334,17 @@ void hg_failover_answer(struct hg_failover *failover, const struct hg_failover_a
     copy->tail.is_member = true;
 }
 
+void hg_failover_forget(struct hg_failover *failover, uint64_t node)
+{
+    int32_t m = member_of(&failover->config, node);
+    if (m < 0 || (uint32_t)m == own(failover))
+        return;
+    struct hg_failover_member *member = &failover->members[m];
+    *member = (struct hg_failover_member){.ask_ns = member->ask_ns};
+    for (uint32_t i = 0; i < failover->stream_count; i++)
+        failover->streams[i].copies[m] = (struct hg_failover_copy){0};
+}
+
 void hg_failover_refused(struct hg_failover *failover, uint64_t node, uint64_t epoch, uint64_t epoch_promised,
                          uint64_t now_ns)
 {

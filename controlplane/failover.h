@@ -187,6 +187,9 @@ void hg_failover_answer(struct hg_failover *failover, const struct hg_failover_a
 /* That copy refuses `epoch`: it has promised `epoch_promised`. */
 void hg_failover_refused(struct hg_failover *failover, uint64_t node, uint64_t epoch, uint64_t epoch_promised,
                          uint64_t now_ns);
+/* What that node said counts no more: two processes live under its identity, and nobody can tell which of
+ * them said it. Not for this node. An epoch that has begun in this node's log is not taken back. */
+void hg_failover_forget(struct hg_failover *failover, uint64_t node);
 void hg_failover_released(struct hg_failover *failover, uint64_t epoch, uint64_t now_ns);
 
 #endif

@@ -292,6 +292,18 @@ static void unanswered_look(struct hg_server *server, struct hg_failover_run *ru
                   run->releases ? "release" : "begin", (unsigned)(HG_API_RESULT_NS / HG_NS_PER_S));
 }
 
+/* Its answers may be of either of the two. */
+static void clones_forget(const struct hg_server *server, struct hg_failover_run *run)
+{
+    for (uint32_t i = 0; i < server->status.peer_count; i++) {
+        const struct hg_status_peer *row = &server->status.peers[i];
+        int peer = hg_config_peer_find(&server->config->wanted, row->name);
+
+        if (row->state == HG_PEER_CLONED && peer >= 0)
+            hg_failover_forget(&run->core, server->config->wanted.peers[peer].node);
+    }
+}
+
 void hg_failover_run_tick(struct hg_server *server, uint64_t now_ns)
 {
     struct hg_failover_action action;
@@ -304,6 +316,8 @@ void hg_failover_run_tick(struct hg_server *server, uint64_t now_ns)
         if (!hg_link_usable(server))
             run->request = 0; /* whoever was asked is gone */
         unanswered_look(server, run, now_ns);
+        hg_link_status_read(server);
+        clones_forget(server, run);
         for (uint32_t count = 0;
              count < HG_FAILOVER_ACTIONS_TICK && hg_failover_next(&run->core, now_ns, &action); count++)
             act(server, run, &action, now_ns);

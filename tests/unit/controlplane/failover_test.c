@@ -149,6 +149,35 @@ static void test_whole_way(void)
 }
 
 /* Of five three acknowledge: three have to answer, and three to stand at the beginning. */
+/* Two processes live under a member's identity: which of them said what is not known. */
+static void test_member_of_which_two_live(void)
+{
+    begin();
+    act();
+    answer(OWN, 1, 1, 50);
+    answer(OTHER, 1, 1, 60);
+    act();
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_FILL);
+    hg_failover_forget(driver, OTHER);
+    hg_failover_forget(driver, OWN); /* this node knows what it is */
+    hg_failover_forget(driver, 77);
+    act();
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_SEAL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(driver->reason, "1 of 2 copies answered, this node's among them: yes"));
+    answer(OLD, 1, 1, 50);
+    act();
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_BEGIN); /* what the forgotten one had is nobody's tail */
+    answer(OWN, 5, 50, 50);
+    answer(OLD, 5, 50, 50);
+    hg_failover_forget(driver, OLD);
+    pass(HG_NS_PER_S);
+    CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_ADOPT); /* it stands for nothing any more */
+    CU_ASSERT_EQUAL(opens, 0);
+    answer(OTHER, 5, 50, 50);
+    pass(HG_NS_PER_S);
+    CU_ASSERT_EQUAL(opens, 1);
+}
+
 static void test_five(void)
 {
     begin_of(5);
@@ -636,6 +665,7 @@ int main(void)
     CU_pSuite suite = CU_add_suite("failover", NULL, NULL);
     CU_add_test(suite, "the whole way", test_whole_way);
     CU_add_test(suite, "five members", test_five);
+    CU_add_test(suite, "a member of which two live", test_member_of_which_two_live);
     CU_add_test(suite, "blocked by name", test_blocked_by_name);
     CU_add_test(suite, "the copy with the tail dies", test_source_dies);
     CU_add_test(suite, "a source has a gap", test_source_has_a_gap);
@@ -656,5 +686,5 @@ int main(void)
     CU_add_test(suite, "left in the middle", test_left);
     CU_basic_run_tests();
     free(driver);
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 20;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 21;
 }
