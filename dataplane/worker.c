@@ -301,10 +301,12 @@ static void worker_publish(struct hg_worker *worker)
 }
 
 /* Nothing becomes durable meanwhile, whether or not anybody waits for it. While the process was stopped
- * nobody looked: that time says nothing of the device. */
+ * nobody looked: that time says nothing of the device, neither that it is stuck nor that it answers again. */
 static void worker_device(struct hg_worker *worker)
 {
-    uint64_t since_ns = hg_max_u64(hg_log_pending_since_ns(worker->log), worker->late_ns);
+    uint64_t since_ns = hg_log_pending_since_ns(worker->log);
+    if (!worker->stuck_told)
+        since_ns = hg_max_u64(since_ns, worker->late_ns);
     bool is_stuck = since_ns < worker->now_ns && worker->now_ns - since_ns >= HG_LOG_STUCK_NS;
     if (is_stuck == worker->stuck_told)
         return;

@@ -668,7 +668,8 @@ static void test_stuck_device(void)
     turns_of_stuck_device(HG_LOG_STUCK_NS);
     CU_ASSERT_EQUAL(events(HG_EVENT_disk_stuck, &ms), 1);
     CU_ASSERT_EQUAL(ms, HG_LOG_STUCK_NS / HG_NS_PER_MS);
-    for (int i = 0; i < 200; i++) { /* until memory is full */
+    node.now_ns += HG_WORKER_LATE_NS; /* stopped again */
+    for (int i = 0; i < 200; i++) {   /* until memory is full */
         produce(&producer, INT32_MAX);
         turns_of_stuck_device(10 * HG_NS_PER_MS);
     }
