@@ -289,7 +289,11 @@ static void world_events(struct sim_world *world)
             hg_sim_violation(world, "stall", "%.0f s after everything was healed: %s",
                              (double)SIM_LIVENESS_NS / 1e9, text);
     }
-    hg_sim_violation(world, "stall", "no event is left to happen, and it is not done");
+    /* The last events may have been within the millisecond since it was looked at. */
+    if (world->healed && hg_sim_complete(world, text, sizeof(text)))
+        world->liveness_ns = world->now_ns - safety_ns;
+    else
+        hg_sim_violation(world, "stall", "no event is left to happen, and it is not done");
 }
 
 /* What all have in the end is on their disks. Nobody wants or orders anything any more. */
