@@ -148,7 +148,6 @@ static void test_whole_way(void)
     CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_DONE);
 }
 
-/* Of five three acknowledge: three have to answer, and three to stand at the beginning. */
 /* Two processes live under a member's identity: which of them said what is not known. */
 static void test_member_of_which_two_live(void)
 {
@@ -178,6 +177,7 @@ static void test_member_of_which_two_live(void)
     CU_ASSERT_EQUAL(opens, 1);
 }
 
+/* Of five three acknowledge: three have to answer, and three to stand at the beginning. */
 static void test_five(void)
 {
     begin_of(5);
