@@ -145,6 +145,7 @@ void hg_members_tick(struct hg_server *server, uint64_t now_ns)
             is_new |= group_known(server, group, &record);
         if (record.members.phase != HG_MEMBERS_STABLE)
             drive(server, group, &record);
+        hg_failover_run_anew(server, group, &record, now_ns);
         if (config->quorum_n > 1 || record.members.generation != 0)
             hg_copies_tick(server, group, &key, &record);
     }

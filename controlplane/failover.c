@@ -244,6 +244,12 @@ bool hg_failover_is_left(const struct hg_metastore_record *record, uint64_t node
     return record->state == HG_METASTORE_OPEN && epoch_promised == record->epoch && !is_open;
 }
 
+bool hg_failover_log_is_anew(const struct hg_metastore_record *record, uint64_t node, uint64_t epoch_promised)
+{
+    return record->state == HG_METASTORE_OPEN && record->node == node &&
+           record->epoch > HG_FAILOVER_EPOCH_FIRST && epoch_promised < record->epoch;
+}
+
 /* ---- what copies say ---- */
 
 static uint64_t epoch_last(const struct hg_tail_answer *tail)

@@ -169,6 +169,11 @@ void hg_failover_start(struct hg_failover *failover, const struct hg_failover_co
  * known of that. */
 bool hg_failover_is_left(const struct hg_metastore_record *record, uint64_t node, uint64_t epoch_promised,
                          bool is_open);
+/* Whether the record has this node as its writer under an epoch that its logs know nothing of: they were made
+ * anew. Nothing goes on by itself, for what they had promised is gone; a fail-over is to be ordered. Not
+ * while one is under way here. */
+bool hg_failover_log_is_anew(const struct hg_metastore_record *record, uint64_t node,
+                             uint64_t epoch_promised);
 /* False: idle, done, or lost. */
 bool hg_failover_is_under_way(const struct hg_failover *failover);
 

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #define LEFT_NS (500 * HG_NS_PER_MS)
+#define ANEW_NS (3 * HG_NS_PER_S) /* as long as it takes until group_unnamed is said */
 
 /* Whose word is needed: as the metastore was last read, else as the command file says. */
 static void config_of(const struct hg_server *server, uint32_t group, struct hg_failover_config *config)
@@ -149,6 +150,33 @@ static bool own_look(const struct hg_server *server, uint32_t group, uint64_t *e
         *is_open &= row->state == HG_STATUS_GROUP_OPEN;
     }
     return any;
+}
+
+void hg_failover_run_anew(struct hg_server *server, uint32_t group, const struct hg_metastore_record *record,
+                          uint64_t now_ns)
+{
+    struct hg_failover_anew *anew = &server->anew[group];
+    const struct hg_failover *failover = hg_failover_run_of(server, group);
+    bool is_under_way = failover != NULL && hg_failover_is_under_way(failover), is_open;
+    uint64_t epoch_promised;
+
+    hg_link_status_read(server);
+    if (!hg_link_usable(server) || server->status_generation == 0 || is_under_way ||
+        !own_look(server, group, &epoch_promised, &is_open) ||
+        !hg_failover_log_is_anew(record, server->config->wanted.node.node, epoch_promised)) {
+        *anew = (struct hg_failover_anew){0};
+        return;
+    }
+    if (anew->epoch != record->epoch) /* the page may be older than the record */
+        *anew = (struct hg_failover_anew){.epoch = record->epoch, .since_ns = now_ns};
+    if (anew->is_said || now_ns - anew->since_ns < ANEW_NS)
+        return;
+    anew->is_said = true;
+    hg_event_addf(&server->events, HG_SEVERITY_ERROR, "group_writer_anew",
+                  "group %u is written by this node under epoch %llu, as the metastore has it, but its log "
+                  "promised no more than %llu: it was made anew, or never heard of it. Nobody writes: order "
+                  "'group fail-over %u'",
+                  group, (unsigned long long)record->epoch, (unsigned long long)epoch_promised, group);
 }
 
 /* False: to be looked at again. */

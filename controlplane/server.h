@@ -100,6 +100,13 @@ struct hg_failover_run {
     char problem[HG_METASTORE_TEXT_BYTES]; /* of the metastore, said already */
 };
 
+/* A group whose writer this node is by the record alone. */
+struct hg_failover_anew {
+    uint64_t epoch; /* of the record; 0 = it is none */
+    uint64_t since_ns;
+    bool is_said;
+};
+
 struct hg_server {
     uv_loop_t loop;
     char run[HG_CONTROL_PATH_BYTES];
@@ -121,6 +128,7 @@ struct hg_server {
     uint64_t left_looked; /* groups of which it is known since the start: bits */
     /* Logs that were said not to count, by group and place among the peers of the region. */
     uint64_t copies_said[HG_CONTROL_GROUPS_MAX][HG_COPIES_NODES_MAX];
+    struct hg_failover_anew anew[HG_CONTROL_GROUPS_MAX];
     struct hg_failover_run *failovers[HG_FAILOVERS_MAX]; /* NULL = none was ever there */
     struct hg_grants_kept grants;
     struct hg_api_connection connections[HG_API_CONNECTIONS_MAX];
@@ -178,6 +186,9 @@ const struct hg_failover *hg_failover_run_of(const struct hg_server *server, uin
 /* Once after the start, as soon as metastore and dataplane say what there is of each group: goes on with the
  * fail-overs to this node that a control plane before left in the middle. */
 void hg_failover_run_left(struct hg_server *server, uint64_t now_ns);
+/* Says that nobody writes the group, whose record is this one now, where that is so for a while. */
+void hg_failover_run_anew(struct hg_server *server, uint32_t group, const struct hg_metastore_record *record,
+                          uint64_t now_ns);
 void hg_failover_run_tick(struct hg_server *server, uint64_t now_ns);
 void hg_failover_run_result(struct hg_server *server, uint64_t request, int32_t code, uint64_t now_ns);
 void hg_failover_run_tail(struct hg_server *server, const struct hg_control_tail *tail, uint64_t now_ns);

@@ -221,6 +221,20 @@ class Test:
         wait_until(lambda: self.copies().get("1") not in (None, before["1"]), 30,
                    f"the new log counts: {self.copies()}")
         say("with the writer's log it goes on; the new disk is filled, and counts then")
+        return third
+
+    def writer_anew(self, writer):
+        """The writer comes back with an empty log. The command file does not say that it writes: the metastore does."""
+        writer.kill_dataplane()
+        writer.kill_controlplane()
+        os.remove(writer.log)
+        writer.create_log("128m")
+        writer.start()
+        writer.controlplane.wait_line("group_writer_anew", 30)
+        self.take_over(self.new)
+        wait_until(lambda: self.group(self.new).get("step") == "done", 40,
+                   f"another member takes it over: {self.group(self.new)}")
+        say("the writer's disk is lost: it says that nobody writes, and another member takes over")
 
     def run(self):
         self.net.start_with(self.nodes.values())
@@ -230,7 +244,7 @@ class Test:
         self.nothing_lost()
         self.old_writer()
         self.all_equal()
-        self.disk_lost()
+        self.writer_anew(self.disk_lost())
 
 
 if __name__ == "__main__":

@@ -644,6 +644,15 @@ bool hg_sim_failover_is_written_by(struct sim_node *node)
     return record.state == HG_METASTORE_OPEN && record.node == node->index + 1;
 }
 
+bool hg_sim_failover_log_is_anew(struct sim_node *node)
+{
+    struct hg_metastore *store = node->world->failover->store;
+    struct hg_metastore_record record;
+    const struct hg_group *group = hg_streams_group(node->workers[0].worker->streams, SIM_FAILOVER_GROUP);
+    (void)store->read(store, &hg_sim_failover_key, &record);
+    return hg_failover_log_is_anew(&record, node->index + 1, group->epoch_promised);
+}
+
 bool hg_sim_failover_complete(struct sim_world *world, char *text, size_t text_bytes)
 {
     int32_t behind = node_behind(world);

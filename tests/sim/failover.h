@@ -131,6 +131,8 @@ bool hg_sim_failover_is_blocked(struct sim_world *world);
 void hg_sim_failover_members_put(struct sim_world *world);
 /* The metastore says that the node writes, so it may drive a change of the members. */
 bool hg_sim_failover_is_written_by(struct sim_node *node);
+/* By the record alone, as its control plane says (hg_failover_log_is_anew). */
+bool hg_sim_failover_log_is_anew(struct sim_node *node);
 /* No driver is under way, and the group is open where the metastore says so. */
 bool hg_sim_failover_complete(struct sim_world *world, char *text, size_t text_bytes);
 

@@ -61,6 +61,8 @@ static void flow_look(struct sim_world *world, struct sim_flow *flow)
                     hg_max_u64(s->lsn_committed, flow->plan->lsn_start) < flow->lsn_produced &&
                     flow->still.boot == node->boot;
     const char *cause = is_still ? cause_of(owner->worker, s) : NULL;
+    if (is_still && cause == NULL && world->failover != NULL && hg_sim_failover_log_is_anew(node))
+        cause = "its log was made anew"; /* said by the control plane: group_writer_anew */
     if (!is_still) {
         flow->still.since_ns = flow->still.unnamed_ns = world->now_ns;
         flow->still.lsn = s == NULL ? 0 : s->lsn_committed;

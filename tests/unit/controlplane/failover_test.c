@@ -659,6 +659,23 @@ static void test_left(void)
     CU_ASSERT_TRUE(hg_failover_is_left(&record, OWN, 0, false));
 }
 
+/* The writer's disk was replaced after a fail-over: the command file does not say that it writes. */
+static void test_log_made_anew_of_writer(void)
+{
+    struct hg_metastore_record open = {
+        .revision = 9, .epoch = 5, .node = OWN, .state = HG_METASTORE_OPEN, .failover = 1};
+    CU_ASSERT_TRUE(hg_failover_log_is_anew(&open, OWN, 0));
+    CU_ASSERT_TRUE(hg_failover_log_is_anew(&open, OWN, 4));
+    CU_ASSERT_FALSE(hg_failover_log_is_anew(&open, OWN, 5));
+    CU_ASSERT_FALSE(hg_failover_log_is_anew(&open, OWN, 6)); /* sealed by a newer one */
+    CU_ASSERT_FALSE(hg_failover_log_is_anew(&open, OTHER, 0));
+    open.state = HG_METASTORE_SEALING;
+    CU_ASSERT_FALSE(hg_failover_log_is_anew(&open, OWN, 0));
+    open = (struct hg_metastore_record){
+        .revision = 1, .epoch = HG_FAILOVER_EPOCH_FIRST, .node = OWN, .state = HG_METASTORE_OPEN};
+    CU_ASSERT_FALSE(hg_failover_log_is_anew(&open, OWN, 0)); /* by the command file: group_unnamed says it */
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -684,7 +701,8 @@ int main(void)
     CU_add_test(suite, "the former writer's grant", test_write_grant);
     CU_add_test(suite, "a stranger's grant", test_write_grant_of_a_stranger);
     CU_add_test(suite, "left in the middle", test_left);
+    CU_add_test(suite, "a writer whose log was made anew", test_log_made_anew_of_writer);
     CU_basic_run_tests();
     free(driver);
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 21;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 22;
 }
