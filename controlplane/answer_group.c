@@ -147,7 +147,7 @@ json_t *hg_answer_groups(struct hg_server *server, int32_t group)
         json_object_set_new(
             row, "step",
             json_string(hg_failover_step_name(failover == NULL ? HG_FAILOVER_IDLE : failover->step)));
-        json_object_set_new(row, "reason", hg_json_text(failover == NULL ? "" : failover->reason));
+        json_object_set_new(row, "reason", hg_json_text(hg_failover_run_reason(server, number)));
     }
     return array;
 }

@@ -10,6 +10,10 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define MEMBERS_UNKNOWN                                                                                      \
+    "this node's dataplane does not count by the members of the metastore yet: see `config_refused` in "     \
+    "'show events', or start its control plane again"
+
 #define LEFT_NS (500 * HG_NS_PER_MS)
 #define ANEW_NS (3 * HG_NS_PER_S) /* as long as it takes until group_unnamed is said */
 
@@ -126,7 +130,8 @@ int hg_failover_run_start(struct hg_server *server, uint32_t group, uint64_t now
     if (hg_failover_is_under_way(&run->core))
         return -EALREADY;
     config_of(server, group, &config);
-    run->request = 0;
+    run->request = run->unknown_ns = 0;
+    run->unknown_said = false;
     hg_failover_start(&run->core, &config, now_ns);
     return 0;
 }
@@ -261,9 +266,8 @@ static void store_do(struct hg_server *server, struct hg_failover_run *run,
 }
 
 /* Whether all logs of this node count by the members that the record names. */
-static bool members_known(struct hg_server *server, const struct hg_failover_run *run)
+static bool members_known(const struct hg_server *server, const struct hg_failover_run *run)
 {
-    hg_link_status_read(server);
     for (uint32_t i = 0; i < server->status.group_count; i++) {
         const struct hg_status_group *row = &server->status.groups[i];
 
@@ -272,6 +276,40 @@ static bool members_known(struct hg_server *server, const struct hg_failover_run
             return false;
     }
     return true;
+}
+
+const char *hg_failover_run_reason(const struct hg_server *server, uint32_t group)
+{
+    for (uint32_t i = 0; i < HG_FAILOVERS_MAX; i++) {
+        const struct hg_failover_run *run = server->failovers[i];
+
+        if (run == NULL || run->core.config.key.group != group)
+            continue;
+        bool waits = run->unknown_ns != 0 && hg_failover_is_under_way(&run->core);
+
+        return waits && run->core.reason[0] == '\0' ? MEMBERS_UNKNOWN : run->core.reason;
+    }
+    return "";
+}
+
+/* False: an order that begins anything waits until who counts is known here. */
+static bool members_look(struct hg_server *server, struct hg_failover_run *run, uint64_t now_ns)
+{
+    hg_link_status_read(server);
+    if (members_known(server, run)) {
+        run->unknown_ns = 0;
+        run->unknown_said = false;
+        return true;
+    }
+    if (run->unknown_ns == 0)
+        run->unknown_ns = now_ns;
+    if (run->unknown_said || now_ns - run->unknown_ns < HG_FAILOVER_BLOCKED_NS)
+        return false;
+    run->unknown_said = true;
+    hg_event_addf(&server->events, HG_SEVERITY_ERROR, "recovery_blocked",
+                  "group %u stays sealed: " MEMBERS_UNKNOWN " (generation %llu)", run->core.config.key.group,
+                  (unsigned long long)run->core.record.members.generation);
+    return false;
 }
 
 static void act(struct hg_server *server, struct hg_failover_run *run,
@@ -293,8 +331,7 @@ static void act(struct hg_server *server, struct hg_failover_run *run,
         break;
     case HG_FAILOVER_DO_BEGIN:
     case HG_FAILOVER_DO_RELEASE:
-        /* Until the dataplane answered the last one, or was told who counts: later. */
-        if (run->request != 0 || !members_known(server, run))
+        if (run->request != 0 || !members_look(server, run, now_ns)) /* unanswered, or not to be given yet */
             break;
         run->releases = action->what == HG_FAILOVER_DO_RELEASE;
         run->request = hg_link_group(

@@ -97,6 +97,8 @@ struct hg_failover_run {
     uint64_t request; /* to begin or to release, that the dataplane has not answered; 0 = none */
     uint64_t request_ns;
     bool releases;
+    bool unknown_said;   /* that it waits since then: */
+    uint64_t unknown_ns; /* logs of this node don't count by the record's members; 0 = they do */
     char problem[HG_METASTORE_TEXT_BYTES]; /* of the metastore, said already */
 };
 
@@ -183,6 +185,8 @@ const char *hg_failover_run_reach(const struct hg_server *server, uint32_t group
 int hg_failover_run_start(struct hg_server *server, uint32_t group, uint64_t now_ns);
 /* The group's newest one, or NULL. */
 const struct hg_failover *hg_failover_run_of(const struct hg_server *server, uint32_t group);
+/* What the fail-over of the group waits for, empty = nothing: the core's reason, or that of its shell. */
+const char *hg_failover_run_reason(const struct hg_server *server, uint32_t group);
 /* Once after the start, as soon as metastore and dataplane say what there is of each group: goes on with the
  * fail-overs to this node that a control plane before left in the middle. */
 void hg_failover_run_left(struct hg_server *server, uint64_t now_ns);

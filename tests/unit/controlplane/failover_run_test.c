@@ -6,6 +6,7 @@
 #include "controlplane/server.h"
 
 #include <CUnit/Basic.h>
+#include <errno.h>
 #include <stdlib.h>
 
 #define GROUP 3u
@@ -13,6 +14,7 @@
 
 static struct hg_server *server;
 static uint64_t now_ns, requests, begins, releases;
+static bool asks_others; /* it may: there are more members */
 
 /* ---- the dataplane: link.c is not linked ---- */
 
@@ -38,7 +40,7 @@ uint64_t hg_link_target(struct hg_server *of, enum hg_control_command command, u
                         const struct hg_control_target *target)
 {
     CU_ASSERT(of == server && command == HG_COMMAND_GROUP_ASK && group == GROUP && epoch == 2);
-    CU_ASSERT_EQUAL(target->node, OWN);
+    CU_ASSERT(target->node == OWN || asks_others);
     return 0;
 }
 
@@ -191,6 +193,73 @@ static void test_streams_of_whom_counts(void)
     teardown();
 }
 
+/* Nothing begins before this node's logs count by the members of the record; that it waits is said. */
+static void test_members_not_known(void)
+{
+    setup();
+    struct hg_status_group *row = &server->status.groups[0];
+    const struct hg_metastore_key key = {.cluster = 7, .region = 1, .group = GROUP};
+    struct hg_metastore_record record, found;
+    CU_ASSERT_EQUAL(server->metastore->read(server->metastore, &key, &record), 0);
+    struct hg_metastore_record wanted = record;
+    wanted.members = (struct hg_members){
+        .generation = 2, .phase = HG_MEMBERS_STABLE, .set = {.count = 1, .w = 1, .nodes = {OWN}}};
+    CU_ASSERT_EQUAL(server->metastore->swap(server->metastore, &key, record.revision, &wanted, &found), 0);
+    CU_ASSERT_EQUAL(hg_failover_run_start(server, GROUP, now_ns), -EALREADY);
+    hg_failover_run_close(server);
+    CU_ASSERT_EQUAL(hg_failover_run_start(server, GROUP, now_ns), 0);
+    server->status.group_count = 1;
+    *row = (struct hg_status_group){.group = GROUP, .streams = 1, .members_generation = 1};
+    hg_failover_run_tick(server, now_ns);
+    tail(1);
+    CU_ASSERT_EQUAL(step(), HG_FAILOVER_BEGIN);
+    pass(HG_FAILOVER_BLOCKED_NS / 2);
+    CU_ASSERT_EQUAL(events_count("recovery_blocked"), 0);
+    CU_ASSERT_PTR_NOT_NULL(strstr(hg_failover_run_reason(server, GROUP), "does not count by the members"));
+    pass(HG_FAILOVER_BLOCKED_NS);
+    CU_ASSERT_EQUAL(begins, 0);
+    CU_ASSERT_EQUAL(events_count("recovery_blocked"), 1);
+    pass(HG_NS_PER_S);
+    CU_ASSERT_EQUAL(events_count("recovery_blocked"), 1);
+    row->members_generation = 2;
+    pass(HG_NS_PER_S);
+    CU_ASSERT_EQUAL(begins, 1);
+    CU_ASSERT_STRING_EQUAL(hg_failover_run_reason(server, GROUP), "");
+    teardown();
+}
+
+/* What a member said goes when two live under its name, and only that. */
+static void test_clone_is_forgotten(void)
+{
+    setup();
+    struct hg_control_config *wanted = &server->config->wanted;
+    struct hg_failover *core = (struct hg_failover *)hg_failover_run_of(server, GROUP);
+    struct hg_failover_config config = core->config;
+    wanted->peer_count = 2;
+    wanted->peers[0] = (struct hg_config_peer){.name = "b", .node = 3, .region = 1};
+    wanted->peers[1] = (struct hg_config_peer){.name = "c", .node = 4, .region = 1};
+    config.n = config.w = config.member_count = 3;
+    config.members[1] = 3;
+    config.members[2] = 4;
+    core->config = config;
+    for (uint64_t node = 3; node <= 4; node++) {
+        const struct hg_control_tail said = {
+            .node = node, .group = GROUP, .epoch = 2, .epoch_promised = 2, .logs = 1};
+        hg_failover_run_tail(server, &said, now_ns);
+    }
+    server->status.peer_count = 2;
+    snprintf(server->status.peers[0].name, sizeof(server->status.peers[0].name), "b");
+    snprintf(server->status.peers[1].name, sizeof(server->status.peers[1].name), "c");
+    server->status.peers[0].state = HG_PEER_CLONED;
+    server->status.peers[1].state = HG_PEER_UP;
+    asks_others = true;
+    hg_failover_run_tick(server, now_ns);
+    asks_others = false;
+    CU_ASSERT_EQUAL(core->members[1].logs, 0);
+    CU_ASSERT_EQUAL(core->members[2].logs, 1);
+    teardown();
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -199,6 +268,8 @@ int main(void)
     CU_add_test(suite, "the answer to release is lost", test_answer_to_release_lost);
     CU_add_test(suite, "ended by an order", test_ended_by_an_order);
     CU_add_test(suite, "streams go to whoever counts", test_streams_of_whom_counts);
+    CU_add_test(suite, "the members are not known here", test_members_not_known);
+    CU_add_test(suite, "a member that is two is forgotten", test_clone_is_forgotten);
     CU_basic_run_tests();
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 4;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 6;
 }
