@@ -33,6 +33,17 @@ static bool letter_to_all(struct hg_exchange *exchange, const struct hg_letter *
     return true;
 }
 
+static void cloned_tell(struct hg_exchange *exchange, uint32_t peer)
+{
+    struct hg_letter letter;
+    if (!exchange->cloned_due[peer])
+        return;
+    memset(&letter, 0, sizeof(letter));
+    letter.type = HG_LETTER_PEER_CLONED;
+    letter.peer = peer;
+    exchange->cloned_due[peer] = !letter_to_all(exchange, &letter);
+}
+
 bool hg_exchange_peer(struct hg_exchange *exchange, uint32_t peer, const struct hg_handshake_config *config,
                       uint64_t now_ns)
 {
@@ -41,6 +52,9 @@ bool hg_exchange_peer(struct hg_exchange *exchange, uint32_t peer, const struct 
         struct hg_letter changed;
         if (CRYPTO_memcmp(exchange->handshakes[peer].config.psk, config->psk, sizeof(config->psk)) == 0)
             return true;
+        cloned_tell(exchange, peer); /* with the new key nobody would know any more that it was two */
+        if (exchange->cloned_due[peer])
+            return false;
         memset(&changed, 0, sizeof(changed));
         changed.type = HG_LETTER_KEY_CHANGED;
         changed.peer = peer;
@@ -87,17 +101,6 @@ static bool keys_send(struct hg_exchange *exchange, uint32_t peer, uint32_t work
                hg_mailbox_put(exchange->to_workers[worker], &letter);
     OPENSSL_cleanse(&letter, sizeof(letter));
     return sent;
-}
-
-static void cloned_tell(struct hg_exchange *exchange, uint32_t peer)
-{
-    struct hg_letter letter;
-    if (!exchange->cloned_due[peer])
-        return;
-    memset(&letter, 0, sizeof(letter));
-    letter.type = HG_LETTER_PEER_CLONED;
-    letter.peer = peer;
-    exchange->cloned_due[peer] = !letter_to_all(exchange, &letter);
 }
 
 /* A full mailbox loses a message as the network might; the handshake's retry repairs both alike. Keys are

@@ -322,6 +322,28 @@ static void test_cloned_finds_no_room(void)
     CU_ASSERT_EQUAL(cloned_count, 1);
 }
 
+/* Nor does a new key come before they know it. */
+static void test_cloned_before_a_new_key(void)
+{
+    struct hg_letter filler = {.type = HG_LETTER_KEY_CHANGED}, taken;
+    begin();
+    run(3 * HG_NS_PER_S);
+    sides[0].cloned_due[0] = true;
+    while (hg_mailbox_put(&boxes[0], &filler))
+        ;
+    psk_first[0] = psk_first[1] = 9;
+    CU_ASSERT_FALSE(side_key(0));
+    CU_ASSERT_TRUE(sides[0].cloned_due[0]);
+    while (hg_mailbox_take(&boxes[0], &taken))
+        ;
+    CU_ASSERT_TRUE(side_key(0));
+    CU_ASSERT_TRUE(side_key(1));
+    CU_ASSERT_EQUAL(hg_mailbox_count(&boxes[0]), 2);
+    run(3 * HG_NS_PER_S);
+    CU_ASSERT_EQUAL(cloned_count, 1);
+    CU_ASSERT_EQUAL(keys_count[0], 2);
+}
+
 /* ---- two workers with data, a link between them, and letters that take their time ---- */
 
 #define MODEL_MESSAGES 4096u
@@ -600,6 +622,7 @@ int main(void)
     CU_add_test(suite, "an exchange that is ended", test_ended);
     CU_add_test(suite, "two of one identity", test_cloned);
     CU_add_test(suite, "two of one identity, and no room to say it", test_cloned_finds_no_room);
+    CU_add_test(suite, "two of one identity, then a new key", test_cloned_before_a_new_key);
     CU_add_test(suite, "one agreement a start", test_one_agreement_a_start);
     CU_add_test(suite, "agreed in the end", test_agreed_in_the_end);
     CU_add_test(suite, "keys that find no room", test_keys_that_find_no_room);
