@@ -135,12 +135,16 @@ static int recorded_write(int directory, const struct hg_orphan_piece *piece)
     return failed;
 }
 
-/* Another orphan has the name: its header. */
-static bool is_other(int directory, const char *name, const struct hg_orphan_header *header,
-                     struct hg_orphan_header *there)
+/* 1: another orphan has the name, or something that does not say what it is; *there = its header, as far as
+ * it has one. 0: nothing has, or this orphan itself. Negative: it can't be known. */
+static int other_look(int directory, const char *name, const struct hg_orphan_header *header,
+                      struct hg_orphan_header *there)
 {
-    return header_read(directory, name, there) == 0 &&
-           memcmp(there->chain, header->chain, sizeof(there->chain)) != 0;
+    memset(there, 0, sizeof(*there));
+    int rc = header_read(directory, name, there);
+    if (rc == 0)
+        return memcmp(there->chain, header->chain, sizeof(there->chain)) != 0;
+    return rc == -ENOENT ? 0 : rc == -EBADMSG ? 1 : rc;
 }
 
 /* Two fail-overs may cut a copy at the same place under one epoch: a tail, and what it was filled with since.
@@ -166,7 +170,9 @@ static int part_rename(int directory, const char *part, const char *name,
 {
     char note[PART_BYTES];
     struct hg_orphan_header there;
-    int rc = is_other(directory, name, header, &there) ? aside_rename(directory, name, &there) : 0;
+    int rc = other_look(directory, name, header, &there);
+    if (rc > 0)
+        rc = aside_rename(directory, name, &there);
     if (rc != 0)
         return rc;
     snprintf(note, sizeof(note), "%s" HG_ORPHAN_CUT, name);

@@ -217,6 +217,37 @@ static void test_same_name(void)
     CU_ASSERT_EQUAL(ctl("discard one-1-5-100.orphan --yes"), 0);
 }
 
+/* What has the name and does not say what it is, is kept: a part of it may be all that there is. */
+static void test_name_of_a_damaged_one(void)
+{
+    static const char name[] = "one-1-5-100.orphan";
+    struct hg_orphan_piece whole = piece_of(0, BATCHES);
+    const uint32_t none = 0;
+    char aside[64], words[2 * PATH];
+    snprintf(aside, sizeof(aside), "one-1-5-100-%02x%02x%02x%02x.orphan", header.chain[0], header.chain[1],
+             header.chain[2], header.chain[3]);
+    CU_ASSERT_EQUAL(hg_orphan_file_write(run, &whole), 0);
+    int fd = open(path_of(name), O_WRONLY); /* its magic number */
+    CU_ASSERT_EQUAL(write(fd, &none, sizeof(none)), sizeof(none));
+    close(fd);
+    CU_ASSERT_EQUAL(hg_orphan_file_write(run, &whole), 0);
+    CU_ASSERT_TRUE(is_there(aside));
+    snprintf(words, sizeof(words), "show %s", aside);
+    CU_ASSERT_NOT_EQUAL(ctl(words), 0);
+    recorded();
+    snprintf(words, sizeof(words), "show %s", name);
+    CU_ASSERT_EQUAL(ctl(words), 0);
+    CU_ASSERT_EQUAL(unlink(path_of(aside)), 0);
+    /* Neither a link nor a directory is gone through, or in the way. */
+    CU_ASSERT_EQUAL(unlink(path_of(name)), 0);
+    CU_ASSERT_EQUAL(mkdir(path_of(name), 0700), 0);
+    CU_ASSERT_EQUAL(hg_orphan_file_write(run, &whole), 0);
+    CU_ASSERT_TRUE(is_there("one-1-5-100-00000000.orphan"));
+    CU_ASSERT_EQUAL(rmdir(path_of("one-1-5-100-00000000.orphan")), 0);
+    snprintf(words, sizeof(words), "discard %s --yes", name);
+    CU_ASSERT_EQUAL(ctl(words), 0);
+}
+
 static bool is_noted(const char *name)
 {
     char note[80];
@@ -331,11 +362,12 @@ int main(int argc, char **argv)
     CU_add_test(suite, "pieces", test_pieces);
     CU_add_test(suite, "export and discard", test_export_discard);
     CU_add_test(suite, "two of one name", test_same_name);
+    CU_add_test(suite, "the name of a damaged one", test_name_of_a_damaged_one);
     CU_add_test(suite, "a note is of its file", test_note_of_its_file);
     CU_add_test(suite, "damage", test_damage);
     CU_add_test(suite, "links and names", test_links_and_names);
     CU_basic_run_tests();
     snprintf(remove, sizeof(remove), "rm -r %s", run);
     int rc = system(remove);
-    return rc != 0 || CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 6;
+    return rc != 0 || CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 7;
 }
