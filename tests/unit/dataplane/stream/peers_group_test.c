@@ -5,6 +5,7 @@
  */
 #include "dataplane/stream/follow.h"
 #include "dataplane/stream/peers_internal.h"
+#include "dataplane/stream/quorum.h"
 #include "dataplane/stream/writer.h"
 #include "orphan_directory.h"
 #include "peers_pair.h"
@@ -341,6 +342,63 @@ static void test_fill_of_more(void)
     one_region = false;
 }
 
+/* ---- members ---- */
+
+/* The group has one member. */
+static void member_set(struct site *site, uint64_t generation, uint64_t member)
+{
+    struct hg_streams_voters voters = {
+        .members = {.generation = generation, .set = {.count = 1, .w = 1, .nodes = {member}}},
+        .region = 1,
+        .self = site == a ? 1 : 2,
+        .nodes = {site == a ? 2 : 1}};
+    voters.counted = voters.nodes[0] == member;
+    bool is_new;
+    CU_ASSERT_TRUE(hg_streams_members_set(site->node.streams, 0, &voters, &is_new));
+    CU_ASSERT_TRUE(is_new);
+    run(10 * HG_NS_PER_MS);
+    hg_peers_members_new(site->peers, 0);
+    run(30 * HG_NS_PER_MS);
+}
+
+static void member_refused(uint32_t slot, enum hg_group_reason reason)
+{
+    const uint64_t *counts = hg_streams_group_counts(b->node.streams);
+    append(a, slot, 1, 100);
+    run(30 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(sending(a, slot)->state, HG_PEER_STREAM_REFUSED);
+    CU_ASSERT_EQUAL(a->node.event_last[HG_EVENT_stream_refused].a, HG_WIRE_REFUSED_MEMBERS);
+    CU_ASSERT(counts[reason] > 0);
+    CU_ASSERT_EQUAL(stream(b, 0)->lsn_durable, 2);
+}
+
+/* A writer whose members are older, or that is none, is told so over the wire, also in the middle of its
+ * stream, and goes on when it counts. */
+static void test_writer_is_no_member(void)
+{
+    one_region = true;
+    sites_make();
+    keys();
+    uint32_t slot = configure(a, "one", 11, KV, 1);
+    struct hg_config_stream taken = config_of_one(b, false);
+    CU_ASSERT_EQUAL(hg_streams_configure(b->node.streams, &taken), 0);
+    append(a, slot, 1, 100);
+    run(30 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(stream(b, 0)->lsn_durable, 2);
+    member_set(b, 2, 2);
+    member_refused(slot, HG_GROUP_writer_generation);
+    CU_ASSERT_EQUAL(hg_streams_group_counts(b->node.streams)[HG_GROUP_writer_stranger], 0);
+    member_set(a, 2, 2);
+    member_refused(slot, HG_GROUP_writer_stranger);
+    member_set(a, 3, 1);
+    member_set(b, 3, 1);
+    idle(2 * HG_PEER_REFUSED_RETRY_NS);
+    CU_ASSERT_EQUAL(sending(a, slot)->state, HG_PEER_STREAM_STREAMING);
+    CU_ASSERT_EQUAL(stream(b, 0)->lsn_durable, 4);
+    sites_free();
+    one_region = false;
+}
+
 int main(void)
 {
     CU_initialize_registry();
@@ -355,6 +413,7 @@ int main(void)
     CU_add_test(suite, "a fill's cut that comes too late", test_cut_is_late);
     CU_add_test(suite, "a fill of nothing", test_fill_of_nothing);
     CU_add_test(suite, "a fill of a copy that has more", test_fill_of_more);
+    CU_add_test(suite, "a writer that is no member", test_writer_is_no_member);
     CU_basic_run_tests();
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 10;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 11;
 }

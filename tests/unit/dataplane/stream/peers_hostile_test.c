@@ -271,6 +271,7 @@ static void test_hostile_frames(void)
         }
     }
     CU_ASSERT_EQUAL(stream(a, 0)->lsn_durable, 2);
+    CU_ASSERT(hg_peers_opens_refused(b->peers)[HG_WIRE_REFUSED_LIMIT] > 0);
     sites_free();
 }
 
