@@ -150,7 +150,7 @@ void hg_members_tick(struct hg_server *server, uint64_t now_ns)
             hg_copies_tick(server, group, &key, &record);
     }
     if (is_new && hg_link_usable(server))
-        (void)hg_link_apply(server); /* a full ring: a refusal or the next attachment says it again */
+        (void)hg_link_apply(server); /* a full ring: the link gives it again */
 }
 
 /* ---- orders ---- */

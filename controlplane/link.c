@@ -100,6 +100,18 @@ static uint64_t post(struct hg_server *server, struct hg_control_message *messag
     return request;
 }
 
+/* Whoever waits for it may give up; what is wanted is said again all the same, or it would never be known. */
+static void apply_later(struct hg_server *server, bool is_due)
+{
+    if (is_due && !server->link.apply_is_due)
+        hg_event_addf(
+            &server->events, HG_SEVERITY_WARNING, "control_ring_full",
+            "the dataplane has not taken %u messages, so there is no room for the configuration: it "
+            "is given again when there is; look at its stderr",
+            server->link.ring.cells);
+    server->link.apply_is_due = is_due;
+}
+
 uint64_t hg_link_apply(struct hg_server *server)
 {
     struct hg_control_message message = {.type = HG_CONTROL_APPLY};
@@ -113,6 +125,7 @@ uint64_t hg_link_apply(struct hg_server *server)
     message.generation = generation;
     server->link.generation = generation;
     server->link.request_apply = post(server, &message);
+    apply_later(server, server->link.request_apply == 0);
     return server->link.request_apply;
 }
 
@@ -172,10 +185,11 @@ static void apply_result(struct hg_server *server, int32_t code, const char *tex
 static void apply_again(struct hg_server *server, uint64_t now_ns)
 {
     const struct hg_link *link = &server->link;
+    bool is_refused = link->generation_refused == link->generation && link->generation != 0 &&
+                      link->request_apply == 0 && now_ns >= link->apply_again_ns;
 
-    if (link->generation_refused == link->generation && link->generation != 0 && link->request_apply == 0 &&
-        server->change.request == 0 && now_ns >= link->apply_again_ns)
-        (void)hg_link_apply(server); /* a full ring: again at the next tick */
+    if (server->change.request == 0 && (is_refused || link->apply_is_due))
+        (void)hg_link_apply(server);
 }
 
 static void result(struct hg_server *server, const struct hg_control_received *received)

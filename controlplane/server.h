@@ -47,6 +47,7 @@ struct hg_link {
     struct hg_control_ring ring;
     uint64_t generation;                 /* of the config page written last, on this boot */
     uint64_t request_apply;              /* 0 = no APPLY under way */
+    bool apply_is_due;                   /* the ring had no room for it */
     uint64_t generation_refused;         /* 0 = none */
     uint64_t apply_again_ns;             /* while refused: when it is tried again */
     char refusal[HG_CONTROL_TEXT_BYTES]; /* said already; empty = none */

@@ -4,6 +4,7 @@
  * is only its side of the control ring. Applies, events, kill -9 of each side, attaching again, live changes,
  * refusals.
  */
+#include "controlplane/metastore.h"
 #include "drivers/clock/clock.h"
 #include "drivers/ipc/control_socket.h"
 
@@ -29,6 +30,7 @@
 static char run[64];
 static const char *program_control, *program_ctl;
 static int failures;
+static uint32_t cells = HG_CONTROL_RING_CELLS;
 
 static uint64_t now_ms(void)
 {
@@ -91,6 +93,11 @@ static void fake_status(struct fake *fake)
         memcpy(status->consumers[i].stream, fake->config.consumers[i].stream,
                sizeof(status->consumers[i].stream));
     }
+    status->group_count = fake->config.group_count;
+    for (uint32_t i = 0; i < status->group_count; i++)
+        status->groups[i] =
+            (struct hg_status_group){.group = fake->config.groups[i].group,
+                                     .members_generation = fake->config.groups[i].members.generation};
     status->drop_count = 2;
     snprintf(status->drops[0].where, sizeof(status->drops[0].where), "lane b");
     snprintf(status->drops[0].name, sizeof(status->drops[0].name), "drop_duplicate");
@@ -136,11 +143,19 @@ static void fake_apply(struct fake *fake, const struct hg_control_received *rece
     fake_result(fake, received, 0, "");
 }
 
+static bool is_deaf(void)
+{
+    char path[96];
+
+    snprintf(path, sizeof(path), "%s/deaf", run);
+    return access(path, F_OK) == 0;
+}
+
 static void fake_receive(struct fake *fake)
 {
     struct hg_control_received received;
 
-    while (hg_control_ring_receive(&fake->ring, &received) == 1) {
+    while (!is_deaf() && hg_control_ring_receive(&fake->ring, &received) == 1) {
         if (received.message.type == HG_CONTROL_APPLY)
             fake_apply(fake, &received);
         if (received.message.type == HG_CONTROL_COMMAND) {
@@ -160,8 +175,7 @@ static void fake_receive(struct fake *fake)
 
 static void fake_create(struct fake *fake)
 {
-    int rc = hg_control_ring_create(&fake->ring, HG_CONTROL_RING_CELLS,
-                                    hg_clock_tsc()->random_u64(hg_clock_tsc()) | 1);
+    int rc = hg_control_ring_create(&fake->ring, cells, hg_clock_tsc()->random_u64(hg_clock_tsc()) | 1);
 
     hg_assert(rc == 0);
 }
@@ -441,6 +455,41 @@ static void test_second_control_plane(void)
     CHECK(log_count("another control plane runs here") == 1);
 }
 
+static void members_write(void)
+{
+    const struct hg_metastore_key key = {.cluster = 7, .region = 1, .group = 0};
+    struct hg_metastore_record found, wanted = {.state = HG_METASTORE_OPEN, .epoch = 2, .node = 1};
+    struct hg_metastore *store;
+    char path[96];
+
+    snprintf(path, sizeof(path), "%s/metastore", run);
+    store = hg_metastore_file_open(path);
+    CHECK(store->read(store, &key, &found) == 0);
+    wanted.members = (struct hg_members){.generation = 2, .set = {.count = 1, .w = 1, .nodes = {1}}};
+    CHECK(store->swap(store, &key, found.revision, &wanted, &found) == 0);
+    store->close(store);
+}
+
+/* The dataplane beats and takes nothing, and its ring is full of orders: who counts in a group is told later.
+ */
+static void test_full_ring(void)
+{
+    char path[96];
+
+    AWAIT("show peers", 0, "100.0 MB/s");
+    file_write("deaf", "", 0600);
+    for (uint32_t i = 0; i < cells; i++)
+        EXPECT("consumer remove archive", 4, "did not answer in 5 s");
+    EXPECT("consumer remove archive", 4, "takes no messages: nothing was changed");
+    members_write();
+    AWAIT("show events", 0, "control_ring_full");
+    CHECK(log_count("control_ring_full") == 1);
+    snprintf(path, sizeof(path), "%s/deaf", run);
+    CHECK(unlink(path) == 0);
+    AWAIT("--json show groups", 0, "\"members_generation\": 2");
+    CHECK(log_count("control_ring_full") == 1);
+}
+
 int main(int argc, char **argv)
 {
     pid_t control, dataplane;
@@ -483,6 +532,12 @@ int main(int argc, char **argv)
     EXPECT("set peer b rate 192k", 4, "");
     AWAIT("show events", 0, "control_ring_poisoned");
     AWAIT("show peers", 0, "100.0 MB/s");
+
+    printf("its ring is full\n");
+    end(dataplane, SIGKILL, 0);
+    cells = HG_CONTROL_RING_CELLS_MIN;
+    dataplane = dataplane_start();
+    test_full_ring();
 
     printf("the dataplane stands still\n");
     kill(dataplane, SIGSTOP);
