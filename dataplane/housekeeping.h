@@ -63,6 +63,8 @@ struct hg_housekeeping {
     /* control plane */
     struct hg_control_ring ring;
     bool ring_made;
+    struct hg_control_message result;  /* an answer that the ring had no room for, to: */
+    uint64_t result_request;           /* 0 = there is none */
     int control_socket;                /* -1 = none */
     struct hg_control_config config;   /* newest page read */
     struct hg_control_config *applied; /* with places; lent to the workers while apply_pending */

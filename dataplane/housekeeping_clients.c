@@ -114,6 +114,7 @@ static void connection_control(struct hg_housekeeping *hk, struct hg_connection 
         if (!busy) {
             hg_control_ring_close(&hk->ring);
             hk->ring = fresh;
+            hk->result_request = 0; /* of one that is gone */
         }
     }
     int rc = hg_control_socket_answer(connection->socket, busy ? NULL : &hk->ring,

@@ -32,17 +32,30 @@ void hg_housekeeping_refusal(struct hg_housekeeping *hk, const char *name, const
     hg_housekeeping_say(hk, HG_SEVERITY_ERROR, name, text);
 }
 
+/* False: the ring has no room for the answer that is held. One of a ring that is damaged is nobody's. */
+static bool result_push(struct hg_housekeeping *hk)
+{
+    if (hk->result_request == 0)
+        return true;
+    if (hg_control_ring_send(&hk->ring, hk->result_request, &hk->result) == -EAGAIN)
+        return false;
+    hk->result_request = 0;
+    hg_control_ring_doorbell(&hk->ring);
+    return true;
+}
+
+/* Held until the ring takes it; meanwhile no other wish is taken, so one is all there is to hold. */
 static void result_send(struct hg_housekeeping *hk, uint64_t request, uint64_t generation, int32_t code,
                         const char *text)
 {
-    struct hg_control_message message;
-    memset(&message, 0, sizeof(message));
-    message.type = HG_CONTROL_RESULT;
-    message.generation = generation;
-    message.code = code;
-    snprintf(message.text, sizeof(message.text), "%s", text);
-    (void)hg_control_ring_send(&hk->ring, request, &message);
-    hg_control_ring_doorbell(&hk->ring);
+    struct hg_control_message *message = &hk->result;
+    memset(message, 0, sizeof(*message));
+    message->type = HG_CONTROL_RESULT;
+    message->generation = generation;
+    message->code = code;
+    snprintf(message->text, sizeof(message->text), "%s", text);
+    hk->result_request = request;
+    (void)result_push(hk);
 }
 
 /* ---- identity and logs ---- */
@@ -503,7 +516,7 @@ void hg_housekeeping_control(struct hg_housekeeping *hk)
 {
     struct hg_control_received received;
     /* One wish at a time: what is not taken stays in the ring, and is given again should we die. */
-    while (!hk->apply_pending && hk->command_request == 0 &&
+    while (result_push(hk) && !hk->apply_pending && hk->command_request == 0 &&
            hg_control_ring_receive(&hk->ring, &received) == 1) {
         if (received.message.type == HG_CONTROL_APPLY)
             apply_begin(hk, &received);
