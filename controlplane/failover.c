@@ -340,6 +340,14 @@ void hg_failover_answer(struct hg_failover *failover, const struct hg_failover_a
     copy->tail.is_member = true;
 }
 
+static bool is_told(const struct hg_failover *failover, const struct hg_failover_stream *stream)
+{
+    for (uint32_t m = 0; m < failover->config.member_count; m++)
+        if (stream->copies[m].has)
+            return true;
+    return false;
+}
+
 void hg_failover_forget(struct hg_failover *failover, uint64_t node)
 {
     int32_t m = member_of(&failover->config, node);
@@ -347,8 +355,16 @@ void hg_failover_forget(struct hg_failover *failover, uint64_t node)
         return;
     struct hg_failover_member *member = &failover->members[m];
     *member = (struct hg_failover_member){.ask_ns = member->ask_ns};
-    for (uint32_t i = 0; i < failover->stream_count; i++)
-        failover->streams[i].copies[m] = (struct hg_failover_copy){0};
+    for (uint32_t i = failover->stream_count; i-- > 0;) {
+        struct hg_failover_stream *stream = &failover->streams[i];
+        stream->copies[m] = (struct hg_failover_copy){0};
+        if (is_told(failover, stream))
+            continue;
+        /* None but it ever spoke of this one: perhaps there is no such stream. */
+        *stream = failover->streams[--failover->stream_count];
+        failover->streams[failover->stream_count] = (struct hg_failover_stream){0};
+        failover->is_full = false;
+    }
 }
 
 void hg_failover_refused(struct hg_failover *failover, uint64_t node, uint64_t epoch, uint64_t epoch_promised,

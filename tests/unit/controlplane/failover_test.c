@@ -157,8 +157,13 @@ static void test_member_of_which_two_live(void)
     answer(OTHER, 1, 1, 60);
     act();
     CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_FILL);
+    const struct hg_failover_answer ghost = {
+        .node = OTHER, .epoch = 5, .logs = 1, .streams = 2, .stream = 99, .name = "ghost"};
+    hg_failover_answer(driver, &ghost, now_ns);
+    CU_ASSERT_EQUAL(driver->stream_count, 2);
     hg_failover_forget(driver, OTHER);
-    hg_failover_forget(driver, OWN); /* this node knows what it is */
+    CU_ASSERT_EQUAL(driver->stream_count, 1); /* nobody else ever heard of it */
+    hg_failover_forget(driver, OWN);          /* this node knows what it is */
     hg_failover_forget(driver, 77);
     act();
     CU_ASSERT_EQUAL(driver->step, HG_FAILOVER_SEAL);
