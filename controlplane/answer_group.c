@@ -234,13 +234,14 @@ static json_t *fail_over_look(struct hg_server *server, const struct members *me
     return is_dry_run ? fail_over_what_if(server, members, key->group, &record, &reach) : NULL;
 }
 
-static json_t *fail_over_under_way(const struct hg_failover *failover, uint32_t group)
+static json_t *fail_over_under_way(const struct hg_server *server, const struct hg_failover *failover,
+                                   uint32_t group)
 {
     char text[HG_METASTORE_TEXT_BYTES];
+    const char *reason = hg_failover_run_reason(server, group);
 
     snprintf(text, sizeof(text), "group %u is being failed over to this node already: %s%s%s", group,
-             hg_failover_step_text(failover->step), failover->reason[0] != '\0' ? ": " : "",
-             failover->reason);
+             hg_failover_step_text(failover->step), reason[0] != '\0' ? ": " : "", reason);
     return hg_answer_done(text);
 }
 
@@ -270,7 +271,7 @@ json_t *hg_answer_group_fail_over(struct hg_server *server, const struct hg_comm
     const struct hg_failover *before = hg_failover_run_of(server, group);
 
     if (!is_dry_run && before != NULL && hg_failover_is_under_way(before))
-        return fail_over_under_way(before, group);
+        return fail_over_under_way(server, before, group);
     refusal = fail_over_look(server, &members, &key, hg_command_value(command, "force") != NULL, is_dry_run);
     if (refusal != NULL)
         return refusal;

@@ -177,11 +177,11 @@ void hg_failover_run_anew(struct hg_server *server, uint32_t group, const struct
     if (anew->is_said || now_ns - anew->since_ns < ANEW_NS)
         return;
     anew->is_said = true;
-    hg_event_addf(&server->events, HG_SEVERITY_ERROR, "group_writer_anew",
-                  "group %u is written by this node under epoch %llu, as the metastore has it, but its log "
-                  "promised no more than %llu: it was made anew, or never heard of it. Nobody writes: order "
-                  "'group fail-over %u'",
-                  group, (unsigned long long)record->epoch, (unsigned long long)epoch_promised, group);
+    hg_event_addf(
+        &server->events, HG_SEVERITY_ERROR, "group_writer_anew",
+        "group %u: the metastore has this node as its writer under epoch %llu, its log promised %llu: "
+        "made anew? Nobody writes: 'group fail-over %u'",
+        group, (unsigned long long)record->epoch, (unsigned long long)epoch_promised, group);
 }
 
 /* False: to be looked at again. */
@@ -344,7 +344,8 @@ static void act(struct hg_server *server, struct hg_failover_run *run,
     }
 }
 
-/* An answer may be lost in a full ring: the order is given again, which does nothing twice. */
+/* An answer is lost with its ring, and may be long in coming: the order is given again, which does nothing
+ * twice. */
 static void unanswered_look(struct hg_server *server, struct hg_failover_run *run, uint64_t now_ns)
 {
     if (run->request == 0 || now_ns - run->request_ns < HG_API_RESULT_NS)
@@ -355,6 +356,15 @@ static void unanswered_look(struct hg_server *server, struct hg_failover_run *ru
                   "again",
                   run->core.config.key.group, (unsigned long long)run->core.epoch,
                   run->releases ? "release" : "begin", (unsigned)(HG_API_RESULT_NS / HG_NS_PER_S));
+}
+
+/* It waits for the members only where something is to begin. */
+static void unknown_look(struct hg_failover_run *run)
+{
+    if (run->core.step == HG_FAILOVER_BEGIN || run->core.step == HG_FAILOVER_RELEASE)
+        return;
+    run->unknown_ns = 0;
+    run->unknown_said = false;
 }
 
 /* Its answers may be of either of the two. */
@@ -386,6 +396,7 @@ void hg_failover_run_tick(struct hg_server *server, uint64_t now_ns)
         for (uint32_t count = 0;
              count < HG_FAILOVER_ACTIONS_TICK && hg_failover_next(&run->core, now_ns, &action); count++)
             act(server, run, &action, now_ns);
+        unknown_look(run);
     }
 }
 

@@ -125,7 +125,7 @@ uint64_t hg_link_apply(struct hg_server *server)
     message.generation = generation;
     server->link.generation = generation;
     server->link.request_apply = post(server, &message);
-    apply_later(server, server->link.request_apply == 0);
+    apply_later(server, server->link.request_apply == 0 && !server->link.ring.poisoned);
     return server->link.request_apply;
 }
 

@@ -216,6 +216,15 @@ static void test_members_not_known(void)
     pass(HG_FAILOVER_BLOCKED_NS / 2);
     CU_ASSERT_EQUAL(events_count("recovery_blocked"), 0);
     CU_ASSERT_PTR_NOT_NULL(strstr(hg_failover_run_reason(server, GROUP), "does not count by the members"));
+    const struct hg_control_tail more = {
+        .node = OWN, .group = GROUP, .epoch = 2, .epoch_promised = 2, .logs = 2, .log = 1};
+    hg_failover_run_tail(server, &more, now_ns); /* this node has another log, too: it is asked anew */
+    hg_failover_run_tick(server, now_ns);
+    CU_ASSERT_EQUAL(step(), HG_FAILOVER_SEAL);
+    CU_ASSERT_PTR_NULL(strstr(hg_failover_run_reason(server, GROUP), "does not count by the members"));
+    tail(1);
+    pass(HG_FAILOVER_BLOCKED_NS / 2 + 600 * HG_NS_PER_MS);
+    CU_ASSERT_EQUAL(events_count("recovery_blocked"), 0); /* it waits from then on */
     pass(HG_FAILOVER_BLOCKED_NS);
     CU_ASSERT_EQUAL(begins, 0);
     CU_ASSERT_EQUAL(events_count("recovery_blocked"), 1);
@@ -225,6 +234,24 @@ static void test_members_not_known(void)
     pass(HG_NS_PER_S);
     CU_ASSERT_EQUAL(begins, 1);
     CU_ASSERT_STRING_EQUAL(hg_failover_run_reason(server, GROUP), "");
+    teardown();
+}
+
+/* It names the group whole, however long the numbers are. */
+static void test_writer_anew(void)
+{
+    const struct hg_metastore_record record = {
+        .state = HG_METASTORE_OPEN, .node = OWN, .epoch = HG_FAILOVER_EPOCH_MAX};
+    setup();
+    server->status_generation = 1;
+    server->status.group_count = 1;
+    server->status.groups[0] = (struct hg_status_group){
+        .group = HG_CONTROL_GROUPS_MAX - 1, .streams = 1, .epoch_promised = HG_FAILOVER_EPOCH_MAX - 1};
+    for (uint64_t s = 0; s < 9; s++)
+        hg_failover_run_anew(server, HG_CONTROL_GROUPS_MAX - 1, &record, now_ns + s * HG_NS_PER_S);
+    CU_ASSERT_EQUAL(events_count("group_writer_anew"), 1);
+    const struct hg_event *said = &server->events.ring[(server->events.count - 1) % HG_EVENTS_MAX];
+    CU_ASSERT_PTR_NOT_NULL(strstr(said->text, "'group fail-over 63'"));
     teardown();
 }
 
@@ -269,7 +296,8 @@ int main(void)
     CU_add_test(suite, "ended by an order", test_ended_by_an_order);
     CU_add_test(suite, "streams go to whoever counts", test_streams_of_whom_counts);
     CU_add_test(suite, "the members are not known here", test_members_not_known);
+    CU_add_test(suite, "a writer whose log was made anew", test_writer_anew);
     CU_add_test(suite, "a member that is two is forgotten", test_clone_is_forgotten);
     CU_basic_run_tests();
-    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 6;
+    return CU_get_number_of_failures() != 0 || CU_get_number_of_tests_run() != 7;
 }
