@@ -32,12 +32,14 @@ void hg_housekeeping_refusal(struct hg_housekeeping *hk, const char *name, const
     hg_housekeeping_say(hk, HG_SEVERITY_ERROR, name, text);
 }
 
-/* False: the ring has no room for the answer that is held. One of a ring that is damaged is nobody's. */
+/* False: the ring has no room for the answer that is held. Where the ring is damaged it is nobody's, nor
+ * where whoever asked is gone: the next one may be waiting for us to take something before it reads. */
 static bool result_push(struct hg_housekeeping *hk)
 {
+    bool asks = hk->result_request >> 32 == hg_control_ring_peer_generation(&hk->ring);
     if (hk->result_request == 0)
         return true;
-    if (hg_control_ring_send(&hk->ring, hk->result_request, &hk->result) == -EAGAIN)
+    if (asks && hg_control_ring_send(&hk->ring, hk->result_request, &hk->result) == -EAGAIN)
         return false;
     hk->result_request = 0;
     hg_control_ring_doorbell(&hk->ring);

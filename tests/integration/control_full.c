@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * control_full DATAPLANE: a control plane that asks a real dataplane for more than the control ring holds and
- * reads no answer until nothing more is taken. Each order is answered once, in turn, however late it reads.
+ * reads no answer until nothing more is taken. Each order is answered once, in turn, however late it reads;
+ * and where it goes without having read any, the next one gets through.
  */
 #include "drivers/ipc/control_socket.h"
 
@@ -21,6 +22,7 @@
 #define NO_COMMAND  4000 /* which the dataplane does not know */
 
 static struct hg_control_ring ring;
+static int connection;
 static uint64_t requests[ORDERS];
 static uint32_t sent, answered;
 static char run[64], path[96];
@@ -42,17 +44,37 @@ static void must(bool good, const char *what)
     exit(1);
 }
 
-static void attach(void)
+/* False: the one before is not known to be gone. */
+static bool attach_once(void)
 {
     char text[HG_CONTROL_TEXT_BYTES];
-    int fds[HG_CONTROL_RING_FDS], socket = -1;
-    for (uint64_t end_ms = now_ms() + PATIENCE_MS; socket < 0 && now_ms() < end_ms; poll(NULL, 0, 10))
-        socket = hg_control_socket_connect(path);
-    must(socket >= 0, "the dataplane does not listen");
-    struct pollfd welcome = {.fd = socket, .events = POLLIN};
-    must(poll(&welcome, 1, PATIENCE_MS) == 1 && hg_control_socket_receive(socket, fds, text) == 1,
-         "the dataplane does not welcome us");
+    int fds[HG_CONTROL_RING_FDS];
+    connection = hg_control_socket_connect(path);
+    if (connection < 0)
+        return false;
+    struct pollfd welcome = {.fd = connection, .events = POLLIN};
+    must(poll(&welcome, 1, PATIENCE_MS) == 1, "the dataplane says nothing");
+    if (hg_control_socket_receive(connection, fds, text) != 1) {
+        close(connection);
+        return false;
+    }
     must(hg_control_ring_attach(&ring, fds) == 0, "its ring can't be used");
+    return true;
+}
+
+static void attach(void)
+{
+    uint64_t end_ms = now_ms() + PATIENCE_MS;
+    while (!attach_once()) {
+        must(now_ms() < end_ms, "the dataplane does not welcome us");
+        poll(NULL, 0, 10);
+    }
+}
+
+static void detach(void)
+{
+    hg_control_ring_close(&ring);
+    close(connection);
 }
 
 static bool order(void)
@@ -98,6 +120,21 @@ static void answers_take(void)
     must(answered == sent, "answers are missing at the end");
 }
 
+/* By one that gives its order before it reads, as the control plane does, and comes again when it can't. */
+static void stop(void)
+{
+    const struct hg_control_message message = {.type = HG_CONTROL_COMMAND, .command = HG_COMMAND_STOP};
+    int rc = -EAGAIN;
+    for (uint64_t end_ms = now_ms() + PATIENCE_MS; rc != 0 && now_ms() < end_ms; poll(NULL, 0, 20)) {
+        attach();
+        rc = hg_control_ring_send(&ring, hg_control_ring_request(&ring), &message);
+        if (rc != 0)
+            detach();
+    }
+    must(rc == 0, "its ring stays full");
+    hg_control_ring_doorbell(&ring);
+}
+
 int main(int argc, char **argv)
 {
     int status = 0;
@@ -117,15 +154,14 @@ int main(int argc, char **argv)
     orders_give();
     must(sent >= ORDERS_MIN, "it takes no orders");
     answers_take();
-    must(hg_control_ring_send(
-             &ring, hg_control_ring_request(&ring),
-             &(struct hg_control_message){.type = HG_CONTROL_COMMAND, .command = HG_COMMAND_STOP}) == 0,
-         "it can't be stopped");
-    hg_control_ring_doorbell(&ring);
+    printf("%u orders, %u answers\n", sent, answered);
+    sent = 0;
+    orders_give();
+    detach();
+    stop();
     waitpid(dataplane, &status, 0);
     must(WIFEXITED(status) && WEXITSTATUS(status) == 0, "it did not stop");
     snprintf(path, sizeof(path), "rm -r %s", run);
     hg_assert(system(path) == 0);
-    printf("%u orders, %u answers\n", sent, answered);
     return 0;
 }
