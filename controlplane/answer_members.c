@@ -127,6 +127,7 @@ void hg_members_tick(struct hg_server *server, uint64_t now_ns)
     if (now_ns < server->members_ns || server->change.request != 0)
         return;
     server->members_ns = now_ns + MEMBERS_TICK_NS;
+    hg_link_status_read(server);
     for (uint32_t i = 0; i < config->stream_count; i++) {
         uint32_t group = config->streams[i].group;
         struct hg_metastore_record record;

@@ -42,24 +42,41 @@ static void config_of(const struct hg_server *server, uint32_t group, struct hg_
             config->members[config->member_count++] = wanted->peers[i].node;
 }
 
-const struct hg_failover *hg_failover_run_of(const struct hg_server *server, uint32_t group)
+static struct hg_failover_run *run_of(const struct hg_server *server, uint32_t group)
 {
     for (uint32_t i = 0; i < HG_FAILOVERS_MAX; i++)
         if (server->failovers[i] != NULL && server->failovers[i]->core.config.key.group == group)
-            return &server->failovers[i]->core;
+            return server->failovers[i];
     return NULL;
+}
+
+const struct hg_failover *hg_failover_run_of(const struct hg_server *server, uint32_t group)
+{
+    const struct hg_failover_run *run = run_of(server, group);
+
+    return run == NULL ? NULL : &run->core;
+}
+
+const char *hg_failover_run_reason(const struct hg_server *server, uint32_t group)
+{
+    const struct hg_failover_run *run = run_of(server, group);
+
+    if (run == NULL)
+        return "";
+    return run->core.reason[0] == '\0' && run->unknown_ns != 0 ? MEMBERS_UNKNOWN : run->core.reason;
 }
 
 /* Where one of this group was, else one that is over, else a new place. */
 static struct hg_failover_run *place_of(struct hg_server *server, uint32_t group)
 {
+    struct hg_failover_run *before = run_of(server, group);
     int32_t found = -1;
 
+    if (before != NULL)
+        return before;
     for (uint32_t i = 0; i < HG_FAILOVERS_MAX; i++) {
         const struct hg_failover_run *run = server->failovers[i];
 
-        if (run != NULL && run->core.config.key.group == group)
-            return server->failovers[i];
         if (run == NULL || !hg_failover_is_under_way(&run->core))
             found = (int32_t)i;
     }
@@ -130,8 +147,7 @@ int hg_failover_run_start(struct hg_server *server, uint32_t group, uint64_t now
     if (hg_failover_is_under_way(&run->core))
         return -EALREADY;
     config_of(server, group, &config);
-    run->request = run->unknown_ns = 0;
-    run->unknown_said = false;
+    run->request = 0;
     hg_failover_start(&run->core, &config, now_ns);
     return 0;
 }
@@ -165,7 +181,6 @@ void hg_failover_run_anew(struct hg_server *server, uint32_t group, const struct
     bool is_under_way = failover != NULL && hg_failover_is_under_way(failover), is_open;
     uint64_t epoch_promised;
 
-    hg_link_status_read(server);
     if (!hg_link_usable(server) || server->status_generation == 0 || is_under_way ||
         !own_look(server, group, &epoch_promised, &is_open) ||
         !hg_failover_log_is_anew(record, server->config->wanted.node.node, epoch_promised)) {
@@ -278,40 +293,6 @@ static bool members_known(const struct hg_server *server, const struct hg_failov
     return true;
 }
 
-const char *hg_failover_run_reason(const struct hg_server *server, uint32_t group)
-{
-    for (uint32_t i = 0; i < HG_FAILOVERS_MAX; i++) {
-        const struct hg_failover_run *run = server->failovers[i];
-
-        if (run == NULL || run->core.config.key.group != group)
-            continue;
-        bool waits = run->unknown_ns != 0 && hg_failover_is_under_way(&run->core);
-
-        return waits && run->core.reason[0] == '\0' ? MEMBERS_UNKNOWN : run->core.reason;
-    }
-    return "";
-}
-
-/* False: an order that begins anything waits until who counts is known here. */
-static bool members_look(struct hg_server *server, struct hg_failover_run *run, uint64_t now_ns)
-{
-    hg_link_status_read(server);
-    if (members_known(server, run)) {
-        run->unknown_ns = 0;
-        run->unknown_said = false;
-        return true;
-    }
-    if (run->unknown_ns == 0)
-        run->unknown_ns = now_ns;
-    if (run->unknown_said || now_ns - run->unknown_ns < HG_FAILOVER_BLOCKED_NS)
-        return false;
-    run->unknown_said = true;
-    hg_event_addf(&server->events, HG_SEVERITY_ERROR, "recovery_blocked",
-                  "group %u stays sealed: " MEMBERS_UNKNOWN " (generation %llu)", run->core.config.key.group,
-                  (unsigned long long)run->core.record.members.generation);
-    return false;
-}
-
 static void act(struct hg_server *server, struct hg_failover_run *run,
                 const struct hg_failover_action *action, uint64_t now_ns)
 {
@@ -331,7 +312,8 @@ static void act(struct hg_server *server, struct hg_failover_run *run,
         break;
     case HG_FAILOVER_DO_BEGIN:
     case HG_FAILOVER_DO_RELEASE:
-        if (run->request != 0 || !members_look(server, run, now_ns)) /* unanswered, or not to be given yet */
+        /* Until the dataplane answered the last one, or was told who counts: later. */
+        if (run->request != 0 || !members_known(server, run))
             break;
         run->releases = action->what == HG_FAILOVER_DO_RELEASE;
         run->request = hg_link_group(
@@ -358,13 +340,24 @@ static void unanswered_look(struct hg_server *server, struct hg_failover_run *ru
                   run->releases ? "release" : "begin", (unsigned)(HG_API_RESULT_NS / HG_NS_PER_S));
 }
 
-/* It waits for the members only where something is to begin. */
-static void unknown_look(struct hg_failover_run *run)
+/* What is to begin waits until the dataplane was told who counts: that is said, too. */
+static void unknown_look(struct hg_server *server, struct hg_failover_run *run, uint64_t now_ns)
 {
-    if (run->core.step == HG_FAILOVER_BEGIN || run->core.step == HG_FAILOVER_RELEASE)
+    bool begins = run->core.step == HG_FAILOVER_BEGIN || run->core.step == HG_FAILOVER_RELEASE;
+
+    if (!begins || members_known(server, run)) {
+        run->unknown_ns = 0;
+        run->unknown_said = false;
         return;
-    run->unknown_ns = 0;
-    run->unknown_said = false;
+    }
+    if (run->unknown_ns == 0)
+        run->unknown_ns = now_ns;
+    if (run->unknown_said || now_ns - run->unknown_ns < HG_FAILOVER_BLOCKED_NS)
+        return;
+    run->unknown_said = true;
+    hg_event_addf(&server->events, HG_SEVERITY_ERROR, "recovery_blocked",
+                  "group %u stays sealed: " MEMBERS_UNKNOWN " (generation %llu)", run->core.config.key.group,
+                  (unsigned long long)run->core.record.members.generation);
 }
 
 /* Its answers may be of either of the two. */
@@ -396,7 +389,7 @@ void hg_failover_run_tick(struct hg_server *server, uint64_t now_ns)
         for (uint32_t count = 0;
              count < HG_FAILOVER_ACTIONS_TICK && hg_failover_next(&run->core, now_ns, &action); count++)
             act(server, run, &action, now_ns);
-        unknown_look(run);
+        unknown_look(server, run, now_ns);
     }
 }
 

@@ -191,7 +191,8 @@ const char *hg_failover_run_reason(const struct hg_server *server, uint32_t grou
 /* Once after the start, as soon as metastore and dataplane say what there is of each group: goes on with the
  * fail-overs to this node that a control plane before left in the middle. */
 void hg_failover_run_left(struct hg_server *server, uint64_t now_ns);
-/* Says that nobody writes the group, whose record is this one now, where that is so for a while. */
+/* Says that nobody writes the group, whose record is this one now, where that is so for a while by the status
+ * page that was read last. */
 void hg_failover_run_anew(struct hg_server *server, uint32_t group, const struct hg_metastore_record *record,
                           uint64_t now_ns);
 void hg_failover_run_tick(struct hg_server *server, uint64_t now_ns);
